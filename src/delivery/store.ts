@@ -1,0 +1,63 @@
+import type { GroupChange, GroupSnapshot } from '../coordinator/group.ts';
+import type { CursorDelta, CursorSnapshot } from '../cursor/cursor.ts';
+
+/** What delivery needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+
+export interface SubscriptionRow {
+  readonly id: number;
+  readonly groupId: number;
+  readonly topicId: number;
+  readonly createdAtMs: number;
+}
+
+/** One cursor: what a subscription has consumed of one (partition, lane). */
+export interface CursorKey {
+  readonly subscriptionId: number;
+  readonly partition: number;
+  readonly lane: number;
+}
+
+export interface LoadedGroup {
+  readonly id: number;
+  readonly name: string;
+  readonly snapshot: GroupSnapshot;
+  readonly subscriptions: readonly SubscriptionRow[];
+}
+
+export interface StoredCursor {
+  readonly key: CursorKey;
+  readonly cursor: CursorSnapshot;
+}
+
+/** One round of acks: a row of the ack log. */
+export interface AckRound {
+  readonly deltas: readonly { readonly key: CursorKey; readonly delta: CursorDelta }[];
+}
+
+/** `offsets[partition]` is where lane 0 of the partition starts. */
+export interface NewSubscription {
+  readonly groupId: number;
+  readonly topicId: number;
+  readonly offsets: readonly number[];
+}
+
+export interface GroupStore {
+  /** All groups with their active subscriptions. */
+  loadGroups(): Promise<LoadedGroup[]>;
+  /** All cursors of active subscriptions: folded cursors with the ack log applied. */
+  loadCursors(): Promise<StoredCursor[]>;
+  /** Makes a group, or finds it. */
+  createGroup(name: string): Promise<number>;
+  /** Writes members, generations and assignments of any number of groups in one fenced transaction. */
+  saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
+  /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
+  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
+  cancelSubscription(subscriptionId: number): Promise<void>;
+  /** Appends one round to the ack log, fenced. */
+  appendAcks(round: AckRound): Promise<void>;
+  /**
+   * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state
+   * of the cursors that changed since the last fold, they are written to `cursors`, and the oldest table of the ring is truncated.
+   */
+  fold(snapshots: () => readonly StoredCursor[]): Promise<void>;
+}

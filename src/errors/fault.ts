@@ -1,0 +1,19 @@
+/**
+ * A fault is trouble with the database or the network, classified once, where it is caught (src/storage/faults.ts).
+ *
+ * - DATABASE_UNAVAILABLE: nothing happened; the caller may repeat the call later.
+ * - OUTCOME_UNKNOWN: the connection broke after COMMIT was sent; it may have happened.
+ * - FENCED: the fence row of this broker's epoch is gone: another broker has taken over. Nothing happened.
+ * - DATA_REFUSED: the database refused what this transaction wrote (SQLSTATE class 22 or 23). Nothing happened.
+ */
+export type FaultKind = 'DATABASE_UNAVAILABLE' | 'OUTCOME_UNKNOWN' | 'FENCED' | 'DATA_REFUSED';
+
+export class Fault extends Error {
+  override readonly name = 'Fault';
+  readonly kind: FaultKind;
+
+  constructor(kind: FaultKind, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.kind = kind;
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Every limit and default of Millrace, by name, in one place. The proto comments quote them by these names (in
+ * snake_case) and a test compares the two. Units stand last in the name.
+ */
+export const limits = {
+  /** Characters of a topic, group or client name. */
+  nameCharsMax: 200,
+  memberIdCharsMax: 260,
+  descriptionCharsMax: 1_000,
+  pageTokenCharsMax: 400,
+  pageSizeMax: 1_000,
+  pageSizeDefault: 100,
+
+  /** One record: key, value, headers and idempotency key together. */
+  recordBytesMax: 1_048_576,
+  recordKeyBytesMax: 1_024,
+  recordHeadersMax: 64,
+  recordHeaderBytesMax: 32_768,
+  idempotencyKeyBytesMax: 256,
+  /** One publish request. */
+  publishRecordsMax: 10_000,
+  publishBytesMax: 4_194_304,
+
+  partitionsDefault: 3,
+  partitionsMax: 1_000,
+  idempotencyWindowMsDefault: 120_000,
+  idempotencyWindowMsMin: 1_000,
+  idempotencyWindowMsMax: 86_400_000,
+
+  /** One row of record_batches. */
+  storedBatchBytesMax: 1_048_576,
+  /** Publishes waiting for their append, in bytes; beyond it PUBLISH_QUEUE_FULL. */
+  publishQueueBytesMax: 67_108_864,
+  /** Recently appended batches kept in memory, encoded. */
+  tailCacheBytesMax: 134_217_728,
+  /** One fetch of older batches from the database. */
+  readFetchBytesMax: 1_048_576,
+  /** Neighbouring small batches read from the database are delivered together up to this size. */
+  deliveryChunkBytes: 262_144,
+  /** No gRPC message of ours is larger (every client's default limit is 4 MiB). */
+  messageBytesMax: 3_670_016,
+  segmentBytesMax: 268_435_456,
+  segmentAgeMsMax: 86_400_000,
+
+  memberTopicsMax: 100,
+  groupMembersMax: 1_000,
+  maxInFlightRecordsDefault: 1_000,
+  maxInFlightRecordsMax: 10_000,
+  maxInFlightBytesDefault: 8_388_608,
+  maxInFlightBytesMax: 67_108_864,
+  /** Written to a stream and not yet taken by its socket. */
+  streamUnsentBytesMax: 1_048_576,
+  /** Delivered and not acked, of one cursor. */
+  cursorInFlightRecordsMax: 10_000,
+  /** Runs of acked offsets above the committed one, of one cursor. */
+  cursorRangesMax: 1_000,
+
+  sessionTimeoutMsMin: 6_000,
+  sessionTimeoutMsMax: 1_800_000,
+  sessionTimeoutMsDefault: 30_000,
+  heartbeatIntervalMs: 3_000,
+  rebalanceTimeoutMsDefault: 60_000,
+  rebalanceTimeoutMsMin: 1_000,
+  rebalanceTimeoutMsMax: 3_600_000,
+  syncWaitMsDefault: 30_000,
+  syncWaitMsMax: 300_000,
+
+  pullRecordsDefault: 100,
+  pullRecordsMax: 10_000,
+  pullBytesDefault: 1_048_576,
+  pullBytesMax: 3_670_016,
+  pullWaitMsMax: 60_000,
+  pullLeaseMs: 30_000,
+  readRecordsDefault: 100,
+  readRecordsMax: 10_000,
+  readBytesDefault: 1_048_576,
+  readBytesMax: 3_670_016,
+
+  ackEntriesMax: 10_000,
+  ackOffsetsMax: 10_000,
+  ackRangesMax: 1_000,
+  nackDelayMsMax: 86_400_000,
+  nackBackoffMsDefault: 1_000,
+  nackBackoffMsMax: 60_000,
+  nackErrorCharsMax: 1_000,
+  heartbeatPartitionsMax: 10_000,
+} as const;
+
+/** The limits that an operator may change at start. */
+export interface TunableLimits {
+  readonly recordBytesMax: number;
+  readonly publishQueueBytesMax: number;
+  readonly tailCacheBytesMax: number;
+  readonly streamUnsentBytesMax: number;
+  readonly groupMembersMax: number;
+  readonly partitionsMax: number;
+}

@@ -1,0 +1,31 @@
+import type { EncodedBatch, LogAddress } from './batch.ts';
+
+/** A log as delivery sees it: where it begins and ends, and its records by offset. */
+export interface PartitionLog {
+  readonly address: LogAddress;
+  /** First stored offset. */
+  readonly startOffset: number;
+  /** The offset that the next record will get; everything below is committed. Also the high watermark. */
+  readonly endOffset: number;
+  /** The batch that contains `offset`, if it is in memory. Never waits. */
+  cached(offset: number): EncodedBatch | null;
+  /**
+   * The batch that contains `offset`, from the database, neighbouring small ones joined. Readers that ask for the same
+   * offset at once share one fetch.
+   * @throws Fault
+   */
+  fetch(offset: number): Promise<EncodedBatch | null>;
+  /** The first offset appended at or after a time; the end if there is none. */
+  offsetAtTime(timeUs: number): Promise<number>;
+  /** `listener` is called after each commit that moved `endOffset`. The returned function stops that. */
+  onAppend(listener: () => void): () => void;
+}
+
+/** The log as publishing sees it. */
+export interface PublishedRecords {
+  /** Per record of the request: where it went. */
+  readonly partitions: Int32Array;
+  readonly offsets: Float64Array;
+  /** 1 where the idempotency key was known; null if no record has a key. */
+  readonly duplicates: Uint8Array | null;
+}

@@ -1,0 +1,108 @@
+import type { RecordSelection, StoredBatch } from './batch.ts';
+
+/** What the log needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+
+export interface PartitionRow {
+  /** Id of the row that an append locks; locks are taken in the order of these ids. */
+  readonly id: number;
+  readonly partition: number;
+}
+
+export interface TopicRow {
+  readonly id: number;
+  readonly name: string;
+  readonly semantics: 'PUB_SUB';
+  readonly idempotencyWindowMs: number;
+  readonly description: string;
+  readonly createdAtMs: number;
+  /** In order of `partition`, from 0. */
+  readonly partitions: readonly PartitionRow[];
+  /** The segment (leaf table) that appends go to. */
+  readonly segment: number;
+}
+
+/** One row to be written: at most `limits.storedBatchBytesMax`, unless it is one record. */
+export interface BatchToAppend {
+  readonly topicId: number;
+  readonly segment: number;
+  readonly partitionId: number;
+  readonly partition: number;
+  readonly lane: number;
+  readonly recordCount: number;
+  readonly byteSize: number;
+  readonly records: readonly RecordSelection[];
+}
+
+/** An idempotency key that becomes known with the append: record `index` of `batches[batch]`. */
+export interface IdempotencyKeyToStore {
+  readonly topicId: number;
+  readonly key: string;
+  readonly batch: number;
+  readonly index: number;
+}
+
+export interface AppendTransaction {
+  /** Sorted by partitionId; several batches of one partition stand in their order of append. */
+  readonly batches: readonly BatchToAppend[];
+  readonly keys: readonly IdempotencyKeyToStore[];
+}
+
+export interface AppendedBatch {
+  readonly baseOffset: number;
+  readonly appendTimeUs: number;
+}
+
+export interface LogEnd {
+  readonly partition: number;
+  readonly lane: number;
+  /** First stored offset. */
+  readonly startOffset: number;
+  /** The offset that the next record will get. */
+  readonly endOffset: number;
+}
+
+export interface IdempotencyHit {
+  readonly partition: number;
+  readonly offset: number;
+}
+
+export interface ReadRequest {
+  readonly topicId: number;
+  readonly partition: number;
+  readonly lane: number;
+  /** The batch that contains this offset comes first. */
+  readonly offset: number;
+  readonly bytesMax: number;
+}
+
+export interface LogStore {
+  /**
+   * Writes all batches or none, fenced, on write connection `slot` (0 … slots - 1; one append at a time for each).
+   * @returns where they went, in the order of `batches`, after the commit.
+   * @throws Fault; a DATA_REFUSED or DATABASE_UNAVAILABLE one has written nothing. SegmentMoved if a batch names a
+   *   segment that is not the topic's current one any more.
+   */
+  append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]>;
+  readonly appendSlots: number;
+  /** Start and end of every log of a topic, read under the partitions' locks so that no append in flight is missed. */
+  ends(topicId: number): Promise<LogEnd[]>;
+  /** Neighbouring stored batches from an offset on, about `bytesMax`, at least one unless the offset is the end. */
+  read(request: ReadRequest): Promise<StoredBatch[]>;
+  /** The first offset whose append time is at or after the time; null if there is none. */
+  offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null>;
+  /** Those of the keys that are known to the topic and within its window. */
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>>;
+  /**
+   * Makes the topic's next segment and sends appends to it. Does nothing if `current` is not the current one.
+   * @returns the current segment.
+   */
+  rollSegment(topicId: number, current: number): Promise<number>;
+  /** Bytes and age of a topic's current segment. */
+  segmentSize(topicId: number, segment: number): Promise<{ bytes: number; ageMs: number }>;
+  /** Turns the ring of idempotency tables: keys older than the longest window are dropped. */
+  turnIdempotencyRing(): Promise<void>;
+}
+
+export class SegmentMoved extends Error {
+  override readonly name = 'SegmentMoved';
+}
