@@ -56,6 +56,17 @@ export interface PublishCommand {
   /** false: ack mode NONE. `publish` then answers null once the records are queued. */
   readonly committed: boolean;
   readonly expectedOffset: number | null;
+  /** The stream that the request came by; null for a unary call. */
+  readonly stream: PublishStreamToken | null;
+}
+
+/**
+ * Shared by the requests of one PublishStream, so that no request overtakes an earlier one that failed. Requests of a
+ * stream are taken in the order of the `publish` calls; the one that fails sets `failure`, and each later one that is
+ * taken while it is set is refused with it and appends nothing.
+ */
+export interface PublishStreamToken {
+  failure: Error | null;
 }
 
 export type StartPosition =

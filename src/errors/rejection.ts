@@ -5,6 +5,7 @@
 export type RejectionReason =
   | 'INVALID_FIELD'
   | 'MALFORMED_REQUEST'
+  | 'REQUEST_TOO_LARGE'
   | 'PARTITION_OUT_OF_RANGE'
   | 'OFFSET_OUT_OF_RANGE'
   | 'TOPIC_NOT_FOUND'
