@@ -1,0 +1,105 @@
+import type { Client } from '@grpc/grpc-js';
+import { AckAction, AckStatus, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import type { AckRequestSchema, AckResponse } from '../../gen/millrace/v1/broker_pb.js';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { decodeResponse, encodeRequest, methodPath } from './service-client.ts';
+import { monotonicUs } from '../support/timing.ts';
+
+export interface AckPipelineOptions {
+  readonly group: string;
+  readonly topic: string;
+  /** Calls in flight. Two: while one round of the broker commits, the next one is already with it. */
+  readonly inFlightMax: number;
+  /** Each batch has an ack call of its own. Otherwise what waits for a free call goes as one, cumulative by partition. */
+  readonly perBatch: boolean;
+  readonly onAcked: (records: number, latencyUs: number) => void;
+  readonly onError: (error: Error) => void;
+}
+
+interface Waiting {
+  readonly partition: number;
+  upToOffset: number;
+  records: number;
+}
+
+const path = methodPath(BrokerService.method.ack);
+const encode = encodeRequest(BrokerService.method.ack);
+const decode = decodeResponse(BrokerService.method.ack);
+
+/** Acks of one member: cumulative, a few calls in flight, the rest waiting and growing together. */
+export class AckPipeline {
+  readonly #client: Client;
+  readonly #options: AckPipelineOptions;
+  #waiting: Waiting[] = [];
+  #inFlight = 0;
+  #memberId = '';
+  #generation = 0n;
+
+  constructor(client: Client, options: AckPipelineOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** Who acks from now on. */
+  identify(memberId: string, generation: bigint): void {
+    this.#memberId = memberId;
+    this.#generation = generation;
+  }
+
+  ack(partition: number, upToOffset: number, records: number): void {
+    const same = this.#options.perBatch ? undefined : this.#waiting.find((entry) => entry.partition === partition);
+    if (same === undefined) this.#waiting.push({ partition, upToOffset, records });
+    else {
+      same.upToOffset = upToOffset;
+      same.records += records;
+    }
+    this.#send();
+  }
+
+  #send(): void {
+    while (this.#waiting.length > 0 && this.#inFlight < this.#options.inFlightMax) {
+      const entries = this.#options.perBatch ? [this.#waiting.shift()!] : this.#waiting;
+      if (!this.#options.perBatch) this.#waiting = [];
+      this.#call(entries);
+    }
+  }
+
+  #call(entries: readonly Waiting[]): void {
+    const startUs = monotonicUs();
+    this.#inFlight++;
+    this.#client.makeUnaryRequest<MessageInitShape<typeof AckRequestSchema>, AckResponse>(
+      path,
+      encode,
+      decode,
+      this.#request(entries),
+      (error, response) => {
+        this.#inFlight--;
+        if (error !== null) this.#options.onError(error);
+        else this.#settle(entries, response!, monotonicUs() - startUs);
+        this.#send();
+      },
+    );
+  }
+
+  #settle(entries: readonly Waiting[], response: AckResponse, latencyUs: number): void {
+    for (const [index, entry] of entries.entries()) {
+      const status = response.results[index]?.status ?? AckStatus.UNSPECIFIED;
+      if (status === AckStatus.OK) this.#options.onAcked(entry.records, latencyUs);
+      else this.#options.onError(new Error(`ack of partition ${entry.partition}: ${AckStatus[status]}`));
+    }
+  }
+
+  #request(entries: readonly Waiting[]): MessageInitShape<typeof AckRequestSchema> {
+    return {
+      group: this.#options.group,
+      memberId: this.#memberId,
+      generation: this.#generation,
+      acks: entries.map((entry) => ({
+        topic: this.#options.topic,
+        partition: entry.partition,
+        action: AckAction.ACK,
+        upToOffset: BigInt(entry.upToOffset),
+      })),
+    };
+  }
+}

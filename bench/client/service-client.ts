@@ -1,0 +1,71 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { DescMethod, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { Client, credentials } from '@grpc/grpc-js';
+import type { ChannelOptions, ClientDuplexStream, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+
+/**
+ * A grpc-js client from a protobuf-es service descriptor: protoc-gen-es makes messages and descriptors but no stubs
+ * for grpc-js, and the few lines below are all that is missing.
+ */
+export function connect(address: string, options: ChannelOptions = {}): Client {
+  return new Client(address, credentials.createInsecure(), { ...channelOptions, ...options });
+}
+
+/**
+ * The window decides: at its default of 64 KiB, shared by all streams of the connection, the client stops the broker
+ * after every batch (4 groups of 2 KiB records: half the rate).
+ */
+const channelOptions: ChannelOptions = {
+  'grpc-node.flow_control_window': 4 * 1024 * 1024,
+  'grpc.max_receive_message_length': 4 * 1024 * 1024,
+};
+
+type Request<M extends DescMethod> = MessageInitShape<M['input']>;
+type Response<M extends DescMethod> = MessageShape<M['output']>;
+
+export function methodPath(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+export function encodeRequest<M extends DescMethod>(method: M): (request: Request<M>) => Buffer {
+  return (request) => {
+    const bytes = toBinary(method.input, create(method.input, request as MessageInitShape<M['input']>));
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  };
+}
+
+export function decodeResponse<M extends DescMethod>(method: M): (bytes: Buffer) => Response<M> {
+  return (bytes) => fromBinary(method.output, bytes) as Response<M>;
+}
+
+/** A unary call as a promise. @throws ServiceError of grpc-js */
+export function call<M extends DescMethod>(client: Client, method: M, request: Request<M>): Promise<Response<M>> {
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest<Request<M>, Response<M>>(
+      methodPath(method),
+      encodeRequest(method),
+      decodeResponse(method),
+      request,
+      (error: ServiceError | null, response) => {
+        if (error !== null) reject(error);
+        else resolve(response!);
+      },
+    );
+  });
+}
+
+/** A server stream of decoded messages. */
+export function openServerStream<M extends DescMethod>(
+  client: Client,
+  method: M,
+  request: Request<M>,
+): ClientReadableStream<Response<M>> {
+  return client.makeServerStreamRequest(methodPath(method), encodeRequest(method), decodeResponse(method), request);
+}
+
+export function openDuplexStream<M extends DescMethod>(
+  client: Client,
+  method: M,
+): ClientDuplexStream<Request<M>, Response<M>> {
+  return client.makeBidiStreamRequest(methodPath(method), encodeRequest(method), decodeResponse(method));
+}

@@ -1,0 +1,145 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { freePort } from './free-port.ts';
+import { waitFor } from './timing.ts';
+
+/** The flags of `npm start`, see package.json: without them V8 collects garbage for a third of the broker's time. */
+const nodeFlags = [
+  '--disable-warning=ExperimentalWarning',
+  '--external-memory-accounted-in-global-limit',
+  '--max-old-space-size=128',
+];
+const entryPoint = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+export interface BrokerOptions {
+  readonly databaseUrl?: string;
+  readonly dataDir?: string;
+  /** Default: free ones. */
+  readonly grpcPort?: number;
+  readonly httpPort?: number;
+  /** More flags for the broker. */
+  readonly flags?: readonly string[];
+  /** More flags for Node, e.g. `--cpu-prof`. */
+  readonly nodeFlags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly logLevel?: string;
+  /** 'ready': it serves (/readyz). 'alive': it runs, perhaps as a standby (/healthz). */
+  readonly until?: 'ready' | 'alive';
+  readonly timeoutMs?: number;
+}
+
+/** A broker in a process of its own. Whoever starts one stops it. */
+export interface BrokerProcess {
+  readonly process: ChildProcess;
+  readonly pid: number;
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  /** Host and port, as grpc-js wants it. */
+  readonly grpcAddress: string;
+  readonly httpUrl: string;
+  /** From spawn until it served. */
+  readonly startMs: number;
+  /** What it wrote to stdout and stderr so far. */
+  output(): string;
+  /** Whether /readyz answers 200 at this moment. */
+  ready(): Promise<boolean>;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves when the process is gone, however it went. */
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  /** SIGTERM, and SIGKILL if it has not gone after 15 s. Idempotent. @returns the exit code, null if it was killed. */
+  stop(): Promise<number | null>;
+}
+
+/** Starts `src/main.ts` as `npm start` does and waits until it serves. @throws Error with its output if it does not. */
+export async function startBroker(options: BrokerOptions): Promise<BrokerProcess> {
+  const grpcPort = options.grpcPort ?? (await freePort());
+  const httpPort = options.httpPort ?? (await freePort());
+  const startedAt = performance.now();
+  const child = spawn(process.execPath, brokerArguments(options, grpcPort, httpPort), {
+    env: { ...process.env, ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = collectOutput(child);
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once('exit', (code, signal) => {
+      resolve({ code, signal });
+    });
+  });
+  const httpUrl = `http://127.0.0.1:${httpPort}`;
+  const path = options.until === 'alive' ? '/healthz' : '/readyz';
+  try {
+    await waitFor('the broker to serve', options.timeoutMs ?? 60_000, 10, async () => {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error('the broker ended while starting');
+      return answers(httpUrl + path);
+    });
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw new Error(`${(error as Error).message}; its output:\n${output()}`, { cause: error });
+  }
+  return {
+    process: child,
+    pid: child.pid!,
+    grpcPort,
+    httpPort,
+    grpcAddress: `127.0.0.1:${grpcPort}`,
+    httpUrl,
+    startMs: performance.now() - startedAt,
+    output,
+    ready: () => answers(`${httpUrl}/readyz`),
+    kill: (signal) => {
+      child.kill(signal);
+    },
+    exited,
+    stop: () => stopProcess(child, exited),
+  };
+}
+
+function brokerArguments(options: BrokerOptions, grpcPort: number, httpPort: number): string[] {
+  return [
+    ...nodeFlags,
+    ...(options.nodeFlags ?? []),
+    entryPoint,
+    '--grpc-port',
+    String(grpcPort),
+    '--http-port',
+    String(httpPort),
+    ...(options.dataDir === undefined ? [] : ['--data-dir', options.dataDir]),
+    ...(options.databaseUrl === undefined ? [] : ['--database-url', options.databaseUrl]),
+    '--log-level',
+    options.logLevel ?? 'warn',
+    ...(options.flags ?? []),
+  ];
+}
+
+/** Keeps the last 200,000 characters: enough to explain a failure, and a chatty broker cannot fill this process. */
+function collectOutput(child: ChildProcess): () => string {
+  let text = '';
+  const keep = (chunk: Buffer): void => {
+    text = (text + chunk.toString()).slice(-200_000);
+  };
+  child.stdout?.on('data', keep);
+  child.stderr?.on('data', keep);
+  return () => text;
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    await response.arrayBuffer();
+    return response.status === 200;
+  } catch {
+    return false;
+  }
+}
+
+async function stopProcess(
+  child: ChildProcess,
+  exited: Promise<{ readonly code: number | null }>,
+): Promise<number | null> {
+  child.kill('SIGTERM');
+  const force = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  const { code } = await exited;
+  clearTimeout(force);
+  return code;
+}

@@ -1,0 +1,172 @@
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * Load runs in processes of its own, so that what it costs can be told from what the broker costs and so that it is
+ * not limited by one event loop. The parent drives: it gives a spec, says start, takes intervals, says stop.
+ *
+ *   parent                     child
+ *   {spec}                ->   prepares (connects, joins)
+ *                         <-   {ready}
+ *   {start}               ->   works until {stop}
+ *   {mark}                ->   forgets what it measured: the interval begins
+ *   {collect}             ->
+ *                         <-   {result}: the interval so far; work goes on
+ *   {allow: n}            ->   may have published n messages in all, since the start
+ *                         <-   {progress: n}: has n messages behind it, of its slowest group
+ *   {stop}                ->   ends its work
+ *                         <-   {stopped}
+ */
+export type ToLoad<Spec> =
+  | { readonly type: 'spec'; readonly spec: Spec }
+  | { readonly type: 'start' }
+  | { readonly type: 'mark' }
+  | { readonly type: 'collect' }
+  | { readonly type: 'allow'; readonly messages: number }
+  | { readonly type: 'stop' };
+
+export type FromLoad<Result> =
+  | { readonly type: 'ready' }
+  | { readonly type: 'result'; readonly result: Result }
+  | { readonly type: 'progress'; readonly messages: number }
+  | { readonly type: 'stopped' }
+  | { readonly type: 'failed'; readonly error: string };
+
+/** What a load program is, within its process. */
+export interface LoadProgram<Result> {
+  start(): void;
+  mark(): void;
+  collect(): Result;
+  allow?(messages: number): void;
+  stop(): Promise<void>;
+}
+
+/** The parent's end of a load process. */
+export interface LoadProcess<Result> {
+  readonly pid: number;
+  start(): void;
+  mark(): void;
+  allow(messages: number): void;
+  collect(): Promise<Result>;
+  /** Ends the work; the process stays until `end`, so that its CPU time and memory can still be read. */
+  stop(): Promise<void>;
+  end(): Promise<void>;
+  onProgress: ((messages: number) => void) | null;
+}
+
+/** Starts `bench/load/<program>.ts` and waits until it is ready. */
+export async function startLoad<Spec, Result>(program: string, spec: Spec): Promise<LoadProcess<Result>> {
+  const child = fork(fileURLToPath(new URL(`../load/${program}.ts`, import.meta.url)), {
+    execArgv: ['--disable-warning=ExperimentalWarning', ...(process.env['BENCH_LOAD_NODE_FLAGS'] ?? '').split(' ').filter(Boolean)],
+    serialization: 'advanced',
+  });
+  const answers = new Answers<Result>(child, program);
+  const send = (message: ToLoad<Spec>): void => {
+    child.send(message);
+  };
+  send({ type: 'spec', spec });
+  await answers.next('ready');
+  const load: LoadProcess<Result> = {
+    pid: child.pid!,
+    onProgress: null,
+    start: () => {
+      send({ type: 'start' });
+    },
+    mark: () => {
+      send({ type: 'mark' });
+    },
+    allow: (messages) => {
+      send({ type: 'allow', messages });
+    },
+    collect: async () => {
+      send({ type: 'collect' });
+      return (await answers.next('result')).result;
+    },
+    stop: async () => {
+      send({ type: 'stop' });
+      await answers.next('stopped');
+    },
+    end: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      child.disconnect();
+      await gone;
+    },
+  };
+  answers.onProgress = (messages) => load.onProgress?.(messages);
+  return load;
+}
+
+/** Runs a load program in this process: the child's side. `prepare` connects and says what the program is. */
+export function runLoad<Spec, Result>(
+  prepare: (spec: Spec, progress: (messages: number) => void) => Promise<LoadProgram<Result>>,
+): void {
+  const tell = (message: FromLoad<Result>): void => {
+    process.send?.(message);
+  };
+  const fail = (error: unknown): void => {
+    tell({ type: 'failed', error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  };
+  let program: LoadProgram<Result> | null = null;
+  const handle = async (message: ToLoad<Spec>): Promise<void> => {
+    if (message.type === 'spec') {
+      program = await prepare(message.spec, (messages) => {
+        tell({ type: 'progress', messages });
+      });
+      tell({ type: 'ready' });
+    } else if (message.type === 'start') program?.start();
+    else if (message.type === 'mark') program?.mark();
+    else if (message.type === 'allow') program?.allow?.(message.messages);
+    else if (message.type === 'collect') tell({ type: 'result', result: program!.collect() });
+    else {
+      await program?.stop();
+      tell({ type: 'stopped' });
+    }
+  };
+  process.on('message', (message) => {
+    handle(message as ToLoad<Spec>).catch(fail);
+  });
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+  // The parent has gone, or is done with this process.
+  process.on('disconnect', () => process.exit(0));
+}
+
+/** What a child said, awaited by kind. A child that fails or ends makes every wait fail. */
+class Answers<Result> {
+  onProgress: ((messages: number) => void) | null = null;
+  readonly #waiting = new Map<string, { resolve: (message: never) => void; reject: (error: Error) => void }>();
+  #failure: Error | null = null;
+
+  constructor(child: ChildProcess, program: string) {
+    child.on('message', (message) => {
+      this.#take(message as FromLoad<Result>, program);
+    });
+    child.once('exit', (code, signal) => {
+      this.#fail(new Error(`load process ${program} ended (${signal ?? code})`));
+    });
+  }
+
+  next<Type extends FromLoad<Result>['type']>(type: Type): Promise<Extract<FromLoad<Result>, { type: Type }>> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(type, { resolve: resolve as (message: never) => void, reject });
+    });
+  }
+
+  #take(message: FromLoad<Result>, program: string): void {
+    if (message.type === 'progress') this.onProgress?.(message.messages);
+    else if (message.type === 'failed') this.#fail(new Error(`load process ${program}: ${message.error}`));
+    else {
+      this.#waiting.get(message.type)?.resolve(message as never);
+      this.#waiting.delete(message.type);
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const waiting of this.#waiting.values()) waiting.reject(error);
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Time of the load programs. `monotonicUs` is one clock for all processes of this machine (CLOCK_MONOTONIC), so a
+ * publisher's stamp and a consumer's reading can be subtracted; `performance.now()` alone starts at 0 in each process.
+ */
+const originUs = Number(process.hrtime.bigint() / 1000n) - performance.now() * 1000;
+
+export function monotonicUs(): number {
+  return originUs + performance.now() * 1000;
+}
+
+export function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Asks `condition` every `everyMs` until it says true. @throws Error after `timeoutMs`, naming `what`. */
+export async function waitFor(
+  what: string,
+  timeoutMs: number,
+  everyMs: number,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
+  const giveUpAt = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > giveUpAt) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    await delay(everyMs);
+  }
+}
+
+/**
+ * Calls `fire(dueUs)` at a fixed rate, whatever the answers do (open loop), for as long as it is not stopped. A call
+ * that is late is made at once with the time it was due, so that a stall shows in the latencies of everything that
+ * should have happened during it. A timer of Node is only good to a millisecond: nearer than that the event loop is
+ * polled instead, which costs this process one core and nobody else anything.
+ */
+export function startSchedule(callsPerSecond: number, fire: (dueUs: number) => void): () => void {
+  const periodUs = 1_000_000 / callsPerSecond;
+  const startUs = monotonicUs();
+  let made = 0;
+  let stopped = false;
+  const turn = (): void => {
+    if (stopped) return;
+    let dueUs = startUs + made * periodUs;
+    for (let now = monotonicUs(); dueUs <= now; now = monotonicUs()) {
+      made++;
+      fire(dueUs);
+      dueUs = startUs + made * periodUs;
+    }
+    const waitMs = (dueUs - monotonicUs()) / 1000;
+    if (waitMs > 2.5) setTimeout(turn, waitMs - 1.5);
+    else setImmediate(turn);
+  };
+  turn();
+  return () => {
+    stopped = true;
+  };
+}

@@ -1,0 +1,105 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/**
+ * CPU time and memory of processes, from /proc. On a machine without it every figure is null: a benchmark then still
+ * runs and says nothing about cost.
+ */
+export interface ProcessUsage {
+  readonly cpuMs: number;
+  readonly memoryPeakMib: number;
+}
+
+/** Kernel ticks a second: USER_HZ is 100 on every Linux that Node runs on. */
+const msPerTick = 10;
+
+/** One process: its CPU time so far, and the most memory it ever had resident. */
+export function processUsage(pid: number): ProcessUsage | null {
+  const stat = readStat(pid);
+  const status = readStatus(pid);
+  if (stat === null || status === null) return null;
+  return { cpuMs: stat.ownMs, memoryPeakMib: (status.get('VmHWM') ?? 0) / 1024 };
+}
+
+/** Several of our own processes together. */
+export function sumUsage(pids: readonly number[]): ProcessUsage | null {
+  const all = pids.map(processUsage).filter((usage) => usage !== null);
+  if (all.length < pids.length) return null;
+  return {
+    cpuMs: all.reduce((sum, usage) => sum + usage.cpuMs, 0),
+    memoryPeakMib: all.reduce((sum, usage) => sum + usage.memoryPeakMib, 0),
+  };
+}
+
+/**
+ * A PostgreSQL server: its postmaster, what children it has, and those that ended. Its memory is the private part of
+ * every process and the shared part once: adding up resident sizes would count the buffers for each connection.
+ */
+export function postgresUsage(postmasterPid: number): { cpuMs: number; memoryMib: number } | null {
+  const postmaster = readStat(postmasterPid);
+  if (postmaster === null) return null;
+  let cpuMs = postmaster.ownMs + postmaster.endedChildrenMs;
+  let privateKib = 0;
+  let sharedKib = 0;
+  for (const pid of [postmasterPid, ...childrenOf(postmasterPid)]) {
+    if (pid !== postmasterPid) cpuMs += readStat(pid)?.ownMs ?? 0;
+    const status = readStatus(pid);
+    privateKib += status?.get('RssAnon') ?? 0;
+    sharedKib = Math.max(sharedKib, (status?.get('RssShmem') ?? 0) + (status?.get('RssFile') ?? 0));
+  }
+  return { cpuMs, memoryMib: (privateKib + sharedKib) / 1024 };
+}
+
+/** The parent of a process; null if it is not on this machine (any more). */
+export function parentOf(pid: number): number | null {
+  return readStat(pid)?.parent ?? null;
+}
+
+/** The name of a process's program, as the kernel has it. */
+export function programOf(pid: number): string | null {
+  return readStat(pid)?.program ?? null;
+}
+
+function childrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => readStat(pid)?.parent === parent);
+}
+
+interface Stat {
+  readonly program: string;
+  readonly parent: number;
+  readonly ownMs: number;
+  readonly endedChildrenMs: number;
+}
+
+/** The name stands in parentheses and may hold spaces, so the fields are counted from the last one on. */
+function readStat(pid: number): Stat | null {
+  const text = readProc(pid, 'stat');
+  if (text === null) return null;
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const ticks = (field: number): number => Number(fields[field - 3]) * msPerTick;
+  return {
+    program: text.slice(text.indexOf('(') + 1, text.lastIndexOf(')')),
+    parent: Number(fields[1]),
+    ownMs: ticks(14) + ticks(15),
+    endedChildrenMs: ticks(16) + ticks(17),
+  };
+}
+
+/** The `Name:  123 kB` lines, in KiB. */
+function readStatus(pid: number): Map<string, number> | null {
+  const text = readProc(pid, 'status');
+  if (text === null) return null;
+  return new Map(
+    [...text.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map((match) => [match[1]!, Number(match[2])] as [string, number]),
+  );
+}
+
+function readProc(pid: number, file: string): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return null;
+  }
+}
