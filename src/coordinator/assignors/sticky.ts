@@ -1,0 +1,92 @@
+import { NOBODY, readersByTopic, type Assignment, type Assignor, type AssignorInput } from './assignor.ts';
+import { LeastMoves } from './least-moves.ts';
+
+/**
+ * Balanced first, then as few moves as possible from where the partitions are.
+ *
+ * Balanced: the sum of the squares of the members' sizes is the least that the subscriptions allow; so members with the
+ * same topics differ by one partition at most. A move: a partition whose holder still reads its topic goes to another.
+ * Both are exact, and a test compares them with an exhaustive search. Members that all read the same topics, nearly every
+ * group, need no search: there the sizes are known beforehand.
+ */
+export const sticky: Assignor = (input) => {
+  const readers = readersByTopic(input);
+  const common = commonReaders(input, readers);
+  return common === null ? new LeastMoves(input, readers).assign() : assignEqual(input, readers, common);
+};
+
+/** The readers of every topic that has any, or null if they differ from topic to topic. */
+function commonReaders(input: AssignorInput, readers: readonly (readonly number[])[]): readonly number[] | null {
+  const read = readers.filter((some, index) => some.length > 0 && (input.topics[index]?.partitions ?? 0) > 0);
+  const first = read[0] ?? [];
+  const same = (some: readonly number[]): boolean =>
+    some.length === first.length && some.every((member, at) => member === first[at]);
+  return read.every(same) ? first : null;
+}
+
+/** All members read the same topics: everybody keeps what it has up to its share, and the rest is dealt out. */
+function assignEqual(
+  input: AssignorInput,
+  readers: readonly (readonly number[])[],
+  members: readonly number[],
+): Assignment {
+  const room = shares(input, readers, members);
+  const assignment = new Map<number, Int32Array>();
+  const open: { owners: Int32Array; partition: number }[] = [];
+  input.topics.forEach((topic, index) => {
+    const owners = new Int32Array(topic.partitions).fill(NOBODY);
+    assignment.set(topic.topicId, owners);
+    if (readers[index]?.length === 0) return;
+    const previous = input.previous.get(topic.topicId);
+    for (let partition = 0; partition < owners.length; partition++) {
+      const holder = previous?.[partition] ?? NOBODY;
+      const left = room[holder] ?? 0;
+      if (left === 0) {
+        open.push({ owners, partition });
+      } else {
+        owners[partition] = holder;
+        room[holder] = left - 1;
+      }
+    }
+  });
+  deal(open, members, room);
+  return assignment;
+}
+
+/** How many partitions each member is to have. One more than others goes to those that have more already. */
+function shares(input: AssignorInput, readers: readonly (readonly number[])[], members: readonly number[]): Int32Array {
+  const held = new Int32Array(input.members.length);
+  let total = 0;
+  input.topics.forEach((topic, index) => {
+    if (readers[index]?.length === 0) return;
+    total += topic.partitions;
+    const previous = input.previous.get(topic.topicId)?.subarray(0, topic.partitions) ?? [];
+    for (const holder of previous) if (holder !== NOBODY) held[holder] = (held[holder] ?? 0) + 1;
+  });
+  const each = Math.floor(total / members.length);
+  let oneMore = total % members.length;
+  const share = new Int32Array(input.members.length);
+  const above = members.filter((member) => (held[member] ?? 0) > each);
+  const below = members.filter((member) => (held[member] ?? 0) <= each);
+  for (const member of [...above, ...below]) share[member] = each + (oneMore-- > 0 ? 1 : 0);
+  return share;
+}
+
+/** In turn, so that the partitions of one topic spread over members instead of filling one after the other. */
+function deal(
+  open: readonly { readonly owners: Int32Array; readonly partition: number }[],
+  members: readonly number[],
+  room: Int32Array,
+): void {
+  let takers = members.filter((member) => (room[member] ?? 0) > 0);
+  let turn = 0;
+  for (const { owners, partition } of open) {
+    if (turn === takers.length) {
+      takers = takers.filter((member) => (room[member] ?? 0) > 0);
+      turn = 0;
+    }
+    const taker = takers[turn++] ?? NOBODY;
+    owners[partition] = taker;
+    room[taker] = (room[taker] ?? 0) - 1;
+  }
+}

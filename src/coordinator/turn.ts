@@ -1,0 +1,133 @@
+import { sameMemberRow, type Member } from './member.ts';
+import type { Partition } from './partition.ts';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
+import type { GroupEffect, RemovalReason } from './step.ts';
+
+/**
+ * What one step did, gathered while it runs and written out as effects at its end: what is durable first, then who is
+ * gone, what is taken, what is asked back and what is given. So a reader of the effects never sees a partition with two
+ * members, whatever order the inputs came in.
+ */
+export class Turn {
+  #generation: number;
+  #quiet = true;
+  readonly #touchedPartitions = new Set<Partition>();
+  /** By id the row as it was before the step; null: there was none. */
+  readonly #rowsBefore = new Map<MemberId, MemberRow | null>();
+  readonly #removed = new Map<Member, RemovalReason>();
+  readonly #revoked = new Map<Member, PartitionRef[]>();
+  readonly #revoking = new Map<Member, { readonly partitions: PartitionRef[]; readonly deadlineMs: number }>();
+  readonly #assigned = new Map<Member, PartitionRef[]>();
+
+  constructor(generation: number) {
+    this.#generation = generation;
+  }
+
+  /** A member's row is about to change from this one. */
+  memberTouched(memberId: MemberId, before: MemberRow | null): void {
+    this.#quiet = false;
+    if (!this.#rowsBefore.has(memberId)) this.#rowsBefore.set(memberId, before);
+  }
+
+  /** The holder of a partition changes. */
+  partitionTouched(partition: Partition): void {
+    this.#quiet = false;
+    this.#touchedPartitions.add(partition);
+  }
+
+  removed(member: Member, reason: RemovalReason): void {
+    this.#removed.set(member, reason);
+  }
+
+  revoked(member: Member, ref: PartitionRef): void {
+    append(this.#revoked, member, ref);
+  }
+
+  revoking(member: Member, ref: PartitionRef, deadlineMs: number): void {
+    this.#quiet = false;
+    const known = this.#revoking.get(member);
+    if (known === undefined) this.#revoking.set(member, { partitions: [ref], deadlineMs });
+    else known.partitions.push(ref);
+  }
+
+  assigned(member: Member, ref: PartitionRef): void {
+    this.#quiet = false;
+    append(this.#assigned, member, ref);
+  }
+
+  /** The effects of the step; the turn is empty again afterwards. */
+  finish(generation: number, rowNow: (memberId: MemberId) => MemberRow | null): GroupEffect[] {
+    // A heartbeat ends here: it must not cost more than the look-up of its member.
+    if (this.#quiet && generation === this.#generation) return [];
+    const effects = [...this.#persist(generation, rowNow), ...this.#announce(generation)];
+    this.#generation = generation;
+    this.#quiet = true;
+    this.#touchedPartitions.clear();
+    for (const gathered of [this.#rowsBefore, this.#removed, this.#revoked, this.#revoking, this.#assigned]) {
+      gathered.clear();
+    }
+    return effects;
+  }
+
+  #persist(generation: number, rowNow: (memberId: MemberId) => MemberRow | null): GroupEffect[] {
+    const change: GroupChange = { generation, ...this.#memberChange(rowNow), ...this.#assignmentChange() };
+    const { putMembers, removedMembers, putAssignments, removedAssignments } = change;
+    const size = putMembers.length + removedMembers.length + putAssignments.length + removedAssignments.length;
+    return size === 0 && generation === this.#generation ? [] : [{ type: 'persist', change }];
+  }
+
+  #memberChange(rowNow: (memberId: MemberId) => MemberRow | null): Pick<GroupChange, 'putMembers' | 'removedMembers'> {
+    const putMembers: MemberRow[] = [];
+    const removedMembers: MemberId[] = [];
+    for (const [memberId, before] of this.#rowsBefore) {
+      const now = rowNow(memberId);
+      if (now === null) {
+        if (before !== null) removedMembers.push(memberId);
+      } else if (before === null || !sameMemberRow(before, now)) {
+        putMembers.push(now);
+      }
+    }
+    return { putMembers, removedMembers };
+  }
+
+  #assignmentChange(): Pick<GroupChange, 'putAssignments' | 'removedAssignments'> {
+    const putAssignments: AssignmentRow[] = [];
+    const removedAssignments: PartitionRef[] = [];
+    for (const partition of this.#touchedPartitions) {
+      const change = partition.takeChange();
+      if (change === 'removed') removedAssignments.push(partition.ref);
+      else if (change !== null) putAssignments.push(change);
+    }
+    return { putAssignments, removedAssignments: except(removedAssignments, putAssignments) };
+  }
+
+  #announce(generation: number): GroupEffect[] {
+    const effects: GroupEffect[] = [];
+    for (const [{ row }, reason] of this.#removed) effects.push({ type: 'removed', memberId: row.memberId, reason });
+    for (const [member, partitions] of this.#revoked) {
+      // A removed member has lost everything; a second message about some of it would only be read twice.
+      if (!this.#removed.has(member)) effects.push({ type: 'revoked', memberId: member.row.memberId, partitions });
+    }
+    for (const [{ row }, { partitions, deadlineMs }] of this.#revoking) {
+      effects.push({ type: 'revoking', memberId: row.memberId, generation, partitions, deadlineMs });
+    }
+    for (const [{ row }, added] of this.#assigned) {
+      effects.push({ type: 'assigned', memberId: row.memberId, generation, added });
+    }
+    return effects;
+  }
+}
+
+/** A topic that was dropped and named again in one step has new partitions under old numbers: the new rows replace the old. */
+function except(removed: PartitionRef[], put: readonly PartitionRef[]): PartitionRef[] {
+  if (removed.length === 0 || put.length === 0) return removed;
+  const key = ({ topicId, partition }: PartitionRef): string => `${topicId}/${partition}`;
+  const kept = new Set(put.map(key));
+  return removed.filter((ref) => !kept.has(key(ref)));
+}
+
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}

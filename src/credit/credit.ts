@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+
+/**
+ * What a member may have in flight: delivered to it and not acked, in records and in bytes. What is taken never exceeds
+ * the bounds, but for one record that is larger than `bytesMax`: it may go when nothing is in flight, or it would never go.
+ *
+ * 1. 0 ≤ records, 0 ≤ bytes, and no bytes without records: credit that came back twice is a bug, not more credit.
+ * 2. records ≤ recordsMax and bytes ≤ bytesMax, or records = 1.
+ */
+export class Credit {
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+  #records = 0;
+  #bytes = 0;
+
+  constructor(recordsMax: number, bytesMax: number) {
+    assert(recordsMax > 0 && bytesMax > 0, 'credit must allow something');
+    this.recordsMax = recordsMax;
+    this.bytesMax = bytesMax;
+  }
+
+  /** Records in flight. */
+  get records(): number {
+    return this.#records;
+  }
+
+  /** Bytes in flight. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether so much more may be delivered. */
+  fits(records: number, bytes: number): boolean {
+    if (records === 1 && this.#records === 0) return true;
+    return this.#records + records <= this.recordsMax && this.#bytes + bytes <= this.bytesMax;
+  }
+
+  /** Delivered: it must fit. */
+  take(records: number, bytes: number): void {
+    assert(records > 0 && bytes >= 0 && this.fits(records, bytes), `${records} records of ${bytes} bytes do not fit`);
+    this.#records += records;
+    this.#bytes += bytes;
+  }
+
+  /** Acked, released or taken back: it must have been taken. */
+  give(records: number, bytes: number): void {
+    this.#records -= records;
+    this.#bytes -= bytes;
+    assert(
+      records >= 0 && bytes >= 0 && this.#records >= 0 && this.#bytes >= 0,
+      'more credit came back than was taken',
+    );
+    assert(this.#records > 0 || this.#bytes === 0, 'bytes are in flight without a record');
+  }
+
+  /** Nothing is in flight any more. */
+  reset(): void {
+    this.#records = 0;
+    this.#bytes = 0;
+  }
+}
