@@ -222,7 +222,8 @@ export class LeastMoves {
 
   #isCheapest(link: Link, from: number, to: number): boolean {
     if (this.#blockOf[to] !== this.#blockOf[from]) return false;
-    return at(this.#cost, to) === at(this.#cost, from) + this.#costOver(link, from);
+    const cost = this.#costOver(link, from);
+    return cost < Infinity && at(this.#cost, to) === at(this.#cost, from) + cost;
   }
 
   /** What one more unit over the link costs from this end; Infinity if there is none to send. */
