@@ -1,0 +1,48 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { EmbeddedPostgresError } from './error.ts';
+
+/**
+ * One broker for one data directory. The lock must vanish with a broker that is killed, and must not vanish while it is
+ * frozen, so it has to be the kernel's and not a file with a process id in it. Node cannot lock files itself; the SQLite
+ * that it carries can, and an open exclusive transaction holds such a lock.
+ */
+export class DirectoryLock {
+  readonly #database: DatabaseSync;
+
+  private constructor(database: DatabaseSync) {
+    this.#database = database;
+  }
+
+  /** Takes the lock, or fails at once with an error that names the process that holds it. */
+  static take(directory: string): DirectoryLock {
+    const holderFile = join(directory, 'broker.pid');
+    const database = new DatabaseSync(join(directory, 'broker.lock'));
+    try {
+      database.exec('BEGIN EXCLUSIVE');
+    } catch (cause) {
+      database.close();
+      const holder = readHolder(holderFile);
+      const who = holder === null ? 'another broker' : `another broker (process ${holder})`;
+      throw new EmbeddedPostgresError(`${who} is using the data directory ${directory}; stop it, or give --data-dir`, {
+        cause,
+      });
+    }
+    // Only for the message above; the lock does not depend on it.
+    writeFileSync(holderFile, `${String(process.pid)}\n`);
+    return new DirectoryLock(database);
+  }
+
+  release(): void {
+    if (this.#database.isOpen) this.#database.close();
+  }
+}
+
+function readHolder(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}

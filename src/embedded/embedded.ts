@@ -1,0 +1,162 @@
+import { mkdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Clock } from '../time/clock.ts';
+import { systemClock } from '../time/system.ts';
+import { findBinaries } from './binaries.ts';
+import { ensureCluster, roleName } from './cluster.ts';
+import { DirectoryLock } from './directory-lock.ts';
+import { EmbeddedPostgresError } from './error.ts';
+import { settle, type Home } from './home.ts';
+import type { EmbeddedLog } from './log.ts';
+import { choosePort } from './port.ts';
+import { Postmaster } from './postmaster.ts';
+import { stopPredecessor } from './predecessor.ts';
+
+export interface EmbeddedOptions {
+  /** Made if it is not there. Holds the cluster, its password and the lock. */
+  readonly dataDir: string;
+  readonly log: EmbeddedLog;
+  readonly clock?: Clock;
+  /** Settings of a new cluster, beside or instead of the defaults. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** WAL laid out in a new cluster before it starts, bytes. Default 256 MiB. */
+  readonly walBytes?: number;
+}
+
+/** A running PostgreSQL of this broker's own. */
+export interface EmbeddedPostgres {
+  /** For any PostgreSQL client on this machine. Holds the password. */
+  readonly connectionString: string;
+  /** The server's process. It changes when the server died and was started again. */
+  readonly pid: number;
+  /** Ends the server and gives the directory free. May be called more than once. */
+  stop(): Promise<void>;
+}
+
+const restartMs = 500;
+const startAttempts = 20;
+const retryMs = 250;
+
+/**
+ * Starts PostgreSQL on `dataDir`, makes its cluster at the first start, and recovers what a killed broker left.
+ *
+ * It listens on a loopback port and not on a Unix socket: every client and tool can use the printed connection string,
+ * and a data directory may have any path, where a socket's may have 107 characters.
+ */
+export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const { log, clock = systemClock, settings = {}, walBytes = 256 * 1024 * 1024 } = options;
+  const dataDir = resolve(options.dataDir);
+  await makeDirectory(dataDir);
+  const lock = DirectoryLock.take(dataDir);
+  try {
+    const home = await settle(dataDir, await findBinaries());
+    await stopPredecessor(home.cluster, log, clock);
+    const { password } = await ensureCluster(home, { settings, walBytes });
+    const server = new Supervisor(home, lock, log, clock);
+    const port = await server.start();
+    const connectionString = `postgresql://${roleName}:${password}@127.0.0.1:${String(port)}/postgres`;
+    return {
+      connectionString,
+      get pid() {
+        return server.pid;
+      },
+      stop: () => server.stop(),
+    };
+  } catch (cause) {
+    lock.release();
+    throw cause;
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    const reason = (cause as Error).message;
+    throw new EmbeddedPostgresError(`cannot make the data directory ${path}: ${reason}`, { cause });
+  }
+}
+
+/** Keeps one server running on one port until it is stopped. */
+class Supervisor {
+  readonly #home: Home;
+  readonly #lock: DirectoryLock;
+  readonly #log: EmbeddedLog;
+  readonly #clock: Clock;
+  #port = 0;
+  #current: Postmaster | null = null;
+  #restarting: Promise<void> = Promise.resolve();
+  #stopped: Promise<void> | null = null;
+
+  constructor(home: Home, lock: DirectoryLock, log: EmbeddedLog, clock: Clock) {
+    this.#home = home;
+    this.#lock = lock;
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  get pid(): number {
+    return this.#current?.pid ?? -1;
+  }
+
+  /** Starts the server and answers its port. */
+  async start(): Promise<number> {
+    await this.#run(async () => {
+      this.#port = await choosePort(this.#home.directory);
+    });
+    return this.#port;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    await this.#restarting;
+    await this.#current?.stop(this.#clock);
+    this.#current = null;
+    this.#lock.release();
+  }
+
+  /** Two things pass by themselves: a port taken in the last moment, and backends that outlive a killed postmaster. */
+  async #run(prepare: () => Promise<void>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      await prepare();
+      try {
+        this.#current = await Postmaster.start(this.#home, this.#port, this.#log);
+        this.#watch(this.#current);
+        return;
+      } catch (cause) {
+        const passes = /could not create any TCP|in use|already exists/.test(String(cause));
+        if (!passes || attempt >= startAttempts) throw cause;
+        await this.#pause(retryMs);
+      }
+    }
+  }
+
+  /** The broker answers UNAVAILABLE while its database is down; nobody else would start this one again. */
+  #watch(postmaster: Postmaster): void {
+    void postmaster.exited.then(() => {
+      if (this.#stopped !== null) return;
+      this.#log.warn(`PostgreSQL (process ${String(postmaster.pid)}) has died; starting it again`);
+      this.#restarting = this.#restart();
+    });
+  }
+
+  async #restart(): Promise<void> {
+    await this.#pause(restartMs);
+    if (this.#stopped !== null) return;
+    try {
+      // The same port: the broker's pool and everybody else's connect there again.
+      await this.#run(() => Promise.resolve());
+    } catch (cause) {
+      this.#current = null;
+      this.#log.warn(`PostgreSQL cannot be started again: ${(cause as Error).message}`);
+    }
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#clock.after(delayMs, resolve));
+  }
+}

@@ -1,0 +1,112 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { Clock } from '../time/clock.ts';
+import { EmbeddedPostgresError } from './error.ts';
+import type { Home } from './home.ts';
+import { commandAs, runAs } from './identity.ts';
+import type { EmbeddedLog } from './log.ts';
+
+const readyLine = 'database system is ready to accept connections';
+/** A fast shutdown rolls back, writes a checkpoint and ends; on a slow disk that is seconds. */
+const fastStopMs = 60_000;
+
+/** One run of the server process, from its spawn to its exit. */
+export class Postmaster {
+  readonly pid: number;
+  /** Settles when the process is gone, whoever ended it. */
+  readonly exited: Promise<void>;
+  readonly #process: ChildProcess;
+  readonly #lines: string[] = [];
+
+  private constructor(child: ChildProcess, pid: number) {
+    this.#process = child;
+    this.pid = pid;
+    this.exited = once(child, 'exit').then(() => undefined);
+  }
+
+  /** Spawns the server and waits until it takes connections. Its failure carries what it printed last. */
+  static async start(home: Home, port: number, log: EmbeddedLog): Promise<Postmaster> {
+    const server = [home.binaries.postgres, ...serverArguments(home, port)];
+    const [file = '', ...args] = (await canFollowParent(home))
+      ? ['setpriv', '--pdeathsig=INT', '--', ...server]
+      : server;
+    const command = commandAs(home.identity, file, args);
+    const child = spawn(command.file, command.args, {
+      ...command.options,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      // A process group of its own: Ctrl-C at the terminal must reach the broker only, which stops the server when it
+      // has drained.
+      detached: true,
+    });
+    if (child.pid === undefined) {
+      const [cause] = (await once(child, 'error')) as [Error];
+      throw new EmbeddedPostgresError(`cannot start PostgreSQL: ${cause.message}`, { cause });
+    }
+    const postmaster = new Postmaster(child, child.pid);
+    await postmaster.#ready(log);
+    return postmaster;
+  }
+
+  /** Ends the server; its data is on disk then. */
+  async stop(clock: Clock): Promise<void> {
+    this.#process.kill('SIGINT');
+    // Connections that hang in a system call could keep a fast shutdown from ending. What is committed is in the WAL.
+    const cancel = clock.after(fastStopMs, () => this.#process.kill('SIGQUIT'));
+    await this.exited;
+    cancel();
+  }
+
+  async #ready(log: EmbeddedLog): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const stderr = this.#process.stderr;
+    if (stderr === null) throw new Error('postgres was spawned without a pipe for its stderr');
+    createInterface({ input: stderr }).on('line', (line) => {
+      this.#lines.push(line);
+      if (this.#lines.length > 20) this.#lines.shift();
+      if (line.includes(readyLine)) resolve();
+      report(log, line);
+    });
+    // 'close' comes after the last line of stderr, 'exit' may come before it.
+    this.#process.once('close', () => {
+      reject(new EmbeddedPostgresError(`PostgreSQL did not start: ${reasonIn(this.#lines)}`));
+    });
+    await promise;
+  }
+}
+
+function serverArguments(home: Home, port: number): string[] {
+  const settings = {
+    listen_addresses: '127.0.0.1',
+    port: String(port),
+    unix_socket_directories: '',
+    // The start waits for a line of stderr, in English.
+    logging_collector: 'off',
+    log_destination: 'stderr',
+    lc_messages: 'C',
+    log_line_prefix: '',
+  };
+  return ['-D', home.cluster, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
+}
+
+/**
+ * Whether the server can be asked to end by itself when the broker is killed (PR_SET_PDEATHSIG of Linux). Where it
+ * cannot, the next start ends it.
+ */
+async function canFollowParent(home: Home): Promise<boolean> {
+  const attempt = ['--pdeathsig=INT', '--', home.binaries.postgres, '--version'];
+  return runAs(home.identity, 'setpriv', attempt).then(
+    () => true,
+    () => false,
+  );
+}
+
+function report(log: EmbeddedLog, line: string): void {
+  if (/^(WARNING|ERROR|FATAL|PANIC):/.test(line)) log.warn(`postgres: ${line}`);
+}
+
+function reasonIn(lines: readonly string[]): string {
+  const reason = lines.findLast((line) => /^(FATAL|PANIC|LOG|.*error while loading).*/.test(line));
+  const said = lines.find((line) => /^(FATAL|PANIC)/.test(line)) ?? reason ?? lines.at(-1) ?? 'it printed nothing';
+  return said.trim();
+}
