@@ -209,7 +209,7 @@ export class Group {
   #admit(row: MemberRow, nowMs: number): void {
     const member = new Member(row);
     this.#members.set(row.memberId, member);
-    this.#joinSeqNext = Math.max(this.#joinSeqNext, row.joinSeq + 1);
+    this.#joinSeqNext = row.joinSeq + 1;
     this.#renew(member, nowMs);
   }
 
@@ -336,7 +336,6 @@ export class Group {
     if (partition === undefined) throw new Error(`an assignment names partition ${row.partition}`);
     partition.hold(member, row.sinceGeneration);
     partition.target = member;
-    partition.takeChange();
   }
 
   #removeStreamBound(): void {

@@ -1,5 +1,5 @@
 import type { Member } from './member.ts';
-import type { AssignmentRow, MemberId, PartitionRef } from './snapshot.ts';
+import type { AssignmentRow, PartitionRef } from './snapshot.ts';
 
 /** A partition as the group keeps it. It has one slot for a holder, so two members can never hold it. */
 export class Partition {
@@ -10,9 +10,6 @@ export class Partition {
   target: Member | null = null;
   /** Set while the holder is asked to give it back: when it is taken at the latest. */
   revokeDeadlineMs: number | null = null;
-  /** The holder and generation of the last change that was handed out to be written. */
-  #savedMemberId: MemberId | null = null;
-  #savedGeneration = 0;
 
   constructor(ref: PartitionRef) {
     this.ref = ref;
@@ -30,23 +27,10 @@ export class Partition {
     this.revokeDeadlineMs = null;
   }
 
+  /** What is durable of it; null while nobody holds it. */
   row(): AssignmentRow | null {
     if (this.holder === null) return null;
     return { ...this.ref, memberId: this.holder.row.memberId, sinceGeneration: this.sinceGeneration };
-  }
-
-  /** What has to be written since the last call: a row, its removal, or nothing. */
-  takeChange(): AssignmentRow | 'removed' | null {
-    const row = this.row();
-    const savedMemberId = this.#savedMemberId;
-    if (row === null) {
-      this.#savedMemberId = null;
-      return savedMemberId === null ? null : 'removed';
-    }
-    if (row.memberId === savedMemberId && row.sinceGeneration === this.#savedGeneration) return null;
-    this.#savedMemberId = row.memberId;
-    this.#savedGeneration = row.sinceGeneration;
-    return row;
   }
 }
 

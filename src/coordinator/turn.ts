@@ -94,9 +94,10 @@ export class Turn {
     const putAssignments: AssignmentRow[] = [];
     const removedAssignments: PartitionRef[] = [];
     for (const partition of this.#touchedPartitions) {
-      const change = partition.takeChange();
-      if (change === 'removed') removedAssignments.push(partition.ref);
-      else if (change !== null) putAssignments.push(change);
+      // It cannot be as it was before: whoever gets a partition back gets it with a later generation.
+      const row = partition.row();
+      if (row === null) removedAssignments.push(partition.ref);
+      else putAssignments.push(row);
     }
     return { putAssignments, removedAssignments: except(removedAssignments, putAssignments) };
   }

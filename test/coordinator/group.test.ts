@@ -121,6 +121,15 @@ describe('revocation', () => {
     expect(scene.group.state()).toBe('STABLE');
   });
 
+  test('a member that gives a partition back and leaves in one step is only told to be gone', () => {
+    const scene = new CheckedScene();
+    scene.step(topic(2), join('a'));
+    scene.step(join('b'));
+    const effects = scene.step(drained(1), leave('a'));
+    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'removed', 'assigned']);
+    expect(held(scene, 'b')).toEqual([0, 1]);
+  });
+
   test('a topic that is dropped is gone at once: there is nothing left to ack', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), join('a'), join('b'));
@@ -250,6 +259,15 @@ describe('assignors', () => {
     expect(scene.group.assignor).toBe(assignor);
     expect(held(scene, 'a')).toEqual(first);
     expect(held(scene, 'b')).toEqual(second);
+  });
+
+  test('when the first member changes its mind the group is assigned anew', () => {
+    const scene = new CheckedScene();
+    scene.step(topic(4), join('a'), join('b'));
+    scene.step(join('a', [1], { assignor: 'range' }));
+    expect(scene.revoking().map(({ ref }) => ref.partition)).toEqual([2, 1]);
+    scene.step(join('b', [1], { assignor: 'round_robin' }));
+    expect(scene.group.generation).toBe(2);
   });
 
   test('when the first member leaves the next one decides', () => {
