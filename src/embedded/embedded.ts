@@ -128,7 +128,7 @@ class Supervisor {
         this.#watch(this.#current);
         return;
       } catch (cause) {
-        const passes = /could not create any TCP|in use|already exists/.test(String(cause));
+        const passes = /could not create any TCP|still in use/.test(String(cause));
         if (!passes || attempt >= startAttempts) throw cause;
         await this.#pause(retryMs);
       }

@@ -105,8 +105,9 @@ function report(log: EmbeddedLog, line: string): void {
   if (/^(WARNING|ERROR|FATAL|PANIC):/.test(line)) log.warn(`postgres: ${line}`);
 }
 
+/** The fatal line, with the one before it, which tells why: "contains errors" alone helps nobody. */
 function reasonIn(lines: readonly string[]): string {
-  const reason = lines.findLast((line) => /^(FATAL|PANIC|LOG|.*error while loading).*/.test(line));
-  const said = lines.find((line) => /^(FATAL|PANIC)/.test(line)) ?? reason ?? lines.at(-1) ?? 'it printed nothing';
-  return said.trim();
+  const fatal = lines.findIndex((line) => /^(FATAL|PANIC):/.test(line));
+  const said = fatal < 0 ? lines.slice(-1) : lines.slice(Math.max(0, fatal - 1), fatal + 1).reverse();
+  return said.length === 0 ? 'it printed nothing' : said.map((line) => line.trim()).join('; ');
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, readlink, realpath } from 'node:fs/promises';
+import { readdir, readFile, readlink, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from '../time/clock.ts';
@@ -17,32 +17,49 @@ const lookMs = 20;
  * is gone, and nobody else may stop a server here. What it committed is kept; the new server recovers what is not flushed.
  */
 export async function stopPredecessor(cluster: string, log: EmbeddedLog, clock: Clock): Promise<void> {
-  const pid = await runningServer(cluster);
-  if (pid === null) return;
-  log.warn(`stopping PostgreSQL (process ${String(pid)}), which a killed broker left running`);
-  signal(pid, 'SIGINT');
-  if (await gone(pid, cluster, fastStopMs, clock)) return;
-  signal(pid, 'SIGQUIT');
-  if (await gone(pid, cluster, immediateStopMs, clock)) return;
-  throw new EmbeddedPostgresError(
-    `PostgreSQL of an earlier broker (process ${String(pid)}) still runs on ${cluster} and does not stop; end it first`,
-  );
-}
-
-/** The pid in postmaster.pid, if it is that of a server on this cluster: after a crash it may be anybody's. */
-async function runningServer(cluster: string): Promise<number | null> {
-  const text = await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => '');
-  const pid = Number.parseInt(text, 10);
-  return Number.isInteger(pid) && pid > 1 && (await servesCluster(pid, cluster)) ? pid : null;
-}
-
-async function servesCluster(pid: number, cluster: string): Promise<boolean> {
-  if (process.platform === 'linux') {
-    const directory = await readlink(`/proc/${String(pid)}/cwd`).catch(() => null);
-    return directory !== null && directory === (await realpath(cluster));
+  const processes = await processesOn(cluster);
+  if (processes.length > 0) {
+    const postmaster = await recordedPid(cluster);
+    log.warn(`stopping PostgreSQL (process ${String(postmaster)}), which a killed broker left running`);
+    // Backends whose postmaster is gone notice it and end by themselves; a fast shutdown is the postmaster's to do.
+    if (processes.includes(postmaster)) signal(postmaster, 'SIGINT');
+    if (!(await gone(cluster, fastStopMs, clock))) {
+      for (const pid of await processesOn(cluster)) signal(pid, 'SIGQUIT');
+      if (!(await gone(cluster, immediateStopMs, clock))) {
+        throw new EmbeddedPostgresError(
+          `PostgreSQL of an earlier broker (process ${String(postmaster)}) still runs on ${cluster}; end it first`,
+        );
+      }
+    }
   }
+  // After a kill -9 the file stays, and its pid may be a zombie or by now somebody else's: PostgreSQL would refuse to
+  // start for as long as that lives. Nobody serves this cluster, so the file says nothing.
+  if (process.platform === 'linux') await rm(join(cluster, 'postmaster.pid'), { force: true });
+}
+
+async function recordedPid(cluster: string): Promise<number> {
+  const text = await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => '');
+  return Number.parseInt(text, 10);
+}
+
+/** The postmaster of this cluster and its children. All of them work in the cluster's directory, and nobody else does. */
+async function processesOn(cluster: string): Promise<number[]> {
+  if (process.platform !== 'linux') return postmasterOn(cluster);
+  const directory = await realpath(cluster).catch(() => null);
+  if (directory === null) return [];
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  const working = await Promise.all(
+    // Processes end while we look, and those of other users do not tell.
+    pids.map((pid) => readlink(`/proc/${String(pid)}/cwd`).catch(() => null)),
+  );
+  return pids.filter((_, index) => working[index] === directory);
+}
+
+async function postmasterOn(cluster: string): Promise<number[]> {
+  const pid = await recordedPid(cluster);
+  if (!(pid > 1)) return [];
   const { stdout } = await execute('ps', ['-o', 'command=', '-p', String(pid)]).catch(() => ({ stdout: '' }));
-  return stdout.includes('postgres') && stdout.includes(cluster);
+  return stdout.includes('postgres') && stdout.includes(cluster) ? [pid] : [];
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {
@@ -57,10 +74,10 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** It is not our child, so nothing tells us when it ends. */
-async function gone(pid: number, cluster: string, withinMs: number, clock: Clock): Promise<boolean> {
+/** They are not our children, so nothing tells us when they end. */
+async function gone(cluster: string, withinMs: number, clock: Clock): Promise<boolean> {
   const deadlineMs = clock.nowMs() + withinMs;
-  while (await servesCluster(pid, cluster)) {
+  while ((await processesOn(cluster)).length > 0) {
     if (clock.nowMs() >= deadlineMs) return false;
     await new Promise<void>((resolve) => clock.after(lookMs, resolve));
   }
