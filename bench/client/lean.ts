@@ -14,8 +14,7 @@ export interface ScannedBatch {
 }
 
 export type LeanEvent =
-  | { readonly batch: ScannedBatch; readonly other: null }
-  | { readonly batch: null; readonly other: SubscribeResponse };
+  { readonly batch: ScannedBatch; readonly other: null } | { readonly batch: null; readonly other: SubscribeResponse };
 
 const batchField = 4;
 const recordsField = 4;

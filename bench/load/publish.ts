@@ -31,6 +31,8 @@ export interface PublishSpec {
 
 export interface PublishResult {
   readonly messages: number;
+  /** Confirmed since the start, not since the mark. */
+  readonly messagesInAll: number;
   readonly elapsedMs: number;
   readonly errors: number;
   /** From the call (open loop: from when it was due) to its answer, by request. */
@@ -100,7 +102,12 @@ function unarySender(client: Client, spec: PublishSpec, payloads: Payloads): Sen
 }
 
 /** Answers come in the order of the requests, so those in flight wait in a queue. */
-function streamSender(client: Client, spec: PublishSpec, payloads: Payloads, fail: (error: Error) => void): Send & { end(): void } {
+function streamSender(
+  client: Client,
+  spec: PublishSpec,
+  payloads: Payloads,
+  fail: (error: Error) => void,
+): Send & { end(): void } {
   const stock = spec.client === 'lean' ? encodedRequests(payloads) : null;
   const encode = stock === null ? encodeRequest(publishStream) : identity;
   const decode = stock === null ? decodeResponse(publishStream) : drop;
@@ -132,6 +139,7 @@ class PublishLoad implements LoadProgram<PublishResult> {
   readonly #senders: (Send & { end?: () => void })[];
   readonly #latency = new Histogram();
   #messages = 0;
+  #messagesInAll = 0;
   #errors = 0;
   #markedAtMs = performance.now();
   #allowed: number;
@@ -192,6 +200,7 @@ class PublishLoad implements LoadProgram<PublishResult> {
       this.#inFlight--;
       if (error === null) {
         this.#messages += this.#spec.batch;
+        this.#messagesInAll += this.#spec.batch;
         this.#latency.record(monotonicUs() - startUs);
         then?.();
       } else {
@@ -212,6 +221,7 @@ class PublishLoad implements LoadProgram<PublishResult> {
   collect(): PublishResult {
     return {
       messages: this.#messages,
+      messagesInAll: this.#messagesInAll,
       errors: this.#errors,
       elapsedMs: performance.now() - this.#markedAtMs,
       latency: this.#latency.toData(),

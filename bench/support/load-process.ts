@@ -58,7 +58,10 @@ export interface LoadProcess<Result> {
 /** Starts `bench/load/<program>.ts` and waits until it is ready. */
 export async function startLoad<Spec, Result>(program: string, spec: Spec): Promise<LoadProcess<Result>> {
   const child = fork(fileURLToPath(new URL(`../load/${program}.ts`, import.meta.url)), {
-    execArgv: ['--disable-warning=ExperimentalWarning', ...(process.env['BENCH_LOAD_NODE_FLAGS'] ?? '').split(' ').filter(Boolean)],
+    execArgv: [
+      '--disable-warning=ExperimentalWarning',
+      ...(process.env['BENCH_LOAD_NODE_FLAGS'] ?? '').split(' ').filter(Boolean),
+    ],
     serialization: 'advanced',
   });
   const answers = new Answers<Result>(child, program);

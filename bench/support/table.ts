@@ -7,7 +7,9 @@ export function renderTable(header: readonly string[], rows: readonly (readonly 
   const toTheRight = header.map((_, column) => rows.some((row) => typeof row[column] === 'number'));
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, column) => (toTheRight[column] === true ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .map((cell, column) =>
+        toTheRight[column] === true ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+      )
       .join('  ')
       .trimEnd();
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...cells.map(line)].join('\n');

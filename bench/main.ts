@@ -1,0 +1,126 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runAppend } from './programs/append.ts';
+import { runFanout } from './programs/fanout.ts';
+import { runHeld } from './programs/held.ts';
+import { runLatency } from './programs/latency.ts';
+import { runPeer } from './programs/peer.ts';
+import { runRestart } from './programs/restart.ts';
+import { openDatabase } from './support/database.ts';
+import { describeMachine } from './support/machine.ts';
+import { Report } from './support/report.ts';
+import type { Bench } from './support/site.ts';
+import { formatNumber } from './support/table.ts';
+
+const programs: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
+  append: runAppend,
+  fanout: runFanout,
+  latency: runLatency,
+  held: runHeld,
+  peer: runPeer,
+  restart: runRestart,
+};
+
+const help = `npm run bench -- NAME [options]
+
+  append    the raw storage layer against publish through gRPC; single records
+  fanout    one topic to 1 ... 128 groups, everything acked: rate, CPU, WAL, latency
+  latency   publish to handler at 100, 2,000 and 20,000 records a second
+  held      publish and ack while another session holds a transaction open
+  peer      the same work on a table with FOR UPDATE SKIP LOCKED, as a ratio
+  restart   how long a broker takes to serve again
+  all       all of them
+
+  --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
+  --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
+                        curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16)
+  --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
+  --database-url URL    a PostgreSQL to measure on; its user must be allowed to create databases.
+                        Default: an embedded one, in a temporary directory, removed afterwards
+  --directory DIR       where that temporary directory is made. Default: the system's
+  --seed N              of payloads. Default: 1
+  --profile DIR         writes a CPU profile of the broker
+  --strict              ends with 1 if a target is missed
+`;
+
+interface Options {
+  readonly names: readonly string[];
+  readonly size: 'smoke' | 'full';
+  readonly only: RegExp | null;
+  readonly json: string;
+  readonly databaseUrl: string | null;
+  readonly directory: string | null;
+  readonly seed: number;
+  readonly profileDir: string | null;
+  readonly strict: boolean;
+}
+
+/** @throws Error that says what is wrong with the command line. null: it asks for help. */
+function readOptions(args: readonly string[]): Options | null {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      size: { type: 'string', default: 'full' },
+      only: { type: 'string' },
+      json: { type: 'string' },
+      'database-url': { type: 'string' },
+      directory: { type: 'string' },
+      seed: { type: 'string', default: '1' },
+      profile: { type: 'string' },
+      strict: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  const name = positionals[0];
+  if (values.help || name === undefined) return null;
+  if (name !== 'all' && programs[name] === undefined) throw new Error(`no benchmark is called ${name}`);
+  if (values.size !== 'smoke' && values.size !== 'full') throw new Error('--size is smoke or full');
+  return {
+    names: name === 'all' ? Object.keys(programs) : [name],
+    size: values.size,
+    only: values.only === undefined ? null : new RegExp(values.only),
+    json: values.json ?? `bench/results/${name}-${values.size}.json`,
+    databaseUrl: values['database-url'] ?? null,
+    directory: values.directory ?? null,
+    seed: Number(values.seed),
+    profileDir: values.profile ?? null,
+    strict: values.strict,
+  };
+}
+
+async function main(options: Options): Promise<number> {
+  const startedAt = performance.now();
+  const say = (text: string): void => {
+    process.stderr.write(`${formatNumber(Math.round((performance.now() - startedAt) / 1000))} s  ${text}\n`);
+  };
+  const report = new Report((text) => process.stdout.write(`${text}\n`));
+  const database = await openDatabase(options);
+  const machine = describeMachine();
+  process.stdout.write(`${JSON.stringify({ machine, postgres: database.settings, seed: options.seed }, null, 2)}\n`);
+  try {
+    for (const name of options.names) {
+      say(name);
+      await programs[name]!({ ...options, database, report, say });
+      await database.checkpoint();
+    }
+  } finally {
+    await database.close();
+  }
+  report.printChecks();
+  await mkdir(dirname(options.json), { recursive: true });
+  const { size, seed } = options;
+  await writeFile(options.json, report.toJson({ machine, settings: database.settings, size, seed }));
+  say(`written to ${options.json}`);
+  return options.strict && report.checks.some((check) => !check.pass) ? 1 : 0;
+}
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options === null) process.stdout.write(help);
+  else process.exitCode = await main(options);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exitCode = 1;
+}

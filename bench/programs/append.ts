@@ -1,0 +1,188 @@
+import { Histogram } from '../support/histogram.ts';
+import { endAll, measure, stopAll, sum } from '../support/interval.ts';
+import { startLoad } from '../support/load-process.ts';
+import type { LoadProcess } from '../support/load-process.ts';
+import type { Cost } from '../support/meter.ts';
+import { bySize, selected, withBroker } from '../support/site.ts';
+import type { Bench, Site } from '../support/site.ts';
+import type { Cell } from '../support/table.ts';
+import type { PublishResult } from '../load/publish.ts';
+import type { RawAppendSpec } from '../load/raw-append.ts';
+import { startPublishers } from './millrace-load.ts';
+
+const partitions = 6;
+const inFlight = 8;
+
+/** Targets by bytes of a record, for batches of 100 with 8 in flight, messages a second. */
+const targets: Readonly<Record<number, { ordinary: number; lean: number | null; ofRaw: number | null }>> = {
+  100: { ordinary: 400_000, lean: 500_000, ofRaw: null },
+  1024: { ordinary: 200_000, lean: 260_000, ofRaw: 50 },
+  2048: { ordinary: 100_000, lean: null, ofRaw: 50 },
+};
+
+interface Point {
+  readonly perSecond: number;
+  readonly latency: Histogram;
+  readonly cost: Cost;
+  readonly messages: number;
+}
+
+export async function runAppend(bench: Bench): Promise<void> {
+  await withBroker(bench, 'append', async (site) => {
+    const rawUrl = await bench.database.create(`bench_raw_${process.pid}`);
+    if (selected(bench, 'batches')) await batches(bench, site, rawUrl);
+    if (selected(bench, 'singles')) await singles(bench, site);
+    await bench.database.drop(`bench_raw_${process.pid}`);
+  });
+}
+
+/** The raw storage layer against publish through gRPC, the same batches, one after the other. */
+async function batches(bench: Bench, site: Site, rawUrl: string): Promise<void> {
+  const rows: Cell[][] = [];
+  for (const valueBytes of bySize(bench, { smoke: [1024], full: [100, 1024, 2048] })) {
+    for (const batch of bySize(bench, { smoke: [100], full: [1, 10, 100, 1000] })) {
+      const raw = await rawAppend(bench, rawUrl, { batch, valueBytes });
+      const ordinary = await publish(bench, site, { batch, valueBytes, client: 'ordinary' });
+      const lean = batch === 100 ? await publish(bench, site, { batch, valueBytes, client: 'lean' }) : null;
+      rows.push(row(valueBytes, batch, 'raw append', raw, raw));
+      rows.push(row(valueBytes, batch, 'gRPC', ordinary, raw));
+      if (lean !== null) rows.push(row(valueBytes, batch, 'gRPC, lean', lean, raw));
+      if (batch === 100) judge(bench, valueBytes, raw, ordinary, lean!);
+    }
+  }
+  bench.report.section(
+    `Append: ${inFlight} requests in flight, ${partitions} partitions, answered after the commit`,
+    ['bytes', 'batch', 'by', ...columns],
+    rows,
+    ['CPU in microseconds for each message; raw: the storage layer in one process, without broker and clients.'],
+  );
+}
+
+function judge(bench: Bench, valueBytes: number, raw: Point, ordinary: Point, lean: Point): void {
+  const target = targets[valueBytes]!;
+  bench.report.atLeast(`publish ${valueBytes} B, batches of 100`, target.ordinary, ordinary.perSecond, 'msg/s');
+  if (target.lean !== null) {
+    bench.report.atLeast(`publish ${valueBytes} B, batches of 100, lean client`, target.lean, lean.perSecond, 'msg/s');
+  }
+  if (target.ofRaw !== null) {
+    const percent = (ordinary.perSecond / raw.perSecond) * 100;
+    bench.report.atLeast(`publish ${valueBytes} B against raw append`, target.ofRaw, percent, '%');
+  }
+}
+
+/** Records that come one by one: what a single request takes, and how well many of them share a commit. */
+async function singles(bench: Bench, site: Site): Promise<void> {
+  const one = { batch: 1, valueBytes: 1024, client: 'ordinary' } as const;
+  const alone = await publish(bench, site, { ...one, processes: 1, publishers: 1, inFlight: 1 });
+  const unary = await publish(bench, site, { ...one, publishers: 64, inFlight: 1 });
+  const stream = await publish(bench, site, { ...one, publishers: 64, inFlight: 8, call: 'stream' });
+  bench.report.section(
+    'Single records of 1 KiB through gRPC',
+    ['publishers', 'in flight', 'call', ...columns.slice(0, -1)],
+    [
+      [1, 1, 'Publish', ...figures(alone)],
+      [64, 1, 'Publish', ...figures(unary)],
+      [64, 8, 'PublishStream', ...figures(stream)],
+    ],
+    ['64 publishers are 2 processes of 32; in flight is for each publisher.'],
+  );
+  const p50Ms = alone.latency.percentileUs(0.5) / 1000;
+  bench.report.atMost('one publisher, one record in flight, p50', 0.6, p50Ms, 'ms');
+  bench.report.atLeast('64 publishers of single records, Publish', 15_000, unary.perSecond, 'msg/s');
+  bench.report.atLeast('64 publishers of single records, PublishStream', 40_000, stream.perSecond, 'msg/s');
+}
+
+const columns = [
+  'msg/s',
+  'p50 ms',
+  'p95 ms',
+  'p99 ms',
+  'CPU broker',
+  'CPU database',
+  'CPU clients',
+  'WAL B/msg',
+  'broker MiB',
+  'database MiB',
+  'clients MiB',
+  '% of raw',
+];
+
+function row(valueBytes: number, batch: number, by: string, point: Point, raw: Point): Cell[] {
+  return [valueBytes, batch, by, ...figures(point), Math.round((point.perSecond / raw.perSecond) * 100)];
+}
+
+function figures({ perSecond, latency, cost, messages }: Point): Cell[] {
+  const { p50Ms, p95Ms, p99Ms } = latency.percentiles();
+  return [
+    Math.round(perSecond),
+    p50Ms,
+    p95Ms,
+    p99Ms,
+    (cost.brokerCpuMs * 1000) / messages,
+    (cost.databaseCpuMs * 1000) / messages,
+    (cost.clientsCpuMs * 1000) / messages,
+    Math.round(cost.walBytes / messages),
+    Math.round(cost.brokerMemoryPeakMib),
+    Math.round(cost.databaseMemoryMib),
+    Math.round(cost.clientsMemoryPeakMib),
+  ];
+}
+
+interface PublishLoadShape {
+  readonly batch: number;
+  readonly valueBytes: number;
+  readonly client: 'ordinary' | 'lean';
+  readonly processes?: number;
+  readonly publishers?: number;
+  readonly inFlight?: number;
+  readonly call?: 'unary' | 'stream';
+}
+
+/** Two processes with half of the requests in flight each: one cannot encode fast enough to find the broker's limit. */
+async function publish(bench: Bench, site: Site, shape: PublishLoadShape): Promise<Point> {
+  bench.say(`publish ${shape.valueBytes} B, batches of ${shape.batch}, ${shape.client}, ${shape.call ?? 'unary'}`);
+  const processes = shape.processes ?? 2;
+  return site.withTopic(partitions, async (topic) => {
+    const loads = await startPublishers(site, topic, {
+      inFlight: inFlight / processes,
+      ...shape,
+      processes,
+      seed: bench.seed,
+    });
+    return run(bench, loads, site.broker.pid);
+  });
+}
+
+async function rawAppend(
+  bench: Bench,
+  databaseUrl: string,
+  shape: { batch: number; valueBytes: number },
+): Promise<Point> {
+  bench.say(`raw append ${shape.valueBytes} B, batches of ${shape.batch}`);
+  const load = await startLoad<RawAppendSpec, PublishResult>('raw-append', {
+    databaseUrl,
+    partitions,
+    inFlight,
+    requestsPerSecond: null,
+    seed: bench.seed,
+    ...shape,
+  });
+  return run(bench, [load], null);
+}
+
+async function run(bench: Bench, loads: LoadProcess<PublishResult>[], brokerPid: number | null): Promise<Point> {
+  for (const load of loads) load.start();
+  const interval = bySize(bench, {
+    smoke: { warmUpMs: 500, measureMs: 1_000 },
+    full: { warmUpMs: 2_000, measureMs: 6_000 },
+  });
+  const { results, cost } = await measure(loads, bench.database, brokerPid, interval);
+  await stopAll(loads);
+  await endAll(loads);
+  return {
+    perSecond: sum(results, (result) => (result.messages / result.elapsedMs) * 1000),
+    messages: sum(results, (result) => result.messages),
+    latency: Histogram.of(results.map((result) => result.latency)),
+    cost,
+  };
+}

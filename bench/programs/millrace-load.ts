@@ -1,0 +1,80 @@
+import { startLoad } from '../support/load-process.ts';
+import type { LoadProcess } from '../support/load-process.ts';
+import type { PublishResult, PublishSpec } from '../load/publish.ts';
+import type { ConsumeResult, ConsumeSpec } from '../load/consume.ts';
+import type { Site } from '../support/site.ts';
+
+type Publishing = Pick<PublishSpec, 'batch' | 'valueBytes' | 'seed'> &
+  Partial<PublishSpec> & {
+    /** Load processes; publishers and rate are shared out among them. */
+    readonly processes?: number;
+  };
+
+/** Publishers of a topic, by default one with 8 requests in flight. */
+export function startPublishers(
+  site: Pick<Site, 'broker'>,
+  topic: string,
+  load: Publishing,
+): Promise<LoadProcess<PublishResult>[]> {
+  const processes = load.processes ?? 1;
+  return Promise.all(
+    Array.from({ length: processes }, (_, index) =>
+      startLoad<PublishSpec, PublishResult>('publish', {
+        address: site.broker.grpcAddress,
+        topic,
+        client: load.client ?? 'ordinary',
+        call: load.call ?? 'unary',
+        publishers: share(load.publishers ?? processes, processes, index),
+        inFlight: load.inFlight ?? 8,
+        batch: load.batch,
+        valueBytes: load.valueBytes,
+        requestsPerSecond: load.requestsPerSecond == null ? null : load.requestsPerSecond / processes,
+        limited: load.limited ?? false,
+        seed: load.seed + index,
+      }),
+    ),
+  );
+}
+
+type Consuming = Partial<ConsumeSpec> & {
+  readonly partitions: number;
+  /** How many groups, shared out among the processes. */
+  readonly groupCount: number;
+  readonly processes?: number;
+};
+
+/** Groups on a topic, each with one member, that ack as they go with two acks in flight. */
+export function startConsumers(
+  site: Pick<Site, 'broker'>,
+  topic: string,
+  load: Consuming,
+): Promise<LoadProcess<ConsumeResult>[]> {
+  const processes = Math.min(load.processes ?? consumerProcesses(load.groupCount), load.groupCount);
+  let named = 0;
+  return Promise.all(
+    Array.from({ length: processes }, (_, index) =>
+      startLoad<ConsumeSpec, ConsumeResult>('consume', {
+        address: site.broker.grpcAddress,
+        topic,
+        partitions: load.partitions,
+        groups: Array.from({ length: share(load.groupCount, processes, index) }, () => `${topic}-group-${++named}`),
+        membersPerGroup: load.membersPerGroup ?? 1,
+        client: load.client ?? 'ordinary',
+        maxInFlightRecords: load.maxInFlightRecords ?? 4000,
+        maxInFlightBytes: load.maxInFlightBytes ?? 8 * 1024 * 1024,
+        acksInFlight: load.acksInFlight ?? 2,
+        ackPerBatch: load.ackPerBatch ?? false,
+        stamped: load.stamped ?? false,
+      }),
+    ),
+  );
+}
+
+/** Decoding is most of the work of many groups, and one process is one core of it. */
+function consumerProcesses(groups: number): number {
+  return groups <= 1 ? 1 : 2;
+}
+
+function share(total: number, parts: number, index: number): number {
+  return Math.floor(total / parts) + (index < total % parts ? 1 : 0);
+}

@@ -1,0 +1,108 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { startEmbeddedPostgres } from '../../src/embedded/embedded.ts';
+import { parentOf, postgresUsage, programOf } from './usage.ts';
+
+/**
+ * WAL files laid out before a fresh cluster starts. Without them every commit waits some 50 ms at each new 16 MB while
+ * the server writes zeros: it then measures the making of files. A cluster that has run for a while renames old ones.
+ */
+const walBytes = 1024 * 1024 * 1024;
+
+export interface Database {
+  /** A new, empty database on the server. @returns its connection string. */
+  create(name: string): Promise<string>;
+  drop(name: string): Promise<void>;
+  /** WAL that the server has written since it was made, in bytes. */
+  walBytes(): Promise<number>;
+  /** CPU time so far and memory at this moment; null if the server is not on this machine. */
+  usage(): { readonly cpuMs: number; readonly memoryMib: number } | null;
+  /** Settings that decide what the figures mean. */
+  readonly settings: Readonly<Record<string, string>>;
+  checkpoint(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The server to measure on: a cluster of our own in a directory that is removed afterwards, or a given one. */
+export async function openDatabase(options: {
+  readonly databaseUrl: string | null;
+  readonly directory: string | null;
+}): Promise<Database> {
+  if (options.databaseUrl !== null) return connectDatabase(options.databaseUrl, () => Promise.resolve());
+  const dataDir = await mkdtemp(join(options.directory ?? tmpdir(), 'millrace-bench-'));
+  const server = await startEmbeddedPostgres({
+    dataDir,
+    walBytes,
+    log: { info: () => undefined, warn: (text: string) => process.stderr.write(`${text}\n`) },
+  });
+  return connectDatabase(server.connectionString, async () => {
+    await server.stop();
+    await rm(dataDir, { recursive: true, force: true });
+  });
+}
+
+async function connectDatabase(url: string, release: () => Promise<void>): Promise<Database> {
+  const admin = new pg.Client({ connectionString: url, application_name: 'millrace-bench' });
+  // An idle client whose server goes away emits an error, which would end the process without a listener.
+  admin.on('error', () => undefined);
+  await admin.connect();
+  const postmasterPid = await findPostmaster(admin);
+  const settings = await readSettings(admin);
+  return {
+    settings,
+    create: async (name) => {
+      await admin.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}`);
+      const created = new URL(url);
+      created.pathname = `/${name}`;
+      return created.href;
+    },
+    drop: async (name) => {
+      await admin.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`);
+    },
+    walBytes: async () => {
+      const { rows } = await admin.query<{ bytes: string }>(
+        `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes`,
+      );
+      return Number(rows[0]!.bytes);
+    },
+    usage: () => (postmasterPid === null ? null : postgresUsage(postmasterPid)),
+    checkpoint: async () => {
+      await admin.query('CHECKPOINT');
+    },
+    close: async () => {
+      await admin.end();
+      await release();
+    },
+  };
+}
+
+/** The parent of our backend, if the process of that number on this machine is a PostgreSQL one. */
+async function findPostmaster(admin: pg.Client): Promise<number | null> {
+  const { rows } = await admin.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  const pid = rows[0]!.pid;
+  return programOf(pid)?.startsWith('postgres') === true ? parentOf(pid) : null;
+}
+
+async function readSettings(admin: pg.Client): Promise<Record<string, string>> {
+  const names = [
+    'server_version',
+    'fsync',
+    'synchronous_commit',
+    'full_page_writes',
+    'wal_level',
+    'wal_sync_method',
+    'wal_compression',
+    'wal_buffers',
+    'min_wal_size',
+    'max_wal_size',
+    'shared_buffers',
+    'data_checksums',
+  ];
+  const { rows } = await admin.query<{ name: string; value: string }>(
+    'SELECT name, current_setting(name) AS value FROM unnest($1::text[]) AS name',
+    [names],
+  );
+  return Object.fromEntries(rows.map(({ name, value }) => [name, value]));
+}

@@ -1,0 +1,74 @@
+import type { Client } from '@grpc/grpc-js';
+import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { call, connect } from '../client/service-client.ts';
+import { startBroker } from './broker-process.ts';
+import type { BrokerProcess } from './broker-process.ts';
+import type { Database } from './database.ts';
+import type { Report } from './report.ts';
+import { processUsage } from './usage.ts';
+
+/** What every benchmark is given. */
+export interface Bench {
+  readonly size: 'smoke' | 'full';
+  readonly seed: number;
+  readonly database: Database;
+  readonly report: Report;
+  /** Only scenarios whose name matches. */
+  readonly only: RegExp | null;
+  /** Where the broker's CPU profile goes; null: none. */
+  readonly profileDir: string | null;
+  say(text: string): void;
+}
+
+export function bySize<T>(bench: Bench, sizes: { readonly smoke: T; readonly full: T }): T {
+  return bench.size === 'full' ? sizes.full : sizes.smoke;
+}
+
+export function selected(bench: Bench, scenario: string): boolean {
+  return bench.only === null || bench.only.test(scenario);
+}
+
+/** A broker on a database of its own. */
+export interface Site {
+  readonly broker: BrokerProcess;
+  readonly databaseUrl: string;
+  /** Makes a topic for `work` and removes it afterwards. */
+  withTopic<T>(partitions: number, work: (topic: string) => Promise<T>): Promise<T>;
+}
+
+const brokerMemoryMibMax = 512;
+
+/** Starts a broker for `work`, and notes how much memory it took at its worst. */
+export async function withBroker<T>(bench: Bench, name: string, work: (site: Site) => Promise<T>): Promise<T> {
+  const databaseName = `bench_${name}_${process.pid}`;
+  const databaseUrl = await bench.database.create(databaseName);
+  const broker = await startBroker({
+    databaseUrl,
+    nodeFlags: bench.profileDir === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${bench.profileDir}`],
+  });
+  const admin = connect(broker.grpcAddress);
+  try {
+    const result = await work({ broker, databaseUrl, withTopic: topics(admin) });
+    const peakMib = processUsage(broker.pid)?.memoryPeakMib ?? NaN;
+    bench.report.atMost(`${name}: memory of the broker at its peak`, brokerMemoryMibMax, peakMib, 'MiB');
+    return result;
+  } catch (error) {
+    bench.say(`the broker's output:\n${broker.output()}`);
+    throw error;
+  } finally {
+    admin.close();
+    await broker.stop();
+    await bench.database.drop(databaseName);
+  }
+}
+
+function topics(admin: Client): Site['withTopic'] {
+  let made = 0;
+  return async (partitions, work) => {
+    const name = `bench-${++made}`;
+    await call(admin, TopicService.method.createTopic, { topic: { name, partitions } });
+    const result = await work(name);
+    await call(admin, TopicService.method.deleteTopic, { name });
+    return result;
+  };
+}

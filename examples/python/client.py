@@ -1,0 +1,13 @@
+"""The connection that both examples use. The stubs in gen/ are made by the commands in README.md."""
+
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "gen"))
+
+import grpc
+
+
+def connect():
+    return grpc.insecure_channel(os.environ.get("MILLRACE_ADDRESS", "127.0.0.1:50051"))
