@@ -1,0 +1,91 @@
+/** One thing that can be set at start, by a flag or the environment: the row that parsing, help and docs share. */
+export interface Setting<T> {
+  /** Without the dashes. The environment variable is the same in capitals with underscores. */
+  readonly flag: string;
+  /** One sentence for --help and docs/configuration.md. */
+  readonly meaning: string;
+  /** What kind of value, for the help; null for a switch that takes none. */
+  readonly value: string | null;
+  /** The default as the help shows it. */
+  readonly shownDefault: string;
+  readonly fallback: T;
+  /** Throws a `WrongValue` that says what would be right. */
+  parse(text: string): T;
+}
+
+/** What is wrong with a value, without the name of its setting. */
+export class WrongValue extends Error {
+  override readonly name = 'WrongValue';
+}
+
+export function environmentName(flag: string): string {
+  return flag.replaceAll('-', '_').toUpperCase();
+}
+
+interface Named {
+  readonly flag: string;
+  readonly meaning: string;
+}
+
+export function wholeNumber(named: Named, fallback: number, min: number, max: number): Setting<number> {
+  return {
+    ...named,
+    value: 'N',
+    fallback,
+    shownDefault: String(fallback),
+    parse(text) {
+      const number = /^\d{1,15}$/.test(text) ? Number(text) : -1;
+      if (number < min || number > max) {
+        throw new WrongValue(`"${text}" is not a whole number from ${String(min)} to ${String(max)}`);
+      }
+      return number;
+    },
+  };
+}
+
+export function oneOf<T extends string>(named: Named, fallback: T, choices: readonly T[]): Setting<T> {
+  return {
+    ...named,
+    value: choices.join('|'),
+    fallback,
+    shownDefault: fallback,
+    parse(text) {
+      const choice = choices.find((each) => each === text);
+      if (choice === undefined) throw new WrongValue(`"${text}" is not one of ${choices.join(', ')}`);
+      return choice;
+    },
+  };
+}
+
+/** Off unless named. As a flag it takes no value; in the environment it is true or false, 1 or 0. */
+export function onOrOff(named: Named): Setting<boolean> {
+  return {
+    ...named,
+    value: null,
+    fallback: false,
+    shownDefault: 'false',
+    parse(text) {
+      if (text === 'true' || text === '1') return true;
+      if (text === 'false' || text === '0') return false;
+      throw new WrongValue(`"${text}" is not true or false`);
+    },
+  };
+}
+
+/** Free text that `refuse` may object to: it answers what is wrong with it, or null. */
+export function text<T extends string | null>(
+  named: Named & { readonly value: string; readonly shownDefault?: string },
+  fallback: T,
+  refuse: (text: string) => string | null,
+): Setting<T | string> {
+  return {
+    shownDefault: fallback ?? '(none)',
+    ...named,
+    fallback,
+    parse(given) {
+      const objection = refuse(given);
+      if (objection !== null) throw new WrongValue(objection);
+      return given;
+    },
+  };
+}

@@ -1,0 +1,133 @@
+import { hostname } from 'node:os';
+import { parseArgs } from 'node:util';
+import type { TunableLimits } from '../limits/limits.ts';
+import type { Random } from '../time/clock.ts';
+import { helpText, versionText } from './help.ts';
+import { environmentName, WrongValue, type Setting } from './setting.ts';
+import { limitsTable, settingsTable, type LogLevel } from './table.ts';
+
+/** What the broker is told at its start, validated. */
+export interface Settings {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly grpcPort: number;
+  /** 0: any free one. */
+  readonly httpPort: number;
+  /** null: start an embedded PostgreSQL in `dataDir`. */
+  readonly databaseUrl: string | null;
+  readonly dataDir: string;
+  readonly logLevel: LogLevel;
+  readonly allowUnsafeDatabase: boolean;
+  readonly writeConnections: number;
+  readonly brokerId: string;
+  readonly limits: TunableLimits;
+}
+
+/** To start with these settings, or to print this and end. */
+export type Reading =
+  { readonly kind: 'start'; readonly settings: Settings } | { readonly kind: 'print'; readonly text: string };
+
+/** One wrong setting, in one line that names it as it was given. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError';
+}
+
+/** Values by flag, each with the name that it was given under. */
+type Given = ReadonlyMap<string, { readonly name: string; readonly text: string }>;
+
+const allSettings: readonly Setting<unknown>[] = [...Object.values(settingsTable), ...Object.values(limitsTable)];
+
+/**
+ * Reads flags (`argv` without node and script) and environment; a flag wins, and an empty variable counts as unset.
+ *
+ * @throws SettingsError
+ */
+export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, random: Random): Reading {
+  const flags = readFlags(argv);
+  if (flags.has('help')) return { kind: 'print', text: helpText() };
+  if (flags.has('version')) return { kind: 'print', text: versionText() };
+  const given: Given = new Map([...readEnvironment(env), ...flags]);
+  const read = <T>(setting: Setting<T>): T => valueOf(setting, given);
+  const { host, grpcPort, httpPort, databaseUrl, dataDir } = settingsTable;
+  const { logLevel, allowUnsafeDatabase, writeConnections, brokerId } = settingsTable;
+  const settings: Settings = {
+    host: read(host),
+    grpcPort: read(grpcPort),
+    httpPort: read(httpPort),
+    databaseUrl: read(databaseUrl),
+    dataDir: read(dataDir),
+    logLevel: read(logLevel),
+    allowUnsafeDatabase: read(allowUnsafeDatabase),
+    writeConnections: read(writeConnections),
+    brokerId: read(brokerId) ?? inventedId(random),
+    limits: {
+      recordBytesMax: read(limitsTable.recordBytesMax),
+      partitionsMax: read(limitsTable.partitionsMax),
+      groupMembersMax: read(limitsTable.groupMembersMax),
+      publishQueueBytesMax: read(limitsTable.publishQueueBytesMax),
+      tailCacheBytesMax: read(limitsTable.tailCacheBytesMax),
+      streamUnsentBytesMax: read(limitsTable.streamUnsentBytesMax),
+    },
+  };
+  if (settings.grpcPort !== 0 && settings.grpcPort === settings.httpPort) {
+    throw new SettingsError(`--http-port: ${String(settings.httpPort)} is the port of gRPC already`);
+  }
+  return { kind: 'start', settings };
+}
+
+function readFlags(argv: readonly string[]): Given {
+  const switches = new Set(['help', 'version']);
+  for (const setting of allSettings) if (setting.value === null) switches.add(setting.flag);
+  const known = new Set([...switches, ...allSettings.map((setting) => setting.flag)]);
+  const { tokens } = parseArgs({
+    args: [...argv],
+    // The errors of strict mode span sentences about positionals; ours name the setting in one line.
+    strict: false,
+    tokens: true,
+    options: {
+      ...Object.fromEntries([...known].map((flag) => [flag, { type: switches.has(flag) ? 'boolean' : 'string' }])),
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  const given = new Map<string, { name: string; text: string }>();
+  for (const token of tokens) {
+    if (token.kind === 'positional') throw new SettingsError(`"${token.value}" is not a setting; see --help`);
+    if (token.kind === 'option-terminator') continue;
+    const name = token.rawName;
+    if (!known.has(token.name)) throw new SettingsError(`${name} is not a setting; see --help`);
+    const implied = switches.has(token.name) ? 'true' : undefined;
+    const text = token.value ?? implied;
+    if (text === undefined || text === '') throw new SettingsError(`${name}: a value must follow`);
+    given.set(token.name, { name, text });
+  }
+  return given;
+}
+
+function readEnvironment(env: NodeJS.ProcessEnv): Given {
+  const given = new Map<string, { name: string; text: string }>();
+  for (const { flag } of allSettings) {
+    const name = environmentName(flag);
+    const text = env[name];
+    if (text !== undefined && text !== '') given.set(flag, { name, text });
+  }
+  return given;
+}
+
+function valueOf<T>(setting: Setting<T>, given: Given): T {
+  const found = given.get(setting.flag);
+  if (found === undefined) return setting.fallback;
+  try {
+    return setting.parse(found.text);
+  } catch (cause) {
+    if (cause instanceof WrongValue) throw new SettingsError(`${found.name}: ${cause.message}`, { cause });
+    throw cause;
+  }
+}
+
+/** Two brokers of one host, or of one image, must not take each other for themselves. */
+function inventedId(random: Random): string {
+  const host = hostname()
+    .replaceAll(/[^A-Za-z0-9.-]/g, '-')
+    .slice(0, 31);
+  return `${host}-${random.uuid().slice(0, 8)}`;
+}

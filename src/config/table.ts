@@ -1,0 +1,98 @@
+import { limits, type TunableLimits } from '../limits/limits.ts';
+import { oneOf, onOrOff, text, wholeNumber, type Setting } from './setting.ts';
+
+const portMax = 65_535;
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Every setting of the broker except its limits. */
+export const settingsTable = {
+  grpcPort: wholeNumber({ flag: 'grpc-port', meaning: 'Port of gRPC; 0 takes a free one.' }, 50_051, 0, portMax),
+  httpPort: wholeNumber(
+    { flag: 'http-port', meaning: 'Port of Connect, gRPC-Web, JSON, /readyz and /metrics; 0 takes a free one.' },
+    8_080,
+    0,
+    portMax,
+  ),
+  host: text(
+    { flag: 'host', value: 'ADDRESS', meaning: 'Address to listen on; 0.0.0.0 or :: for all. Nothing asks who calls.' },
+    '127.0.0.1',
+    (given) => (/^[A-Za-z0-9.:_%-]{1,255}$/.test(given) ? null : `"${given}" is not an address or host name`),
+  ),
+  databaseUrl: text(
+    {
+      flag: 'database-url',
+      value: 'URL',
+      shownDefault: '(an embedded PostgreSQL)',
+      meaning: 'PostgreSQL 14 or newer to use, as postgresql://user:password@host:port/database.',
+    },
+    null,
+    refuseDatabaseUrl,
+  ),
+  dataDir: text(
+    { flag: 'data-dir', value: 'DIRECTORY', meaning: 'Where the embedded PostgreSQL keeps its data.' },
+    './data',
+    (given) => (given.includes('\0') ? 'is not a path' : null),
+  ),
+  logLevel: oneOf({ flag: 'log-level', meaning: 'Least severe messages that are logged.' }, 'info', logLevels),
+  allowUnsafeDatabase: onOrOff({
+    flag: 'allow-unsafe-database',
+    meaning: 'Start although the database has fsync or full_page_writes off and loses confirmed messages in a crash.',
+  }),
+  writeConnections: wholeNumber(
+    { flag: 'write-connections', meaning: 'Connections that append and commit, each one transaction at a time.' },
+    4,
+    1,
+    64,
+  ),
+  brokerId: text(
+    {
+      flag: 'broker-id',
+      value: 'NAME',
+      shownDefault: '(host name and a random part)',
+      meaning: 'Name of this broker in the lease and in application_name; no two running ones may share it.',
+    },
+    null,
+    (given) => (/^[A-Za-z0-9._-]{1,40}$/.test(given) ? null : `"${given}" is not 1 to 40 of A-Z a-z 0-9 . _ -`),
+  ),
+} as const satisfies Record<string, Setting<unknown>>;
+
+const mebibyte = 1_048_576;
+
+/** The limits that may be set. Their meaning for a client stands at the fields in proto/. */
+export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<number> } = {
+  recordBytesMax: limit('recordBytesMax', 'Largest record, in bytes.', 1, 3 * mebibyte),
+  partitionsMax: limit('partitionsMax', 'Most partitions of a topic.', 1, 100_000),
+  groupMembersMax: limit('groupMembersMax', 'Most members of a group.', 1, 100_000),
+  publishQueueBytesMax: limit(
+    'publishQueueBytesMax',
+    'Publishes waiting for their append, in bytes; beyond it they are refused.',
+    // One request of the largest size must fit, or it would never be taken.
+    limits.publishBytesMax,
+    4_096 * mebibyte,
+  ),
+  tailCacheBytesMax: limit(
+    'tailCacheBytesMax',
+    'Recent batches kept in memory for readers, in bytes.',
+    mebibyte,
+    16_384 * mebibyte,
+  ),
+  streamUnsentBytesMax: limit(
+    'streamUnsentBytesMax',
+    'Written to one stream and not yet taken by its reader, in bytes.',
+    65_536,
+    64 * mebibyte,
+  ),
+};
+
+function limit(name: keyof TunableLimits, meaning: string, min: number, max: number): Setting<number> {
+  const flag = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return wholeNumber({ flag, meaning }, limits[name], min, max);
+}
+
+/** Its password must not end up in a log, so the error does not repeat it. */
+function refuseDatabaseUrl(given: string): string | null {
+  const wanted = 'is not of the form postgresql://user:password@host:port/database';
+  if (!URL.canParse(given)) return wanted;
+  return /^postgres(ql)?:$/.test(new URL(given).protocol) ? null : wanted;
+}
