@@ -1,0 +1,183 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { call, connect } from '../client/service-client.ts';
+import { startBroker } from '../support/broker-process.ts';
+import { formatNumber, renderTable } from '../support/table.ts';
+import { delay } from '../support/timing.ts';
+import { Ledger } from './ledger.ts';
+import type { Handled, Verdict } from './ledger.ts';
+import { help, readOptions } from './options.ts';
+import type { Options } from './options.ts';
+import { Progress } from './progress.ts';
+import { publishAll } from './publisher.ts';
+import { findSource } from './source.ts';
+import type { Source } from './source.ts';
+import { Team } from './team.ts';
+import { Trouble } from './trouble.ts';
+
+const partitions = 6;
+const groupSizes = { audit: 1, search: 3, mirror: 5 } as const;
+/** The groups have this long to make progress before what they do not have counts as missing. */
+const patienceMs = 30_000;
+
+/** The broker to use, and how to be rid of it. */
+async function findBroker(options: Options): Promise<{ address: string; release: () => Promise<void> }> {
+  if (options.address !== null) return { address: options.address, release: () => Promise.resolve() };
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'millrace-demo-')));
+  const removeData = async (): Promise<void> => {
+    if (options.dataDir === null) await rm(dataDir, { recursive: true, force: true });
+  };
+  process.stdout.write('starting a broker on a PostgreSQL of its own\n');
+  try {
+    const broker = await startBroker({ dataDir });
+    return {
+      address: broker.grpcAddress,
+      release: async () => {
+        await broker.stop();
+        await removeData();
+      },
+    };
+  } catch (error) {
+    await removeData();
+    throw error;
+  }
+}
+
+/** Streams everything to everybody. @returns one verdict for each group. */
+async function stream(options: Options, source: Source, address: string, signal: AbortSignal): Promise<Verdict[]> {
+  const client = connect(address);
+  const topic = `demo-${process.pid}-${Date.now()}`;
+  await call(client, TopicService.method.createTopic, { topic: { name: topic, partitions } });
+  const ledger = new Ledger(Object.keys(groupSizes).map((name) => `${topic}-${name}`));
+  const failed = Promise.withResolvers<never>();
+  const teams = makeTeams(topic, address, ledger, failed.reject);
+  const progress = new Progress(process.stdout, () => lines(ledger, teams));
+  const trouble = new Trouble(teams, options);
+  const onBatch = (): void => {
+    trouble.after(ledger.published);
+  };
+  const work = async (): Promise<void> => {
+    await Promise.all(teams.map((team) => team.start()));
+    progress.start();
+    await publishAll(source.records, { ...options, client, topic, ledger, signal, onBatch });
+    await completed(ledger, signal);
+  };
+  try {
+    await Promise.race([work(), failed.promise]);
+  } finally {
+    progress.stop();
+    await Promise.all(teams.map((team) => team.stop()));
+  }
+  await call(client, TopicService.method.deleteTopic, { name: topic });
+  client.close();
+  return ledger.judge();
+}
+
+function makeTeams(topic: string, address: string, ledger: Ledger, onFailed: (error: Error) => void): Team[] {
+  return Object.entries(groupSizes).map(([name, size]) => {
+    const group = `${topic}-${name}`;
+    const onHandled = (handled: Handled): void => {
+      ledger.receive(group, handled);
+    };
+    return new Team({ address, topic, group, size, onHandled, onFailed });
+  });
+}
+
+function lines(ledger: Ledger, teams: readonly Team[]): { name: string; count: number; note: string }[] {
+  return [
+    { name: 'published', count: ledger.published, note: '' },
+    ...teams.map((team) => ({
+      name: shortName(team.group),
+      count: ledger.received(team.group),
+      note: `${team.alive}/${team.size} members, ${team.killed} killed, ${team.broken} streams broken, ${ledger.duplicates(team.group)} again`,
+    })),
+  ];
+}
+
+function shortName(group: string): string {
+  return group.slice(group.lastIndexOf('-') + 1);
+}
+
+/** Waits until all groups have everything, or none has got anything for too long. */
+async function completed(ledger: Ledger, signal: AbortSignal): Promise<void> {
+  let lastMs = performance.now();
+  let last = -1;
+  while (!ledger.complete && !signal.aborted) {
+    const received = ledger.receivedInAll;
+    if (received !== last) {
+      last = received;
+      lastMs = performance.now();
+    }
+    if (performance.now() - lastMs > patienceMs) return;
+    await delay(20);
+  }
+}
+
+function printVerdicts(verdicts: readonly Verdict[]): void {
+  const header = [
+    'group',
+    'members',
+    'received',
+    'missing',
+    'duplicates',
+    'order violations',
+    'records/s',
+    'p50 ms',
+    'p95 ms',
+    'p99 ms',
+  ];
+  const rows = verdicts.map((verdict) => {
+    const name = shortName(verdict.group);
+    const { p50Ms, p95Ms, p99Ms } = verdict.latency;
+    return [
+      name,
+      groupSizes[name as keyof typeof groupSizes],
+      verdict.received,
+      verdict.missing,
+      verdict.duplicates,
+      verdict.orderViolations,
+      Math.round(verdict.perSecond),
+      p50Ms,
+      p95Ms,
+      p99Ms,
+    ];
+  });
+  process.stdout.write(`\n${renderTable(header, rows)}\n\n`);
+  process.stdout.write(
+    'Latency: from sent to handled, first deliveries. Duplicates: what a killed member had not acked.\n',
+  );
+}
+
+async function main(options: Options): Promise<number> {
+  const interrupted = new AbortController();
+  process.once('SIGINT', () => {
+    interrupted.abort();
+  });
+  process.once('SIGTERM', () => {
+    interrupted.abort();
+  });
+  const source = await findSource(options.file, options.keyField);
+  process.stdout.write(`source: ${source.name}\n`);
+  const broker = await findBroker(options);
+  try {
+    const verdicts = await stream(options, source, broker.address, interrupted.signal);
+    printVerdicts(verdicts);
+    const published = verdicts[0]!.received + verdicts[0]!.missing;
+    process.stdout.write(`${formatNumber(published)} records published to ${verdicts.length} groups\n`);
+    if (interrupted.signal.aborted) return 130;
+    return verdicts.some((verdict) => verdict.missing > 0 || verdict.orderViolations > 0) ? 1 : 0;
+  } finally {
+    await broker.release();
+  }
+}
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options === null) process.stdout.write(help);
+  else process.exitCode = await main(options);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

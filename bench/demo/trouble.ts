@@ -1,0 +1,35 @@
+import { seededRandom } from '../support/random.ts';
+import type { Team } from './team.ts';
+
+/** Kills a member or breaks a stream each time so much more has been published; which one, the seed decides. */
+export class Trouble {
+  readonly #teams: readonly Team[];
+  readonly #everyRecords: number;
+  readonly #killsMax: number;
+  readonly #random: () => number;
+  #made = 0;
+
+  constructor(
+    teams: readonly Team[],
+    options: { readonly kills: number; readonly seed: number; readonly limit: number },
+  ) {
+    this.#teams = teams;
+    this.#killsMax = options.kills;
+    this.#random = seededRandom(options.seed);
+    // The length of a source is not known before its end; an index of Debian has some 60,000.
+    this.#everyRecords = Math.max(1, Math.floor(Math.min(options.limit, 50_000) / (options.kills + 1)));
+  }
+
+  after(published: number): void {
+    while (this.#made < this.#killsMax && published >= (this.#made + 1) * this.#everyRecords) this.#strike();
+  }
+
+  /** Every team in turn, so that the group of one, which nobody stands in for, is struck as well. */
+  #strike(): void {
+    const team = this.#teams[this.#made % this.#teams.length]!;
+    const index = Math.floor(this.#random() * team.size);
+    if (this.#random() < 2 / 3) team.kill(index);
+    else team.breakStream(index);
+    this.#made++;
+  }
+}
