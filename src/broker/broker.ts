@@ -62,8 +62,8 @@ export interface PublishCommand {
 
 /**
  * Shared by the requests of one PublishStream, so that no request overtakes an earlier one that failed. Requests of a
- * stream are taken in the order of the `publish` calls; the one that fails sets `failure`, and each later one that is
- * taken while it is set is refused with it and appends nothing.
+ * stream are taken in the order of the `publish` calls; the one that fails sets `failure` (before `publish` returns, if it is
+ * refused at once), and each later one that is taken while it is set is refused with it and appends nothing.
  */
 export interface PublishStreamToken {
   failure: Error | null;

@@ -84,6 +84,19 @@ export const limits = {
   nackBackoffMsMax: 60_000,
   nackErrorCharsMax: 1_000,
   heartbeatPartitionsMax: 10_000,
+
+  /** Errors travel in trailers, of which clients take 8 KiB: a few violations, and short texts. */
+  errorViolationsMax: 10,
+  errorTextCharsMax: 150,
+  /** A request in JSON, which needs more bytes than in protobuf. */
+  jsonRequestBytesMax: 8_388_608,
+  /** Requests of one PublishStream that have not been answered yet; beyond it the stream is not read. */
+  publishStreamPendingMax: 1_000,
+  publishStreamPendingBytesMax: 4_194_304,
+  /** HTTP/2 window of a connection and of each of its streams, for what clients send. */
+  receiveWindowBytes: 4_194_304,
+  /** A connection is pinged this often, and given up when the answer takes as long. */
+  keepaliveMs: 10_000,
 } as const;
 
 /** The limits that an operator may change at start. */

@@ -1,0 +1,27 @@
+import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
+
+/** From proto values, already validated, to the broker's plain ones; what is not set becomes the default. */
+
+export function numberOr(value: number | bigint, whenZero: number): number {
+  return Number(value) === 0 ? whenZero : Number(value);
+}
+
+export function textOr(value: string, whenEmpty: string): string {
+  return value === '' ? whenEmpty : value;
+}
+
+export function textOrNull(value: string): string | null {
+  return value === '' ? null : value;
+}
+
+/** Rounded up to a millisecond, so that a wait that is set never becomes none. */
+export function msOr<T>(duration: Duration | undefined, whenUnset: T): number | T {
+  if (duration === undefined) return whenUnset;
+  return Math.ceil(Number(duration.seconds) * 1_000 + duration.nanos / 1_000_000);
+}
+
+/** Rounded up to a microsecond, the resolution of append times; times that a number cannot hold become the last that it can. */
+export function microseconds(timestamp: Timestamp): number {
+  const us = Number(timestamp.seconds) * 1_000_000 + Math.ceil(timestamp.nanos / 1_000);
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, us));
+}

@@ -1,0 +1,143 @@
+import type { DescEnum } from '@bufbuild/protobuf';
+import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
+import { limits } from '../../limits/limits.ts';
+import { nameViolation } from '../../limits/names.ts';
+import type { Rule } from './rule.ts';
+
+/** Rules for single fields. Each takes the zero of its type for "not set" where the proto gives a default. */
+
+export const name: Rule<string> = (value, field, report) => {
+  const violation = nameViolation(value);
+  if (violation !== null) report(field, violation);
+};
+
+export const optionalName: Rule<string> = (value, field, report) => {
+  if (value !== '') name(value, field, report);
+};
+
+export const memberId: Rule<string> = (value, field, report) => {
+  if (value === '') report(field, 'is required');
+  else optionalMemberId(value, field, report);
+};
+
+export const optionalMemberId: Rule<string> = text(limits.memberIdCharsMax);
+
+/** A NUL is refused because PostgreSQL has no text with one in it. */
+export function text(charsMax: number): Rule<string> {
+  return (value, field, report) => {
+    if (value.length > charsMax) report(field, `has more than ${charsMax} characters`);
+    else if (value.includes('\0')) report(field, 'contains the character U+0000');
+  };
+}
+
+/** The tokens of this broker's lists have these characters; anything else never was one. */
+export const pageToken: Rule<string> = (value, field, report) => {
+  if (value.length > limits.pageTokenCharsMax) report(field, `has more than ${limits.pageTokenCharsMax} characters`);
+  else if (!/^[\w.~=-]*$/.test(value)) report(field, 'is not a token that a list returned');
+};
+
+/** A number of things; 0 is the default. */
+export function count(max: number): Rule<number> {
+  return (value, field, report) => {
+    if (value < 0 || value > max) report(field, `must be from 1 to ${max}, or 0 for the default`);
+  };
+}
+
+/** As `count`, of an int64 field. */
+export function longCount(max: number): Rule<bigint> {
+  return (value, field, report) => {
+    if (value < 0n || value > BigInt(max)) report(field, `must be from 1 to ${max}, or 0 for the default`);
+  };
+}
+
+/** Offsets and generations are numbers in the broker: exact up to 2^53 - 1, which no log reaches. */
+export const notNegative: Rule<bigint | undefined> = (value, field, report) => {
+  if (value === undefined) return;
+  if (value < 0n) report(field, 'must not be negative');
+  else if (value > BigInt(Number.MAX_SAFE_INTEGER)) report(field, `must not be more than ${Number.MAX_SAFE_INTEGER}`);
+};
+
+export const requiredOffset: Rule<bigint | undefined> = (value, field, report) => {
+  if (value === undefined) report(field, 'is required');
+  else notNegative(value, field, report);
+};
+
+export const partition: Rule<number | undefined> = (value, field, report) => {
+  if (value !== undefined && value < 0) report(field, 'must not be negative');
+};
+
+export const requiredPartition: Rule<number | undefined> = (value, field, report) => {
+  if (value === undefined) report(field, 'is required');
+  else partition(value, field, report);
+};
+
+/** The log has one lane yet. */
+export const lane: Rule<number | undefined> = (value, field, report) => {
+  if (value !== undefined && value !== 0) report(field, 'must be 0: there is one lane');
+};
+
+export function duration(msMin: number, msMax: number): Rule<Duration | undefined> {
+  return (value, field, report) => {
+    if (value === undefined) return;
+    if (Math.abs(value.nanos) >= 1_000_000_000 || value.seconds * BigInt(Math.sign(value.nanos)) < 0n) {
+      report(field, 'is not a duration: nanos must be below 1 s and have the sign of seconds');
+      return;
+    }
+    const ms = Number(value.seconds) * 1_000 + value.nanos / 1_000_000;
+    if (ms < msMin || ms > msMax) report(field, `must be from ${seconds(msMin)} to ${seconds(msMax)}`);
+  };
+}
+
+function seconds(ms: number): string {
+  return `${ms / 1_000}s`;
+}
+
+/** The range of google.protobuf.Timestamp: years 1 to 9999. */
+const timestampSecondsMin = -62_135_596_800n;
+const timestampSecondsMax = 253_402_300_799n;
+
+export const timestamp: Rule<Timestamp | undefined> = (value, field, report) => {
+  if (value === undefined) return;
+  const inRange = value.seconds >= timestampSecondsMin && value.seconds <= timestampSecondsMax;
+  if (!inRange || value.nanos < 0 || value.nanos >= 1_000_000_000) {
+    report(field, 'is not a timestamp: it must lie in the years 1 to 9999, with nanos from 0 to 999999999');
+  }
+};
+
+export function oneOf(desc: DescEnum): Rule<number> {
+  const known = desc.values.map((value) => value.name).join(', ');
+  return (value, field, report) => {
+    if (!Object.hasOwn(desc.value, value)) report(field, `is ${value}, which is none of ${known}`);
+  };
+}
+
+export function required<T>(rule: Rule<T | undefined>): Rule<T | undefined> {
+  return (value, field, report) => {
+    if (value === undefined) report(field, 'is required');
+    else rule(value, field, report);
+  };
+}
+
+/** A list with a bounded number of entries, each judged by `rule`. */
+export function list<T>(countMin: number, countMax: number, rule: Rule<T>): Rule<readonly T[]> {
+  return (values, field, report) => {
+    if (values.length < countMin || values.length > countMax) {
+      report(field, `has ${values.length} entries; it must have from ${countMin} to ${countMax}`);
+      return;
+    }
+    values.forEach((value, index) => {
+      rule(value, `${field}[${index}]`, report);
+    });
+  };
+}
+
+/** A list of offsets; paths are made only for the wrong ones, since acks come with thousands of them. */
+export function offsets(countMax: number): Rule<readonly bigint[]> {
+  return (values, field, report) => {
+    if (values.length > countMax) report(field, `has ${values.length} entries, more than ${countMax}`);
+    else
+      values.forEach((value, index) => {
+        if (value < 0n || value > Number.MAX_SAFE_INTEGER) notNegative(value, `${field}[${index}]`, report);
+      });
+  };
+}

@@ -1,0 +1,54 @@
+import {
+  OffsetRangeSchema,
+  StartPosition_OffsetsSchema,
+  StartPosition_PartitionOffsetSchema,
+  StartPositionSchema,
+  TopicPartitionSchema,
+  type OffsetRange,
+  type StartPosition,
+  type StartPosition_PartitionOffset,
+  type TopicPartition,
+} from '../../../gen/millrace/v1/record_pb.js';
+import { list, name, notNegative, partition, requiredOffset, requiredPartition, timestamp } from './field-rules.ts';
+import { message, type Rule, type RuledFields } from './rule.ts';
+
+/** Rules for the messages of record.proto that stand in requests of several services. */
+
+export function topicPartitionRule(ruled: RuledFields): Rule<TopicPartition> {
+  return message(ruled, TopicPartitionSchema, { topic: name, partition });
+}
+
+export function offsetRangeRule(ruled: RuledFields): Rule<OffsetRange> {
+  const ends = { first: requiredOffset, last: requiredOffset };
+  return message(ruled, OffsetRangeSchema, ends, (range, field, report) => {
+    if (range.first !== undefined && range.last !== undefined && range.last < range.first) {
+      report(`${field}.last`, 'must not be less than first');
+    }
+  });
+}
+
+export function startPositionRule(ruled: RuledFields, partitionsMax: number): Rule<StartPosition | undefined> {
+  const partitionOffset = message(ruled, StartPosition_PartitionOffsetSchema, {
+    partition: requiredPartition,
+    offset: requiredOffset,
+  });
+  const offset = message(
+    ruled,
+    StartPosition_OffsetsSchema,
+    { offset: notNegative, partitions: list(0, partitionsMax, partitionOffset) },
+    (offsets, field, report) => {
+      const twice = namedTwice(offsets.partitions);
+      if (twice !== -1) report(`${field}.partitions[${twice}]`, 'names a partition that an earlier entry names');
+    },
+  );
+  return message(ruled, StartPositionSchema, { offset, timestamp });
+}
+
+function namedTwice(entries: readonly StartPosition_PartitionOffset[]): number {
+  const seen = new Set<number | undefined>();
+  return entries.findIndex(({ partition }) => {
+    const known = seen.has(partition);
+    seen.add(partition);
+    return known;
+  });
+}

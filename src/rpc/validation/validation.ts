@@ -1,0 +1,62 @@
+import { Rejection, type FieldViolation } from '../../errors/rejection.ts';
+import { limits, type TunableLimits } from '../../limits/limits.ts';
+import { ackRule, heartbeatRule, pullRule, subscribeRule } from './broker-rules.ts';
+import { getGroupRule, joinGroupRule, leaveGroupRule, listGroupsRule, syncGroupRule } from './group-rules.ts';
+import { readMessagesRule } from './message-rules.ts';
+import { startPositionRule, topicPartitionRule } from './record-rules.ts';
+import type { Rule, RuledFields } from './rule.ts';
+import {
+  cancelSubscriptionRule,
+  createSubscriptionRule,
+  getSubscriptionRule,
+  listSubscriptionsRule,
+} from './subscription-rules.ts';
+import { createTopicRule, deleteTopicRule, getTopicRule, listTopicsRule, updateTopicRule } from './topic-rules.ts';
+
+/**
+ * Checks a request against the rules of its type.
+ * @throws Rejection INVALID_FIELD with every wrong field, the first few of them.
+ */
+export type Validate<M> = (request: M) => void;
+
+/** The rules of all calls but Publish and PublishStream, which the scan of their bytes checks. */
+export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) {
+  const ruled: RuledFields = new Map();
+  const start = startPositionRule(ruled, tunable.partitionsMax);
+  return {
+    ruled,
+    subscribe: validate(subscribeRule(ruled, start)),
+    pull: validate(pullRule(ruled, start)),
+    ack: validate(ackRule(ruled)),
+    heartbeat: validate(heartbeatRule(ruled, topicPartitionRule(ruled))),
+    joinGroup: validate(joinGroupRule(ruled, start)),
+    syncGroup: validate(syncGroupRule(ruled)),
+    leaveGroup: validate(leaveGroupRule(ruled)),
+    getGroup: validate(getGroupRule(ruled)),
+    listGroups: validate(listGroupsRule(ruled)),
+    createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
+    getTopic: validate(getTopicRule(ruled)),
+    updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),
+    listTopics: validate(listTopicsRule(ruled)),
+    deleteTopic: validate(deleteTopicRule(ruled)),
+    createSubscription: validate(createSubscriptionRule(ruled, start)),
+    getSubscription: validate(getSubscriptionRule(ruled)),
+    listSubscriptions: validate(listSubscriptionsRule(ruled)),
+    cancelSubscription: validate(cancelSubscriptionRule(ruled)),
+    readMessages: validate(readMessagesRule(ruled)),
+  };
+}
+
+export type Validation = ReturnType<typeof createValidation>;
+
+function validate<M>(rule: Rule<M>): Validate<M> {
+  return (request) => {
+    const violations: FieldViolation[] = [];
+    rule(request, '', (field, description) => {
+      if (violations.length < limits.errorViolationsMax) violations.push({ field, description });
+    });
+    const first = violations[0];
+    if (first === undefined) return;
+    throw new Rejection('INVALID_FIELD', `${first.field}: ${first.description}`, { violations });
+  };
+}
