@@ -1,0 +1,86 @@
+import { dirname, relative, resolve, sep } from 'node:path';
+import type { Rule } from 'eslint';
+
+const base = ['limits', 'errors', 'time'];
+const machines = ['coordinator', 'cursor', 'credit'];
+
+/** Which folders of src/ (and gen) each folder of src/ may import, beside itself. docs/architecture.md says why. */
+export const mayImport: Readonly<Record<string, readonly string[]>> = {
+  limits: [],
+  errors: [],
+  time: [],
+  cursor: ['limits', 'errors'],
+  credit: ['limits', 'errors'],
+  coordinator: ['limits', 'errors'],
+  log: base,
+  delivery: ['log', ...machines, ...base],
+  ownership: base,
+  storage: ['log', 'delivery', 'ownership', ...machines, ...base],
+  broker: ['log', 'delivery', ...machines, ...base],
+  wire: ['log', 'gen', 'limits', 'errors'],
+  rpc: ['broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
+  embedded: ['errors', 'time'],
+  config: ['limits', 'time'],
+};
+
+/** Packages with a place of their own: the folders of src/ that may import what the pattern matches. */
+const packagePlaces: readonly { pattern: RegExp; folders?: readonly string[]; not?: readonly string[] }[] = [
+  { pattern: /^(pg|pg-copy-streams|drizzle-orm)(\/|$)/, folders: ['storage'] },
+  { pattern: /^(@grpc\/|@connectrpc\/|grpc-health-check$|node:http2$)/, folders: ['rpc', 'main'] },
+  { pattern: /^@bufbuild\/protobuf/, folders: ['rpc', 'wire'] },
+  { pattern: /^node:sqlite$/, folders: ['embedded'] },
+  // The pure machines and what they stand on do no I/O.
+  { pattern: /^node:(?!assert)/, not: [...machines, 'limits', 'errors'] },
+];
+
+/** The string of an import, or the expression of a dynamic one. */
+type Imported = Parameters<NonNullable<Rule.RuleListener['ImportExpression']>>[0]['source'];
+
+/** Lint rule: imports run one way, from the edge to the core. */
+export const importDirection: Rule.RuleModule = {
+  meta: {
+    type: 'problem',
+    schema: [],
+    messages: {
+      folder: 'src/{{from}} may not import {{to}} (test/tidy/import-direction.ts, docs/architecture.md).',
+      package: '{{source}} has no place in src/{{from}} (test/tidy/import-direction.ts).',
+      outside: 'src may not import {{to}}.',
+    },
+  },
+  create(context) {
+    const root = context.cwd;
+    const from = folderOf(relative(root, context.filename)) ?? 'none';
+    const check = ({ source }: { source?: Imported | null | undefined }): void => {
+      if (source?.type !== 'Literal' || typeof source.value !== 'string') return;
+      const report = (messageId: string, data: Record<string, string>): void => {
+        context.report({ node: source, messageId, data: { from, ...data } });
+      };
+      if (!source.value.startsWith('.')) {
+        if (!packageFits(from, source.value)) report('package', { source: source.value });
+        return;
+      }
+      const to = folderOf(relative(root, resolve(dirname(context.filename), source.value)));
+      if (to === null) report('outside', { to: source.value });
+      else if (from !== 'main' && from !== to && !(mayImport[from] ?? []).includes(to)) report('folder', { to });
+    };
+    return {
+      ImportDeclaration: check,
+      ExportNamedDeclaration: check,
+      ExportAllDeclaration: check,
+      ImportExpression: check,
+    };
+  },
+};
+
+function packageFits(from: string, source: string): boolean {
+  return packagePlaces
+    .filter(({ pattern }) => pattern.test(source))
+    .every(({ folders, not }) => (folders?.includes(from) ?? true) && !(not?.includes(from) ?? false));
+}
+
+/** `src/log/batch.ts` → log, `src/main.ts` → main, `gen/…` → gen; null for anything else. */
+function folderOf(path: string): string | null {
+  const [top, folder = ''] = path.split(sep);
+  if (top === 'gen') return 'gen';
+  return top === 'src' ? folder.replace(/\.ts$/, '') : null;
+}
