@@ -50,7 +50,6 @@ export default tseslint.config(
     plugins: { millrace: { rules: { 'import-direction': importDirection } } },
     rules: {
       'millrace/import-direction': 'error',
-      'max-lines': ['error', { max: 400 }],
       'max-lines-per-function': ['error', { max: 70 }],
       'no-restricted-properties': ['error', ...bannedProperties],
       'no-restricted-globals': ['error', ...bannedTimers],
