@@ -10,6 +10,7 @@ import { runRestart } from './programs/restart.ts';
 import { openDatabase } from './support/database.ts';
 import { describeMachine } from './support/machine.ts';
 import { Report } from './support/report.ts';
+import { machineUsage } from './support/usage.ts';
 import type { Bench } from './support/site.ts';
 import { formatNumber } from './support/table.ts';
 
@@ -90,6 +91,17 @@ function readOptions(args: readonly string[]): Options | null {
   };
 }
 
+type MachineUsage = ReturnType<typeof machineUsage>;
+
+/** A machine whose host gives its cores to others measures the others. */
+function reportMachine(report: Report, name: string, before: MachineUsage, after: MachineUsage): void {
+  if (before === null || after === null) return;
+  const allMs = after.allMs - before.allMs;
+  const percent = (ms: number): string => ((ms / allMs) * 100).toFixed(1);
+  const row = [percent(after.busyMs - before.busyMs), percent(after.stolenMs - before.stolenMs)];
+  report.section(`The machine during ${name}, % of all cores`, ['busy', 'stolen by its host'], [row]);
+}
+
 async function main(options: Options): Promise<number> {
   const startedAt = performance.now();
   const say = (text: string): void => {
@@ -102,7 +114,9 @@ async function main(options: Options): Promise<number> {
   try {
     for (const name of options.names) {
       say(name);
+      const before = machineUsage();
       await programs[name]!({ ...options, database, report, say });
+      reportMachine(report, name, before, machineUsage());
       await database.checkpoint();
     }
   } finally {

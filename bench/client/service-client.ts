@@ -29,7 +29,7 @@ export function methodPath(method: DescMethod): string {
 
 export function encodeRequest<M extends DescMethod>(method: M): (request: Request<M>) => Buffer {
   return (request) => {
-    const bytes = toBinary(method.input, create(method.input, request as MessageInitShape<M['input']>));
+    const bytes = toBinary(method.input, create(method.input, request));
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   };
 }

@@ -1,5 +1,6 @@
 import { Histogram } from '../support/histogram.ts';
 import { endAll, measure, stopAll, sum } from '../support/interval.ts';
+import { freePort } from '../support/free-port.ts';
 import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import type { Cost } from '../support/meter.ts';
@@ -7,6 +8,7 @@ import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';
 import type { PublishResult } from '../load/publish.ts';
+import type { EchoSpec } from '../load/echo.ts';
 import type { RawAppendSpec } from '../load/raw-append.ts';
 import { startPublishers } from './millrace-load.ts';
 
@@ -73,19 +75,31 @@ function judge(bench: Bench, valueBytes: number, raw: Point, ordinary: Point, le
 /** Records that come one by one: what a single request takes, and how well many of them share a commit. */
 async function singles(bench: Bench, site: Site): Promise<void> {
   const one = { batch: 1, valueBytes: 1024, client: 'ordinary' } as const;
-  const alone = await publish(bench, site, { ...one, processes: 1, publishers: 1, inFlight: 1 });
-  const unary = await publish(bench, site, { ...one, publishers: 64, inFlight: 1 });
-  const stream = await publish(bench, site, { ...one, publishers: 64, inFlight: 8, call: 'stream' });
+  const shapes = [
+    { ...one, processes: 1, publishers: 1, inFlight: 1 },
+    { ...one, publishers: 64, inFlight: 1 },
+    { ...one, publishers: 64, inFlight: 8, call: 'stream' },
+  ] as const;
+  const points: Point[] = [];
+  for (const shape of shapes) points.push(await publish(bench, site, shape));
+  const nothing: Point[] = [];
+  for (const shape of shapes) nothing.push(await publishToNothing(bench, shape));
   bench.report.section(
     'Single records of 1 KiB through gRPC',
-    ['publishers', 'in flight', 'call', ...columns.slice(0, -1)],
+    ['publishers', 'in flight', 'call', 'to', ...columns.slice(0, -1)],
+    shapes.flatMap(({ publishers, inFlight, ...shape }, i) => {
+      const what = [publishers, inFlight, 'call' in shape ? 'PublishStream' : 'Publish'];
+      return [
+        [...what, 'Millrace', ...figures(points[i]!)],
+        [...what, 'nothing', ...figures(nothing[i]!)],
+      ];
+    }),
     [
-      [1, 1, 'Publish', ...figures(alone)],
-      [64, 1, 'Publish', ...figures(unary)],
-      [64, 8, 'PublishStream', ...figures(stream)],
+      '64 publishers are 2 processes of 32; in flight is for each publisher.',
+      'To nothing: a gRPC server that answers at once, without any work. What it reaches is what clients and transport allow.',
     ],
-    ['64 publishers are 2 processes of 32; in flight is for each publisher.'],
   );
+  const [alone, unary, stream] = points as [Point, Point, Point];
   const p50Ms = alone.latency.percentileUs(0.5) / 1000;
   bench.report.atMost('one publisher, one record in flight, p50', 0.6, p50Ms, 'ms');
   bench.report.atLeast('64 publishers of single records, Publish', 15_000, unary.perSecond, 'msg/s');
@@ -151,6 +165,20 @@ async function publish(bench: Bench, site: Site, shape: PublishLoadShape): Promi
     });
     return run(bench, loads, site.broker.pid);
   });
+}
+
+/** The same clients against a server that does nothing. */
+async function publishToNothing(bench: Bench, shape: PublishLoadShape): Promise<Point> {
+  bench.say(`the same to a server that does nothing, ${shape.call ?? 'unary'}`);
+  const port = await freePort();
+  const server = await startLoad<EchoSpec, null>('echo', { port });
+  const processes = shape.processes ?? 2;
+  const site = { broker: { grpcAddress: `127.0.0.1:${port}` } };
+  const loads = await startPublishers(site, 'nothing', { ...shape, processes, seed: bench.seed });
+  const point = await run(bench, loads, server.pid);
+  await server.stop();
+  await server.end();
+  return point;
 }
 
 async function rawAppend(

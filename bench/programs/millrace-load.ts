@@ -2,7 +2,11 @@ import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import type { PublishResult, PublishSpec } from '../load/publish.ts';
 import type { ConsumeResult, ConsumeSpec } from '../load/consume.ts';
-import type { Site } from '../support/site.ts';
+
+/** Where the load goes: a broker, or something that speaks like one. */
+export interface Target {
+  readonly broker: { readonly grpcAddress: string };
+}
 
 type Publishing = Pick<PublishSpec, 'batch' | 'valueBytes' | 'seed'> &
   Partial<PublishSpec> & {
@@ -11,11 +15,7 @@ type Publishing = Pick<PublishSpec, 'batch' | 'valueBytes' | 'seed'> &
   };
 
 /** Publishers of a topic, by default one with 8 requests in flight. */
-export function startPublishers(
-  site: Pick<Site, 'broker'>,
-  topic: string,
-  load: Publishing,
-): Promise<LoadProcess<PublishResult>[]> {
+export function startPublishers(site: Target, topic: string, load: Publishing): Promise<LoadProcess<PublishResult>[]> {
   const processes = load.processes ?? 1;
   return Promise.all(
     Array.from({ length: processes }, (_, index) =>
@@ -44,11 +44,7 @@ type Consuming = Partial<ConsumeSpec> & {
 };
 
 /** Groups on a topic, each with one member, that ack as they go with two acks in flight. */
-export function startConsumers(
-  site: Pick<Site, 'broker'>,
-  topic: string,
-  load: Consuming,
-): Promise<LoadProcess<ConsumeResult>[]> {
+export function startConsumers(site: Target, topic: string, load: Consuming): Promise<LoadProcess<ConsumeResult>[]> {
   const processes = Math.min(load.processes ?? consumerProcesses(load.groupCount), load.groupCount);
   let named = 0;
   return Promise.all(

@@ -154,7 +154,7 @@ class Answers<Result> {
   next<Type extends FromLoad<Result>['type']>(type: Type): Promise<Extract<FromLoad<Result>, { type: Type }>> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      this.#waiting.set(type, { resolve: resolve as (message: never) => void, reject });
+      this.#waiting.set(type, { resolve: resolve, reject });
     });
   }
 

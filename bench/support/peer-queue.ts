@@ -60,7 +60,7 @@ export async function connectPeer(databaseUrl: string): Promise<pg.Client> {
     connectionString: databaseUrl,
     application_name: 'peer',
     pipeline: true,
-  } as pg.ClientConfig);
+  });
   client.on('error', () => undefined);
   await client.connect();
   // With next to no statistics on fresh tables a hash join over everything looks cheap; the loops are what is meant.

@@ -103,3 +103,19 @@ function readProc(pid: number, file: string): string | null {
     return null;
   }
 }
+
+/** All cores since the machine started: what was used, and what the host gave to others while we wanted it. */
+export function machineUsage(): { readonly busyMs: number; readonly stolenMs: number; readonly allMs: number } | null {
+  try {
+    const first = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0]!;
+    const [user, nice, system, idle, wait, hardware, software, stolen] = first.split(/\s+/).slice(1, 9).map(Number);
+    const busy = user! + nice! + system! + hardware! + software!;
+    return {
+      busyMs: busy * msPerTick,
+      stolenMs: stolen! * msPerTick,
+      allMs: (busy + idle! + wait! + stolen!) * msPerTick,
+    };
+  } catch {
+    return null;
+  }
+}

@@ -17,6 +17,7 @@ for await (const { event, generation } of broker.subscribe({
 })) {
   if (event.case === 'joined') console.log(`joined as ${event.value.memberId} in generation ${generation}`);
   if (event.case !== 'batch') continue;
-  for (const { offset, record } of event.value.records) console.log(`${offset}: ${Buffer.from(record!.value)}`);
+  for (const { offset, record } of event.value.records)
+    console.log(`${offset}: ${Buffer.from(record!.value).toString()}`);
   break;
 }

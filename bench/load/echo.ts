@@ -1,0 +1,60 @@
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { methodPath } from '../client/service-client.ts';
+import { runLoad } from '../support/load-process.ts';
+
+/**
+ * A gRPC server that answers a publish with nothing, at once: what this machine and this client can do at most. What a
+ * broker does not reach because the client or the transport does not is told apart by it.
+ */
+export interface EchoSpec {
+  readonly port: number;
+}
+
+/** The client's half of a method, which a server does not need and the type wants. */
+const unused = { requestSerialize: (bytes: Buffer) => bytes, responseDeserialize: (bytes: Buffer) => bytes };
+const answerOf = (): Buffer => Buffer.alloc(0);
+
+runLoad<EchoSpec, null>(async ({ port }) => {
+  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const raw = { requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: answerOf };
+  const { publish, publishStream } = BrokerService.method;
+  server.addService(
+    {
+      Publish: { path: methodPath(publish), requestStream: false, responseStream: false, ...raw, ...unused },
+      PublishStream: { path: methodPath(publishStream), requestStream: true, responseStream: true, ...raw, ...unused },
+    },
+    {
+      Publish: (_call: unknown, answer: (error: null, response: object) => void) => {
+        answer(null, {});
+      },
+      PublishStream: (call: {
+        on(event: string, listener: () => void): void;
+        write(response: object): void;
+        end(): void;
+      }) => {
+        call.on('data', () => {
+          call.write({});
+        });
+        call.on('end', () => {
+          call.end();
+        });
+      },
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+  return {
+    start: () => undefined,
+    mark: () => undefined,
+    collect: () => null,
+    stop: () => {
+      server.forceShutdown();
+      return Promise.resolve();
+    },
+  };
+});
