@@ -62,11 +62,19 @@ export interface PublishCommand {
 
 /**
  * Shared by the requests of one PublishStream, so that no request overtakes an earlier one that failed. Requests of a
- * stream are taken in the order of the `publish` calls; the one that fails sets `failure` (before `publish` returns, if it is
- * refused at once), and each later one that is taken while it is set is refused with it and appends nothing.
+ * stream are taken from the publish queue in the order of the `publish` calls.
  */
 export interface PublishStreamToken {
+  /**
+   * Set by the appender when a request that it has taken fails. Each one that it takes while this is set came later: it
+   * is refused with the same error and appends nothing.
+   */
   failure: Error | null;
+  /**
+   * Set by `publish`, before it returns, when it refuses a request at once (no such topic, the queue is full); `publish`
+   * refuses every later request with it. Those that wait in the queue came earlier and are not concerned.
+   */
+  refused?: Error;
 }
 
 export type StartPosition =

@@ -1,0 +1,55 @@
+import type { Rejection } from '../../errors/rejection.ts';
+import type { EventSink, StreamEvent } from '../../delivery/session.ts';
+import type { ReportBug } from '../errors.ts';
+import { encodeEvent } from '../handlers/events.ts';
+import type { RawServerStream } from './definition.ts';
+import { statusOf } from './status.ts';
+
+/**
+ * A Subscribe stream over grpc-js. `unsentBytes` is exact: grpc-js calls back for each message once HTTP/2 has handed
+ * it to the socket, one after the other, so a reader that stops shows at once.
+ */
+export class GrpcEventSink implements EventSink {
+  onDrain: (() => void) | null = null;
+  #unsentBytes = 0;
+  #ended = false;
+  readonly #call: RawServerStream;
+  readonly #reportBug: ReportBug;
+
+  constructor(call: RawServerStream, reportBug: ReportBug) {
+    this.#call = call;
+    this.#reportBug = reportBug;
+  }
+
+  get unsentBytes(): number {
+    return this.#unsentBytes;
+  }
+
+  send(event: StreamEvent): void {
+    if (this.#ended) return;
+    const message = encodeEvent(event);
+    const bytes = message.byteLength;
+    this.#unsentBytes += bytes;
+    this.#call.write(message, () => {
+      this.#unsentBytes -= bytes;
+      if (!this.#ended) this.onDrain?.();
+    });
+  }
+
+  end(error: Rejection | null): void {
+    this.fail(error);
+  }
+
+  /** As `end`, with whatever was thrown; null ends the stream well. What was sent before still goes out. */
+  fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (error === null) this.#call.end();
+    else this.#call.emit('error', statusOf(error, this.#reportBug));
+  }
+
+  /** The client has gone: nothing is sent any more. */
+  closed(): void {
+    this.#ended = true;
+  }
+}

@@ -1,0 +1,96 @@
+import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import type { sendUnaryData } from '@grpc/grpc-js';
+import { SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
+import type { MemberStream } from '../../delivery/session.ts';
+import type { ReportBug } from '../errors.ts';
+import { decodeBinary } from '../handlers/decode.ts';
+import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
+import type { PublishHandler } from '../handlers/publish.ts';
+import { GrpcCall } from './call.ts';
+import type { RawBidiStream, RawServerStream, RawUnaryCall } from './definition.ts';
+import { GrpcEventSink } from './event-sink.ts';
+import type { OpenStreams } from './open-streams.ts';
+import { statusOf } from './status.ts';
+
+/** The handlers as functions of grpc-js, one for each kind of method. */
+
+type Respond = sendUnaryData<Buffer>;
+
+export function publishMethod(publish: PublishHandler, reportBug: ReportBug) {
+  return (call: RawUnaryCall, respond: Respond): void => {
+    publish(new GrpcCall(call), call.request).then(
+      (response) => {
+        respond(null, response);
+      },
+      (error: unknown) => {
+        respond(statusOf(error, reportBug));
+      },
+    );
+  };
+}
+
+export function unaryMethod({ method, handle }: UnaryMethod, reportBug: ReportBug) {
+  return async (call: RawUnaryCall, respond: Respond): Promise<void> => {
+    try {
+      const request = decodeBinary(method.input, call.request);
+      respond(null, encoded(method.output, await handle(new GrpcCall(call), request)));
+    } catch (error) {
+      respond(statusOf(error, reportBug));
+    }
+  };
+}
+
+function encoded<D extends DescMessage>(desc: D, response: unknown): Buffer {
+  if (Buffer.isBuffer(response)) return response;
+  return asBuffer(toBinary(desc, response as MessageShape<D>));
+}
+
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export function subscribeMethod(subscribe: Handlers['subscribe'], streams: OpenStreams, reportBug: ReportBug) {
+  return async (call: RawServerStream): Promise<void> => {
+    const sink = new GrpcEventSink(call, reportBug);
+    let member: MemberStream | null = null;
+    streams.opened(call);
+    call.once('cancelled', () => {
+      sink.closed();
+      member?.closed();
+    });
+    try {
+      const request = decodeBinary(SubscribeRequestSchema, call.request);
+      member = await subscribe(new GrpcCall(call), request, sink);
+      // The client may have gone while the broker was at it.
+      if (call.cancelled) member.closed();
+    } catch (error) {
+      sink.fail(error);
+    }
+  };
+}
+
+export function publishStreamMethod(handlers: Handlers, streams: OpenStreams, reportBug: ReportBug) {
+  return (call: RawBidiStream): void => {
+    const stream = handlers.publishStream(new GrpcCall(call), {
+      respond: (response, taken) => call.write(response, taken),
+      end: (error) => {
+        if (error === null) call.end();
+        else call.emit('error', statusOf(error, reportBug));
+      },
+      pause: () => call.pause(),
+      resume: () => call.resume(),
+    });
+    streams.opened(call, () => {
+      stream.drain();
+    });
+    call.once('cancelled', () => {
+      stream.closed();
+    });
+    call.on('end', () => {
+      stream.finish();
+    });
+    call.on('data', (request: Buffer) => {
+      stream.receive(request);
+    });
+  };
+}

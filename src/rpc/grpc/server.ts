@@ -1,0 +1,100 @@
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Health as HealthService } from '../../../gen/grpc/health/v1/health_pb.js';
+import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/reflection/v1alpha/reflection_pb.js';
+import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import { limits } from '../../limits/limits.ts';
+import type { Clock } from '../../time/clock.ts';
+import type { ReportBug } from '../errors.ts';
+import { services, type Handlers } from '../handlers/handlers.ts';
+import { rawService } from './definition.ts';
+import { Health } from './health.ts';
+import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from './methods.ts';
+import { OpenStreams } from './open-streams.ts';
+import { widenReceiveWindow } from './receive-window.ts';
+import { reflectionMethod } from './reflection.ts';
+import { explainTooLarge } from './status.ts';
+
+/** The gRPC edge: all services, health and reflection on one port. */
+export class GrpcServer {
+  readonly #server: Server;
+  readonly #streams = new OpenStreams();
+  readonly #health = new Health(services);
+  readonly #clock: Clock;
+  #stopped: Promise<void> | null = null;
+
+  constructor(handlers: Handlers, clock: Clock, reportBug: ReportBug) {
+    this.#clock = clock;
+    this.#server = new Server({
+      'grpc.max_receive_message_length': limits.publishBytesMax,
+      'grpc.max_send_message_length': -1,
+      // Without it a client whose machine went away is noticed when the kernel gives up, after a quarter of an hour.
+      'grpc.keepalive_time_ms': limits.keepaliveMs,
+      'grpc.keepalive_timeout_ms': limits.keepaliveMs,
+      // Its bookkeeping reads the clock twice a message.
+      'grpc.enable_channelz': 0,
+      interceptors: [explainTooLarge(reportBug)],
+    });
+    this.#addServices(handlers, reportBug);
+  }
+
+  /** @returns the port, for those who asked for port 0. */
+  start(host: string, port: number): Promise<number> {
+    const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+        if (error !== null) {
+          reject(error);
+          return;
+        }
+        widenReceiveWindow(this.#server);
+        resolve(bound);
+      });
+    });
+  }
+
+  /**
+   * Ends all streams (those of Subscribe are ended by the broker, which is told first), then closes the connections
+   * once their calls are answered; after `graceMs` it cuts off what is left.
+   */
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  #stop(graceMs: number): Promise<void> {
+    this.#health.stop();
+    return new Promise((resolve) => {
+      const cancelTimer = this.#clock.after(graceMs, () => {
+        this.#server.forceShutdown();
+        resolve();
+      });
+      void this.#streams.drained().then(() => {
+        this.#server.tryShutdown(() => {
+          cancelTimer();
+          resolve();
+        });
+      });
+    });
+  }
+
+  #addServices(handlers: Handlers, reportBug: ReportBug): void {
+    for (const service of services) {
+      const unary = handlers.unary.filter(({ method }) => method.parent === service);
+      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, reportBug)]);
+      this.#server.addService(rawService(service), {
+        ...Object.fromEntries(methods),
+        ...(service === BrokerService && {
+          publish: publishMethod(handlers.publish, reportBug),
+          publishStream: publishStreamMethod(handlers, this.#streams, reportBug),
+          subscribe: subscribeMethod(handlers.subscribe, this.#streams, reportBug),
+        }),
+      });
+    }
+    this.#health.addTo(this.#server, this.#streams);
+    const listed = [...services, HealthService, ServerReflection, ServerReflectionAlpha];
+    const serverReflectionInfo = reflectionMethod(listed, this.#streams, reportBug);
+    this.#server.addService(rawService(ServerReflection), { serverReflectionInfo });
+    this.#server.addService(rawService(ServerReflectionAlpha), { serverReflectionInfo });
+  }
+}

@@ -1,0 +1,120 @@
+import { create, toBinary } from '@bufbuild/protobuf';
+import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  AckResponseSchema,
+  AckResultSchema,
+  AckStatus,
+  HeartbeatResponseSchema,
+  PullResponseSchema,
+  type AckResult,
+  type BrokerService,
+  type HeartbeatRequest,
+  type PullRequest,
+  type SubscribeRequest,
+} from '../../../gen/millrace/v1/broker_pb.js';
+import type { AckOutcome, HeartbeatCommand, PullCommand, PullOutcome, SubscribeCommand } from '../../broker/broker.ts';
+import type { MemberId } from '../../coordinator/group.ts';
+import type { EventSink, MemberStream } from '../../delivery/session.ts';
+import { limits } from '../../limits/limits.ts';
+import { appendFields } from '../../wire/batch-event.ts';
+import { msOr, numberOr, textOr } from '../validation/defaults.ts';
+import { ackCommand } from './ack-command.ts';
+import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
+import { assignorName, memberIdOrNull, startPosition, withoutRepeats } from './commands.ts';
+import { blockedOn, topicPartitions } from './responses.ts';
+
+export function brokerService({ broker, validation }: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
+  return {
+    async pull(call, request) {
+      validation.pull(request);
+      const pulled = await broker().pull(call.caller, pullCommand(call, request));
+      return appendFields(toBinary(PullResponseSchema, pullResponse(pulled)), pulled.fields);
+    },
+
+    async ack(call, request) {
+      validation.ack(request);
+      const outcomes = await broker().ack(call.caller, ackCommand(request));
+      return create(AckResponseSchema, { results: outcomes.map(ackResult) });
+    },
+
+    async heartbeat(call, request) {
+      validation.heartbeat(request);
+      const beat = await broker().heartbeat(call.caller, heartbeatCommand(request));
+      return create(HeartbeatResponseSchema, {
+        generation: BigInt(beat.generation),
+        heartbeatInterval: durationFromMs(beat.heartbeatIntervalMs),
+        revoking: topicPartitions(beat.revoking),
+      });
+    },
+  };
+}
+
+export type SubscribeHandler = (call: Call, request: SubscribeRequest, sink: EventSink) => Promise<MemberStream>;
+
+export function subscribeHandler({ broker, validation }: HandlerContext): SubscribeHandler {
+  return async (call, request, sink) => {
+    validation.subscribe(request);
+    return broker().subscribe(call.caller, subscribeCommand(request), sink);
+  };
+}
+
+function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
+  return {
+    group: request.group,
+    topics: withoutRepeats(request.topics),
+    start: startPosition(request.start),
+    maxInFlightRecords: numberOr(request.maxInFlightRecords, limits.maxInFlightRecordsDefault),
+    maxInFlightBytes: numberOr(request.maxInFlightBytes, limits.maxInFlightBytesDefault),
+    clientId: textOr(request.clientId, 'member'),
+    memberId: memberIdOrNull(request.memberId),
+    sessionTimeoutMs: msOr(request.sessionTimeout, null),
+    rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
+    assignor: assignorName(request.assignor),
+    autoAck: request.autoAck,
+  };
+}
+
+function pullCommand(call: Call, request: PullRequest): PullCommand {
+  return {
+    group: request.group,
+    topics: withoutRepeats(request.topics),
+    start: startPosition(request.start),
+    maxRecords: numberOr(request.maxRecords, limits.pullRecordsDefault),
+    maxBytes: numberOr(request.maxBytes, limits.pullBytesDefault),
+    waitMs: msOr(request.wait, 0),
+    memberId: memberIdOrNull(request.memberId),
+    clientId: textOr(request.clientId, 'member'),
+    sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
+    autoAck: request.autoAck,
+    signal: call.signal(),
+  };
+}
+
+function pullResponse(pulled: PullOutcome) {
+  return create(PullResponseSchema, {
+    memberId: pulled.memberId,
+    generation: BigInt(pulled.generation),
+    ...(pulled.leaseDeadlineAtMs !== null && { leaseDeadline: timestampFromMs(pulled.leaseDeadlineAtMs) }),
+    blockedOn: blockedOn(pulled.blockedOn),
+  });
+}
+
+function ackResult(outcome: AckOutcome): AckResult {
+  const { topic, partition, lane, committedOffset } = outcome;
+  return create(AckResultSchema, {
+    topic,
+    partition,
+    lane,
+    status: AckStatus[outcome.status],
+    ...(committedOffset !== null && { committedOffset: BigInt(committedOffset) }),
+  });
+}
+
+function heartbeatCommand(request: HeartbeatRequest): HeartbeatCommand {
+  return {
+    group: request.group,
+    memberId: request.memberId as MemberId,
+    generation: Number(request.generation ?? 0n),
+    revoked: request.revoked.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 })),
+  };
+}

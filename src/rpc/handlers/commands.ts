@@ -1,0 +1,51 @@
+import { Assignor } from '../../../gen/millrace/v1/broker_pb.js';
+import type { StartPosition as StartPositionMessage } from '../../../gen/millrace/v1/record_pb.js';
+import type { PageRequest, StartPosition } from '../../broker/broker.ts';
+import type { AssignorName, MemberId } from '../../coordinator/group.ts';
+import { limits } from '../../limits/limits.ts';
+import { microseconds, numberOr } from '../validation/defaults.ts';
+
+/** Parts that the commands of several services share. The request has been validated. */
+
+export function startPosition(start: StartPositionMessage | undefined): StartPosition {
+  const position = start?.position;
+  switch (position?.case) {
+    case 'earliest':
+      return { type: 'earliest' };
+    case 'offset': {
+      const offset = Number(position.value.offset ?? 0n);
+      const partitions = position.value.partitions.map((entry) => ({
+        partition: entry.partition ?? 0,
+        offset: Number(entry.offset ?? 0n),
+      }));
+      return { type: 'offsets', offset, partitions };
+    }
+    case 'timestamp':
+      return { type: 'time', timeUs: microseconds(position.value) };
+    default:
+      return { type: 'latest' };
+  }
+}
+
+const assignorNames: Readonly<Record<Assignor, AssignorName>> = {
+  [Assignor.UNSPECIFIED]: 'sticky',
+  [Assignor.RANGE]: 'range',
+  [Assignor.ROUND_ROBIN]: 'round_robin',
+  [Assignor.STICKY]: 'sticky',
+};
+
+export function assignorName(assignor: Assignor): AssignorName {
+  return assignorNames[assignor];
+}
+
+export function memberIdOrNull(memberId: string): MemberId | null {
+  return memberId === '' ? null : (memberId as MemberId);
+}
+
+export function withoutRepeats(names: readonly string[]): readonly string[] {
+  return [...new Set(names)];
+}
+
+export function pageRequest(request: { pageSize: number; pageToken: string }): PageRequest {
+  return { size: numberOr(request.pageSize, limits.pageSizeDefault), token: request.pageToken };
+}

@@ -1,0 +1,119 @@
+import { create } from '@bufbuild/protobuf';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  GetGroupResponseSchema,
+  GroupSchema,
+  GroupState,
+  JoinGroupResponseSchema,
+  LeaveGroupResponseSchema,
+  ListGroupsResponseSchema,
+  MemberSchema,
+  SyncGroupResponseSchema,
+  type Group,
+  type GroupService,
+  type JoinGroupRequest,
+  type Member,
+  type SyncGroupRequest,
+} from '../../../gen/millrace/v1/group_pb.js';
+import type { GroupSummary, JoinGroupCommand, MemberDetails, SyncGroupCommand } from '../../broker/broker.ts';
+import type { MemberId } from '../../coordinator/group.ts';
+import { limits } from '../../limits/limits.ts';
+import { msOr, textOr } from '../validation/defaults.ts';
+import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
+import { assignorName, memberIdOrNull, pageRequest, startPosition, withoutRepeats } from './commands.ts';
+import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
+
+export function groupService({ broker, validation }: HandlerContext): UnaryHandlers<typeof GroupService> {
+  return {
+    async joinGroup(call, request) {
+      validation.joinGroup(request);
+      const joined = await broker().joinGroup(call.caller, joinGroupCommand(request));
+      return create(JoinGroupResponseSchema, {
+        memberId: joined.memberId,
+        generation: BigInt(joined.generation),
+        heartbeatInterval: durationFromMs(joined.heartbeatIntervalMs),
+        sessionTimeout: durationFromMs(joined.sessionTimeoutMs),
+      });
+    },
+
+    async syncGroup(call, request) {
+      validation.syncGroup(request);
+      const synced = await broker().syncGroup(call.caller, syncGroupCommand(call, request));
+      return create(SyncGroupResponseSchema, {
+        generation: BigInt(synced.generation),
+        partitions: topicPartitions(synced.partitions),
+        revoking: topicPartitions(synced.revoking),
+      });
+    },
+
+    async leaveGroup(call, request) {
+      validation.leaveGroup(request);
+      await broker().leaveGroup(call.caller, { group: request.group, memberId: request.memberId as MemberId });
+      return create(LeaveGroupResponseSchema);
+    },
+
+    async getGroup(call, request) {
+      validation.getGroup(request);
+      const { group, members, partitions } = await broker().getGroup(call.caller, request.group);
+      return create(GetGroupResponseSchema, {
+        group: groupMessage(group),
+        members: members.map(memberMessage),
+        partitions: partitionStatuses(partitions),
+      });
+    },
+
+    async listGroups(call, request) {
+      validation.listGroups(request);
+      const page = await broker().listGroups(call.caller, pageRequest(request));
+      return create(ListGroupsResponseSchema, { groups: page.items.map(groupMessage), nextPageToken: page.nextToken });
+    },
+  };
+}
+
+function joinGroupCommand(request: JoinGroupRequest): JoinGroupCommand {
+  return {
+    group: request.group,
+    topics: withoutRepeats(request.topics),
+    start: startPosition(request.start),
+    clientId: textOr(request.clientId, 'member'),
+    memberId: memberIdOrNull(request.memberId),
+    sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
+    rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
+    assignor: assignorName(request.assignor),
+  };
+}
+
+function syncGroupCommand(call: Call, request: SyncGroupRequest): SyncGroupCommand {
+  return {
+    group: request.group,
+    memberId: request.memberId as MemberId,
+    knownGeneration: request.knownGeneration === undefined ? null : Number(request.knownGeneration),
+    waitMs: msOr(request.wait, limits.syncWaitMsDefault),
+    signal: call.signal(),
+  };
+}
+
+function groupMessage(group: GroupSummary): Group {
+  return create(GroupSchema, {
+    name: group.name,
+    state: GroupState[group.state],
+    generation: BigInt(group.generation),
+    assignor: assignor(group.assignor),
+    memberCount: group.memberCount,
+    topics: [...group.topics],
+  });
+}
+
+function memberMessage(member: MemberDetails): Member {
+  return create(MemberSchema, {
+    memberId: member.memberId,
+    clientId: member.clientId,
+    host: member.host,
+    topics: [...member.topics],
+    partitions: topicPartitions(member.partitions),
+    revoking: topicPartitions(member.revoking),
+    ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
+    inFlightRecords: member.inFlightRecords,
+    blockedOn: blockedOn(member.blockedOn),
+  });
+}

@@ -1,0 +1,43 @@
+import { create, toBinary } from '@bufbuild/protobuf';
+import {
+  ReadMessagesResponseSchema,
+  type MessageService,
+  type ReadMessagesRequest,
+} from '../../../gen/millrace/v1/message_pb.js';
+import type { ReadMessagesCommand } from '../../broker/broker.ts';
+import { limits } from '../../limits/limits.ts';
+import { appendFields } from '../../wire/batch-event.ts';
+import { microseconds, numberOr } from '../validation/defaults.ts';
+import type { HandlerContext, UnaryHandlers } from './call.ts';
+
+export function messageService({ broker, validation }: HandlerContext): UnaryHandlers<typeof MessageService> {
+  return {
+    async readMessages(call, request) {
+      validation.readMessages(request);
+      const found = await broker().readMessages(call.caller, readMessagesCommand(request));
+      const response = create(ReadMessagesResponseSchema, {
+        nextOffset: BigInt(found.nextOffset),
+        highWatermark: BigInt(found.highWatermark),
+        logStartOffset: BigInt(found.logStartOffset),
+      });
+      return appendFields(toBinary(ReadMessagesResponseSchema, response), found.fields);
+    },
+  };
+}
+
+function readMessagesCommand(request: ReadMessagesRequest): ReadMessagesCommand {
+  return {
+    topic: request.topic,
+    partition: request.partition ?? 0,
+    lane: request.lane ?? 0,
+    from: readFrom(request.from),
+    maxRecords: numberOr(request.maxRecords, limits.readRecordsDefault),
+    maxBytes: numberOr(request.maxBytes, limits.readBytesDefault),
+  };
+}
+
+function readFrom(from: ReadMessagesRequest['from']): ReadMessagesCommand['from'] {
+  if (from.case === 'offset') return { offset: Number(from.value) };
+  if (from.case === 'timestamp') return { timeUs: microseconds(from.value) };
+  return null;
+}

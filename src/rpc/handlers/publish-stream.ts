@@ -1,0 +1,155 @@
+import type { PublishStreamToken } from '../../broker/broker.ts';
+import { Rejection } from '../../errors/rejection.ts';
+import { limits } from '../../limits/limits.ts';
+import type { PublishedRecords } from '../../log/partition-log.ts';
+import { encodePublishResponse } from '../../wire/publish-response.ts';
+import type { Call, HandlerContext } from './call.ts';
+import { scanned } from './publish.ts';
+
+/**
+ * One PublishStream: requests go to the broker as they come, answers leave in the order of the requests.
+ *
+ *   open ──finish──▶ finishing ──last answer──▶ ended (well)
+ *    │  └──drain───▶ draining ───last answer──▶ ended (DRAINING)
+ *    └──a request fails, once those before it are answered──▶ ended (its error)
+ *
+ * 1. Requests reach the broker in the order in which they came.
+ * 2. Nothing that came after a failed request is appended: the appender sees by the token that one it has taken failed,
+ *    and refuses the later ones in its queue; and once any has failed, none is taken here. Those before it are unharmed.
+ * 3. At most `publishStreamPendingMax` requests and `publishStreamPendingBytesMax` bytes (and one request more) are
+ *    unanswered; an answer counts until the transport has taken it, so that a client that does not read stops the reading.
+ */
+export class PublishStream {
+  readonly #call: Call;
+  readonly #context: HandlerContext;
+  readonly #output: PublishStreamOutput;
+  readonly #token: PublishStreamToken = { failure: null };
+  readonly #queue: PendingPublish[] = [];
+  #state: 'open' | 'finishing' | 'draining' | 'ended' = 'open';
+  #answering = false;
+  #pendingCount = 0;
+  #pendingBytes = 0;
+  #paused = false;
+
+  constructor(call: Call, context: HandlerContext, output: PublishStreamOutput) {
+    this.#call = call;
+    this.#context = context;
+    this.#output = output;
+  }
+
+  receive(request: Buffer): void {
+    if (this.#state !== 'open' || this.#hasFailed()) return;
+    this.#take(this.#publish(request), request.length);
+  }
+
+  /** Something came that is no request: it counts as a request that failed. */
+  refuse(error: Error): void {
+    if (this.#state !== 'open' || this.#hasFailed()) return;
+    this.#token.refused = error;
+    this.#take(Promise.reject(error), 0);
+  }
+
+  /** The client has sent its last request. */
+  finish(): void {
+    this.#close('finishing');
+  }
+
+  /** The broker is shutting down: what was received is answered, then the stream ends. */
+  drain(): void {
+    this.#close('draining');
+  }
+
+  /** The client has gone, or cancelled. What was received may be appended nevertheless. */
+  closed(): void {
+    this.#state = 'ended';
+  }
+
+  #hasFailed(): boolean {
+    return this.#token.failure !== null || this.#token.refused !== undefined;
+  }
+
+  #take(answer: PendingPublish['answer'], bytes: number): void {
+    answer.catch((error: unknown) => {
+      this.#token.refused ??= error as Error;
+    });
+    this.#queue.push({ answer, bytes });
+    this.#pendingCount += 1;
+    this.#pendingBytes += bytes;
+    this.#balance();
+    void this.#answerAll();
+  }
+
+  #publish(request: Buffer): Promise<PublishedRecords | null> {
+    try {
+      const command = scanned(request, this.#context.recordBytesMax);
+      return this.#context.broker().publish(this.#call.caller, { ...command, stream: this.#token });
+    } catch (error) {
+      this.#token.refused ??= error as Error;
+      return Promise.reject(error as Error);
+    }
+  }
+
+  #close(state: 'finishing' | 'draining'): void {
+    if (this.#state !== 'open') return;
+    this.#state = state;
+    void this.#answerAll();
+  }
+
+  async #answerAll(): Promise<void> {
+    if (this.#answering) return;
+    this.#answering = true;
+    for (let pending = this.#queue[0]; pending !== undefined; pending = this.#queue[0]) {
+      try {
+        const response = encodePublishResponse(await pending.answer);
+        this.#respond(response, pending.bytes);
+      } catch (error) {
+        this.#end(error);
+        return;
+      }
+      this.#queue.shift();
+    }
+    this.#answering = false;
+    if (this.#state === 'finishing') this.#end(null);
+    if (this.#state === 'draining') this.#end(new Rejection('DRAINING', 'this broker is shutting down'));
+  }
+
+  #respond(response: Buffer, requestBytes: number): void {
+    if (this.#state === 'ended') return;
+    this.#output.respond(response, () => {
+      this.#pendingCount -= 1;
+      this.#pendingBytes -= requestBytes;
+      this.#balance();
+    });
+  }
+
+  #balance(): void {
+    const full =
+      this.#pendingCount >= limits.publishStreamPendingMax || this.#pendingBytes >= limits.publishStreamPendingBytesMax;
+    if (full === this.#paused || this.#state === 'ended') return;
+    this.#paused = full;
+    if (full) this.#output.pause();
+    else this.#output.resume();
+  }
+
+  #end(error: unknown): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#output.end(error);
+  }
+}
+
+interface PendingPublish {
+  readonly answer: Promise<PublishedRecords | null>;
+  readonly bytes: number;
+}
+
+/** The transport's end of a PublishStream. */
+export interface PublishStreamOutput {
+  /** `taken` is called when the transport has handed the response to its socket. */
+  respond(response: Buffer, taken: () => void): void;
+  /** Ends the stream: with what went wrong, or well (null). */
+  end(error: unknown): void;
+  /** Stops reading requests, as far as the transport can; a few more may come. */
+  pause(): void;
+  resume(): void;
+}

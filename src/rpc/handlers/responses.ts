@@ -1,0 +1,54 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  Assignor,
+  BlockedOn,
+  PartitionStatusSchema,
+  type PartitionStatus,
+} from '../../../gen/millrace/v1/broker_pb.js';
+import { TopicPartitionSchema, type TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
+import type { AssignorName } from '../../coordinator/group.ts';
+import type * as delivery from '../../delivery/session.ts';
+
+/** Parts that the responses of several services share. Zeros that mean something are always set. */
+
+const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
+  NO_ASSIGNMENT: BlockedOn.NO_ASSIGNMENT,
+  CREDIT: BlockedOn.CREDIT,
+  WINDOW: BlockedOn.WINDOW,
+  RETRY: BlockedOn.RETRY,
+  REVOKING: BlockedOn.REVOKING,
+  SLOW_READER: BlockedOn.SLOW_READER,
+  CAUGHT_UP: BlockedOn.CAUGHT_UP,
+  READING: BlockedOn.READING,
+};
+
+export function blockedOn(reason: delivery.BlockedOn | null): BlockedOn {
+  return reason === null ? BlockedOn.UNSPECIFIED : blockedOns[reason];
+}
+
+const assignors: Readonly<Record<AssignorName, Assignor>> = {
+  range: Assignor.RANGE,
+  round_robin: Assignor.ROUND_ROBIN,
+  sticky: Assignor.STICKY,
+};
+
+export function assignor(name: AssignorName): Assignor {
+  return assignors[name];
+}
+
+export function topicPartitions(partitions: readonly delivery.TopicPartition[]): TopicPartition[] {
+  return partitions.map(({ topic, partition }) => create(TopicPartitionSchema, { topic, partition }));
+}
+
+export function partitionStatuses(statuses: readonly delivery.PartitionStatus[]): PartitionStatus[] {
+  return statuses.map((status) =>
+    create(PartitionStatusSchema, {
+      topic: status.topic,
+      partition: status.partition,
+      committedOffset: BigInt(status.committedOffset),
+      highWatermark: BigInt(status.highWatermark),
+      lag: BigInt(status.lag),
+      blockedOn: blockedOn(status.blockedOn),
+    }),
+  );
+}

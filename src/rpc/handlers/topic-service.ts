@@ -1,0 +1,96 @@
+import { create } from '@bufbuild/protobuf';
+import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  CreateTopicResponseSchema,
+  DeleteTopicResponseSchema,
+  GetTopicResponseSchema,
+  ListTopicsResponseSchema,
+  PartitionInfoSchema,
+  TopicSchema,
+  TopicSemantics,
+  UpdateTopicResponseSchema,
+  type CreateTopicRequest,
+  type PartitionInfo,
+  type Topic,
+  type TopicService,
+  type UpdateTopicRequest,
+} from '../../../gen/millrace/v1/topic_pb.js';
+import type { CreateTopicCommand, PartitionExtent, TopicDetails, UpdateTopicCommand } from '../../broker/broker.ts';
+import { limits } from '../../limits/limits.ts';
+import { msOr, numberOr } from '../validation/defaults.ts';
+import type { HandlerContext, UnaryHandlers } from './call.ts';
+import { pageRequest } from './commands.ts';
+
+export function topicService({ broker, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
+  return {
+    async createTopic(call, request) {
+      validation.createTopic(request);
+      const topic = await broker().createTopic(call.caller, createTopicCommand(request));
+      return create(CreateTopicResponseSchema, { topic: topicMessage(topic) });
+    },
+
+    async getTopic(call, request) {
+      validation.getTopic(request);
+      const { topic, partitions } = await broker().getTopic(call.caller, request.name);
+      return create(GetTopicResponseSchema, { topic: topicMessage(topic), partitions: partitions.map(partitionInfo) });
+    },
+
+    async updateTopic(call, request) {
+      validation.updateTopic(request);
+      const topic = await broker().updateTopic(call.caller, updateTopicCommand(request));
+      return create(UpdateTopicResponseSchema, { topic: topicMessage(topic) });
+    },
+
+    async listTopics(call, request) {
+      validation.listTopics(request);
+      const page = await broker().listTopics(call.caller, pageRequest(request));
+      return create(ListTopicsResponseSchema, { topics: page.items.map(topicMessage), nextPageToken: page.nextToken });
+    },
+
+    async deleteTopic(call, request) {
+      validation.deleteTopic(request);
+      await broker().deleteTopic(call.caller, request.name);
+      return create(DeleteTopicResponseSchema);
+    },
+  };
+}
+
+function createTopicCommand(request: CreateTopicRequest): CreateTopicCommand {
+  const topic = request.topic ?? create(TopicSchema);
+  return {
+    name: topic.name,
+    partitions: numberOr(topic.partitions, limits.partitionsDefault),
+    idempotencyWindowMs: msOr(topic.idempotencyWindow, limits.idempotencyWindowMsDefault),
+    description: topic.description,
+  };
+}
+
+function updateTopicCommand(request: UpdateTopicRequest): UpdateTopicCommand {
+  const topic = request.topic ?? create(TopicSchema);
+  const paths = request.updateMask?.paths ?? [];
+  const window = msOr(topic.idempotencyWindow, limits.idempotencyWindowMsDefault);
+  return {
+    name: topic.name,
+    ...(paths.includes('idempotency_window') && { idempotencyWindowMs: window }),
+    ...(paths.includes('description') && { description: topic.description }),
+  };
+}
+
+function topicMessage(topic: TopicDetails): Topic {
+  return create(TopicSchema, {
+    name: topic.name,
+    semantics: TopicSemantics.PUB_SUB,
+    partitions: topic.partitions,
+    idempotencyWindow: durationFromMs(topic.idempotencyWindowMs),
+    description: topic.description,
+    createTime: timestampFromMs(topic.createdAtMs),
+  });
+}
+
+function partitionInfo(extent: PartitionExtent): PartitionInfo {
+  return create(PartitionInfoSchema, {
+    partition: extent.partition,
+    logStartOffset: BigInt(extent.logStartOffset),
+    highWatermark: BigInt(extent.highWatermark),
+  });
+}

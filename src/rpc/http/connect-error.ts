@@ -1,0 +1,8 @@
+import { ConnectError } from '@connectrpc/connect';
+import { rpcErrorOf, type ReportBug } from '../errors.ts';
+
+/** An error as connect-node sends it in all three protocols, with the same details as on the gRPC edge. */
+export function connectErrorOf(error: unknown, reportBug: ReportBug): ConnectError {
+  const { code, message, details } = rpcErrorOf(error, reportBug);
+  return new ConnectError(message, code, undefined, [...details]);
+}

@@ -1,0 +1,10 @@
+import { createContextKey } from '@connectrpc/connect';
+
+/** What the listener knows of a request and connect-node does not hand on. */
+export interface RequestFacts {
+  readonly host: string | undefined;
+  /** The decoded message, or for Publish its bytes, where the body was decoded here (see request-body.ts). */
+  decoded: unknown;
+}
+
+export const requestFacts = createContextKey<RequestFacts>({ host: undefined, decoded: undefined });

@@ -1,0 +1,137 @@
+import { createServer, type Server } from 'node:http';
+import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Registry } from 'prom-client';
+import { limits } from '../../limits/limits.ts';
+import type { Clock } from '../../time/clock.ts';
+import type { ReportBug } from '../errors.ts';
+import type { Handlers } from '../handlers/handlers.ts';
+import { serveOperations, type Readiness } from './operations.ts';
+import type { NodeRequest } from './request-body.ts';
+import { createRoutes } from './routes.ts';
+import { createRpcListener, type NodeResponse, type RpcListener } from './rpc-listener.ts';
+import { keepSessionAlive } from './session-keepalive.ts';
+
+export interface HttpServerOptions {
+  readonly handlers: Handlers;
+  readonly ready: () => Readiness;
+  readonly metrics: Registry;
+  readonly clock: Clock;
+  readonly reportBug: ReportBug;
+}
+
+/** A client of HTTP/2 without TLS begins with "PRI * HTTP/2.0". */
+const http2Preface = 'PRI ';
+
+/**
+ * The HTTP edge: Connect, gRPC-Web and JSON, and what operators ask for, on one port. HTTP/1.1 and HTTP/2 (which
+ * PublishStream needs) are told apart by the first bytes of a connection.
+ */
+export class HttpServer {
+  readonly #options: HttpServerOptions;
+  readonly #stopping = new AbortController();
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #serveRpc: RpcListener;
+  readonly #http1: Server;
+  readonly #http2 = createHttp2Server({ settings: { initialWindowSize: limits.receiveWindowBytes } });
+  #stopped: Promise<void> | null = null;
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    this.#serveRpc = createRpcListener(
+      createRoutes(options.handlers, this.#stopping.signal, options.reportBug),
+      options.reportBug,
+    );
+    // The timeouts end with the request's last byte, so that they cut no stream.
+    this.#http1 = createServer({
+      requestTimeout: 60_000,
+      headersTimeout: 20_000,
+      keepAliveTimeout: 65_000,
+      keepAlive: true,
+      keepAliveInitialDelay: limits.keepaliveMs,
+    });
+    this.#tellVersionsApart();
+    this.#http1.on('request', this.#serve);
+    this.#http2.on('request', this.#serve);
+    this.#http2.on('session', this.#openSession);
+  }
+
+  /** @returns the port, for those who asked for port 0. */
+  start(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#http1.once('error', reject);
+      this.#http1.listen(port, host, () => {
+        this.#http1.off('error', reject);
+        resolve((this.#http1.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  /** Closes connections as their calls end, and cuts them off after `graceMs`. The broker ends its streams before. */
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  #stop(graceMs: number): Promise<void> {
+    this.#stopping.abort();
+    return new Promise((resolve) => {
+      const cancelTimer = this.#options.clock.after(graceMs, () => {
+        for (const socket of this.#sockets) socket.destroy();
+      });
+      this.#http1.close(() => {
+        cancelTimer();
+        resolve();
+      });
+      for (const session of this.#sessions) session.close();
+    });
+  }
+
+  readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
+    if (this.#stopping.signal.aborted) this.#closeWhenIdle(response);
+    if (this.#serveRpc(request, response)) return;
+    const { ready, metrics, reportBug } = this.#options;
+    serveOperations(request, response, ready, metrics).catch((error: unknown) => {
+      reportBug(error);
+      response.destroy();
+    });
+  };
+
+  #closeWhenIdle(response: NodeResponse): void {
+    response.once('close', () => {
+      this.#http1.closeIdleConnections();
+    });
+  }
+
+  /** node's own listener keeps serving HTTP/1.1, so that its timeouts and its list of idle connections go on working. */
+  #tellVersionsApart(): void {
+    const serveHttp1 = this.#http1.listeners('connection') as ((socket: Socket) => void)[];
+    this.#http1.removeAllListeners('connection');
+    this.#http1.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      const drop = () => socket.destroy();
+      socket.setTimeout(this.#http1.headersTimeout, drop);
+      socket.on('error', drop);
+      socket.once('data', (first) => {
+        socket.setTimeout(0);
+        socket.off('timeout', drop).off('error', drop);
+        socket.pause();
+        socket.unshift(first);
+        if (first.toString('latin1', 0, http2Preface.length) === http2Preface) this.#http2.emit('connection', socket);
+        else for (const serve of serveHttp1) serve.call(this.#http1, socket);
+        socket.resume();
+      });
+    });
+  }
+
+  readonly #openSession = (session: ServerHttp2Session): void => {
+    this.#sessions.add(session);
+    session.setLocalWindowSize(limits.receiveWindowBytes);
+    // An error closes the session, which its calls notice.
+    session.on('error', () => undefined);
+    session.once('close', () => this.#sessions.delete(session));
+    keepSessionAlive(session, this.#options.clock, limits.keepaliveMs);
+  };
+}

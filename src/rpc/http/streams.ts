@@ -1,0 +1,109 @@
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { HandlerContext as ConnectContext } from '@connectrpc/connect';
+import {
+  PublishStreamRequestSchema,
+  PublishStreamResponseSchema,
+  type PublishStreamRequest,
+  type PublishStreamResponse,
+  type SubscribeRequest,
+  type SubscribeResponse,
+} from '../../../gen/millrace/v1/broker_pb.js';
+import { Rejection } from '../../errors/rejection.ts';
+import type { ReportBug } from '../errors.ts';
+import type { Handlers } from '../handlers/handlers.ts';
+import type { PublishStream } from '../handlers/publish-stream.ts';
+import { callOf, decodedOr } from './call.ts';
+import { connectErrorOf } from './connect-error.ts';
+import { HttpEventSink } from './event-sink.ts';
+import { Outbox } from './outbox.ts';
+
+export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
+  return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
+    const sink = new HttpEventSink(reportBug);
+    context.signal.addEventListener('abort', () => {
+      sink.closed();
+    });
+    const member = await handlers
+      .subscribe(callOf(context), decodedOr(context, message), sink)
+      .catch((error: unknown) => {
+        throw connectErrorOf(error, reportBug);
+      });
+    try {
+      yield* sink.messages();
+    } finally {
+      sink.closed();
+      member.closed();
+    }
+  };
+}
+
+/** Needs HTTP/2: over HTTP/1.1 connect-node answers 505 by itself. */
+export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, reportBug: ReportBug) {
+  return async function* (
+    requests: AsyncIterable<PublishStreamRequest>,
+    context: ConnectContext,
+  ): AsyncGenerator<PublishStreamResponse> {
+    const outbox = new Outbox<Buffer>();
+    const reading = new Gate();
+    const stream = handlers.publishStream(callOf(context), {
+      respond: (response, taken) => {
+        outbox.push(response, taken);
+      },
+      end: (error) => {
+        outbox.end(error === null ? null : connectErrorOf(error, reportBug));
+      },
+      pause: () => {
+        reading.shut();
+      },
+      resume: () => {
+        reading.open();
+      },
+    });
+    const drain = () => {
+      stream.drain();
+    };
+    stopping.addEventListener('abort', drain);
+    context.signal.addEventListener('abort', () => {
+      stream.closed();
+      outbox.drop();
+    });
+    void receiveAll(requests, stream, reading);
+    try {
+      for await (const bytes of outbox.items()) yield fromBinary(PublishStreamResponseSchema, bytes);
+    } finally {
+      stream.closed();
+      stopping.removeEventListener('abort', drain);
+    }
+  };
+}
+
+async function receiveAll(requests: AsyncIterable<PublishStreamRequest>, stream: PublishStream, reading: Gate) {
+  try {
+    for await (const request of requests) {
+      stream.receive(Buffer.from(toBinary(PublishStreamRequestSchema, request)));
+      await reading.opened();
+    }
+    stream.finish();
+  } catch (error) {
+    stream.refuse(new Rejection('MALFORMED_REQUEST', error instanceof Error ? error.message : String(error)));
+  }
+}
+
+class Gate {
+  #opened: Promise<void> = Promise.resolve();
+  #open: () => void = () => undefined;
+
+  opened(): Promise<void> {
+    return this.#opened;
+  }
+
+  shut(): void {
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+  }
+
+  open(): void {
+    this.#open();
+  }
+}

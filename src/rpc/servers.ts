@@ -1,0 +1,71 @@
+import type { Logger } from 'pino';
+import { collectDefaultMetrics, type Registry } from 'prom-client';
+import type { Broker } from '../broker/broker.ts';
+import { Rejection } from '../errors/rejection.ts';
+import type { TunableLimits } from '../limits/limits.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import type { ReportBug } from './errors.ts';
+import { GrpcServer } from './grpc/server.ts';
+import { createHandlers } from './handlers/handlers.ts';
+import type { Readiness } from './http/operations.ts';
+import { HttpServer } from './http/server.ts';
+import { createValidation } from './validation/validation.ts';
+
+export interface RpcOptions {
+  /** The broker; null while this process stands by, when every call is answered with NOT_OWNER. */
+  readonly broker: () => Broker | null;
+  readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
+  /** For /readyz. */
+  readonly ready: () => Readiness;
+  /** For /metrics; the metrics of the process are added to it. */
+  readonly metrics: Registry;
+  readonly log: Pick<Logger, 'error'>;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Both edges of the broker. Either may be started first: a standby has only HTTP. */
+export interface RpcServers {
+  /** @returns the port that it listens on. */
+  startGrpc(host: string, port: number): Promise<number>;
+  /** @returns the port that it listens on. */
+  startHttp(host: string, port: number): Promise<number>;
+  /**
+   * Answers what is under way and closes; what takes longer than `graceMs` is cut off. The broker ends its
+   * Subscribe streams before. Idempotent.
+   */
+  stop(graceMs: number): Promise<void>;
+}
+
+export function createRpcServers(options: RpcOptions): RpcServers {
+  const reportBug = bugReporter(options);
+  const handlers = createHandlers({
+    broker: () => serving(options.broker()),
+    validation: createValidation(options.limits),
+    recordBytesMax: options.limits.recordBytesMax,
+  });
+  collectDefaultMetrics({ register: options.metrics });
+  const { ready, metrics, clock } = options;
+  const grpc = new GrpcServer(handlers, clock, reportBug);
+  const http = new HttpServer({ handlers, ready, metrics, clock, reportBug });
+  return {
+    startGrpc: (host, port) => grpc.start(host, port),
+    startHttp: (host, port) => http.start(host, port),
+    async stop(graceMs) {
+      await Promise.all([grpc.stop(graceMs), http.stop(graceMs)]);
+    },
+  };
+}
+
+function serving(broker: Broker | null): Broker {
+  if (broker === null) throw new Rejection('NOT_OWNER', 'this broker stands by: another one is active');
+  return broker;
+}
+
+function bugReporter({ random, log }: RpcOptions): ReportBug {
+  return (error) => {
+    const bugId = random.uuid();
+    log.error({ err: error, bugId }, 'a bug: a call failed with an error that is neither a rejection nor a fault');
+    return bugId;
+  };
+}

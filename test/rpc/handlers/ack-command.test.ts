@@ -1,0 +1,59 @@
+import { create } from '@bufbuild/protobuf';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { AckAction, AckRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
+import { ackCommand, mergedRuns } from '../../../src/rpc/handlers/ack-command.ts';
+
+const offset = fc.nat(60);
+const run = fc.tuple(offset, fc.nat(9)).map(([first, length]) => ({ first, last: first + length }));
+
+test('runs that lose an offset, name one twice, or are not in order', () => {
+  fc.assert(
+    fc.property(fc.array(run, { maxLength: 20 }), (runs) => {
+      const named = new Set(runs.flatMap(({ first, last }) => offsetsOf(first, last)));
+      const merged = mergedRuns(runs.map((each) => ({ ...each })));
+      const covered: number[] = [];
+      for (let index = 0; index < merged.length; index += 2) {
+        // A run that touches the one before should be part of it.
+        if (index > 0) expect(merged[index]).toBeGreaterThan(merged[index - 1]! + 1);
+        covered.push(...offsetsOf(merged[index]!, merged[index + 1]!));
+      }
+      expect(covered).toEqual([...named].sort((a, b) => a - b));
+    }),
+    { seed: 20_260_101 },
+  );
+});
+
+function offsetsOf(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
+
+test('offsets, ranges and a cumulative offset mean what they say', () => {
+  const request = create(AckRequestSchema, {
+    group: 'billing',
+    memberId: 'm',
+    generation: 4n,
+    acks: [
+      { topic: 'orders', partition: 1, offsets: [7n, 5n, 6n, 9n] },
+      {
+        topic: 'orders',
+        ranges: [{ first: 0n, last: 3n }],
+        action: AckAction.NACK,
+        delay: { nanos: 1 },
+        error: 'boom',
+      },
+      { topic: 'orders', upToOffset: 0n, action: AckAction.RELEASE },
+    ],
+  });
+  const cleared = { delayMs: null, error: '', lane: 0, topic: 'orders' };
+  expect(ackCommand(request)).toEqual({
+    group: 'billing',
+    memberId: 'm',
+    generation: 4,
+    entries: [
+      { ...cleared, partition: 1, action: 'ACK', upToOffset: null, runs: [5, 7, 9, 9] },
+      { ...cleared, partition: 0, action: 'NACK', upToOffset: null, runs: [0, 3], delayMs: 1, error: 'boom' },
+      { ...cleared, partition: 0, action: 'RELEASE', upToOffset: 0, runs: null },
+    ],
+  });
+});

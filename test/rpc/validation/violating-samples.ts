@@ -1,0 +1,254 @@
+import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf';
+import {
+  AckRequestSchema,
+  HeartbeatRequestSchema,
+  PullRequestSchema,
+  SubscribeRequestSchema,
+} from '../../../gen/millrace/v1/broker_pb.js';
+import {
+  GetGroupRequestSchema,
+  JoinGroupRequestSchema,
+  LeaveGroupRequestSchema,
+  ListGroupsRequestSchema,
+  SyncGroupRequestSchema,
+} from '../../../gen/millrace/v1/group_pb.js';
+import { ReadMessagesRequestSchema } from '../../../gen/millrace/v1/message_pb.js';
+import {
+  CancelSubscriptionRequestSchema,
+  CreateSubscriptionRequestSchema,
+  GetSubscriptionRequestSchema,
+  ListSubscriptionsRequestSchema,
+} from '../../../gen/millrace/v1/subscription_pb.js';
+import {
+  CreateTopicRequestSchema,
+  DeleteTopicRequestSchema,
+  GetTopicRequestSchema,
+  ListTopicsRequestSchema,
+  UpdateTopicRequestSchema,
+} from '../../../gen/millrace/v1/topic_pb.js';
+import type { Validation } from '../../../src/rpc/validation/validation.ts';
+
+type Call = Exclude<keyof Validation, 'ruled'>;
+
+export interface ViolatingSample {
+  readonly call: Call;
+  readonly request: never;
+  /** What the violation names. */
+  readonly path: string;
+}
+
+/** Requests that are wrong in one field each: for every rule one, for every way to be wrong of the tricky ones. */
+export const violatingSamples: ViolatingSample[] = [];
+
+const long = 'x'.repeat(261);
+const past = { seconds: -1n };
+const tooPrecise = { seconds: 10n, nanos: 1_000_000_000 };
+const mixedSigns = { seconds: 10n, nanos: -1 };
+const forever = { seconds: 1_000_000n };
+const tooFar = BigInt(Number.MAX_SAFE_INTEGER) + 1n;
+
+/** @param wrong path of the wrong field → what to change in the good request. */
+function samples<D extends DescMessage>(
+  call: Call,
+  desc: D,
+  good: MessageInitShape<D>,
+  wrong: readonly (readonly [path: string, change: object])[],
+): void {
+  for (const [path, change] of wrong) {
+    const request = create(desc, { ...good, ...change } as MessageInitShape<D>);
+    violatingSamples.push({ call, request: request as never, path });
+  }
+}
+
+const offsets = (value: object) => ({ start: { position: { case: 'offset', value } } }) as const;
+const starts = [
+  ['start.offset.offset', offsets({ offset: -1n })],
+  ['start.offset.offset', offsets({ offset: tooFar })],
+  ['start.offset.partitions', offsets({ partitions: Array.from({ length: 1_001 }, () => ({})) })],
+  ['start.offset.partitions[0].partition', offsets({ partitions: [{ offset: 0n }] })],
+  ['start.offset.partitions[0].partition', offsets({ partitions: [{ partition: -1, offset: 0n }] })],
+  ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0 }] })],
+  ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0, offset: -1n }] })],
+  [
+    'start.offset.partitions[1]',
+    offsets({
+      partitions: [
+        { partition: 4, offset: 0n },
+        { partition: 4, offset: 1n },
+      ],
+    }),
+  ],
+  ['start.timestamp', { start: { position: { case: 'timestamp', value: { nanos: -1 } } } }],
+  ['start.timestamp', { start: { position: { case: 'timestamp', value: { seconds: 253_402_300_800n } } } }],
+] as const;
+
+const sessionTimeouts = [
+  ['session_timeout', { sessionTimeout: { seconds: 5n, nanos: 999_999_999 } }],
+  ['session_timeout', { sessionTimeout: { seconds: 1_800n, nanos: 1 } }],
+  ['session_timeout', { sessionTimeout: tooPrecise }],
+  ['session_timeout', { sessionTimeout: mixedSigns }],
+] as const;
+
+const rebalanceTimeouts = [
+  ['rebalance_timeout', { rebalanceTimeout: { nanos: 999_999_999 } }],
+  ['rebalance_timeout', { rebalanceTimeout: { seconds: 3_601n } }],
+] as const;
+
+const topicLists = [
+  ['topics', { topics: [] }],
+  ['topics', { topics: Array.from({ length: 101 }, (_, index) => `t${index}`) }],
+  ['topics[1]', { topics: ['orders', 'or ders'] }],
+] as const;
+
+const names = [
+  ['group', { group: '' }],
+  ['group', { group: 'a/b' }],
+  ['group', { group: 'x'.repeat(201) }],
+] as const;
+
+const clients = [
+  ['client_id', { clientId: 'größe' }],
+  ['member_id', { memberId: long }],
+] as const;
+
+const pages = [
+  ['page_size', { pageSize: -1 }],
+  ['page_size', { pageSize: 1_001 }],
+  ['page_token', { pageToken: 'x'.repeat(401) }],
+  ['page_token', { pageToken: 'no token' }],
+] as const;
+
+samples('subscribe', SubscribeRequestSchema, { group: 'billing', topics: ['orders'] }, [
+  ...names,
+  ...topicLists,
+  ...starts,
+  ...clients,
+  ...sessionTimeouts,
+  ...rebalanceTimeouts,
+  ['max_in_flight_records', { maxInFlightRecords: 10_001 }],
+  ['max_in_flight_records', { maxInFlightRecords: -1 }],
+  ['max_in_flight_bytes', { maxInFlightBytes: 67_108_865n }],
+  ['max_in_flight_bytes', { maxInFlightBytes: -1n }],
+  ['assignor', { assignor: 9 as never }],
+]);
+
+samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
+  ...names,
+  ...topicLists,
+  ...starts,
+  ...clients,
+  ...sessionTimeouts,
+  ['max_records', { maxRecords: 10_001 }],
+  ['max_bytes', { maxBytes: 3_670_017n }],
+  ['wait', { wait: past }],
+  ['wait', { wait: { seconds: 60n, nanos: 1_000_000 } }],
+]);
+
+const entry = { topic: 'orders', offsets: [0n] };
+const acks = (...changes: object[]) => ({ acks: changes.map((change) => ({ ...entry, ...change })) });
+samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 1n, acks: [entry] }, [
+  ...names,
+  ['member_id', { memberId: '' }],
+  ['member_id', { memberId: long }],
+  ['generation', { generation: -1n }],
+  ['acks', { acks: [] }],
+  ['acks', acks(...Array.from({ length: 10_001 }, () => ({})))],
+  ['acks[1].topic', acks({}, { topic: '' })],
+  ['acks[0].partition', acks({ partition: -1 })],
+  ['acks[0].lane', acks({ lane: 1 })],
+  ['acks[0].action', acks({ action: 77 })],
+  ['acks[0].up_to_offset', acks({ offsets: [], upToOffset: -1n })],
+  ['acks[0].offsets[1]', acks({ offsets: [4n, -4n] })],
+  ['acks[0].offsets', acks({ offsets: Array.from({ length: 10_001 }, () => 0n) })],
+  ['acks[1].offsets', acks({}, { offsets: Array.from({ length: 10_000 }, () => 0n) })],
+  ['acks[0].ranges', acks({ offsets: [], ranges: Array.from({ length: 1_001 }, () => ({})) })],
+  ['acks[0].ranges[0].first', acks({ offsets: [], ranges: [{ last: 1n }] })],
+  ['acks[0].ranges[0].first', acks({ offsets: [], ranges: [{ first: -1n, last: 1n }] })],
+  ['acks[0].ranges[0].last', acks({ offsets: [], ranges: [{ first: 1n }] })],
+  ['acks[0].ranges[0].last', acks({ offsets: [], ranges: [{ first: 2n, last: 1n }] })],
+  ['acks[0]', acks({ offsets: [] })],
+  ['acks[0]', acks({ upToOffset: 4n })],
+  ['acks[1]', acks({}, { ranges: [{ first: 1n, last: 2n }] })],
+  ['acks[0].delay', acks({ delay: past })],
+  ['acks[0].delay', acks({ delay: forever })],
+  ['acks[0].error', acks({ error: 'x'.repeat(1_001) })],
+  ['acks[0].error', acks({ error: 'a\0b' })],
+]);
+
+const revoked = (...partitions: { topic?: string; partition?: number }[]) => ({ revoked: partitions });
+samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', generation: 1n }, [
+  ...names,
+  ['member_id', { memberId: '' }],
+  ['generation', { generation: -1n }],
+  ['revoked', revoked(...Array.from({ length: 10_001 }, () => ({})))],
+  ['revoked[0].topic', revoked({ partition: 1 })],
+  ['revoked[0].partition', revoked({ topic: 'orders', partition: -1 })],
+]);
+
+samples('joinGroup', JoinGroupRequestSchema, { group: 'billing', topics: ['orders'] }, [
+  ...names,
+  ...topicLists,
+  ...starts,
+  ...clients,
+  ...sessionTimeouts,
+  ...rebalanceTimeouts,
+  ['topics', { topics: [], memberId: 'm' }],
+  ['assignor', { assignor: 9 as never }],
+]);
+
+samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }, [
+  ...names,
+  ['member_id', { memberId: '' }],
+  ['known_generation', { knownGeneration: -1n }],
+  ['wait', { wait: { seconds: 301n } }],
+]);
+
+const leaving = [...names, ['member_id', { memberId: '' }]] as const;
+samples('leaveGroup', LeaveGroupRequestSchema, { group: 'billing', memberId: 'm' }, leaving);
+samples('getGroup', GetGroupRequestSchema, {}, names);
+samples('listGroups', ListGroupsRequestSchema, {}, pages);
+
+const orders = { name: 'orders', partitions: 3 };
+const window = (idempotencyWindow: object) => ({ topic: { ...orders, idempotencyWindow } });
+const topicFields = [
+  ['topic', { topic: undefined as never }],
+  ['topic.name', { topic: { name: '' } }],
+  ['topic.semantics', { topic: { ...orders, semantics: 5 as never } }],
+  ['topic.partitions', { topic: { ...orders, partitions: 1_001 } }],
+  ['topic.partitions', { topic: { ...orders, partitions: -1 } }],
+  ['topic.idempotency_window', window({ nanos: 1 })],
+  ['topic.idempotency_window', window({ seconds: 86_401n })],
+  ['topic.description', { topic: { ...orders, description: 'x'.repeat(1_001) } }],
+  ['topic.description', { topic: { ...orders, description: '\0' } }],
+] as const;
+samples('createTopic', CreateTopicRequestSchema, { topic: orders }, topicFields);
+samples('updateTopic', UpdateTopicRequestSchema, { topic: orders, updateMask: { paths: ['description'] } }, [
+  ...topicFields,
+  ['update_mask', { updateMask: undefined as never }],
+  ['update_mask', { updateMask: { paths: [] } }],
+  ['update_mask', { updateMask: { paths: ['description', 'partitions'] } }],
+]);
+samples('getTopic', GetTopicRequestSchema, {}, [['name', { name: '' }]]);
+samples('listTopics', ListTopicsRequestSchema, {}, pages);
+samples('deleteTopic', DeleteTopicRequestSchema, {}, [['name', { name: 'a b' }]]);
+
+const claim = { group: 'billing', topic: 'orders' };
+const claims = [...names, ['topic', { topic: '' }]] as const;
+samples('createSubscription', CreateSubscriptionRequestSchema, claim, [...claims, ...starts]);
+samples('getSubscription', GetSubscriptionRequestSchema, claim, claims);
+samples('cancelSubscription', CancelSubscriptionRequestSchema, claim, claims);
+samples('listSubscriptions', ListSubscriptionsRequestSchema, {}, [
+  ...pages,
+  ['group', { group: 'a b' }],
+  ['topic', { topic: 'a b' }],
+]);
+
+samples('readMessages', ReadMessagesRequestSchema, { topic: 'orders' }, [
+  ['topic', { topic: '' }],
+  ['partition', { partition: -1 }],
+  ['lane', { lane: 1 }],
+  ['offset', { from: { case: 'offset', value: -1n } }],
+  ['timestamp', { from: { case: 'timestamp', value: { nanos: 1_000_000_000 } } }],
+  ['max_records', { maxRecords: 10_001 }],
+  ['max_bytes', { maxBytes: 3_670_017n }],
+]);
