@@ -18,17 +18,7 @@ export class DirectoryLock {
   /** Takes the lock, or fails at once with an error that names the process that holds it. */
   static take(directory: string): DirectoryLock {
     const holderFile = join(directory, 'broker.pid');
-    const database = new DatabaseSync(join(directory, 'broker.lock'));
-    try {
-      database.exec('BEGIN EXCLUSIVE');
-    } catch (cause) {
-      database.close();
-      const holder = readHolder(holderFile);
-      const who = holder === null ? 'another broker' : `another broker (process ${holder})`;
-      throw new EmbeddedPostgresError(`${who} is using the data directory ${directory}; stop it, or give --data-dir`, {
-        cause,
-      });
-    }
+    const database = lockedDatabase(directory, holderFile);
     // Only for the message above; the lock does not depend on it.
     writeFileSync(holderFile, `${String(process.pid)}\n`);
     return new DirectoryLock(database);
@@ -37,6 +27,31 @@ export class DirectoryLock {
   release(): void {
     if (this.#database.isOpen) this.#database.close();
   }
+}
+
+function lockedDatabase(directory: string, holderFile: string): DatabaseSync {
+  let database: DatabaseSync | null = null;
+  try {
+    database = new DatabaseSync(join(directory, 'broker.lock'));
+    database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');
+    return database;
+  } catch (cause) {
+    database?.close();
+    throw refusal(directory, readHolder(holderFile), cause);
+  }
+}
+
+const sqliteBusy = 5;
+
+function refusal(directory: string, holder: string | null, cause: unknown): EmbeddedPostgresError {
+  if ((cause as { errcode?: number }).errcode !== sqliteBusy) {
+    return new EmbeddedPostgresError(`cannot lock the data directory ${directory}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  const who = holder === null ? 'another broker' : `another broker (process ${holder})`;
+  const advice = 'stop it, or give --data-dir';
+  return new EmbeddedPostgresError(`${who} is using the data directory ${directory}; ${advice}`, { cause });
 }
 
 function readHolder(file: string): string | null {

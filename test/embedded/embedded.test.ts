@@ -224,6 +224,14 @@ test('a lost password file is named in the error', async () => {
   await expect(start()).rejects.toThrow(join(directory, 'password'));
 });
 
+test('a data directory that cannot be one is named in the error', async () => {
+  const file = join(directory, 'file');
+  await writeFile(file, '');
+  await expect(start(file)).rejects.toThrow(`cannot make the data directory ${file}`);
+  await mkdir(join(directory, 'broker.lock'));
+  await expect(start()).rejects.toThrow(`cannot lock the data directory ${directory}`);
+});
+
 test.runIf(isRoot)('root keeps its data below a directory that nobody else can enter', async () => {
   await chmod(directory, 0o700);
   const dataDir = join(directory, 'data');
