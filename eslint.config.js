@@ -82,7 +82,18 @@ export default tseslint.config(
     files: ['test/**/*.ts'],
     rules: {
       // No sleeps: wait on an event, a condition or a fake clock.
-      'no-restricted-imports': ['error', { paths: [{ name: 'node:timers/promises', message: 'No sleeps in tests.' }] }],
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: [
+            {
+              name: 'node:timers/promises',
+              importNames: ['setTimeout', 'setInterval', 'scheduler'],
+              message: 'No sleeps in tests.',
+            },
+          ],
+        },
+      ],
       'no-restricted-syntax': [
         'error',
         {

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -8,7 +9,7 @@ export default defineConfig({
     // ask to end with their parent are bound to the thread that made them.
     pool: 'forks',
     // Files share one database server and its disk; more at once only makes their deadlines meet.
-    maxWorkers: 4,
+    maxWorkers: Math.min(4, availableParallelism()),
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // With --expose-gc tests can measure what is kept.

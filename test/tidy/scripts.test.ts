@@ -1,18 +1,19 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
+const execute = promisify(execFile);
 const root = new URL('../../', import.meta.url).pathname;
 const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { scripts: Record<string, string> };
 /** What a machine has that was not prepared: its own Node, if any, and nothing of ours in front. */
 const bareEnvironment = { PATH: '/usr/local/bin:/usr/bin:/bin' };
 
 test.runIf(process.platform === 'linux')('the scripts run on Node 24 whatever Node the machine has', async () => {
-  const child = spawn('./.ci/node24', ['node', '--version'], { cwd: root, env: bareEnvironment });
-  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  expect(line).toMatch(/^v24\./);
+  const { stdout } = await execute('./.ci/node24', ['node', '--version'], { cwd: root, env: bareEnvironment });
+  expect(stdout).toMatch(/^v24\./);
 });
 
 test('a signal to npm start reaches the broker, and no shell in between keeps it', async () => {
