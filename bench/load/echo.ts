@@ -1,5 +1,6 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { Http2Sessions } from '../../src/rpc/grpc/http2-sessions.ts';
 import { methodPath } from '../client/service-client.ts';
 import { runLoad } from '../support/load-process.ts';
 
@@ -16,7 +17,7 @@ const unused = { requestSerialize: (bytes: Buffer) => bytes, responseDeserialize
 const answerOf = (): Buffer => Buffer.alloc(0);
 
 runLoad<EchoSpec, null>(async ({ port }) => {
-  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const server = new Server({ 'grpc.max_receive_message_length': -1, 'grpc.enable_channelz': 0 });
   const raw = { requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: answerOf };
   const { publish, publishStream } = BrokerService.method;
   server.addService(
@@ -44,8 +45,10 @@ runLoad<EchoSpec, null>(async ({ port }) => {
   );
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else reject(error);
+      if (error === null) {
+        new Http2Sessions().attach(server);
+        resolve();
+      } else reject(error);
     });
   });
   return {
