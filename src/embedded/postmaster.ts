@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Clock } from '../time/clock.ts';
 import { EmbeddedPostgresError } from './error.ts';
@@ -79,7 +80,7 @@ function serverArguments(home: Home, port: number): string[] {
   const settings = {
     listen_addresses: '127.0.0.1',
     port: String(port),
-    unix_socket_directories: '',
+    unix_socket_directories: socketDirectory(home) ?? '',
     // The start waits for a line of stderr, in English.
     logging_collector: 'off',
     log_destination: 'stderr',
@@ -87,6 +88,15 @@ function serverArguments(home: Home, port: number): string[] {
     log_line_prefix: '',
   };
   return ['-D', home.cluster, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
+}
+
+/**
+ * Where the server's Unix socket is: in the cluster, which only its user can enter. Null where the path is longer than
+ * the kernel takes (107 bytes) or holds a comma, which would mean two directories.
+ */
+export function socketDirectory(home: Home): string | null {
+  const fits = Buffer.byteLength(join(home.cluster, '.s.PGSQL.65535')) <= 107 && !home.cluster.includes(',');
+  return fits && process.platform !== 'win32' ? home.cluster : null;
 }
 
 /**

@@ -32,9 +32,17 @@ export async function stopPredecessor(cluster: string, log: EmbeddedLog, clock: 
       }
     }
   }
-  // After a kill -9 the file stays, and its pid may be a zombie or by now somebody else's: PostgreSQL would refuse to
-  // start for as long as that lives. Nobody serves this cluster, so the file says nothing.
-  if (process.platform === 'linux') await rm(join(cluster, 'postmaster.pid'), { force: true });
+  if (process.platform === 'linux') await removeTraces(cluster);
+}
+
+/**
+ * After a kill -9 the files stay that name the server's process, and that may be a zombie or by now somebody else's:
+ * PostgreSQL would refuse to start for as long as it lives. Nobody serves this cluster, so they say nothing.
+ */
+async function removeTraces(cluster: string): Promise<void> {
+  const names = await readdir(cluster).catch(() => []);
+  const traces = names.filter((name) => name === 'postmaster.pid' || name.startsWith('.s.PGSQL.'));
+  await Promise.all(traces.map((name) => rm(join(cluster, name), { force: true })));
 }
 
 async function recordedPid(cluster: string): Promise<number> {

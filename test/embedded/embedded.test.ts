@@ -117,6 +117,16 @@ test('a fresh directory becomes a durable, checksummed cluster that asks for a p
   expect((await stat(join(directory, 'password'))).mode & 0o777).toBe(0o600);
 });
 
+test('the broker reaches its database through a socket, others through a port; a deep directory has the port only', async () => {
+  const inet = 'SELECT inet_server_addr() IS NULL AS local';
+  const server = await start();
+  expect(await query(server.brokerConnectionString, inet)).toEqual([{ local: true }]);
+  expect(await query(server.connectionString, inet)).toEqual([{ local: false }]);
+  const deep = await start(join(directory, 'a'.repeat(100)));
+  expect(deep.brokerConnectionString).toBe(deep.connectionString);
+  expect(await query(deep.connectionString, inet)).toEqual([{ local: false }]);
+});
+
 test('WAL segments laid out ahead are used and survive a switch through all of them', async () => {
   const server = await start();
   await query(server.connectionString, 'CREATE TABLE t (v int)');
