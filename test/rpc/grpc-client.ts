@@ -1,5 +1,6 @@
 import {
   create,
+  createRegistry,
   fromBinary,
   toBinary,
   type DescMessage,
@@ -16,7 +17,6 @@ import {
   type ClientReadableStream,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { createRegistry } from '@bufbuild/protobuf';
 import { onTestFinished } from 'vitest';
 import { file_google_rpc_error_details } from '../../gen/google/rpc/error_details_pb.js';
 import { StatusSchema } from '../../gen/google/rpc/status_pb.js';
@@ -48,6 +48,14 @@ export class GrpcClient {
         else resolve(response!);
       });
     });
+  }
+
+  /** Starts a call whose answer nobody waits for. @returns what cancels it. */
+  cancellable(method: DescMethod, request: Buffer): () => void {
+    const call = this.#client.makeUnaryRequest(pathOf(method), asIs, asIs, request, () => undefined);
+    return () => {
+      call.cancel();
+    };
   }
 
   stream<I extends DescMessage, O extends DescMessage>(

@@ -30,7 +30,8 @@ export class GrpcEventSink implements EventSink {
     const message = encodeEvent(event);
     const bytes = message.byteLength;
     this.#unsentBytes += bytes;
-    this.#call.write(message, () => {
+    // grpc-js copies either into its frame.
+    this.#call.write(message as Buffer, () => {
       this.#unsentBytes -= bytes;
       if (!this.#ended) this.onDrain?.();
     });

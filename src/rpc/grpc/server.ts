@@ -7,11 +7,12 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { ReportBug } from '../errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
+import { Reflection } from '../handlers/reflection.ts';
 import { rawService } from './definition.ts';
 import { Health } from './health.ts';
+import { Http2Sessions } from './http2-sessions.ts';
 import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from './methods.ts';
 import { OpenStreams } from './open-streams.ts';
-import { widenReceiveWindow } from './receive-window.ts';
 import { reflectionMethod } from './reflection.ts';
 import { explainTooLarge } from './status.ts';
 
@@ -19,6 +20,7 @@ import { explainTooLarge } from './status.ts';
 export class GrpcServer {
   readonly #server: Server;
   readonly #streams = new OpenStreams();
+  readonly #sessions = new Http2Sessions();
   readonly #health = new Health(services);
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
@@ -47,7 +49,7 @@ export class GrpcServer {
           reject(error);
           return;
         }
-        widenReceiveWindow(this.#server);
+        this.#sessions.attach(this.#server);
         resolve(bound);
       });
     });
@@ -67,6 +69,7 @@ export class GrpcServer {
     return new Promise((resolve) => {
       const cancelTimer = this.#clock.after(graceMs, () => {
         this.#server.forceShutdown();
+        this.#sessions.destroyAll();
         resolve();
       });
       void this.#streams.drained().then(() => {
@@ -93,7 +96,7 @@ export class GrpcServer {
     }
     this.#health.addTo(this.#server, this.#streams);
     const listed = [...services, HealthService, ServerReflection, ServerReflectionAlpha];
-    const serverReflectionInfo = reflectionMethod(listed, this.#streams, reportBug);
+    const serverReflectionInfo = reflectionMethod(new Reflection(listed), this.#streams, reportBug);
     this.#server.addService(rawService(ServerReflection), { serverReflectionInfo });
     this.#server.addService(rawService(ServerReflectionAlpha), { serverReflectionInfo });
   }

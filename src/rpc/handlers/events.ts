@@ -2,15 +2,15 @@ import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { SubscribeResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StreamEvent } from '../../delivery/session.ts';
-import { frameBatchEvent } from '../../wire/batch-event.ts';
+import { FramedEvent } from '../../wire/batch-event.ts';
 import { blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
 
 type RareEvent = Exclude<StreamEvent, { readonly type: 'batch' }>;
 type EventInit = MessageInitShape<typeof SubscribeResponseSchema>['event'];
 
 /** An event as an encoded SubscribeResponse. Batches are the hot path: their bytes are shared and only framed. */
-export function encodeEvent(event: StreamEvent): Buffer {
-  if (event.type === 'batch') return frameBatchEvent(event.generation, event.field);
+export function encodeEvent(event: StreamEvent): Buffer | FramedEvent {
+  if (event.type === 'batch') return new FramedEvent(event.generation, event.field);
   const message = { generation: BigInt(event.generation), event: eventInit(event) };
   return Buffer.from(toBinary(SubscribeResponseSchema, create(SubscribeResponseSchema, message)));
 }

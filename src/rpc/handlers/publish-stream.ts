@@ -2,9 +2,9 @@ import type { PublishStreamToken } from '../../broker/broker.ts';
 import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PublishedRecords } from '../../log/partition-log.ts';
-import { encodePublishResponse } from '../../wire/publish-response.ts';
+import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
+import { scanPublish } from '../../wire/scan-publish.ts';
 import type { Call, HandlerContext } from './call.ts';
-import { scanned } from './publish.ts';
 
 /**
  * One PublishStream: requests go to the broker as they come, answers leave in the order of the requests.
@@ -81,8 +81,8 @@ export class PublishStream {
 
   #publish(request: Buffer): Promise<PublishedRecords | null> {
     try {
-      const command = scanned(request, this.#context.recordBytesMax);
-      return this.#context.broker().publish(this.#call.caller, { ...command, stream: this.#token });
+      const command = scanPublish(request, this.#context, this.#token);
+      return this.#context.broker().publish(this.#call.caller, command);
     } catch (error) {
       this.#token.refused ??= error as Error;
       return Promise.reject(error as Error);

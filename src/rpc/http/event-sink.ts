@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
 import type { EventSink, StreamEvent } from '../../delivery/session.ts';
 import type { Rejection } from '../../errors/rejection.ts';
+import type { FramedEvent } from '../../wire/batch-event.ts';
 import type { ReportBug } from '../errors.ts';
 import { encodeEvent } from '../handlers/events.ts';
 import { connectErrorOf } from './connect-error.ts';
@@ -15,7 +16,7 @@ export class HttpEventSink implements EventSink {
   onDrain: (() => void) | null = null;
   #unsentBytes = 0;
   #ended = false;
-  readonly #outbox = new Outbox<Buffer>();
+  readonly #outbox = new Outbox<Buffer | FramedEvent>();
   readonly #reportBug: ReportBug;
 
   constructor(reportBug: ReportBug) {
@@ -49,6 +50,13 @@ export class HttpEventSink implements EventSink {
   }
 
   async *messages(): AsyncGenerator<SubscribeResponse, void, undefined> {
-    for await (const bytes of this.#outbox.items()) yield fromBinary(SubscribeResponseSchema, bytes);
+    for await (const event of this.#outbox.items()) yield fromBinary(SubscribeResponseSchema, wholeBytes(event));
   }
+}
+
+function wholeBytes(event: Buffer | FramedEvent): Buffer {
+  if (Buffer.isBuffer(event)) return event;
+  const bytes = Buffer.allocUnsafe(event.byteLength);
+  event.copy(bytes, 0);
+  return bytes;
 }

@@ -1,10 +1,12 @@
 import { fromBinary, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { createConnectRouter, type ConnectRouter, type HandlerContext as ConnectContext } from '@connectrpc/connect';
+import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { PublishRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../errors.ts';
-import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
+import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
+import { Reflection } from '../handlers/reflection.ts';
 import { callOf, decodedOr } from './call.ts';
 import { connectErrorOf } from './connect-error.ts';
 import { requestFacts } from './request-facts.ts';
@@ -21,6 +23,7 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
   router.rpc(BrokerService.method.publish, publishRoute(handlers, reportBug));
   router.rpc(BrokerService.method.subscribe, subscribeRoute(handlers, reportBug));
   router.rpc(BrokerService.method.publishStream, publishStreamRoute(handlers, stopping, reportBug));
+  router.rpc(ServerReflection.method.serverReflectionInfo, reflectionRoute());
   return router;
 }
 
@@ -44,5 +47,13 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
     } catch (error) {
       throw connectErrorOf(error, reportBug);
     }
+  };
+}
+
+/** For `buf curl`, which asks over HTTP/2 whatever protocol it then calls with. */
+function reflectionRoute() {
+  const reflection = new Reflection([...services, ServerReflection]);
+  return async function* (questions: AsyncIterable<ServerReflectionRequest>) {
+    for await (const question of questions) yield reflection.answer(question);
   };
 }

@@ -89,7 +89,10 @@ export class HttpServer {
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
-    if (this.#stopping.signal.aborted) this.#closeWhenIdle(response);
+    // A connection that was busy when the server stopped is kept alive by node after its answer.
+    response.once('close', () => {
+      if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
+    });
     if (this.#serveRpc(request, response)) return;
     const { ready, metrics, reportBug } = this.#options;
     serveOperations(request, response, ready, metrics).catch((error: unknown) => {
@@ -97,12 +100,6 @@ export class HttpServer {
       response.destroy();
     });
   };
-
-  #closeWhenIdle(response: NodeResponse): void {
-    response.once('close', () => {
-      this.#http1.closeIdleConnections();
-    });
-  }
 
   /** node's own listener keeps serving HTTP/1.1, so that its timeouts and its list of idle connections go on working. */
   #tellVersionsApart(): void {
@@ -113,14 +110,19 @@ export class HttpServer {
       socket.once('close', () => this.#sockets.delete(socket));
       const drop = () => socket.destroy();
       socket.setTimeout(this.#http1.headersTimeout, drop);
-      socket.on('error', drop);
+      socket.on('error', drop).on('end', drop);
       socket.once('data', (first) => {
         socket.setTimeout(0);
-        socket.off('timeout', drop).off('error', drop);
+        socket.off('timeout', drop).off('error', drop).off('end', drop);
         socket.pause();
         socket.unshift(first);
-        if (first.toString('latin1', 0, http2Preface.length) === http2Preface) this.#http2.emit('connection', socket);
-        else for (const serve of serveHttp1) serve.call(this.#http1, socket);
+        if (first.toString('latin1', 0, http2Preface.length) === http2Preface) {
+          // It reads what was put back by itself. Half-open, a client that was killed would go unnoticed until the ping.
+          socket.allowHalfOpen = false;
+          this.#http2.emit('connection', socket);
+          return;
+        }
+        for (const serve of serveHttp1) serve.call(this.#http1, socket);
         socket.resume();
       });
     });

@@ -1,0 +1,35 @@
+import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+import { limits } from '../../limits/limits.ts';
+
+/**
+ * The HTTP/2 connections of a grpc-js server, for two things that it has no way to:
+ *
+ * - wider windows for what clients send: one connection publishes about three times as fast as with the 64 KiB that HTTP/2
+ *   begins with (`grpc-node.flow_control_window` works for clients only);
+ * - cutting them off: `forceShutdown` forgets them when channelz is off.
+ *
+ * They are reached by a private map; without it everything works, slower, and a forced shutdown takes until the next
+ * keepalive.
+ */
+export class Http2Sessions {
+  readonly #open = new Set<ServerHttp2Session>();
+
+  /** To be called as soon as the server is bound. */
+  attach(server: Server): void {
+    const { http2Servers } = server as unknown as { readonly http2Servers?: Map<Http2Server, unknown> };
+    if (!(http2Servers instanceof Map)) return;
+    for (const http2Server of http2Servers.keys()) {
+      http2Server.on('session', (session) => {
+        this.#open.add(session);
+        session.once('close', () => this.#open.delete(session));
+        session.settings({ initialWindowSize: limits.receiveWindowBytes });
+        session.setLocalWindowSize(limits.receiveWindowBytes);
+      });
+    }
+  }
+
+  destroyAll(): void {
+    for (const session of this.#open) session.destroy();
+  }
+}

@@ -1,0 +1,79 @@
+import { create, toBinary, type DescFile, type DescService, type MessageInitShape } from '@bufbuild/protobuf';
+import { nestedTypes } from '@bufbuild/protobuf/reflect';
+import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import {
+  ServerReflectionResponseSchema,
+  type ServerReflectionRequest,
+} from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { codes } from '../errors.ts';
+
+type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
+
+/**
+ * Server reflection over the generated descriptors, so that `buf curl` and grpcurl need no proto files. Files are sent
+ * with everything that they import; @grpc/reflection leaves the imports out, and then `buf curl` finds no service.
+ */
+export class Reflection {
+  readonly #services: readonly DescService[];
+  readonly #files = new Map<string, DescFile>();
+  readonly #fileOfSymbol = new Map<string, DescFile>();
+
+  constructor(services: readonly DescService[]) {
+    this.#services = services;
+    for (const service of services) this.#add(service.file);
+  }
+
+  answer(request: ServerReflectionRequest) {
+    return create(ServerReflectionResponseSchema, {
+      validHost: request.host,
+      originalRequest: request,
+      messageResponse: this.#answer(request.messageRequest),
+    });
+  }
+
+  #answer(question: ServerReflectionRequest['messageRequest']): Answer {
+    switch (question.case) {
+      case 'listServices': {
+        const service = this.#services.map(({ typeName }) => ({ name: typeName }));
+        return { case: 'listServicesResponse', value: { service } };
+      }
+      case 'fileByFilename':
+        return fileAnswer(this.#files.get(question.value), question.value);
+      case 'fileContainingSymbol':
+        return fileAnswer(this.#fileOfSymbol.get(question.value), question.value);
+      default:
+        return notFound('there are no extensions');
+    }
+  }
+
+  #add(file: DescFile): void {
+    if (this.#files.has(fileName(file))) return;
+    this.#files.set(fileName(file), file);
+    for (const type of nestedTypes(file)) {
+      this.#fileOfSymbol.set(type.typeName, file);
+      if (type.kind !== 'service') continue;
+      for (const method of type.methods) this.#fileOfSymbol.set(`${type.typeName}.${method.name}`, file);
+    }
+    for (const dependency of file.dependencies) this.#add(dependency);
+  }
+}
+
+function fileName(file: DescFile): string {
+  return file.proto.name;
+}
+
+function fileAnswer(file: DescFile | undefined, asked: string): Answer {
+  if (file === undefined) return notFound(`there is no ${asked}`);
+  const fileDescriptorProto = [...withImports(file)].map((each) => toBinary(FileDescriptorProtoSchema, each.proto));
+  return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
+}
+
+function withImports(file: DescFile, found = new Set<DescFile>()): Set<DescFile> {
+  found.add(file);
+  for (const dependency of file.dependencies) if (!found.has(dependency)) withImports(dependency, found);
+  return found;
+}
+
+function notFound(errorMessage: string): Answer {
+  return { case: 'errorResponse', value: { errorCode: codes.NOT_FOUND, errorMessage } };
+}
