@@ -201,7 +201,7 @@ async function rawAppend(
 async function run(bench: Bench, loads: LoadProcess<PublishResult>[], brokerPid: number | null): Promise<Point> {
   for (const load of loads) load.start();
   const interval = bySize(bench, {
-    smoke: { warmUpMs: 500, measureMs: 1_000 },
+    smoke: { warmUpMs: 300, measureMs: 700 },
     full: { warmUpMs: 2_000, measureMs: 6_000 },
   });
   const { results, cost } = await measure(loads, bench.database, brokerPid, interval);

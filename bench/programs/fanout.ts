@@ -208,7 +208,7 @@ export async function settle(
   const throttle = new Throttle(publishers, consumers, window);
   for (const load of loads) load.start();
   const interval = bySize(bench, {
-    smoke: { warmUpMs: 500, measureMs: 1_500 },
+    smoke: { warmUpMs: 300, measureMs: 1_000 },
     full: { warmUpMs: 4_000, measureMs: 10_000 },
   });
   const { results, cost } = await measure(loads, bench.database, brokerPid, interval);

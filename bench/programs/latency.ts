@@ -121,9 +121,9 @@ async function brokerRound(bench: Bench, site: Site, rate: Rate, latencies: Late
 
 async function runFor<Result>(bench: Bench, loads: readonly LoadProcess<Result>[]): Promise<Result[]> {
   for (const load of loads) load.start();
-  await delay(bySize(bench, { smoke: 500, full: 2_000 }));
+  await delay(bySize(bench, { smoke: 300, full: 2_000 }));
   for (const load of loads) load.mark();
-  await delay(bySize(bench, { smoke: 1_000, full: 8_000 }));
+  await delay(bySize(bench, { smoke: 700, full: 8_000 }));
   const results = await Promise.all(loads.map((load) => load.collect()));
   await stopAll(loads);
   await endAll(loads);
