@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { murmurHash3, partitionOf, partitionOfText } from '../../src/log/partitioner.ts';
+
+/** Published vectors of MurmurHash3_x86_32 with seed 0, as hex of input and hash; each length of tail is among them. */
+const publicVectors: readonly (readonly [string, number])[] = [
+  ['', 0x00000000],
+  ['00', 0x514e28b7],
+  ['0000', 0x30f4c306],
+  ['000000', 0x85f0b427],
+  ['00000000', 0x2362f9de],
+  ['ffffffff', 0x76293b50],
+  ['21', 0x72661cf4],
+  ['2143', 0xa0f7b07a],
+  ['214365', 0x7e4a8634],
+  ['21436587', 0xf55b516b],
+  [Buffer.from('The quick brown fox jumps over the lazy dog').toString('hex'), 0x2e4ff723],
+];
+
+const documented = readFileSync(new URL('../../docs/partitioner.md', import.meta.url), 'utf8')
+  .split('\n')
+  .map((line) => /^\| `(.+)` \| (\d+) \| ([0-9a-f]{8}) \| (\d) \|$/.exec(line))
+  .filter((row) => row !== null)
+  .map(([, key, hash, hex, partition]) => ({ key: key!, hash: Number(hash), hex: hex!, partition: Number(partition) }));
+
+describe('a key that another implementation would put elsewhere loses its order', () => {
+  test.each(publicVectors)('the hash of %s is the published one', (hex, hash) => {
+    const bytes = Buffer.from(hex, 'hex');
+    expect(murmurHash3(bytes, 0, bytes.length)).toBe(hash);
+  });
+
+  test('the documentation has vectors', () => {
+    expect(documented.length).toBeGreaterThanOrEqual(13);
+  });
+
+  test.each(documented)('the documented vector of $key holds', ({ key, hash, hex, partition }) => {
+    const bytes = Buffer.from(key);
+    expect(murmurHash3(bytes, 0, bytes.length)).toBe(hash);
+    expect(hash.toString(16).padStart(8, '0')).toBe(hex);
+    expect(partitionOf(bytes, 0, bytes.length, 6)).toBe(partition);
+    expect(partitionOfText(key, 6)).toBe(partition);
+  });
+
+  test('the bytes around a key in its buffer do not matter', () => {
+    for (const { key, hash } of documented) {
+      const padded = Buffer.from(`\u00ff${key}zzz`);
+      expect(murmurHash3(padded, 2, padded.length - 3)).toBe(hash);
+    }
+  });
+});
+
+test('sequential keys spread over all partitions', () => {
+  const counts = new Array<number>(6).fill(0);
+  for (let i = 0; i < 6_000; i += 1) counts[partitionOfText(`order-${i}`, 6)]! += 1;
+  for (const count of counts) expect(count).toBeGreaterThan(850);
+});
