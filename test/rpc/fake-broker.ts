@@ -41,7 +41,7 @@ export class FakeBroker implements Broker {
   readonly streams: OpenedStream[] = [];
   readonly acks: AckCommand[] = [];
   readonly calls: unknown[] = [];
-  fail: unknown = null;
+  fail: Error | null = null;
   /** What publish waits for. */
   commit: (command: PublishCommand) => Promise<void> = () => Promise.resolve();
   /** What Pull and ReadMessages return. */
@@ -59,8 +59,9 @@ export class FakeBroker implements Broker {
       this.#called(caller, command);
       this.#topic(command.topic);
     } catch (error) {
-      if (stream !== null) stream.refused ??= error as Error;
-      return Promise.reject(error as Error);
+      const refusal = error as Error;
+      if (stream !== null) stream.refused ??= refusal;
+      return Promise.reject(refusal);
     }
     this.published.push(command);
     return this.#append(command);

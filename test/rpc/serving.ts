@@ -25,7 +25,7 @@ export async function serve(overrides: Partial<RpcOptions> = {}): Promise<Servin
     limits,
     ready: () => ({ ok: true, reason: '' }),
     metrics: new Registry(),
-    log: { error: (entry: Record<string, unknown>) => bugs.push(entry) } as unknown as RpcOptions['log'],
+    log: { error: (entry: Record<string, unknown>) => bugs.push(entry) },
     clock: systemClock,
     random: systemRandom,
     ...overrides,

@@ -1,7 +1,11 @@
 import { once } from 'node:events';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from '../../gen/grpc/health/v1/health_pb.js';
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+  type HealthCheckResponse,
+} from '../../gen/grpc/health/v1/health_pb.js';
 import { ServerReflection } from '../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { Rejection } from '../../src/errors/rejection.ts';
@@ -30,7 +34,7 @@ test('a shutdown that cuts off a publish under way, or forgets a kind of stream'
   const member = client.stream(subscribe, { group: 'billing', topics: ['orders'] });
   const watch = client.stream(Health.method.watch, {});
   const statuses: ServingStatus[] = [];
-  watch.on('data', ({ status: serving }) => statuses.push(serving));
+  watch.on('data', ({ status: serving }: HealthCheckResponse) => statuses.push(serving));
   const reflecting = client.bidi(ServerReflection.method.serverReflectionInfo);
   reflecting.write({ messageRequest: { case: 'listServices', value: '' } });
   const publisher = client.bidi(publishStream);

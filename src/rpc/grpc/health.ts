@@ -29,7 +29,7 @@ export class Health {
         });
       },
     };
-    this.#implementation.addToServer(endingWatches as unknown as Server);
+    this.#implementation.addToServer(endingWatches);
   }
 
   stop(): void {

@@ -30,13 +30,19 @@ export function publishMethod(publish: PublishHandler, reportBug: ReportBug) {
 }
 
 export function unaryMethod({ method, handle }: UnaryMethod, reportBug: ReportBug) {
-  return async (call: RawUnaryCall, respond: Respond): Promise<void> => {
-    try {
-      const request = decodeBinary(method.input, call.request);
-      respond(null, encoded(method.output, await handle(new GrpcCall(call), request)));
-    } catch (error) {
-      respond(statusOf(error, reportBug));
-    }
+  const answer = async (call: RawUnaryCall): Promise<Buffer> => {
+    const request = decodeBinary(method.input, call.request);
+    return encoded(method.output, await handle(new GrpcCall(call), request));
+  };
+  return (call: RawUnaryCall, respond: Respond): void => {
+    answer(call).then(
+      (response) => {
+        respond(null, response);
+      },
+      (error: unknown) => {
+        respond(statusOf(error, reportBug));
+      },
+    );
   };
 }
 
@@ -50,22 +56,23 @@ export function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 export function subscribeMethod(subscribe: Handlers['subscribe'], streams: OpenStreams, reportBug: ReportBug) {
-  return async (call: RawServerStream): Promise<void> => {
-    const sink = new GrpcEventSink(call, reportBug);
+  const open = async (call: RawServerStream, sink: GrpcEventSink): Promise<void> => {
     let member: MemberStream | null = null;
-    streams.opened(call);
     call.once('cancelled', () => {
       sink.closed();
       member?.closed();
     });
-    try {
-      const request = decodeBinary(SubscribeRequestSchema, call.request);
-      member = await subscribe(new GrpcCall(call), request, sink);
-      // The client may have gone while the broker was at it.
-      if (call.cancelled) member.closed();
-    } catch (error) {
+    const request = decodeBinary(SubscribeRequestSchema, call.request);
+    member = await subscribe(new GrpcCall(call), request, sink);
+    // The client may have gone while the broker was at it.
+    if (call.cancelled) member.closed();
+  };
+  return (call: RawServerStream): void => {
+    const sink = new GrpcEventSink(call, reportBug);
+    streams.opened(call);
+    open(call, sink).catch((error: unknown) => {
       sink.fail(error);
-    }
+    });
   };
 }
 

@@ -84,7 +84,7 @@ export class GrpcServer {
   #addServices(handlers: Handlers, reportBug: ReportBug): void {
     for (const service of services) {
       const unary = handlers.unary.filter(({ method }) => method.parent === service);
-      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, reportBug)]);
+      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, reportBug)] as const);
       this.#server.addService(rawService(service), {
         ...Object.fromEntries(methods),
         ...(service === BrokerService && {

@@ -84,8 +84,9 @@ export class PublishStream {
       const command = scanPublish(request, this.#context, this.#token);
       return this.#context.broker().publish(this.#call.caller, command);
     } catch (error) {
-      this.#token.refused ??= error as Error;
-      return Promise.reject(error as Error);
+      const refusal = error as Error;
+      this.#token.refused ??= refusal;
+      return Promise.reject(refusal);
     }
   }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import type { Http2ServerResponse } from 'node:http2';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import type { ReportBug } from '../errors.ts';
@@ -36,18 +36,13 @@ export function pathOf(request: NodeRequest): string {
 async function serve(handler: RouteHandler, request: NodeRequest, response: NodeResponse, reportBug: ReportBug) {
   const facts: RequestFacts = { host: request.socket.remoteAddress, decoded: undefined };
   const values = createContextValues().set(requestFacts, facts);
-  const universal = universalRequestFromNodeRequest(
-    request as Http2ServerRequest,
-    response as Http2ServerResponse,
-    undefined,
-    values,
-  );
+  const universal = universalRequestFromNodeRequest(request, response as Http2ServerResponse, undefined, values);
   const format = request.method === 'POST' ? bodyFormat(handler.method, request) : null;
   if (format !== null) {
     universal.header.delete('content-length');
     universal.body = decoding(handler, request, format, facts, reportBug);
   }
-  await universalResponseToNodeResponse(await handler(universal), response as Http2ServerResponse);
+  await universalResponseToNodeResponse(await handler(universal), response);
 }
 
 async function* decoding(

@@ -30,13 +30,13 @@ export function message<D extends DescMessage>(
   rules: FieldRules<MessageShape<D>>,
   whole?: Rule<MessageShape<D>>,
 ): Rule<MessageShape<D> | undefined> {
-  const fields = compile(desc, rules as Readonly<Record<string, Rule<unknown>>>);
+  const fields = compile(desc, rules);
   ruled.set(desc.typeName, Object.keys(rules));
   return (value, field, report) => {
     if (value === undefined) return;
     const prefix = field === '' ? '' : `${field}.`;
     for (const { name, read, rule } of fields) {
-      const part = read(value as Readonly<Record<string, unknown>>);
+      const part = read(value);
       if (part !== absent) rule(part, prefix + name, report);
     }
     whole?.(value, field, report);

@@ -7,6 +7,7 @@ import {
   BlockedOn,
   BrokerService,
   PullRequestSchema,
+  type PublishStreamResponse,
   type SubscribeResponse,
 } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
@@ -287,8 +288,8 @@ describe('PublishStream', () => {
   test('answers each request in order, and ends well', async () => {
     const { broker, grpcPort } = await serve();
     const stream = new GrpcClient(grpcPort).bidi(publishStream);
-    const partitions: number[] = [];
-    stream.on('data', ({ results }) => partitions.push(results[0]!.partition!));
+    const partitions: (number | undefined)[] = [];
+    stream.on('data', ({ results }: PublishStreamResponse) => partitions.push(results[0]?.partition));
     const requests = Array.from({ length: 200 }, (_, partition) => partition % 7);
     for (const partition of requests) stream.write({ topic: 'orders', partition, records: [record] });
     stream.end();

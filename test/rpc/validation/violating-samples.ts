@@ -55,7 +55,7 @@ function samples<D extends DescMessage>(
   wrong: readonly (readonly [path: string, change: object])[],
 ): void {
   for (const [path, change] of wrong) {
-    const request = create(desc, { ...good, ...change } as MessageInitShape<D>);
+    const request = create(desc, { ...good, ...change });
     violatingSamples.push({ call, request: request as never, path });
   }
 }
