@@ -27,7 +27,7 @@ export function cutBatch(batch: EncodedBatch, offsets: readonly number[], attemp
       at = writeAttempt(cut, at, batch, index, attempts[i]!);
       i += 1;
     } else {
-      at += bytes.copy(cut, at, recordStart(batch, index), batch.recordEnds[index + run - 1]!);
+      at += bytes.copy(cut, at, recordStart(batch, index), batch.recordEnds[index + run - 1]);
       i += run;
     }
   }
@@ -36,8 +36,9 @@ export function cutBatch(batch: EncodedBatch, offsets: readonly number[], attemp
 
 /** How many records from `start` on are neighbours in the batch and at attempt 1. */
 function firstAttemptRun(offsets: readonly number[], attempts: readonly number[], start: number): number {
+  const first = offsets[start]!;
   let run = 0;
-  while (attempts[start + run] === 1 && offsets[start + run] === offsets[start]! + run) run += 1;
+  while (attempts[start + run] === 1 && offsets[start + run] === first + run) run += 1;
   return run;
 }
 

@@ -39,7 +39,7 @@ function columnar(set: RecordSet): RecordSet {
 const selection: fc.Arbitrary<RecordSelection> = fc
   .tuple(recordSet, fc.boolean(), fc.infiniteStream(fc.boolean()))
   .map(([set, fromDatabase, taken]) => {
-    const indexes = allRecords(set).indexes.filter((index) => index === 0 || taken.next().value);
+    const indexes = allRecords(set).indexes.filter((index) => index === 0 || taken.next().value === true);
     return { set: fromDatabase ? columnar(set) : set, indexes };
   });
 

@@ -176,7 +176,7 @@ describe('one bad record in a good request is refused, with its path', () => {
 describe('what is stored is canonical, so that any decoder and the SQL view can read it', () => {
   const stored = (record: Buffer) => {
     const { records } = scanPublish(Buffer.concat([field(1, Buffer.from('orders')), field(2, record)]), limits);
-    const part = (at: number) => records.buffer.subarray(records.bounds[at]!, records.bounds[at + 1]!).toString('hex');
+    const part = (at: number) => records.buffer.subarray(records.bounds[at], records.bounds[at + 1]).toString('hex');
     return { key: part(0), headers: part(2), value: part(4), rest: part(6) };
   };
   const entry = '1a060a016b120176';
