@@ -5,14 +5,7 @@ import type { Rejection } from '../errors/rejection.ts';
 /** What a stream tells its client; the edges turn it into SubscribeResponse. */
 
 export type BlockedOn =
-  | 'NO_ASSIGNMENT'
-  | 'CREDIT'
-  | 'WINDOW'
-  | 'RETRY'
-  | 'REVOKING'
-  | 'SLOW_READER'
-  | 'CAUGHT_UP'
-  | 'READING';
+  'NO_ASSIGNMENT' | 'CREDIT' | 'WINDOW' | 'RETRY' | 'REVOKING' | 'SLOW_READER' | 'CAUGHT_UP' | 'READING';
 
 export interface TopicPartition {
   readonly topic: string;
@@ -52,7 +45,12 @@ export type StreamEvent =
       readonly inFlightBytes: number;
       readonly partitions: readonly PartitionStatus[];
     }
-  | { readonly type: 'draining'; readonly generation: number; readonly memberId: MemberId; readonly deadlineAtMs: number };
+  | {
+      readonly type: 'draining';
+      readonly generation: number;
+      readonly memberId: MemberId;
+      readonly deadlineAtMs: number;
+    };
 
 /**
  * The transport's end of a stream. `batch.field` of an event is an encoded field 4 (see `EncodedBatch.bytes`), either

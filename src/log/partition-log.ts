@@ -20,12 +20,3 @@ export interface PartitionLog {
   /** `listener` is called after each commit that moved `endOffset`. The returned function stops that. */
   onAppend(listener: () => void): () => void;
 }
-
-/** The log as publishing sees it. */
-export interface PublishedRecords {
-  /** Per record of the request: where it went. */
-  readonly partitions: Int32Array;
-  readonly offsets: Float64Array;
-  /** 1 where the idempotency key was known; null if no record has a key. */
-  readonly duplicates: Uint8Array | null;
-}

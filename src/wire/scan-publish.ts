@@ -1,7 +1,7 @@
 import { invalidField, Rejection } from '../errors/rejection.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import { nameViolation } from '../limits/names.ts';
-import type { RecordSet } from '../log/batch.ts';
+import type { PublishCommand, PublishStreamToken } from '../log/publish.ts';
 import { RecordScan } from './record-scan.ts';
 import { RequestReader } from './request-reader.ts';
 
@@ -16,24 +16,6 @@ const fieldMax = 5;
 /** Numbers of AckMode. */
 const ackModeNone = 2;
 
-/** A publish request as its bytes say it. It is a `PublishCommand` of the broker, which this folder does not know. */
-export interface ScannedPublish {
-  readonly topic: string;
-  readonly records: RecordSet;
-  /** Per record its idempotency key, null for none; null if no record has one. */
-  readonly idempotencyKeys: readonly (string | null)[] | null;
-  readonly partition: number | null;
-  /** false: ack mode NONE. */
-  readonly committed: boolean;
-  readonly expectedOffset: number | null;
-  /** What the caller gave: the token of the PublishStream that the request came by. */
-  readonly stream: StreamToken | null;
-}
-
-interface StreamToken {
-  failure: Error | null;
-}
-
 /**
  * Reads a PublishRequest or PublishStreamRequest in one pass, without an object for each record: the whole structure is
  * checked, and the records come out as slices of the request's bytes. Decoding with protobuf-es and encoding again for
@@ -46,8 +28,8 @@ interface StreamToken {
 export function scanPublish(
   request: Buffer,
   { recordBytesMax }: Pick<TunableLimits, 'recordBytesMax'>,
-  stream: StreamToken | null = null,
-): ScannedPublish {
+  stream: PublishStreamToken | null = null,
+): PublishCommand {
   checkSize(request.length);
   const reader = new RequestReader(request);
   const records = new RecordScan(reader, recordBytesMax);

@@ -1,7 +1,7 @@
 import type { PublishStreamToken } from '../../broker/broker.ts';
 import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
-import type { PublishedRecords } from '../../log/partition-log.ts';
+import type { PublishedRecords } from '../../log/publish.ts';
 import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
 import type { Call, HandlerContext } from './call.ts';

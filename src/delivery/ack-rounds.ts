@@ -1,0 +1,181 @@
+import { Fault } from '../errors/fault.ts';
+import type { Clock } from '../time/clock.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { AckRound, CursorKey, GroupStore, StoredCursor } from './store.ts';
+import type { CursorDelta } from '../cursor/cursor.ts';
+
+/**
+ * Makes acks durable, in rounds: one appended row for all cursors of all groups that moved since the last round. An
+ * UPDATE of each cursor would cost a row version and fall to a hundredth of its speed behind a long transaction
+ * elsewhere in the database; an appended row does not.
+ *
+ * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
+ * gathers many acks in each: 5 ms, more with many cursors, so that the rounds' WAL stays small beside the appends'.
+ */
+const roundIntervalMs = 5;
+const roundIntervalMsMax = 50;
+const roundMsPerCursor = 0.05;
+const foldIntervalMs = 5_000;
+const retryMs = 250;
+
+interface Delta {
+  readonly key: CursorKey;
+  readonly delta: CursorDelta;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface AckRoundsDeps {
+  readonly store: GroupStore;
+  readonly clock: Clock;
+  readonly onFenced: () => void;
+  readonly onFoldFailed: (error: unknown) => void;
+}
+
+export class AckRounds {
+  readonly #d: AckRoundsDeps;
+  #dirty = new Set<ConsumedLog>();
+  #waiters: Waiter[] = [];
+  /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
+  #owed: Delta[] = [];
+  #unfolded = new Set<ConsumedLog>();
+  #running = false;
+  #scheduled = false;
+  #nextStartMs = -Infinity;
+  #cancelFold: (() => void) | null = null;
+  #folding: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(deps: AckRoundsDeps) {
+    this.#d = deps;
+  }
+
+  start(): void {
+    this.#armFold();
+  }
+
+  /** The cursor has moved. */
+  mark(log: ConsumedLog): void {
+    this.#dirty.add(log);
+    this.#schedule();
+  }
+
+  /** The subscription has ended: its cursors are not written any more. */
+  forget(log: ConsumedLog): void {
+    this.#dirty.delete(log);
+    this.#unfolded.delete(log);
+    this.#owed = this.#owed.filter((one) => one.key.subscriptionId !== log.key.subscriptionId);
+  }
+
+  /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
+  durable(): Promise<void> {
+    if (!this.#running && this.#dirty.size === 0 && this.#owed.length === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Writes what is left, folds, and stops. */
+  async stop(): Promise<void> {
+    this.#cancelFold?.();
+    try {
+      await this.durable();
+      this.#stopped = true;
+      await this.#fold();
+    } finally {
+      this.#stopped = true;
+    }
+  }
+
+  #schedule(): void {
+    if (this.#running || this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    const begin = (): void => {
+      this.#scheduled = false;
+      void this.#run();
+    };
+    const waitMs = this.#nextStartMs - this.#d.clock.nowMs();
+    if (waitMs <= 0) this.#d.clock.soon(begin);
+    else this.#d.clock.after(waitMs, begin);
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    const startedMs = this.#d.clock.nowMs();
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const round = this.#take();
+    try {
+      if (round.deltas.length > 0) await this.#d.store.appendAcks(round);
+      this.#nextStartMs = startedMs + this.#intervalMs(round.deltas.length);
+      for (const waiter of waiters) waiter.resolve();
+    } catch (error) {
+      this.#failed(round, waiters, error);
+    }
+    this.#running = false;
+    if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
+  }
+
+  #intervalMs(cursors: number): number {
+    return Math.min(roundIntervalMsMax, roundIntervalMs + cursors * roundMsPerCursor);
+  }
+
+  #take(): AckRound {
+    const deltas = this.#owed;
+    this.#owed = [];
+    for (const log of this.#dirty) {
+      const delta = log.cursor.takeDelta();
+      if (delta === null) continue;
+      deltas.push({ key: log.key, delta });
+      this.#unfolded.add(log);
+    }
+    this.#dirty.clear();
+    return { deltas };
+  }
+
+  /** The acks stand in memory and are written by a later round: deltas may be written twice. Nobody is told OK meanwhile. */
+  #failed(round: AckRound, waiters: readonly Waiter[], error: unknown): void {
+    this.#owed = [...round.deltas];
+    this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
+    const fault = error instanceof Error ? error : new Error(String(error));
+    for (const waiter of waiters) waiter.reject(fault);
+    if (error instanceof Fault && error.kind === 'FENCED') {
+      this.#stopped = true;
+      this.#d.onFenced();
+    } else if (!(error instanceof Fault)) {
+      this.#stopped = true;
+      throw error;
+    }
+  }
+
+  #armFold(): void {
+    this.#cancelFold = this.#d.clock.after(foldIntervalMs, () => {
+      this.#folding = this.#fold().catch(this.#d.onFoldFailed);
+      void this.#folding.then(() => {
+        if (!this.#stopped) this.#armFold();
+      });
+    });
+  }
+
+  /** An idle broker folds nothing, so it writes nothing. */
+  async #fold(): Promise<void> {
+    await this.#folding;
+    if (this.#unfolded.size === 0) return;
+    const folded = this.#unfolded;
+    this.#unfolded = new Set();
+    try {
+      await this.#d.store.fold(() => snapshotsOf(folded));
+    } catch (error) {
+      for (const log of folded) this.#unfolded.add(log);
+      throw error;
+    }
+  }
+}
+
+function snapshotsOf(logs: ReadonlySet<ConsumedLog>): StoredCursor[] {
+  return Array.from(logs, (log) => ({ key: log.key, cursor: log.cursor.snapshot() }));
+}

@@ -1,0 +1,86 @@
+import type { MemberId } from '../coordinator/group.ts';
+import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from './calls.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
+
+/** What an ack did to a cursor. */
+interface Settled {
+  readonly status: AckStatus;
+  readonly records: number;
+  readonly bytes: number;
+}
+
+const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
+
+/**
+ * Applies the entries of an ack in memory, each for itself: one that is refused changes nothing and does not disturb
+ * the others. Nothing is durable yet.
+ * @returns one outcome an entry, and the logs that moved.
+ */
+export function applyAcks(
+  group: ConsumerGroup,
+  command: AckCommand,
+  nowMs: number,
+): { outcomes: (() => AckOutcome)[]; moved: ConsumedLog[] } {
+  const moved: ConsumedLog[] = [];
+  const outcomes = command.entries.map((entry) => {
+    const log = findLog(group, entry);
+    const settled = log === undefined ? none('NOT_OWNER') : applyEntry(group, command, entry, log, nowMs);
+    if (log !== undefined && settled.status === 'OK') {
+      moved.push(log);
+      group.settle(log, settled.records, settled.bytes);
+    }
+    // The committed offset is read when the answer is made, after the round.
+    return (): AckOutcome => ({
+      topic: entry.topic,
+      partition: entry.partition,
+      lane: entry.lane,
+      status: settled.status,
+      committedOffset: log?.cursor.committedOffset ?? null,
+    });
+  });
+  return { outcomes, moved };
+}
+
+function findLog(group: ConsumerGroup, entry: AckEntry): ConsumedLog | undefined {
+  for (const subscription of group.subscriptions.values()) {
+    if (subscription.topicName === entry.topic) return subscription.logs[entry.partition];
+  }
+  return undefined;
+}
+
+function applyEntry(
+  group: ConsumerGroup,
+  command: AckCommand,
+  entry: AckEntry,
+  log: ConsumedLog,
+  nowMs: number,
+): Settled {
+  const refusal = refusalOf(group, command.memberId, command.generation, log);
+  return refusal === null ? actions[entry.action](log, entry, nowMs) : none(refusal);
+}
+
+/**
+ * Whether the member may speak for the log in the generation that it names: it must hold the log now, and must have
+ * held it since that generation or an earlier one. What it kept through rebalances stays ackable under the old number.
+ */
+function refusalOf(group: ConsumerGroup, memberId: MemberId, generation: number, log: ConsumedLog): AckStatus | null {
+  const { topicId, partition } = log.log.address;
+  const holder = group.machine.holder({ topicId, partition });
+  if (generation > group.generation) return 'STALE_GENERATION';
+  if (holder?.memberId !== memberId || log.holder?.id !== memberId) {
+    return generation < group.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
+  }
+  return generation < holder.sinceGeneration ? 'STALE_GENERATION' : null;
+}
+
+const actions: Record<AckAction, (log: ConsumedLog, entry: AckEntry, nowMs: number) => Settled> = {
+  ACK: ({ cursor }, { upToOffset, runs }) =>
+    upToOffset === null ? cursor.ackRuns(runs ?? []) : cursor.ackUpTo(upToOffset),
+  NACK: ({ cursor }, entry, nowMs) => cursor.nack(named(entry), entry.delayMs, nowMs),
+  RELEASE: ({ cursor }, entry, nowMs) => cursor.release(named(entry), nowMs),
+};
+
+function named(entry: AckEntry): { readonly upTo: number } | { readonly runs: readonly number[] } {
+  return entry.upToOffset === null ? { runs: entry.runs ?? [] } : { upTo: entry.upToOffset };
+}

@@ -1,0 +1,87 @@
+import type { Cursor } from '../cursor/cursor.ts';
+import { endOffset, type EncodedBatch } from '../log/batch.ts';
+import type { PartitionLog } from '../log/partition-log.ts';
+import type { Clock } from '../time/clock.ts';
+import type { Member } from './member.ts';
+import type { BlockedOn, PartitionStatus } from './session.ts';
+import type { CursorKey } from './store.ts';
+
+/** How long a failed read of older batches waits before it is tried again. */
+const readRetryMs = 500;
+
+/** A log as one group consumes it: the pure cursor, the member that holds it, and what is being read for it. */
+export class ConsumedLog {
+  readonly key: CursorKey;
+  readonly cursor: Cursor;
+  readonly log: PartitionLog;
+  holder: Member | null = null;
+  /** The partition is moving away: nothing new is delivered. */
+  revoking = false;
+  /** Since when the next batch has been waiting for credit; null if it is not. */
+  creditWaitSinceMs: number | null = null;
+  /** Why the last look found nothing to deliver. */
+  blockedOn: BlockedOn = 'CAUGHT_UP';
+
+  readonly #clock: Clock;
+  readonly #stopListening: () => void;
+  #fetched: EncodedBatch | null = null;
+  #fetching = false;
+  #closed = false;
+
+  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, clock: Clock) {
+    this.key = key;
+    this.cursor = cursor;
+    this.log = log;
+    this.#clock = clock;
+    this.#stopListening = log.onAppend(() => this.holder?.wake());
+  }
+
+  get topic(): string {
+    return this.log.address.topicName;
+  }
+
+  /**
+   * The batch that contains `offset`: from memory, or else null while it is being read; the holder is woken when it
+   * has come. A fetched batch is kept here, so that it serves this cursor even if the cache has let go of it.
+   */
+  batchAt(offset: number): EncodedBatch | null {
+    const held = this.#fetched;
+    if (held !== null && offset >= held.baseOffset && offset < endOffset(held)) return held;
+    this.#fetched = null;
+    const cached = this.log.cached(offset);
+    if (cached === null && !this.#fetching) void this.#fetch(offset);
+    return cached;
+  }
+
+  status(): PartitionStatus {
+    return {
+      topic: this.topic,
+      partition: this.key.partition,
+      committedOffset: this.cursor.committedOffset,
+      highWatermark: this.log.endOffset,
+      lag: this.cursor.lag(this.log.endOffset),
+      blockedOn: this.revoking ? 'REVOKING' : this.holder === null ? 'NO_ASSIGNMENT' : this.blockedOn,
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#fetched = null;
+    this.#stopListening();
+  }
+
+  async #fetch(offset: number): Promise<void> {
+    this.#fetching = true;
+    try {
+      this.#fetched = await this.log.fetch(offset);
+      this.#fetching = false;
+      if (!this.#closed) this.holder?.wake();
+    } catch {
+      // The database is away. `#fetching` stays set meanwhile, so that a busy pump does not ask again at every turn.
+      this.#clock.after(readRetryMs, () => {
+        this.#fetching = false;
+        if (!this.#closed) this.holder?.wake();
+      });
+    }
+  }
+}

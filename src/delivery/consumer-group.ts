@@ -1,0 +1,405 @@
+import { Cursor } from '../cursor/cursor.ts';
+import {
+  Group,
+  type GroupEffect,
+  type GroupInput,
+  type MemberId,
+  type MemberRow,
+  type PartitionRef,
+  type RemovalReason,
+} from '../coordinator/group.ts';
+import { Fault } from '../errors/fault.ts';
+import { Rejection } from '../errors/rejection.ts';
+import type { PartitionLog } from '../log/partition-log.ts';
+import { ConsumedLog } from './consumed-log.ts';
+import type { GroupContext } from './context.ts';
+import { Member } from './member.ts';
+import { StreamSession } from './stream-session.ts';
+import type { EventSink, TopicPartition } from './session.ts';
+import type { LoadedGroup, StoredCursor, SubscriptionRow } from './store.ts';
+
+/** A subscription at work: the claim and one consumed log for each partition. */
+export interface ActiveSubscription {
+  readonly row: SubscriptionRow;
+  readonly topicName: string;
+  /** By partition; lane 0. */
+  readonly logs: readonly ConsumedLog[];
+}
+
+/**
+ * One consumer group at work: feeds its coordinator, makes what that decides durable, and then carries it out on
+ * members and cursors.
+ *
+ * Inputs are stepped one bundle at a time. While the result of one is being written, later ones wait and go together
+ * in the next bundle: that is what turns joins that come close together into one rebalance.
+ */
+export class ConsumerGroup {
+  readonly id: number;
+  readonly name: string;
+  readonly members = new Map<MemberId, Member>();
+  readonly subscriptions = new Map<number, ActiveSubscription>();
+  readonly #machine: Group;
+  readonly #context: GroupContext;
+  #next = newBundle();
+  #stepping = false;
+  #cancelTimer: (() => void) | null = null;
+  #timerAtMs = Infinity;
+  /** Called after each bundle: what waits for a change of the assignment. */
+  readonly #watchers = new Set<() => void>();
+  #stopped = false;
+
+  constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, context: GroupContext) {
+    this.id = loaded.id;
+    this.name = loaded.name;
+    this.#context = context;
+    this.#machine = new Group(loaded.snapshot, context.clock.nowMs());
+    for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
+  }
+
+  get machine(): Group {
+    return this.#machine;
+  }
+
+  get generation(): number {
+    return this.#machine.generation;
+  }
+
+  /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
+  addSubscription(
+    row: SubscriptionRow,
+    topicName: string,
+    logs: readonly { readonly log: PartitionLog; readonly cursor: StoredCursor['cursor'] }[],
+  ): void {
+    const { clock } = this.#context;
+    const consumed = logs.map(({ log, cursor }) => {
+      const { partition, lane } = log.address;
+      return new ConsumedLog({ subscriptionId: row.id, partition, lane }, new Cursor(cursor), log, clock);
+    });
+    this.subscriptions.set(row.topicId, { row, topicName, logs: consumed });
+    this.#next.inputs.push({ type: 'topic', topicId: row.topicId, partitions: consumed.length });
+  }
+
+  /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */
+  async resume(assigned: LoadedGroup['snapshot']['assignments']): Promise<void> {
+    for (const row of assigned) {
+      const log = this.log(row);
+      const member = this.members.get(row.memberId);
+      if (log !== undefined && member !== undefined) member.hold(log);
+    }
+    await this.feed({ type: 'tick' });
+  }
+
+  async removeSubscription(topicId: number): Promise<void> {
+    const subscription = this.subscriptions.get(topicId);
+    if (subscription === undefined) return;
+    this.subscriptions.delete(topicId);
+    for (const log of subscription.logs) {
+      this.#context.rounds.forget(log);
+      this.#takeBack(log, false);
+      log.close();
+    }
+    await this.feed({ type: 'topic', topicId, partitions: 0 });
+  }
+
+  log(ref: PartitionRef): ConsumedLog | undefined {
+    return this.subscriptions.get(ref.topicId)?.logs[ref.partition];
+  }
+
+  /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
+  member(memberId: MemberId): Member {
+    const member = this.members.get(memberId);
+    if (member === undefined || this.#machine.member(memberId) === undefined) throw fenced(memberId);
+    return member;
+  }
+
+  /** Joins, or changes the topics of a member. Resolves when the assignment is durable and in force. */
+  async join(row: Omit<MemberRow, 'joinSeq'>): Promise<Member> {
+    this.#makeRoom(row.memberId);
+    const known = this.members.get(row.memberId);
+    const member = known ?? new Member(row.memberId);
+    this.members.set(row.memberId, member);
+    await this.feed({ type: 'join', member: row });
+    return member;
+  }
+
+  leave(memberId: MemberId, reason: RemovalReason): Promise<void> {
+    return this.feed({ type: 'leave', memberId, reason });
+  }
+
+  /** A sign of life. It changes nothing durable, so it costs no write. */
+  alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
+    if (revoked.length === 0 && this.#machine.member(memberId)?.sessionTimeoutMs === null) return;
+    void this.feed({ type: 'alive', memberId, revoked });
+  }
+
+  /** Opens the member's stream; one that is open already ends with REPLACED. */
+  openStream(
+    member: Member,
+    sink: EventSink,
+    options: { readonly autoAck: boolean; readonly resumed: boolean; readonly joined: () => void },
+  ): StreamSession {
+    const { clock, codec, unsentBytesMax, mayDeliver, rounds } = this.#context;
+    for (const reader of member.readers) {
+      if (reader instanceof StreamSession)
+        reader.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"`));
+      member.readers.delete(reader);
+    }
+    if (options.resumed) this.#sendAgain(member);
+    const session = new StreamSession({
+      member,
+      sink,
+      autoAck: options.autoAck,
+      codec,
+      clock,
+      unsentBytesMax,
+      mayDeliver,
+      generation: () => this.generation,
+      ackNow: (log, upTo) => {
+        const freed = log.cursor.ackUpTo(upTo);
+        rounds.mark(log);
+        this.settle(log, freed.records, freed.bytes);
+      },
+    });
+    options.joined();
+    member.readers.add(session);
+    this.#tellAssigned(member);
+    session.wake();
+    return session;
+  }
+
+  /** The client of a stream has gone: a member without a session timeout goes with it. */
+  streamClosed(member: Member, session: StreamSession): void {
+    session.stop();
+    if (!member.readers.delete(session)) return;
+    const row = this.#machine.member(member.id);
+    if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
+  }
+
+  /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */
+  settle(log: ConsumedLog, records: number, bytes: number): void {
+    const { holder } = log;
+    if (holder === null) return;
+    if (records > 0) holder.credit.give(records, bytes);
+    if (log.revoking && log.cursor.inFlightRecords === 0) this.#drained(log);
+    holder.wake();
+  }
+
+  /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
+  watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (ready()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (result: boolean): void => {
+        this.#watchers.delete(look);
+        cancel();
+        signal.removeEventListener('abort', give);
+        resolve(result);
+      };
+      const look = (): void => {
+        if (ready()) finish(true);
+      };
+      const give = (): void => {
+        finish(ready());
+      };
+      const cancel = this.#context.clock.after(waitMs, give);
+      signal.addEventListener('abort', give, { once: true });
+      this.#watchers.add(look);
+    });
+  }
+
+  refs(partitions: readonly TopicPartition[]): PartitionRef[] {
+    const ids = new Map(Array.from(this.subscriptions.values(), (s) => [s.topicName, s.row.topicId]));
+    return partitions.flatMap(({ topic, partition }) => {
+      const topicId = ids.get(topic);
+      return topicId === undefined ? [] : [{ topicId, partition }];
+    });
+  }
+
+  /** Stops everything of the group in this process; nothing durable changes. */
+  stop(error: Rejection | null): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
+    for (const member of this.members.values()) this.#endReaders(member, error);
+    for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
+  }
+
+  /** Feeds the coordinator. Resolves when what came of it is durable and carried out; rejects if the broker is fenced first. */
+  feed(input: GroupInput): Promise<void> {
+    const bundle = this.#next;
+    bundle.inputs.push(input);
+    if (!this.#stepping) {
+      this.#stepping = true;
+      void this.#stepAll();
+    }
+    return bundle.done.promise;
+  }
+
+  async #stepAll(): Promise<void> {
+    // The first await lets inputs of the same turn join the bundle.
+    await Promise.resolve();
+    while (this.#next.inputs.length > 0 && !this.#stopped) {
+      const bundle = this.#next;
+      this.#next = newBundle();
+      try {
+        await this.#step(bundle.inputs);
+        bundle.done.resolve();
+      } catch (error) {
+        bundle.done.reject(error);
+        if (!(error instanceof Fault)) throw error;
+      }
+    }
+    this.#stepping = false;
+    this.#armTimer();
+  }
+
+  async #step(inputs: readonly GroupInput[]): Promise<void> {
+    const effects = this.#machine.step(inputs, this.#context.clock.nowMs());
+    for (const effect of effects) {
+      if (effect.type === 'persist') await this.#context.writer.save(this.id, effect.change);
+    }
+    for (const effect of effects) this.#carryOut(effect);
+    if (effects.length > 0) for (const look of [...this.#watchers]) look();
+  }
+
+  #carryOut(effect: GroupEffect): void {
+    switch (effect.type) {
+      case 'persist':
+        return;
+      case 'assigned':
+        this.#assigned(effect.memberId, effect.added);
+        return;
+      case 'revoking':
+        this.#revoking(effect);
+        return;
+      case 'revoked':
+        this.#revoked(effect.memberId, effect.partitions);
+        return;
+      case 'removed':
+        this.#removed(effect.memberId, effect.reason);
+        return;
+    }
+  }
+
+  #assigned(memberId: MemberId, added: readonly PartitionRef[]): void {
+    const member = this.members.get(memberId);
+    if (member === undefined) return;
+    for (const ref of added) {
+      const log = this.log(ref);
+      if (log === undefined) continue;
+      if (log.holder !== null && log.holder !== member) this.#takeBack(log, false);
+      member.hold(log);
+    }
+    this.#tellAssigned(member);
+    member.wake();
+  }
+
+  #tellAssigned(member: Member): void {
+    const partitions = member.partitions();
+    for (const reader of member.readers) {
+      if (reader instanceof StreamSession) reader.tell({ type: 'assigned', generation: this.generation, partitions });
+    }
+  }
+
+  #revoking(effect: Extract<GroupEffect, { type: 'revoking' }>): void {
+    const member = this.members.get(effect.memberId);
+    if (member === undefined) return;
+    const logs = effect.partitions.flatMap((ref) => this.log(ref) ?? []);
+    for (const log of logs) log.revoking = true;
+    member.assignmentVersion++;
+    const { clock } = this.#context;
+    const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
+    const partitions = logs.map((log) => ({ topic: log.topic, partition: log.key.partition }));
+    for (const reader of member.readers) {
+      if (reader instanceof StreamSession) {
+        reader.tell({ type: 'revoking', generation: effect.generation, partitions, deadlineAtMs });
+      }
+    }
+    for (const log of logs) if (log.cursor.inFlightRecords === 0) this.#drained(log);
+  }
+
+  #drained(log: ConsumedLog): void {
+    const { topicId, partition } = log.log.address;
+    void this.feed({ type: 'drained', partition: { topicId, partition } });
+  }
+
+  #revoked(memberId: MemberId, partitions: readonly PartitionRef[]): void {
+    for (const ref of partitions) {
+      const log = this.log(ref);
+      if (log?.holder?.id === memberId) this.#takeBack(log, false);
+    }
+    const member = this.members.get(memberId);
+    if (member !== undefined) this.#tellAssigned(member);
+  }
+
+  #removed(memberId: MemberId, reason: RemovalReason): void {
+    const member = this.members.get(memberId);
+    if (member === undefined) return;
+    this.members.delete(memberId);
+    // A member that left says that it did not fail; one that was lost may have failed on what it had.
+    for (const log of [...member.logs]) this.#takeBack(log, reason !== 'LEFT');
+    this.#endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
+  }
+
+  /** What was in flight of the log is given back; the next holder begins there. */
+  #takeBack(log: ConsumedLog, countAttempt: boolean): void {
+    const { holder } = log;
+    const freed = log.cursor.giveBackAll(countAttempt);
+    if (countAttempt && freed.records > 0) this.#context.rounds.mark(log);
+    if (holder === null) return;
+    if (freed.records > 0) holder.credit.give(freed.records, freed.bytes);
+    holder.letGo(log);
+    holder.wake();
+  }
+
+  /** A resumed stream gets everything un-acked again, attempt unchanged, and its credit counts from zero. */
+  #sendAgain(member: Member): void {
+    for (const log of member.logs) {
+      const freed = log.cursor.resend();
+      if (freed.records > 0) member.credit.give(freed.records, freed.bytes);
+    }
+  }
+
+  /** An anonymous pull member that holds nothing un-acked makes room for whoever joins. */
+  #makeRoom(joining: MemberId): void {
+    for (const member of this.members.values()) {
+      if (!member.anonymous || member.id === joining || member.readers.size > 0) continue;
+      if (member.logs.every((log) => log.cursor.inFlightRecords === 0)) {
+        void this.feed({ type: 'leave', memberId: member.id, reason: 'LEFT' });
+      }
+    }
+  }
+
+  #endReaders(member: Member, error: Rejection | null): void {
+    for (const reader of member.readers) if (reader instanceof StreamSession) reader.end(error);
+    member.readers.clear();
+  }
+
+  #armTimer(): void {
+    const atMs = this.#machine.nextDeadlineMs() ?? Infinity;
+    // A deadline that moved away needs no new timer: the old one finds nothing due and arms again. Heartbeats are cheap so.
+    if (this.#stopped || atMs >= this.#timerAtMs) return;
+    this.#cancelTimer?.();
+    this.#timerAtMs = atMs;
+    this.#cancelTimer = this.#context.clock.after(Math.max(0, Math.ceil(atMs - this.#context.clock.nowMs())), () => {
+      this.#timerAtMs = Infinity;
+      void this.feed({ type: 'tick' });
+    });
+  }
+}
+
+interface Bundle {
+  readonly inputs: GroupInput[];
+  readonly done: PromiseWithResolvers<void>;
+}
+
+function newBundle(): Bundle {
+  const done = Promise.withResolvers<void>();
+  // Not everybody who feeds an input waits for it; the writer has reported the fault by then.
+  done.promise.catch(() => undefined);
+  return { inputs: [], done };
+}
+
+export function fenced(memberId: MemberId): Rejection {
+  return new Rejection('MEMBER_FENCED', `member "${memberId}" is not a member of this group (any more): join again`, {
+    metadata: { memberId },
+  });
+}

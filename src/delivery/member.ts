@@ -1,0 +1,81 @@
+import type { MemberId } from '../coordinator/group.ts';
+import { Credit } from '../credit/credit.ts';
+import { limits } from '../limits/limits.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { BlockedOn, TopicPartition } from './session.ts';
+
+/** A reader on whose behalf a member is woken: its stream, or a pull that waits. */
+export interface Reader {
+  /** Something may be deliverable now. Cheap, and called often. */
+  wake(): void;
+  /** What holds the reader back, as far as it knows. */
+  readonly blockedOn: BlockedOn | null;
+}
+
+/** A member at work: the logs that it holds, and what it may have in flight of them. */
+export class Member {
+  readonly id: MemberId;
+  readonly readers = new Set<Reader>();
+  /** Held logs, in the order in which they were given. */
+  readonly logs: ConsumedLog[] = [];
+  /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
+  credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
+  /** Joined by a Pull without a member id and has not been heard of since: it makes room for whoever joins next. */
+  anonymous = false;
+  /** Rises with every change of what it holds; SyncGroup waits for it. */
+  assignmentVersion = 0;
+  #rotation = 0;
+
+  constructor(id: MemberId) {
+    this.id = id;
+  }
+
+  wake(): void {
+    for (const reader of this.readers) reader.wake();
+  }
+
+  hold(log: ConsumedLog): void {
+    log.holder = this;
+    log.revoking = false;
+    if (!this.logs.includes(log)) this.logs.push(log);
+    this.assignmentVersion++;
+  }
+
+  letGo(log: ConsumedLog): void {
+    const index = this.logs.indexOf(log);
+    if (index >= 0) this.logs.splice(index, 1);
+    log.holder = null;
+    log.revoking = false;
+    this.assignmentVersion++;
+  }
+
+  /** The held logs, beginning behind the one that was served last, so that none starves. */
+  *inTurn(): Generator<ConsumedLog> {
+    const count = this.logs.length;
+    for (let step = 0; step < count; step++) {
+      const log = this.logs[(this.#rotation + step) % count];
+      if (log === undefined) return;
+      yield log;
+    }
+  }
+
+  /** `log` was served: the next turn begins behind it. */
+  served(log: ConsumedLog): void {
+    this.#rotation = (this.logs.indexOf(log) + 1) % Math.max(1, this.logs.length);
+  }
+
+  partitions(): TopicPartition[] {
+    return sorted(this.logs);
+  }
+
+  revoking(): TopicPartition[] {
+    return sorted(this.logs.filter((log) => log.revoking));
+  }
+}
+
+function sorted(logs: readonly ConsumedLog[]): TopicPartition[] {
+  return logs
+    .filter((log) => log.key.lane === 0)
+    .map((log) => ({ topic: log.topic, partition: log.key.partition }))
+    .sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition));
+}

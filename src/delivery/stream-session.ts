@@ -1,0 +1,181 @@
+import { Rejection } from '../errors/rejection.ts';
+import type { BatchCodec } from '../log/batch.ts';
+import type { Clock } from '../time/clock.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { Member, Reader } from './member.ts';
+import { handOut, nextPiece, type Piece } from './piece.ts';
+import type { BlockedOn, EventSink, StreamEvent } from './session.ts';
+
+/**
+ * The open stream of one member: the pump that sends it batches while credit and socket allow, and the Idle events
+ * that say why it sends none.
+ */
+
+/** First Idle event after the last batch, then the interval of the next ones, and the least time between any two. */
+const idleFirstMs = 1_000;
+const idleIntervalMs = 10_000;
+const idlePartitionsMax = 100;
+
+/** Which reason an Idle event names when the partitions differ: the one that acting on would help most. */
+const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
+
+export interface StreamOptions {
+  readonly member: Member;
+  readonly sink: EventSink;
+  readonly autoAck: boolean;
+  readonly codec: BatchCodec;
+  readonly clock: Clock;
+  readonly unsentBytesMax: number;
+  /** False while this broker cannot be sure that it still owns the group. */
+  readonly mayDeliver: () => boolean;
+  readonly generation: () => number;
+  /** Acks the records of an auto-ack stream as they are handed to the transport. */
+  readonly ackNow: (log: ConsumedLog, upTo: number) => void;
+}
+
+export class StreamSession implements Reader {
+  blockedOn: BlockedOn | null = null;
+  readonly #o: StreamOptions;
+  #pumpAsked = false;
+  #ended = false;
+  #cancelWake: (() => void) | null = null;
+  #wakeAtMs = Infinity;
+  #cancelIdle: (() => void) | null = null;
+  #lastBatchMs: number;
+  #lastIdleMs = -Infinity;
+  #toldBlockedOn: BlockedOn | null = null;
+
+  constructor(options: StreamOptions) {
+    this.#o = options;
+    this.#lastBatchMs = options.clock.nowMs();
+    options.sink.onDrain = () => {
+      this.wake();
+    };
+    this.#armIdle(idleFirstMs);
+  }
+
+  wake(): void {
+    if (this.#pumpAsked || this.#ended) return;
+    this.#pumpAsked = true;
+    this.#o.clock.soon(() => {
+      this.#pumpAsked = false;
+      this.#pump();
+    });
+  }
+
+  tell(event: StreamEvent): void {
+    if (!this.#ended) this.#o.sink.send(event);
+  }
+
+  /** Ends the stream towards the client. Idempotent. */
+  end(error: Rejection | null): void {
+    if (this.#ended) return;
+    this.stop();
+    this.#o.sink.end(error);
+  }
+
+  /** The client has gone: nothing is sent any more. Idempotent. */
+  stop(): void {
+    this.#ended = true;
+    this.#o.sink.onDrain = null;
+    this.#cancelWake?.();
+    this.#cancelIdle?.();
+  }
+
+  /** Sends until something holds it back, and remembers what. */
+  #pump(): void {
+    if (this.#ended || !this.#o.mayDeliver()) return;
+    for (;;) {
+      if (this.#o.sink.unsentBytes >= this.#o.unsentBytesMax) {
+        this.#block('SLOW_READER');
+        return;
+      }
+      const piece = this.#findPiece();
+      if (piece === null) return;
+      this.#deliver(piece);
+    }
+  }
+
+  #findPiece(): Piece | null {
+    const { member, clock } = this.#o;
+    const nowMs = clock.nowMs();
+    let reason: BlockedOn | null = null;
+    for (const log of member.inTurn()) {
+      const look = nextPiece(log, member.credit, nowMs, false);
+      if ('batch' in look) return look;
+      log.blockedOn = look.blockedOn;
+      if (look.untilMs !== null) this.#wakeAt(look.untilMs, nowMs);
+      if (reason === null || urgency.indexOf(look.blockedOn) < urgency.indexOf(reason)) reason = look.blockedOn;
+    }
+    this.#block(reason ?? 'NO_ASSIGNMENT');
+    return null;
+  }
+
+  #deliver(piece: Piece): void {
+    const { member, codec, sink, autoAck, clock } = this.#o;
+    const field = handOut(piece, member.credit, codec, null);
+    member.served(piece.log);
+    this.blockedOn = null;
+    this.#toldBlockedOn = null;
+    this.#lastBatchMs = clock.nowMs();
+    sink.send({ type: 'batch', generation: this.#o.generation(), field });
+    if (autoAck) this.#o.ackNow(piece.log, piece.last);
+  }
+
+  #block(reason: BlockedOn): void {
+    this.blockedOn = reason;
+    // A change of reason is told at once, but at most once a second; right after a batch it is not yet idleness.
+    const due = Math.max(this.#lastBatchMs, this.#lastIdleMs) + idleFirstMs;
+    if (this.#toldBlockedOn !== null && reason !== this.#toldBlockedOn) this.#armIdle(due - this.#o.clock.nowMs());
+  }
+
+  #wakeAt(atMs: number, nowMs: number): void {
+    if (atMs >= this.#wakeAtMs) return;
+    this.#cancelWake?.();
+    this.#wakeAtMs = atMs;
+    this.#cancelWake = this.#o.clock.after(Math.max(1, Math.ceil(atMs - nowMs)), () => {
+      this.#wakeAtMs = Infinity;
+      this.wake();
+    });
+  }
+
+  #armIdle(delayMs: number): void {
+    this.#cancelIdle?.();
+    this.#cancelIdle = this.#o.clock.after(Math.max(0, Math.ceil(delayMs)), () => {
+      this.#idle();
+    });
+  }
+
+  #idle(): void {
+    if (this.#ended) return;
+    const nowMs = this.#o.clock.nowMs();
+    const quietMs = nowMs - this.#lastBatchMs;
+    if (quietMs < idleFirstMs) {
+      this.#armIdle(idleFirstMs - quietMs);
+      return;
+    }
+    this.#lastIdleMs = nowMs;
+    this.#tellIdle();
+    this.#armIdle(idleIntervalMs);
+  }
+
+  #tellIdle(): void {
+    const { member, generation } = this.#o;
+    const blockedOn = this.blockedOn ?? (member.logs.length === 0 ? 'NO_ASSIGNMENT' : 'CAUGHT_UP');
+    this.#toldBlockedOn = blockedOn;
+    let lag = 0;
+    for (const log of member.logs) lag += log.cursor.lag(log.log.endOffset);
+    this.tell({
+      type: 'idle',
+      generation: generation(),
+      blockedOn,
+      lag,
+      inFlightRecords: member.credit.records,
+      inFlightBytes: member.credit.bytes,
+      partitions: member.logs.slice(0, idlePartitionsMax).map((log) => log.status()),
+    });
+  }
+}
+
+export const replaced = (): Rejection =>
+  new Rejection('REPLACED', 'another stream has resumed this member; this one has ended');
