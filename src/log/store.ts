@@ -103,6 +103,35 @@ export interface LogStore {
   turnIdempotencyRing(): Promise<void>;
 }
 
+/** What is chosen about a topic when it is made. */
+export interface NewTopic {
+  readonly name: string;
+  readonly partitions: number;
+  readonly idempotencyWindowMs: number;
+  readonly description: string;
+}
+
+export interface TopicStore {
+  /** All topics that are not deleted. */
+  loadTopics(): Promise<TopicRow[]>;
+  /**
+   * Makes the topic, its partitions and its first segment, fenced; null if the name is taken.
+   */
+  createTopic(topic: NewTopic): Promise<TopicRow | null>;
+  /** Fenced. @returns the topic as it is now; null if it does not exist. */
+  updateTopic(
+    topicId: number,
+    change: { readonly idempotencyWindowMs?: number; readonly description?: string },
+  ): Promise<TopicRow | null>;
+  /**
+   * Removes the topic with its subscriptions, cursors, assignments and idempotency keys in one fenced transaction, and
+   * notes its segments for `dropSegments`.
+   */
+  deleteTopic(topicId: number): Promise<void>;
+  /** Drops the tables of segments that were noted, each detached first; what cannot be dropped now stays noted. */
+  dropSegments(): Promise<void>;
+}
+
 export class SegmentMoved extends Error {
   override readonly name = 'SegmentMoved';
 }
