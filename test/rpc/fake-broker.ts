@@ -22,7 +22,7 @@ import type {
 } from '../../src/broker/broker.ts';
 import type { EventSink, MemberId, MemberStream } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
-import type { PublishedRecords } from '../../src/log/partition-log.ts';
+import type { PublishedRecords } from '../../src/log/publish.ts';
 
 /** A stream that a client has opened, as the broker sees it. */
 export interface OpenedStream {
