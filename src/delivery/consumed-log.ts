@@ -19,6 +19,8 @@ export class ConsumedLog {
   revoking = false;
   /** Since when the next batch has been waiting for credit; null if it is not. */
   creditWaitSinceMs: number | null = null;
+  /** Cancels the timer of the earliest lease; null while none is set. */
+  leaseTimer: (() => void) | null = null;
   /** Why the last look found nothing to deliver. */
   blockedOn: BlockedOn = 'CAUGHT_UP';
 
@@ -67,6 +69,7 @@ export class ConsumedLog {
   close(): void {
     this.#closed = true;
     this.#fetched = null;
+    this.leaseTimer?.();
     this.#stopListening();
   }
 

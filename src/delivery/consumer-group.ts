@@ -1,21 +1,15 @@
 import { Cursor } from '../cursor/cursor.ts';
-import {
-  Group,
-  type GroupEffect,
-  type GroupInput,
-  type MemberId,
-  type MemberRow,
-  type PartitionRef,
-  type RemovalReason,
-} from '../coordinator/group.ts';
-import { Fault } from '../errors/fault.ts';
+import type { Group, GroupEffect, MemberId, MemberRow, PartitionRef, RemovalReason } from '../coordinator/group.ts';
+import { Credit } from '../credit/credit.ts';
 import { Rejection } from '../errors/rejection.ts';
+import { limits } from '../limits/limits.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
+import { Coordination } from './coordination.ts';
 import { Member } from './member.ts';
+import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
-import type { EventSink, TopicPartition } from './session.ts';
 import type { LoadedGroup, StoredCursor, SubscriptionRow } from './store.ts';
 
 /** A subscription at work: the claim and one consumed log for each partition. */
@@ -26,42 +20,44 @@ export interface ActiveSubscription {
   readonly logs: readonly ConsumedLog[];
 }
 
+/** What a stream may have in flight. */
+export interface StreamCredit {
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+  readonly autoAck: boolean;
+}
+
 /**
  * One consumer group at work: feeds its coordinator, makes what that decides durable, and then carries it out on
  * members and cursors.
- *
- * Inputs are stepped one bundle at a time. While the result of one is being written, later ones wait and go together
- * in the next bundle: that is what turns joins that come close together into one rebalance.
  */
 export class ConsumerGroup {
   readonly id: number;
   readonly name: string;
   readonly members = new Map<MemberId, Member>();
   readonly subscriptions = new Map<number, ActiveSubscription>();
-  readonly #machine: Group;
+  readonly #coordination: Coordination;
   readonly #context: GroupContext;
-  #next = newBundle();
-  #stepping = false;
-  #cancelTimer: (() => void) | null = null;
-  #timerAtMs = Infinity;
   /** Called after each bundle: what waits for a change of the assignment. */
   readonly #watchers = new Set<() => void>();
-  #stopped = false;
 
   constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, context: GroupContext) {
     this.id = loaded.id;
     this.name = loaded.name;
     this.#context = context;
-    this.#machine = new Group(loaded.snapshot, context.clock.nowMs());
+    this.#coordination = new Coordination(loaded.id, loaded.snapshot, context, (effects) => {
+      for (const effect of effects) this.#carryOut(effect);
+      for (const look of [...this.#watchers]) look();
+    });
     for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
   }
 
   get machine(): Group {
-    return this.#machine;
+    return this.#coordination.machine;
   }
 
   get generation(): number {
-    return this.#machine.generation;
+    return this.machine.generation;
   }
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
@@ -69,14 +65,16 @@ export class ConsumerGroup {
     row: SubscriptionRow,
     topicName: string,
     logs: readonly { readonly log: PartitionLog; readonly cursor: StoredCursor['cursor'] }[],
-  ): void {
+  ): ActiveSubscription {
     const { clock } = this.#context;
     const consumed = logs.map(({ log, cursor }) => {
       const { partition, lane } = log.address;
       return new ConsumedLog({ subscriptionId: row.id, partition, lane }, new Cursor(cursor), log, clock);
     });
-    this.subscriptions.set(row.topicId, { row, topicName, logs: consumed });
-    this.#next.inputs.push({ type: 'topic', topicId: row.topicId, partitions: consumed.length });
+    const subscription = { row, topicName, logs: consumed };
+    this.subscriptions.set(row.topicId, subscription);
+    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: consumed.length });
+    return subscription;
   }
 
   /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */
@@ -86,7 +84,7 @@ export class ConsumerGroup {
       const member = this.members.get(row.memberId);
       if (log !== undefined && member !== undefined) member.hold(log);
     }
-    await this.feed({ type: 'tick' });
+    await this.#coordination.feed({ type: 'tick' });
   }
 
   async removeSubscription(topicId: number): Promise<void> {
@@ -98,7 +96,7 @@ export class ConsumerGroup {
       this.#takeBack(log, false);
       log.close();
     }
-    await this.feed({ type: 'topic', topicId, partitions: 0 });
+    await this.#coordination.feed({ type: 'topic', topicId, partitions: 0 });
   }
 
   log(ref: PartitionRef): ConsumedLog | undefined {
@@ -108,7 +106,7 @@ export class ConsumerGroup {
   /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
   member(memberId: MemberId): Member {
     const member = this.members.get(memberId);
-    if (member === undefined || this.#machine.member(memberId) === undefined) throw fenced(memberId);
+    if (member === undefined || this.machine.member(memberId) === undefined) throw fenced(memberId);
     return member;
   }
 
@@ -118,33 +116,26 @@ export class ConsumerGroup {
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
     this.members.set(row.memberId, member);
-    await this.feed({ type: 'join', member: row });
+    await this.#coordination.feed({ type: 'join', member: row });
     return member;
   }
 
   leave(memberId: MemberId, reason: RemovalReason): Promise<void> {
-    return this.feed({ type: 'leave', memberId, reason });
+    return this.#coordination.feed({ type: 'leave', memberId, reason });
   }
 
   /** A sign of life. It changes nothing durable, so it costs no write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
-    if (revoked.length === 0 && this.#machine.member(memberId)?.sessionTimeoutMs === null) return;
-    void this.feed({ type: 'alive', memberId, revoked });
+    if (revoked.length === 0 && this.machine.member(memberId)?.sessionTimeoutMs === null) return;
+    void this.#coordination.feed({ type: 'alive', memberId, revoked });
   }
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
-  openStream(
-    member: Member,
-    sink: EventSink,
-    options: { readonly autoAck: boolean; readonly resumed: boolean; readonly joined: () => void },
-  ): StreamSession {
+  openStream(member: Member, sink: EventSink, options: StreamCredit): StreamSession {
     const { clock, codec, unsentBytesMax, mayDeliver, rounds } = this.#context;
-    for (const reader of member.readers) {
-      if (reader instanceof StreamSession)
-        reader.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"`));
-      member.readers.delete(reader);
-    }
-    if (options.resumed) this.#sendAgain(member);
+    for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
+    this.#sendAgain(member);
+    member.credit = new Credit(options.recordsMax, options.bytesMax);
     const session = new StreamSession({
       member,
       sink,
@@ -160,18 +151,29 @@ export class ConsumerGroup {
         this.settle(log, freed.records, freed.bytes);
       },
     });
-    options.joined();
+    session.tell(this.#joined(member));
     member.readers.add(session);
     this.#tellAssigned(member);
     session.wake();
     return session;
   }
 
+  #joined({ id }: Member): StreamEvent {
+    const sessionTimeoutMs = this.machine.member(id)?.sessionTimeoutMs ?? null;
+    const heartbeatIntervalMs = sessionTimeoutMs === null ? null : limits.heartbeatIntervalMs;
+    return { type: 'joined', memberId: id, generation: this.generation, heartbeatIntervalMs, sessionTimeoutMs };
+  }
+
+  #replace(member: Member, session: StreamSession): void {
+    member.readers.delete(session);
+    session.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"; this one has ended`));
+  }
+
   /** The client of a stream has gone: a member without a session timeout goes with it. */
   streamClosed(member: Member, session: StreamSession): void {
     session.stop();
     if (!member.readers.delete(session)) return;
-    const row = this.#machine.member(member.id);
+    const row = this.machine.member(member.id);
     if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
   }
 
@@ -181,7 +183,27 @@ export class ConsumerGroup {
     if (holder === null) return;
     if (records > 0) holder.credit.give(records, bytes);
     if (log.revoking && log.cursor.inFlightRecords === 0) this.#drained(log);
+    if (holder.anonymous && this.members.size > 1) this.#dismiss(holder);
     holder.wake();
+  }
+
+  /**
+   * Records of `log` were handed out with a lease: when the earliest runs out, they come again, as the next attempt.
+   * One timer a log.
+   */
+  watchLeases(log: ConsumedLog): void {
+    const atMs = log.cursor.nextDeadlineMs();
+    if (atMs === null || log.leaseTimer !== null) return;
+    const { clock, rounds } = this.#context;
+    log.leaseTimer = clock.after(Math.max(1, Math.ceil(atMs - clock.nowMs())), () => {
+      log.leaseTimer = null;
+      const freed = log.cursor.expireLeases(clock.nowMs());
+      if (freed.records > 0) {
+        rounds.mark(log);
+        this.settle(log, freed.records, freed.bytes);
+      }
+      if (log.cursor.inFlightRecords > 0) this.watchLeases(log);
+    });
   }
 
   /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
@@ -214,50 +236,32 @@ export class ConsumerGroup {
     });
   }
 
-  /** Stops everything of the group in this process; nothing durable changes. */
-  stop(error: Rejection | null): void {
-    this.#stopped = true;
-    this.#cancelTimer?.();
-    for (const member of this.members.values()) this.#endReaders(member, error);
-    for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
+  /** Resolves when every input so far has had its effect. */
+  settled(): Promise<void> {
+    return this.#coordination.feed({ type: 'tick' });
   }
 
-  /** Feeds the coordinator. Resolves when what came of it is durable and carried out; rejects if the broker is fenced first. */
-  feed(input: GroupInput): Promise<void> {
-    const bundle = this.#next;
-    bundle.inputs.push(input);
-    if (!this.#stepping) {
-      this.#stepping = true;
-      void this.#stepAll();
-    }
-    return bundle.done.promise;
-  }
-
-  async #stepAll(): Promise<void> {
-    // The first await lets inputs of the same turn join the bundle.
-    await Promise.resolve();
-    while (this.#next.inputs.length > 0 && !this.#stopped) {
-      const bundle = this.#next;
-      this.#next = newBundle();
-      try {
-        await this.#step(bundle.inputs);
-        bundle.done.resolve();
-      } catch (error) {
-        bundle.done.reject(error);
-        if (!(error instanceof Fault)) throw error;
+  tellDraining(deadlineAtMs: number): void {
+    for (const member of this.members.values()) {
+      for (const reader of member.readers) {
+        if (reader instanceof StreamSession) reader.drain(deadlineAtMs);
+        else reader.end(null);
       }
     }
-    this.#stepping = false;
-    this.#armTimer();
   }
 
-  async #step(inputs: readonly GroupInput[]): Promise<void> {
-    const effects = this.#machine.step(inputs, this.#context.clock.nowMs());
-    for (const effect of effects) {
-      if (effect.type === 'persist') await this.#context.writer.save(this.id, effect.change);
-    }
-    for (const effect of effects) this.#carryOut(effect);
-    if (effects.length > 0) for (const look of [...this.#watchers]) look();
+  /** Records that open streams have in flight: the ones that a drain waits for. */
+  inFlightToStreams(): number {
+    let records = 0;
+    for (const member of this.members.values()) if (member.readers.size > 0) records += member.credit.records;
+    return records;
+  }
+
+  /** Stops everything of the group in this process; nothing durable changes. */
+  stop(error: Rejection | null): void {
+    this.#coordination.stop();
+    for (const member of this.members.values()) this.#endReaders(member, error);
+    for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
   }
 
   #carryOut(effect: GroupEffect): void {
@@ -318,7 +322,7 @@ export class ConsumerGroup {
 
   #drained(log: ConsumedLog): void {
     const { topicId, partition } = log.log.address;
-    void this.feed({ type: 'drained', partition: { topicId, partition } });
+    void this.#coordination.feed({ type: 'drained', partition: { topicId, partition } });
   }
 
   #revoked(memberId: MemberId, partitions: readonly PartitionRef[]): void {
@@ -358,44 +362,24 @@ export class ConsumerGroup {
     }
   }
 
-  /** An anonymous pull member that holds nothing un-acked makes room for whoever joins. */
+  /** Anonymous pull members make room for whoever joins. */
   #makeRoom(joining: MemberId): void {
-    for (const member of this.members.values()) {
-      if (!member.anonymous || member.id === joining || member.readers.size > 0) continue;
-      if (member.logs.every((log) => log.cursor.inFlightRecords === 0)) {
-        void this.feed({ type: 'leave', memberId: member.id, reason: 'LEFT' });
-      }
-    }
+    for (const member of this.members.values()) if (member.anonymous && member.id !== joining) this.#dismiss(member);
+  }
+
+  /**
+   * A member that a Pull without a member id has made leaves once it holds nothing un-acked and others want its
+   * partitions. As long as it is alone it may stay: its client may yet come back with the id that it was told.
+   */
+  #dismiss(member: Member): void {
+    if (member.readers.size > 0 || member.logs.some((log) => log.cursor.inFlightRecords > 0)) return;
+    void this.leave(member.id, 'LEFT');
   }
 
   #endReaders(member: Member, error: Rejection | null): void {
-    for (const reader of member.readers) if (reader instanceof StreamSession) reader.end(error);
+    for (const reader of member.readers) reader.end(error);
     member.readers.clear();
   }
-
-  #armTimer(): void {
-    const atMs = this.#machine.nextDeadlineMs() ?? Infinity;
-    // A deadline that moved away needs no new timer: the old one finds nothing due and arms again. Heartbeats are cheap so.
-    if (this.#stopped || atMs >= this.#timerAtMs) return;
-    this.#cancelTimer?.();
-    this.#timerAtMs = atMs;
-    this.#cancelTimer = this.#context.clock.after(Math.max(0, Math.ceil(atMs - this.#context.clock.nowMs())), () => {
-      this.#timerAtMs = Infinity;
-      void this.feed({ type: 'tick' });
-    });
-  }
-}
-
-interface Bundle {
-  readonly inputs: GroupInput[];
-  readonly done: PromiseWithResolvers<void>;
-}
-
-function newBundle(): Bundle {
-  const done = Promise.withResolvers<void>();
-  // Not everybody who feeds an input waits for it; the writer has reported the fault by then.
-  done.promise.catch(() => undefined);
-  return { inputs: [], done };
 }
 
 export function fenced(memberId: MemberId): Rejection {

@@ -11,7 +11,6 @@ export interface GroupContext {
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
   readonly unsentBytesMax: number;
-  readonly membersMax: number;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
 }

@@ -1,5 +1,6 @@
 import type { MemberId } from '../coordinator/group.ts';
 import { Credit } from '../credit/credit.ts';
+import type { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { BlockedOn, TopicPartition } from './session.ts';
@@ -8,6 +9,8 @@ import type { BlockedOn, TopicPartition } from './session.ts';
 export interface Reader {
   /** Something may be deliverable now. Cheap, and called often. */
   wake(): void;
+  /** The member is gone (or, without an error, the broker lets it go): nothing more comes. */
+  end(error: Rejection | null): void;
   /** What holds the reader back, as far as it knows. */
   readonly blockedOn: BlockedOn | null;
 }
@@ -24,6 +27,8 @@ export class Member {
   anonymous = false;
   /** Rises with every change of what it holds; SyncGroup waits for it. */
   assignmentVersion = 0;
+  /** The version that the last SyncGroup answered with; -1: none has. */
+  syncedVersion = -1;
   #rotation = 0;
 
   constructor(id: MemberId) {

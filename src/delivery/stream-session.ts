@@ -1,4 +1,4 @@
-import { Rejection } from '../errors/rejection.ts';
+import type { Rejection } from '../errors/rejection.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock } from '../time/clock.ts';
 import type { ConsumedLog } from './consumed-log.ts';
@@ -15,6 +15,8 @@ import type { BlockedOn, EventSink, StreamEvent } from './session.ts';
 const idleFirstMs = 1_000;
 const idleIntervalMs = 10_000;
 const idlePartitionsMax = 100;
+/** How soon to look again whether this broker is sure to own the group. */
+const ownershipRetryMs = 100;
 
 /** Which reason an Idle event names when the partitions differ: the one that acting on would help most. */
 const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
@@ -38,6 +40,7 @@ export class StreamSession implements Reader {
   readonly #o: StreamOptions;
   #pumpAsked = false;
   #ended = false;
+  #draining = false;
   #cancelWake: (() => void) | null = null;
   #wakeAtMs = Infinity;
   #cancelIdle: (() => void) | null = null;
@@ -67,6 +70,13 @@ export class StreamSession implements Reader {
     if (!this.#ended) this.#o.sink.send(event);
   }
 
+  /** Tells the client to go elsewhere; nothing new is delivered, acks still count. */
+  drain(deadlineAtMs: number): void {
+    const { member, generation } = this.#o;
+    this.tell({ type: 'draining', generation: generation(), memberId: member.id, deadlineAtMs });
+    this.#draining = true;
+  }
+
   /** Ends the stream towards the client. Idempotent. */
   end(error: Rejection | null): void {
     if (this.#ended) return;
@@ -84,7 +94,12 @@ export class StreamSession implements Reader {
 
   /** Sends until something holds it back, and remembers what. */
   #pump(): void {
-    if (this.#ended || !this.#o.mayDeliver()) return;
+    if (this.#ended || this.#draining) return;
+    if (!this.#o.mayDeliver()) {
+      const nowMs = this.#o.clock.nowMs();
+      this.#wakeAt(nowMs + ownershipRetryMs, nowMs);
+      return;
+    }
     for (;;) {
       if (this.#o.sink.unsentBytes >= this.#o.unsentBytesMax) {
         this.#block('SLOW_READER');
@@ -176,6 +191,3 @@ export class StreamSession implements Reader {
     });
   }
 }
-
-export const replaced = (): Rejection =>
-  new Rejection('REPLACED', 'another stream has resumed this member; this one has ended');

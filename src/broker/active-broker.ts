@@ -1,0 +1,155 @@
+import type { Delivery } from '../delivery/delivery.ts';
+import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
+import { Rejection } from '../errors/rejection.ts';
+import type { BatchCodec } from '../log/batch.ts';
+import type { Log } from '../log/log.ts';
+import type {
+  AckCommand,
+  AckOutcome,
+  Broker,
+  Caller,
+  CreateSubscriptionCommand,
+  CreateTopicCommand,
+  GroupDetails,
+  GroupSummary,
+  HeartbeatCommand,
+  HeartbeatOutcome,
+  JoinGroupCommand,
+  JoinGroupOutcome,
+  Page,
+  PageRequest,
+  PartitionExtent,
+  PublishCommand,
+  PublishedRecords,
+  PullCommand,
+  PullOutcome,
+  ReadMessagesCommand,
+  ReadMessagesOutcome,
+  SubscribeCommand,
+  SubscriptionDetails,
+  SubscriptionWithCursors,
+  SyncGroupCommand,
+  SyncGroupOutcome,
+  TopicDetails,
+  UpdateTopicCommand,
+} from './broker.ts';
+import { pageOf } from './page.ts';
+import { readMessages } from './read-messages.ts';
+import type { Topics } from './topics.ts';
+
+/** The machines that an active broker is made of, opened. */
+export interface BrokerParts {
+  readonly log: Log;
+  readonly delivery: Delivery;
+  readonly topics: Topics;
+  readonly codec: BatchCodec;
+}
+
+/** The broker's calls while it owns the database: each goes to the machine that answers it. */
+export class ActiveBroker implements Broker {
+  readonly #log: Log;
+  readonly #delivery: Delivery;
+  readonly #topics: Topics;
+  readonly #codec: BatchCodec;
+
+  constructor(parts: BrokerParts) {
+    this.#log = parts.log;
+    this.#delivery = parts.delivery;
+    this.#topics = parts.topics;
+    this.#codec = parts.codec;
+  }
+
+  publish(_caller: Caller, command: PublishCommand): Promise<PublishedRecords | null> {
+    return this.#log.publish(command);
+  }
+
+  subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+    return this.#delivery.subscribe(caller.host, command, sink);
+  }
+
+  pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
+    return this.#delivery.pull(caller.host, command);
+  }
+
+  ack(_caller: Caller, command: AckCommand): Promise<AckOutcome[]> {
+    return this.#delivery.ack(command);
+  }
+
+  async heartbeat(_caller: Caller, command: HeartbeatCommand): Promise<HeartbeatOutcome> {
+    return this.#delivery.heartbeat(command);
+  }
+
+  joinGroup(caller: Caller, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
+    return this.#delivery.join(caller.host, command);
+  }
+
+  syncGroup(_caller: Caller, command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+    return this.#delivery.sync(command);
+  }
+
+  leaveGroup(_caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void> {
+    return this.#delivery.leave(command.group, command.memberId);
+  }
+
+  async getGroup(_caller: Caller, name: string): Promise<GroupDetails> {
+    return this.#delivery.describe(name);
+  }
+
+  async listGroups(_caller: Caller, page: PageRequest): Promise<Page<GroupSummary>> {
+    return pageOf(this.#delivery.list(), (group) => group.name, page);
+  }
+
+  createTopic(_caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {
+    return this.#topics.create(command);
+  }
+
+  async getTopic(
+    _caller: Caller,
+    name: string,
+  ): Promise<{ topic: TopicDetails; partitions: readonly PartitionExtent[] }> {
+    return this.#topics.get(name);
+  }
+
+  updateTopic(_caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
+    return this.#topics.update(command);
+  }
+
+  async listTopics(_caller: Caller, page: PageRequest): Promise<Page<TopicDetails>> {
+    return pageOf(this.#topics.list(), (topic) => topic.name, page);
+  }
+
+  deleteTopic(_caller: Caller, name: string): Promise<void> {
+    return this.#topics.delete(name);
+  }
+
+  createSubscription(_caller: Caller, command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+    return this.#delivery.createSubscription(command);
+  }
+
+  async getSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionWithCursors> {
+    return this.#delivery.getSubscription(group, topic);
+  }
+
+  async listSubscriptions(
+    _caller: Caller,
+    filter: { readonly group: string | null; readonly topic: string | null },
+    page: PageRequest,
+  ): Promise<Page<SubscriptionDetails>> {
+    return pageOf(this.#delivery.listSubscriptions(filter), (subscription) => subscription.id, page);
+  }
+
+  cancelSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionDetails> {
+    return this.#delivery.cancelSubscription(group, topic);
+  }
+
+  async readMessages(_caller: Caller, command: ReadMessagesCommand): Promise<ReadMessagesOutcome> {
+    const topic = this.#topics.row(command.topic);
+    const log = this.#log.partitionLogs(topic.id)[command.partition];
+    if (log !== undefined) return readMessages(command, log, this.#codec);
+    throw new Rejection(
+      'PARTITION_OUT_OF_RANGE',
+      `topic "${topic.name}" has partitions 0 to ${topic.partitions.length - 1}, not ${command.partition}`,
+      { metadata: { topic: topic.name, partitions: String(topic.partitions.length) } },
+    );
+  }
+}

@@ -1,0 +1,80 @@
+import { Delivery } from '../delivery/delivery.ts';
+import type { GroupStore } from '../delivery/store.ts';
+import type { TunableLimits } from '../limits/limits.ts';
+import type { BatchCodec } from '../log/batch.ts';
+import { Log } from '../log/log.ts';
+import type { LogStore, TopicStore } from '../log/store.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import { ActiveBroker } from './active-broker.ts';
+import type { Broker } from './broker.ts';
+import { Topics } from './topics.ts';
+
+export interface BrokerOptions {
+  readonly stores: { readonly log: LogStore; readonly topics: TopicStore; readonly groups: GroupStore };
+  readonly codec: BatchCodec;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: TunableLimits;
+  /** False while this process cannot be sure that it owns the database. */
+  readonly mayDeliver: () => boolean;
+  /** A write was refused because another broker has taken over. Called at least once then. */
+  readonly onFenced: () => void;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+/** A broker at work, and how it ends. */
+export interface OpenBroker {
+  readonly broker: Broker;
+  /** What it is doing, for /metrics. */
+  counts(): ReturnType<Log['stats']> & ReturnType<Delivery['counts']>;
+  /**
+   * Refuses new work, answers what was accepted, tells members to go elsewhere and waits up to `graceMs` for what they have
+   * in flight; then the cursors are durable and the streams have ended.
+   */
+  drain(graceMs: number): Promise<void>;
+  /** Ends all work at once: another broker owns the database now. */
+  stop(): void;
+}
+
+/** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
+export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
+  const { stores, codec, clock, random, limits, mayDeliver, onFenced } = options;
+  const log = new Log({ store: stores.log, clock, codec, limits, onFenced, log: options.log });
+  const delivery = new Delivery({
+    store: stores.groups,
+    topics: log,
+    codec,
+    clock,
+    random,
+    limits,
+    mayDeliver,
+    onFenced,
+    log: options.log,
+  });
+  const topics = new Topics({
+    store: stores.topics,
+    log,
+    clock,
+    random,
+    onDeleted: (topicId) => delivery.topicDeleted(topicId),
+    warn: (fields, message) => {
+      options.log.warn(fields, message);
+    },
+  });
+  await topics.open();
+  await delivery.open();
+  log.start();
+  return {
+    broker: new ActiveBroker({ log, delivery, topics, codec }),
+    counts: () => ({ ...log.stats(), ...delivery.counts() }),
+    async drain(graceMs) {
+      // Publishes and members at once: a member may be waiting for what is being published.
+      await Promise.all([log.drain(), delivery.drain(graceMs), topics.stop()]);
+    },
+    stop() {
+      log.stop();
+      delivery.stop();
+      void topics.stop();
+    },
+  };
+}

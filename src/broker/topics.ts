@@ -1,0 +1,155 @@
+import { Fault } from '../errors/fault.ts';
+import { Rejection } from '../errors/rejection.ts';
+import type { Log } from '../log/log.ts';
+import type { TopicRow, TopicStore } from '../log/store.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import type { CreateTopicCommand, PartitionExtent, TopicDetails, UpdateTopicCommand } from './broker.ts';
+
+const retryMsMin = 100;
+const retryMsMax = 2_000;
+/** How often tables of deleted topics that could not be dropped are tried again. */
+const dropIntervalMs = 60_000;
+
+export interface TopicsDeps {
+  readonly store: TopicStore;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The topic's rows are gone from the database: its subscriptions with it. */
+  readonly onDeleted: (topicId: number) => Promise<void>;
+  readonly warn: (fields: object, message: string) => void;
+}
+
+/** The topics: made, changed and deleted in the database first, then in the log. */
+export class Topics {
+  readonly #d: TopicsDeps;
+  #cancelDrop: (() => void) | null = null;
+  #dropping: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(deps: TopicsDeps) {
+    this.#d = deps;
+  }
+
+  async open(): Promise<void> {
+    await this.#d.log.open(await this.#d.store.loadTopics());
+    this.#dropSoon(0);
+  }
+
+  async create(command: CreateTopicCommand): Promise<TopicDetails> {
+    if (this.#d.log.topic(command.name) !== undefined) throw exists(command.name);
+    const row = await this.#d.store.createTopic(command);
+    if (row === null) {
+      // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
+      await this.#learn(command.name);
+      throw exists(command.name);
+    }
+    await this.#d.log.addTopic(row);
+    return detailsOf(row);
+  }
+
+  get(name: string): { topic: TopicDetails; partitions: readonly PartitionExtent[] } {
+    const row = this.row(name);
+    const partitions = this.#d.log.partitionLogs(row.id).map((log) => ({
+      partition: log.address.partition,
+      logStartOffset: log.startOffset,
+      highWatermark: log.endOffset,
+    }));
+    return { topic: detailsOf(row), partitions };
+  }
+
+  async update({ name, ...change }: UpdateTopicCommand): Promise<TopicDetails> {
+    const row = await this.#d.store.updateTopic(this.row(name).id, change);
+    if (row === null) throw notFound(name);
+    this.#d.log.changeTopic(row);
+    return detailsOf(row);
+  }
+
+  /** In the order of their names. */
+  list(): TopicDetails[] {
+    const all = Array.from(this.#d.log.topics(), detailsOf);
+    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /**
+   * Nothing is published to the topic from here on. A deletion that has begun is repeated until it is done: half of it must
+   * not stay, and whether it happened cannot always be known.
+   */
+  async delete(name: string): Promise<void> {
+    const { id } = this.row(name);
+    this.#d.log.removeTopic(id);
+    let retryMs = retryMsMin;
+    for (;;) {
+      try {
+        await this.#d.store.deleteTopic(id);
+        break;
+      } catch (error) {
+        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
+        await this.#pause(retryMs);
+        retryMs = Math.min(retryMsMax, retryMs * 2);
+      }
+    }
+    await this.#d.onDeleted(id);
+    this.#dropSoon(0);
+  }
+
+  /** @throws Rejection TOPIC_NOT_FOUND */
+  row(name: string): TopicRow {
+    const row = this.#d.log.topic(name);
+    if (row === undefined) throw notFound(name);
+    return row;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelDrop?.();
+    await this.#dropping;
+  }
+
+  async #learn(name: string): Promise<void> {
+    const row = (await this.#d.store.loadTopics()).find((topic) => topic.name === name);
+    if (row !== undefined) await this.#d.log.addTopic(row);
+  }
+
+  /** Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes. */
+  #dropSoon(delayMs: number): void {
+    this.#cancelDrop?.();
+    if (this.#stopped) return;
+    this.#cancelDrop = this.#d.clock.after(delayMs, () => {
+      this.#dropping = this.#drop();
+      void this.#dropping.then(() => {
+        this.#dropSoon(dropIntervalMs);
+      });
+    });
+  }
+
+  async #drop(): Promise<void> {
+    try {
+      await this.#d.store.dropSegments();
+    } catch (error) {
+      this.#d.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { clock, random } = this.#d;
+    return new Promise((resume) => {
+      clock.after(ms * (0.5 + random.fraction() / 2), resume);
+    });
+  }
+}
+
+function detailsOf(row: TopicRow): TopicDetails {
+  const { name, semantics, idempotencyWindowMs, description, createdAtMs } = row;
+  return { name, semantics, partitions: row.partitions.length, idempotencyWindowMs, description, createdAtMs };
+}
+
+function notFound(name: string): Rejection {
+  return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
+    metadata: { topic: name },
+  });
+}
+
+function exists(name: string): Rejection {
+  return new Rejection('TOPIC_EXISTS', `there is a topic "${name}" already`, { metadata: { topic: name } });
+}

@@ -1,0 +1,355 @@
+import type { MemberId, MemberKind, MemberRow } from '../coordinator/group.ts';
+import { Rejection } from '../errors/rejection.ts';
+import { limits } from '../limits/limits.ts';
+import type { BatchCodec } from '../log/batch.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import { AckRounds } from './ack-rounds.ts';
+import { applyAcks } from './acks.ts';
+import type {
+  AckCommand,
+  AckOutcome,
+  CreateSubscriptionCommand,
+  GroupDetails,
+  GroupSummary,
+  HeartbeatCommand,
+  HeartbeatOutcome,
+  JoinGroupCommand,
+  JoinGroupOutcome,
+  PullCommand,
+  PullOutcome,
+  SubscribeCommand,
+  SubscriptionDetails,
+  SubscriptionWithCursors,
+  SyncGroupCommand,
+  SyncGroupOutcome,
+} from './calls.ts';
+import { fenced, type ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import { detailsOf, subscriptionDetails, subscriptionWithCursors, summaryOf } from './describe.ts';
+import { GroupWriter } from './group-writer.ts';
+import { Groups, type TopicLogs } from './groups.ts';
+import type { Member } from './member.ts';
+import { PullSession } from './pull.ts';
+import type { EventSink, MemberStream } from './session.ts';
+import type { GroupStore } from './store.ts';
+
+export interface DeliveryDeps {
+  readonly store: GroupStore;
+  readonly topics: TopicLogs;
+  readonly codec: BatchCodec;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly limits: { readonly streamUnsentBytesMax: number; readonly groupMembersMax: number };
+  /** False while this broker cannot be sure that it still owns its groups. */
+  readonly mayDeliver: () => boolean;
+  readonly onFenced: () => void;
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+/** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
+export class Delivery {
+  readonly #context: GroupContext;
+  readonly #groups: Groups;
+  readonly #membersMax: number;
+  #draining = false;
+  #warn: DeliveryDeps['log'];
+
+  constructor(deps: DeliveryDeps) {
+    const { store, clock, random, codec, mayDeliver, onFenced } = deps;
+    this.#warn = deps.log;
+    this.#membersMax = deps.limits.groupMembersMax;
+    const rounds = new AckRounds({
+      store,
+      clock,
+      onFenced,
+      onFoldFailed: (error) => {
+        this.#warn.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
+      },
+    });
+    this.#context = {
+      clock,
+      random,
+      codec,
+      mayDeliver,
+      rounds,
+      writer: new GroupWriter({ store, clock, random, onFenced }),
+      unsentBytesMax: deps.limits.streamUnsentBytesMax,
+    };
+    this.#groups = new Groups(store, deps.topics, this.#context);
+  }
+
+  /** Takes over all groups as they were left; the topics must be open. */
+  async open(): Promise<void> {
+    await this.#groups.open();
+    this.#context.rounds.start();
+  }
+
+  async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+    this.#refuseIfDraining();
+    const { group, member } = await this.#enter(command, () => ({
+      kind: 'STREAM',
+      clientId: command.clientId,
+      host,
+      sessionTimeoutMs: command.sessionTimeoutMs,
+      rebalanceTimeoutMs: command.rebalanceTimeoutMs,
+      assignor: command.assignor,
+    }));
+    const session = group.openStream(member, sink, {
+      recordsMax: command.maxInFlightRecords,
+      bytesMax: command.maxInFlightBytes,
+      autoAck: command.autoAck,
+    });
+    return {
+      closed: () => {
+        group.streamClosed(member, session);
+      },
+    };
+  }
+
+  async pull(host: string, command: PullCommand): Promise<PullOutcome> {
+    this.#refuseIfDraining();
+    const { group, member } = await this.#enter(command, () => ({
+      kind: 'PULL',
+      clientId: command.clientId,
+      host,
+      sessionTimeoutMs: command.sessionTimeoutMs,
+      rebalanceTimeoutMs: limits.rebalanceTimeoutMsDefault,
+      assignor: 'sticky',
+    }));
+    member.anonymous = command.memberId === null;
+    const pulled = await new PullSession(group, member, command, this.#context).run();
+    if (pulled.acked.length > 0) {
+      for (const log of pulled.acked) this.#context.rounds.mark(log);
+      // At most once: what may be lost on the way must not come again, so the ack is durable before the records go.
+      await this.#context.rounds.durable();
+    }
+    const { clock } = this.#context;
+    return {
+      memberId: member.id,
+      generation: group.generation,
+      leaseDeadlineAtMs: pulled.leaseUntilMs === null ? null : clock.wallMs() + (pulled.leaseUntilMs - clock.nowMs()),
+      fields: pulled.fields,
+      blockedOn: pulled.blockedOn,
+    };
+  }
+
+  async ack(command: AckCommand): Promise<AckOutcome[]> {
+    const group = this.#groups.get(command.group);
+    group.member(command.memberId);
+    group.alive(command.memberId);
+    const { outcomes, moved } = applyAcks(group, command, this.#context.clock.nowMs());
+    for (const log of moved) this.#context.rounds.mark(log);
+    // Also an entry that changed nothing waits: "acked already" may have been said by an ack that is not durable yet.
+    await this.#context.rounds.durable();
+    return outcomes.map((outcome) => outcome());
+  }
+
+  heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
+    const group = this.#groups.get(command.group);
+    const member = group.member(command.memberId);
+    group.alive(command.memberId, group.refs(command.revoked));
+    return {
+      generation: group.generation,
+      heartbeatIntervalMs: limits.heartbeatIntervalMs,
+      revoking: member.revoking(),
+    };
+  }
+
+  async join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
+    this.#refuseIfDraining();
+    const { clientId, sessionTimeoutMs, rebalanceTimeoutMs, assignor } = command;
+    const { group, member } = await this.#enter(command, () => ({
+      kind: 'CLASSIC',
+      clientId,
+      host,
+      sessionTimeoutMs,
+      rebalanceTimeoutMs,
+      assignor,
+    }));
+    return {
+      memberId: member.id,
+      generation: group.generation,
+      heartbeatIntervalMs: limits.heartbeatIntervalMs,
+      sessionTimeoutMs: group.machine.member(member.id)?.sessionTimeoutMs ?? sessionTimeoutMs,
+    };
+  }
+
+  async sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+    const group = this.#groups.get(command.group);
+    const member = group.member(command.memberId);
+    group.alive(command.memberId);
+    const { knownGeneration } = command;
+    const ready = (): boolean =>
+      knownGeneration === null ||
+      group.generation > knownGeneration ||
+      member.assignmentVersion !== member.syncedVersion ||
+      !group.members.has(member.id);
+    if (!(await group.watch(ready, command.waitMs, command.signal))) {
+      throw new Rejection('SYNC_TIMEOUT', `the assignment of generation ${group.generation} did not change in time`, {
+        metadata: { generation: String(group.generation) },
+      });
+    }
+    group.member(command.memberId);
+    member.syncedVersion = member.assignmentVersion;
+    return { generation: group.generation, partitions: member.partitions(), revoking: member.revoking() };
+  }
+
+  async leave(groupName: string, memberId: MemberId): Promise<void> {
+    const group = this.#groups.get(groupName);
+    group.member(memberId);
+    await group.leave(memberId, 'LEFT');
+  }
+
+  describe(name: string): GroupDetails {
+    return detailsOf(this.#groups.get(name));
+  }
+
+  /** In the order of their names. */
+  list(): GroupSummary[] {
+    return this.#groups.all().map(summaryOf);
+  }
+
+  async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+    this.#groups.topicId(command.topic);
+    const group = await this.#groups.demand(command.group);
+    if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
+      throw new Rejection(
+        'SUBSCRIPTION_EXISTS',
+        `group "${command.group}" is subscribed to topic "${command.topic}" already`,
+        { metadata: { group: command.group, topic: command.topic } },
+      );
+    }
+    const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
+    await group.settled();
+    return subscriptionWithCursors(group, subscription);
+  }
+
+  getSubscription(groupName: string, topicName: string): SubscriptionWithCursors {
+    const { group, subscription } = this.#groups.subscription(groupName, topicName);
+    return subscriptionWithCursors(group, subscription);
+  }
+
+  /** Active ones, in the order of their ids. */
+  listSubscriptions(filter: { readonly group: string | null; readonly topic: string | null }): SubscriptionDetails[] {
+    const found = this.#groups
+      .all()
+      .flatMap((group) =>
+        Array.from(group.subscriptions.values(), (subscription) => subscriptionDetails(group, subscription)),
+      );
+    return found
+      .filter(({ group, topic }) => (filter.group ?? group) === group && (filter.topic ?? topic) === topic)
+      .sort((a, b) => a.id - b.id);
+  }
+
+  async cancelSubscription(groupName: string, topicName: string): Promise<SubscriptionDetails> {
+    const found = this.#groups.subscription(groupName, topicName);
+    await this.#groups.cancel(found);
+    return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
+  }
+
+  /** The topic is gone, with every subscription to it. */
+  async topicDeleted(topicId: number): Promise<void> {
+    await this.#groups.topicDeleted(topicId);
+  }
+
+  /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    const { clock, rounds } = this.#context;
+    const deadlineAtMs = clock.wallMs() + graceMs;
+    const groups = this.#groups.all();
+    for (const group of groups) group.tellDraining(deadlineAtMs);
+    const idle = (): boolean => groups.every((group) => group.inFlightToStreams() === 0);
+    const untilMs = clock.nowMs() + graceMs;
+    while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
+    await rounds.stop();
+    for (const group of groups) group.stop(draining());
+  }
+
+  /** Ends everything in this process at once: another broker owns the groups now. */
+  stop(): void {
+    this.#draining = true;
+    this.#context.writer.stop();
+    const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
+    for (const group of this.#groups.all()) group.stop(error);
+  }
+
+  /** Groups, members and what is in flight, for the metrics. */
+  counts(): { groups: number; members: number; inFlightRecords: number; lag: number } {
+    const counts = { groups: 0, members: 0, inFlightRecords: 0, lag: 0 };
+    for (const group of this.#groups.all()) {
+      counts.groups++;
+      counts.members += group.members.size;
+      for (const { logs } of group.subscriptions.values()) {
+        for (const { cursor, log } of logs) {
+          counts.inFlightRecords += cursor.inFlightRecords;
+          counts.lag += cursor.lag(log.endOffset);
+        }
+      }
+    }
+    return counts;
+  }
+
+  /** Finds the member that a call names, or makes one; its topics and subscriptions are as the call wants them. */
+  async #enter(
+    command: Pick<SubscribeCommand, 'group' | 'topics' | 'start' | 'memberId' | 'clientId'>,
+    newMember: () => Omit<MemberRow, 'memberId' | 'topicIds' | 'joinSeq'> & { readonly kind: MemberKind },
+  ): Promise<{ group: ConsumerGroup; member: Member }> {
+    const { memberId, topics, start } = command;
+    if (memberId !== null) return this.#return(command, memberId);
+    const topicIds = this.#groups.topicIds(topics);
+    const group = await this.#groups.demand(command.group);
+    this.#refuseIfFull(group);
+    await this.#groups.subscribe(group, topics, start);
+    const id = `${command.clientId}-${this.#context.random.uuid()}` as MemberId;
+    const member = await group.join({ ...newMember(), memberId: id, topicIds });
+    return { group, member };
+  }
+
+  async #return(
+    command: Pick<SubscribeCommand, 'group' | 'topics' | 'start'>,
+    memberId: MemberId,
+  ): Promise<{ group: ConsumerGroup; member: Member }> {
+    const group = this.#groups.find(command.group);
+    const row = group?.machine.member(memberId);
+    if (group === undefined || row === undefined) throw fenced(memberId);
+    const topicIds = this.#groups.topicIds(command.topics);
+    await this.#groups.subscribe(group, command.topics, command.start);
+    const same = topicIds.length === 0 || sameSet(topicIds, row.topicIds);
+    if (same) group.alive(memberId);
+    else await group.join({ ...row, topicIds });
+    return { group, member: group.member(memberId) };
+  }
+
+  #refuseIfFull(group: ConsumerGroup): void {
+    if (group.machine.members().length < this.#membersMax) return;
+    throw new Rejection(
+      'GROUP_MEMBERS_MAX',
+      `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,
+      {
+        metadata: { group: group.name, groupMembersMax: String(this.#membersMax) },
+      },
+    );
+  }
+
+  #refuseIfDraining(): void {
+    if (this.#draining) throw draining();
+  }
+}
+
+/** How often a drain looks whether everything is acked. */
+const drainLookMs = 20;
+
+function draining(): Rejection {
+  return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
+}
+
+function sameSet(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((one) => b.includes(one));
+}
+
+function pause(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resume) => {
+    clock.after(ms, resume);
+  });
+}

@@ -1,0 +1,77 @@
+import type { MemberId, MemberRow } from '../coordinator/group.ts';
+import type {
+  GroupDetails,
+  GroupSummary,
+  MemberDetails,
+  SubscriptionDetails,
+  SubscriptionWithCursors,
+} from './calls.ts';
+import type { ActiveSubscription, ConsumerGroup } from './consumer-group.ts';
+import type { BlockedOn, PartitionStatus } from './session.ts';
+
+/** What is shown of groups and subscriptions. */
+
+export function summaryOf(group: ConsumerGroup): GroupSummary {
+  const { machine } = group;
+  return {
+    name: group.name,
+    state: machine.state(),
+    generation: machine.generation,
+    assignor: machine.assignor,
+    memberCount: machine.members().length,
+    topics: Array.from(group.subscriptions.values(), (one) => one.topicName).sort(),
+  };
+}
+
+export function detailsOf(group: ConsumerGroup): GroupDetails {
+  const members = group.machine.members().map((row) => memberDetails(group, row));
+  return {
+    group: summaryOf(group),
+    members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
+    partitions: Array.from(group.subscriptions.values())
+      .sort((a, b) => (a.topicName < b.topicName ? -1 : 1))
+      .flatMap(statusOf),
+  };
+}
+
+function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
+  const member = group.members.get(row.memberId);
+  return {
+    memberId: row.memberId,
+    clientId: row.clientId,
+    host: row.host,
+    kind: row.kind,
+    topics: row.topicIds.flatMap((id) => group.subscriptions.get(id)?.topicName ?? []).sort(),
+    partitions: member?.partitions() ?? [],
+    revoking: member?.revoking() ?? [],
+    sessionTimeoutMs: row.sessionTimeoutMs,
+    inFlightRecords: member?.logs.reduce((sum, log) => sum + log.cursor.inFlightRecords, 0) ?? 0,
+    blockedOn: readerBlockedOn(group, row.memberId),
+  };
+}
+
+function readerBlockedOn(group: ConsumerGroup, memberId: MemberId): BlockedOn | null {
+  for (const reader of group.members.get(memberId)?.readers ?? [])
+    if (reader.blockedOn !== null) return reader.blockedOn;
+  return null;
+}
+
+export function subscriptionDetails(
+  group: ConsumerGroup,
+  subscription: ActiveSubscription,
+  state: SubscriptionDetails['state'] = 'ACTIVE',
+): SubscriptionDetails {
+  const { row, topicName } = subscription;
+  return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
+}
+
+export function subscriptionWithCursors(
+  group: ConsumerGroup,
+  subscription: ActiveSubscription,
+): SubscriptionWithCursors {
+  return { subscription: subscriptionDetails(group, subscription), partitions: statusOf(subscription) };
+}
+
+function statusOf(subscription: ActiveSubscription): PartitionStatus[] {
+  return subscription.logs.map((log) => log.status());
+}

@@ -1,0 +1,181 @@
+import { Rejection } from '../errors/rejection.ts';
+import type { PartitionLog } from '../log/partition-log.ts';
+import type { StartPosition } from './calls.ts';
+import { ConsumerGroup, type ActiveSubscription } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import { startOffsets } from './start-position.ts';
+import type { CursorKey, GroupStore, LoadedGroup, StoredCursor } from './store.ts';
+
+/** The topics as delivery sees them. */
+export interface TopicLogs {
+  topic(name: string): { readonly id: number; readonly name: string } | undefined;
+  topics(): Iterable<{ readonly id: number; readonly name: string }>;
+  /** By partition, lane 0; empty for a topic that does not exist. */
+  partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+/** All groups at work, with their subscriptions: loads them, makes them, finds them. */
+export class Groups {
+  readonly #store: GroupStore;
+  readonly #topics: TopicLogs;
+  readonly #context: GroupContext;
+  readonly #byName = new Map<string, ConsumerGroup>();
+  /** What is being made, so that two calls that want it make it once. */
+  readonly #making = new Map<string, Promise<ConsumerGroup>>();
+  readonly #subscribing = new Map<string, Promise<ActiveSubscription>>();
+  /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
+  readonly #chosenStarts = new Map<string, readonly number[]>();
+
+  constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
+    this.#store = store;
+    this.#topics = topics;
+    this.#context = context;
+  }
+
+  /** Takes all groups over as they were left. The topics must be open. */
+  async open(): Promise<void> {
+    const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
+    const cursorOf = new Map(cursors.map((stored) => [keyText(stored.key), stored.cursor]));
+    const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
+    const resumed = loaded.map((group) => this.#resume(group, names, cursorOf));
+    await Promise.all(resumed);
+  }
+
+  #resume(
+    loaded: LoadedGroup,
+    topicNames: ReadonlyMap<number, string>,
+    cursorOf: ReadonlyMap<string, StoredCursor['cursor']>,
+  ): Promise<void> {
+    const group = new ConsumerGroup(loaded, this.#context);
+    this.#byName.set(loaded.name, group);
+    for (const row of loaded.subscriptions) {
+      const topicName = topicNames.get(row.topicId);
+      if (topicName === undefined) continue;
+      const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
+        const { partition, lane } = log.address;
+        const cursor = cursorOf.get(keyText({ subscriptionId: row.id, partition, lane }));
+        return { log, cursor: cursor ?? { committedOffset: log.startOffset, acked: [], attempts: [] } };
+      });
+      group.addSubscription(row, topicName, logs);
+    }
+    return group.resume(loaded.snapshot.assignments);
+  }
+
+  find(name: string): ConsumerGroup | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** @throws Rejection GROUP_NOT_FOUND */
+  get(name: string): ConsumerGroup {
+    const group = this.#byName.get(name);
+    if (group !== undefined) return group;
+    throw new Rejection('GROUP_NOT_FOUND', `there is no group "${name}": Subscribe, Pull or JoinGroup makes one`, {
+      metadata: { group: name },
+    });
+  }
+
+  /** In the order of their names. */
+  all(): ConsumerGroup[] {
+    return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The group, made if it does not exist. */
+  async demand(name: string): Promise<ConsumerGroup> {
+    return this.#byName.get(name) ?? once(this.#making, name, () => this.#make(name));
+  }
+
+  async #make(name: string): Promise<ConsumerGroup> {
+    const id = await this.#store.createGroup(name);
+    const group = new ConsumerGroup(
+      { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
+      this.#context,
+    );
+    this.#byName.set(name, group);
+    return group;
+  }
+
+  /** The ids of topics by name. @throws Rejection TOPIC_NOT_FOUND */
+  topicIds(names: readonly string[]): number[] {
+    return names.map((name) => this.topicId(name));
+  }
+
+  topicId(name: string): number {
+    const topic = this.#topics.topic(name);
+    if (topic !== undefined) return topic.id;
+    throw new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
+      metadata: { topic: name },
+    });
+  }
+
+  /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
+  async subscribe(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
+    this.topicIds(topics);
+    await Promise.all(topics.map((topic) => this.demandSubscription(group, topic, start)));
+  }
+
+  async demandSubscription(group: ConsumerGroup, topic: string, start: StartPosition): Promise<ActiveSubscription> {
+    const topicId = this.topicId(topic);
+    const known = group.subscriptions.get(topicId);
+    if (known !== undefined) return known;
+    const key = `${group.id}/${topicId}`;
+    return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
+  }
+
+  /**
+   * The start is chosen once: if the answer of the database is lost, the next call tries with the same one, so that what
+   * is in memory is what is stored, whichever of the two was.
+   */
+  async #makeSubscription(
+    key: string,
+    group: ConsumerGroup,
+    topicId: number,
+    start: StartPosition,
+  ): Promise<ActiveSubscription> {
+    const logs = this.#topics.partitionLogs(topicId);
+    const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs));
+    this.#chosenStarts.set(key, offsets);
+    const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+    if (row === undefined) throw new Error('the store made no subscription');
+    this.#chosenStarts.delete(key);
+    const cursors = logs.map((log, partition) => {
+      const committedOffset = offsets[partition] ?? log.startOffset;
+      return { log, cursor: { committedOffset, acked: [], attempts: [] } };
+    });
+    const topicName = logs[0]?.address.topicName ?? '';
+    return group.addSubscription(row, topicName, cursors);
+  }
+
+  /** The topic is gone, with every subscription to it. */
+  async topicDeleted(topicId: number): Promise<void> {
+    await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+  }
+
+  /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
+  subscription(groupName: string, topicName: string): { group: ConsumerGroup; subscription: ActiveSubscription } {
+    const group = this.#byName.get(groupName);
+    const topic = this.#topics.topic(topicName);
+    const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
+    if (group !== undefined && subscription !== undefined) return { group, subscription };
+    throw new Rejection('SUBSCRIPTION_NOT_FOUND', `group "${groupName}" has no subscription to topic "${topicName}"`, {
+      metadata: { group: groupName, topic: topicName },
+    });
+  }
+
+  async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
+    await this.#store.cancelSubscription(subscription.row.id);
+    await group.removeSubscription(subscription.row.topicId);
+  }
+}
+
+/** Runs `make` once for all who ask while it is under way. */
+function once<T>(running: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const underWay = running.get(key);
+  if (underWay !== undefined) return underWay;
+  const making = make().finally(() => running.delete(key));
+  running.set(key, making);
+  return making;
+}
+
+function keyText({ subscriptionId, partition, lane }: CursorKey): string {
+  return `${subscriptionId}/${partition}/${lane}`;
+}
