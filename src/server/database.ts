@@ -1,0 +1,35 @@
+import { startEmbeddedPostgres } from '../embedded/embedded.ts';
+import type { Settings } from '../config/settings.ts';
+import type { Logger } from 'pino';
+
+/** The database that the settings ask for. */
+export interface Database {
+  /** How the broker reaches it. */
+  readonly brokerUrl: string;
+  /** What a person may type into psql; null for a database that the person named. */
+  readonly shownUrl: string | null;
+  stop(): Promise<void>;
+}
+
+/** Starts the embedded PostgreSQL if no other database is named. @throws EmbeddedPostgresError */
+export async function provideDatabase(settings: Settings, log: Logger): Promise<Database> {
+  if (settings.databaseUrl !== null) {
+    return { brokerUrl: settings.databaseUrl, shownUrl: null, stop: () => Promise.resolve() };
+  }
+  const embedded = await startEmbeddedPostgres({
+    dataDir: settings.dataDir,
+    log: {
+      info: (message) => {
+        log.info(message);
+      },
+      warn: (message) => {
+        log.warn(message);
+      },
+    },
+  });
+  return {
+    brokerUrl: embedded.brokerConnectionString,
+    shownUrl: embedded.connectionString,
+    stop: () => embedded.stop(),
+  };
+}
