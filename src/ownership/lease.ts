@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import type { LeaseRow, LockHolder } from './store.ts';
+
+/**
+ * Who owns the database, seen from one broker. Pure: inputs and time in, effects out.
+ *
+ *     STANDBY ──looked──▶ PREPARING ──prepared──▶ TAKING_OVER ──takenOver──▶ ACTIVE ──gone, fenced──▶ LOST
+ *        ▲   └─looked, evicted─┘ │ failed              │ failed, overtaken     │ ▲
+ *        └───────────────────────┴─────────────────────┘                       └─┘ renewed, failed, unlocked
+ *
+ *     release: any ──▶ RELEASED     broken, abandon: any ──▶ LOST     LOST and RELEASED are final
+ *
+ * Invariants (SPEC.md has the reasons and names the tests):
+ *  1. At most one operation is under way; the next begins after its result came in.
+ *  2. It becomes ACTIVE only through `takenOver`, and with that epoch only.
+ *  3. `mayDeliver` only while ACTIVE and while the last successful renewal, from the moment it was sent, is younger than
+ *     the lease less the margin.
+ *  4. While ACTIVE nothing but `gone`, `fenced`, `abandon` and `release` ends it: losing the lock or the database does not.
+ *  5. It takes over only with the lock in hand, or when the lease ran out and the lock cannot be taken from its owner.
+ *  6. In a final state it gives up what it holds exactly once, after the operation under way has ended.
+ */
+export class Lease {
+  #state: LeaseState = 'STANDBY';
+  #epoch: number | null = null;
+  #busy = false;
+  #gaveUp = false;
+  #seen: LeaseRow | null = null;
+  /** When the next operation is due, and when the last one was begun. */
+  #dueMs = -Infinity;
+  #begunMs = -Infinity;
+  #renewedMs = -Infinity;
+  #failures = 0;
+  #evictions = 0;
+  /** The lock was lost while the operation under way was. */
+  #lockLost = false;
+
+  get state(): LeaseState {
+    return this.#state;
+  }
+
+  /** The epoch of the lease, once this broker had one. */
+  get epoch(): number | null {
+    return this.#epoch;
+  }
+
+  /** Whether the lease cannot have run out yet, whatever the database has done since. */
+  mayDeliver(nowMs: number): boolean {
+    return this.#state === 'ACTIVE' && nowMs < this.#renewedMs + leaseMs - deliveryMarginMs;
+  }
+
+  /** When a `tick` is due; null while an operation is under way, and at the end. */
+  get wakeMs(): number | null {
+    return this.#busy || this.#final ? null : this.#dueMs;
+  }
+
+  step(input: LeaseInput, nowMs: number): LeaseEffect[] {
+    if (isResult(input)) this.#busy = false;
+    const effects = this.#take(input, nowMs);
+    if (this.#final && !this.#busy && !this.#gaveUp) {
+      this.#gaveUp = true;
+      effects.push({ type: 'release', epoch: this.#epoch });
+    }
+    return effects;
+  }
+
+  get #final(): boolean {
+    return this.#state === 'LOST' || this.#state === 'RELEASED';
+  }
+
+  #take(input: LeaseInput, nowMs: number): LeaseEffect[] {
+    // The takeover that a release came too late for: what it won is given up again.
+    if (input.type === 'takenOver' && this.#final) this.#epoch = input.epoch;
+    if (this.#final) return [];
+    switch (input.type) {
+      case 'tick':
+        return this.#tick(nowMs);
+      case 'looked':
+        return this.#looked(input, nowMs);
+      case 'evicted':
+        return this.#evicted(input.allowed, nowMs);
+      case 'prepared':
+        return this.#prepared(nowMs);
+      case 'takenOver':
+        return this.#takenOver(input.epoch, nowMs);
+      case 'renewed':
+        return this.#renewed(nowMs);
+      case 'overtaken':
+        return this.#standBy(nowMs + pollMs);
+      case 'failed':
+        return this.#failed(input.jitter, nowMs);
+      case 'unlocked':
+        return this.#unlocked(nowMs);
+      case 'gone':
+        return this.#lose('another broker has taken over');
+      case 'fenced':
+        return this.#state === 'ACTIVE' ? this.#lose('another broker has taken over: a write was fenced') : [];
+      case 'broken':
+      case 'abandon':
+        return this.#lose(input.reason);
+      case 'release':
+        this.#state = 'RELEASED';
+        return [];
+    }
+  }
+
+  #tick(nowMs: number): LeaseEffect[] {
+    if (this.#busy || nowMs < this.#dueMs) return [];
+    if (this.#state === 'ACTIVE') return this.#renew(nowMs);
+    assert(this.#state === 'STANDBY', 'only a standby waits');
+    // The first contact after trouble only reads: a database that was restarted has dropped its owner's lock, and the
+    // owner, which is quicker to come back, is to have it again.
+    return this.#begin({ type: 'look', lock: this.#failures === 0 }, nowMs);
+  }
+
+  #looked({ locked, lease, lockedBy }: Looked, nowMs: number): LeaseEffect[] {
+    this.#seen = lease;
+    if (this.#failures > 0) {
+      this.#failures = 0;
+      return this.#standBy(nowMs + courtesyMs);
+    }
+    if (locked) return this.#prepare(nowMs);
+    const held = lease !== null && lockedBy !== null && [lease.broker, null].includes(lockedBy.broker);
+    if (!held || lease.ageMs < leaseMs) {
+      // Whoever holds the lock is alive, or is taking over itself.
+      this.#evictions = 0;
+      return this.#standBy(nowMs + pollMs);
+    }
+    this.#evictions += 1;
+    if (this.#evictions > evictionsMax) return this.#prepare(nowMs);
+    return this.#begin({ type: 'evict', broker: lease.broker, ageMsMin: leaseMs }, nowMs);
+  }
+
+  #evicted(allowed: boolean, nowMs: number): LeaseEffect[] {
+    if (!allowed) return this.#prepare(nowMs);
+    return this.#standBy(nowMs + evictedPollMs);
+  }
+
+  #prepare(nowMs: number): LeaseEffect[] {
+    this.#state = 'PREPARING';
+    return this.#begin({ type: 'prepare' }, nowMs);
+  }
+
+  #prepared(nowMs: number): LeaseEffect[] {
+    // Somebody else may be preparing by now.
+    if (this.#lockLost) return this.#standBy(nowMs);
+    this.#state = 'TAKING_OVER';
+    return this.#begin({ type: 'takeOver', seen: this.#seen }, nowMs);
+  }
+
+  #standBy(dueMs: number): LeaseEffect[] {
+    this.#state = 'STANDBY';
+    this.#dueMs = dueMs;
+    return [];
+  }
+
+  #takenOver(epoch: number, nowMs: number): LeaseEffect[] {
+    this.#state = 'ACTIVE';
+    this.#epoch = epoch;
+    this.#renewed(nowMs);
+    return [{ type: 'active', epoch }];
+  }
+
+  /** A renewal counts from when it was sent: the database may have done it right then. */
+  #renewed(nowMs: number): LeaseEffect[] {
+    this.#failures = 0;
+    this.#renewedMs = this.#begunMs;
+    this.#dueMs = this.#lockLost ? nowMs : this.#begunMs + renewMs;
+    return [];
+  }
+
+  #failed(jitter: number, nowMs: number): LeaseEffect[] {
+    this.#failures += 1;
+    if (this.#state !== 'ACTIVE') return this.#standBy(nowMs + standbyRetryMs * (1 + jitter / 4));
+    const retryMs = Math.min(renewRetryMsMax, renewRetryMs * 2 ** (this.#failures - 1));
+    this.#dueMs = nowMs + retryMs * (1 + jitter / 4);
+    return [];
+  }
+
+  /** The lock is taken again at once, before a standby finds it free. */
+  #unlocked(nowMs: number): LeaseEffect[] {
+    if (this.#busy) this.#lockLost = true;
+    else if (this.#state === 'ACTIVE') this.#dueMs = nowMs;
+    return [];
+  }
+
+  #renew(nowMs: number): LeaseEffect[] {
+    assert(this.#epoch !== null, 'an active broker has an epoch');
+    return this.#begin({ type: 'renew', epoch: this.#epoch }, nowMs);
+  }
+
+  #lose(reason: string): LeaseEffect[] {
+    this.#state = 'LOST';
+    return [{ type: 'lost', reason }];
+  }
+
+  #begin(operation: LeaseOperation, nowMs: number): LeaseEffect[] {
+    assert(!this.#busy, 'one operation at a time');
+    this.#busy = true;
+    this.#lockLost = false;
+    this.#begunMs = nowMs;
+    return [operation];
+  }
+}
+
+/** How long a lease holds without renewal. */
+export const leaseMs = 6_000;
+export const renewMs = 2_000;
+/** How often a standby tries the lock: a killed owner is replaced within 2 s. */
+export const pollMs = 250;
+/** How long a takeover waits for what the predecessor is writing before it ends its connections. */
+export const patienceMs = 2_000;
+/**
+ * Delivery stops that much before the lease can have run out, for clocks that run apart and for what is on its way to a
+ * socket.
+ */
+const deliveryMarginMs = 500;
+const standbyRetryMs = 250;
+const courtesyMs = 400;
+const renewRetryMs = 100;
+const renewRetryMsMax = 400;
+const evictedPollMs = 50;
+/** So often the owner's session is asked to end before it is taken for one that cannot be ended. */
+const evictionsMax = 10;
+
+export type LeaseState = 'STANDBY' | 'PREPARING' | 'TAKING_OVER' | 'ACTIVE' | 'LOST' | 'RELEASED';
+
+interface Looked {
+  readonly type: 'looked';
+  readonly locked: boolean;
+  readonly lease: LeaseRow | null;
+  readonly lockedBy: LockHolder | null;
+}
+
+/** What an operation came to. */
+export type LeaseResult =
+  | Looked
+  | { readonly type: 'evicted'; readonly allowed: boolean }
+  | { readonly type: 'prepared' }
+  | { readonly type: 'takenOver'; readonly epoch: number }
+  | { readonly type: 'overtaken' }
+  | { readonly type: 'renewed' }
+  /** The renewal found that the lease is another's. */
+  | { readonly type: 'gone' }
+  /** The database could not be reached, or did not say what happened. `jitter` is in [0, 1). */
+  | { readonly type: 'failed'; readonly jitter: number }
+  /** It cannot be done, now or later. */
+  | { readonly type: 'broken'; readonly reason: string };
+
+export type LeaseInput =
+  | LeaseResult
+  | { readonly type: 'tick' }
+  /** The session that held the lock has ended. */
+  | { readonly type: 'unlocked' }
+  /** A write of this broker met the fence of a later epoch. */
+  | { readonly type: 'fenced' }
+  /** The owner cannot do its work. */
+  | { readonly type: 'abandon'; readonly reason: string }
+  | { readonly type: 'release' };
+
+export type LeaseOperation =
+  /** Reads the lease, and takes the lock before, if `lock`. */
+  | { readonly type: 'look'; readonly lock: boolean }
+  | { readonly type: 'evict'; readonly broker: string; readonly ageMsMin: number }
+  /** Migrates the database. */
+  | { readonly type: 'prepare' }
+  | { readonly type: 'takeOver'; readonly seen: LeaseRow | null }
+  /** Renews the lease, and takes the lock again if it was lost. */
+  | { readonly type: 'renew'; readonly epoch: number };
+
+export type LeaseEffect =
+  | LeaseOperation
+  | { readonly type: 'active'; readonly epoch: number }
+  | { readonly type: 'lost'; readonly reason: string }
+  | { readonly type: 'release'; readonly epoch: number | null };
+
+function isResult(input: LeaseInput): input is LeaseResult {
+  return !['tick', 'unlocked', 'fenced', 'abandon', 'release'].includes(input.type);
+}

@@ -1,0 +1,200 @@
+import { Fault } from '../errors/fault.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import {
+  Lease,
+  patienceMs,
+  type LeaseEffect,
+  type LeaseInput,
+  type LeaseOperation,
+  type LeaseResult,
+  type LeaseState,
+} from './lease.ts';
+import type { LeaseStore } from './store.ts';
+
+export interface OwnershipDeps {
+  readonly store: LeaseStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: OwnershipLog;
+  /**
+   * Migrates the database; called when this broker may take over and before it does, and again if that comes to
+   * nothing. Anything that it throws but a Fault is final.
+   */
+  readonly prepare: () => Promise<void>;
+  /** This broker owns the database now. A rejection gives it up again, and ends in `onLost`. */
+  readonly onActive: (epoch: number) => Promise<void>;
+  /** This broker does not own the database any more, or never can; called once, and final. */
+  readonly onLost: (reason: string) => void;
+}
+
+/** Where ownership says what happens; pino's loggers fit. */
+export interface OwnershipLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/** Carries out what the lease machine decides: one operation on the database at a time, and its timer. */
+export class Ownership {
+  readonly #d: OwnershipDeps;
+  readonly #lease = new Lease();
+  readonly #released = Promise.withResolvers<void>();
+  #cancelTimer: () => void = () => undefined;
+  #started = false;
+  /** What was said last about the database, and about who else owns it: each is said once. */
+  #trouble: string | null = null;
+  #standingBy: string | null = null;
+
+  constructor(deps: OwnershipDeps) {
+    this.#d = deps;
+    deps.store.onUnlocked(() => {
+      if (this.#started) this.#step({ type: 'unlocked' });
+    });
+  }
+
+  /** Begins to stand by for the database. */
+  start(): void {
+    this.#started = true;
+    this.#step({ type: 'tick' });
+  }
+
+  /** Gives the lease up, so that a standby takes over at once. Resolves when that is done, or cannot be; idempotent. */
+  async stop(): Promise<void> {
+    this.#step({ type: 'release' });
+    await this.#released.promise;
+  }
+
+  /** Whether this broker can be sure that nobody else owns the database: what it delivers now is its to deliver. */
+  mayDeliver(): boolean {
+    return this.#lease.mayDeliver(this.#d.clock.nowMs());
+  }
+
+  get state(): LeaseState {
+    return this.#lease.state;
+  }
+
+  /** The epoch that this broker owns, or owned; null before. */
+  get epoch(): number | null {
+    return this.#lease.epoch;
+  }
+
+  /** A write of this broker met the fence: another broker has taken over. */
+  fenced(): void {
+    this.#step({ type: 'fenced' });
+  }
+
+  #step(input: LeaseInput): void {
+    this.#cancelTimer();
+    const effects = this.#lease.step(input, this.#d.clock.nowMs());
+    this.#arm();
+    for (const effect of effects) this.#carryOut(effect);
+  }
+
+  #arm(): void {
+    const { wakeMs } = this.#lease;
+    if (wakeMs === null) return;
+    const tick = (): void => {
+      this.#step({ type: 'tick' });
+    };
+    this.#cancelTimer = this.#d.clock.after(Math.max(0, wakeMs - this.#d.clock.nowMs()), tick);
+  }
+
+  #carryOut(effect: LeaseEffect): void {
+    switch (effect.type) {
+      case 'active':
+        this.#d.log.info({ epoch: effect.epoch }, 'this broker owns the database');
+        void this.#activate(effect.epoch);
+        return;
+      case 'lost':
+        this.#d.onLost(effect.reason);
+        return;
+      case 'release':
+        void this.#release(effect.epoch);
+        return;
+      default:
+        void this.#operate(effect);
+    }
+  }
+
+  async #activate(epoch: number): Promise<void> {
+    try {
+      await this.#d.onActive(epoch);
+    } catch (error) {
+      this.#step({ type: 'abandon', reason: messageOf(error) });
+    }
+  }
+
+  async #release(epoch: number | null): Promise<void> {
+    try {
+      await this.#d.store.release(epoch);
+    } catch (error) {
+      // The session ends with the process, and the lease by its age.
+      this.#d.log.warn({ err: error }, 'the lease could not be given up');
+    }
+    this.#released.resolve();
+  }
+
+  async #operate(operation: LeaseOperation): Promise<void> {
+    let result: LeaseResult;
+    try {
+      result = await this.#perform(operation);
+      this.#wentWell();
+    } catch (error) {
+      result = this.#wentWrong(error);
+    }
+    this.#step(result);
+  }
+
+  async #perform(operation: LeaseOperation): Promise<LeaseResult> {
+    const { store, prepare } = this.#d;
+    switch (operation.type) {
+      case 'look':
+        return this.#look(operation.lock);
+      case 'evict': {
+        const allowed = await store.evict(operation.broker, operation.ageMsMin);
+        this.#d.log.warn({ owner: operation.broker, allowed }, 'the owner is frozen: its hold on the lock is ended');
+        return { type: 'evicted', allowed };
+      }
+      case 'prepare':
+        await prepare();
+        return { type: 'prepared' };
+      case 'takeOver': {
+        const epoch = await store.takeOver(operation.seen, patienceMs);
+        return epoch === null ? { type: 'overtaken' } : { type: 'takenOver', epoch };
+      }
+      case 'renew': {
+        await store.tryLock();
+        const renewed = await store.renew(operation.epoch);
+        return { type: renewed ? 'renewed' : 'gone' };
+      }
+    }
+  }
+
+  async #look(lock: boolean): Promise<LeaseResult> {
+    const { store } = this.#d;
+    const locked = lock && (await store.tryLock());
+    const { lease, lockedBy } = await store.read();
+    if (lock && !locked) this.#standBy(lockedBy?.broker ?? lease?.broker ?? 'another broker');
+    return { type: 'looked', locked, lease, lockedBy };
+  }
+
+  #standBy(owner: string): void {
+    if (this.#standingBy !== owner) this.#d.log.info({ owner }, 'standing by: another broker owns the database');
+    this.#standingBy = owner;
+  }
+
+  #wentWell(): void {
+    if (this.#trouble !== null) this.#d.log.info({}, 'the database answers again');
+    this.#trouble = null;
+  }
+
+  #wentWrong(error: unknown): LeaseResult {
+    if (!(error instanceof Fault)) return { type: 'broken', reason: messageOf(error) };
+    if (this.#trouble !== error.message) this.#d.log.warn({ err: error }, 'the database does not answer; trying again');
+    this.#trouble = error.message;
+    return { type: 'failed', jitter: this.#d.random.fraction() };
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
