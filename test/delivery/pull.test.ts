@@ -1,0 +1,97 @@
+import { beforeEach, expect, test } from 'vitest';
+import { offsetsOf, Scene, type FakeLog } from './scene.ts';
+
+let scene: Scene;
+let logs: FakeLog[];
+beforeEach(async () => {
+  scene = await Scene.open();
+  logs = scene.addTopic('orders', 2);
+});
+
+test('a pull takes what there is, within its bounds, and says until when', async () => {
+  logs[0]!.append(5);
+  const pulled = await scene.wait(scene.pull('billing', { maxRecords: 3 }));
+  expect(offsetsOf(pulled)).toEqual([0, 1, 2]);
+  expect(pulled.leaseDeadlineAtMs! - scene.clock.wallMs()).toBeGreaterThan(29_000);
+  const next = await scene.wait(scene.pull('billing', { memberId: pulled.memberId }));
+  expect(offsetsOf(next)).toEqual([3, 4]);
+});
+
+test('a pulled record whose lease ran out comes again, as the next attempt', async () => {
+  logs[0]!.append(2);
+  const first = await scene.wait(scene.pull('billing', { sessionTimeoutMs: 600_000 }));
+  await scene.clock.advance(29_000);
+  const none = await scene.wait(scene.pull('billing', { memberId: first.memberId }));
+  expect(offsetsOf(none)).toEqual([]);
+  await scene.clock.advance(2_000);
+  const again = await scene.wait(scene.pull('billing', { memberId: first.memberId }));
+  expect(JSON.parse(again.fields[0]!.toString())).toEqual({ partition: 0, offsets: [0, 1], attempts: [2, 2] });
+});
+
+test('a pull that waits is woken by the first record', async () => {
+  const pulling = scene.pull('billing', { waitMs: 60_000 });
+  await scene.clock.advance(1_000);
+  logs[1]!.append(1);
+  const pulled = await scene.wait(pulling);
+  expect(offsetsOf(pulled)).toEqual([0]);
+  expect(scene.clock.nowMs()).toBeLessThan(1_002_000);
+});
+
+test('a pull that found nothing in time says why', async () => {
+  const pulled = await scene.wait(scene.pull('billing', { waitMs: 2_000 }));
+  expect(pulled).toMatchObject({ fields: [], blockedOn: 'CAUGHT_UP', leaseDeadlineAtMs: null });
+});
+
+test('records that are in the database only come, also to a pull that does not want to wait', async () => {
+  logs[0]!.append(3);
+  logs[0]!.cachedFrom = 3;
+  const read = Promise.withResolvers<void>();
+  logs[0]!.gate = read.promise;
+  const pulling = scene.pull('billing');
+  await scene.clock.advance(100);
+  read.resolve();
+  expect(offsetsOf(await scene.wait(pulling))).toEqual([0, 1, 2]);
+});
+
+test('what a pull with auto-ack returns is acked, durably, before it is returned', async () => {
+  logs[0]!.append(3);
+  const commit = Promise.withResolvers<void>();
+  scene.store.before = (write) => (write === 'appendAcks' ? commit.promise : undefined);
+  let returned = false;
+  const pulling = scene.pull('billing', { autoAck: true }).finally(() => {
+    returned = true;
+  });
+  await scene.clock.advance(100);
+  expect(returned).toBe(false);
+  commit.resolve();
+  expect((await scene.wait(pulling)).leaseDeadlineAtMs).toBeNull();
+  expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(3);
+});
+
+test('one curl after another, without a member id: none waits for the session of the one before', async () => {
+  for (let n = 0; n < 5; n++) {
+    logs[0]!.append(1);
+    const pulled = await scene.wait(scene.pull('billing', { autoAck: true }));
+    expect(offsetsOf(pulled)).toEqual([n]);
+  }
+  expect(scene.delivery.describe('billing').members).toHaveLength(1);
+});
+
+test('a client that goes away while it waits takes nothing with it', async () => {
+  const gone = new AbortController();
+  const pulling = scene.pull('billing', { waitMs: 60_000, signal: gone.signal });
+  await scene.clock.settle();
+  gone.abort();
+  expect(offsetsOf(await scene.wait(pulling))).toEqual([]);
+  logs[0]!.append(1);
+  expect(offsetsOf(await scene.wait(scene.pull('billing')))).toEqual([0]);
+});
+
+test('a pull of a member that is removed meanwhile is told so', async () => {
+  const { memberId } = await scene.wait(scene.pull('billing'));
+  const pulling = scene.pull('billing', { memberId, waitMs: 60_000 });
+  const refused = expect(scene.wait(pulling)).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });
+  await scene.clock.settle();
+  await scene.delivery.leave('billing', memberId);
+  await refused;
+});

@@ -1,0 +1,286 @@
+import type { MemberId } from '../../src/coordinator/group.ts';
+import type {
+  AckEntry,
+  AckOutcome,
+  PullCommand,
+  PullOutcome,
+  StartPosition,
+  SubscribeCommand,
+} from '../../src/delivery/calls.ts';
+import { Delivery } from '../../src/delivery/delivery.ts';
+import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
+import type { Rejection } from '../../src/errors/rejection.ts';
+import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
+import type { PartitionLog } from '../../src/log/partition-log.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
+
+export const recordSize = 10;
+
+/** What a batch that reaches a client says. */
+export interface Delivered {
+  readonly partition: number;
+  readonly offsets: readonly number[];
+  readonly attempts: readonly number[];
+}
+
+const asBytes = (delivered: Delivered): Buffer => Buffer.from(JSON.stringify(delivered));
+
+const codec: BatchCodec = {
+  encode: () => {
+    throw new Error('delivery encodes nothing itself');
+  },
+  cut: (batch, offsets, attempts) => {
+    const { partition } = JSON.parse(batch.bytes.toString()) as Delivered;
+    return asBytes({ partition, offsets, attempts });
+  },
+};
+
+/** A log in memory, each record of `recordSize` bytes. */
+export class FakeLog implements PartitionLog {
+  readonly address: LogAddress;
+  startOffset = 0;
+  endOffset = 0;
+  /** Batches below this offset are not in memory and must be fetched. */
+  cachedFrom = 0;
+  fetches = 0;
+  /** What a fetch waits for. */
+  gate: Promise<void> = Promise.resolve();
+  readonly #batches: EncodedBatch[] = [];
+  readonly #listeners = new Set<() => void>();
+
+  constructor(topicId: number, topicName: string, partition: number) {
+    this.address = { topicId, topicName, partition, lane: 0 };
+  }
+
+  append(count: number): void {
+    const baseOffset = this.endOffset;
+    const offsets = Array.from({ length: count }, (_, i) => baseOffset + i);
+    const bytes = asBytes({ partition: this.address.partition, offsets, attempts: offsets.map(() => 1) });
+    const recordEnds = Uint32Array.from(offsets, (_, i) => (i + 1) * recordSize);
+    this.#batches.push({ baseOffset, count, bytes, recordsStart: 0, recordEnds });
+    this.endOffset += count;
+    for (const listener of this.#listeners) listener();
+  }
+
+  cached(offset: number): EncodedBatch | null {
+    return offset < this.cachedFrom ? null : this.#find(offset);
+  }
+
+  async fetch(offset: number): Promise<EncodedBatch | null> {
+    this.fetches++;
+    await this.gate;
+    return this.#find(offset);
+  }
+
+  offsetAtTime(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  onAppend(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  #find(offset: number): EncodedBatch | null {
+    return this.#batches.find((batch) => offset >= batch.baseOffset && offset < batch.baseOffset + batch.count) ?? null;
+  }
+}
+
+/** The client's end of a stream. */
+export class FakeStream implements EventSink {
+  readonly events: StreamEvent[] = [];
+  unsentBytes = 0;
+  onDrain: (() => void) | null = null;
+  ended: { readonly error: Rejection | null } | null = null;
+  stream: MemberStream | null = null;
+
+  send(event: StreamEvent): void {
+    if (this.ended !== null) throw new Error('an event after the end');
+    this.events.push(event);
+  }
+
+  end(error: Rejection | null): void {
+    this.ended = { error };
+  }
+
+  get memberId(): MemberId {
+    const [first] = this.events;
+    if (first?.type !== 'joined') throw new Error('the first event must be Joined');
+    return first.memberId;
+  }
+
+  of<T extends StreamEvent['type']>(type: T): Extract<StreamEvent, { type: T }>[] {
+    return this.events.filter((event): event is Extract<StreamEvent, { type: T }> => event.type === type);
+  }
+
+  get batches(): Delivered[] {
+    return this.of('batch').map(({ field }) => JSON.parse(field.toString()) as Delivered);
+  }
+
+  /** Offsets that came, in order; all partitions together. */
+  get offsets(): number[] {
+    return this.batches.flatMap(({ offsets }) => offsets);
+  }
+
+  /** The partitions that it was last told to have. */
+  get assigned(): number[] {
+    return (
+      this.of('assigned')
+        .at(-1)
+        ?.partitions.map(({ partition }) => partition) ?? []
+    );
+  }
+
+  get generation(): number {
+    return this.of('assigned').at(-1)?.generation ?? 0;
+  }
+}
+
+/** A broker's delivery over topics and a store in memory, on a clock that stands still. */
+export class Scene {
+  readonly clock: FakeClock;
+  readonly store: MemoryGroupStore;
+  readonly topics = new Map<string, FakeLog[]>();
+  readonly delivery: Delivery;
+  mayDeliver = true;
+  fenced = 0;
+  #ids = 0;
+
+  constructor(
+    options: { store?: MemoryGroupStore; clock?: FakeClock; topics?: Map<string, FakeLog[]>; seed?: string } = {},
+  ) {
+    this.clock = options.clock ?? new FakeClock();
+    this.store = options.store ?? new MemoryGroupStore();
+    this.topics = options.topics ?? new Map<string, FakeLog[]>();
+    const seed = options.seed ?? 'id';
+    this.delivery = new Delivery({
+      store: this.store,
+      topics: {
+        topic: (name) => this.#topicOf(name),
+        topics: () => [...this.topics.keys()].flatMap((name) => this.#topicOf(name) ?? []),
+        partitionLogs: (topicId) =>
+          [...this.topics.values()].find((logs) => logs[0]?.address.topicId === topicId) ?? [],
+      },
+      codec,
+      clock: this.clock,
+      random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
+      limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5 },
+      mayDeliver: () => this.mayDeliver,
+      onFenced: () => {
+        this.fenced++;
+      },
+      log: { warn: () => undefined },
+    });
+  }
+
+  #topicOf(name: string): { id: number; name: string } | undefined {
+    const logs = this.topics.get(name);
+    return logs === undefined ? undefined : { id: logs[0]!.address.topicId, name };
+  }
+
+  static async open(options: ConstructorParameters<typeof Scene>[0] = {}): Promise<Scene> {
+    const scene = new Scene(options);
+    await scene.delivery.open();
+    return scene;
+  }
+
+  addTopic(name: string, partitions: number): FakeLog[] {
+    const topicId = this.topics.size + 1;
+    const logs = Array.from({ length: partitions }, (_, partition) => new FakeLog(topicId, name, partition));
+    this.topics.set(name, logs);
+    return logs;
+  }
+
+  async subscribe(group: string, changes: Partial<SubscribeCommand> = {}): Promise<FakeStream> {
+    const sink = new FakeStream();
+    const command: SubscribeCommand = {
+      group,
+      topics: ['orders'],
+      start: { type: 'earliest' },
+      maxInFlightRecords: 100,
+      maxInFlightBytes: 100_000,
+      clientId: 'client',
+      memberId: null,
+      sessionTimeoutMs: null,
+      rebalanceTimeoutMs: 10_000,
+      assignor: 'sticky',
+      autoAck: false,
+      ...changes,
+    };
+    sink.stream = await this.wait(this.delivery.subscribe('host', command, sink));
+    await this.clock.settle();
+    return sink;
+  }
+
+  pull(group: string, changes: Partial<PullCommand> = {}): Promise<PullOutcome> {
+    const start: StartPosition = { type: 'earliest' };
+    return this.delivery.pull('host', {
+      group,
+      topics: ['orders'],
+      start,
+      maxRecords: 100,
+      maxBytes: 100_000,
+      waitMs: 0,
+      memberId: null,
+      clientId: 'client',
+      sessionTimeoutMs: 30_000,
+      autoAck: false,
+      signal: new AbortController().signal,
+      ...changes,
+    });
+  }
+
+  /** Acks on behalf of a stream's member. */
+  async ack(
+    group: string,
+    member: { readonly memberId: MemberId; readonly generation: number },
+    entry: Partial<AckEntry>,
+  ): Promise<AckOutcome> {
+    const [outcome] = await this.wait(
+      this.delivery.ack({
+        group,
+        memberId: member.memberId,
+        generation: member.generation,
+        entries: [
+          {
+            topic: 'orders',
+            partition: 0,
+            lane: 0,
+            action: 'ACK',
+            upToOffset: null,
+            runs: null,
+            delayMs: null,
+            error: '',
+            ...entry,
+          },
+        ],
+      }),
+    );
+    await this.clock.settle();
+    return outcome!;
+  }
+
+  /** Lets the clock go on, in small steps, until the promise is settled. */
+  async wait<T>(promise: Promise<T>): Promise<T> {
+    let settled = false;
+    const mark = (): void => {
+      settled = true;
+    };
+    promise.then(mark, mark);
+    for (let steps = 0; !settled; steps++) {
+      await this.clock.settle();
+      if (!settled) await this.clock.advance(1);
+      if (steps > 20_000) throw new Error('it never came');
+    }
+    return promise;
+  }
+}
+
+export function offsetsOf(outcome: PullOutcome): number[] {
+  return outcome.fields.flatMap((field) => (JSON.parse(field.toString()) as Delivered).offsets);
+}

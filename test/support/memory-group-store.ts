@@ -1,0 +1,150 @@
+import { mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
+import type {
+  AckRound,
+  CursorKey,
+  GroupStore,
+  LoadedGroup,
+  NewSubscription,
+  StoredCursor,
+  SubscriptionRow,
+} from '../../src/delivery/store.ts';
+import { Fault } from '../../src/errors/fault.ts';
+
+interface GroupRow {
+  readonly id: number;
+  readonly name: string;
+  generation: number;
+  readonly members: Map<MemberId, MemberRow>;
+  readonly assignments: Map<string, AssignmentRow>;
+}
+
+const keyText = ({ subscriptionId, partition, lane }: CursorKey): string => `${subscriptionId}/${partition}/${lane}`;
+
+/** What the brokers of one database share of their groups. */
+export class MemoryGroups {
+  readonly groups: GroupRow[] = [];
+  readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
+  readonly cursors = new Map<string, StoredCursor>();
+  readonly ackLog: AckRound[] = [];
+  /** Writes of a broker of another epoch are refused. */
+  epoch = 1;
+}
+
+/** GroupStore in memory, with the faults that a test or the simulation asks for. */
+export class MemoryGroupStore implements GroupStore {
+  readonly shared: MemoryGroups;
+  readonly #epoch: number;
+  /** Called before each write: may wait, or throw the fault that the write fails with. */
+  before: (write: string) => Promise<void> | void = () => undefined;
+  /** Called after each write, before its answer: throwing here is an answer that was lost. */
+  after: (write: string) => Promise<void> | void = () => undefined;
+  writes = 0;
+
+  constructor(shared = new MemoryGroups(), epoch = shared.epoch) {
+    this.shared = shared;
+    this.#epoch = epoch;
+  }
+
+  loadGroups(): Promise<LoadedGroup[]> {
+    const { groups, subscriptions } = this.shared;
+    return Promise.resolve(
+      groups.map(({ id, name, generation, members, assignments }) => ({
+        id,
+        name,
+        snapshot: { generation, members: [...members.values()], assignments: [...assignments.values()] },
+        subscriptions: subscriptions.filter((row) => row.groupId === id && row.cancelled !== true),
+      })),
+    );
+  }
+
+  loadCursors(): Promise<StoredCursor[]> {
+    const merged = new Map(this.shared.cursors);
+    for (const { deltas } of this.shared.ackLog) {
+      for (const { key, delta } of deltas) {
+        const known = merged.get(keyText(key));
+        if (known !== undefined) merged.set(keyText(key), { key, cursor: mergeDelta(known.cursor, delta) });
+      }
+    }
+    return Promise.resolve([...merged.values()]);
+  }
+
+  createGroup(name: string): Promise<number> {
+    return this.#write('createGroup', () => {
+      const known = this.shared.groups.find((group) => group.name === name);
+      if (known !== undefined) return known.id;
+      const id = this.shared.groups.length + 1;
+      this.shared.groups.push({ id, name, generation: 0, members: new Map(), assignments: new Map() });
+      return id;
+    });
+  }
+
+  saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
+    return this.#write('saveGroups', () => {
+      for (const { groupId, change } of changes) this.#save(groupId, change);
+    });
+  }
+
+  createSubscriptions(wanted: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
+    return this.#write('createSubscriptions', () => wanted.map((one) => this.#subscribe(one)));
+  }
+
+  cancelSubscription(subscriptionId: number): Promise<void> {
+    return this.#write('cancelSubscription', () => {
+      const row = this.shared.subscriptions.find(({ id }) => id === subscriptionId);
+      if (row !== undefined) row.cancelled = true;
+    });
+  }
+
+  appendAcks(round: AckRound): Promise<void> {
+    return this.#write('appendAcks', () => {
+      this.shared.ackLog.push(structuredClone(round));
+    });
+  }
+
+  async fold(snapshots: () => readonly StoredCursor[]): Promise<void> {
+    await this.#write('fold', () => {
+      const covered = this.shared.ackLog.length;
+      for (const stored of snapshots()) this.shared.cursors.set(keyText(stored.key), structuredClone(stored));
+      this.shared.ackLog.splice(0, covered);
+    });
+  }
+
+  cursor(key: CursorKey): Promise<CursorSnapshot | undefined> {
+    return this.loadCursors().then((all) => all.find((one) => keyText(one.key) === keyText(key))?.cursor);
+  }
+
+  #save(groupId: number, change: GroupChange): void {
+    const group = this.shared.groups.find(({ id }) => id === groupId);
+    if (group === undefined) throw new Error(`there is no group ${groupId}`);
+    group.generation = change.generation;
+    for (const memberId of change.removedMembers) group.members.delete(memberId);
+    for (const row of change.putMembers) group.members.set(row.memberId, row);
+    for (const { topicId, partition } of change.removedAssignments) group.assignments.delete(`${topicId}/${partition}`);
+    for (const row of change.putAssignments) group.assignments.set(`${row.topicId}/${row.partition}`, row);
+  }
+
+  #subscribe({ groupId, topicId, offsets }: NewSubscription): SubscriptionRow {
+    const { subscriptions, cursors } = this.shared;
+    const known = subscriptions.find(
+      (row) => row.groupId === groupId && row.topicId === topicId && row.cancelled !== true,
+    );
+    if (known !== undefined) return known;
+    const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs: 0 };
+    subscriptions.push(row);
+    offsets.forEach((committedOffset, partition) => {
+      const key = { subscriptionId: row.id, partition, lane: 0 };
+      cursors.set(keyText(key), { key, cursor: { committedOffset, acked: [], attempts: [] } });
+    });
+    return row;
+  }
+
+  async #write<T>(what: string, write: () => T): Promise<T> {
+    await this.before(what);
+    if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+    const result = write();
+    this.writes++;
+    await this.after(what);
+    return result;
+  }
+}
