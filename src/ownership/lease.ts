@@ -15,7 +15,7 @@ import type { LeaseRow, LockHolder } from './store.ts';
  *  2. It becomes ACTIVE only through `takenOver`, and with that epoch only.
  *  3. `mayDeliver` only while ACTIVE and while the last successful renewal, from the moment it was sent, is younger than
  *     the lease less the margin.
- *  4. While ACTIVE nothing but `gone`, `fenced`, `abandon` and `release` ends it: losing the lock or the database does not.
+ *  4. While ACTIVE only `gone`, `fenced`, `broken`, `abandon` and `release` end it: losing the lock or the database does not.
  *  5. It takes over only with the lock in hand, or when the lease ran out and the lock cannot be taken from its owner.
  *  6. In a final state it gives up what it holds exactly once, after the operation under way has ended.
  */

@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  Lease,
+  leaseMs,
+  pollMs,
+  renewMs,
+  type LeaseEffect,
+  type LeaseInput,
+  type LeaseOperation,
+} from '../../src/ownership/lease.ts';
+import { property } from '../coordinator/property.ts';
+
+const operations = new Set(['look', 'evict', 'prepare', 'takeOver', 'renew']);
+const marginMs = 500;
+
+/** A lease whose invariants (SPEC.md) are looked at after every step. */
+class CheckedLease {
+  readonly lease = new Lease();
+  nowMs = 0;
+  underWay: LeaseOperation | null = null;
+  /** When the operation under way was begun, and the last renewal that succeeded. */
+  begunMs = 0;
+  renewedMs = -Infinity;
+  locked = false;
+  releases = 0;
+  lost = 0;
+
+  step(input: LeaseInput): LeaseEffect[] {
+    const before = this.lease.state;
+    const result = operations.has(operationOf(input));
+    if (result) this.underWay = null;
+    if (input.type === 'looked') this.locked = input.locked;
+    if (input.type === 'unlocked') this.locked = false;
+    if (input.type === 'renewed' || input.type === 'takenOver') this.renewedMs = this.begunMs;
+    const effects = this.lease.step(input, this.nowMs);
+    for (const effect of effects) this.#effect(effect);
+    this.#check(before, input);
+    return effects;
+  }
+
+  #effect(effect: LeaseEffect): void {
+    if (effect.type === 'release') {
+      this.releases += 1;
+      assert.equal(this.underWay, null, 'invariant 6: released while an operation was under way');
+    } else if (effect.type === 'lost') {
+      this.lost += 1;
+    } else if (effect.type !== 'active') {
+      assert.equal(this.underWay, null, 'invariant 1: two operations under way');
+      this.underWay = effect;
+      this.begunMs = this.nowMs;
+    }
+  }
+
+  #check(before: string, input: LeaseInput): void {
+    const { state } = this.lease;
+    if (state === 'ACTIVE' && before !== 'ACTIVE') {
+      assert.equal(input.type, 'takenOver', 'invariant 2');
+      assert.equal(this.lease.epoch, (input as { epoch: number }).epoch, 'invariant 2');
+    }
+    const cannotHaveRunOut = this.nowMs < this.renewedMs + leaseMs - marginMs;
+    assert.equal(this.lease.mayDeliver(this.nowMs), state === 'ACTIVE' && cannotHaveRunOut, 'invariant 3');
+    if (before === 'ACTIVE' && state !== 'ACTIVE') {
+      assert(['gone', 'fenced', 'broken', 'abandon', 'release'].includes(input.type), 'invariant 4');
+    }
+    const final = state === 'LOST' || state === 'RELEASED';
+    assert.equal(this.releases, final && this.underWay === null ? 1 : 0, 'invariant 6');
+    assert.equal(this.lost, state === 'LOST' ? 1 : 0);
+    // Whatever waits has an operation under way or a time to wake at.
+    assert.equal(this.lease.wakeMs === null, final || this.underWay !== null);
+  }
+}
+
+function operationOf(input: LeaseInput): string {
+  return {
+    looked: 'look',
+    evicted: 'evict',
+    prepared: 'prepare',
+    takenOver: 'takeOver',
+    overtaken: 'takeOver',
+    renewed: 'renew',
+    gone: 'renew',
+    failed: 'look',
+    broken: 'look',
+    tick: '',
+    unlocked: '',
+    fenced: '',
+    abandon: '',
+    release: '',
+  }[input.type];
+}
+
+const lease = fc.record({
+  broker: fc.constantFrom('a', 'b'),
+  epoch: fc.integer({ min: 1, max: 9 }),
+  ageMs: fc.constantFrom(0, 5_999, 6_000, Infinity),
+});
+const failed = fc.record({ type: fc.constant('failed' as const), jitter: fc.constantFrom(0, 0.5, 0.99) });
+const broken = fc.constant({ type: 'broken', reason: 'no' } as const);
+const results: { readonly [T in LeaseOperation['type']]: fc.Arbitrary<LeaseInput> } = {
+  look: fc.record({
+    type: fc.constant('looked' as const),
+    locked: fc.boolean(),
+    lease: fc.option(lease, { nil: null }),
+    lockedBy: fc.option(fc.record({ broker: fc.constantFrom('a', 'b', null) }), { nil: null }),
+  }),
+  evict: fc.record({ type: fc.constant('evicted' as const), allowed: fc.boolean() }),
+  prepare: fc.constant({ type: 'prepared' }),
+  takeOver: fc.constantFrom<LeaseInput>({ type: 'takenOver', epoch: 7 }, { type: 'overtaken' }),
+  renew: fc.constantFrom<LeaseInput>({ type: 'renewed' }, { type: 'renewed' }, { type: 'renewed' }, { type: 'gone' }),
+};
+const words = fc.constantFrom<LeaseInput>(
+  { type: 'tick' },
+  { type: 'unlocked' },
+  { type: 'fenced' },
+  { type: 'abandon', reason: 'cannot' },
+  { type: 'release' },
+);
+
+describe('whatever comes in whatever order', () => {
+  test('no invariant of SPEC.md breaks', () => {
+    const moves = fc.array(
+      fc.record({
+        waitMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3_000 })),
+        what: fc.constantFrom('wake', 'wake', 'result', 'result', 'result', 'failed', 'word', 'broken'),
+        pick: fc.record(results),
+        failed,
+        broken,
+        word: words,
+        rare: fc.nat(19),
+      }),
+      { maxLength: 80 },
+    );
+    fc.assert(
+      fc.property(moves, (steps) => {
+        const checked = new CheckedLease();
+        for (const move of steps) {
+          checked.nowMs += move.waitMs;
+          const { underWay } = checked;
+          if (move.what === 'word' && (move.rare < 8 || move.word.type === 'unlocked')) checked.step(move.word);
+          else if (underWay === null) checked.step({ type: 'tick' });
+          else if (move.what === 'failed') checked.step(move.failed);
+          else if (move.what === 'broken' && move.rare === 0) checked.step(move.broken);
+          else checked.step(move.pick[underWay.type]);
+        }
+      }),
+      property(500),
+    );
+  });
+
+  test('it takes over only with the lock in hand, or when the owner cannot be made to give it up', () => {
+    const looks = fc.array(fc.record({ look: results.look, evict: results.evict }), { maxLength: 40 });
+    fc.assert(
+      fc.property(looks, (steps) => {
+        const checked = new CheckedLease();
+        let evictions = 0;
+        let refused = false;
+        for (const { look, evict } of steps) {
+          checked.nowMs += 1_000;
+          const looked = checked.step({ type: 'tick' }).length > 0 ? look : evict;
+          const effects = checked.step(looked);
+          refused = looked.type === 'evicted' && !looked.allowed;
+          if (effects[0]?.type === 'evict') {
+            assert(looked.type === 'looked' && (looked.lease?.ageMs ?? 0) >= leaseMs);
+            evictions += 1;
+            const answer = checked.step(evict);
+            refused = evict.type === 'evicted' && !evict.allowed;
+            effects.splice(0, 1, ...answer);
+          }
+          if (effects[0]?.type !== 'prepare') continue;
+          assert(checked.locked || refused || evictions >= 10, 'invariant 5');
+          return;
+        }
+      }),
+      property(300),
+    );
+  });
+});
+
+describe('a broker that stands by', () => {
+  test('looks every 250 ms', () => {
+    const { lease: machine } = standby(0);
+    machine.step(
+      { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: 9 }, lockedBy: { broker: 'a' } },
+      20,
+    );
+    expect(machine.wakeMs).toBe(20 + pollMs);
+  });
+
+  test('leaves another one alone that is taking over, however old the lease is', () => {
+    const { lease: machine } = standby(0);
+    const looked = { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: Infinity } } as const;
+    expect(machine.step({ ...looked, lockedBy: { broker: 'b' } }, 20)).toEqual([]);
+  });
+
+  test('does not snatch the lock from an owner whose database was restarted', () => {
+    const { lease: machine } = standby(0);
+    machine.step({ type: 'failed', jitter: 0 }, 10);
+    expect(machine.step({ type: 'tick' }, 260)).toEqual([{ type: 'look', lock: false }]);
+    machine.step(
+      { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: 9_000 }, lockedBy: null },
+      270,
+    );
+    expect(machine.wakeMs).toBe(670);
+    expect(machine.step({ type: 'tick' }, 670)).toEqual([{ type: 'look', lock: true }]);
+  });
+
+  test('that was released while it took over gives up what it won', () => {
+    const machine = takingOver();
+    expect(machine.step({ type: 'release' }, 50)).toEqual([]);
+    expect(machine.step({ type: 'takenOver', epoch: 4 }, 60)).toEqual([{ type: 'release', epoch: 4 }]);
+    expect(machine.mayDeliver(60)).toBe(false);
+  });
+});
+
+describe('the owner', () => {
+  test('counts a renewal from when it was sent, not from when the answer came', () => {
+    const machine = takingOver();
+    machine.step({ type: 'takenOver', epoch: 4 }, 2_020);
+    // The takeover was sent at 20 and waited for its predecessor.
+    expect(machine.mayDeliver(5_519)).toBe(true);
+    expect(machine.mayDeliver(5_520)).toBe(false);
+    expect(machine.wakeMs).toBe(2_020);
+  });
+
+  test('goes on delivering when the database is back and the epoch is still its own', () => {
+    const machine = takingOver();
+    machine.step({ type: 'takenOver', epoch: 4 }, 30);
+    let nowMs = machine.wakeMs!;
+    for (; nowMs < 20_000; nowMs = machine.wakeMs!) {
+      expect(machine.step({ type: 'tick' }, nowMs)).toEqual([{ type: 'renew', epoch: 4 }]);
+      machine.step({ type: 'failed', jitter: 0.9 }, nowMs + 5);
+      expect(machine.wakeMs! - nowMs).toBeLessThan(510);
+    }
+    expect(machine.mayDeliver(nowMs)).toBe(false);
+    machine.step({ type: 'tick' }, nowMs);
+    machine.step({ type: 'renewed' }, nowMs + 5);
+    expect(machine.mayDeliver(nowMs + 5)).toBe(true);
+    expect(machine.wakeMs).toBe(nowMs + renewMs);
+  });
+
+  test('takes a lost lock again at once', () => {
+    const machine = takingOver();
+    machine.step({ type: 'takenOver', epoch: 4 }, 30);
+    machine.step({ type: 'unlocked' }, 500);
+    expect(machine.wakeMs).toBe(500);
+    expect(machine.step({ type: 'tick' }, 500)).toEqual([{ type: 'renew', epoch: 4 }]);
+    machine.step({ type: 'unlocked' }, 510);
+    machine.step({ type: 'renewed' }, 520);
+    expect(machine.wakeMs).toBe(520);
+  });
+});
+
+function standby(nowMs: number): { lease: Lease } {
+  const machine = new Lease();
+  expect(machine.step({ type: 'tick' }, nowMs)).toEqual([{ type: 'look', lock: true }]);
+  return { lease: machine };
+}
+
+function takingOver(): Lease {
+  const { lease: machine } = standby(0);
+  machine.step({ type: 'looked', locked: true, lease: null, lockedBy: { broker: 'me' } }, 10);
+  expect(machine.step({ type: 'prepared' }, 20)).toEqual([{ type: 'takeOver', seen: null }]);
+  return machine;
+}
