@@ -1,20 +1,344 @@
-/** Stub of types, to be replaced by the machine. */
+import assert from 'node:assert/strict';
+import { limits } from '../limits/limits.ts';
+import { InFlight, type BytesOf, type Freed } from './in-flight.ts';
+import { addRun, countOf, coversRun, cutBelow, runFrom, type OffsetRuns } from './runs.ts';
+import { flatAttempts, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
 
-/** Runs of offsets, both ends included, ascending, not touching: [first, last, first, last, …]. */
-export type OffsetRuns = readonly number[];
+export type { OffsetRuns } from './runs.ts';
+export { mergeDelta, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
 
-export interface CursorSnapshot {
-  /** The next offset to be read: everything below is acked. */
-  readonly committedOffset: number;
-  /** Acked runs above the committed offset. */
-  readonly acked: OffsetRuns;
-  /** Ended attempts of un-acked offsets: [offset, attempts, offset, attempts, …], ascending. */
-  readonly attempts: readonly number[];
+/** From this attempt on a record is handed out alone, so that a poison message does not take its neighbours along. */
+const aloneFromAttempt = 3;
+
+/** What an ack, nack or release did: what is no longer in flight, or why nothing happened. */
+export interface Settled extends Freed {
+  readonly status: 'OK' | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED';
 }
 
-/** What changed since the last round; applying one twice, or an older one late, changes nothing. */
-export interface CursorDelta {
-  readonly committedOffset: number;
-  readonly acked: OffsetRuns;
-  readonly attempts: readonly number[];
+/** Offsets that a client names: everything in flight up to one, or runs. */
+export type Named = { readonly upTo: number } | { readonly runs: OffsetRuns };
+
+export type NextDelivery =
+  | { readonly type: 'deliver'; readonly first: number; readonly last: number }
+  | { readonly type: 'blocked'; readonly on: 'RETRY' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
+
+const nothing: Freed = { records: 0, bytes: 0 };
+
+/**
+ * What one group has consumed of one log, and what is being delivered of it. Deterministic, without I/O and without a clock; SPEC.md
+ * beside it says what each input does.
+ *
+ * ```
+ *   one offset:   waiting ──deliver──▶ in flight ──ack──▶ acked
+ *                    ▲                    │                 ▲
+ *                    └─ nack · release · ─┘                 │
+ *                       lease over · given back · resent    │
+ *                    └──────── late ack ────────────────────┘
+ * ```
+ *
+ *  1. An acked offset is never delivered again, and never un-acked.
+ *  2. An offset is in flight at most once.
+ *  3. Offsets go out in order; a rewind starts again at its lowest offset.
+ *  4. committedOffset is the lowest offset that is not acked.
+ *  5. The records and bytes given back are exactly those that were handed out.
+ *  6. A refused ack changes nothing.
+ *  7. The snapshot is the merge of all deltas, in any order, however often.
+ *  8. At most `limits.cursorInFlightRecordsMax` records are in flight.
+ */
+export class Cursor {
+  #committed: number;
+  readonly #acked: number[];
+  #ackedCount: number;
+  /** Ended attempts of un-acked offsets. */
+  readonly #attempts = new Map<number, number>();
+  readonly #inFlight = new InFlight();
+  /** Where delivery goes on; what is acked or in flight behind it is skipped. */
+  #position: number;
+  /** Everything below was handed out to the present holder, or is acked: only that may be acked. */
+  #handedOut: number;
+  /** Nothing goes out before: a record was refused. */
+  #retryAtMs: number | null = null;
+  /** Since the last delta. */
+  #toldCommitted: number;
+  #newlyAcked: number[] = [];
+  readonly #newAttempts = new Set<number>();
+
+  constructor(snapshot: CursorSnapshot) {
+    this.#committed = this.#position = this.#handedOut = this.#toldCommitted = snapshot.committedOffset;
+    this.#acked = [...snapshot.acked];
+    this.#ackedCount = countOf(snapshot.acked);
+    for (let at = 0; at < snapshot.attempts.length; at += 2) {
+      this.#attempts.set(snapshot.attempts[at]!, snapshot.attempts[at + 1]!);
+    }
+  }
+
+  /** The next offset to be read by a group that had lost everything in flight: all below is acked. */
+  get committedOffset(): number {
+    return this.#committed;
+  }
+
+  get inFlightRecords(): number {
+    return this.#inFlight.records;
+  }
+
+  get inFlightBytes(): number {
+    return this.#inFlight.bytes;
+  }
+
+  /** Whether any un-acked record has an ended attempt: if not, every delivery is a first attempt. */
+  get hasAttempts(): boolean {
+    return this.#attempts.size > 0;
+  }
+
+  /** The number of the attempt that a delivery of the record is. */
+  attemptOf(offset: number): number {
+    return (this.#attempts.get(offset) ?? 0) + 1;
+  }
+
+  /** Records that the group has not acked, below the end of the log. */
+  lag(endOffset: number): number {
+    return Math.max(0, endOffset - this.#committed - this.#ackedCount);
+  }
+
+  /** The longest run that may go next as one message, or what stands against it. */
+  next(endOffset: number, nowMs: number): NextDelivery {
+    if (this.#retryAtMs !== null) {
+      if (nowMs < this.#retryAtMs) return { type: 'blocked', on: 'RETRY', untilMs: this.#retryAtMs };
+      this.#retryAtMs = null;
+    }
+    const first = this.#skip(this.#position);
+    if (first >= endOffset) return { type: 'blocked', on: 'CAUGHT_UP' };
+    const room = limits.cursorInFlightRecordsMax - this.#inFlight.records;
+    if (room <= 0 || this.#tooManyHoles(first)) return { type: 'blocked', on: 'WINDOW' };
+    return { type: 'deliver', first, last: this.#lastTogether(first, Math.min(endOffset, first + room) - 1) };
+  }
+
+  /** first … last have gone out, as `next` said or fewer. */
+  deliver(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
+    assert(first === this.#skip(this.#position) && last >= first, `${first} to ${last} is not what goes next`);
+    assert((this.#inFlight.at(first)?.first ?? Infinity) > last, `${first} to ${last} is in flight already`);
+    this.#inFlight.add(first, last, bytesOf, leaseUntilMs);
+    this.#position = last + 1;
+    this.#handedOut = Math.max(this.#handedOut, last + 1);
+  }
+
+  /** Acks everything up to the offset, including it. */
+  ackUpTo(offset: number): Settled {
+    if (offset >= this.#handedOut) return refused('UNKNOWN_OFFSET');
+    if (offset < this.#committed) return refused('ALREADY_ACKED');
+    const freed = this.#inFlight.remove(this.#committed, offset);
+    this.#commit(offset + 1);
+    return { status: 'OK', ...freed };
+  }
+
+  /** Acks runs: all of them, or none. */
+  ackRuns(runs: OffsetRuns): Settled {
+    const refusal = this.#refusal(runs);
+    if (refusal !== null) return refused(refusal);
+    let records = 0;
+    let bytes = 0;
+    for (let at = 0; at < runs.length; at += 2) {
+      const first = Math.max(runs[at]!, this.#committed);
+      const last = runs[at + 1]!;
+      if (last < first) continue;
+      const freed = this.#inFlight.remove(first, last);
+      records += freed.records;
+      bytes += freed.bytes;
+      this.#ackedCount += addRun(this.#acked, first, last);
+      addRun(this.#newlyAcked, first, last);
+    }
+    this.#commit(this.#committed);
+    return { status: 'OK', records, bytes };
+  }
+
+  /**
+   * Refuses what is named: the log goes back to the lowest of it and starts again there after the delay (null: a
+   * backoff that doubles with each attempt). What is named counts an attempt, what is in flight behind it does not.
+   */
+  nack(named: Named, delayMs: number | null, nowMs: number): Settled {
+    const found = this.#find(named);
+    if (typeof found === 'string') return refused(found);
+    for (const run of found) this.#countAttempts(run.first, run.last);
+    const lowest = found[0]!.first;
+    this.#retryAtMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
+    return this.#rewind(lowest);
+  }
+
+  /** Gives back what is named, and what is in flight behind it, without an attempt: it goes out again at once. */
+  release(named: Named, _nowMs: number): Settled {
+    const found = this.#find(named);
+    return typeof found === 'string' ? refused(found) : this.#rewind(found[0]!.first);
+  }
+
+  /** The holder has lost the log: the next one begins at the committed offset, and only what it gets itself may it ack. */
+  giveBackAll(countAttempt: boolean): Freed {
+    const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
+      if (countAttempt) this.#countAttempts(first, last);
+    });
+    this.#position = this.#handedOut = this.#committed;
+    return freed;
+  }
+
+  /** A new stream of the same holder: everything un-acked goes out again, as the same attempt. */
+  resend(): Freed {
+    this.#position = this.#committed;
+    return this.#inFlight.records === 0 ? nothing : this.#inFlight.remove(0, Infinity);
+  }
+
+  /** What has a lease that is over goes out again, as the next attempt. */
+  expireLeases(nowMs: number): Freed {
+    let records = 0;
+    let bytes = 0;
+    for (const { first, last } of this.#inFlight.expired(nowMs)) {
+      const freed = this.#inFlight.remove(first, last);
+      records += freed.records;
+      bytes += freed.bytes;
+      this.#countAttempts(first, last);
+      this.#position = Math.min(this.#position, first);
+    }
+    return { records, bytes };
+  }
+
+  /** When the first lease is over; null if there is none. The end of a retry's delay is said by `next`. */
+  nextDeadlineMs(): number | null {
+    return this.#inFlight.nextLeaseMs();
+  }
+
+  /** What is to be made durable since the last delta; null if nothing is. */
+  takeDelta(): CursorDelta | null {
+    const unchanged = this.#committed === this.#toldCommitted && this.#newlyAcked.length === 0;
+    if (unchanged && this.#newAttempts.size === 0) return null;
+    cutBelow(this.#newlyAcked, this.#committed);
+    const counts = new Map(Array.from(this.#newAttempts, (offset) => [offset, this.#attempts.get(offset) ?? 0]));
+    const delta = {
+      committedOffset: this.#committed,
+      acked: this.#newlyAcked,
+      attempts: flatAttempts(counts, this.#committed, this.#acked),
+    };
+    this.#toldCommitted = this.#committed;
+    this.#newlyAcked = [];
+    this.#newAttempts.clear();
+    return delta;
+  }
+
+  snapshot(): CursorSnapshot {
+    return {
+      committedOffset: this.#committed,
+      acked: [...this.#acked],
+      attempts: flatAttempts(this.#attempts, this.#committed, this.#acked),
+    };
+  }
+
+  /** The first offset from `offset` on that is neither acked nor in flight. */
+  #skip(offset: number): number {
+    let free = Math.max(offset, this.#committed);
+    for (;;) {
+      const run = runFrom(this.#acked, free);
+      if (run < this.#acked.length && this.#acked[run]! <= free) {
+        free = this.#acked[run + 1]! + 1;
+        continue;
+      }
+      const piece = this.#inFlight.at(free);
+      if (piece === undefined || piece.first > free) return free;
+      free = piece.last + 1;
+    }
+  }
+
+  /** Holes close by what lies between them: that may still go out, only nothing behind the last of them. */
+  #tooManyHoles(first: number): boolean {
+    return this.#acked.length >= limits.cursorRangesMax * 2 && first > this.#acked.at(-1)!;
+  }
+
+  #lastTogether(first: number, last: number): number {
+    const run = runFrom(this.#acked, first);
+    if (run < this.#acked.length) last = Math.min(last, this.#acked[run]! - 1);
+    const piece = this.#inFlight.at(first);
+    if (piece !== undefined) last = Math.min(last, piece.first - 1);
+    if (this.#attempts.size === 0) return last;
+    if (this.attemptOf(first) >= aloneFromAttempt) return first;
+    for (const [offset, ended] of this.#attempts) {
+      if (offset > first && offset <= last && ended + 1 >= aloneFromAttempt) last = offset - 1;
+    }
+    return last;
+  }
+
+  /** Everything below `offset` is acked, and what was acked beyond it may now follow on. */
+  #commit(offset: number): void {
+    const before = this.#committed;
+    this.#ackedCount -= countOf(this.#acked);
+    cutBelow(this.#acked, offset);
+    if (this.#acked[0] === offset) {
+      offset = this.#acked[1]! + 1;
+      this.#acked.splice(0, 2);
+    }
+    this.#ackedCount = countOf(this.#acked);
+    this.#committed = offset;
+    this.#position = Math.max(this.#position, offset);
+    if (this.#attempts.size > 0) this.#forgetAttempts(before);
+  }
+
+  #forgetAttempts(before: number): void {
+    for (const offset of this.#attempts.keys()) {
+      if (offset >= this.#committed && !coversRun(this.#acked, offset, offset)) continue;
+      this.#attempts.delete(offset);
+      this.#newAttempts.delete(offset);
+      // The record that the log waited for is acked after all.
+      if (offset >= before && offset < this.#committed) this.#retryAtMs = null;
+    }
+  }
+
+  #refusal(runs: OffsetRuns): 'UNKNOWN_OFFSET' | 'ALREADY_ACKED' | null {
+    let allAcked = true;
+    for (let at = 0; at < runs.length; at += 2) {
+      if (runs[at + 1]! >= this.#handedOut) return 'UNKNOWN_OFFSET';
+      allAcked &&= this.#isAcked(runs[at]!, runs[at + 1]!);
+    }
+    return allAcked ? 'ALREADY_ACKED' : null;
+  }
+
+  #isAcked(first: number, last: number): boolean {
+    return last < this.#committed || coversRun(this.#acked, Math.max(first, this.#committed), last);
+  }
+
+  /** The runs in flight among what is named, ascending; or why there are none. */
+  #find(
+    named: Named,
+  ): { readonly first: number; readonly last: number }[] | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED' {
+    const runs = 'upTo' in named ? [Math.min(this.#committed, named.upTo), named.upTo] : named.runs;
+    const refusal = this.#refusal(runs);
+    if (refusal !== null) return refusal;
+    const found: { first: number; last: number }[] = [];
+    for (let at = 0; at < runs.length; at += 2) {
+      for (let from = runs[at]!; from <= runs[at + 1]!;) {
+        const first = this.#inFlight.lowest(from, runs[at + 1]!);
+        if (first === null) break;
+        const last = Math.min(runs[at + 1]!, this.#inFlight.at(first)!.last);
+        found.push({ first, last });
+        from = last + 1;
+      }
+    }
+    return found.length === 0 ? 'LEASE_EXPIRED' : found;
+  }
+
+  #rewind(lowest: number): Settled {
+    const freed = this.#inFlight.remove(lowest, Infinity);
+    this.#position = Math.min(this.#position, lowest);
+    return { status: 'OK', ...freed };
+  }
+
+  #countAttempts(first: number, last: number): void {
+    for (let offset = first; offset <= last; offset++) {
+      this.#attempts.set(offset, (this.#attempts.get(offset) ?? 0) + 1);
+      this.#newAttempts.add(offset);
+    }
+  }
+}
+
+function refused(status: Settled['status']): Settled {
+  return { status, records: 0, bytes: 0 };
+}
+
+function backoffMs(endedAttempts: number): number {
+  const doubled = limits.nackBackoffMsDefault * 2 ** Math.min(30, Math.max(0, endedAttempts - 1));
+  return Math.min(limits.nackBackoffMsMax, doubled);
 }

@@ -71,6 +71,8 @@ export class PullSession implements Reader {
         await this.#wait(Math.min(untilMs, this.#lookAgainMs));
       }
       if (this.#error !== null) throw this.#error;
+      // It may also have left while it waited.
+      this.#group.member(this.#member.id);
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
     } finally {
       signal.removeEventListener('abort', give);

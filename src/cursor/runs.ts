@@ -1,0 +1,57 @@
+/**
+ * Sets of offsets as runs: both ends included, ascending, not touching, flat: [first, last, first, last, …]. Everything
+ * costs by the number of runs, never by the number of offsets.
+ */
+export type OffsetRuns = readonly number[];
+
+/** Index of the first run that ends at or behind `offset` (as position of its first number); `runs.length` if there is none. */
+export function runFrom(runs: OffsetRuns, offset: number): number {
+  let low = 0;
+  let high = runs.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (runs[middle * 2 + 1]! < offset) low = middle + 1;
+    else high = middle;
+  }
+  return low * 2;
+}
+
+/** Adds first … last, in place. @returns how many offsets are new. */
+export function addRun(runs: number[], first: number, last: number): number {
+  const at = runFrom(runs, first - 1);
+  let begin = first;
+  let end = last;
+  let known = 0;
+  let behind = at;
+  for (; behind < runs.length && runs[behind]! <= last + 1; behind += 2) {
+    known += overlap(runs[behind]!, runs[behind + 1]!, first, last);
+    begin = Math.min(begin, runs[behind]!);
+    end = Math.max(end, runs[behind + 1]!);
+  }
+  runs.splice(at, behind - at, begin, end);
+  return last - first + 1 - known;
+}
+
+/** Whether every offset of first … last is in the set. */
+export function coversRun(runs: OffsetRuns, first: number, last: number): boolean {
+  const at = runFrom(runs, first);
+  return at < runs.length && runs[at]! <= first && last <= runs[at + 1]!;
+}
+
+/** Removes everything below `offset`, in place. */
+export function cutBelow(runs: number[], offset: number): void {
+  const at = runFrom(runs, offset);
+  if (at > 0) runs.splice(0, at);
+  if (runs.length > 0 && runs[0]! < offset) runs[0] = offset;
+}
+
+/** How many offsets the set has. */
+export function countOf(runs: OffsetRuns): number {
+  let count = 0;
+  for (let at = 0; at < runs.length; at += 2) count += runs[at + 1]! - runs[at]! + 1;
+  return count;
+}
+
+function overlap(first: number, last: number, otherFirst: number, otherLast: number): number {
+  return Math.max(0, Math.min(last, otherLast) - Math.max(first, otherFirst) + 1);
+}
