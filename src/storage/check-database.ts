@@ -1,0 +1,36 @@
+import type { ClientBase } from 'pg';
+import { UnfitDatabase } from './migrate.ts';
+
+const versionMin = 140_000;
+
+/** What the broker needs of a database, checked before anything is written. @throws UnfitDatabase */
+export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): Promise<void> {
+  const { rows } = await client.query<{
+    version: string;
+    fsync: string;
+    full_page_writes: string;
+    may_create: boolean;
+    database: string;
+    in_recovery: boolean;
+  }>(
+    `SELECT current_setting('server_version_num') AS version, current_setting('fsync') AS fsync,
+            current_setting('full_page_writes') AS full_page_writes, current_database() AS database,
+            has_database_privilege(current_database(), 'CREATE') OR to_regnamespace('millrace') IS NOT NULL AS may_create,
+            pg_is_in_recovery() AS in_recovery`,
+  );
+  const found = rows[0]!;
+  if (Number(found.version) < versionMin) {
+    throw new UnfitDatabase(`PostgreSQL 14 or newer is needed, and this is ${Number(found.version) / 10_000}`);
+  }
+  if (found.in_recovery) throw new UnfitDatabase('the database is a read-only replica: name its primary');
+  if (!found.may_create) {
+    throw new UnfitDatabase(`the role may not create a schema: GRANT CREATE ON DATABASE "${found.database}" TO it`);
+  }
+  for (const name of ['fsync', 'full_page_writes'] as const) {
+    if (found[name] === 'off' && !allowUnsafe) {
+      throw new UnfitDatabase(
+        `${name} is off, and a crash of the database loses confirmed messages: turn it on, or say --allow-unsafe-database`,
+      );
+    }
+  }
+}

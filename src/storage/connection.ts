@@ -1,0 +1,123 @@
+import { Client } from 'pg';
+import { faultOf } from './faults.ts';
+
+const connectTimeoutMs = 5_000;
+
+export interface ConnectionOptions {
+  readonly connectionString: string;
+  /** `millrace/<broker id>/<purpose>`: a successor ends its predecessor's backends by this name. */
+  readonly applicationName: string;
+  /** Statements are sent without waiting for the answers of the ones before. */
+  readonly pipeline?: boolean;
+  /** More settings of the session. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** What every session relies on, whatever the server's defaults are. */
+const sessionSettings = {
+  default_transaction_isolation: 'read committed',
+  search_path: 'pg_catalog',
+  jit: 'off',
+  // Every query here is a look-up by a whole key or a prefix of one: one plan serves all parameters.
+  plan_cache_mode: 'force_generic_plan',
+  TimeZone: 'UTC',
+};
+
+/** Writers must not wait for ever behind somebody's lock, nor hold one for ever when their broker hangs. */
+export const writerSettings = { lock_timeout: '10s', idle_in_transaction_session_timeout: '10s' };
+
+/**
+ * One connection to the database, for one purpose. It connects when it is first needed, and again when it was lost; work is done
+ * one after the other.
+ */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  #client: Client | null = null;
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  #closed = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+  }
+
+  /** Work that is under way or waits for it. */
+  get load(): number {
+    return this.#waiting;
+  }
+
+  /** Runs `work` once the work before it is done. @throws Fault; or what is no fault, as it is. */
+  run<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    this.#waiting++;
+    const result = this.#last.then(() => this.#run(work));
+    this.#last = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result.finally(() => {
+      this.#waiting--;
+    });
+  }
+
+  /** Ends the connection after the work that is under way. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#last;
+    const client = this.#client;
+    this.#client = null;
+    await client?.end().catch(() => undefined);
+  }
+
+  /** Ends the connection now, in whatever it is doing. */
+  destroy(): void {
+    this.#closed = true;
+    const client = this.#client;
+    this.#client = null;
+    void client?.end().catch(() => undefined);
+  }
+
+  async #run<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    try {
+      return await work(await this.#connected());
+    } catch (error) {
+      throw faultOf(error, false);
+    }
+  }
+
+  async #connected(): Promise<Client> {
+    if (this.#closed) throw new Error('the connection is closed');
+    if (this.#client !== null) return this.#client;
+    const { connectionString, applicationName, pipeline = false, settings = {} } = this.#options;
+    const client = new Client({
+      connectionString,
+      application_name: applicationName,
+      connectionTimeoutMillis: connectTimeoutMs,
+      keepAlive: true,
+      pipeline,
+      options: asOptions({ ...sessionSettings, ...settings }),
+    });
+    // An idle client whose server goes away emits `error`; without a listener that would end the process.
+    const forget = (): void => {
+      if (this.#client === client) this.#client = null;
+    };
+    client.on('error', forget);
+    client.on('end', forget);
+    await client.connect();
+    await raiseDurability(client);
+    this.#client = client;
+    return client;
+  }
+}
+
+/** A commit that is confirmed must be on disk; stronger settings (remote_apply, say) stay. */
+async function raiseDurability(client: Client): Promise<void> {
+  await client.query(
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+  );
+}
+
+function asOptions(settings: Readonly<Record<string, string>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value.replaceAll(/([\\ ])/g, '\\$1')}`)
+    .join(' ');
+}

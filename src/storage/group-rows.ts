@@ -1,0 +1,209 @@
+import { asc, eq } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import type { Client } from 'pg';
+import type { AssignorName } from '../coordinator/assignors/assignor.ts';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';
+import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
+import { arrayLiteral, nestedArrayLiteral } from './array-literal.ts';
+import { consumerGroups, groupAssignments, groupMembers, subscriptions } from './group-schema.ts';
+
+/** Groups, their members and what these hold: how the rows are read and written. */
+
+/** All groups with their members, assignments and active subscriptions. */
+export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
+  const db = drizzle({ client });
+  const groups = await db.select().from(consumerGroups).orderBy(asc(consumerGroups.id));
+  const members = byGroup(await db.select().from(groupMembers).orderBy(asc(groupMembers.joinSeq)), memberRow);
+  const assignments = byGroup(await db.select().from(groupAssignments), assignmentRow);
+  const active = await db.select().from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
+  const claims = byGroup(active, subscriptionRow);
+  return groups.map(({ id, name, generation }) => ({
+    id,
+    name,
+    snapshot: { generation, members: members.get(id) ?? [], assignments: assignments.get(id) ?? [] },
+    subscriptions: claims.get(id) ?? [],
+  }));
+}
+
+/** Makes the group, or finds it. */
+export async function createGroup(client: Client, name: string): Promise<number> {
+  const db = drizzle({ client });
+  const made = await db
+    .insert(consumerGroups)
+    .values({ name })
+    .onConflictDoNothing()
+    .returning({ id: consumerGroups.id });
+  const found = made[0] ?? (await db.select().from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
+  if (found === undefined) throw new Error(`group ${name} is neither new nor there`);
+  return found.id;
+}
+
+interface Change {
+  readonly groupId: number;
+  readonly change: GroupChange;
+}
+
+/**
+ * Writes what the changes say, the later of two about one row winning. Every statement writes the rows of all groups, so
+ * that the save of a thousand rebalances takes as many trips as that of one.
+ */
+export async function saveGroups(client: Client, changes: readonly Change[]): Promise<void> {
+  const { generations, members, assignments } = lastOfEach(changes);
+  await saveGenerations(client, generations);
+  await removeMembers(client, members);
+  await removeAssignments(client, assignments);
+  await putMembers(client, members);
+  await putAssignments(client, assignments);
+}
+
+/** One row by its key, as it is to be: null for gone. */
+interface Outcome<Row, Key> {
+  readonly groupId: number;
+  readonly key: Key;
+  readonly row: Row | null;
+}
+type MemberOutcome = Outcome<MemberRow, MemberId>;
+type AssignmentOutcome = Outcome<AssignmentRow, { readonly topicId: number; readonly partition: number }>;
+
+function lastOfEach(changes: readonly Change[]): {
+  generations: ReadonlyMap<number, number>;
+  members: MemberOutcome[];
+  assignments: AssignmentOutcome[];
+} {
+  const generations = new Map<number, number>();
+  const members = new Map<string, MemberOutcome>();
+  const assignments = new Map<string, AssignmentOutcome>();
+  for (const { groupId, change } of changes) {
+    const member = (key: MemberId, row: MemberRow | null): void => {
+      members.set(`${groupId}/${key}`, { groupId, key, row });
+    };
+    const assignment = (key: AssignmentOutcome['key'], row: AssignmentRow | null): void => {
+      assignments.set(`${groupId}/${key.topicId}/${key.partition}`, { groupId, key, row });
+    };
+    generations.set(groupId, change.generation);
+    for (const memberId of change.removedMembers) member(memberId, null);
+    for (const row of change.putMembers) member(row.memberId, row);
+    for (const ref of change.removedAssignments) assignment(ref, null);
+    for (const row of change.putAssignments) assignment(row, row);
+  }
+  return { generations, members: [...members.values()], assignments: [...assignments.values()] };
+}
+
+async function saveGenerations(client: Client, generations: ReadonlyMap<number, number>): Promise<void> {
+  const ids = arrayLiteral([...generations.keys()]);
+  // In the order of ids, before anything of these groups is written: two writers never wait for each other.
+  await client.query(
+    'SELECT 1 FROM millrace.consumer_groups WHERE id = ANY ($1::integer[]) ORDER BY id FOR NO KEY UPDATE',
+    [ids],
+  );
+  await client.query(
+    `UPDATE millrace.consumer_groups AS g SET generation = w.generation
+       FROM unnest($1::integer[], $2::bigint[]) AS w (id, generation)
+      WHERE g.id = w.id AND g.generation <> w.generation`,
+    [ids, arrayLiteral([...generations.values()])],
+  );
+}
+
+async function removeMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  const gone = members.filter(({ row }) => row === null);
+  if (gone.length === 0) return;
+  await client.query(
+    `DELETE FROM millrace.group_members AS m USING unnest($1::integer[], $2::text[]) AS w (group_id, member_id)
+      WHERE m.group_id = w.group_id AND m.member_id = w.member_id`,
+    [arrayLiteral(gone.map(({ groupId }) => groupId)), gone.map(({ key }) => key)],
+  );
+}
+
+async function removeAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
+  const gone = assignments.filter(({ row }) => row === null);
+  if (gone.length === 0) return;
+  await client.query(
+    `DELETE FROM millrace.group_assignments AS a
+      USING unnest($1::integer[], $2::integer[], $3::integer[]) AS w (group_id, topic_id, partition)
+      WHERE a.group_id = w.group_id AND a.topic_id = w.topic_id AND a.partition = w.partition`,
+    [
+      arrayLiteral(gone.map(({ groupId }) => groupId)),
+      arrayLiteral(gone.map(({ key }) => key.topicId)),
+      arrayLiteral(gone.map(({ key }) => key.partition)),
+    ],
+  );
+}
+
+async function putMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  const put = members.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
+  if (put.length === 0) return;
+  const rows = put.map(({ row }) => row);
+  await client.query(
+    `INSERT INTO millrace.group_members (group_id, member_id, client_id, host, kind, session_timeout_ms,
+       rebalance_timeout_ms, assignor, join_seq, topic_ids)
+     SELECT w.*, t.topic_ids::integer[]
+       FROM ROWS FROM (unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[],
+         $7::integer[], $8::text[], $9::bigint[])) WITH ORDINALITY
+         AS w (group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq, n)
+       JOIN unnest($10::text[]) WITH ORDINALITY AS t (topic_ids, n) USING (n)
+     ON CONFLICT (group_id, member_id) DO UPDATE SET
+       client_id = excluded.client_id, host = excluded.host, kind = excluded.kind,
+       session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,
+       assignor = excluded.assignor, join_seq = excluded.join_seq, topic_ids = excluded.topic_ids`,
+    [
+      arrayLiteral(put.map(({ groupId }) => groupId)),
+      rows.map(({ memberId }) => memberId),
+      rows.map(({ clientId }) => clientId),
+      rows.map(({ host }) => host),
+      rows.map(({ kind }) => kind),
+      rows.map(({ sessionTimeoutMs }) => sessionTimeoutMs),
+      arrayLiteral(rows.map(({ rebalanceTimeoutMs }) => rebalanceTimeoutMs)),
+      rows.map(({ assignor }) => assignor),
+      arrayLiteral(rows.map(({ joinSeq }) => joinSeq)),
+      nestedArrayLiteral(rows.map(({ topicIds }) => topicIds)),
+    ],
+  );
+}
+
+async function putAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
+  const put = assignments.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
+  if (put.length === 0) return;
+  const rows = put.map(({ row }) => row);
+  await client.query(
+    `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)
+     SELECT * FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::text[], $5::bigint[])
+     ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET
+       member_id = excluded.member_id, since_generation = excluded.since_generation`,
+    [
+      arrayLiteral(put.map(({ groupId }) => groupId)),
+      arrayLiteral(rows.map(({ topicId }) => topicId)),
+      arrayLiteral(rows.map(({ partition }) => partition)),
+      rows.map(({ memberId }) => memberId),
+      arrayLiteral(rows.map(({ sinceGeneration }) => sinceGeneration)),
+    ],
+  );
+}
+
+function byGroup<Stored extends { readonly groupId: number }, Row>(
+  stored: readonly Stored[],
+  rowOf: (stored: Stored) => Row,
+): Map<number, Row[]> {
+  const rows = new Map<number, Row[]>();
+  for (const one of stored) {
+    const known = rows.get(one.groupId);
+    if (known === undefined) rows.set(one.groupId, [rowOf(one)]);
+    else known.push(rowOf(one));
+  }
+  return rows;
+}
+
+function memberRow(stored: typeof groupMembers.$inferSelect): MemberRow {
+  const { groupId: _, memberId, assignor, ...row } = stored;
+  return { ...row, memberId: memberId as MemberId, assignor: assignor as AssignorName };
+}
+
+function assignmentRow(stored: typeof groupAssignments.$inferSelect): AssignmentRow {
+  const { topicId, partition, memberId, sinceGeneration } = stored;
+  return { topicId, partition, memberId: memberId as MemberId, sinceGeneration };
+}
+
+/** A subscription as the broker knows it. */
+export function subscriptionRow(stored: typeof subscriptions.$inferSelect): SubscriptionRow {
+  const { id, groupId, topicId, createdAt } = stored;
+  return { id, groupId, topicId, createdAtMs: createdAt.getTime() };
+}

@@ -1,0 +1,62 @@
+import { and, eq, inArray, sql } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import type { Client } from 'pg';
+import type { NewSubscription, SubscriptionRow } from '../delivery/store.ts';
+import { arrayLiteral } from './array-literal.ts';
+import { subscriptionRow } from './group-rows.ts';
+import { subscriptions } from './group-schema.ts';
+
+/** Makes subscriptions with their cursors; a group's active one for a topic is found instead. In the order asked for. */
+export async function createSubscriptions(
+  client: Client,
+  wanted: readonly NewSubscription[],
+): Promise<SubscriptionRow[]> {
+  if (wanted.length === 0) return [];
+  const db = drizzle({ client });
+  // In the order of topics, whose rows the foreign key locks.
+  const values = wanted.map(({ groupId, topicId }) => ({ groupId, topicId })).sort((a, b) => a.topicId - b.topicId);
+  const made = await db.insert(subscriptions).values(values).onConflictDoNothing().returning();
+  const groupIds = [...new Set(wanted.map(({ groupId }) => groupId))];
+  const active = await db
+    .select()
+    .from(subscriptions)
+    .where(and(inArray(subscriptions.groupId, groupIds), eq(subscriptions.state, 'ACTIVE')));
+  const key = ({ groupId, topicId }: { groupId: number; topicId: number }): string => `${groupId}/${topicId}`;
+  const ids = new Map(made.map((row) => [key(row), row.id]));
+  await createCursors(
+    client,
+    wanted.flatMap((one) => {
+      const id = ids.get(key(one));
+      // The same one twice in a call is made once.
+      ids.delete(key(one));
+      return id === undefined ? [] : [{ id, offsets: one.offsets }];
+    }),
+  );
+  const rows = new Map(active.map((row) => [key(row), subscriptionRow(row)]));
+  return wanted.map((one) => rows.get(key(one))!);
+}
+
+async function createCursors(
+  client: Client,
+  starts: readonly { readonly id: number; readonly offsets: readonly number[] }[],
+): Promise<void> {
+  if (starts.length === 0) return;
+  await client.query(
+    `INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
+     SELECT subscription_id, partition, 0, committed_offset
+       FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS w (subscription_id, partition, committed_offset)`,
+    [
+      arrayLiteral(starts.flatMap(({ id, offsets }) => offsets.map(() => id))),
+      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets.keys()])),
+      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets])),
+    ],
+  );
+}
+
+/** Ends a subscription; its row and cursors stay as they are. One that has ended already is left alone. */
+export async function cancelSubscription(client: Client, subscriptionId: number): Promise<void> {
+  await drizzle({ client })
+    .update(subscriptions)
+    .set({ state: 'CANCELLED', cancelledAt: sql`clock_timestamp()` })
+    .where(and(eq(subscriptions.id, subscriptionId), eq(subscriptions.state, 'ACTIVE')));
+}

@@ -1,0 +1,58 @@
+import type { Client } from 'pg';
+import { Fault } from '../errors/fault.ts';
+import type { Connection } from './connection.ts';
+import { faultOf } from './faults.ts';
+
+/** Which row of `broker_fence` a writer's transactions are fenced by. */
+export interface Fence {
+  readonly broker: string;
+  readonly slot: number;
+  /** The epoch in which this broker owns the database. */
+  readonly epoch: () => number;
+}
+
+/** Slots beside those of the appends, which are 0, 1, 2, … */
+export const ackSlot = 1000;
+export const groupSlot = 1001;
+export const topicSlot = 1002;
+
+/** Runs fenced transactions on one connection: none of them commits once another broker has taken over. */
+export class Writer {
+  readonly #connection: Connection;
+  readonly #fence: Fence;
+
+  constructor(connection: Connection, fence: Fence) {
+    this.#connection = connection;
+    this.#fence = fence;
+  }
+
+  /**
+   * Runs `work` in a transaction. It counts only if every statement succeeded and the answer to COMMIT is COMMIT: a
+   * transaction that failed answers ROLLBACK, without an error.
+   *
+   * @throws Fault; what `work` throws beside that, as it is, after a rollback.
+   */
+  transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    return this.#connection.run(async (client) => {
+      const { broker, slot, epoch } = this.#fence;
+      let commitSent = false;
+      try {
+        await client.query('BEGIN');
+        await client.query({
+          name: 'fence',
+          text: 'SELECT millrace.fence($1, $2, $3)',
+          values: [broker, slot, epoch()],
+        });
+        const result = await work(client);
+        commitSent = true;
+        const { command } = await client.query('COMMIT');
+        if (command !== 'COMMIT') throw new Fault('DATABASE_UNAVAILABLE', 'the transaction was rolled back');
+        return result;
+      } catch (error) {
+        const fault = faultOf(error, commitSent);
+        await client.query('ROLLBACK').catch(() => undefined);
+        throw fault;
+      }
+    });
+  }
+}
