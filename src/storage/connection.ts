@@ -87,26 +87,35 @@ export class Connection {
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Error('the connection is closed');
     if (this.#client !== null) return this.#client;
-    const { connectionString, applicationName, pipeline = false, settings = {} } = this.#options;
-    const client = new Client({
-      connectionString,
-      application_name: applicationName,
-      connectionTimeoutMillis: connectTimeoutMs,
-      keepAlive: true,
-      pipeline,
-      options: asOptions({ ...sessionSettings, ...settings }),
+    // Forgotten when it ends, so that the next work connects anew.
+    const client = await connect(this.#options, (ended) => {
+      if (this.#client === ended) this.#client = null;
     });
-    // An idle client whose server goes away emits `error`; without a listener that would end the process.
-    const forget = (): void => {
-      if (this.#client === client) this.#client = null;
-    };
-    client.on('error', forget);
-    client.on('end', forget);
-    await client.connect();
-    await raiseDurability(client);
     this.#client = client;
     return client;
   }
+}
+
+/** Opens one session with all its settings. `onEnd` is called, maybe more than once, when it has ended for whatever reason. */
+export async function connect(options: ConnectionOptions, onEnd: (client: Client) => void): Promise<Client> {
+  const { connectionString, applicationName, pipeline = false, settings = {} } = options;
+  const client = new Client({
+    connectionString,
+    application_name: applicationName,
+    connectionTimeoutMillis: connectTimeoutMs,
+    keepAlive: true,
+    pipeline,
+    options: asOptions({ ...sessionSettings, ...settings }),
+  });
+  // An idle client whose server goes away emits `error`; without a listener that would end the process.
+  const ended = (): void => {
+    onEnd(client);
+  };
+  client.on('error', ended);
+  client.on('end', ended);
+  await client.connect();
+  await raiseDurability(client);
+  return client;
 }
 
 /** A commit that is confirmed must be on disk; stronger settings (remote_apply, say) stay. */

@@ -34,7 +34,7 @@ export async function readCursors(client: Client): Promise<StoredCursor[]> {
 export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta[]): CursorSnapshot {
   // As one delta: each merge copies the cursor.
   return mergeDelta(cursor, {
-    committedOffset: Math.max(...deltas.map(({ committedOffset }) => committedOffset)),
+    committedOffset: deltas.reduce((highest, delta) => Math.max(highest, delta.committedOffset), 0),
     acked: deltas.flatMap(({ acked }) => acked),
     attempts: deltas.flatMap(({ attempts }) => attempts),
   });

@@ -136,11 +136,11 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
   await client.query(
     `INSERT INTO millrace.group_members (group_id, member_id, client_id, host, kind, session_timeout_ms,
        rebalance_timeout_ms, assignor, join_seq, topic_ids)
-     SELECT w.*, t.topic_ids::integer[]
-       FROM ROWS FROM (unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[],
-         $7::integer[], $8::text[], $9::bigint[])) WITH ORDINALITY
-         AS w (group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq, n)
-       JOIN unnest($10::text[]) WITH ORDINALITY AS t (topic_ids, n) USING (n)
+     SELECT group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq,
+            topic_ids::integer[]
+       FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::integer[],
+         $8::text[], $9::bigint[], $10::text[]) AS w (group_id, member_id, client_id, host, kind, session_timeout_ms,
+         rebalance_timeout_ms, assignor, join_seq, topic_ids)
      ON CONFLICT (group_id, member_id) DO UPDATE SET
        client_id = excluded.client_id, host = excluded.host, kind = excluded.kind,
        session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,

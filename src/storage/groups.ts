@@ -12,6 +12,138 @@ import type {
 import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable, type FenceRow } from './ack-log.ts';
 import type { Connection } from './connection.ts';
 import { cursorName, mergeDeltas, readCursors, writeCursors } from './cursors.ts';
+import { faultOf } from './faults.ts';
 import { createGroup, loadGroups, saveGroups } from './group-rows.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Writer } from './writer.ts';
+
+/** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
+const truncateWaitMs = 100;
+
+export interface GroupStorageDeps {
+  readonly reads: Connection;
+  readonly groups: Writer;
+  /** Appends are one statement each, without BEGIN and COMMIT: a connection, and the fence row that they name. */
+  readonly acks: Connection;
+  readonly acksFence: () => FenceRow;
+  /** A connection of its own: acks do not wait for a fold. */
+  readonly folds: Writer;
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+/**
+ * Groups, subscriptions and cursors in PostgreSQL.
+ *
+ * How far a cursor is stands in `cursors`, as of the last fold, and in the ack log, which is three tables used in turn.
+ * What holds at every moment, so that a crash loses nothing:
+ *  1. Every durable ack is in `cursors` or in a table of the ack log.
+ *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
+ *     is so for the tables not in use once a fold that began after the turn has committed: it writes every cursor that
+ *     a round named since the fold before, and those that were found in the log at the load.
+ *  3. Rounds may go twice, late, or in another order: they say how far a cursor is.
+ */
+export class GroupStorage implements GroupStore {
+  readonly #d: GroupStorageDeps;
+  #table: AckLogTable = 0;
+  /** Tables that may have rows. */
+  readonly #filled = new Set<AckLogTable>();
+  /** What the load found in the ack log and no fold has written yet. */
+  #inherited = new Map<string, StoredCursor>();
+
+  constructor(deps: GroupStorageDeps) {
+    this.#d = deps;
+  }
+
+  loadGroups(): Promise<LoadedGroup[]> {
+    return this.#d.reads.run(loadGroups);
+  }
+
+  loadCursors(): Promise<StoredCursor[]> {
+    return this.#d.reads.run(async (client) => {
+      const deltas = new Map<string, CursorDelta[]>();
+      for (const table of ackLogTables) {
+        if (await readRounds(client, table, deltas)) this.#filled.add(table);
+      }
+      // Cursors after the log: a fold between the two would be seen twice, which is harmless, instead of not at all.
+      const stored = await readCursors(client);
+      this.#inherited = new Map();
+      return stored.map((one) => {
+        const news = deltas.get(cursorName(one.key));
+        if (news === undefined) return one;
+        const merged = { key: one.key, cursor: mergeDeltas(one.cursor, news) };
+        this.#inherited.set(cursorName(one.key), merged);
+        return merged;
+      });
+    });
+  }
+
+  createGroup(name: string): Promise<number> {
+    return this.#d.groups.transaction((client) => createGroup(client, name));
+  }
+
+  async saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
+    if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes));
+  }
+
+  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
+    return this.#d.groups.transaction((client) => createSubscriptions(client, subscriptions));
+  }
+
+  cancelSubscription(subscriptionId: number): Promise<void> {
+    return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId));
+  }
+
+  async appendAcks(round: AckRound): Promise<void> {
+    const table = this.#table;
+    this.#filled.add(table);
+    await this.#d.acks.run(async (client) => {
+      try {
+        await appendRound(client, this.#d.acksFence(), table, round);
+      } catch (error) {
+        // The statement is its own transaction: a connection that breaks may have broken after the commit.
+        throw faultOf(error, true);
+      }
+    });
+  }
+
+  async fold(snapshots: () => readonly StoredCursor[]): Promise<void> {
+    // Without a pause between: what a round before the turn has said is in the snapshots.
+    this.#table = following(this.#table);
+    const changed = snapshots();
+    const inherited = this.#inherited;
+    await this.#d.folds.transaction((client) => writeCursors(client, withInherited(changed, inherited)));
+    this.#inherited = new Map();
+    await this.#truncate(ackLogTables.filter((table) => table !== this.#table && this.#filled.has(table)));
+  }
+
+  /** Each by itself: one that somebody reads does not keep the others. */
+  async #truncate(tables: readonly AckLogTable[]): Promise<void> {
+    for (const table of tables) {
+      try {
+        await this.#d.folds.transaction((client) => truncateRounds(client, table, truncateWaitMs));
+        this.#filled.delete(table);
+      } catch (error) {
+        if (error instanceof Fault && error.kind === 'FENCED') throw error;
+        this.#d.log.warn(
+          { err: error, table },
+          'a table of the ack log could not be truncated; the next fold tries again',
+        );
+      }
+    }
+  }
+}
+
+function following(table: AckLogTable): AckLogTable {
+  return ((table + 1) % ackLogTables.length) as AckLogTable;
+}
+
+/** A cursor that changed since the load knows what was found in the log. */
+function withInherited(
+  changed: readonly StoredCursor[],
+  inherited: ReadonlyMap<string, StoredCursor>,
+): readonly StoredCursor[] {
+  if (inherited.size === 0) return changed;
+  const all = new Map(inherited);
+  for (const one of changed) all.set(cursorName(one.key), one);
+  return [...all.values()];
+}
