@@ -1,0 +1,15 @@
+DROP VIEW millrace.messages;
+DROP FUNCTION millrace.headers_of(bytea);
+DROP FUNCTION millrace.text_of(bytea);
+DROP TABLE millrace.idempotency_ring;
+DROP TABLE millrace.idempotency_3;
+DROP TABLE millrace.idempotency_2;
+DROP TABLE millrace.idempotency_1;
+DROP TABLE millrace.idempotency_0;
+DROP FUNCTION millrace.lock_logs(text, integer, bigint, integer[], integer[], integer[]);
+DROP TABLE millrace.record_batches;
+DROP TABLE millrace.segment_drops;
+DROP TABLE millrace.segment_bases;
+DROP TABLE millrace.segments;
+DROP TABLE millrace.partitions;
+DROP TABLE millrace.topics;

@@ -1,0 +1,166 @@
+import type { AppendedBatch, AppendTransaction, IdempotencyHit, LogEnd, LogStore, ReadRequest } from '../log/store.ts';
+import type { StoredBatch } from '../log/batch.ts';
+import { append } from './append.ts';
+import { Connection, writerSettings } from './connection.ts';
+import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
+import { leafTable } from './leaf.ts';
+import { baseAtTime, readBatches } from './read.ts';
+import { endsQuery, lockTopicLogs, readSegments, rollSegment, segmentOf, type SegmentBases } from './segments.ts';
+import type { Writer } from './writer.ts';
+
+/** Connections that read older batches; each reads one fetch at a time. */
+const readConnections = 2;
+
+export interface LogStoreOptions {
+  readonly connect: (
+    purpose: string,
+    options?: { pipeline?: boolean; settings?: Record<string, string> },
+  ) => Connection;
+  readonly brokerId: string;
+  readonly epoch: () => number;
+  readonly appendSlots: number;
+  /** For what changes tables. */
+  readonly admin: Writer;
+  /** For what takes its time. */
+  readonly maintenance: Connection;
+}
+
+/** The log on PostgreSQL. */
+export class PostgresLogStore implements LogStore {
+  readonly appendSlots: number;
+  readonly #o: LogStoreOptions;
+  readonly #writers: readonly Connection[];
+  readonly #readers: readonly Connection[];
+  readonly #lookups: Connection;
+  readonly #segments = new Map<number, Promise<SegmentBases>>();
+  /** Table that new idempotency keys go to; null: not read yet. */
+  #keyTable: number | null = null;
+  /** Keys were stored since the ring turned: an idle broker does not turn it. */
+  #keysStored = true;
+
+  constructor(options: LogStoreOptions) {
+    this.#o = options;
+    this.appendSlots = options.appendSlots;
+    this.#writers = Array.from({ length: options.appendSlots }, (_, slot) =>
+      options.connect(`append-${slot}`, { pipeline: true, settings: writerSettings }),
+    );
+    this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
+    this.#lookups = options.connect('lookup');
+  }
+
+  async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
+    const writer = this.#writers[slot];
+    if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
+    const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
+    if (transaction.keys.length > 0) this.#keysStored = true;
+    const { brokerId, epoch } = this.#o;
+    return writer.run((client) => append(client, { broker: brokerId, slot, epoch }, transaction, keyTable));
+  }
+
+  ends(topicId: number): Promise<LogEnd[]> {
+    return this.#o.admin.transaction(async (client) => {
+      const segment = await lockTopicLogs(client, topicId);
+      if (segment === null) return [];
+      const { rows } = await client.query<{
+        partition: number;
+        lane: number;
+        start_offset: string;
+        end_offset: string;
+      }>(endsQuery(topicId, segment));
+      return rows.map(({ partition, lane, start_offset, end_offset }) => ({
+        partition,
+        lane,
+        startOffset: Number(start_offset),
+        endOffset: Number(end_offset),
+      }));
+    });
+  }
+
+  async read(request: ReadRequest): Promise<StoredBatch[]> {
+    const { topicId, partition, lane, offset } = request;
+    const segment = segmentOf(await this.#segmentsOf(topicId), partition, lane, offset);
+    return this.#reader().run((client) => readBatches(client, segment, request));
+  }
+
+  async offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
+    const known = await this.#segmentsOf(topicId);
+    const log = { topicId, partition, lane };
+    for (const segment of known.segments) {
+      const from = known.bases.get(segment)?.get(`${partition}/${lane}`) ?? 0;
+      const found = await this.#lookups.run((client) => baseAtTime(client, segment, log, from, timeUs));
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
+    return this.#lookups.run((client) => findKeys(client, topicId, windowMs, keys));
+  }
+
+  async rollSegment(topicId: number, current: number): Promise<number> {
+    const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current));
+    this.forgetSegments(topicId);
+    // The sealed table is written never again: frozen now, it is never touched by a wraparound vacuum either.
+    if (segment === current + 1) void this.#freeze(topicId, current);
+    return segment;
+  }
+
+  async segmentSize(topicId: number, segment: number): Promise<{ bytes: number; ageMs: number }> {
+    const { rows } = await this.#lookups.run((client) =>
+      client.query<{ bytes: string; age_ms: number }>(
+        `SELECT coalesce(pg_total_relation_size(to_regclass($3)), 0) AS bytes,
+                (extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS age_ms
+           FROM millrace.segments WHERE topic_id = $1 AND segment = $2`,
+        [topicId, segment, leafTable(topicId, segment)],
+      ),
+    );
+    const row = rows[0];
+    return { bytes: Number(row?.bytes ?? 0), ageMs: row?.age_ms ?? 0 };
+  }
+
+  async turnIdempotencyRing(): Promise<void> {
+    if (!this.#keysStored) return;
+    const before = await this.#currentKeyTable();
+    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client));
+    if (this.#keyTable !== before) this.#keysStored = false;
+  }
+
+  /** The topic has another segment now, or is gone. */
+  forgetSegments(topicId: number): void {
+    this.#segments.delete(topicId);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
+  }
+
+  #reader(): Connection {
+    let idlest = this.#readers[0]!;
+    for (const reader of this.#readers) if (reader.load < idlest.load) idlest = reader;
+    return idlest;
+  }
+
+  #segmentsOf(topicId: number): Promise<SegmentBases> {
+    const known = this.#segments.get(topicId);
+    if (known !== undefined) return known;
+    const reading = this.#lookups.run((client) => readSegments(client, topicId));
+    this.#segments.set(topicId, reading);
+    reading.catch(() => {
+      this.forgetSegments(topicId);
+    });
+    return reading;
+  }
+
+  async #currentKeyTable(): Promise<number> {
+    this.#keyTable ??= await this.#lookups.run(currentKeyTable);
+    return this.#keyTable;
+  }
+
+  async #freeze(topicId: number, segment: number): Promise<void> {
+    try {
+      await this.#o.maintenance.run((client) => client.query(`VACUUM (FREEZE) ${leafTable(topicId, segment)}`));
+    } catch {
+      // Autovacuum does it later.
+    }
+  }
+}

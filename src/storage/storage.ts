@@ -1,0 +1,92 @@
+import type { GroupStore } from '../delivery/store.ts';
+import type { LogStore, TopicStore } from '../log/store.ts';
+import type { LeaseStore } from '../ownership/store.ts';
+import type { Clock } from '../time/clock.ts';
+import { checkDatabase } from './check-database.ts';
+import { Connection, writerSettings, type ConnectionOptions } from './connection.ts';
+import { GroupStorage } from './groups.ts';
+import { LeaseStorage, sessionPrefix } from './lease.ts';
+import { PostgresLogStore } from './log-store.ts';
+import { migrate } from './migrate.ts';
+import { PostgresTopicStore } from './topics.ts';
+import { ackSlot, foldSlot, groupSlot, topicSlot, Writer } from './writer.ts';
+
+export interface StorageOptions {
+  readonly connectionString: string;
+  readonly brokerId: string;
+  /** Connections that append, each one transaction at a time. */
+  readonly appendSlots: number;
+  readonly clock: Clock;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+/** Everything durable: one store for each machine that has something to keep, on connections of their own. */
+export interface Storage {
+  readonly log: LogStore;
+  readonly topics: TopicStore;
+  readonly groups: GroupStore;
+  readonly lease: LeaseStore;
+  /** The epoch in which this broker owns the database: what it writes from now on is fenced by it. */
+  setEpoch(epoch: number): void;
+  /** @throws UnfitDatabase */
+  check(allowUnsafe: boolean): Promise<void>;
+  /** @throws UnfitDatabase if the schema is newer than this version. */
+  migrate(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens the storage; connections are made when they are first needed. */
+export function openStorage(options: StorageOptions): Storage {
+  const { connectionString, brokerId, appendSlots, clock, log } = options;
+  const opened: Connection[] = [];
+  const connect = (purpose: string, more: Pick<ConnectionOptions, 'pipeline' | 'settings'> = {}): Connection => {
+    const applicationName = sessionPrefix(brokerId) + purpose;
+    const connection = new Connection({ connectionString, applicationName, ...more });
+    opened.push(connection);
+    return connection;
+  };
+  let current = 0;
+  const epoch = (): number => current;
+  const write = (purpose: string): Connection => connect(purpose, { settings: writerSettings });
+  const writer = (purpose: string, slot: number): Writer =>
+    new Writer(write(purpose), { broker: brokerId, slot, epoch });
+  const admin = connect('admin');
+  const topicWriter = writer('topics', topicSlot);
+  const logStore = new PostgresLogStore({
+    connect,
+    brokerId,
+    epoch,
+    appendSlots,
+    admin: topicWriter,
+    maintenance: admin,
+  });
+  const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ackSlot, foldSlot, groupSlot, topicSlot];
+  const lease = new LeaseStorage({ connectionString, brokerId, slots, clock, log });
+  return {
+    log: logStore,
+    topics: new PostgresTopicStore({
+      writer: topicWriter,
+      admin,
+      onChanged: (topicId) => {
+        logStore.forgetSegments(topicId);
+      },
+    }),
+    groups: new GroupStorage({
+      reads: connect('group-reads'),
+      groups: writer('groups', groupSlot),
+      acks: write('acks'),
+      acksFence: () => ({ broker: brokerId, slot: ackSlot, epoch: current }),
+      folds: writer('folds', foldSlot),
+      log,
+    }),
+    lease,
+    setEpoch(next) {
+      current = next;
+    },
+    check: (allowUnsafe) => admin.run((client) => checkDatabase(client, allowUnsafe)),
+    migrate: () => admin.run((client) => migrate(client)),
+    async close() {
+      await Promise.all(opened.map((connection) => connection.close()));
+    },
+  };
+}

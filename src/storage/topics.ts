@@ -1,0 +1,168 @@
+import { and, asc, eq, isNull } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import type { Client } from 'pg';
+import type { NewTopic, TopicRow, TopicStore } from '../log/store.ts';
+import type { Connection } from './connection.ts';
+import { sqlState } from './faults.ts';
+import { leafTable, topicTable } from './leaf.ts';
+import { partitions, segmentDrops, topics } from './log-schema.ts';
+import { createSegment, createTopicTable } from './segments.ts';
+import type { Writer } from './writer.ts';
+
+/** A drop waits this long for readers of the table before it leaves it to the next try. */
+const dropLockTimeout = '2s';
+const lockNotAvailable = '55P03';
+
+export interface TopicStoreOptions {
+  readonly writer: Writer;
+  /** For reading, and for what no transaction may hold: detaching tables. */
+  readonly admin: Connection;
+  /** The topic's segments are not what they were. */
+  readonly onChanged: (topicId: number) => void;
+}
+
+/** The topics on PostgreSQL. */
+export class PostgresTopicStore implements TopicStore {
+  readonly #o: TopicStoreOptions;
+
+  constructor(options: TopicStoreOptions) {
+    this.#o = options;
+  }
+
+  loadTopics(): Promise<TopicRow[]> {
+    return this.#o.admin.run((client) => load(client));
+  }
+
+  createTopic(topic: NewTopic): Promise<TopicRow | null> {
+    return this.#o.writer.transaction(async (client) => {
+      const { name, idempotencyWindowMs, description } = topic;
+      const [made] = await drizzle(client)
+        .insert(topics)
+        .values({ name, semantics: 'PUB_SUB', idempotencyWindowMs, description, segment: 1 })
+        .onConflictDoNothing({ target: topics.name })
+        .returning({ id: topics.id });
+      if (made === undefined) return null;
+      await client.query(
+        'INSERT INTO millrace.partitions (topic_id, partition) SELECT $1, generate_series(0, $2::integer - 1)',
+        [made.id, topic.partitions],
+      );
+      await createTopicTable(client, made.id);
+      await createSegment(client, made.id, 1);
+      return (await load(client, made.id))[0] ?? null;
+    });
+  }
+
+  updateTopic(
+    topicId: number,
+    change: { readonly idempotencyWindowMs?: number; readonly description?: string },
+  ): Promise<TopicRow | null> {
+    return this.#o.writer.transaction(async (client) => {
+      if (Object.keys(change).length > 0) {
+        await drizzle(client).update(topics).set(change).where(eq(topics.id, topicId));
+      }
+      return (await load(client, topicId))[0] ?? null;
+    });
+  }
+
+  async deleteTopic(topicId: number): Promise<void> {
+    await this.#o.writer.transaction(async (client) => {
+      // Appends in flight end first; those that come later find their partitions gone.
+      await client.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topicId]);
+      await client.query(
+        `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
+         SELECT t.id, s.segment, t.name, 'TOPIC_DELETED' FROM millrace.topics AS t JOIN millrace.segments AS s ON s.topic_id = t.id
+          WHERE t.id = $1`,
+        [topicId],
+      );
+      for (let table = 0; table < 4; table++) {
+        await client.query(`DELETE FROM millrace.idempotency_${table} WHERE topic_id = $1`, [topicId]);
+      }
+      await drizzle(client).delete(topics).where(eq(topics.id, topicId));
+    });
+    this.#o.onChanged(topicId);
+  }
+
+  dropSegments(): Promise<void> {
+    return this.#o.admin.run(async (client) => {
+      const database = drizzle(client);
+      const planned = await database
+        .select({ topicId: segmentDrops.topicId, segment: segmentDrops.segment })
+        .from(segmentDrops)
+        .where(isNull(segmentDrops.doneAt))
+        .orderBy(asc(segmentDrops.topicId), asc(segmentDrops.segment));
+      await client.query(`SET lock_timeout = '${dropLockTimeout}'`);
+      for (const { topicId, segment } of planned) {
+        if (!(await dropTable(client, leafTable(topicId, segment), topicTable(topicId)))) continue;
+        await database
+          .update(segmentDrops)
+          .set({ doneAt: new Date(await databaseTimeMs(client)) })
+          .where(and(eq(segmentDrops.topicId, topicId), eq(segmentDrops.segment, segment)));
+      }
+      for (const topicId of new Set(planned.map((drop) => drop.topicId))) await dropEmptyTopic(client, topicId);
+      await client.query('RESET lock_timeout');
+    });
+  }
+}
+
+async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
+  const database = drizzle(client);
+  const [rows, parts] = await Promise.all([
+    database
+      .select()
+      .from(topics)
+      .where(topicId === undefined ? undefined : eq(topics.id, topicId)),
+    database
+      .select({ id: partitions.id, topicId: partitions.topicId, partition: partitions.partition })
+      .from(partitions)
+      .where(topicId === undefined ? undefined : eq(partitions.topicId, topicId))
+      .orderBy(asc(partitions.topicId), asc(partitions.partition)),
+  ]);
+  const ofTopic = new Map<number, { id: number; partition: number }[]>(rows.map(({ id }) => [id, []]));
+  for (const { id, topicId: owner, partition } of parts) ofTopic.get(owner)?.push({ id, partition });
+  return rows.map(({ createdAt, ...row }) => ({
+    ...row,
+    createdAtMs: createdAt.getTime(),
+    partitions: ofTopic.get(row.id) ?? [],
+  }));
+}
+
+async function databaseTimeMs(client: Client): Promise<number> {
+  const { rows } = await client.query<{ ms: number }>(
+    'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS ms',
+  );
+  return rows[0]!.ms;
+}
+
+/**
+ * Detaches a table without stopping those who read its parent, then drops it. A detach that was broken off is finished. @returns
+ * whether it is gone.
+ */
+async function dropTable(client: Client, table: string, parent: string): Promise<boolean> {
+  const { rows } = await client.query<{ pending: boolean | null }>(
+    `SELECT i.inhdetachpending AS pending FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
+      WHERE c.oid = to_regclass($1)`,
+    [table],
+  );
+  const found = rows[0];
+  if (found === undefined) return true;
+  try {
+    if (found.pending !== null) {
+      await client.query(
+        `ALTER TABLE ${parent} DETACH PARTITION ${table} ${found.pending ? 'FINALIZE' : 'CONCURRENTLY'}`,
+      );
+    }
+    await client.query(`DROP TABLE ${table}`);
+    return true;
+  } catch (error) {
+    if (sqlState(error) === lockNotAvailable) return false;
+    throw error;
+  }
+}
+
+async function dropEmptyTopic(client: Client, topicId: number): Promise<void> {
+  const { rows } = await client.query<{ left: boolean }>(
+    'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
+    [topicTable(topicId)],
+  );
+  if (rows[0]?.left === false) await dropTable(client, topicTable(topicId), 'millrace.record_batches');
+}
