@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import { property } from '../coordinator/property.ts';
+import { offsetsOf, runsOf } from './oracle.ts';
+
+const size = 30;
+const nothing: CursorSnapshot = { committedOffset: 0, acked: [], attempts: [] };
+
+/** Any state, as a snapshot or a delta may describe it; merged with nothing it is in its one normal form. */
+const state = fc
+  .record({
+    committedOffset: fc.nat(size),
+    acked: fc.uniqueArray(fc.nat(size), { maxLength: 10 }),
+    attempts: fc.uniqueArray(fc.tuple(fc.nat(size), fc.integer({ min: 1, max: 5 })), {
+      selector: ([offset]) => offset,
+      maxLength: 6,
+    }),
+  })
+  .map(({ committedOffset, acked, attempts }) =>
+    mergeDelta(nothing, {
+      committedOffset,
+      acked: runsOf(acked.filter((offset) => offset > committedOffset).sort((a, b) => a - b)),
+      attempts: attempts.sort(([a], [b]) => a - b).flat(),
+    }),
+  );
+
+function ackedOf({ committedOffset, acked }: CursorSnapshot): number[] {
+  return [...Array.from({ length: committedOffset }, (_, offset) => offset), ...offsetsOf({ runs: acked })];
+}
+
+function attemptsOf({ attempts }: CursorSnapshot): Map<number, number> {
+  const counts = new Map<number, number>();
+  for (let at = 0; at < attempts.length; at += 2) counts.set(attempts[at]!, attempts[at + 1]!);
+  return counts;
+}
+
+test('deltas that overtake each other end in the same state', () => {
+  fc.assert(
+    fc.property(state, state, state, (snapshot, a, b) => {
+      expect(mergeDelta(mergeDelta(snapshot, a), b)).toEqual(mergeDelta(mergeDelta(snapshot, b), a));
+      expect(mergeDelta(snapshot, mergeDelta(a, b))).toEqual(mergeDelta(mergeDelta(snapshot, a), b));
+    }),
+    property(1_000),
+  );
+});
+
+test('a delta that is applied again changes nothing', () => {
+  fc.assert(
+    fc.property(state, state, (snapshot, delta) => {
+      const once = mergeDelta(snapshot, delta);
+      expect(mergeDelta(once, delta)).toEqual(once);
+      expect(mergeDelta(snapshot, snapshot)).toEqual(snapshot);
+      expect(mergeDelta(snapshot, nothing)).toEqual(snapshot);
+    }),
+    property(1_000),
+  );
+});
+
+test('no delta takes an ack back or lowers a count of attempts', () => {
+  fc.assert(
+    fc.property(state, state, (snapshot, delta) => {
+      const merged = mergeDelta(snapshot, delta);
+      const acked = new Set(ackedOf(merged));
+      expect(acked).toEqual(new Set([...ackedOf(snapshot), ...ackedOf(delta)]));
+      expect(merged.committedOffset).toBeGreaterThanOrEqual(Math.max(snapshot.committedOffset, delta.committedOffset));
+      const counts = attemptsOf(merged);
+      for (const [offset, count] of [...attemptsOf(snapshot), ...attemptsOf(delta)]) {
+        if (acked.has(offset)) expect(counts.has(offset)).toBe(false);
+        else expect(counts.get(offset)).toBeGreaterThanOrEqual(count);
+      }
+    }),
+    property(1_000),
+  );
+});

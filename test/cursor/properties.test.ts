@@ -1,0 +1,122 @@
+import fc from 'fast-check';
+import { expect, test, vi } from 'vitest';
+import { mergeDelta, type Named } from '../../src/cursor/cursor.ts';
+import { limits } from '../../src/limits/limits.ts';
+import { property } from '../coordinator/property.ts';
+import { runsOf } from './oracle.ts';
+import { CheckedScene, size, type Command } from './scene.ts';
+
+// Bounds that forty offsets reach.
+vi.mock('../../src/limits/limits.ts', async (original) => {
+  const { limits: real } = await original<{ limits: typeof limits }>();
+  return { limits: { ...real, cursorInFlightRecordsMax: 12, cursorRangesMax: 3 } };
+});
+
+const offset = fc.nat(size - 1);
+const runs = fc.uniqueArray(offset, { minLength: 1, maxLength: 8 }).map((all) => runsOf(all.sort((a, b) => a - b)));
+const named: fc.Arbitrary<Named> = fc.oneof(
+  offset.map((upTo) => ({ upTo })),
+  // Near the beginning, so that many hit something.
+  fc.nat(12).map((upTo) => ({ upTo })),
+  runs.map((all) => ({ runs: all })),
+  fc.tuple(fc.nat(16), fc.nat(3)).map(([first, more]) => ({ runs: [first, first + more] })),
+);
+const leaseMs = fc.constantFrom(null, null, 10, 30);
+const delayMs = fc.constantFrom(null, 0, 5, 50);
+
+const plain: readonly Command[] = [
+  { type: 'resend' },
+  { type: 'expire' },
+  { type: 'round' },
+  { type: 'round' },
+  { type: 'fold' },
+  { type: 'takeover' },
+];
+
+const command: fc.Arbitrary<Command> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({ type: fc.constant('deliver' as const), most: fc.integer({ min: 1, max: 8 }), leaseMs }),
+  },
+  { weight: 8, arbitrary: named.map((one) => ({ type: 'ack' as const, named: one })) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('nack' as const), named, delayMs }) },
+  { weight: 2, arbitrary: named.map((one) => ({ type: 'release' as const, named: one })) },
+  { weight: 1, arbitrary: fc.boolean().map((countAttempt) => ({ type: 'giveBackAll' as const, countAttempt })) },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(...plain),
+  },
+  { weight: 3, arbitrary: fc.nat(12).map((records) => ({ type: 'append' as const, records })) },
+  { weight: 3, arbitrary: fc.constantFrom(1, 5, 20, 60_000).map((ms) => ({ type: 'pass' as const, ms })) },
+);
+const commands = fc.array(command, { maxLength: 60 });
+
+test('whatever comes in whatever order, the cursor says and does what a table of single offsets does', () => {
+  fc.assert(
+    fc.property(commands, (all) => {
+      const scene = new CheckedScene();
+      for (const one of all) scene.do(one);
+    }),
+    property(1_500),
+  );
+});
+
+test('rounds that are repeated, late or in another order leave what the cursor has', () => {
+  const order = fc.infiniteStream(fc.nat());
+  fc.assert(
+    fc.property(commands, order, (all, picks) => {
+      const scene = new CheckedScene();
+      for (const one of all) scene.do(one);
+      scene.round();
+      const { deltas, folded } = scene;
+      // Each at least once, some twice, in any order; onto the folded snapshot and onto the very first.
+      const twice = [...deltas, ...deltas.filter(() => picks.next().value % 2 === 0)];
+      const shuffled = twice.map((delta) => ({ delta, key: picks.next().value })).sort((a, b) => a.key - b.key);
+      for (const base of [folded, { committedOffset: 0, acked: [], attempts: [] }, scene.cursor.snapshot()]) {
+        expect(shuffled.reduce((to, { delta }) => mergeDelta(to, delta), base)).toEqual(scene.cursor.snapshot());
+      }
+    }),
+    property(500),
+  );
+});
+
+test('a full window or too many holes never stop it for good: acking what it gives out empties the log', () => {
+  fc.assert(
+    fc.property(commands, (all) => {
+      const scene = new CheckedScene();
+      for (const one of all) scene.do(one);
+      scene.do({ type: 'append', records: size });
+      // The holder has gone; the next one acks what it gets, the newest first.
+      scene.do({ type: 'giveBackAll', countAttempt: true });
+      scene.do({ type: 'pass', ms: 86_400_000 });
+      for (let turns = 0; scene.cursor.committedOffset < scene.endOffset; turns++) {
+        expect(turns).toBeLessThan(4 * size);
+        const given: [number, number][] = [];
+        for (let next = scene.next(); next.type === 'deliver'; next = scene.next()) {
+          given.push([next.first, next.last]);
+          scene.do({ type: 'deliver', most: size, leaseMs: null });
+        }
+        for (const [first, last] of given.reverse()) scene.do({ type: 'ack', named: { runs: [first, last] } });
+      }
+      expect(scene.cursor.inFlightRecords).toBe(0);
+      expect(scene.cursor.inFlightBytes).toBe(0);
+      expect(scene.cursor.snapshot()).toEqual({ committedOffset: scene.endOffset, acked: [], attempts: [] });
+    }),
+    property(500),
+  );
+});
+
+test('no more than the bound is in flight, and no more holes than what is in flight can make', () => {
+  fc.assert(
+    fc.property(commands, (all) => {
+      const scene = new CheckedScene();
+      for (const one of all) {
+        scene.do(one);
+        expect(scene.cursor.inFlightRecords).toBeLessThanOrEqual(limits.cursorInFlightRecordsMax);
+        const ranges = scene.cursor.snapshot().acked.length / 2;
+        expect(ranges).toBeLessThanOrEqual(limits.cursorRangesMax + limits.cursorInFlightRecordsMax);
+      }
+    }),
+    property(500),
+  );
+});
