@@ -1,3 +1,4 @@
+import { DrizzleQueryError } from 'drizzle-orm';
 import { Fault } from '../errors/fault.ts';
 
 /** SQLSTATE that `millrace.fence` raises. */
@@ -20,7 +21,8 @@ const connectionEnded = /^(08|57P0[1-5])/;
  *
  * @param commitSent whether COMMIT was on its way: if the connection broke then, the outcome is not known.
  */
-export function faultOf(error: unknown, commitSent: boolean): Error {
+export function faultOf(thrown: unknown, commitSent: boolean): Error {
+  const error = unwrapped(thrown);
   if (error instanceof Fault) return error;
   if (!(error instanceof Error)) return new Error(String(error));
   const state = sqlState(error);
@@ -32,8 +34,14 @@ export function faultOf(error: unknown, commitSent: boolean): Error {
   return unavailable.test(state) ? notNow(error) : error;
 }
 
+/** Drizzle puts its own error around that of the database. */
+function unwrapped(thrown: unknown): unknown {
+  return thrown instanceof DrizzleQueryError && thrown.cause !== undefined ? thrown.cause : thrown;
+}
+
 /** The SQLSTATE of an error of PostgreSQL; null for any other. */
-export function sqlState(error: unknown): string | null {
+export function sqlState(thrown: unknown): string | null {
+  const error = unwrapped(thrown);
   const code = (error as { code?: unknown } | null)?.code;
   const severity = (error as { severity?: unknown } | null)?.severity;
   return typeof code === 'string' && typeof severity === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null;

@@ -86,7 +86,7 @@ export function openStorage(options: StorageOptions): Storage {
     check: (allowUnsafe) => admin.run((client) => checkDatabase(client, allowUnsafe)),
     migrate: () => admin.run((client) => migrate(client)),
     async close() {
-      await Promise.all(opened.map((connection) => connection.close()));
+      await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);
     },
   };
 }

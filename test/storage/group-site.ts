@@ -1,0 +1,81 @@
+import { Client } from 'pg';
+import { Connection, writerSettings } from '../../src/storage/connection.ts';
+import { takeFence } from '../../src/storage/fence.ts';
+import { GroupStorage } from '../../src/storage/groups.ts';
+import { migrate } from '../../src/storage/migrate.ts';
+import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/writer.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+/** A migrated database of its own, with topics 1 to 9, and the storage of groups of as many brokers as a test wants. */
+export class GroupSite {
+  readonly database: TestDatabase;
+  /** A session beside the brokers'. */
+  readonly client: Client;
+  readonly #connections: Connection[] = [];
+  readonly #clients: Client[] = [];
+
+  private constructor(database: TestDatabase, client: Client) {
+    this.database = database;
+    this.client = client;
+  }
+
+  static async open(): Promise<GroupSite> {
+    const database = await createTestDatabase();
+    const client = new Client({ connectionString: database.url });
+    await client.connect();
+    await migrate(client);
+    await client.query(
+      `INSERT INTO millrace.topics (name, semantics, idempotency_window_ms, description, segment)
+       SELECT 'topic-' || n, 'PUB_SUB', 1000, '', 1 FROM generate_series(1, 9) AS n ORDER BY n`,
+    );
+    return new GroupSite(database, client);
+  }
+
+  /** Makes `broker` the owner, in that epoch. */
+  async own(broker: string, epoch: number): Promise<GroupStorage> {
+    await takeFence(this.client, broker, epoch, [ackSlot, groupSlot, foldSlot]);
+    return this.storage(broker, epoch);
+  }
+
+  /** The storage of a broker that believes to own the database. */
+  storage(broker: string, epoch: number): GroupStorage {
+    const fence = (slot: number) => ({ broker, slot, epoch: () => epoch });
+    return new GroupStorage({
+      reads: this.#connection(broker, 'reads'),
+      groups: new Writer(this.#connection(broker, 'groups'), fence(groupSlot)),
+      acks: this.#connection(broker, 'acks'),
+      acksFence: () => ({ broker, slot: ackSlot, epoch }),
+      folds: new Writer(this.#connection(broker, 'folds'), fence(foldSlot)),
+      log: { warn: () => undefined },
+    });
+  }
+
+  /** Another session of somebody else. */
+  async session(): Promise<Client> {
+    const client = new Client({ connectionString: this.database.url });
+    await client.connect();
+    this.#clients.push(client);
+    return client;
+  }
+
+  async count(table: string): Promise<number> {
+    const { rows } = await this.client.query<{ n: number }>(`SELECT count(*)::int AS n FROM millrace.${table}`);
+    return rows[0]!.n;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#connections.map((connection) => connection.close()));
+    await Promise.all([this.client, ...this.#clients].map((client) => client.end()));
+    await this.database.drop();
+  }
+
+  #connection(broker: string, purpose: string): Connection {
+    const connection = new Connection({
+      connectionString: this.database.url,
+      applicationName: `millrace/${broker}/${purpose}`,
+      settings: writerSettings,
+    });
+    this.#connections.push(connection);
+    return connection;
+  }
+}
