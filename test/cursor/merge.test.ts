@@ -63,6 +63,9 @@ test('no delta takes an ack back or lowers a count of attempts', () => {
       const merged = mergeDelta(snapshot, delta);
       const acked = new Set(ackedOf(merged));
       expect(acked).toEqual(new Set([...ackedOf(snapshot), ...ackedOf(delta)]));
+      // In its one normal form: the committed offset is the lowest that is not acked.
+      expect(acked.has(merged.committedOffset)).toBe(false);
+      expect(ackedOf(merged).length).toBe(acked.size);
       expect(merged.committedOffset).toBeGreaterThanOrEqual(Math.max(snapshot.committedOffset, delta.committedOffset));
       const counts = attemptsOf(merged);
       for (const [offset, count] of [...attemptsOf(snapshot), ...attemptsOf(delta)]) {

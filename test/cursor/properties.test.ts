@@ -20,6 +20,10 @@ const named: fc.Arbitrary<Named> = fc.oneof(
   fc.nat(12).map((upTo) => ({ upTo })),
   runs.map((all) => ({ runs: all })),
   fc.tuple(fc.nat(16), fc.nat(3)).map(([first, more]) => ({ runs: [first, first + more] })),
+  // Holes: more of them than the bound allows.
+  fc
+    .uniqueArray(fc.nat(5), { minLength: 3 })
+    .map((all) => ({ runs: runsOf(all.sort((a, b) => a - b).map((n) => 2 * n + 1)) })),
 );
 const leaseMs = fc.constantFrom(null, null, 10, 30);
 const delayMs = fc.constantFrom(null, 0, 5, 50);
