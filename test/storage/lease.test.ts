@@ -1,0 +1,276 @@
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Fault } from '../../src/errors/fault.ts';
+import { Ownership } from '../../src/ownership/ownership.ts';
+import { Connection, writerSettings } from '../../src/storage/connection.ts';
+import { LeaseStorage } from '../../src/storage/lease.ts';
+import { migrate } from '../../src/storage/migrate.ts';
+import { ackSlot, Writer } from '../../src/storage/writer.ts';
+import { systemClock, systemRandom } from '../../src/time/system.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+let database: TestDatabase;
+let admin: Client;
+let cleanups: (() => Promise<unknown>)[];
+
+beforeEach(async () => {
+  database = await createTestDatabase();
+  admin = new Client({ connectionString: database.url });
+  await admin.connect();
+  cleanups = [() => admin.end()];
+});
+
+afterEach(async () => {
+  await Promise.all(cleanups.map((cleanup) => cleanup()));
+  await database.drop();
+});
+
+function leaseOf(brokerId: string): LeaseStorage {
+  const lease = new LeaseStorage({
+    connectionString: database.url,
+    brokerId,
+    slots: [0, ackSlot],
+    clock: systemClock,
+    log: { warn: () => undefined },
+  });
+  cleanups.push(() => lease.close());
+  return lease;
+}
+
+function writerOf(broker: string, epoch: number): Writer {
+  const connection = new Connection({
+    connectionString: database.url,
+    applicationName: `millrace/${broker}/append-0`,
+    settings: writerSettings,
+  });
+  // A connection whose work hangs is only ended by force.
+  cleanups.push(async () => {
+    connection.destroy();
+  });
+  return new Writer(connection, { broker, slot: 0, epoch: () => epoch });
+}
+
+/** An owner of the database that wrote the lease a while ago. */
+async function owner(brokerId: string): Promise<LeaseStorage> {
+  const lease = leaseOf(brokerId);
+  await lease.tryLock();
+  expect(await lease.takeOver((await lease.read()).lease, 2_000)).toBeGreaterThan(0);
+  return lease;
+}
+
+async function age(ms: number): Promise<void> {
+  await admin.query("UPDATE millrace.broker_lease SET renewed_at = renewed_at - $1 * interval '1 ms'", [ms]);
+}
+
+/** Waits until a session of the broker waits for a lock. */
+async function waiting(broker: string): Promise<void> {
+  await vi.waitFor(async () => {
+    const { rows } = await admin.query<{ n: number }>(
+      `SELECT count(*)::int AS n FROM pg_stat_activity
+        WHERE starts_with(application_name, $1) AND wait_event_type = 'Lock' AND datname = current_database()`,
+      [`millrace/${broker}/`],
+    );
+    expect(rows[0]!.n).toBe(1);
+  });
+}
+
+async function written(): Promise<number[]> {
+  const { rows } = await admin.query<{ n: number }>('SELECT n FROM public.written ORDER BY n');
+  return rows.map(({ n }) => n);
+}
+
+/** A write transaction that stays open until `proceed` is called. */
+function openWrite(writer: Writer, n: number): { begun: Promise<void>; done: Promise<void>; proceed: () => void } {
+  const begun = Promise.withResolvers<void>();
+  const proceed = Promise.withResolvers<void>();
+  const done = writer.transaction(async (client) => {
+    await client.query('INSERT INTO public.written VALUES ($1)', [n]);
+    begun.resolve();
+    await proceed.promise;
+  });
+  done.catch(begun.reject);
+  // Not every test waits for the beginning.
+  begun.promise.catch(() => undefined);
+  return { begun: begun.promise, done, proceed: proceed.resolve };
+}
+
+describe('in a database that was never migrated', () => {
+  test('the lease is nobody’s, and the lock can be had', async () => {
+    const lease = leaseOf('one');
+    expect(await lease.read()).toEqual({ lease: null, lockedBy: null });
+    expect(await lease.tryLock()).toBe(true);
+    expect(await lease.tryLock()).toBe(true);
+    expect(await lease.read()).toEqual({ lease: null, lockedBy: { broker: 'one' } });
+    expect(await leaseOf('two').tryLock()).toBe(false);
+  });
+});
+
+describe('in a migrated database', () => {
+  beforeEach(async () => {
+    await migrate(admin);
+    await admin.query('CREATE TABLE public.written (n integer)');
+  });
+
+  test('the first takeover begins with epoch 1, and each one goes on from there', async () => {
+    const one = await owner('one');
+    expect((await one.read()).lease).toMatchObject({ broker: 'one', epoch: 1 });
+    expect((await one.read()).lease!.ageMs).toBeLessThan(1_000);
+    expect(await one.renew(1)).toBe(true);
+    await one.release(1);
+    const two = await owner('two');
+    expect((await two.read()).lease).toMatchObject({ broker: 'two', epoch: 2 });
+  });
+
+  test('a released lease is taken over at once, lock and all', async () => {
+    const one = await owner('one');
+    const two = leaseOf('two');
+    expect(await two.tryLock()).toBe(false);
+    await one.release(1);
+    expect(await two.tryLock()).toBe(true);
+    expect((await two.read()).lease).toEqual({ broker: 'one', epoch: 1, ageMs: Infinity });
+  });
+
+  test('of two brokers that saw the same lease one takes it over', async () => {
+    await (await owner('one')).release(1);
+    const [two, three] = [leaseOf('two'), leaseOf('three')];
+    const seen = (await two.read()).lease;
+    const epochs = await Promise.all([two.takeOver(seen, 2_000), three.takeOver(seen, 2_000)]);
+    expect(epochs.filter((epoch) => epoch !== null)).toEqual([2]);
+  });
+
+  test('a takeover waits for what the broker before is writing, and afterwards that one writes nothing', async () => {
+    await owner('one');
+    const writer = writerOf('one', 1);
+    const write = openWrite(writer, 1);
+    await write.begun;
+    const two = leaseOf('two');
+    let took = false;
+    const takeover = two.takeOver((await two.read()).lease, 20_000).then((epoch) => {
+      took = true;
+      return epoch;
+    });
+    await waiting('two');
+    expect(took).toBe(false);
+    write.proceed();
+    await write.done;
+    expect(await takeover).toBe(2);
+    await expect(openWrite(writer, 2).done).rejects.toMatchObject({ kind: 'FENCED' });
+    expect(await written()).toEqual([1]);
+    const next = openWrite(writerOf('two', 2), 3);
+    next.proceed();
+    await next.done;
+    expect(await written()).toEqual([1, 3]);
+  });
+
+  test('a broker that hangs in a transaction is ended after the patience, and what it wrote is undone', async () => {
+    await owner('one');
+    const [first, second] = [openWrite(writerOf('one', 1), 1), openWrite(writerOf('one', 1), 2)];
+    await Promise.all([first.begun, second.begun]);
+    const two = leaseOf('two');
+    const started = systemClock.nowMs();
+    expect(await two.takeOver((await two.read()).lease, 300)).toBe(2);
+    expect(systemClock.nowMs() - started).toBeGreaterThan(290);
+    for (const write of [first, second]) {
+      write.proceed();
+      await expect(write.done).rejects.toBeInstanceOf(Error);
+    }
+    expect(await written()).toEqual([]);
+  });
+
+  test('a process that hangs under the same name is ended too', async () => {
+    await owner('one');
+    const writes = [openWrite(writerOf('one', 1), 1), openWrite(writerOf('one', 1), 2)];
+    await Promise.all(writes.map(({ begun }) => begun));
+    const again = leaseOf('one');
+    expect(await again.takeOver((await again.read()).lease, 200)).toBe(2);
+    for (const write of writes) {
+      write.proceed();
+      await expect(write.done).rejects.toBeInstanceOf(Error);
+    }
+    expect(await written()).toEqual([]);
+  });
+
+  test('the epoch of another is not renewed and not released', async () => {
+    const one = await owner('one');
+    const two = leaseOf('two');
+    expect(await two.takeOver((await two.read()).lease, 2_000)).toBe(2);
+    expect(await one.renew(1)).toBe(false);
+    await one.release(1);
+    expect((await two.read()).lease!.ageMs).toBeLessThan(5_000);
+  });
+
+  test('the lock of a frozen owner is taken from it, that of a live one is not', async () => {
+    const one = await owner('one');
+    const unlocked = Promise.withResolvers<void>();
+    one.onUnlocked(unlocked.resolve);
+    const two = leaseOf('two');
+    expect(await two.evict('one', 6_000)).toBe(true);
+    expect(await two.tryLock()).toBe(false);
+    await age(6_000);
+    expect(await two.evict('one', 6_000)).toBe(true);
+    await unlocked.promise;
+    await vi.waitFor(async () => {
+      expect(await two.tryLock()).toBe(true);
+    });
+  });
+
+  test('an owner whose session was cut takes lock and lease again', async () => {
+    const one = await owner('one');
+    const unlocked = Promise.withResolvers<void>();
+    one.onUnlocked(unlocked.resolve);
+    await admin.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'millrace/one/')",
+    );
+    await unlocked.promise;
+    await vi.waitFor(async () => {
+      expect(await one.tryLock()).toBe(true);
+    });
+    expect(await one.renew(1)).toBe(true);
+  });
+
+  test('a call that the database does not answer ends with a fault', async () => {
+    const one = await owner('one');
+    await admin.query('BEGIN');
+    await admin.query('SELECT 1 FROM millrace.broker_lease FOR UPDATE');
+    const fault: unknown = await one.renew(1).catch((error: unknown) => error);
+    expect((fault as Fault).kind).toBe('DATABASE_UNAVAILABLE');
+    await admin.query('ROLLBACK');
+    await one.tryLock();
+    expect(await one.renew(1)).toBe(true);
+  });
+});
+
+test('two brokers that start on an empty database: one serves, and when it stops the other does, at once', async () => {
+  const brokers = ['one', 'two'].map((name) => {
+    const active = Promise.withResolvers<number>();
+    const ownership = new Ownership({
+      store: leaseOf(name),
+      clock: systemClock,
+      random: systemRandom,
+      log: { info: () => undefined, warn: () => undefined },
+      prepare: async () => {
+        const client = new Client({ connectionString: database.url });
+        await client.connect();
+        await migrate(client);
+        await client.end();
+      },
+      onActive: async (epoch) => {
+        active.resolve(epoch);
+      },
+      onLost: active.reject,
+    });
+    cleanups.push(() => ownership.stop());
+    return { ownership, active: active.promise };
+  });
+  for (const { ownership } of brokers) ownership.start();
+  const epoch = await Promise.race(brokers.map(({ active }) => active));
+  expect(epoch).toBe(1);
+  const first = brokers.find(({ ownership }) => ownership.state === 'ACTIVE')!;
+  const second = brokers.find((broker) => broker !== first)!;
+  expect(first.ownership.mayDeliver()).toBe(true);
+  expect(second.ownership.mayDeliver()).toBe(false);
+  await first.ownership.stop();
+  const stoppedMs = systemClock.nowMs();
+  expect(await second.active).toBe(2);
+  expect(systemClock.nowMs() - stoppedMs).toBeLessThan(2_000);
+});
