@@ -59,6 +59,8 @@ export interface EncodedBatch {
 export interface BatchCodec {
   /** Encodes neighbouring stored batches of one log as one. Their offsets run densely from the first one's base. */
   encode(address: LogAddress, batches: readonly StoredBatch[]): EncodedBatch;
+  /** Neighbouring encoded batches of one log as one. */
+  join(batches: readonly EncodedBatch[]): EncodedBatch;
   /**
    * The same field holding only the records `offsets` (ascending, all within the batch), each with its attempt.
    * @returns tag, length and Batch message.

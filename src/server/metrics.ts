@@ -9,7 +9,7 @@ const gauges: Readonly<Record<string, readonly [name: string, help: string]>> = 
   inFlightRecords: ['millrace_in_flight_records', 'Records delivered and not acked, of all groups.'],
   lag: ['millrace_lag_records', 'Records that groups have not acked, summed over all groups.'],
   queuedBytes: ['millrace_publish_queue_bytes', 'Publishes that wait for their append, in bytes.'],
-  cacheBytes: ['millrace_tail_cache_bytes', 'Recent batches in memory, in bytes.'],
+  tailCacheBytes: ['millrace_tail_cache_bytes', 'Recent batches in memory, in bytes.'],
 };
 
 const counters: Readonly<Record<string, readonly [name: string, help: string]>> = {

@@ -130,7 +130,7 @@ RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS ap
 }
 
 /**
- * Keys follow all batches. A partition may have several of them in one transaction: the offset of a record is its index in
+ * A key that is there already is one whose window is over: it is written anew. Keys follow all batches. A partition may have several of them in one transaction: the offset of a record is its index in
  * its batch, counted from where the last batch of the partition ends backwards.
  */
 function keyStatements({ batches, keys }: AppendTransaction, keyTable: number): QueryConfig[] {
@@ -163,7 +163,8 @@ function keyStatement(
 SELECT ${topicId}, k.key, $1::integer, last.end_offset - $3::integer + k.index, last.appended_at
   FROM (SELECT base_offset + record_count AS end_offset, appended_at FROM ${leafTable(topicId, segment)}
          WHERE ${ofLog(topicId, segment, '$1', '$2')} ORDER BY base_offset DESC LIMIT 1) AS last,
-       unnest($4::bytea[], $5::integer[]) AS k (key, index)`,
+       unnest($4::bytea[], $5::integer[]) AS k (key, index)
+    ON CONFLICT (topic_id, key) DO UPDATE SET partition = excluded.partition, "offset" = excluded."offset", at = excluded.at`,
     values: [
       partition,
       lane,

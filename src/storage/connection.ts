@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { faultOf } from './faults.ts';
+import { endsConnection, faultOf } from './faults.ts';
 
 const connectTimeoutMs = 5_000;
 
@@ -71,6 +71,10 @@ export class Connection {
   /** Ends the connection now, in whatever it is doing. */
   destroy(): void {
     this.#closed = true;
+    this.#abandon();
+  }
+
+  #abandon(): void {
     const client = this.#client;
     this.#client = null;
     void client?.end().catch(() => undefined);
@@ -80,6 +84,8 @@ export class Connection {
     try {
       return await work(await this.#connected());
     } catch (error) {
+      // The server says that it ends the connection before it does: the next work must not still find this one.
+      if (endsConnection(error)) this.#abandon();
       throw faultOf(error, false);
     }
   }

@@ -34,6 +34,13 @@ export function faultOf(thrown: unknown, commitSent: boolean): Error {
   return unavailable.test(state) ? notNow(error) : error;
 }
 
+/** Whether the connection that the error came from is of no use any more. */
+export function endsConnection(thrown: unknown): boolean {
+  const error = thrown instanceof Fault ? thrown.cause : unwrapped(thrown);
+  const state = sqlState(error);
+  return state === null ? error instanceof Error && isNetwork(error) : connectionEnded.test(state);
+}
+
 /** Drizzle puts its own error around that of the database. */
 function unwrapped(thrown: unknown): unknown {
   return thrown instanceof DrizzleQueryError && thrown.cause !== undefined ? thrown.cause : thrown;

@@ -39,6 +39,7 @@ export function createBatchCodec(): BatchCodec {
   const allocate = slabAllocator();
   return {
     encode: (address, batches) => encodeBatch(address, batches, allocate),
+    join: (batches) => joinBatches(batches, allocate),
     cut: cutBatch,
   };
 }
@@ -79,6 +80,37 @@ function encodeBatch(
   const recordsStart = prefixStart + prefix.copy(bytes, prefixStart);
   writeRecords(bytes, recordsStart, batches, times, recordEnds);
   return { baseOffset: first.baseOffset, count, bytes, recordsStart, recordEnds };
+}
+
+/** Puts the records of all behind the topic, partition and lane of the first: nothing is encoded anew. */
+function joinBatches(batches: readonly EncodedBatch[], allocate: (bytes: number) => Buffer): EncodedBatch {
+  const first = batches[0];
+  assert(first !== undefined, 'a batch to join is given');
+  const prefix = first.bytes.subarray(messageStart(first.bytes), first.recordsStart);
+  const count = batches.reduce((sum, batch) => sum + batch.count, 0);
+  const recordsBytes = batches.reduce((sum, batch) => sum + batch.bytes.length - batch.recordsStart, 0);
+  const messageBytes = prefix.length + recordsBytes;
+  const bytes = allocate(1 + varintBytes(messageBytes) + messageBytes);
+  bytes[0] = batchTag;
+  const prefixStart = writeVarint(bytes, 1, messageBytes);
+  const recordsStart = prefixStart + prefix.copy(bytes, prefixStart);
+  const recordEnds = new Uint32Array(count);
+  let record = 0;
+  let at = recordsStart;
+  for (const batch of batches) {
+    for (let index = 0; index < batch.count; index++) {
+      recordEnds[record++] = batch.recordEnds[index]! - batch.recordsStart + at;
+    }
+    at += batch.bytes.copy(bytes, at, batch.recordsStart);
+  }
+  return { baseOffset: first.baseOffset, count, bytes, recordsStart, recordEnds };
+}
+
+/** Behind the tag and the length of the field. */
+function messageStart(bytes: Buffer): number {
+  let at = 1;
+  while (bytes[at]! >= 0x80) at++;
+  return at + 1;
 }
 
 function recordCount(batch: StoredBatch): number {

@@ -30,6 +30,9 @@ const codec: BatchCodec = {
   encode: () => {
     throw new Error('delivery encodes nothing itself');
   },
+  join: () => {
+    throw new Error('delivery joins nothing itself');
+  },
   cut: (batch, offsets, attempts) => {
     const { partition } = JSON.parse(batch.bytes.toString()) as Delivered;
     return asBytes({ partition, offsets, attempts });

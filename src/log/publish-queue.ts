@@ -1,0 +1,116 @@
+import type { PendingPublish } from './request.ts';
+import type { Partition, Topic } from './topic.ts';
+
+export interface QueueLimits {
+  readonly bytesMax: number;
+  /** One transaction. */
+  readonly transactionBytesMax: number;
+  readonly transactionRecordsMax: number;
+  /** Requests that one look passes over because something in front of them is in flight. */
+  readonly passedMax: number;
+}
+
+/**
+ * Publishes that wait for their append, in the order in which they came. What is taken for a transaction conflicts with nothing in
+ * flight and overtakes nothing that it conflicts with: two requests conflict if they touch the same partition, come by
+ * the same stream, or belong to a topic and both have idempotency keys.
+ */
+export class PublishQueue {
+  readonly #limits: QueueLimits;
+  #waiting: PendingPublish[] = [];
+  #bytes = 0;
+  #records = 0;
+  /** What transactions in flight touch. */
+  readonly #busy = new Set<object>();
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get records(): number {
+    return this.#records;
+  }
+
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  /** Whether so much more may wait. */
+  hasRoom(bytes: number): boolean {
+    return this.#bytes + bytes <= this.#limits.bytesMax;
+  }
+
+  push(request: PendingPublish): void {
+    this.#waiting.push(request);
+    this.#bytes += request.bytes;
+    this.#records += request.command.records.count;
+  }
+
+  /** Takes requests for one transaction; what they touch is busy until `release`. */
+  take(): PendingPublish[] {
+    const { transactionBytesMax, transactionRecordsMax, passedMax } = this.#limits;
+    const taken: PendingPublish[] = [];
+    const passed: PendingPublish[] = [];
+    const blocked = new Set(this.#busy);
+    let bytes = 0;
+    let records = 0;
+    let at = 0;
+    for (; at < this.#waiting.length && passed.length < passedMax; at++) {
+      const request = this.#waiting[at]!;
+      if (touches(request, blocked)) {
+        // Nothing that comes later may overtake it.
+        block(request, blocked);
+        passed.push(request);
+        continue;
+      }
+      if (taken.length > 0 && (bytes + request.bytes > transactionBytesMax || records >= transactionRecordsMax)) break;
+      taken.push(request);
+      bytes += request.bytes;
+      records += request.command.records.count;
+    }
+    if (taken.length === 0) return taken;
+    this.#waiting = passed.length === 0 ? this.#waiting.slice(at) : passed.concat(this.#waiting.slice(at));
+    for (const request of taken) block(request, this.#busy);
+    this.#bytes -= bytes;
+    this.#records -= records;
+    return taken;
+  }
+
+  /** A transaction has ended. */
+  release(requests: readonly PendingPublish[]): void {
+    for (const request of requests) for (const one of conflictsOf(request)) this.#busy.delete(one);
+  }
+
+  /** Takes out everything that `wanted` says. */
+  remove(wanted: (request: PendingPublish) => boolean): PendingPublish[] {
+    const removed = this.#waiting.filter(wanted);
+    if (removed.length === 0) return removed;
+    this.#waiting = this.#waiting.filter((request) => !wanted(request));
+    for (const request of removed) {
+      this.#bytes -= request.bytes;
+      this.#records -= request.command.records.count;
+    }
+    return removed;
+  }
+}
+
+function touches(request: PendingPublish, blocked: ReadonlySet<object>): boolean {
+  if (blocked.size === 0) return false;
+  for (const one of conflictsOf(request)) if (blocked.has(one)) return true;
+  return false;
+}
+
+function block(request: PendingPublish, blocked: Set<object>): void {
+  for (const one of conflictsOf(request)) blocked.add(one);
+}
+
+/** What a request must have to itself: its partitions, its stream, and the keys of its topic if it has any. */
+function* conflictsOf({ shares, command, topic }: PendingPublish): Generator<Partition | Topic | object> {
+  for (const { partition } of shares) yield partition;
+  if (command.stream !== null) yield command.stream;
+  if (command.idempotencyKeys !== null) yield topic.keys;
+}

@@ -1,0 +1,132 @@
+import { invalidField, Rejection } from '../errors/rejection.ts';
+import { boundsPerRecord, type RecordSet } from './batch.ts';
+import { partitionOf, partitionOfText } from './partitioner.ts';
+import type { PublishCommand, PublishedRecords } from './publish.ts';
+import type { Partition, Topic } from './topic.ts';
+
+/** The records of a request that go to one partition. */
+export interface Share {
+  readonly partition: Partition;
+  readonly indexes: Int32Array;
+  /** Bytes of all slices. */
+  readonly bytes: number;
+}
+
+/** A publish that waits for its append, with the partitions that its records go to. */
+export interface PendingPublish {
+  readonly topic: Topic;
+  readonly command: PublishCommand;
+  readonly shares: readonly Share[];
+  /** Of each record. */
+  readonly partitions: Int32Array;
+  /** Bytes that it holds in the queue. */
+  readonly bytes: number;
+  readonly resolve: (published: PublishedRecords) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Chooses the partition of each record. @throws Rejection */
+export function route(topic: Topic, command: PublishCommand): Pick<PendingPublish, 'shares' | 'partitions' | 'bytes'> {
+  const { records } = command;
+  const partitions = new Int32Array(records.count);
+  const single = singlePartition(topic, command);
+  if (single !== null) {
+    partitions.fill(single);
+    const share = { partition: topic.partitions[single]!, indexes: upTo(records.count), bytes: bytesOf(records) };
+    return { shares: [share], partitions, bytes: records.buffer.length };
+  }
+  choose(topic, command, partitions);
+  const shares = sharesOf(topic, records, partitions);
+  if (command.expectedOffset !== null && shares.length > 1) {
+    throw invalidField('expected_offset', 'the records fall into more than one partition: name the partition');
+  }
+  return { shares, partitions, bytes: records.buffer.length };
+}
+
+/** The partition that all records go to, where that needs no look at each of them. */
+function singlePartition(topic: Topic, { partition }: PublishCommand): number | null {
+  const count = topic.partitions.length;
+  if (partition !== null) {
+    if (partition < count) return partition;
+    throw new Rejection(
+      'PARTITION_OUT_OF_RANGE',
+      `topic "${topic.row.name}" has partitions 0 to ${count - 1}, not ${partition}`,
+      { metadata: { topic: topic.row.name, partitions: String(count) } },
+    );
+  }
+  return count === 1 ? 0 : null;
+}
+
+/**
+ * By key; without one by idempotency key; without either all such records of the request go to one partition, which the requests
+ * take in turn: a request then takes one lock, and its records stay together.
+ */
+function choose(topic: Topic, { records, idempotencyKeys }: PublishCommand, partitions: Int32Array): void {
+  const { bounds, buffer, count } = records;
+  const partitionCount = topic.partitions.length;
+  let keyless = -1;
+  for (let record = 0; record < count; record++) {
+    const start = bounds[record * boundsPerRecord]!;
+    const end = bounds[record * boundsPerRecord + 1]!;
+    const idempotencyKey = idempotencyKeys?.[record] ?? null;
+    if (end > start) {
+      partitions[record] = partitionOf(buffer, start, end, partitionCount);
+    } else if (idempotencyKey !== null) {
+      partitions[record] = partitionOfText(idempotencyKey, partitionCount);
+    } else {
+      if (keyless < 0) keyless = topic.turn++ % partitionCount;
+      partitions[record] = keyless;
+    }
+  }
+}
+
+function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Share[] {
+  const counts = new Int32Array(topic.partitions.length);
+  for (const partition of partitions) counts[partition]!++;
+  const shares: (Omit<Share, 'bytes'> & { bytes: number; filled: number })[] = [];
+  const shareOf: (typeof shares)[number][] = [];
+  for (let partition = 0; partition < counts.length; partition++) {
+    if (counts[partition] === 0) continue;
+    const share = {
+      partition: topic.partitions[partition]!,
+      indexes: new Int32Array(counts[partition]!),
+      bytes: 0,
+      filled: 0,
+    };
+    shares.push(share);
+    shareOf[partition] = share;
+  }
+  for (let record = 0; record < partitions.length; record++) {
+    const share = shareOf[partitions[record]!]!;
+    share.indexes[share.filled++] = record;
+    share.bytes += recordBytes(records, record);
+  }
+  return shares;
+}
+
+/** Bytes of the slices of one record. */
+export function recordBytes({ bounds }: RecordSet, record: number): number {
+  const at = record * boundsPerRecord;
+  return (
+    bounds[at + 1]! -
+    bounds[at]! +
+    bounds[at + 3]! -
+    bounds[at + 2]! +
+    bounds[at + 5]! -
+    bounds[at + 4]! +
+    bounds[at + 7]! -
+    bounds[at + 6]!
+  );
+}
+
+function bytesOf(records: RecordSet): number {
+  let bytes = 0;
+  for (let record = 0; record < records.count; record++) bytes += recordBytes(records, record);
+  return bytes;
+}
+
+function upTo(count: number): Int32Array {
+  const indexes = new Int32Array(count);
+  for (let index = 0; index < count; index++) indexes[index] = index;
+  return indexes;
+}

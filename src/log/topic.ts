@@ -1,0 +1,141 @@
+import { Rejection } from '../errors/rejection.ts';
+import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
+import { KnownKeys } from './known-keys.ts';
+import type { PartitionLog } from './partition-log.ts';
+import type { Reader } from './reader.ts';
+import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
+import type { Tail, TailCache } from './tail-cache.ts';
+
+/** Keys that a topic keeps in memory; older ones are asked for in the database. */
+const knownKeysMax = 100_000;
+
+export interface TopicParts {
+  readonly store: LogStore;
+  readonly codec: BatchCodec;
+  readonly tails: TailCache;
+  readonly reader: Reader;
+}
+
+/** A topic at work: its partitions, what is known of its idempotency keys, and the segment that appends go to. */
+export class Topic {
+  row: TopicRow;
+  segment: number;
+  readonly keys: KnownKeys;
+  readonly partitions: readonly Partition[];
+  /** The partition that the next request without a key goes to. */
+  turn = 0;
+  removed = false;
+  /** Bytes of the current segment: as they were measured, and appended since. */
+  segmentBytes = 0;
+  appendedBytes = 0;
+  #refreshing: Promise<void> | null = null;
+  readonly #store: LogStore;
+
+  constructor(row: TopicRow, parts: TopicParts, keysCompleteSinceMs: number) {
+    this.row = row;
+    this.segment = row.segment;
+    this.#store = parts.store;
+    this.keys = new KnownKeys(knownKeysMax, keysCompleteSinceMs);
+    this.partitions = row.partitions.map((partition) => new Partition(row, partition, parts));
+  }
+
+  /** Whether the ends of all logs are known. */
+  get isKnown(): boolean {
+    return this.partitions.every((partition) => partition.isKnown);
+  }
+
+  /** Reads where the logs begin and end, once for all who ask. @throws Fault */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = null;
+    });
+    return this.#refreshing;
+  }
+
+  /** What was appended last is not known: neither the ends nor the keys. */
+  forget(partitions: Iterable<Partition>, nowMs: number): void {
+    for (const partition of partitions) partition.forget();
+    this.keys.forget(nowMs);
+  }
+
+  async #refresh(): Promise<void> {
+    const ends = await this.#store.ends(this.row.id);
+    for (const end of ends) if (end.lane === 0) this.partitions[end.partition]?.learn(end);
+  }
+}
+
+/** One log at work. */
+export class Partition implements PartitionLog {
+  readonly id: number;
+  readonly address: LogAddress;
+  startOffset = 0;
+  endOffset = 0;
+  isKnown = false;
+  readonly #store: LogStore;
+  readonly #tails: TailCache;
+  readonly #tail: Tail;
+  readonly #reader: Reader;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(topic: TopicRow, row: PartitionRow, { store, tails, reader }: TopicParts) {
+    this.id = row.id;
+    this.address = { topicId: topic.id, topicName: topic.name, partition: row.partition, lane: 0 };
+    this.#store = store;
+    this.#tails = tails;
+    this.#tail = tails.tailOf(this.address);
+    this.#reader = reader;
+  }
+
+  cached(offset: number): EncodedBatch | null {
+    return this.#tail.find(offset) ?? this.#reader.cached(this.address, offset);
+  }
+
+  async fetch(offset: number): Promise<EncodedBatch | null> {
+    if (offset >= this.endOffset) return null;
+    return this.#tail.find(offset) ?? this.#reader.fetch(this.address, offset);
+  }
+
+  async offsetAtTime(timeUs: number): Promise<number> {
+    const { topicId, partition, lane } = this.address;
+    const found = await this.#store.offsetAtTime(topicId, partition, lane, timeUs);
+    return found === null ? this.endOffset : Math.max(found, this.startOffset);
+  }
+
+  onAppend(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  /** A batch was committed. Nobody is told yet. */
+  committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
+    this.endOffset = batch.baseOffset + count;
+    // Without a reader it would only take the place of what somebody reads.
+    if (this.#listeners.size > 0) this.#tails.add(this.#tail, batch, count, bytes);
+  }
+
+  /** The end has moved. */
+  announce(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  forget(): void {
+    this.isKnown = false;
+    this.#tail.clear();
+  }
+
+  learn(end: LogEnd): void {
+    const moved = end.endOffset !== this.endOffset;
+    this.startOffset = end.startOffset;
+    this.endOffset = end.endOffset;
+    this.isKnown = true;
+    if (moved) this.announce();
+  }
+}
+
+export function topicNotFound(name: string): Rejection {
+  return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
+    metadata: { topic: name },
+  });
+}

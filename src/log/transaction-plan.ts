@@ -1,0 +1,286 @@
+import { Rejection } from '../errors/rejection.ts';
+import type { RecordSelection } from './batch.ts';
+import type { PublishedRecords } from './publish.ts';
+import { recordBytes, type PendingPublish, type Share } from './request.ts';
+import type { AppendedBatch, AppendTransaction, BatchToAppend, IdempotencyHit } from './store.ts';
+import type { Partition, Topic } from './topic.ts';
+
+export interface PlanLimits {
+  readonly batchBytesMax: number;
+  readonly batchRecordsMax: number;
+}
+
+/** What is known of an idempotency key; null: nothing, the record is new. */
+export type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
+
+interface MutableBatch {
+  readonly records: RecordSelection[];
+  recordCount: number;
+  byteSize: number;
+}
+
+/** What the transaction appends to one log, as batches in order. */
+interface PlannedLog {
+  readonly partition: Partition;
+  readonly topic: Topic;
+  readonly batches: MutableBatch[];
+  recordCount: number;
+}
+
+/** Where the records of a request go: counted from the end of each log as it will be, or known already. */
+interface Placement {
+  readonly request: PendingPublish;
+  readonly partitions: Int32Array;
+  readonly offsets: Float64Array;
+  /** 1: the offset is known; 0: it counts from where this transaction begins in the log. Null: all count. */
+  readonly known: Uint8Array | null;
+  readonly duplicates: Uint8Array | null;
+  readonly planned: readonly PlannedLog[];
+}
+
+interface PlannedKey {
+  readonly topic: Topic;
+  readonly key: string;
+  readonly log: PlannedLog;
+  /** Counted from where this transaction begins in the log. */
+  readonly position: number;
+}
+
+/**
+ * Puts requests together into one transaction: for each log the records of all of them, in the order of the requests,
+ * cut into batches. Pure: what it knows of idempotency keys is given to it.
+ *
+ * 1. Records of one log stand in the order of the requests, and of the records in each.
+ * 2. A request that is refused (expected offset) leaves nothing in the transaction.
+ * 3. Of records with the same key only the first is appended; the others get its offset.
+ * 4. No batch is larger than the limits, but one of a single record.
+ */
+export class TransactionPlan {
+  readonly #limits: PlanLimits;
+  readonly #findKey: FindKey;
+  readonly #logs = new Map<Partition, PlannedLog>();
+  readonly #placements: Placement[] = [];
+  readonly #keys: PlannedKey[] = [];
+  /** Keys that this transaction stores, by topic. */
+  readonly #planned = new Map<Topic, Map<string, PlannedKey>>();
+
+  constructor(limits: PlanLimits, findKey: FindKey) {
+    this.#limits = limits;
+    this.#findKey = findKey;
+  }
+
+  /** The requests that were taken in. */
+  get requests(): PendingPublish[] {
+    return this.#placements.map(({ request }) => request);
+  }
+
+  /** Takes a request in. @returns why not; null if it is in. */
+  add(request: PendingPublish): Rejection | null {
+    const refusal = this.#refusal(request);
+    if (refusal !== null) return refusal;
+    const { command } = request;
+    if (command.idempotencyKeys === null) this.#placements.push(this.#placeAll(request));
+    else this.#placements.push(this.#placeNew(request, command.idempotencyKeys));
+    return null;
+  }
+
+  build(): AppendTransaction {
+    const logs = this.#sorted();
+    const batches: BatchToAppend[] = [];
+    const firstBatch = new Map<PlannedLog, number>();
+    for (const log of logs) {
+      firstBatch.set(log, batches.length);
+      const { topic, partition } = log;
+      const { topicId, partition: number, lane } = partition.address;
+      const where = { topicId, segment: topic.segment, partitionId: partition.id, partition: number, lane };
+      for (const batch of log.batches) batches.push({ ...where, ...batch });
+    }
+    const keys = this.#keys.map(({ topic, key, log, position }) => {
+      let batch = firstBatch.get(log)!;
+      let index = position;
+      for (; index >= batches[batch]!.recordCount; batch++) index -= batches[batch]!.recordCount;
+      return { topicId: topic.row.id, key, batch, index };
+    });
+    return { batches, keys };
+  }
+
+  /** What the commit means: for each log its batches with their offsets, for each key its place, for each request its answer. */
+  settle(appended: readonly AppendedBatch[]): {
+    readonly logs: readonly {
+      readonly topic: Topic;
+      readonly partition: Partition;
+      readonly batches: readonly CommittedBatch[];
+    }[];
+    readonly keys: readonly { readonly topic: Topic; readonly key: string; readonly hit: IdempotencyHit }[];
+    readonly answers: readonly { readonly request: PendingPublish; readonly published: PublishedRecords }[];
+  } {
+    const bases = new Map<PlannedLog, number>();
+    let next = 0;
+    const logs = this.#sorted().map((log) => {
+      const batches = log.batches.map((batch) => ({ ...batch, ...appended[next++]! }));
+      bases.set(log, batches[0]!.baseOffset);
+      return { topic: log.topic, partition: log.partition, batches };
+    });
+    const keys = this.#keys.map(({ topic, key, log, position }) => ({
+      topic,
+      key,
+      hit: { partition: log.partition.address.partition, offset: bases.get(log)! + position },
+    }));
+    const answers = this.#placements.map((placement) => ({
+      request: placement.request,
+      published: answerOf(placement, bases),
+    }));
+    return { logs, keys, answers };
+  }
+
+  /** Logs that something is appended to, in the order in which they are locked. */
+  #sorted(): PlannedLog[] {
+    const logs = [...this.#logs.values()].filter((log) => log.recordCount > 0);
+    return logs.sort((a, b) => a.partition.id - b.partition.id);
+  }
+
+  #refusal({ command, shares }: PendingPublish): Rejection | null {
+    const { expectedOffset } = command;
+    const partition = shares[0]?.partition;
+    if (expectedOffset === null || partition === undefined) return null;
+    const current = partition.endOffset + (this.#logs.get(partition)?.recordCount ?? 0);
+    if (current === expectedOffset) return null;
+    const { topicName, partition: number } = partition.address;
+    return new Rejection(
+      'EXPECTED_OFFSET_MISMATCH',
+      `the next offset of partition ${number} of topic "${topicName}" is ${current}, not ${expectedOffset}`,
+      { metadata: { topic: topicName, partition: String(number), currentOffset: String(current) } },
+    );
+  }
+
+  #placeAll(request: PendingPublish): Placement {
+    const { partitions, shares } = request;
+    const offsets = new Float64Array(partitions.length);
+    const planned: PlannedLog[] = [];
+    for (const share of shares) {
+      const log = this.#log(request.topic, share.partition);
+      planned[share.partition.address.partition] = log;
+      let position = log.recordCount;
+      for (const record of share.indexes) offsets[record] = position++;
+      this.#append(log, request, share);
+    }
+    return { request, partitions, offsets, known: null, duplicates: null, planned };
+  }
+
+  #placeNew(request: PendingPublish, keys: readonly (string | null)[]): Placement {
+    const { topic, command, shares } = request;
+    const { count } = command.records;
+    const partitions = request.partitions.slice();
+    const offsets = new Float64Array(count);
+    const known = new Uint8Array(count);
+    const duplicates = new Uint8Array(count);
+    const planned: PlannedLog[] = [];
+    for (const share of shares) {
+      const log = this.#log(topic, share.partition);
+      planned[share.partition.address.partition] = log;
+      const fresh: number[] = [];
+      let bytes = 0;
+      for (const record of share.indexes) {
+        const key = keys[record] ?? null;
+        const position = log.recordCount + fresh.length;
+        const first = key === null ? null : this.#first(topic, key, log, position);
+        if (first === null) {
+          offsets[record] = position;
+          fresh.push(record);
+          bytes += recordBytes(command.records, record);
+          continue;
+        }
+        duplicates[record] = 1;
+        if ('position' in first) {
+          partitions[record] = first.log.partition.address.partition;
+          planned[first.log.partition.address.partition] = first.log;
+          offsets[record] = first.position;
+        } else {
+          known[record] = 1;
+          partitions[record] = first.partition;
+          offsets[record] = first.offset;
+        }
+      }
+      this.#append(log, request, { ...share, indexes: Int32Array.from(fresh), bytes });
+    }
+    return { request, partitions, offsets, known, duplicates, planned };
+  }
+
+  /** Where the first record with the key is; null if it is this one, which is noted. */
+  #first(topic: Topic, key: string, log: PlannedLog, position: number): IdempotencyHit | PlannedKey | null {
+    let planned = this.#planned.get(topic);
+    if (planned === undefined) this.#planned.set(topic, (planned = new Map<string, PlannedKey>()));
+    const first = planned.get(key) ?? this.#findKey(topic, key);
+    if (first !== null) return first;
+    const own = { topic, key, log, position };
+    planned.set(key, own);
+    this.#keys.push(own);
+    return null;
+  }
+
+  #log(topic: Topic, partition: Partition): PlannedLog {
+    let log = this.#logs.get(partition);
+    if (log === undefined) {
+      log = { partition, topic, batches: [], recordCount: 0 };
+      this.#logs.set(partition, log);
+    }
+    return log;
+  }
+
+  #append(log: PlannedLog, { command }: PendingPublish, share: Share): void {
+    const set = command.records;
+    let { indexes } = share;
+    let { bytes } = share;
+    log.recordCount += indexes.length;
+    while (indexes.length > 0) {
+      const batch = this.#roomIn(log, indexes.length, bytes, recordBytes(set, indexes[0]!));
+      let taken = indexes.length;
+      if (!this.#fits(batch, taken, bytes)) {
+        taken = 0;
+        let size = 0;
+        for (; taken < indexes.length; taken++) {
+          const more = recordBytes(set, indexes[taken]!);
+          if (taken + batch.recordCount > 0 && !this.#fits(batch, taken + 1, size + more)) break;
+          size += more;
+        }
+        bytes -= size;
+        batch.byteSize += size;
+      } else {
+        batch.byteSize += bytes;
+      }
+      batch.recordCount += taken;
+      batch.records.push({ set, indexes: taken === indexes.length ? indexes : indexes.subarray(0, taken) });
+      indexes = indexes.subarray(taken);
+    }
+  }
+
+  /** The last batch, if at least the next record fits into it; else a new one. */
+  #roomIn(log: PlannedLog, count: number, bytes: number, firstBytes: number): MutableBatch {
+    const last = log.batches.at(-1);
+    if (last !== undefined && (this.#fits(last, count, bytes) || this.#fits(last, 1, firstBytes))) return last;
+    const batch = { records: [], recordCount: 0, byteSize: 0 };
+    log.batches.push(batch);
+    return batch;
+  }
+
+  #fits(batch: MutableBatch, records: number, bytes: number): boolean {
+    const { batchBytesMax, batchRecordsMax } = this.#limits;
+    return batch.recordCount + records <= batchRecordsMax && batch.byteSize + bytes <= batchBytesMax;
+  }
+}
+
+/** A batch of the transaction with where it went. */
+export interface CommittedBatch extends AppendedBatch {
+  readonly records: readonly RecordSelection[];
+  readonly recordCount: number;
+  readonly byteSize: number;
+}
+
+function answerOf(placement: Placement, bases: ReadonlyMap<PlannedLog, number>): PublishedRecords {
+  const { partitions, offsets, known, duplicates, planned } = placement;
+  for (let record = 0; record < offsets.length; record++) {
+    if (known?.[record] === 1) continue;
+    offsets[record]! += bases.get(planned[partitions[record]!]!)!;
+  }
+  return { partitions, offsets, duplicates };
+}
