@@ -1,0 +1,323 @@
+import fc from 'fast-check';
+import type { Client } from 'pg';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { mergeDelta, type CursorDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import type { CursorKey, StoredCursor } from '../../src/delivery/store.ts';
+import type { GroupStorage } from '../../src/storage/groups.ts';
+import { property } from '../coordinator/property.ts';
+import { GroupSite } from './group-site.ts';
+
+let site: GroupSite;
+let store: GroupStorage;
+/** Cursors of three partitions, at 10. */
+let keys: CursorKey[];
+
+beforeAll(async () => {
+  site = await GroupSite.open();
+});
+
+afterAll(() => site.close());
+
+let epoch = 0;
+
+beforeEach(async () => {
+  await site.client.query(
+    'TRUNCATE millrace.consumer_groups, millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2 CASCADE',
+  );
+  await takeOver();
+  const groupId = await store.createGroup('billing');
+  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [10, 10, 10] }]);
+  keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
+});
+
+/** A new owner, which has loaded nothing yet. */
+async function takeOver(): Promise<void> {
+  epoch += 1;
+  store = await site.own(`broker-${epoch}`, epoch);
+}
+
+function delta(committedOffset: number, acked: number[] = [], attempts: number[] = []): CursorDelta {
+  return { committedOffset, acked, attempts };
+}
+
+async function append(...deltas: CursorDelta[]): Promise<void> {
+  await store.appendAcks({ deltas: deltas.map((one, at) => ({ key: keys[at]!, delta: one })) });
+}
+
+async function fold(...cursors: CursorSnapshot[]): Promise<void> {
+  await store.fold(() => cursors.map((cursor, at) => ({ key: keys[at]!, cursor })));
+}
+
+async function loaded(): Promise<CursorSnapshot[]> {
+  const stored = await store.loadCursors();
+  return stored.sort((a, b) => a.key.partition - b.key.partition).map(({ cursor }) => cursor);
+}
+
+async function rounds(): Promise<number[]> {
+  return Promise.all([0, 1, 2].map((table) => site.count(`ack_log_${table}`)));
+}
+
+const start = delta(10);
+
+describe('the ack log', () => {
+  test('is what a restarted broker goes on from', async () => {
+    await append(delta(12, [14, 15], [13, 2]), delta(11));
+    await append(delta(12, [17, 20], [13, 3, 16, 1]));
+    await takeOver();
+    expect(await loaded()).toEqual([delta(12, [14, 15, 17, 20], [13, 3, 16, 1]), delta(11), start]);
+  });
+
+  test('may say a thing twice, or late', async () => {
+    await append(delta(20, [25, 26]));
+    await append(delta(12, [14, 15], [13, 2]));
+    await append(delta(20, [25, 26]));
+    expect(await loaded()).toEqual([delta(20, [25, 26]), start, start]);
+  });
+
+  test('says nothing of cursors that are gone', async () => {
+    await append(delta(20), delta(21), delta(22));
+    const [{ subscriptionId }] = keys as [CursorKey];
+    await store.cancelSubscription(subscriptionId);
+    expect(await loaded()).toEqual([]);
+    await site.client.query('DELETE FROM millrace.subscriptions');
+    expect(await loaded()).toEqual([]);
+    await fold(delta(20), delta(21));
+    expect(await site.count('cursors')).toBe(0);
+  });
+
+  test('whatever is appended and folded, and whoever loads it, nothing is lost', async () => {
+    const offsets = fc.integer({ min: 10, max: 30 });
+    const anyDelta = fc.record({
+      committedOffset: offsets,
+      acked: fc.uniqueArray(fc.integer({ min: 31, max: 60 })).map((some) => some.flatMap((offset) => [offset, offset])),
+      attempts: fc.uniqueArray(offsets).map((some) => some.sort((a, b) => a - b).flatMap((offset) => [offset, 1])),
+    });
+    const move = fc.oneof(
+      { weight: 4, arbitrary: fc.array(anyDelta, { minLength: 1, maxLength: 3 }) },
+      { weight: 2, arbitrary: fc.constant('fold' as const) },
+      { weight: 1, arbitrary: fc.constant('takeOver' as const) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(move, { maxLength: 12 }), async (moves) => {
+        await site.client.query(
+          `TRUNCATE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2;
+           UPDATE millrace.cursors SET committed_offset = 10, acked = '{}', attempts = '{}'`,
+        );
+        await takeOver();
+        await store.loadCursors();
+        // What the broker has in memory, and which of it changed since the last fold.
+        let memory: CursorSnapshot[] = [start, start, start];
+        let changed = new Set<number>();
+        for (const one of moves) {
+          if (one === 'fold') {
+            await store.fold(() => snapshotsOf(memory, changed));
+            changed = new Set();
+          } else if (one === 'takeOver') {
+            await takeOver();
+            expect(await loaded()).toEqual(memory);
+            changed = new Set();
+          } else {
+            memory = memory.map((cursor, at) => (one[at] === undefined ? cursor : mergeDelta(cursor, one[at])));
+            one.forEach((_, at) => changed.add(at));
+            await append(...one);
+          }
+        }
+        await takeOver();
+        expect(await loaded()).toEqual(memory);
+      }),
+      property(25),
+    );
+  });
+});
+
+function snapshotsOf(memory: readonly CursorSnapshot[], changed: ReadonlySet<number>): StoredCursor[] {
+  return [...changed].map((at) => ({ key: keys[at]!, cursor: memory[at]! }));
+}
+
+describe('a fold', () => {
+  test('writes the cursors and empties what it covers, and goes round', async () => {
+    for (let n = 1; n <= 4; n += 1) {
+      await append(delta(10 + n, [100, 100 + n], [50, n]));
+      expect((await rounds()).reduce((sum, count) => sum + count)).toBe(1);
+      await fold(delta(10 + n, [100, 100 + n], [50, n]));
+      expect(await rounds()).toEqual([0, 0, 0]);
+    }
+    await takeOver();
+    expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
+  });
+
+  test('sends rounds to the next table before it asks for the state', async () => {
+    await append(delta(11));
+    let late = Promise.resolve();
+    await store.fold(() => {
+      // An ack that comes while the fold is under way is not in the snapshots.
+      late = append(delta(12, [20, 20]));
+      return [{ key: keys[0]!, cursor: delta(11) }];
+    });
+    await late;
+    expect(await rounds()).toEqual([0, 1, 0]);
+    await takeOver();
+    expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
+  });
+
+  test('that fails loses nothing, and the next one makes up for it', async () => {
+    await append(delta(11, [20, 20]));
+    const session = await site.session();
+    await terminateFolds(session, async () => {
+      await expect(fold(delta(11, [20, 20]))).rejects.toMatchObject({ name: 'Fault' });
+    });
+    expect(await rounds()).toEqual([1, 0, 0]);
+    await append(delta(12));
+    expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
+    await fold(delta(12, [20, 20]));
+    expect((await rounds()).reduce((sum, count) => sum + count)).toBe(0);
+    await takeOver();
+    expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
+  });
+
+  test('cut short between the cursors and the truncation loses nothing', async () => {
+    await append(delta(11, [20, 21]), delta(15));
+    const session = await site.session();
+    // A reader of the table: the truncation gives up, as it would in a crash.
+    await session.query('BEGIN');
+    await session.query('SELECT 1 FROM millrace.ack_log_0');
+    await fold(delta(11, [20, 21]), delta(15));
+    expect(await rounds()).toEqual([1, 0, 0]);
+    await append(delta(16));
+    await takeOver();
+    expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
+    await session.query('COMMIT');
+    // The new owner begins with the first table: the second is in use after its first fold.
+    for (const left of [1, 0]) {
+      await fold();
+      expect(await rounds()).toEqual([0, left, 0]);
+    }
+    await takeOver();
+    expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
+  });
+
+  test('writes also what the broker before left in the log and nobody has touched since', async () => {
+    await append(delta(11), delta(12), delta(13));
+    await takeOver();
+    await loaded();
+    await append(delta(20));
+    await fold(delta(20));
+    expect(await rounds()).toEqual([0, 0, 0]);
+    await takeOver();
+    expect(await loaded()).toEqual([delta(20), delta(12), delta(13)]);
+  });
+
+  test('before the load empties nothing that it does not know', async () => {
+    await append(delta(11), delta(12));
+    await takeOver();
+    await fold();
+    await fold();
+    await fold();
+    expect(await loaded()).toEqual([delta(11), delta(12), start]);
+  });
+
+  test('is held up by a transaction elsewhere only as long as that one lives', async () => {
+    const session = await site.session();
+    await append(delta(11));
+    await session.query('BEGIN');
+    await session.query('SELECT 1 FROM millrace.ack_log_0');
+    for (let n = 12; n < 18; n += 1) {
+      await append(delta(n));
+      await fold(delta(n));
+    }
+    const held = await rounds();
+    expect(held[0]).toBeGreaterThan(0);
+    expect([held[1], held[2]]).toEqual([0, 0]);
+    await session.query('COMMIT');
+    await fold();
+    await fold();
+    expect(await rounds()).toEqual([0, 0, 0]);
+    expect((await loaded())[0]).toEqual(delta(17));
+  });
+
+  test('of an old snapshot elsewhere takes no notice', async () => {
+    const session = await site.session();
+    await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await session.query('SELECT txid_current()');
+    await append(delta(11));
+    await fold(delta(11));
+    expect(await rounds()).toEqual([0, 0, 0]);
+    await session.query('ROLLBACK');
+  });
+});
+
+test('a round whose connection breaks may have happened, and says so', async () => {
+  await append(delta(11));
+  const session = await site.session();
+  await session.query('BEGIN');
+  await session.query('LOCK millrace.ack_log_0 IN ACCESS EXCLUSIVE MODE');
+  const round = append(delta(12));
+  const fate = expect(round).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
+  await vi.waitFor(async () => {
+    expect(await terminated(site.client, 'acks')).toBe(1);
+  });
+  await fate;
+  await session.query('ROLLBACK');
+  await append(delta(12));
+  expect((await loaded())[0]).toEqual(delta(12));
+});
+
+/** Ends a session of the present owner that waits for a lock. @returns how many. */
+async function terminated(by: Client, purpose: string): Promise<number> {
+  const { rowCount } = await by.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1`,
+    [`millrace/broker-${epoch}/${purpose}`],
+  );
+  return rowCount ?? 0;
+}
+
+/** Lets the fold that `work` begins wait for the cursors, and ends its session there. */
+async function terminateFolds(session: Client, work: () => Promise<void>): Promise<void> {
+  await session.query('BEGIN');
+  await session.query('SELECT 1 FROM millrace.cursors FOR UPDATE');
+  const done = work();
+  await vi.waitFor(async () => {
+    expect(await terminated(site.client, 'folds')).toBe(1);
+  });
+  await done;
+  await session.query('ROLLBACK');
+}
+
+test('a round of 384 cursors costs little, and so does a fold', async () => {
+  await site.client.query(`
+    INSERT INTO millrace.consumer_groups (name) SELECT 'g' || n FROM generate_series(1, 64) AS n;
+    INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT id, 2 FROM millrace.consumer_groups;
+    INSERT INTO millrace.cursors SELECT s.id, n - 1, 0, 0 FROM millrace.subscriptions AS s, generate_series(1, 6) AS n
+     WHERE topic_id = 2`);
+  const stored = await store.loadCursors();
+  const all = stored.map(({ key }) => key).filter(({ subscriptionId }) => subscriptionId !== keys[0]!.subscriptionId);
+  const round = (n: number) => ({
+    deltas: all.map((key) => ({ key, delta: delta(n * 100 + ((key.subscriptionId * 7 + key.partition * 13) % 97)) })),
+  });
+  const snapshots = (n: number) => () =>
+    all.map((key) => ({ key, cursor: delta(n * 100, [n * 100 + 5, n * 100 + 9]) }));
+  for (let n = 0; n < 50; n += 1) await store.appendAcks(round(n));
+  await store.fold(snapshots(50));
+  const costs: number[] = [];
+  const walBefore = await walBytes();
+  for (let n = 51; n < 251; n += 1) {
+    const began = performance.now();
+    await store.appendAcks(round(n));
+    costs.push(performance.now() - began);
+  }
+  const wal = (await walBytes()) - walBefore;
+  const began = performance.now();
+  await store.fold(snapshots(251));
+  const foldMs = performance.now() - began;
+  costs.sort((a, b) => a - b);
+  console.log(
+    `ack round of ${all.length} cursors: p50 ${costs[100]!.toFixed(2)} ms, p99 ${costs[198]!.toFixed(2)} ms, ` +
+      `${Math.round(wal / 200 / all.length)} bytes of WAL a cursor; fold of them ${foldMs.toFixed(1)} ms`,
+  );
+  expect(costs[100]).toBeLessThan(50);
+});
+
+async function walBytes(): Promise<number> {
+  const { rows } = await site.client.query<{ n: string }>(`SELECT pg_current_wal_lsn() - '0/0' AS n`);
+  return Number(rows[0]!.n);
+}
