@@ -22,6 +22,12 @@ export type NextDelivery =
   | { readonly type: 'deliver'; readonly first: number; readonly last: number }
   | { readonly type: 'blocked'; readonly on: 'RETRY' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
 
+/** After a NACK: until when nothing goes out, and what was refused. */
+interface Pause {
+  readonly untilMs: number;
+  readonly runs: readonly { readonly first: number; readonly last: number }[];
+}
+
 const nothing: Freed = { records: 0, bytes: 0 };
 
 /**
@@ -56,8 +62,8 @@ export class Cursor {
   #position: number;
   /** Everything below was handed out to the present holder, or is acked: only that may be acked. */
   #handedOut: number;
-  /** Nothing goes out before: a record was refused. */
-  #retryAtMs: number | null = null;
+  /** Nothing goes out before: records were refused. */
+  #pause: Pause | null = null;
   /** Since the last delta. */
   #toldCommitted: number;
   #newlyAcked: number[] = [];
@@ -102,9 +108,9 @@ export class Cursor {
 
   /** The longest run that may go next as one message, or what stands against it. */
   next(endOffset: number, nowMs: number): NextDelivery {
-    if (this.#retryAtMs !== null) {
-      if (nowMs < this.#retryAtMs) return { type: 'blocked', on: 'RETRY', untilMs: this.#retryAtMs };
-      this.#retryAtMs = null;
+    if (this.#pause !== null) {
+      if (nowMs < this.#pause.untilMs) return { type: 'blocked', on: 'RETRY', untilMs: this.#pause.untilMs };
+      this.#pause = null;
     }
     const first = this.#skip(this.#position);
     if (first >= endOffset) return { type: 'blocked', on: 'CAUGHT_UP' };
@@ -124,8 +130,8 @@ export class Cursor {
 
   /** Acks everything up to the offset, including it. */
   ackUpTo(offset: number): Settled {
-    if (offset >= this.#handedOut) return refused('UNKNOWN_OFFSET');
     if (offset < this.#committed) return refused('ALREADY_ACKED');
+    if (this.#namesUnknown(this.#committed, offset)) return refused('UNKNOWN_OFFSET');
     const freed = this.#inFlight.remove(this.#committed, offset);
     this.#commit(offset + 1);
     return { status: 'OK', ...freed };
@@ -160,7 +166,7 @@ export class Cursor {
     if (typeof found === 'string') return refused(found);
     for (const run of found) this.#countAttempts(run.first, run.last);
     const lowest = found[0]!.first;
-    this.#retryAtMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
+    this.#pauseFor(found, nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1)), nowMs);
     return this.#rewind(lowest);
   }
 
@@ -264,7 +270,6 @@ export class Cursor {
 
   /** Everything below `offset` is acked, and what was acked beyond it may now follow on. */
   #commit(offset: number): void {
-    const before = this.#committed;
     this.#ackedCount -= countOf(this.#acked);
     cutBelow(this.#acked, offset);
     if (this.#acked[0] === offset) {
@@ -274,26 +279,32 @@ export class Cursor {
     this.#ackedCount = countOf(this.#acked);
     this.#committed = offset;
     this.#position = Math.max(this.#position, offset);
-    if (this.#attempts.size > 0) this.#forgetAttempts(before);
+    if (this.#attempts.size > 0) this.#forgetAttempts();
+    // What the log waited for is acked after all: a pause may be long, and nothing needs it any more.
+    if (this.#pause?.runs.every(({ first, last }) => this.#isAcked(first, last)) === true) this.#pause = null;
   }
 
-  #forgetAttempts(before: number): void {
+  #forgetAttempts(): void {
     for (const offset of this.#attempts.keys()) {
       if (offset >= this.#committed && !coversRun(this.#acked, offset, offset)) continue;
       this.#attempts.delete(offset);
       this.#newAttempts.delete(offset);
-      // The record that the log waited for is acked after all.
-      if (offset >= before && offset < this.#committed) this.#retryAtMs = null;
     }
   }
 
   #refusal(runs: OffsetRuns): 'UNKNOWN_OFFSET' | 'ALREADY_ACKED' | null {
     let allAcked = true;
     for (let at = 0; at < runs.length; at += 2) {
-      if (runs[at + 1]! >= this.#handedOut) return 'UNKNOWN_OFFSET';
+      if (this.#namesUnknown(runs[at]!, runs[at + 1]!)) return 'UNKNOWN_OFFSET';
       allAcked &&= this.#isAcked(runs[at]!, runs[at + 1]!);
     }
     return allAcked ? 'ALREADY_ACKED' : null;
+  }
+
+  /** Whether first … last has an offset that is neither acked nor was handed out to the present holder. */
+  #namesUnknown(first: number, last: number): boolean {
+    const from = Math.max(first, this.#handedOut);
+    return from <= last && !this.#isAcked(from, last);
   }
 
   #isAcked(first: number, last: number): boolean {
@@ -324,6 +335,12 @@ export class Cursor {
     const freed = this.#inFlight.remove(lowest, Infinity);
     this.#position = Math.min(this.#position, lowest);
     return { status: 'OK', ...freed };
+  }
+
+  /** A later NACK adds to a pause that is on; it does not cut short the delay that an earlier one asked for. */
+  #pauseFor(runs: Pause['runs'], untilMs: number, nowMs: number): void {
+    const others = this.#pause !== null && this.#pause.untilMs > nowMs ? this.#pause : { untilMs, runs: [] };
+    this.#pause = { untilMs: Math.max(untilMs, others.untilMs), runs: [...others.runs, ...runs] };
   }
 
   #countAttempts(first: number, last: number): void {

@@ -54,7 +54,6 @@ export async function createSegment(client: Client, topicId: number, segment: nu
 export async function createTopicTable(client: Client, topicId: number): Promise<void> {
   const table = topicTable(topicId);
   await client.query(`CREATE TABLE ${table} (LIKE millrace.record_batches INCLUDING ALL) PARTITION BY LIST (segment)`);
-  await client.query(`ALTER TABLE ${table} ADD CHECK (topic_id = ${topicId})`);
   await client.query(`ALTER TABLE millrace.record_batches ATTACH PARTITION ${table} FOR VALUES IN (${topicId})`);
 }
 

@@ -24,6 +24,7 @@ export class Oracle {
   #position: number;
   #handedOut: number;
   #retryAtMs: number | null = null;
+  readonly #refused = new Set<number>();
 
   constructor(snapshot: CursorSnapshot, size: number) {
     const { committedOffset, acked, attempts } = snapshot;
@@ -97,11 +98,8 @@ export class Oracle {
     const offsets = offsetsOf(named);
     const refusal = this.#refusal(offsets);
     if (refusal !== null) return unsettled(refusal);
-    const before = this.committedOffset;
     const freed = this.#settle(offsets, 'acked');
-    for (let offset = before; offset < this.committedOffset; offset++) {
-      if (this.#slots[offset]!.ended > 0) this.#retryAtMs = null;
-    }
+    if ([...this.#refused].every((offset) => this.#slots[offset]!.state === 'acked')) this.#retryAtMs = null;
     this.#position = Math.max(this.#position, this.committedOffset);
     return { status: 'OK', ...freed };
   }
@@ -111,7 +109,12 @@ export class Oracle {
     if (!Array.isArray(found)) return found;
     for (const offset of found) this.#slots[offset]!.ended++;
     const doubled = limits.nackBackoffMsDefault * 2 ** (this.#slots[found[0]!]!.ended - 1);
-    this.#retryAtMs = nowMs + (delayMs ?? Math.min(limits.nackBackoffMsMax, doubled));
+    if (this.#retryAtMs === null || this.#retryAtMs <= nowMs) {
+      this.#retryAtMs = nowMs;
+      this.#refused.clear();
+    }
+    this.#retryAtMs = Math.max(this.#retryAtMs, nowMs + (delayMs ?? Math.min(limits.nackBackoffMsMax, doubled)));
+    for (const offset of found) this.#refused.add(offset);
     return { status: 'OK', ...this.#rewind(found[0]!) };
   }
 
@@ -147,8 +150,9 @@ export class Oracle {
   }
 
   #refusal(offsets: readonly number[]): Settled['status'] | null {
-    if (offsets.some((offset) => offset >= this.#handedOut)) return 'UNKNOWN_OFFSET';
-    return offsets.every((offset) => this.#slots[offset]!.state === 'acked') ? 'ALREADY_ACKED' : null;
+    const open = offsets.filter((offset) => this.#slots[offset]!.state !== 'acked');
+    if (open.some((offset) => offset >= this.#handedOut)) return 'UNKNOWN_OFFSET';
+    return open.length === 0 ? 'ALREADY_ACKED' : null;
   }
 
   #rewind(lowest: number): { records: number; bytes: number } {
