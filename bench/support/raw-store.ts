@@ -1,4 +1,10 @@
+import pg from 'pg';
+import { limits } from '../../src/limits/limits.ts';
 import type { LogStore, TopicRow } from '../../src/log/store.ts';
+import { takeFence } from '../../src/storage/fence.ts';
+import { openStorage } from '../../src/storage/storage.ts';
+import { topicSlot } from '../../src/storage/writer.ts';
+import { systemClock, systemRandom } from '../../src/time/system.ts';
 
 /** The storage layer of a broker without the broker: its log on one topic of a database of its own. */
 export interface RawStore {
@@ -7,8 +13,38 @@ export interface RawStore {
   close(): Promise<void>;
 }
 
+const brokerId = 'raw-append';
+const epoch = 1;
+/** As many as the broker has (src/config/settings.ts). */
+const appendSlots = 4;
+
 /** Opens the log of a database: migrated, fenced, with one topic. */
-export function openRawStore(databaseUrl: string, partitions: number): Promise<RawStore> {
-  const where = new URL(databaseUrl).pathname.slice(1);
-  return Promise.reject(new Error(`raw append on ${where}, ${partitions} partitions: src/storage has no LogStore yet`));
+export async function openRawStore(databaseUrl: string, partitions: number): Promise<RawStore> {
+  const silent = { info: () => undefined, warn: () => undefined };
+  const storage = openStorage({
+    connectionString: databaseUrl,
+    brokerId,
+    appendSlots,
+    clock: systemClock,
+    log: silent,
+  });
+  await storage.migrate();
+  await own(databaseUrl);
+  storage.setEpoch(epoch);
+  const topic = await storage.topics.createTopic({
+    name: `raw-${systemRandom.uuid()}`,
+    partitions,
+    idempotencyWindowMs: limits.idempotencyWindowMsDefault,
+    description: '',
+  });
+  return { log: storage.log, topic: topic!, close: () => storage.close() };
+}
+
+async function own(databaseUrl: string): Promise<void> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query('BEGIN');
+  await takeFence(client, brokerId, epoch, [...Array(appendSlots).keys(), topicSlot]);
+  await client.query('COMMIT');
+  await client.end();
 }

@@ -146,9 +146,10 @@ export class Log {
     try {
       if (stream?.refused !== undefined) throw stream.refused;
       return this.#enqueue(command);
-    } catch (error) {
-      if (stream !== null) stream.refused = error as Error;
-      return Promise.reject(error as Error);
+    } catch (thrown) {
+      const refused = thrown as Error;
+      if (stream !== null) stream.refused = refused;
+      return Promise.reject(refused);
     }
   }
 

@@ -34,18 +34,18 @@ export async function append(
   const keyed = keyStatements(transaction, keyTable).map((statement) => settle(client.query(statement)));
   const committed = settle(client.query('COMMIT'));
   stream.uncork();
-  const batches: AppendedBatch[] = [];
   let failure: unknown = null;
-  for (const answer of [begun, locked, ...inserted, ...keyed, committed]) {
+  const all: readonly Promise<Answer<object>>[] = [begun, locked, ...inserted, ...keyed, committed];
+  for (const answer of all) {
     const { error } = await answer;
     // The first error is the cause; those behind it only say that the transaction is aborted.
     failure ??= error;
   }
-  if (failure !== null) throw await classified(client, failure);
-  for (const answer of inserted) batches.push(appended((await answer).result));
+  if (failure !== null) throw classified(client, failure);
   const { result } = await committed;
   if (result?.command !== 'COMMIT') throw new Fault('DATABASE_UNAVAILABLE', 'the append was rolled back');
-  return batches;
+  const answers = await Promise.all(inserted);
+  return answers.map((answer) => appended(answer.result));
 }
 
 interface InsertedRow {

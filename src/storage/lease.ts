@@ -12,8 +12,6 @@ const answerMs = 3_000;
 const endAgainMs = 500;
 const goodbyeMs = 1_000;
 
-/** SQLSTATEs of a database without our schema or without the lease's table: nobody has ever owned it. */
-const neverMigrated = new Set(['42P01', '3F000']);
 const insufficientPrivilege = '42501';
 
 export interface LeaseStorageDeps {
@@ -30,6 +28,7 @@ export class LeaseStorage implements LeaseStore {
   readonly #d: LeaseStorageDeps;
   #client: Client | null = null;
   #locked = false;
+  #migrated = false;
   #listener: () => void = () => undefined;
   #closed = false;
 
@@ -52,7 +51,11 @@ export class LeaseStorage implements LeaseStore {
   }
 
   read(): Promise<{ lease: LeaseRow | null; lockedBy: LockHolder | null }> {
-    return this.#run(async (client) => ({ lease: await readLease(client), lockedBy: await readLockHolder(client) }));
+    return this.#run(async (client) => {
+      // Asked for, and not tried: the server would log an error at the first start of everybody.
+      this.#migrated ||= await hasLeaseTable(client);
+      return { lease: this.#migrated ? await readLease(client) : null, lockedBy: await readLockHolder(client) };
+    });
   }
 
   evict(broker: string, ageMsMin: number): Promise<boolean> {
@@ -200,20 +203,22 @@ export function sessionPrefix(broker: string): string {
 const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${lockKey} AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
+async function hasLeaseTable(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('millrace.broker_lease') IS NOT NULL AS there",
+  );
+  return rows[0]!.there;
+}
+
 async function readLease(client: Client): Promise<LeaseRow | null> {
-  try {
-    const { rows } = await client.query<{ broker: string; epoch: string; age_ms: number }>(
-      `SELECT broker, epoch,
-              CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
-                   ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
-         FROM millrace.broker_lease`,
-    );
-    const row = rows[0];
-    return row === undefined ? null : { broker: row.broker, epoch: Number(row.epoch), ageMs: row.age_ms };
-  } catch (error) {
-    if (neverMigrated.has(sqlState(error) ?? '')) return null;
-    throw error;
-  }
+  const { rows } = await client.query<{ broker: string; epoch: string; age_ms: number }>(
+    `SELECT broker, epoch,
+            CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
+                 ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
+       FROM millrace.broker_lease`,
+  );
+  const row = rows[0];
+  return row === undefined ? null : { broker: row.broker, epoch: Number(row.epoch), ageMs: row.age_ms };
 }
 
 async function readLockHolder(client: Client): Promise<LockHolder | null> {

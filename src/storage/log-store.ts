@@ -1,7 +1,8 @@
 import type { AppendedBatch, AppendTransaction, IdempotencyHit, LogEnd, LogStore, ReadRequest } from '../log/store.ts';
 import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
-import { Connection, writerSettings } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { writerSettings } from './connection.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
 import { baseAtTime, readBatches } from './read.ts';
