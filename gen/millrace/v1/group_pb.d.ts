@@ -147,8 +147,8 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
   memberId: string;
 
   /**
-   * The generation whose assignment the member already has; the answer comes at once if the group is past it, and otherwise
-   * when it is. Default: unset, answer at once with the current one. Limit: 0 or more.
+   * The generation of the assignment that the member already has; the answer comes when the group is past it, or when the
+   * member's partitions are not those of its last SyncGroup any more. Default: unset, answer at once. Limit: 0 or more.
    *
    * @generated from field: optional int64 known_generation = 3;
    */
@@ -542,8 +542,8 @@ export declare const GroupService: GenService<{
     output: typeof JoinGroupResponseSchema;
   },
   /**
-   * SyncGroup waits until the member has its assignment of the group's current generation, and returns it.
-   * Partitions that other members still have to give back come with a later generation.
+   * SyncGroup returns the member's assignment, or waits until there is news of it. Partitions that other members still
+   * have to give back come later in the same generation: call again with known_generation to wait for them.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED; DEADLINE_EXCEEDED SYNC_TIMEOUT.
    *
    * @generated from rpc millrace.v1.GroupService.SyncGroup
