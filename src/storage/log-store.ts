@@ -3,6 +3,7 @@ import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
 import type { Connection } from './connection.ts';
 import { writerSettings } from './connection.ts';
+import { sqlState } from './faults.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
 import { baseAtTime, readBatches } from './read.ts';
@@ -11,6 +12,7 @@ import type { Writer } from './writer.ts';
 
 /** Connections that read older batches; each reads one fetch at a time. */
 const readConnections = 2;
+const undefinedTable = '42P01';
 
 export interface LogStoreOptions {
   readonly connect: (
@@ -80,7 +82,12 @@ export class PostgresLogStore implements LogStore {
   async read(request: ReadRequest): Promise<StoredBatch[]> {
     const { topicId, partition, lane, offset } = request;
     const segment = segmentOf(await this.#segmentsOf(topicId), partition, lane, offset);
-    return this.#reader().run((client) => readBatches(client, segment, request));
+    try {
+      return await this.#reader().run((client) => readBatches(client, segment, request));
+    } catch (error) {
+      if (!this.#isGone(topicId, error)) throw error;
+      return [];
+    }
   }
 
   async offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
@@ -88,8 +95,12 @@ export class PostgresLogStore implements LogStore {
     const log = { topicId, partition, lane };
     for (const segment of known.segments) {
       const from = known.bases.get(segment)?.get(`${partition}/${lane}`) ?? 0;
-      const found = await this.#lookups.run((client) => baseAtTime(client, segment, log, from, timeUs));
-      if (found !== null) return found;
+      try {
+        const found = await this.#lookups.run((client) => baseAtTime(client, segment, log, from, timeUs));
+        if (found !== null) return found;
+      } catch (error) {
+        if (!this.#isGone(topicId, error)) throw error;
+      }
     }
     return null;
   }
@@ -133,6 +144,13 @@ export class PostgresLogStore implements LogStore {
 
   async close(): Promise<void> {
     await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
+  }
+
+  /** Whether a read failed because the table was dropped meanwhile: its topic is deleted, and has nothing to read. */
+  #isGone(topicId: number, error: unknown): boolean {
+    if (sqlState(error) !== undefinedTable) return false;
+    this.forgetSegments(topicId);
+    return true;
   }
 
   #reader(): Connection {

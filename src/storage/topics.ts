@@ -1,4 +1,4 @@
-import { and, asc, eq, isNull } from 'drizzle-orm';
+import { and, asc, eq, inArray, isNull } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import type { Client } from 'pg';
 import type { NewTopic, TopicRow, TopicStore } from '../log/store.ts';
@@ -12,6 +12,8 @@ import type { Writer } from './writer.ts';
 /** A drop waits this long for readers of the table before it leaves it to the next try. */
 const dropLockTimeout = '2s';
 const lockNotAvailable = '55P03';
+/** A table has room for one detach that was broken off; that one is finished first. */
+const otherDetachPending = '55000';
 
 export interface TopicStoreOptions {
   readonly writer: Writer;
@@ -91,14 +93,14 @@ export class PostgresTopicStore implements TopicStore {
         .where(isNull(segmentDrops.doneAt))
         .orderBy(asc(segmentDrops.topicId), asc(segmentDrops.segment));
       await client.query(`SET lock_timeout = '${dropLockTimeout}'`);
-      for (const { topicId, segment } of planned) {
-        if (!(await dropTable(client, leafTable(topicId, segment), topicTable(topicId)))) continue;
+      for (const [topicId, drops] of Map.groupBy(planned, (drop) => drop.topicId)) {
+        const gone = await dropSegmentsOf(client, topicId, drops);
+        if (gone.length === 0) continue;
         await database
           .update(segmentDrops)
           .set({ doneAt: new Date(await databaseTimeMs(client)) })
-          .where(and(eq(segmentDrops.topicId, topicId), eq(segmentDrops.segment, segment)));
+          .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
       }
-      for (const topicId of new Set(planned.map((drop) => drop.topicId))) await dropEmptyTopic(client, topicId);
       await client.query('RESET lock_timeout');
     });
   }
@@ -133,6 +135,22 @@ async function databaseTimeMs(client: Client): Promise<number> {
   return rows[0]!.ms;
 }
 
+/** @returns those of the segments that are gone for good. */
+async function dropSegmentsOf(
+  client: Client,
+  topicId: number,
+  drops: readonly { segment: number }[],
+): Promise<number[]> {
+  const gone: number[] = [];
+  for (const { segment } of drops) {
+    if (await dropTable(client, leafTable(topicId, segment), topicTable(topicId))) gone.push(segment);
+  }
+  // The last one is done when the topic's table is gone too: nobody would come back for that, and one that is left half
+  // detached keeps the tables of all other topics from being detached.
+  if (gone.length === drops.length && !(await dropEmptyTopic(client, topicId))) gone.pop();
+  return gone;
+}
+
 /**
  * Detaches a table without stopping those who read its parent, then drops it. A detach that was broken off is finished. @returns
  * whether it is gone.
@@ -154,15 +172,17 @@ async function dropTable(client: Client, table: string, parent: string): Promise
     await client.query(`DROP TABLE ${table}`);
     return true;
   } catch (error) {
-    if (sqlState(error) === lockNotAvailable) return false;
+    const state = sqlState(error);
+    if (state === lockNotAvailable || state === otherDetachPending) return false;
     throw error;
   }
 }
 
-async function dropEmptyTopic(client: Client, topicId: number): Promise<void> {
+/** @returns false if the topic's table should go and could not. */
+async function dropEmptyTopic(client: Client, topicId: number): Promise<boolean> {
   const { rows } = await client.query<{ left: boolean }>(
     'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
     [topicTable(topicId)],
   );
-  if (rows[0]?.left === false) await dropTable(client, topicTable(topicId), 'millrace.record_batches');
+  return rows[0]!.left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
 }

@@ -1,0 +1,209 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SegmentMoved, type TopicRow } from '../../src/log/store.ts';
+import type { Storage } from '../../src/storage/storage.ts';
+import { property } from '../coordinator/property.ts';
+import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
+
+let site: LogSite;
+let storage: Storage;
+
+beforeAll(async () => {
+  site = await LogSite.open();
+  storage = await site.own('one', 1);
+});
+
+afterAll(() => site.close());
+
+const append = (topic: TopicRow, segment: number, partition: number, ...texts: string[]) =>
+  storage.log.append(0, transaction([batch({ ...topic, segment }, partition, values(...texts))]));
+
+const textsOf = async (topic: TopicRow, partition: number, from = 0) =>
+  (await readAll(storage, topic, partition, from)).map(({ offset, parts }) => `${offset}:${parts[2]}`);
+
+const tablesOf = async (topicId: number): Promise<string[]> => {
+  const { rows } = await site.client.query<{ name: string }>(
+    `SELECT relname AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relname ~ $1 ORDER BY 1`,
+    [`^record_batches_${topicId}(_|$)`],
+  );
+  return rows.map(({ name }) => name);
+};
+
+describe('a log that goes on in a new segment', () => {
+  test('has no gap and no overlap, also where a partition or a whole segment has nothing', async () => {
+    const topic = await site.topic(storage, 3);
+    await append(topic, 1, 0, 'a', 'b');
+    expect(await storage.log.rollSegment(topic.id, 1)).toBe(2);
+    expect(await storage.log.rollSegment(topic.id, 2)).toBe(3);
+    expect((await append(topic, 3, 0, 'c'))[0]!.baseOffset).toBe(2);
+    expect((await append(topic, 3, 1, 'A'))[0]!.baseOffset).toBe(0);
+    expect(await storage.log.rollSegment(topic.id, 3)).toBe(4);
+    expect((await append(topic, 4, 0, 'd'))[0]!.baseOffset).toBe(3);
+    expect(await textsOf(topic, 0)).toEqual(['0:a', '1:b', '2:c', '3:d']);
+    expect(await textsOf(topic, 0, 1)).toEqual(['0:a', '1:b', '2:c', '3:d']);
+    expect(await textsOf(topic, 0, 2)).toEqual(['2:c', '3:d']);
+    expect(await textsOf(topic, 1)).toEqual(['0:A']);
+    expect(await textsOf(topic, 2)).toEqual([]);
+    expect((await storage.log.ends(topic.id)).map(({ endOffset }) => endOffset)).toEqual([4, 1, 0]);
+    // Another process, which knows nothing of how the segments came to be.
+    expect((await readAll(site.storage('one', 1), topic, 0)).map(({ offset }) => offset)).toEqual([0, 1, 2, 3]);
+  });
+
+  test('is rolled once, however many ask for it', async () => {
+    const topic = await site.topic(storage, 1);
+    const again = site.storage('one', 1);
+    const rolled = await Promise.all([storage, again, storage].map(({ log }) => log.rollSegment(topic.id, 1)));
+    expect(rolled).toEqual([2, 2, 2]);
+    expect(await storage.log.rollSegment(topic.id, 0)).toBe(2);
+    expect((await tablesOf(topic.id)).length).toBe(3);
+  });
+
+  test('loses nothing of what is appended while it rolls', async () => {
+    const topic = await site.topic(storage, 2);
+    const current = { ...topic };
+    const confirmed: string[] = [];
+    let moved = 0;
+    let rolling = true;
+    const publish = async (slot: number): Promise<void> => {
+      for (let n = 0; rolling; n++) {
+        const text = `${slot}/${n}`;
+        const write = () =>
+          storage.log.append(slot, transaction([0, 1].map((partition) => batch(current, partition, values(text)))));
+        for (;;) {
+          try {
+            await write();
+            break;
+          } catch (error) {
+            if (!(error instanceof SegmentMoved)) throw error;
+            moved++;
+            current.segment = await storage.log.rollSegment(topic.id, 0);
+          }
+        }
+        confirmed.push(text);
+      }
+    };
+    const publishers = Array.from({ length: appendSlots }, (_, slot) => publish(slot));
+    for (let segment = 1; segment < 10; segment++) await storage.log.rollSegment(topic.id, segment);
+    rolling = false;
+    await Promise.all(publishers);
+    expect(moved).toBeGreaterThan(0);
+    for (const partition of [0, 1]) {
+      const stored = await readAll(storage, topic, partition);
+      expect(stored.map(({ parts }) => parts[2]).sort()).toEqual([...confirmed].sort());
+      expect(stored.map(({ offset }) => offset)).toEqual(Array.from(stored, (_, index) => index));
+    }
+  });
+
+  test('never goes back in time, also when the clock of the database does', async () => {
+    const topic = await site.topic(storage, 1);
+    await append(topic, 1, 0, 'early');
+    await site.client.query(
+      `UPDATE millrace.record_batches_${topic.id}_1 SET appended_at = appended_at + interval '1 hour'`,
+    );
+    const [within] = await append(topic, 1, 0, 'same segment');
+    await storage.log.rollSegment(topic.id, 1);
+    await storage.log.rollSegment(topic.id, 2);
+    const [after] = await append(topic, 3, 0, 'two segments later');
+    expect(after!.appendTimeUs).toBe(within!.appendTimeUs);
+    const [first] = await readAll(storage, topic, 0);
+    expect(first!.appendTimeUs).toBe(within!.appendTimeUs);
+  });
+});
+
+test('the first offset of a time is the one that a scan of all records finds', async () => {
+  const gap = fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 3 }));
+  const step = fc.record({ records: fc.integer({ min: 1, max: 4 }), gapUs: gap, rolls: fc.boolean() });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+      const topic = await site.topic(storage, 1);
+      let segment = 1;
+      let timeUs = 1_700_000_000_000_000;
+      for (const { records, gapUs, rolls } of steps) {
+        const [appended] = await append(topic, segment, 0, ...Array<string>(records).fill('x'));
+        timeUs += gapUs;
+        await site.client.query(
+          `UPDATE millrace.record_batches_${topic.id}_${segment}
+              SET appended_at = 'epoch'::timestamptz + $1 * interval '1 us' WHERE base_offset = $2`,
+          [timeUs, appended!.baseOffset],
+        );
+        if (rolls) segment = await storage.log.rollSegment(topic.id, segment);
+      }
+      const all = await readAll(storage, topic, 0);
+      const times = new Set(all.flatMap(({ appendTimeUs }) => [appendTimeUs - 1, appendTimeUs, appendTimeUs + 1]));
+      for (const time of [0, ...times]) {
+        const scanned = all.find(({ appendTimeUs }) => appendTimeUs >= time)?.offset ?? null;
+        expect(await storage.log.offsetAtTime(topic.id, 0, 0, time)).toBe(scanned);
+      }
+    }),
+    property(12),
+  );
+});
+
+describe('a topic that is deleted', () => {
+  test('takes its tables with it and leaves those of others, and says so in the audit', async () => {
+    const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
+    for (const one of [topic, other]) {
+      const keys = [{ topicId: one.id, key: 'k', batch: 0, index: 0 }];
+      await storage.log.append(0, transaction([batch(one, 0, values('x'))], keys));
+      await storage.log.rollSegment(one.id, 1);
+    }
+    await storage.topics.deleteTopic(topic.id);
+    expect(await storage.log.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
+    await storage.topics.dropSegments();
+    await storage.topics.dropSegments();
+    expect(await tablesOf(topic.id)).toEqual([]);
+    expect((await tablesOf(other.id)).length).toBe(3);
+    expect(await textsOf(other, 0)).toEqual(['0:x']);
+    expect((await storage.log.findKeys(other.id, 60_000, ['k'])).size).toBe(1);
+    const audit = 'SELECT count(done_at)::int AS n FROM millrace.segment_drops WHERE topic_id = $1 AND topic_name = $2';
+    expect(await site.number(audit, [topic.id, topic.name])).toBe(2);
+    expect((await storage.topics.loadTopics()).map(({ id }) => id)).not.toContain(topic.id);
+  });
+
+  test('is dropped later if somebody still reads it, and appends to others go on meanwhile', async () => {
+    const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
+    await append(topic, 1, 0, 'x');
+    const reader = await site.session();
+    await reader.query('BEGIN');
+    await reader.query('SELECT count(*) FROM millrace.messages');
+    await storage.topics.deleteTopic(topic.id);
+    let dropping = true;
+    const dropped = storage.topics.dropSegments().finally(() => (dropping = false));
+    let appended = 0;
+    for (; dropping; appended++) await append(other, 1, 0, 'y');
+    await dropped;
+    expect(appended).toBeGreaterThan(10);
+    expect(await site.number('SELECT count(*) AS n FROM millrace.segment_drops WHERE done_at IS NULL')).toBe(1);
+    await reader.query('COMMIT');
+    await storage.topics.dropSegments();
+    expect(await tablesOf(topic.id)).toEqual([]);
+    expect(await site.number('SELECT count(*) AS n FROM millrace.segment_drops WHERE done_at IS NULL')).toBe(0);
+  });
+
+  test('leaves no table behind, and nobody else waiting, if a reader comes between two of the drops', async () => {
+    const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
+    await storage.topics.deleteTopic(topic.id);
+    const reader = await site.session();
+    await reader.query('BEGIN');
+    // Of the outermost table only, so that the segment can still go.
+    await reader.query(`LOCK TABLE ONLY millrace.record_batches IN ACCESS SHARE MODE`);
+    await storage.topics.dropSegments();
+    expect(await tablesOf(topic.id)).toEqual([`record_batches_${topic.id}`]);
+    await storage.topics.deleteTopic(other.id);
+    await storage.topics.dropSegments();
+    await reader.query('COMMIT');
+    await storage.topics.dropSegments();
+    expect([...(await tablesOf(topic.id)), ...(await tablesOf(other.id))]).toEqual([]);
+  });
+
+  test('has nothing to read, and that is no error', async () => {
+    const topic = await site.topic(storage, 1);
+    await append(topic, 1, 0, 'x');
+    expect(await textsOf(topic, 0)).toEqual(['0:x']);
+    // By somebody else, so that this storage still believes in its tables.
+    await site.storage('one', 1).topics.deleteTopic(topic.id);
+    await storage.topics.dropSegments();
+    expect(await textsOf(topic, 0)).toEqual([]);
+    expect(await storage.log.offsetAtTime(topic.id, 0, 0, 0)).toBeNull();
+  });
+});
