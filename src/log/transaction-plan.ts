@@ -174,36 +174,48 @@ export class TransactionPlan {
     const offsets = new Float64Array(count);
     const known = new Uint8Array(count);
     const duplicates = new Uint8Array(count);
-    const planned: PlannedLog[] = [];
-    for (const share of shares) {
-      const log = this.#log(topic, share.partition);
-      planned[share.partition.address.partition] = log;
-      const fresh: number[] = [];
-      let bytes = 0;
-      for (const record of share.indexes) {
-        const key = keys[record] ?? null;
-        const position = log.recordCount + fresh.length;
-        const first = key === null ? null : this.#first(topic, key, log, position);
-        if (first === null) {
-          offsets[record] = position;
-          fresh.push(record);
-          bytes += recordBytes(command.records, record);
-          continue;
-        }
-        duplicates[record] = 1;
-        if ('position' in first) {
-          partitions[record] = first.log.partition.address.partition;
-          planned[first.log.partition.address.partition] = first.log;
-          offsets[record] = first.position;
-        } else {
-          known[record] = 1;
-          partitions[record] = first.partition;
-          offsets[record] = first.offset;
-        }
+    const planned = this.#plannedLogs(topic, shares);
+    const fresh = planned.map(() => ({ records: [] as number[], bytes: 0 }));
+    // Record by record and not share by share: of two with one key the first of the request is kept.
+    for (let record = 0; record < count; record++) {
+      const own = request.partitions[record]!;
+      const log = planned[own]!;
+      const key = keys[record] ?? null;
+      const position = log.recordCount + fresh[own]!.records.length;
+      const first = key === null ? null : this.#first(topic, key, log, position);
+      if (first === null) {
+        offsets[record] = position;
+        fresh[own]!.records.push(record);
+        fresh[own]!.bytes += recordBytes(command.records, record);
+        continue;
       }
-      this.#append(log, request, { ...share, indexes: Int32Array.from(fresh), bytes });
+      duplicates[record] = 1;
+      if ('position' in first) {
+        partitions[record] = first.log.partition.address.partition;
+        planned[first.log.partition.address.partition] = first.log;
+        offsets[record] = first.position;
+      } else {
+        known[record] = 1;
+        partitions[record] = first.partition;
+        offsets[record] = first.offset;
+      }
+    }
+    for (const { partition } of shares) {
+      const { records, bytes } = fresh[partition.address.partition]!;
+      this.#append(planned[partition.address.partition]!, request, {
+        partition,
+        indexes: Int32Array.from(records),
+        bytes,
+      });
     }
     return { request, partitions, offsets, known, duplicates, planned };
+  }
+
+  /** By partition; those that no record goes to are left out. */
+  #plannedLogs(topic: Topic, shares: readonly Share[]): PlannedLog[] {
+    const planned: PlannedLog[] = [];
+    for (const { partition } of shares) planned[partition.address.partition] = this.#log(topic, partition);
+    return planned;
   }
 
   /** Where the first record with the key is; null if it is this one, which is noted. */

@@ -1,0 +1,191 @@
+import { limits } from '../../src/limits/limits.ts';
+import { boundsPerRecord, endOffset, type EncodedBatch, type RecordSet } from '../../src/log/batch.ts';
+import { Log } from '../../src/log/log.ts';
+import type { PartitionLog } from '../../src/log/partition-log.ts';
+import type { PublishCommand, PublishedRecords, PublishStreamToken } from '../../src/log/publish.ts';
+import { Reader } from '../../src/log/reader.ts';
+import { route, type PendingPublish } from '../../src/log/request.ts';
+import type { TopicRow } from '../../src/log/store.ts';
+import { TailCache } from '../../src/log/tail-cache.ts';
+import { Topic } from '../../src/log/topic.ts';
+import type { Clock } from '../../src/time/clock.ts';
+import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
+import { decodeBatch } from '../wire/delivery.ts';
+
+export const codec = createBatchCodec();
+
+/** Records as a scan leaves them: each with its value, and the key before the first ":" if there is one. */
+export function records(...texts: readonly string[]): RecordSet {
+  const buffer = Buffer.from(`#${texts.join('')}`);
+  const bounds = new Int32Array(texts.length * boundsPerRecord);
+  let at = 1;
+  texts.forEach((text, i) => {
+    const bytes = Buffer.byteLength(text);
+    const keyBytes = Buffer.byteLength(text.slice(0, Math.max(0, text.indexOf(':'))));
+    if (keyBytes > 0) bounds.set([at, at + keyBytes], i * boundsPerRecord);
+    bounds.set([at + keyBytes, at + bytes], i * boundsPerRecord + 4);
+    at += bytes;
+  });
+  return { count: texts.length, buffer, bounds };
+}
+
+/** A topic at work by itself, whose partitions have ids of the database's making. */
+export function topicAtWork(clock: Clock, name: string, ids: readonly number[]): Topic {
+  const store = new MemoryLogStore(clock);
+  const partitions = ids.map((id, partition) => ({ id, partition }));
+  const row = store.shared.addTopic(name, ids.length, { partitions });
+  const tails = new TailCache({ codec, bytesMax: 1_000_000, joinBytesMax: 10_000 });
+  const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, cacheBytesMax: 100_000 });
+  return new Topic(row, { store, codec, tails, reader }, -Infinity);
+}
+
+/** A request as it waits in the queue. What becomes of it is told to `onEnd`. */
+export function pending(
+  topic: Topic,
+  set: RecordSet,
+  changes: Partial<PublishCommand> = {},
+  onEnd: (end: PublishedRecords | Error) => void = () => undefined,
+): PendingPublish {
+  const one = command(topic.row.name, set, changes);
+  return { topic, command: one, ...route(topic, one), resolve: onEnd, reject: onEnd };
+}
+
+/** What a reader sees of a batch: "offset=key+value" of each record. */
+export function texts({ bytes }: EncodedBatch): string[] {
+  return decodeBatch(bytes).records.map(({ record, offset }) => {
+    return `${offset}=${record!.key}${Buffer.from(record!.value).toString()}`;
+  });
+}
+
+/** Reads a log as delivery does, from memory where it can, to its end. */
+export async function readAll(log: PartitionLog, from = log.startOffset): Promise<string[]> {
+  const read: string[] = [];
+  for (let offset = from; offset < log.endOffset;) {
+    const batch = log.cached(offset) ?? (await log.fetch(offset));
+    if (batch === null) throw new Error(`offset ${offset} of ${log.endOffset} is nowhere`);
+    read.push(...texts(batch).slice(offset - batch.baseOffset));
+    offset = endOffset(batch);
+  }
+  return read;
+}
+
+export function command(topic: string, set: RecordSet, changes: Partial<PublishCommand> = {}): PublishCommand {
+  return {
+    topic,
+    records: set,
+    idempotencyKeys: null,
+    partition: 0,
+    committed: true,
+    expectedOffset: null,
+    stream: null,
+    ...changes,
+  };
+}
+
+export const newStream = (): PublishStreamToken => ({ failure: null });
+
+/** "partition/offset" of each record, with "again" behind those that were known. */
+export function places({ partitions, offsets, duplicates }: PublishedRecords): string[] {
+  return [...offsets].map((offset, i) => `${partitions[i]}/${offset}${duplicates?.[i] === 1 ? ' again' : ''}`);
+}
+
+/** A gate that calls of the store wait at until it is opened. */
+export class Gate {
+  #open: () => void = () => undefined;
+  readonly #opened = new Promise<void>((resolve) => {
+    this.#open = resolve;
+  });
+  /** How many have come to it. */
+  waiting = 0;
+
+  pass(): Promise<void> {
+    this.waiting++;
+    return this.#opened;
+  }
+
+  open(): void {
+    this.#open();
+  }
+}
+
+/** The log over a store in memory, on a clock that stands still. */
+export class Scene {
+  readonly clock: FakeClock;
+  readonly store: MemoryLogStore;
+  readonly log: Log;
+  readonly said: string[] = [];
+  fenced = 0;
+
+  constructor({ appendSlots = 1, queueBytesMax = 1_000_000, tailBytesMax = 1_000_000, clock = new FakeClock() } = {}) {
+    this.clock = clock;
+    this.store = new MemoryLogStore(clock, { appendSlots });
+    const say = (_fields: object, message: string): void => {
+      this.said.push(message);
+    };
+    this.log = new Log({
+      store: this.store,
+      clock,
+      codec,
+      limits: { ...limits, publishQueueBytesMax: queueBytesMax, tailCacheBytesMax: tailBytesMax },
+      onFenced: () => {
+        this.fenced++;
+      },
+      log: { info: say, warn: say },
+    });
+  }
+
+  /** With one topic "orders" that was there before the log was opened. */
+  static async open(
+    options: ConstructorParameters<typeof Scene>[0] & { partitions?: number; topic?: Partial<TopicRow> } = {},
+  ): Promise<Scene> {
+    const scene = new Scene(options);
+    const row = scene.store.shared.addTopic('orders', options.partitions ?? 1, options.topic);
+    await scene.log.open([row]);
+    return scene;
+  }
+
+  partition(partition = 0): PartitionLog {
+    return this.log.partitionLogs(1)[partition]!;
+  }
+
+  /** Publishes, and says how it ended once the clock has settled: places, "queued", or the reason of the error. */
+  publish(set: RecordSet, changes: Partial<PublishCommand> = {}): Publish {
+    return new Publish(this.log.publish(command('orders', set, changes)));
+  }
+
+  /** The next such calls stop at a gate before they have any effect. */
+  hold(...calls: readonly LogCall[]): Gate {
+    const gate = new Gate();
+    this.store.before = (call) => (calls.includes(call) ? gate.pass() : undefined);
+    return gate;
+  }
+
+  /** What the records of each append were, transaction by transaction. */
+  get transactions(): number[] {
+    return this.store.appended.map(({ batches }) => batches.reduce((sum, { recordCount }) => sum + recordCount, 0));
+  }
+}
+
+/** A publish whose end a test looks at when it wants to. */
+export class Publish {
+  readonly done: Promise<string>;
+  /** How it ended; "pending" until then. */
+  ended = 'pending';
+
+  constructor(promise: Promise<PublishedRecords | null>) {
+    this.done = promise.then(
+      (published) => (published === null ? 'queued' : places(published).join(' ')),
+      (error: Error) => reasonOf(error),
+    );
+    void this.done.then((ended) => {
+      this.ended = ended;
+    });
+  }
+}
+
+export function reasonOf(error: Error): string {
+  if ('reason' in error) return String(error.reason);
+  return 'kind' in error ? String(error.kind) : `bug: ${error.message}`;
+}

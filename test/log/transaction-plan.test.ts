@@ -1,0 +1,223 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { PublishedRecords } from '../../src/log/publish.ts';
+import { recordBytes, type PendingPublish } from '../../src/log/request.ts';
+import type { AppendTransaction, IdempotencyHit } from '../../src/log/store.ts';
+import type { Topic } from '../../src/log/topic.ts';
+import { TransactionPlan } from '../../src/log/transaction-plan.ts';
+import { property } from '../coordinator/property.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { pending, places, reasonOf, records, topicAtWork } from './scene.ts';
+
+const planLimits = { batchBytesMax: 40, batchRecordsMax: 5 };
+/** What the database knows already. */
+const stored: Record<string, IdempotencyHit> = { old: { partition: 1, offset: 4 } };
+const findKey = (_topic: Topic, key: string): IdempotencyHit | null => stored[key] ?? null;
+
+/** Two topics whose partitions' ids are mixed, with something in each log. */
+function topics(): Topic[] {
+  const both = [topicAtWork(new FakeClock(), 'a', [7, 2, 5]), topicAtWork(new FakeClock(), 'b', [3, 6])];
+  for (const topic of both) {
+    topic.partitions.forEach((one, partition) => {
+      one.learn({ partition, lane: 0, startOffset: 0, endOffset: 10 * partition });
+    });
+  }
+  return both;
+}
+
+const endOf = ({ row }: Topic, partition: number, ends: Map<string, number>): number =>
+  ends.get(`${row.name}${partition}`) ?? 10 * partition;
+
+interface Wish {
+  readonly topic: number;
+  readonly records: readonly { readonly text: string; readonly key: string | null }[];
+  readonly keyed: boolean;
+  readonly partition: number | null;
+  /** Added to the end as it is then; null: nothing is expected. */
+  readonly expected: number | null;
+}
+
+const wish: fc.Arbitrary<Wish> = fc.record({
+  topic: fc.nat(1),
+  records: fc.array(
+    fc.record({
+      text: fc.stringMatching(/^([a-f]:)?[x-z]{0,20}$/),
+      key: fc.oneof(fc.constantFrom(null, 'old'), fc.constantFrom('k1', 'k2', 'k3', 'k4', 'k5')),
+    }),
+    { minLength: 1, maxLength: 12 },
+  ),
+  keyed: fc.boolean(),
+  partition: fc.option(fc.nat(1)),
+  expected: fc.option(fc.constantFrom(0, 0, 0, 1, -1)),
+});
+
+/** A plan of it all, and what the simplest thing that could work makes of it: one record after the other. */
+function planBoth(wishes: readonly Wish[]) {
+  const both = topics();
+  const plan = new TransactionPlan(planLimits, findKey);
+  const ends = new Map<string, number>();
+  const firsts = new Map<string, string>();
+  const oracle = { refused: [] as number[], answers: [] as string[][], logs: new Map<string, string[]>() };
+  const refused: number[] = [];
+  const numbers = new Map<object, number>();
+  wishes.forEach((one, number) => {
+    const topic = both[one.topic]!;
+    const expectsFrom = one.partition !== null && one.expected !== null;
+    const expectedOffset = expectsFrom ? endOf(topic, one.partition, ends) + one.expected : null;
+    const idempotencyKeys = one.keyed ? one.records.map(({ key }) => key) : null;
+    const set = records(...one.records.map(({ text }) => text));
+    const request = pending(topic, set, { partition: one.partition, expectedOffset, idempotencyKeys });
+    numbers.set(set, number);
+    const refusal = plan.add(request);
+    if (refusal !== null) refused.push(number);
+    if (expectsFrom && one.expected !== 0) oracle.refused.push(number);
+    else oracle.answers.push(appendEach(request, number));
+  });
+  return { plan, oracle, refused, numbers };
+
+  function appendEach({ topic, partitions, command }: PendingPublish, number: number): string[] {
+    return [...partitions].map((partition, i) => {
+      const key = command.idempotencyKeys?.[i] ?? null;
+      const first = key === null ? undefined : (firsts.get(topic.row.name + key) ?? (stored[key] && '1/4'));
+      if (first !== undefined) return `${first} again`;
+      const offset = endOf(topic, partition, ends);
+      const name = `${topic.row.name}${partition}`;
+      ends.set(name, offset + 1);
+      if (key !== null) firsts.set(topic.row.name + key, `${partition}/${offset}`);
+      oracle.logs.set(name, [...(oracle.logs.get(name) ?? []), `${number}.${i}`]);
+      return `${partition}/${offset}`;
+    });
+  }
+}
+
+/** Where the database would put the batches. */
+function commit({ batches }: AppendTransaction) {
+  const ends = new Map<number, number>();
+  return batches.map(({ partitionId, partition, recordCount }) => {
+    const baseOffset = ends.get(partitionId) ?? 10 * partition;
+    ends.set(partitionId, baseOffset + recordCount);
+    return { baseOffset, appendTimeUs: 1 };
+  });
+}
+
+const wishes = fc.array(wish, { minLength: 1, maxLength: 10 });
+
+describe('whatever is put together', () => {
+  test('every record that is taken is in one batch of its log, in the order of publishing', () => {
+    fc.assert(
+      fc.property(wishes, (list) => {
+        const { plan, oracle, refused, numbers } = planBoth(list);
+        const logs = new Map<string, string[]>();
+        for (const { topicId, partitionId, partition, records: selections } of plan.build().batches) {
+          expect(topicId).toBe(1);
+          const name = `${partitionId === 3 || partitionId === 6 ? 'b' : 'a'}${partition}`;
+          const seen = selections.flatMap(({ set, indexes }) => [...indexes].map((i) => `${numbers.get(set)}.${i}`));
+          logs.set(name, [...(logs.get(name) ?? []), ...seen]);
+        }
+        expect(refused).toEqual(oracle.refused);
+        expect(logs).toEqual(oracle.logs);
+      }),
+      property(1_000),
+    );
+  });
+
+  test('each answer names the offset that the record has', () => {
+    fc.assert(
+      fc.property(wishes, (list) => {
+        const { plan, oracle } = planBoth(list);
+        const { answers } = plan.settle(commit(plan.build()));
+        expect(answers.map(({ published }) => places(published))).toEqual(oracle.answers);
+      }),
+      property(1_000),
+    );
+  });
+
+  test('no batch is over the limits, unless it is one record; none is empty; locks come in one order', () => {
+    fc.assert(
+      fc.property(wishes, (list) => {
+        const { batches } = planBoth(list).plan.build();
+        for (const { recordCount, byteSize, records: selections } of batches) {
+          let bytes = 0;
+          for (const { set, indexes } of selections) for (const i of indexes) bytes += recordBytes(set, i);
+          expect(byteSize).toBe(bytes);
+          expect(recordCount).toBe(selections.reduce((sum, { indexes }) => sum + indexes.length, 0));
+          expect(recordCount).toBeGreaterThan(0);
+          expect(recordCount).toBeLessThanOrEqual(planLimits.batchRecordsMax);
+          if (recordCount > 1) expect(byteSize).toBeLessThanOrEqual(planLimits.batchBytesMax);
+        }
+        const ids = batches.map(({ partitionId }) => partitionId);
+        expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+      }),
+      property(1_000),
+    );
+  });
+
+  test('a key that is stored points at its record, however the batches are cut', () => {
+    fc.assert(
+      fc.property(wishes, (list) => {
+        const { plan } = planBoth(list);
+        const transaction = plan.build();
+        const appended = commit(transaction);
+        const { keys } = plan.settle(appended);
+        const stored = transaction.keys.map(({ key, batch, index }) => {
+          expect(index).toBeLessThan(transaction.batches[batch]!.recordCount);
+          const { partition } = transaction.batches[batch]!;
+          return { key, hit: { partition, offset: appended[batch]!.baseOffset + index } };
+        });
+        expect(keys.map(({ key, hit }) => ({ key, hit }))).toEqual(stored);
+      }),
+      property(1_000),
+    );
+  });
+});
+
+describe('in one transaction', () => {
+  const answersOf = (plan: TransactionPlan): PublishedRecords[] =>
+    plan.settle(commit(plan.build())).answers.map(({ published }) => published);
+  const plans = () => ({ plan: new TransactionPlan(planLimits, findKey), topic: topics()[0]! });
+
+  test('of two publishes that race with one idempotency key the later is answered with the offset of the first', () => {
+    const { plan, topic } = plans();
+    plan.add(pending(topic, records('first'), { idempotencyKeys: ['k'] }));
+    plan.add(pending(topic, records('second', 'third'), { idempotencyKeys: ['k', null], partition: 1 }));
+    expect(answersOf(plan).map(places)).toEqual([['0/0'], ['0/0 again', '1/10']]);
+    expect(plan.build().keys).toHaveLength(1);
+  });
+
+  test('of two records of a request with one key the first is kept, also if it goes to a later partition', () => {
+    const { plan, topic } = plans();
+    const set = records('a:first', 'second');
+    const request = pending(topic, set, { idempotencyKeys: ['k1', 'k1'], partition: null });
+    expect(request.partitions[0]).toBeGreaterThan(request.partitions[1]!);
+    plan.add(request);
+    expect(plan.build().batches.map(({ records: [selection] }) => [...selection!.indexes])).toEqual([[0]]);
+  });
+
+  test('a publish of nothing new is answered and appends nothing', () => {
+    const { plan, topic } = plans();
+    expect(plan.add(pending(topic, records('x'), { idempotencyKeys: ['old'] }))).toBeNull();
+    expect(plan.build()).toEqual({ batches: [], keys: [] });
+    expect(answersOf(plan).map(places)).toEqual([['1/4 again']]);
+  });
+
+  test('of two publishes that expect the same offset one wins; the loser learns the offset and leaves nothing', () => {
+    const { plan, topic } = plans();
+    const expecting = (expectedOffset: number) => pending(topic, records('x', 'y'), { partition: 1, expectedOffset });
+    expect(plan.add(expecting(10))).toBeNull();
+    const refusal = plan.add(expecting(10));
+    expect(reasonOf(refusal!)).toBe('EXPECTED_OFFSET_MISMATCH');
+    expect(refusal!.metadata).toEqual({ topic: 'a', partition: '1', currentOffset: '12' });
+    expect(plan.add(expecting(12))).toBeNull();
+    expect(answersOf(plan).map(places)).toEqual([
+      ['1/10', '1/11'],
+      ['1/12', '1/13'],
+    ]);
+    expect(plan.requests).toHaveLength(2);
+  });
+
+  test('a record larger than a batch may be is stored alone', () => {
+    const { plan, topic } = plans();
+    plan.add(pending(topic, records('small', 'x'.repeat(100), 'small')));
+    expect(plan.build().batches.map(({ byteSize }) => byteSize)).toEqual([5, 100, 5]);
+  });
+});

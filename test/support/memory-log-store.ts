@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict';
+import { Fault } from '../../src/errors/fault.ts';
+import type { StoredBatch } from '../../src/log/batch.ts';
+import { recordBytes } from '../../src/log/request.ts';
+import {
+  SegmentMoved,
+  type AppendedBatch,
+  type AppendTransaction,
+  type IdempotencyHit,
+  type LogEnd,
+  type LogStore,
+  type ReadRequest,
+  type TopicRow,
+} from '../../src/log/store.ts';
+import type { Clock } from '../../src/time/clock.ts';
+
+interface StoredLog {
+  readonly batches: (StoredBatch & { readonly count: number; readonly byteSize: number })[];
+  startOffset: number;
+  endOffset: number;
+}
+
+interface StoredKey extends IdempotencyHit {
+  readonly storedAtMs: number;
+}
+
+interface StoredTopic {
+  readonly row: TopicRow;
+  readonly logs: Map<string, StoredLog>;
+  readonly keys: Map<string, StoredKey>;
+  segment: number;
+  segmentBytes: number;
+  segmentSinceMs: number;
+}
+
+const logKey = (partition: number, lane: number): string => `${partition}/${lane}`;
+
+/** What the brokers of one database share of their logs. */
+export class MemoryLogs {
+  readonly topics = new Map<number, StoredTopic>();
+  /** Appends of a broker of another epoch are refused. */
+  epoch = 1;
+  #partitionIds = 0;
+
+  addTopic(name: string, partitions: number, changes: Partial<TopicRow> = {}): TopicRow {
+    const row: TopicRow = {
+      id: this.topics.size + 1,
+      name,
+      semantics: 'PUB_SUB',
+      idempotencyWindowMs: 120_000,
+      description: '',
+      createdAtMs: 0,
+      partitions: Array.from({ length: partitions }, (_, partition) => ({ id: ++this.#partitionIds, partition })),
+      segment: 1,
+      ...changes,
+    };
+    const logs = new Map<string, StoredLog>();
+    for (const { partition } of row.partitions) {
+      logs.set(logKey(partition, 0), { batches: [], startOffset: 0, endOffset: 0 });
+    }
+    const segment = { segment: row.segment, segmentBytes: 0, segmentSinceMs: 0 };
+    this.topics.set(row.id, { row, logs, keys: new Map(), ...segment });
+    return row;
+  }
+
+  topic(topicId: number): StoredTopic {
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) throw new Fault('DATA_REFUSED', `there is no topic ${topicId}`);
+    return topic;
+  }
+
+  log(topicId: number, partition: number, lane = 0): StoredLog {
+    return this.topic(topicId).logs.get(logKey(partition, lane))!;
+  }
+}
+
+export type LogCall = Exclude<keyof LogStore, 'appendSlots'>;
+
+/** LogStore in memory, with the faults that a test or the simulation asks for. */
+export class MemoryLogStore implements LogStore {
+  readonly shared: MemoryLogs;
+  readonly appendSlots: number;
+  /** Transactions that were written, in their order. */
+  readonly appended: AppendTransaction[] = [];
+  readonly calls: LogCall[] = [];
+  /** Called before each call has any effect: may wait, or throw the fault that the call fails with. */
+  before: (call: LogCall, transaction?: AppendTransaction) => Promise<void> | void = () => undefined;
+  /** Called after the effect, before the answer: throwing here is an answer that was lost, waiting one that is late. */
+  after: (call: LogCall) => Promise<void> | void = () => undefined;
+  readonly #clock: Clock;
+  readonly #epoch: number;
+  readonly #busySlots = new Set<number>();
+
+  constructor(clock: Clock, { shared = new MemoryLogs(), appendSlots = 1 } = {}) {
+    this.shared = shared;
+    this.appendSlots = appendSlots;
+    this.#clock = clock;
+    this.#epoch = shared.epoch;
+  }
+
+  async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
+    if (slot < 0 || slot >= this.appendSlots) throw new Error(`there is no slot ${slot}`);
+    if (this.#busySlots.has(slot)) throw new Error(`two appends at once on slot ${slot}`);
+    this.#busySlots.add(slot);
+    try {
+      return await this.#call('append', () => this.#write(transaction), transaction);
+    } finally {
+      this.#busySlots.delete(slot);
+    }
+  }
+
+  ends(topicId: number): Promise<LogEnd[]> {
+    return this.#call('ends', () => {
+      const { logs, row } = this.shared.topic(topicId);
+      return row.partitions.map(({ partition }) => {
+        const { startOffset, endOffset } = logs.get(logKey(partition, 0))!;
+        return { partition, lane: 0, startOffset, endOffset };
+      });
+    });
+  }
+
+  read({ topicId, partition, lane, offset, bytesMax }: ReadRequest): Promise<StoredBatch[]> {
+    return this.#call('read', () => {
+      const { batches } = this.shared.log(topicId, partition, lane);
+      const from = batches.findIndex((batch) => offset < batch.baseOffset + batch.count);
+      if (from < 0) return [];
+      let until = from + 1;
+      for (let bytes = batches[from]!.byteSize; until < batches.length; until++) {
+        bytes += batches[until]!.byteSize;
+        if (bytes > bytesMax) break;
+      }
+      return batches.slice(from, until);
+    });
+  }
+
+  offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
+    return this.#call('offsetAtTime', () => {
+      const { batches } = this.shared.log(topicId, partition, lane);
+      return batches.find(({ appendTimeUs }) => appendTimeUs >= timeUs)?.baseOffset ?? null;
+    });
+  }
+
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
+    return this.#call('findKeys', () => {
+      const stored = this.shared.topic(topicId).keys;
+      const found = new Map<string, IdempotencyHit>();
+      for (const key of keys) {
+        const hit = stored.get(key);
+        if (hit === undefined || this.#clock.wallMs() - hit.storedAtMs >= windowMs) continue;
+        found.set(key, { partition: hit.partition, offset: hit.offset });
+      }
+      return found;
+    });
+  }
+
+  rollSegment(topicId: number, current: number): Promise<number> {
+    return this.#call('rollSegment', () => {
+      if (this.shared.topic(topicId).segment === current) this.moveSegment(topicId);
+      return this.shared.topic(topicId).segment;
+    });
+  }
+
+  segmentSize(topicId: number): Promise<{ bytes: number; ageMs: number }> {
+    return this.#call('segmentSize', () => {
+      const { segmentBytes, segmentSinceMs } = this.shared.topic(topicId);
+      return { bytes: segmentBytes, ageMs: this.#clock.wallMs() - segmentSinceMs };
+    });
+  }
+
+  turnIdempotencyRing(): Promise<void> {
+    return this.#call('turnIdempotencyRing', () => undefined);
+  }
+
+  /** The topic's next segment begins without its broker knowing. */
+  moveSegment(topicId: number): void {
+    const topic = this.shared.topic(topicId);
+    topic.segment++;
+    topic.segmentBytes = 0;
+    topic.segmentSinceMs = this.#clock.wallMs();
+  }
+
+  /** How often a call was made. */
+  count(call: LogCall): number {
+    return this.calls.filter((one) => one === call).length;
+  }
+
+  #write(transaction: AppendTransaction): AppendedBatch[] {
+    assertWellFormed(transaction);
+    if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+    for (const { topicId, segment } of transaction.batches) {
+      if (this.shared.topic(topicId).segment !== segment) throw new SegmentMoved();
+    }
+    const storedAtMs = this.#clock.wallMs();
+    const answers = transaction.batches.map(({ topicId, partition, lane, records, recordCount, byteSize }) => {
+      const topic = this.shared.topic(topicId);
+      const log = topic.logs.get(logKey(partition, lane))!;
+      const appendTimeUs = Math.max(storedAtMs * 1_000, log.batches.at(-1)?.appendTimeUs ?? 0);
+      const baseOffset = log.endOffset;
+      log.batches.push({ baseOffset, appendTimeUs, records, count: recordCount, byteSize });
+      log.endOffset += recordCount;
+      topic.segmentBytes += byteSize;
+      return { baseOffset, appendTimeUs };
+    });
+    for (const { topicId, key, batch, index } of transaction.keys) {
+      const { partition } = transaction.batches[batch]!;
+      const hit = { partition, offset: answers[batch]!.baseOffset + index, storedAtMs };
+      this.shared.topic(topicId).keys.set(key, hit);
+    }
+    this.appended.push(transaction);
+    return answers;
+  }
+
+  async #call<T>(call: LogCall, effect: () => T, transaction?: AppendTransaction): Promise<T> {
+    this.calls.push(call);
+    await this.before(call, transaction);
+    const result = effect();
+    await this.after(call);
+    return result;
+  }
+}
+
+/** What PostgreSQL would not notice, or would answer with a deadlock. */
+function assertWellFormed({ batches }: AppendTransaction): void {
+  batches.forEach(({ partitionId, records, recordCount, byteSize }, i) => {
+    assert(i === 0 || batches[i - 1]!.partitionId <= partitionId, 'locks are taken in the order of partition ids');
+    let count = 0;
+    let bytes = 0;
+    for (const { set, indexes } of records) {
+      count += indexes.length;
+      for (const index of indexes) bytes += recordBytes(set, index);
+    }
+    assert.deepEqual({ recordCount, byteSize }, { recordCount: count, byteSize: bytes });
+    assert(count > 0, 'a batch holds a record');
+  });
+}
