@@ -1,0 +1,201 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { PublishCommand } from '../../src/log/publish.ts';
+import { PublishQueue, type QueueLimits } from '../../src/log/publish-queue.ts';
+import type { PendingPublish } from '../../src/log/request.ts';
+import type { Topic } from '../../src/log/topic.ts';
+import { property } from '../coordinator/property.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { newStream, pending, records, topicAtWork } from './scene.ts';
+
+const roomy: QueueLimits = {
+  bytesMax: 1_000,
+  transactionBytesMax: 1_000,
+  transactionRecordsMax: 1_000,
+  passedMax: 100,
+};
+
+function scene(changes: Partial<QueueLimits> = {}) {
+  const topic = topicAtWork(new FakeClock(), 'orders', [1, 2, 3]);
+  const queue = new PublishQueue({ ...roomy, ...changes });
+  const push = (partition: number, one: Partial<PublishCommand> = {}, values = ['x']): PendingPublish => {
+    const request = pending(topic, records(...values), { partition, ...one });
+    queue.push(request);
+    return request;
+  };
+  return { queue, push, topic };
+}
+
+test('what waits is counted, and room is refused to the byte', () => {
+  const { queue, push } = scene({ bytesMax: 10 });
+  // Each request holds its whole buffer: one byte more than its values.
+  push(0, {}, ['xx', 'x']);
+  push(0, {}, ['xxx']);
+  expect({ bytes: queue.bytes, records: queue.records }).toEqual({ bytes: 8, records: 3 });
+  expect(queue.hasRoom(2)).toBe(true);
+  expect(queue.hasRoom(3)).toBe(false);
+  queue.take();
+  expect({ bytes: queue.bytes, records: queue.records, isEmpty: queue.isEmpty }).toEqual({
+    bytes: 0,
+    records: 0,
+    isEmpty: true,
+  });
+});
+
+test('a request does not overtake one of its partition that waits', () => {
+  const { queue, push } = scene();
+  const inFlight = push(0);
+  expect(queue.take()).toEqual([inFlight]);
+  const first = push(0);
+  const free = push(1);
+  const second = push(0);
+  expect(queue.take()).toEqual([free]);
+  queue.release([inFlight]);
+  expect(queue.take()).toEqual([first, second]);
+});
+
+test('a request that waits for one partition keeps later ones from its other partition', () => {
+  const { queue, push, topic } = scene();
+  const inFlight = push(0);
+  queue.take();
+  const both = pending(topic, records('a:x', 'second'), { partition: null, idempotencyKeys: [null, 'k1'] });
+  expect(both.shares.map(({ partition }) => partition.id)).toEqual([2, 3]);
+  const blocker = push(1);
+  expect(queue.take()).toEqual([blocker]);
+  queue.push(both);
+  push(2);
+  expect(queue.take()).toEqual([]);
+  queue.release([inFlight, blocker]);
+  expect(queue.take()).toHaveLength(2);
+});
+
+test('requests of one stream are never in two transactions at once, whatever their partitions', () => {
+  const { queue, push } = scene();
+  const stream = newStream();
+  const first = push(0, { stream });
+  queue.take();
+  const second = push(1, { stream });
+  const other = push(1, { stream: newStream() });
+  expect(queue.take()).toEqual([]);
+  queue.release([first]);
+  expect(queue.take()).toEqual([second, other]);
+});
+
+test('two publishes with idempotency keys never race in two transactions; those without keys go on', () => {
+  const { queue, push } = scene();
+  const first = push(0, { idempotencyKeys: ['k'] });
+  queue.take();
+  const second = push(1, { idempotencyKeys: ['k'] });
+  const keyless = push(2);
+  expect(queue.take()).toEqual([keyless]);
+  queue.release([first]);
+  expect(queue.take()).toEqual([second]);
+});
+
+test('a transaction ends at its bytes or its records, but always takes one request', () => {
+  const { queue, push } = scene({ transactionBytesMax: 9, transactionRecordsMax: 3 });
+  const large = push(0, {}, ['x'.repeat(50)]);
+  const small = [push(0, {}, ['xxxx']), push(0, {}, ['xxx'])];
+  const many = [push(0, {}, ['', '', '']), push(0, {}, [''])];
+  for (const expected of [[large], small, [many[0]], [many[1]]]) {
+    const taken = queue.take();
+    expect(taken).toEqual(expected);
+    queue.release(taken);
+  }
+});
+
+test('a look gives up after so many requests that have to wait: a full queue is not searched each time', () => {
+  const { queue, push } = scene({ passedMax: 3 });
+  const inFlight = push(0);
+  queue.take();
+  for (let i = 0; i < 3; i += 1) push(0);
+  push(1);
+  expect(queue.take()).toEqual([]);
+  queue.release([inFlight]);
+  expect(queue.take()).toHaveLength(4);
+});
+
+test('what is removed is not counted any more, and the rest keeps its order', () => {
+  const { queue, push } = scene();
+  const requests = [push(0), push(1, {}, ['xxxxx']), push(0), push(1)];
+  expect(queue.remove((one) => one.shares[0]!.partition.id === 2)).toEqual([requests[1], requests[3]]);
+  expect({ bytes: queue.bytes, records: queue.records }).toEqual({ bytes: 4, records: 2 });
+  expect(queue.remove(() => false)).toEqual([]);
+  expect(queue.take()).toEqual([requests[0], requests[2]]);
+});
+
+const step = fc.oneof(
+  fc.record({
+    type: fc.constant('push' as const),
+    partition: fc.option(fc.nat(2)),
+    stream: fc.option(fc.nat(1)),
+    keyed: fc.boolean(),
+    values: fc.array(fc.stringMatching(/^([a-f]:)?x{0,6}$/), { minLength: 1, maxLength: 4 }),
+  }),
+  fc.record({ type: fc.constant('take' as const) }),
+  fc.record({ type: fc.constant('release' as const), which: fc.nat(10) }),
+);
+
+test('everything is taken once; what is in flight never conflicts, and nothing overtakes what it conflicts with', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const { queue, topic } = scene({ transactionBytesMax: 20, passedMax: 5 });
+      const streams = [newStream(), newStream()];
+      const pushed: PendingPublish[] = [];
+      const takenAll: PendingPublish[] = [];
+      const inFlight: PendingPublish[][] = [];
+      const take = (): PendingPublish[] => {
+        const taken = queue.take();
+        for (const one of taken) {
+          for (const other of inFlight.flat()) expect(conflict(one, other)).toBe(false);
+          takenAll.push(one);
+          const earlier = pushed.slice(0, pushed.indexOf(one)).filter((other) => !takenAll.includes(other));
+          for (const other of earlier) expect(conflict(one, other)).toBe(false);
+        }
+        if (taken.length > 0) inFlight.push(taken);
+        return taken;
+      };
+      const release = (which: number): void => {
+        for (const taken of inFlight.splice(which % Math.max(1, inFlight.length), 1)) queue.release(taken);
+      };
+      for (const one of steps) {
+        if (one.type === 'push') pushed.push(pushStep(queue, topic, one, streams));
+        else if (one.type === 'take') take();
+        else release(one.which);
+        const waiting = pushed.filter((request) => !takenAll.includes(request));
+        expect(queue.bytes).toBe(waiting.reduce((sum, { bytes }) => sum + bytes, 0));
+        expect(queue.records).toBe(waiting.reduce((sum, { command }) => sum + command.records.count, 0));
+      }
+      while (inFlight.length > 0) release(0);
+      while (!queue.isEmpty) {
+        expect(take().length).toBeGreaterThan(0);
+        release(0);
+      }
+      expect(new Set(takenAll).size).toBe(pushed.length);
+      expect(takenAll).toHaveLength(pushed.length);
+    }),
+    property(500),
+  );
+});
+
+function pushStep(
+  queue: PublishQueue,
+  topic: Topic,
+  one: { partition: number | null; stream: number | null; keyed: boolean; values: readonly string[] },
+  streams: readonly ReturnType<typeof newStream>[],
+): PendingPublish {
+  const request = pending(topic, records(...one.values), {
+    partition: one.partition,
+    stream: one.stream === null ? null : streams[one.stream]!,
+    idempotencyKeys: one.keyed ? one.values.map((_, i) => `k${i}`) : null,
+  });
+  queue.push(request);
+  return request;
+}
+
+/** As the documentation of the queue says it. */
+function conflict(one: PendingPublish, other: PendingPublish): boolean {
+  if (one.command.stream !== null && one.command.stream === other.command.stream) return true;
+  if (one.command.idempotencyKeys !== null && other.command.idempotencyKeys !== null) return true;
+  return one.shares.some(({ partition }) => other.shares.some((share) => share.partition === partition));
+}
