@@ -145,7 +145,9 @@ export class Appender {
         this.#committed(plan, appended);
         return;
       } catch (error) {
-        if (!(error instanceof SegmentMoved) || moves === segmentMovesMax) throw error;
+        if (!(error instanceof SegmentMoved)) throw error;
+        // A SegmentMoved says nothing to a publisher; that nothing was written and it may try again does.
+        if (moves === segmentMovesMax) throw new Fault('DATABASE_UNAVAILABLE', 'the segment moved at each try', error);
         await this.#follow(plan.requests);
       }
     }
