@@ -29,6 +29,7 @@ export class Topic {
   segmentBytes = 0;
   appendedBytes = 0;
   #refreshing: Promise<void> | null = null;
+  #forgets = 0;
   readonly #store: LogStore;
 
   constructor(row: TopicRow, parts: TopicParts, keysCompleteSinceMs: number) {
@@ -54,13 +55,24 @@ export class Topic {
 
   /** What was appended last is not known: neither the ends nor the keys. */
   forget(partitions: Iterable<Partition>, nowMs: number): void {
+    this.#forgets++;
     for (const partition of partitions) partition.forget();
     this.keys.forget(nowMs);
   }
 
   async #refresh(): Promise<void> {
-    const ends = await this.#store.ends(this.row.id);
-    for (const end of ends) if (end.lane === 0) this.partitions[end.partition]?.learn(end);
+    let ends: LogEnd[];
+    let forgets: number;
+    do {
+      forgets = this.#forgets;
+      ends = await this.#store.ends(this.row.id);
+      // What was forgotten meanwhile may have been appended behind what was read.
+    } while (forgets !== this.#forgets);
+    for (const end of ends) {
+      const partition = end.lane === 0 ? this.partitions[end.partition] : undefined;
+      // Appends to a log whose end is known go on: what was read of it may be older than what was committed since.
+      if (partition?.isKnown === false) partition.learn(end);
+    }
   }
 }
 
