@@ -1,0 +1,158 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+/** Where a connection is to be cut. One waits at a time; the first connection that it fits takes it. */
+interface Cut {
+  readonly where: 'before COMMIT' | 'after COMMIT' | number;
+  readonly done: () => void;
+}
+
+/** As text of a query, and as the tag of its answer. */
+const commit = Buffer.from('COMMIT\0');
+
+/** Stands between a client and its database, forwards all bytes, and cuts a connection where it is told to. */
+export class CuttingProxy {
+  readonly url: string;
+  readonly #server: Server;
+  readonly #database: URL;
+  readonly #sockets = new Set<Socket>();
+  #cut: Cut | null = null;
+  /** All that clients have sent. */
+  bytesSent = 0;
+
+  private constructor(server: Server, database: URL) {
+    this.#server = server;
+    this.#database = database;
+    const url = new URL(database);
+    url.hostname = '127.0.0.1';
+    url.port = String((server.address() as AddressInfo).port);
+    this.url = url.href;
+    server.on('connection', (client) => {
+      this.#serve(client);
+    });
+  }
+
+  /** On a port of its own, or on that of one that was closed. */
+  static async open(databaseUrl: string, port = 0): Promise<CuttingProxy> {
+    const server = createServer();
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return new CuttingProxy(server, new URL(databaseUrl));
+  }
+
+  /** Cuts the connection that sends the next COMMIT, before the database has got it. Resolves when it is cut. */
+  beforeCommit(): Promise<void> {
+    return this.#arm('before COMMIT');
+  }
+
+  /** Cuts the connection that sends the next COMMIT when the database has answered it, and keeps the answer. */
+  afterCommit(): Promise<void> {
+    return this.#arm('after COMMIT');
+  }
+
+  /** Cuts the connection that sends anything next, after so many bytes; no answer to them is passed on. */
+  afterBytes(count: number): Promise<void> {
+    return this.#arm(count);
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #arm(where: Cut['where']): Promise<void> {
+    return new Promise((done) => {
+      this.#cut = { where, done };
+    });
+  }
+
+  #serve(client: Socket): void {
+    const database = connect(Number(this.#database.port || 5432), this.#database.hostname);
+    const link = new Link(client, database, (sent) => this.#take(sent));
+    client.on('data', (chunk: Buffer) => {
+      this.bytesSent += chunk.length;
+      link.sent(chunk);
+    });
+    for (const socket of [client, database]) {
+      socket.setNoDelay(true);
+      this.#sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        link.end();
+      });
+    }
+  }
+
+  /** The cut that these bytes call for, if one waits. */
+  #take(sent: Buffer): Cut | null {
+    const cut = this.#cut;
+    if (cut === null || (typeof cut.where === 'string' && !sent.includes(commit))) return null;
+    this.#cut = null;
+    return cut;
+  }
+}
+
+/** One connection through the proxy. */
+class Link {
+  readonly #client: Socket;
+  readonly #database: Socket;
+  readonly #take: (sent: Buffer) => Cut | null;
+  #cut: Cut | null = null;
+  /** The end of what was sent: a COMMIT may come in two pieces. */
+  #sentLast: Buffer = Buffer.alloc(0);
+  #answers: Buffer = Buffer.alloc(0);
+  #bytesLeft = 0;
+
+  constructor(client: Socket, database: Socket, take: (sent: Buffer) => Cut | null) {
+    this.#client = client;
+    this.#database = database;
+    this.#take = take;
+    database.on('data', (chunk: Buffer) => {
+      this.#answered(chunk);
+    });
+  }
+
+  /** Both ends end, each with what was forwarded to it. */
+  end(): void {
+    this.#client.destroy();
+    this.#database.end();
+  }
+
+  sent(chunk: Buffer): void {
+    const joined = Buffer.concat([this.#sentLast, chunk]);
+    if (this.#cut === null) {
+      this.#cut = this.#take(joined);
+      if (typeof this.#cut?.where === 'number') this.#bytesLeft = this.#cut.where;
+    }
+    const forwarded = chunk.subarray(0, this.#bytesToForward(joined, chunk));
+    this.#sentLast = joined.subarray(-(commit.length - 1));
+    this.#bytesLeft -= forwarded.length;
+    this.#database.write(forwarded);
+    const atBytes = typeof this.#cut?.where === 'number' && this.#bytesLeft === 0;
+    if (atBytes || forwarded.length < chunk.length) this.#finish();
+  }
+
+  #bytesToForward(joined: Buffer, chunk: Buffer): number {
+    if (this.#cut === null || this.#cut.where === 'after COMMIT') return chunk.length;
+    if (this.#cut.where === 'before COMMIT') {
+      return Math.max(0, joined.indexOf(commit) - (joined.length - chunk.length));
+    }
+    return Math.min(this.#bytesLeft, chunk.length);
+  }
+
+  #answered(chunk: Buffer): void {
+    if (this.#cut === null) {
+      this.#client.write(chunk);
+      return;
+    }
+    this.#answers = Buffer.concat([this.#answers, chunk]);
+    if (this.#cut.where === 'after COMMIT' && this.#answers.includes(commit)) this.#finish();
+  }
+
+  #finish(): void {
+    this.end();
+    this.#cut?.done();
+  }
+}
