@@ -16,6 +16,9 @@ export interface TailCacheOptions {
   readonly joinBytesMax: number;
 }
 
+/** The order of so many batches is kept before it is looked through for those that are gone. */
+const sweepMin = 1_000;
+
 /**
  * The newest batches of all logs, encoded once for every reader, up to a number of bytes in all; the oldest go first, of
  * whichever log they are.
@@ -25,6 +28,7 @@ export class TailCache {
   /** In the order of appending: which tail to make shorter, and up to where. */
   #order: { readonly tail: Tail; readonly endOffset: number }[] = [];
   #orderHead = 0;
+  #sweepAt = sweepMin;
   #unencoded: Tail[] = [];
   #bytes = 0;
 
@@ -47,6 +51,7 @@ export class TailCache {
     tail.push(batch, count, bytes);
     this.#unencoded.push(tail);
     this.#order.push({ tail, endOffset: batch.baseOffset + count });
+    if (this.#order.length >= this.#sweepAt) this.#sweep();
     this.#evict();
   }
 
@@ -66,10 +71,13 @@ export class TailCache {
       const { tail, endOffset: until } = this.#order[this.#orderHead++]!;
       tail.dropBelow(until);
     }
-    if (this.#orderHead > 1_000 && this.#orderHead * 2 > this.#order.length) {
-      this.#order = this.#order.slice(this.#orderHead);
-      this.#orderHead = 0;
-    }
+  }
+
+  /** Not all goes by eviction: tails that are cleared, as readers come and go, would leave their part of the order for ever. */
+  #sweep(): void {
+    this.#order = this.#order.slice(this.#orderHead).filter(({ tail, endOffset: until }) => tail.holdsBelow(until));
+    this.#orderHead = 0;
+    this.#sweepAt = Math.max(sweepMin, 2 * this.#order.length);
   }
 }
 
@@ -116,10 +124,19 @@ export class Tail {
     this.#rawFrom = this.#entries.length;
   }
 
+  /** Whether something below the offset is here. */
+  holdsBelow(offset: number): boolean {
+    const first = this.#entries[this.#head];
+    return first !== undefined && first.baseOffset < offset;
+  }
+
   dropBelow(offset: number): void {
     while (this.#head < this.#entries.length && this.#entries[this.#head]!.endOffset <= offset) {
-      this.#onBytes(-this.#entries[this.#head]!.bytes);
-      this.#head++;
+      const entry = this.#entries[this.#head++]!;
+      this.#onBytes(-entry.bytes);
+      // The entry may stay in the array for a while; what it holds is not counted any more.
+      entry.raw = null;
+      entry.encoded = null;
     }
     if (this.#head > 100 && this.#head * 2 > this.#entries.length) this.#compact();
   }
