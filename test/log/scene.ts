@@ -118,7 +118,7 @@ export class Scene {
   readonly said: string[] = [];
   fenced = 0;
 
-  constructor({ appendSlots = 1, queueBytesMax = 1_000_000, tailBytesMax = 1_000_000, clock = new FakeClock() } = {}) {
+  constructor({ appendSlots = 1, queueBytesMax = 2_000_000, tailBytesMax = 1_000_000, clock = new FakeClock() } = {}) {
     this.clock = clock;
     this.store = new MemoryLogStore(clock, { appendSlots });
     const say = (_fields: object, message: string): void => {
