@@ -11,7 +11,7 @@ import { Topic } from '../../src/log/topic.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
+import { MemoryLogs, MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
 import { decodeBatch } from '../wire/delivery.ts';
 
 export const codec = createBatchCodec();
@@ -118,9 +118,15 @@ export class Scene {
   readonly said: string[] = [];
   fenced = 0;
 
-  constructor({ appendSlots = 1, queueBytesMax = 2_000_000, tailBytesMax = 1_000_000, clock = new FakeClock() } = {}) {
+  constructor({
+    appendSlots = 1,
+    queueBytesMax = 2_000_000,
+    tailBytesMax = 1_000_000,
+    clock = new FakeClock(),
+    shared = new MemoryLogs(),
+  } = {}) {
     this.clock = clock;
-    this.store = new MemoryLogStore(clock, { appendSlots });
+    this.store = new MemoryLogStore(clock, { appendSlots, shared });
     const say = (_fields: object, message: string): void => {
       this.said.push(message);
     };
