@@ -69,7 +69,7 @@ function refusalOf(group: ConsumerGroup, memberId: MemberId, generation: number,
   const holder = group.machine.holder({ topicId, partition });
   if (generation > group.generation) return 'STALE_GENERATION';
   if (holder?.memberId !== memberId || log.holder?.id !== memberId) {
-    return generation < group.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
+    return generation < group.machine.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
   }
   return generation < holder.sinceGeneration ? 'STALE_GENERATION' : null;
 }

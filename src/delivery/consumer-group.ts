@@ -56,8 +56,9 @@ export class ConsumerGroup {
     return this.#coordination.machine;
   }
 
+  /** The one that members are told: durable. */
   get generation(): number {
-    return this.machine.generation;
+    return this.#coordination.generation;
   }
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */

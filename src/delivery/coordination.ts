@@ -13,6 +13,7 @@ export class Coordination {
   readonly #groupId: number;
   readonly #context: GroupContext;
   readonly #carryOut: (effects: readonly GroupEffect[]) => void;
+  #generation: number;
   #next = newBundle();
   #stepping = false;
   #cancelTimer: (() => void) | null = null;
@@ -28,7 +29,16 @@ export class Coordination {
     this.#groupId = groupId;
     this.#context = context;
     this.#carryOut = carryOut;
+    this.#generation = snapshot.generation;
     this.machine = new Group(snapshot, context.clock.nowMs());
+  }
+
+  /**
+   * That of the last step which is durable. The machine may be ahead of it by one; told to a member, that one would be used
+   * again, for another assignment, by a successor that finds it was never written.
+   */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** Adds an input to the next bundle, without starting it. */
@@ -76,7 +86,9 @@ export class Coordination {
   async #step(inputs: readonly GroupInput[]): Promise<void> {
     const effects = this.machine.step(inputs, this.#context.clock.nowMs());
     for (const effect of effects) {
-      if (effect.type === 'persist') await this.#context.writer.save(this.#groupId, effect.change);
+      if (effect.type !== 'persist') continue;
+      await this.#context.writer.save(this.#groupId, effect.change);
+      this.#generation = effect.change.generation;
     }
     if (effects.length > 0 && !this.#stopped) this.#carryOut(effects);
   }

@@ -189,3 +189,21 @@ test('a cancelled subscription is subscribed anew under another id', async () =>
   );
   expect(again.subscription.id).not.toBe(subscription.id);
 });
+
+test('a generation that is not durable yet is told to nobody: a successor may use it for something else', async () => {
+  const first = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
+  const written = Promise.withResolvers<void>();
+  scene.store.before = (write) => (write === 'saveGroups' ? written.promise : undefined);
+  const joining = scene.subscribe('billing');
+  await scene.clock.settle();
+  logs[0]!.append(1);
+  await scene.clock.settle();
+  const { memberId, generation } = first;
+  expect(first.of('batch').map((event) => event.generation)).toEqual([generation]);
+  expect(scene.delivery.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(generation);
+  written.resolve();
+  await joining;
+  expect(scene.delivery.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(
+    generation + 1,
+  );
+});
