@@ -1,0 +1,165 @@
+import { openBroker, type OpenBroker } from '../../src/broker/open-broker.ts';
+import type { Broker } from '../../src/broker/broker.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { limits } from '../../src/limits/limits.ts';
+import { Ownership } from '../../src/ownership/ownership.ts';
+import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { Connection, type Link } from './connection.ts';
+import type { Database } from './database.ts';
+import type { Ledger } from './ledger.ts';
+import { SimulatedProcess } from './process.ts';
+import type { Sabotage } from './sabotage.ts';
+import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from './stores.ts';
+import type { World } from './world.ts';
+
+const drainMs = 3_000;
+/** Small, so that readers fall out of it and read from the database. */
+const tailCacheBytesMax = 2_000;
+const streamUnsentBytesMax = 2_000;
+
+export interface BrokerSite {
+  readonly world: World;
+  readonly database: Database;
+  readonly ledger: Ledger;
+  readonly sabotage: Sabotage;
+}
+
+/** A broker process without its edges: ownership, log and delivery as `src/server` puts them together. */
+export class SimulatedBroker {
+  readonly process: SimulatedProcess;
+  readonly ownership: Ownership;
+  readonly link: Link = { up: true };
+  epoch = 0;
+  ended = false;
+  readonly #onEnd: (() => void)[] = [];
+  readonly #site: BrokerSite;
+  readonly #connections: Connection[] = [];
+  readonly #lease: ReturnType<typeof leaseStore>;
+  readonly #parts: StoreParts;
+  #open: OpenBroker | null = null;
+  #stopping = false;
+
+  constructor(site: BrokerSite, name: string) {
+    this.#site = site;
+    const { world, database, ledger, sabotage } = site;
+    this.process = new SimulatedProcess(world, name);
+    this.#parts = { database, ledger, sabotage, epoch: () => this.epoch, connect: () => this.#connect() };
+    this.#lease = leaseStore(this.#parts);
+    this.ownership = new Ownership({
+      store: this.#lease,
+      clock: this.process,
+      random: this.process,
+      log: { info: () => undefined, warn: () => undefined },
+      prepare: () => this.#lease.connection.call(() => undefined),
+      onActive: (epoch) => this.#activate(epoch),
+      onLost: (reason) => {
+        world.note(`${name} does not own the database any more: ${reason}`);
+        this.#open?.stop();
+        this.#end();
+      },
+    });
+    world.note(`${name} starts`);
+    this.ownership.start();
+  }
+
+  /** The calls, while it serves. */
+  get calls(): Broker | null {
+    return this.ended ? null : (this.#open?.broker ?? null);
+  }
+
+  /** Calls `tell` when the process has ended, for whatever reason. */
+  atEnd(tell: () => void): void {
+    this.#onEnd.push(tell);
+  }
+
+  /** kill -9 */
+  kill(): void {
+    if (this.ended) return;
+    this.#site.world.note(`${this.process.name} is killed`);
+    this.#end();
+  }
+
+  /** SIGTERM */
+  async stop(): Promise<void> {
+    if (this.#stopping || this.ended) return;
+    this.#stopping = true;
+    this.#site.world.note(`${this.process.name} is asked to stop`);
+    try {
+      await this.#open?.drain(drainMs);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+    }
+    if (this.ended) return;
+    await this.ownership.stop();
+    this.#end();
+  }
+
+  /** SIGSTOP */
+  freeze(): void {
+    this.#site.world.note(`${this.process.name} is frozen`);
+    this.process.freeze();
+  }
+
+  thaw(): void {
+    this.#site.world.note(`${this.process.name} goes on`);
+    this.process.thaw();
+  }
+
+  /** Connections to the database are lost: all, or each with this probability. */
+  cutDatabase(probability = 1): void {
+    this.#site.world.note(`${this.process.name} loses connections to the database`);
+    for (const connection of this.#connections) {
+      if (this.#site.world.chance(probability)) connection.cut(this.#site.world.chance(0.5));
+    }
+  }
+
+  #connect(): Connection {
+    const connection = new Connection(this.#site.world, this.process, this.#site.database, this.link);
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  async #activate(epoch: number): Promise<void> {
+    this.epoch = epoch;
+    const lenient = this.#site.sabotage === 'DELIVERS_WITHOUT_A_LEASE';
+    try {
+      const open = await openBroker({
+        stores: { log: logStore(this.#parts), topics: topicStore(this.#parts), groups: groupStore(this.#parts) },
+        codec: createBatchCodec(),
+        clock: this.process,
+        random: this.process,
+        limits: {
+          recordBytesMax: limits.recordBytesMax,
+          publishQueueBytesMax: limits.publishQueueBytesMax,
+          groupMembersMax: limits.groupMembersMax,
+          partitionsMax: limits.partitionsMax,
+          tailCacheBytesMax,
+          streamUnsentBytesMax,
+        },
+        mayDeliver: () => lenient || this.ownership.mayDeliver(),
+        onFenced: () => {
+          this.ownership.fenced();
+        },
+        log: { info: () => undefined, warn: () => undefined },
+      });
+      if (this.ended || this.#stopping) {
+        open.stop();
+        return;
+      }
+      this.#open = open;
+      this.#site.world.note(`${this.process.name} serves in epoch ${epoch}`);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#end();
+    }
+  }
+
+  #end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.process.kill();
+    for (const connection of this.#connections) connection.cut(this.#site.world.chance(0.5));
+    this.#site.world.note(`${this.process.name} has ended`);
+    for (const tell of this.#onEnd) tell();
+  }
+}

@@ -1,0 +1,242 @@
+import { Fault } from '../../src/errors/fault.ts';
+import type { LeaseRow, LockHolder } from '../../src/ownership/store.ts';
+import { MemoryGroups } from '../support/memory-group-store.ts';
+import { LogTables } from './log-tables.ts';
+import type { World } from './world.ts';
+
+/** A session of a broker, as the server sees it. */
+export interface Session {
+  readonly broker: string;
+  open: boolean;
+  /** Called once, when it ends for whatever reason. */
+  readonly onEnd: () => void;
+}
+
+export interface TransactionRequest<T> {
+  readonly session: Session;
+  /** The epoch whose fence row it locks first; null: it only reads. */
+  readonly epoch: number | null;
+  /** The epoch that the broker believes to have; another than `epoch` only for one that is wrong on purpose. */
+  readonly writer?: number;
+  /** Rows that it locks after the fence, all at once. */
+  readonly locks: readonly string[];
+  /** What it does, at the instant of its commit. */
+  readonly work: () => T | Promise<T>;
+}
+
+interface Transaction {
+  readonly request: TransactionRequest<unknown>;
+  holdsLocks: boolean;
+  readonly begin: PromiseWithResolvers<void>;
+  readonly aborted: PromiseWithResolvers<never>;
+}
+
+interface LeaseState {
+  readonly broker: string;
+  readonly epoch: number;
+  renewedAtMs: number;
+}
+
+/** What must be told to who checks. */
+export interface DatabaseObserver {
+  /** A fenced transaction of this epoch commits. */
+  writing(epoch: number): void;
+  takenOver(epoch: number, broker: string): void;
+}
+
+/**
+ * The database: lock, lease, fence, transactions with their locks, and what they write. It goes down, ends sessions, and is slow;
+ * what was committed stays.
+ */
+export class Database {
+  readonly log: LogTables;
+  readonly groups = new MemoryGroups();
+  observer: DatabaseObserver = { writing: () => undefined, takenOver: () => undefined };
+  /** Commits that take their time. */
+  slow = false;
+  readonly #world: World;
+  #up = true;
+  #lock: Session | null = null;
+  #lease: LeaseState | null = null;
+  /** The epoch that the fence rows name. */
+  #fenceEpoch = 0;
+  /** When the lease of each epoch was renewed last. */
+  readonly #renewedAtMs = new Map<number, number>();
+  readonly #sessions = new Set<Session>();
+  #running = new Set<Transaction>();
+  /** Transactions that wait for locks, in their order. */
+  #waiting: Transaction[] = [];
+  readonly #locked = new Set<string>();
+  #takingOver: Promise<void> | null = null;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.log = new LogTables(world);
+  }
+
+  get isUp(): boolean {
+    return this.#up;
+  }
+
+  get epoch(): number {
+    return this.#lease?.epoch ?? 0;
+  }
+
+  get fenceEpoch(): number {
+    return this.#fenceEpoch;
+  }
+
+  /** How long ago the lease of this epoch was renewed, whether or not there is a later one. */
+  sinceRenewalMs(epoch: number): number {
+    return this.#world.nowMs - (this.#renewedAtMs.get(epoch) ?? -Infinity);
+  }
+
+  /** How long ago the lease was renewed; Infinity for one that has been given up. */
+  get leaseAgeMs(): number {
+    return this.#lease === null ? Infinity : this.#world.nowMs - this.#lease.renewedAtMs;
+  }
+
+  goDown(): void {
+    this.#up = false;
+    for (const session of [...this.#sessions]) this.end(session, true);
+  }
+
+  comeUp(): void {
+    this.#up = true;
+  }
+
+  connect(broker: string, onEnd: () => void): Session {
+    if (!this.#up) throw new Fault('DATABASE_UNAVAILABLE', 'the database is down');
+    const session = { broker, open: true, onEnd };
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Ends a session. What it is writing is rolled back, or goes on: it had all of the transaction, and nobody told it to stop. */
+  end(session: Session, rollBack: boolean): void {
+    if (!session.open) return;
+    session.open = false;
+    this.#sessions.delete(session);
+    if (this.#lock === session) this.#lock = null;
+    if (rollBack) {
+      for (const one of [...this.#running])
+        if (one.request.session === session) this.#abort(one, 'the session was ended');
+    }
+    session.onEnd();
+  }
+
+  async transaction<T>(request: TransactionRequest<T>): Promise<T> {
+    const { session, epoch, locks } = request;
+    while (epoch !== null && this.#takingOver !== null) await this.#takingOver;
+    if (!session.open) throw new Fault('OUTCOME_UNKNOWN', 'the session was ended');
+    // Locked for share until the end: a takeover waits for it.
+    if (epoch !== null && epoch !== this.#fenceEpoch) throw new Fault('FENCED', 'another broker has taken over');
+    const transaction: Transaction = {
+      request,
+      holdsLocks: false,
+      begin: Promise.withResolvers(),
+      aborted: Promise.withResolvers(),
+    };
+    transaction.aborted.promise.catch(() => undefined);
+    this.#running.add(transaction);
+    this.#waiting.push(transaction);
+    this.#beginWaiting();
+    try {
+      await Promise.race([transaction.aborted.promise, transaction.begin.promise]);
+      await Promise.race([transaction.aborted.promise, this.#world.pause(this.#commitMs())]);
+      if (epoch !== null) this.observer.writing(request.writer ?? epoch);
+      return await request.work();
+    } finally {
+      this.#running.delete(transaction);
+      if (transaction.holdsLocks) for (const lock of locks) this.#locked.delete(lock);
+      this.#beginWaiting();
+    }
+  }
+
+  tryLock(session: Session): boolean {
+    this.#lock ??= session;
+    return this.#lock === session;
+  }
+
+  read(): { lease: LeaseRow | null; lockedBy: LockHolder | null } {
+    const lease = this.#lease;
+    return {
+      lease: lease && { broker: lease.broker, epoch: lease.epoch, ageMs: this.leaseAgeMs },
+      lockedBy: this.#lock && { broker: this.#lock.broker },
+    };
+  }
+
+  evict(broker: string, ageMsMin: number): boolean {
+    const isOld = this.#lease?.broker === broker && this.leaseAgeMs >= ageMsMin;
+    if (isOld && this.#lock?.broker === broker) this.end(this.#lock, false);
+    return true;
+  }
+
+  async takeOver(session: Session, seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
+    while (this.#takingOver !== null) await this.#takingOver;
+    if (!session.open || this.epoch !== (seen?.epoch ?? 0)) return null;
+    const done = Promise.withResolvers<void>();
+    this.#takingOver = done.promise;
+    await this.#writesEnded(patienceMs);
+    const epoch = this.epoch + 1;
+    // A session that ended meanwhile has rolled its takeover back.
+    if (session.open) {
+      this.#fenceEpoch = epoch;
+      this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs };
+      this.#renewedAtMs.set(epoch, this.#world.nowMs);
+      this.observer.takenOver(epoch, session.broker);
+    }
+    this.#takingOver = null;
+    done.resolve();
+    return session.open ? epoch : null;
+  }
+
+  renew(session: Session, epoch: number): boolean {
+    if (this.#lease?.broker !== session.broker || this.#lease.epoch !== epoch) return false;
+    this.#lease.renewedAtMs = this.#world.nowMs;
+    this.#renewedAtMs.set(epoch, this.#world.nowMs);
+    return true;
+  }
+
+  release(session: Session, epoch: number | null): void {
+    if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) this.#lease.renewedAtMs = -Infinity;
+    if (this.#lock === session) this.#lock = null;
+  }
+
+  #commitMs(): number {
+    if (this.slow) return this.#world.between(50, 800);
+    return this.#world.chance(0.005) ? this.#world.between(1_000, 4_000) : this.#world.between(0.2, 2);
+  }
+
+  #abort(transaction: Transaction, reason: string): void {
+    this.#waiting = this.#waiting.filter((one) => one !== transaction);
+    transaction.aborted.reject(new Fault('OUTCOME_UNKNOWN', reason));
+  }
+
+  /** Whoever waits for a lock holds back those behind it that want the same. */
+  #beginWaiting(): void {
+    const wanted = new Set(this.#locked);
+    this.#waiting = this.#waiting.filter((one) => {
+      const { locks } = one.request;
+      const free = locks.every((lock) => !wanted.has(lock));
+      for (const lock of locks) wanted.add(lock);
+      if (!free) return true;
+      for (const lock of locks) this.#locked.add(lock);
+      one.holdsLocks = true;
+      one.begin.resolve();
+      return false;
+    });
+  }
+
+  async #writesEnded(patienceMs: number): Promise<void> {
+    const untilMs = this.#world.nowMs + patienceMs;
+    const before = [...this.#running].filter(({ request }) => request.epoch !== null);
+    const left = (): Transaction[] => before.filter((one) => this.#running.has(one));
+    while (left().length > 0 && this.#world.nowMs < untilMs) await this.#world.pause(5);
+    for (const one of left()) {
+      this.end(one.request.session, true);
+      this.#abort(one, 'the successor has lost its patience');
+    }
+    while (left().length > 0) await this.#world.pause(1);
+  }
+}

@@ -1,0 +1,147 @@
+import type { StoredBatch } from '../../src/log/batch.ts';
+import { boundsPerRecord } from '../../src/log/batch.ts';
+import {
+  SegmentMoved,
+  type AppendedBatch,
+  type AppendTransaction,
+  type BatchToAppend,
+  type IdempotencyHit,
+  type LogEnd,
+  type NewTopic,
+  type ReadRequest,
+  type TopicRow,
+} from '../../src/log/store.ts';
+import type { World } from './world.ts';
+
+interface StoredTopic {
+  row: TopicRow;
+  readonly partitions: StoredPartition[];
+  readonly keys: Map<string, IdempotencyHit & { readonly atMs: number }>;
+}
+
+interface StoredPartition {
+  readonly batches: StoredBatch[];
+  /** By offset: the value of each record, which names it. */
+  readonly values: string[];
+}
+
+const bytesMax = 4_096;
+
+/** Topics, batches and idempotency keys as the database has them. */
+export class LogTables {
+  /** A record was written. */
+  onRecord: (topicId: number, partition: number, offset: number, value: string) => void = () => undefined;
+  readonly topics = new Map<number, StoredTopic>();
+  readonly #world: World;
+  #partitionIds = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  rows(): TopicRow[] {
+    return Array.from(this.topics.values(), ({ row }) => row);
+  }
+
+  create({ name, partitions, idempotencyWindowMs, description }: NewTopic): TopicRow | null {
+    if (this.rows().some((row) => row.name === name)) return null;
+    const row: TopicRow = {
+      id: this.topics.size + 1,
+      name,
+      semantics: 'PUB_SUB',
+      idempotencyWindowMs,
+      description,
+      createdAtMs: this.#world.nowMs,
+      partitions: Array.from({ length: partitions }, (_, partition) => ({ id: ++this.#partitionIds, partition })),
+      segment: 1,
+    };
+    const stored = row.partitions.map(() => ({ batches: [], values: [] }));
+    this.topics.set(row.id, { row, partitions: stored, keys: new Map() });
+    return row;
+  }
+
+  partition(topicId: number, partition: number): StoredPartition {
+    return this.topics.get(topicId)!.partitions[partition]!;
+  }
+
+  append({ batches, keys }: AppendTransaction): AppendedBatch[] {
+    for (const { topicId, segment } of batches) {
+      if (this.topics.get(topicId)!.row.segment !== segment) throw new SegmentMoved('appends go to another segment');
+    }
+    const appended = batches.map((batch) => this.#append(batch));
+    for (const { topicId, key, batch, index } of keys) {
+      const { partition } = batches[batch]!;
+      const offset = appended[batch]!.baseOffset + index;
+      this.topics.get(topicId)!.keys.set(key, { partition, offset, atMs: this.#world.nowMs });
+    }
+    return appended;
+  }
+
+  /** Answers as `append` does, and writes nothing. */
+  pretend({ batches }: AppendTransaction): AppendedBatch[] {
+    return batches.map(({ topicId, partition }) => ({
+      baseOffset: this.partition(topicId, partition).values.length,
+      appendTimeUs: Math.floor(this.#world.nowMs * 1_000),
+    }));
+  }
+
+  ends(topicId: number): LogEnd[] {
+    return this.topics.get(topicId)!.partitions.map(({ values }, partition) => ({
+      partition,
+      lane: 0,
+      startOffset: 0,
+      endOffset: values.length,
+    }));
+  }
+
+  read({ topicId, partition, offset }: ReadRequest): StoredBatch[] {
+    const { batches } = this.partition(topicId, partition);
+    const from = batches.findLastIndex(({ baseOffset }) => baseOffset <= offset);
+    const found: StoredBatch[] = [];
+    let bytes = 0;
+    for (const batch of batches.slice(Math.max(0, from))) {
+      if (found.length > 0 && bytes > bytesMax) break;
+      bytes += batch.records.reduce((sum, { indexes }) => sum + indexes.length * 100, 0);
+      found.push(batch);
+    }
+    return offset < this.partition(topicId, partition).values.length ? found : [];
+  }
+
+  offsetAtTime(topicId: number, partition: number, timeUs: number): number | null {
+    const found = this.partition(topicId, partition).batches.find(({ appendTimeUs }) => appendTimeUs >= timeUs);
+    return found?.baseOffset ?? null;
+  }
+
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Map<string, IdempotencyHit> {
+    const known = this.topics.get(topicId)!.keys;
+    const found = new Map<string, IdempotencyHit>();
+    for (const key of keys) {
+      const hit = known.get(key);
+      if (hit !== undefined && this.#world.nowMs - hit.atMs < windowMs) found.set(key, hit);
+    }
+    return found;
+  }
+
+  roll(topicId: number, current: number): number {
+    const topic = this.topics.get(topicId)!;
+    if (topic.row.segment === current) topic.row = { ...topic.row, segment: current + 1 };
+    return topic.row.segment;
+  }
+
+  #append({ topicId, partition, records, recordCount }: BatchToAppend): AppendedBatch {
+    const { batches, values } = this.partition(topicId, partition);
+    const baseOffset = values.length;
+    const appendTimeUs = Math.floor(this.#world.nowMs * 1_000);
+    for (const { set, indexes } of records) {
+      for (const index of indexes) {
+        const at = index * boundsPerRecord + 4;
+        const value = set.buffer.toString('utf8', set.bounds[at], set.bounds[at + 1]);
+        this.onRecord(topicId, partition, values.length, value);
+        values.push(value);
+      }
+    }
+    if (values.length !== baseOffset + recordCount) throw new Error('the batch has not as many records as it says');
+    batches.push({ baseOffset, appendTimeUs, records });
+    return { baseOffset, appendTimeUs };
+  }
+}

@@ -1,0 +1,320 @@
+import { fromBinary } from '@bufbuild/protobuf';
+import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
+import type { Broker, SubscribeCommand } from '../../src/broker/broker.ts';
+import type { MemberId } from '../../src/coordinator/group.ts';
+import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import type { SimulatedBroker } from './broker.ts';
+import type { Ledger, SentBatch } from './ledger.ts';
+import type { World } from './world.ts';
+
+export const caller = { principal: 'anonymous', host: 'host' } as const;
+
+/** No answer came, or none that says what happened. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable';
+}
+
+/** What a call may end with, for its client. */
+export type CallError = Unavailable | Rejection | Fault;
+
+/** What a stream brings to its client. */
+export type ClientEvent =
+  | Exclude<StreamEvent, { type: 'batch' }>
+  | { readonly type: 'batch'; readonly generation: number; readonly batch: SentBatch };
+
+export interface StreamListener {
+  event(event: ClientEvent): void;
+  closed(error: CallError | null): void;
+}
+
+/** A client's end of a stream. */
+export interface ClientStream {
+  /** Ends it; the broker hears of it, now or later. */
+  close(): void;
+}
+
+/** A dead connection is noticed when a ping and its answer's time are over. */
+const keepaliveMs = 20_000;
+
+/** What lies between clients and brokers: it delays, loses, repeats, and lets connections die without a word. */
+export class Network {
+  faulty = true;
+  readonly #world: World;
+  readonly #ledger: Ledger;
+  readonly #brokers: () => readonly SimulatedBroker[];
+  readonly #streams = new Set<Stream>();
+
+  constructor(world: World, ledger: Ledger, brokers: () => readonly SimulatedBroker[]) {
+    this.#world = world;
+    this.#ledger = ledger;
+    this.#brokers = brokers;
+  }
+
+  /** Calls some broker that serves. @throws CallError */
+  async call<T>(work: (broker: Broker, serving: SimulatedBroker) => Promise<T>, deadlineMs = 8_000): Promise<T> {
+    const world = this.#world;
+    const broker = this.#pick();
+    if (broker === null) {
+      await world.pause(world.between(1, 50));
+      throw new Unavailable('nobody serves');
+    }
+    const answer = Promise.withResolvers<T>();
+    world.after(deadlineMs, () => {
+      answer.reject(new Unavailable('the deadline is over'));
+    });
+    this.#arrive(broker, work, answer);
+    // Sent twice: the first answer counts, the second request arrives when it likes.
+    if (this.#happens(0.03)) this.#arrive(broker, work, answer);
+    return answer.promise;
+  }
+
+  open(command: SubscribeCommand, listener: StreamListener): ClientStream {
+    const broker = this.#pick();
+    const stream = new Stream(this.#world, this.#ledger, command.group, broker, listener, () => this.delayMs());
+    this.#streams.add(stream);
+    this.#world.after(this.delayMs(), () => {
+      void stream.open(command);
+    });
+    return stream;
+  }
+
+  /** Some of the streams that are open break: in both directions, or so that neither side hears of it for long. */
+  breakStreams(probability: number): void {
+    for (const stream of this.#streams) {
+      if (stream.isOver) this.#streams.delete(stream);
+      else if (this.#world.chance(probability)) stream.break(this.#world.chance(0.4) ? keepaliveMs : 0);
+    }
+  }
+
+  delayMs(): number {
+    const world = this.#world;
+    if (!this.faulty) return world.between(0.1, 1);
+    const fraction = world.fraction();
+    if (fraction < 0.01) return world.between(1_000, 15_000);
+    return fraction < 0.1 ? world.between(5, 300) : world.between(0.1, 3);
+  }
+
+  #happens(probability: number): boolean {
+    return this.faulty && this.#world.chance(probability);
+  }
+
+  #pick(): SimulatedBroker | null {
+    return this.#world.pick(this.#brokers().filter(({ calls }) => calls !== null)) ?? null;
+  }
+
+  #arrive<T>(
+    broker: SimulatedBroker,
+    work: (broker: Broker, serving: SimulatedBroker) => Promise<T>,
+    answer: PromiseWithResolvers<T>,
+  ): void {
+    if (this.#happens(0.02)) return;
+    this.#world.after(this.delayMs(), () => {
+      if (broker.calls === null) {
+        answer.reject(new Unavailable('the connection was refused'));
+        return;
+      }
+      broker.process.enter(() => {
+        void this.#handle(broker, work, answer);
+      });
+    });
+  }
+
+  async #handle<T>(
+    broker: SimulatedBroker,
+    work: (broker: Broker, serving: SimulatedBroker) => Promise<T>,
+    answer: PromiseWithResolvers<T>,
+  ): Promise<void> {
+    const { calls } = broker;
+    if (calls === null) return;
+    let reply: () => void;
+    try {
+      const value = await work(calls, broker);
+      reply = () => {
+        answer.resolve(value);
+      };
+    } catch (error) {
+      if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
+      reply = () => {
+        answer.reject(error);
+      };
+    }
+    if (!broker.ended && !this.#happens(0.02)) this.#world.after(this.delayMs(), reply);
+  }
+}
+
+/** One stream of events, from the broker's sink to the client's listener, in order. */
+class Stream implements EventSink, ClientStream {
+  unsentBytes = 0;
+  onDrain: (() => void) | null = null;
+  readonly #world: World;
+  readonly #ledger: Ledger;
+  readonly #group: string;
+  readonly #broker: SimulatedBroker | null;
+  readonly #listener: StreamListener;
+  readonly #delayMs: () => number;
+  #memberId = '' as MemberId;
+  #held: MemberStream | null = null;
+  #lastArrivalMs = 0;
+  /** Nothing passes any more. */
+  #silent = false;
+  #brokerSideOver = false;
+  #clientSideOver = false;
+
+  constructor(
+    world: World,
+    ledger: Ledger,
+    group: string,
+    broker: SimulatedBroker | null,
+    listener: StreamListener,
+    delayMs: () => number,
+  ) {
+    this.#world = world;
+    this.#ledger = ledger;
+    this.#group = group;
+    this.#broker = broker;
+    this.#listener = listener;
+    this.#delayMs = delayMs;
+  }
+
+  get isOver(): boolean {
+    return this.#brokerSideOver && this.#clientSideOver;
+  }
+
+  async open(command: SubscribeCommand): Promise<void> {
+    const broker = this.#broker;
+    if (broker === null || broker.calls === null || this.#clientSideOver) {
+      this.#brokerSideOver = true;
+      this.#closeClient(new Unavailable('nobody serves'));
+      return;
+    }
+    this.#watch(broker);
+    broker.process.enter(() => {
+      void this.#subscribe(broker, command);
+    });
+  }
+
+  send(event: StreamEvent): void {
+    if (this.#brokerSideOver) return;
+    const { epoch } = this.#broker!;
+    if (event.type === 'joined') this.#memberId = event.memberId;
+    const recipient = { epoch, group: this.#group, memberId: this.#memberId };
+    this.#ledger.generationTold(recipient, event.generation);
+    let told: ClientEvent;
+    let bytes = 50;
+    if (event.type === 'batch') {
+      const batch = decode(event.field);
+      this.#ledger.sent(recipient, batch);
+      told = { type: 'batch', generation: event.generation, batch };
+      bytes += event.field.length;
+    } else {
+      if (event.type === 'assigned') this.#ledger.assignmentTold(recipient, event.partitions);
+      told = event;
+    }
+    this.unsentBytes += bytes;
+    this.#travel(() => {
+      this.#broker!.process.enter(() => {
+        this.unsentBytes -= bytes;
+        this.onDrain?.();
+      });
+      if (!this.#clientSideOver) this.#listener.event(told);
+    });
+  }
+
+  end(error: Rejection | null): void {
+    if (this.#brokerSideOver) return;
+    this.#endBrokerSide();
+    this.#travel(() => {
+      this.#closeClient(error);
+    });
+  }
+
+  close(): void {
+    if (this.#clientSideOver) return;
+    this.#clientSideOver = true;
+    this.#tellBroker(this.#silent ? keepaliveMs : this.#delayMs());
+  }
+
+  /** The connection dies; both sides notice at some time before `noticeMsMax`. */
+  break(noticeMsMax: number): void {
+    this.#silent = true;
+    this.#tellBroker(this.#world.between(0, noticeMsMax));
+    this.#world.after(this.#world.between(0, noticeMsMax), () => {
+      this.#closeClient(new Unavailable('the connection is lost'));
+    });
+  }
+
+  async #subscribe(broker: SimulatedBroker, command: SubscribeCommand): Promise<void> {
+    const { calls } = broker;
+    if (calls === null) return;
+    try {
+      this.#held = await calls.subscribe(caller, command, this);
+      if (this.#brokerSideOver) this.#held.closed();
+    } catch (error) {
+      if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
+      this.#brokerSideOver = true;
+      this.#travel(() => {
+        this.#closeClient(error as CallError);
+      });
+    }
+  }
+
+  /** What the network carries arrives in order. */
+  #travel(arrive: () => void): void {
+    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, this.#world.nowMs + this.#delayMs());
+    this.#world.after(this.#lastArrivalMs - this.#world.nowMs, () => {
+      if (!this.#silent) arrive();
+    });
+  }
+
+  #closeClient(error: CallError | null): void {
+    if (this.#clientSideOver) return;
+    this.#clientSideOver = true;
+    this.#listener.closed(error);
+  }
+
+  #tellBroker(delayMs: number): void {
+    this.#world.after(delayMs, () => {
+      this.#broker?.process.enter(() => {
+        if (this.#brokerSideOver) return;
+        this.#endBrokerSide();
+        this.#held?.closed();
+      });
+    });
+  }
+
+  #endBrokerSide(): void {
+    this.#brokerSideOver = true;
+    const { epoch } = this.#broker!;
+    this.#ledger.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
+  }
+
+  /** The end of its process ends the stream, and the client hears of it soon, or only when nothing answers its pings. */
+  #watch(broker: SimulatedBroker): void {
+    const noticeMs = this.#world.chance(0.8) ? this.#world.between(0, 100) : this.#world.between(0, keepaliveMs);
+    broker.atEnd(() => {
+      this.#brokerSideOver = true;
+      this.#world.after(noticeMs, () => {
+        this.#closeClient(new Unavailable('the broker has gone'));
+      });
+    });
+  }
+}
+
+/** What a client makes of a batch. */
+export function decode(field: Buffer): SentBatch {
+  const { event } = fromBinary(SubscribeResponseSchema, field);
+  if (event.case !== 'batch') throw new Error('this is not a batch');
+  const { topic, partition, records } = event.value;
+  return {
+    topic,
+    partition: partition ?? -1,
+    records: records.map(({ offset, attempt, record }) => ({
+      offset: Number(offset),
+      attempt,
+      key: record!.key,
+      value: Buffer.from(record!.value).toString(),
+    })),
+  };
+}

@@ -1,0 +1,174 @@
+import type { AckCommand, AckOutcome, Broker } from '../../src/broker/broker.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import { SimulatedBroker } from './broker.ts';
+import { Database } from './database.ts';
+import { Faults } from './faults.ts';
+import { Ledger } from './ledger.ts';
+import { StreamMember, type Member, type MemberSite } from './member.ts';
+import { caller, Network } from './network.ts';
+import { Publisher } from './publisher.ts';
+import type { Sabotage } from './sabotage.ts';
+import { Violation, World } from './world.ts';
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly sabotage?: Sabotage;
+}
+
+/** How long a healed system may take until everything has come to everybody: sessions and leases of before have to end. */
+const convergenceMsMax = 90_000;
+const traceLines = 60;
+
+/**
+ * One run: some brokers on one database, publishers and groups of members, and faults between all of them, for a while; then the
+ * faults stop, and everything has to come to everybody in bounded time.
+ */
+export class Simulation {
+  readonly seed: number;
+  readonly world: World;
+  readonly database: Database;
+  readonly ledger: Ledger;
+  readonly network: Network;
+  readonly brokers: SimulatedBroker[] = [];
+  readonly groups: { readonly site: MemberSite; readonly members: Member[] }[] = [];
+  troubled = true;
+  readonly #sabotage: Sabotage;
+  readonly #publishers: Publisher[] = [];
+
+  constructor({ seed, sabotage = null }: SimulationOptions) {
+    this.seed = seed;
+    this.#sabotage = sabotage;
+    this.world = new World(seed);
+    this.database = new Database(this.world);
+    this.ledger = new Ledger(this.world, this.database);
+    this.network = new Network(this.world, this.ledger, () => this.brokers);
+  }
+
+  /** @throws what was violated, with the seed, how to run it again, and what happened last. */
+  async run(): Promise<void> {
+    const crashed = (error: unknown): void => {
+      this.world.violated(error instanceof Error ? error : new Error(String(error)));
+    };
+    process.on('unhandledRejection', crashed);
+    try {
+      await this.#run();
+    } catch (error) {
+      throw this.#report(error as Error);
+    } finally {
+      process.off('unhandledRejection', crashed);
+    }
+  }
+
+  startBroker(name: string): void {
+    const broker = new SimulatedBroker(
+      { world: this.world, database: this.database, ledger: this.ledger, sabotage: this.#sabotage },
+      name,
+    );
+    this.brokers.push(broker);
+    // A supervisor starts it again.
+    broker.atEnd(() => {
+      this.brokers.splice(this.brokers.indexOf(broker), 1);
+      this.world.after(this.world.between(100, 2_000), () => {
+        this.startBroker(name);
+      });
+    });
+  }
+
+  startMember(group: (typeof this.groups)[number]): Member {
+    const member = new StreamMember(group.site);
+    group.members.push(member);
+    member.start();
+    return member;
+  }
+
+  async #run(): Promise<void> {
+    const { world } = this;
+    const topics = Array.from({ length: world.whole(1, 2) }, (_, topic) => `topic-${topic}`);
+    for (let broker = 0; broker < world.whole(2, 3); broker++) this.startBroker(`broker-${broker}`);
+    for (const topic of topics) void this.#createTopic(topic);
+    await world.run(10_000, () => this.database.log.rows().length === topics.length);
+    const troubleMs = world.between(15_000, 40_000);
+    this.#populate(topics, troubleMs);
+    const faults = new Faults(this);
+    faults.start();
+    await world.run(troubleMs);
+    faults.heal();
+    await this.#converge();
+    this.ledger.confirmedAll();
+    await world.run(1);
+  }
+
+  #populate(topics: readonly string[], forMs: number): void {
+    const { world } = this;
+    for (let publisher = 0; publisher < world.whole(1, 3); publisher++) {
+      const publishing = new Publisher(world, this.network, this.ledger, `p${publisher}`, world.pick(topics)!);
+      this.#publishers.push(publishing);
+      void publishing.run(world.whole(10, 40), forMs);
+    }
+    for (let group = 0; group < world.whole(1, 3); group++) {
+      const site: MemberSite = {
+        world,
+        network: this.network,
+        ledger: this.ledger,
+        group: `group-${group}`,
+        topics: group === 0 ? topics : [world.pick(topics)!],
+        ack: (broker, serving, command) => this.#ack(broker, serving, command),
+        troubled: () => this.troubled,
+      };
+      this.groups.push({ site, members: [] });
+      for (let member = 0; member < world.whole(1, 3); member++) this.startMember(this.groups.at(-1)!);
+    }
+  }
+
+  async #createTopic(name: string): Promise<void> {
+    const partitions = this.world.whole(1, 4);
+    const command = { name, partitions, idempotencyWindowMs: 600_000, description: '' };
+    for (;;) {
+      try {
+        await this.network.call((broker) => broker.createTopic(caller, command));
+        return;
+      } catch (error) {
+        if (error instanceof Rejection && error.reason === 'TOPIC_EXISTS') return;
+        await this.world.pause(100);
+      }
+    }
+  }
+
+  async #ack(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
+    const holders = this.ledger.ackArrived(command);
+    const holder = holders[0] ?? null;
+    const counted =
+      this.#sabotage === 'COUNTS_ACKS_OF_OTHERS' && holder !== null
+        ? { ...command, memberId: holder.memberId, generation: holder.sinceGeneration }
+        : command;
+    const outcomes = await broker.ack(caller, counted);
+    if (!serving.ended) this.ledger.ackAnswered(serving.epoch, command, holders, outcomes);
+    return outcomes;
+  }
+
+  async #converge(): Promise<void> {
+    const { world } = this;
+    let missing: string | null = 'nothing was looked at';
+    let lookedMs = 0;
+    const done = await world.run(convergenceMsMax, () => {
+      if (world.nowMs - lookedMs < 250) return false;
+      lookedMs = world.nowMs;
+      missing = this.#missing();
+      return missing === null;
+    });
+    if (!done) throw new Violation(`${convergenceMsMax} ms after the last fault ${missing}`);
+  }
+
+  #missing(): string | null {
+    if (this.#publishers.some(({ done }) => !done)) return 'a publisher is not done';
+    return this.ledger.missing();
+  }
+
+  #report(error: Error): Error {
+    const { trace } = this.world;
+    const what = error instanceof Violation ? error.message : (error.stack ?? error.message);
+    const again = `SIMULATION_SEED=${this.seed} npm test -- test/simulation`;
+    const last = trace.slice(-traceLines).join('\n');
+    return new Violation(`seed ${this.seed}: ${what}\n\nto run it again: ${again}\n\nwhat happened last:\n${last}`);
+  }
+}

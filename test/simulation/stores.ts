@@ -1,0 +1,173 @@
+import { mergeDelta } from '../../src/cursor/cursor.ts';
+import type { AckRound, GroupStore, StoredCursor } from '../../src/delivery/store.ts';
+import type { LogStore, TopicStore } from '../../src/log/store.ts';
+import type { LeaseStore } from '../../src/ownership/store.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
+import type { Connection } from './connection.ts';
+import type { Database } from './database.ts';
+import type { Ledger } from './ledger.ts';
+import type { Sabotage } from './sabotage.ts';
+
+/** What the stores of one broker have in common. */
+export interface StoreParts {
+  readonly database: Database;
+  readonly ledger: Ledger;
+  readonly sabotage: Sabotage;
+  /** The epoch that this broker writes in. */
+  readonly epoch: () => number;
+  readonly connect: () => Connection;
+}
+
+export const appendSlots = 2;
+
+function write<T>(
+  { database, epoch, sabotage }: StoreParts,
+  connection: Connection,
+  locks: readonly string[],
+  work: () => T | Promise<T>,
+): Promise<T> {
+  const fence = epoch();
+  return connection.call((session) => {
+    const claimed = sabotage === 'IGNORES_THE_FENCE' ? database.fenceEpoch : fence;
+    return database.transaction({ session, epoch: claimed, writer: fence, locks, work });
+  });
+}
+
+/** The lease over a session of its own. */
+export function leaseStore(parts: StoreParts): LeaseStore & { readonly connection: Connection } {
+  const { database } = parts;
+  const connection = parts.connect();
+  return {
+    connection,
+    tryLock: () => connection.call((session) => database.tryLock(session)),
+    onUnlocked: (listener) => {
+      connection.onLost(listener);
+    },
+    read: () => connection.call(() => database.read()),
+    evict: (broker, ageMsMin) => connection.call(() => database.evict(broker, ageMsMin)),
+    takeOver: (seen, patienceMs) => connection.call((session) => database.takeOver(session, seen, patienceMs)),
+    renew: (epoch) => connection.call((session) => database.renew(session, epoch)),
+    release: (epoch) =>
+      connection.call((session) => {
+        database.release(session, epoch);
+      }),
+  };
+}
+
+const topicLocks = (database: Database, topicId: number): string[] =>
+  database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`);
+
+/** The log, on two connections that append, one that takes locks and one that reads. */
+export function logStore(parts: StoreParts): LogStore {
+  const { database, sabotage, ledger } = parts;
+  const { log } = database;
+  const writers = Array.from({ length: appendSlots }, () => parts.connect());
+  const admin = parts.connect();
+  const reads = parts.connect();
+  const busy = new Set<number>();
+  return {
+    appendSlots,
+    async append(slot, transaction) {
+      if (busy.has(slot)) throw new Error(`two appends at once on connection ${slot}`);
+      busy.add(slot);
+      const locks = new Set(transaction.batches.map(({ partitionId }) => `partition ${partitionId}`));
+      try {
+        return await write(parts, writers[slot]!, [...locks], () => {
+          if (sabotage === 'LOSES_A_COMMIT' && ledger.nthAppend() === 5) return log.pretend(transaction);
+          return log.append(transaction);
+        });
+      } finally {
+        busy.delete(slot);
+      }
+    },
+    ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
+    read: (request) => reads.call(() => (sabotage === 'READS_NOTHING' ? [] : log.read(request))),
+    offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
+    findKeys: (topicId, windowMs, keys) =>
+      reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
+    rollSegment: (topicId, current) => write(parts, admin, [`topic ${topicId}`], () => log.roll(topicId, current)),
+    segmentSize: () => reads.call(() => ({ bytes: ledger.world.chance(0.3) ? 1e9 : 0, ageMs: 0 })),
+    turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
+  };
+}
+
+/** The topics. None is deleted or changed here. */
+export function topicStore(parts: StoreParts): TopicStore {
+  const connection = parts.connect();
+  const { log } = parts.database;
+  const never = (): Promise<never> => Promise.reject(new Error('no topic is changed here'));
+  return {
+    loadTopics: () => connection.call(() => log.rows()),
+    createTopic: (topic) => write(parts, connection, ['topics'], () => log.create(topic)),
+    updateTopic: never,
+    deleteTopic: never,
+    dropSegments: () => connection.call(() => undefined),
+  };
+}
+
+/** Groups, subscriptions, cursors and the ack log. */
+export function groupStore(parts: StoreParts): GroupStore {
+  const { database, ledger, sabotage } = parts;
+  const tables = new MemoryGroupStore(database.groups);
+  const [groups, acks, folds, reads] = [parts.connect(), parts.connect(), parts.connect(), parts.connect()];
+  return {
+    loadGroups: () =>
+      reads.call(async () => {
+        const loaded = await tables.loadGroups();
+        if (sabotage !== 'REPEATS_A_GENERATION') return structuredClone(loaded);
+        return structuredClone(loaded).map((group) => {
+          const generation = Math.max(0, group.snapshot.generation - 1);
+          return { ...group, snapshot: { ...group.snapshot, generation } };
+        });
+      }),
+    loadCursors: () =>
+      reads.call(async () => {
+        const ackLog = sabotage === 'FORGETS_ACKS' ? database.groups.ackLog.splice(0) : null;
+        const cursors = structuredClone(await tables.loadCursors());
+        if (ackLog !== null) database.groups.ackLog.push(...ackLog);
+        return cursors;
+      }),
+    createGroup: (name) => write(parts, groups, [], () => tables.createGroup(name)),
+    saveGroups: (changes) =>
+      write(parts, groups, [], () => {
+        for (const { groupId, change } of changes) ledger.groupSaved(groupId, change, parts.epoch());
+        return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
+      }),
+    createSubscriptions: (wanted) =>
+      write(parts, groups, [], async () => {
+        const rows = await tables.createSubscriptions(wanted);
+        await ledger.subscribed(rows);
+        return rows;
+      }),
+    cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
+    appendAcks: (round) =>
+      write(parts, acks, [], () => {
+        if (sabotage !== 'LOSES_ACKS') database.groups.ackLog.push(structuredClone(round));
+        ledger.acksWritten(round);
+      }),
+    fold(snapshots) {
+      const rounds = new Set(database.groups.ackLog);
+      const stored = structuredClone(snapshots());
+      return write(parts, folds, [], () => {
+        fold(database, stored, rounds);
+        ledger.folded();
+      });
+    },
+  };
+}
+
+/** Writes the cursors that changed, and those that only the log knows of; then the rounds that are in them go. */
+function fold(database: Database, stored: readonly StoredCursor[], rounds: ReadonlySet<AckRound>): void {
+  const { cursors, ackLog } = database.groups;
+  const keyOf = ({ key }: Pick<StoredCursor, 'key'>): string => `${key.subscriptionId}/${key.partition}/${key.lane}`;
+  const changed = new Set(stored.map(keyOf));
+  for (const { deltas } of rounds) {
+    for (const { key, delta } of deltas) {
+      const known = cursors.get(keyOf({ key }));
+      if (known === undefined || changed.has(keyOf({ key }))) continue;
+      cursors.set(keyOf({ key }), { key, cursor: mergeDelta(known.cursor, delta) });
+    }
+  }
+  for (const one of stored) cursors.set(keyOf(one), one);
+  ackLog.splice(0, ackLog.length, ...ackLog.filter((round) => !rounds.has(round)));
+}
