@@ -32,8 +32,12 @@ export function records(...texts: readonly string[]): RecordSet {
 }
 
 /** A topic at work by itself, whose partitions have ids of the database's making. */
-export function topicAtWork(clock: Clock, name: string, ids: readonly number[]): Topic {
-  const store = new MemoryLogStore(clock);
+export function topicAtWork(
+  clock: Clock,
+  name: string,
+  ids: readonly number[],
+  store = new MemoryLogStore(clock),
+): Topic {
   const partitions = ids.map((id, partition) => ({ id, partition }));
   const row = store.shared.addTopic(name, ids.length, { partitions });
   const tails = new TailCache({ codec, bytesMax: 1_000_000, joinBytesMax: 10_000 });

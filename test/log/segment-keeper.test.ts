@@ -1,0 +1,121 @@
+import { expect, test } from 'vitest';
+import { Fault } from '../../src/errors/fault.ts';
+import { limits } from '../../src/limits/limits.ts';
+import { SegmentKeeper } from '../../src/log/segment-keeper.ts';
+import type { Topic } from '../../src/log/topic.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryLogStore } from '../support/memory-log-store.ts';
+import { Gate, records, Scene, topicAtWork } from './scene.ts';
+
+const lookIntervalMs = 10_000;
+
+function scene() {
+  const clock = new FakeClock();
+  const store = new MemoryLogStore(clock);
+  const topic = topicAtWork(clock, 'orders', [1], store);
+  const said: string[] = [];
+  const say = (_fields: object, message: string): void => void said.push(message);
+  const keeper = new SegmentKeeper(store, clock, { info: say, warn: say });
+  keeper.start(() => [topic]);
+  /** So much was appended and takes so much on disk. */
+  const append = async (bytes: number, onDisk = bytes): Promise<void> => {
+    store.shared.topic(1).segmentBytes += onDisk;
+    keeper.appended(topic, bytes);
+    await clock.settle();
+  };
+  return { clock, store, topic, said, keeper, append };
+}
+
+test('a segment that is full is followed by the next one at once, not at the next look', async () => {
+  const { store, topic, append, said } = scene();
+  await append(limits.segmentBytesMax - 1);
+  expect([topic.segment, store.count('segmentSize')]).toEqual([1, 0]);
+  await append(1);
+  expect(topic.segment).toBe(2);
+  expect(said).toEqual(['a new segment begins']);
+  await append(limits.segmentBytesMax - 1);
+  expect(topic.segment).toBe(2);
+});
+
+test('a segment whose data compresses well is filled on disk before the next one begins', async () => {
+  const { topic, append } = scene();
+  const tenth = limits.segmentBytesMax / 10;
+  for (let bytes = 0; bytes < limits.segmentBytesMax; bytes += tenth / 2) {
+    expect(topic.segment).toBe(1);
+    await append(tenth, tenth / 2);
+  }
+  expect(topic.segment).toBe(2);
+});
+
+test('an old segment is followed by the next one when something is appended to it, and an idle one is left alone', async () => {
+  const { clock, store, topic, append } = scene();
+  await append(1);
+  await clock.advance(lookIntervalMs);
+  expect(store.count('segmentSize')).toBe(1);
+  // Nothing more was appended: nobody asks every ten seconds for ever.
+  await clock.advance(20 * lookIntervalMs);
+  expect(store.count('segmentSize')).toBe(1);
+  store.shared.topic(1).segmentSinceMs = clock.wallMs() - limits.segmentAgeMsMax;
+  await append(1);
+  await clock.advance(lookIntervalMs);
+  expect(topic.segment).toBe(2);
+});
+
+test('many appends while the size is asked for do not ask again, and are counted for the new segment', async () => {
+  const { store, topic, append } = scene();
+  const gate = new Gate();
+  store.before = (call) => (call === 'segmentSize' ? gate.pass() : undefined);
+  await append(limits.segmentBytesMax);
+  for (let i = 0; i < 5; i += 1) await append(100, 0);
+  expect(gate.waiting).toBe(1);
+  gate.open();
+  await append(1, 0);
+  expect(topic).toMatchObject({ segment: 2, appendedBytes: 501 });
+});
+
+test('a size that cannot be asked for is said, and asked for again', async () => {
+  const { clock, store, topic, append, said } = scene();
+  store.before = (call) => {
+    if (call === 'segmentSize') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+  };
+  await append(limits.segmentBytesMax);
+  expect(said).toEqual(['the size of a segment could not be looked at']);
+  store.before = () => undefined;
+  await clock.advance(lookIntervalMs);
+  expect(topic.segment).toBe(2);
+});
+
+test('a topic that is deleted, or a keeper that is stopped, in the middle of a look says nothing and rolls nothing', async () => {
+  for (const end of [
+    (topic: Topic) => (topic.removed = true),
+    (_topic: Topic, keeper: SegmentKeeper) => {
+      keeper.stop();
+    },
+  ]) {
+    const { clock, store, topic, append, said, keeper } = scene();
+    const gate = new Gate();
+    store.before = (call) =>
+      call === 'segmentSize' ? gate.pass().then(() => Promise.reject(new Error('it is gone'))) : undefined;
+    await append(limits.segmentBytesMax);
+    end(topic, keeper);
+    gate.open();
+    await append(limits.segmentBytesMax);
+    expect([said, topic.segment, store.count('segmentSize')]).toEqual([[], 1, 1]);
+    keeper.stop();
+    expect(clock.pending).toBe(0);
+  }
+});
+
+test('appends that meet the new segment first go to it', async () => {
+  const log = await Scene.open();
+  log.log.start();
+  log.store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
+  log.publish(records('x'));
+  await log.clock.advance(lookIntervalMs);
+  const next = log.publish(records('y'));
+  await log.clock.settle();
+  expect(next.ended).toBe('0/1');
+  expect(log.store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 2]);
+  expect(log.store.count('append')).toBe(2);
+  log.log.stop();
+});
