@@ -1,3 +1,4 @@
+import { Fault } from '../errors/fault.ts';
 import type { AppendedBatch, AppendTransaction, IdempotencyHit, LogEnd, LogStore, ReadRequest } from '../log/store.ts';
 import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
@@ -6,8 +7,10 @@ import { writerSettings } from './connection.ts';
 import { sqlState } from './faults.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
+import { sessionPrefix } from './lease.ts';
 import { baseAtTime, readBatches } from './read.ts';
 import { endsQuery, lockTopicLogs, readSegments, rollSegment, segmentOf, type SegmentBases } from './segments.ts';
+import { UnsettledSessions } from './unsettled.ts';
 import type { Writer } from './writer.ts';
 
 /** Connections that read older batches; each reads one fetch at a time. */
@@ -35,6 +38,7 @@ export class PostgresLogStore implements LogStore {
   readonly #writers: readonly Connection[];
   readonly #readers: readonly Connection[];
   readonly #lookups: Connection;
+  readonly #unsettled: UnsettledSessions;
   readonly #segments = new Map<number, Promise<SegmentBases>>();
   /** Table that new idempotency keys go to; null: not read yet. */
   #keyTable: number | null = null;
@@ -49,6 +53,7 @@ export class PostgresLogStore implements LogStore {
     );
     this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
     this.#lookups = options.connect('lookup');
+    this.#unsettled = new UnsettledSessions(`${sessionPrefix(options.brokerId)}append-`);
   }
 
   async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
@@ -57,10 +62,18 @@ export class PostgresLogStore implements LogStore {
     const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
     if (transaction.keys.length > 0) this.#keysStored = true;
     const { brokerId, epoch } = this.#o;
-    return writer.run((client) => append(client, { broker: brokerId, slot, epoch }, transaction, keyTable));
+    return writer.run(async (client) => {
+      try {
+        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
+      } catch (error) {
+        if (error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN') this.#unsettled.add(client);
+        throw error;
+      }
+    });
   }
 
-  ends(topicId: number): Promise<LogEnd[]> {
+  async ends(topicId: number): Promise<LogEnd[]> {
+    await this.#lookups.run((client) => this.#unsettled.end(client));
     return this.#o.admin.transaction(async (client) => {
       const segment = await lockTopicLogs(client, topicId);
       if (segment === null) return [];

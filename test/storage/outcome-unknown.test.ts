@@ -147,6 +147,28 @@ describe('a publish whose COMMIT never arrived', () => {
   });
 });
 
+describe('a publish that is still on its way when its connection is given up', () => {
+  test('does not come beside its repetition with the same idempotency key', async () => {
+    const cut = proxy.late();
+    await expect(publish('once', { key: 'k' })).rejects.toMatchObject(unknown);
+    const deliver = await cut;
+    expect(await publish('once', { key: 'k' })).toBe('1');
+    await deliver();
+    expect(await stored()).toEqual(['first', 'once']);
+    expect(await publish('once', { key: 'k' })).toBe('1 again');
+  });
+
+  test('does not take the offset that somebody else was told to expect', async () => {
+    const cut = proxy.late();
+    await expect(publish('late', { partition: 1, expectedOffset: 0 })).rejects.toMatchObject(unknown);
+    const deliver = await cut;
+    expect(await publish('elsewhere')).toBe('1');
+    await deliver();
+    expect(await publish('expects', { partition: 1, expectedOffset: 0 })).toBe('0');
+    expect(await stored(1)).toEqual(['expects']);
+  });
+});
+
 test('publishes that gathered with one that the database refuses are appended without it', async () => {
   const table = `millrace.record_batches_${topic.id}_1`;
   // The array's text, so that the batch is found wherever the record stands in it.

@@ -3,8 +3,8 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 
 /** Where a connection is to be cut. One waits at a time; the first connection that it fits takes it. */
 interface Cut {
-  readonly where: 'before COMMIT' | 'after COMMIT' | number;
-  readonly done: () => void;
+  readonly where: 'before COMMIT' | 'after COMMIT' | 'late' | number;
+  readonly done: (link: Link) => void;
 }
 
 /** As text of a query, and as the tag of its answer. */
@@ -41,18 +41,27 @@ export class CuttingProxy {
   }
 
   /** Cuts the connection that sends the next COMMIT, before the database has got it. Resolves when it is cut. */
-  beforeCommit(): Promise<void> {
-    return this.#arm('before COMMIT');
+  async beforeCommit(): Promise<void> {
+    await this.#arm('before COMMIT');
   }
 
   /** Cuts the connection that sends the next COMMIT when the database has answered it, and keeps the answer. */
-  afterCommit(): Promise<void> {
-    return this.#arm('after COMMIT');
+  async afterCommit(): Promise<void> {
+    await this.#arm('after COMMIT');
   }
 
   /** Cuts the connection that sends anything next, after so many bytes; no answer to them is passed on. */
-  afterBytes(count: number): Promise<void> {
-    return this.#arm(count);
+  async afterBytes(count: number): Promise<void> {
+    await this.#arm(count);
+  }
+
+  /**
+   * Cuts the client that sends the next COMMIT off, and keeps what it sent on the way for a while. Resolves when that is
+   * done, to what delivers it and waits until the database has committed it or closed the connection.
+   */
+  async late(): Promise<() => Promise<void>> {
+    const link = await this.#arm('late');
+    return () => link.deliver();
   }
 
   async close(): Promise<void> {
@@ -61,7 +70,7 @@ export class CuttingProxy {
     await once(this.#server, 'close');
   }
 
-  #arm(where: Cut['where']): Promise<void> {
+  #arm(where: Cut['where']): Promise<Link> {
     return new Promise((done) => {
       this.#cut = { where, done };
     });
@@ -104,6 +113,9 @@ class Link {
   #sentLast: Buffer = Buffer.alloc(0);
   #answers: Buffer = Buffer.alloc(0);
   #bytesLeft = 0;
+  /** Sent, and not delivered yet. */
+  #late: Buffer | null = null;
+  #delivered: () => void = () => undefined;
 
   constructor(client: Socket, database: Socket, take: (sent: Buffer) => Cut | null) {
     this.#client = client;
@@ -117,7 +129,18 @@ class Link {
   /** Both ends end, each with what was forwarded to it. */
   end(): void {
     this.#client.destroy();
-    this.#database.end();
+    if (this.#late === null) this.#database.end();
+    this.#delivered();
+  }
+
+  /** Gives the database what was kept on the way; resolves when it is done with it. */
+  async deliver(): Promise<void> {
+    if (this.#database.closed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#delivered = resolve;
+    this.#database.write(this.#late!);
+    this.#late = null;
+    await promise;
   }
 
   sent(chunk: Buffer): void {
@@ -125,6 +148,11 @@ class Link {
     if (this.#cut === null) {
       this.#cut = this.#take(joined);
       if (typeof this.#cut?.where === 'number') this.#bytesLeft = this.#cut.where;
+    }
+    if (this.#cut?.where === 'late') {
+      this.#late = chunk;
+      this.#finish();
+      return;
     }
     const forwarded = chunk.subarray(0, this.#bytesToForward(joined, chunk));
     this.#sentLast = joined.subarray(-(commit.length - 1));
@@ -148,11 +176,11 @@ class Link {
       return;
     }
     this.#answers = Buffer.concat([this.#answers, chunk]);
-    if (this.#cut.where === 'after COMMIT' && this.#answers.includes(commit)) this.#finish();
+    if (typeof this.#cut.where === 'string' && this.#answers.includes(commit)) this.#finish();
   }
 
   #finish(): void {
     this.end();
-    this.#cut?.done();
+    this.#cut?.done(this);
   }
 }
