@@ -22,7 +22,9 @@ export class Brokers {
 
   /** One that stands by. */
   async standby(options: Partial<BrokerOptions> = {}): Promise<BrokerProcess> {
-    return this.#start({ ...options, until: 'alive' });
+    const broker = await this.#start({ ...options, until: 'alive' });
+    await waitFor('the broker to stand by', 20_000, 5, async () => (await whyNotReady(broker)).includes('standing by'));
+    return broker;
   }
 
   async close(): Promise<void> {
@@ -39,6 +41,12 @@ export class Brokers {
     this.#started.push(broker);
     return broker;
   }
+}
+
+/** What /readyz says. */
+export async function whyNotReady(broker: BrokerProcess): Promise<string> {
+  const answer = await fetch(`${broker.httpUrl}/readyz`);
+  return answer.text();
 }
 
 /** @returns how long it took until the broker served, in milliseconds. */

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { call, connect } from '../../bench/client/service-client.ts';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { MessageService } from '../../gen/millrace/v1/message_pb.js';
-import { Brokers, untilReady } from './brokers.ts';
+import { Brokers, untilReady, whyNotReady } from './brokers.ts';
 import { createTopic, Consumer, inversions, Publisher } from './clients.ts';
 
 let brokers: Brokers;
@@ -101,9 +101,8 @@ test(
 test('a standby says so, and has no gRPC port', async () => {
   await brokers.active();
   const second = await brokers.standby();
-  const ready = await fetch(`${second.httpUrl}/readyz`);
-  expect(ready.status).toBe(503);
-  expect(await ready.text()).toContain('standing by');
+  expect(await second.ready()).toBe(false);
+  expect(await whyNotReady(second)).toContain('standing by');
   const client = connect(second.grpcAddress);
   const refused = await call(client, BrokerService.method.publish, { topic: 'x', records: [{}] }).catch(
     (error: ServiceError) => error.code,
