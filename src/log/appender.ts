@@ -32,7 +32,8 @@ export class Appender {
   readonly #freeSlots: number[];
   #scheduled = false;
   #stopped = false;
-  #onIdle: (() => void) | null = null;
+  /** A shutdown may be asked for twice. */
+  readonly #onIdle: (() => void)[] = [];
   appends = 0;
   appendedRecords = 0;
   appendedBytes = 0;
@@ -56,7 +57,7 @@ export class Appender {
   idle(): Promise<void> {
     if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#onIdle = resolve;
+      this.#onIdle.push(resolve);
     });
   }
 
@@ -92,7 +93,7 @@ export class Appender {
       if (requests.length === 0) break;
       void this.#run(this.#freeSlots.pop()!, requests);
     }
-    if (this.#isIdle) this.#onIdle?.();
+    if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 
   async #run(slot: number, requests: readonly PendingPublish[]): Promise<void> {

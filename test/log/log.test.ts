@@ -1,0 +1,148 @@
+import { describe, expect, test } from 'vitest';
+import { Fault } from '../../src/errors/fault.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import { command, Gate, places, readAll, records, Scene } from './scene.ts';
+
+async function refusalOf(publish: Promise<unknown>): Promise<Rejection> {
+  const error: unknown = await publish.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(Rejection);
+  return error as Rejection;
+}
+
+describe('a publish', () => {
+  test('is answered when it is durable, not when it is queued', async () => {
+    const scene = await Scene.open();
+    const gate = new Gate();
+    scene.store.after = (call) => (call === 'append' ? gate.pass() : undefined);
+    const publish = scene.publish(records('x', 'y'));
+    await scene.clock.settle();
+    // It is written, and not confirmed.
+    expect([publish.ended, scene.partition().endOffset, scene.store.shared.log(1, 0).endOffset]).toEqual([
+      'pending',
+      0,
+      2,
+    ]);
+    gate.open();
+    await scene.clock.settle();
+    expect([publish.ended, scene.partition().endOffset]).toEqual(['0/0 0/1', 2]);
+  });
+
+  test('with ack mode NONE is answered when it is queued, and its failure is nobody’s unhandled rejection', async () => {
+    const scene = await Scene.open();
+    scene.store.before = (call) => {
+      if (call === 'append') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+    };
+    expect(await scene.log.publish(command('orders', records('x'), { committed: false }))).toBeNull();
+    expect(scene.store.count('append')).toBe(0);
+    await scene.clock.settle();
+    expect(scene.store.count('append')).toBe(1);
+  });
+
+  test('beyond the queue is refused by the name of its limit, and taken again when there is room', async () => {
+    const scene = await Scene.open({ queueBytesMax: 100 });
+    const gate = scene.hold('append');
+    scene.publish(records('x'));
+    await scene.clock.settle();
+    // 81 bytes wait; what is in flight has left the queue.
+    const waiting = scene.publish(records('x'.repeat(80)));
+    const refusal = await refusalOf(scene.log.publish(command('orders', records('x'.repeat(20)))));
+    expect(refusal.reason).toBe('PUBLISH_QUEUE_FULL');
+    expect(refusal.message).toContain('--publish-queue-bytes-max');
+    expect(refusal.metadata).toEqual({ publishQueueBytesMax: '100' });
+    const small = scene.publish(records('x'.repeat(10)));
+    expect(scene.log.stats()).toMatchObject({ queuedBytes: 92, queuedRecords: 2 });
+    gate.open();
+    await scene.clock.settle();
+    const next = scene.publish(records('x'.repeat(20)));
+    await scene.clock.settle();
+    expect([waiting, small, next].map(({ ended }) => ended)).toEqual(['0/1', '0/2', '0/3']);
+    expect(scene.log.stats()).toMatchObject({ queuedBytes: 0, queuedRecords: 0, appends: 3, appendedRecords: 4 });
+  });
+
+  test('to where nothing is says what there is', async () => {
+    const scene = await Scene.open({ partitions: 3 });
+    const nowhere = await refusalOf(scene.log.publish(command('order', records('x'))));
+    expect([nowhere.reason, nowhere.metadata]).toEqual(['TOPIC_NOT_FOUND', { topic: 'order' }]);
+    const outside = await refusalOf(scene.log.publish(command('orders', records('x'), { partition: 3 })));
+    expect([outside.reason, outside.metadata]).toEqual([
+      'PARTITION_OUT_OF_RANGE',
+      { topic: 'orders', partitions: '3' },
+    ]);
+    const torn = command('orders', records('a:x', 'b:y', 'd:z'), { partition: null, expectedOffset: 0 });
+    const refusal = await refusalOf(scene.log.publish(torn));
+    expect([refusal.reason, refusal.violations[0]?.field]).toEqual(['INVALID_FIELD', 'expected_offset']);
+    expect(scene.log.stats().queuedRecords).toBe(0);
+  });
+
+  test('keeps a key in its partition, and the keyless records of a request together, request by request in turn', async () => {
+    const scene = await Scene.open({ partitions: 3 });
+    const publish = async (...values: readonly string[]): Promise<string[]> => {
+      const publishing = scene.log.publish(command('orders', records(...values), { partition: null }));
+      await scene.clock.settle();
+      return places((await publishing)!);
+    };
+    const first = await publish('a:1', 'x', 'a:2', 'y');
+    const second = await publish('a:3', 'x');
+    expect(first).toEqual(['2/0', '0/0', '2/1', '0/1']);
+    expect(second).toEqual(['2/2', '1/0']);
+    expect(await readAll(scene.partition(2))).toEqual(['0=a:1', '1=a:2', '2=a:3']);
+  });
+});
+
+describe('shutting down', () => {
+  test('everything that was taken is answered, nothing new is taken, and no timer stays', async () => {
+    const scene = await Scene.open();
+    scene.log.start();
+    const gate = scene.hold('append');
+    const taken = [scene.publish(records('a'))];
+    await scene.clock.settle();
+    taken.push(scene.publish(records('b')), scene.publish(records('c'), { committed: false }));
+    let drained = 0;
+    // Two of them: a signal may come twice.
+    for (let i = 0; i < 2; i += 1) void scene.log.drain().then(() => drained++);
+    const late = scene.publish(records('d'));
+    await scene.clock.settle();
+    expect([drained, late.ended]).toEqual([0, 'DRAINING']);
+    gate.open();
+    await scene.clock.settle();
+    expect(taken.map(({ ended }) => ended)).toEqual(['0/0', '0/1', 'queued']);
+    expect(await readAll(scene.partition())).toEqual(['0=a', '1=b', '2=c']);
+    expect([drained, scene.clock.pending]).toEqual([2, 0]);
+    await scene.log.drain();
+  });
+
+  test('also what fails is answered, so that a database that is gone does not keep the broker from ending', async () => {
+    const scene = await Scene.open();
+    scene.store.before = () => {
+      throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+    };
+    const publish = scene.publish(records('x'));
+    let drained = false;
+    void scene.log.drain().then(() => (drained = true));
+    await scene.clock.settle();
+    expect([publish.ended, drained]).toEqual(['DATABASE_UNAVAILABLE', true]);
+  });
+
+  test('a broker that was taken over from answers what waits at once, and what is in flight by what became of it', async () => {
+    const scene = await Scene.open();
+    scene.log.start();
+    const gate = scene.hold('append');
+    const inFlight = scene.publish(records('a'));
+    await scene.clock.settle();
+    const waiting = scene.publish(records('b'));
+    let drained = false;
+    void scene.log.drain().then(() => (drained = true));
+    scene.log.stop();
+    const late = scene.publish(records('c'));
+    await scene.clock.settle();
+    expect([waiting.ended, late.ended, drained]).toEqual(['FENCED', 'FENCED', false]);
+    scene.store.shared.epoch++;
+    gate.open();
+    await scene.clock.settle();
+    expect([inFlight.ended, drained, scene.clock.pending]).toEqual(['FENCED', true, 0]);
+    expect(scene.transactions).toEqual([]);
+  });
+});
