@@ -142,7 +142,8 @@ export function groupStore(parts: StoreParts): GroupStore {
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
     appendAcks: (round) =>
       write(parts, acks, [], () => {
-        if (sabotage !== 'LOSES_ACKS') database.groups.ackLog.push(structuredClone(round));
+        if (sabotage === 'LOSES_ACKS') return;
+        database.groups.ackLog.push(structuredClone(round));
         ledger.acksWritten(round);
       }),
     fold(snapshots) {
