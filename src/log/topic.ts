@@ -123,8 +123,8 @@ export class Partition implements PartitionLog {
   /** A batch was committed. Nobody is told yet. */
   committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
     this.endOffset = batch.baseOffset + count;
-    // Without a reader it would only take the place of what somebody reads.
-    if (this.#listeners.size > 0) this.#tails.add(this.#tail, batch, count, bytes);
+    // Without a reader, or after the topic went, it would only take the place of what somebody reads.
+    if (this.isKnown && this.#listeners.size > 0) this.#tails.add(this.#tail, batch, count, bytes);
   }
 
   /** The end has moved. */

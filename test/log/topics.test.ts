@@ -1,0 +1,149 @@
+import { describe, expect, test } from 'vitest';
+import { Fault } from '../../src/errors/fault.ts';
+import { readAll, records, Scene } from './scene.ts';
+
+const unavailable = (): never => {
+  throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+};
+
+describe('opening', () => {
+  test('the ends of many topics are asked for a few at a time, not all at once', async () => {
+    const scene = new Scene();
+    const rows = Array.from({ length: 30 }, (_, i) => scene.store.shared.addTopic(`t${i}`, 2));
+    const gate = scene.hold('ends');
+    let opened = false;
+    void scene.log.open(rows).then(() => (opened = true));
+    await scene.clock.settle();
+    expect([gate.waiting, opened]).toEqual([8, false]);
+    gate.open();
+    await scene.clock.settle();
+    expect(opened).toBe(true);
+    expect([...scene.log.topics()].map(({ name }) => name).toSorted()).toEqual(rows.map(({ name }) => name).toSorted());
+  });
+
+  test('a log whose end cannot be read is not opened as if it were empty', async () => {
+    const scene = new Scene();
+    const row = scene.store.shared.addTopic('orders', 1);
+    scene.store.before = unavailable;
+    await expect(scene.log.open([row])).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    expect(scene.log.partitionLogs(row.id)).toEqual([]);
+    scene.store.before = () => undefined;
+    await scene.log.open([row]);
+    expect(scene.log.partitionLogs(row.id)).toHaveLength(1);
+  });
+
+  test('a broker goes on where the last one ended', async () => {
+    const before = await Scene.open();
+    before.publish(records('a', 'b'));
+    await before.clock.settle();
+    const after = new Scene({ shared: before.store.shared });
+    await after.log.open([before.store.shared.topic(1).row]);
+    expect(after.partition()).toMatchObject({ startOffset: 0, endOffset: 2 });
+    const next = after.publish(records('c'), { expectedOffset: 2 });
+    await after.clock.settle();
+    expect(next.ended).toBe('0/2');
+    expect(await readAll(after.partition())).toEqual(['0=a', '1=b', '2=c']);
+  });
+});
+
+describe('a topic', () => {
+  test('that is made by two calls at once is taken in once: its readers and its keys stay with it', async () => {
+    const scene = new Scene();
+    const row = scene.store.shared.addTopic('orders', 1);
+    const gate = scene.hold('ends');
+    const both = [scene.log.addTopic(row), scene.log.addTopic(row)];
+    await scene.clock.settle();
+    gate.open();
+    await Promise.all(both);
+    const log = scene.partition();
+    await scene.log.addTopic(row);
+    expect(scene.partition()).toBe(log);
+    expect(scene.store.count('ends')).toBe(1);
+  });
+
+  test('that is changed is judged by its new window from the next publish on', async () => {
+    const scene = await Scene.open({ topic: { idempotencyWindowMs: 60_000 } });
+    const publish = () => scene.publish(records('x'), { idempotencyKeys: ['k'] });
+    publish();
+    await scene.clock.advance(5_000);
+    scene.log.changeTopic({ ...scene.log.topic('orders')!, idempotencyWindowMs: 5_000 });
+    const again = publish();
+    await scene.clock.settle();
+    expect(again.ended).toBe('0/1');
+  });
+
+  test('that is deleted lets go of what it holds, and one of the same name begins anew', async () => {
+    const scene = await Scene.open();
+    const old = scene.partition();
+    old.onAppend(() => undefined);
+    scene.publish(records('x'));
+    await scene.clock.settle();
+    await old.fetch(0);
+    scene.log.removeTopic(1);
+    scene.log.removeTopic(1);
+    expect([scene.log.topic('orders'), scene.log.partitionLogs(1)]).toEqual([undefined, []]);
+    expect(scene.log.stats()).toMatchObject({ topics: 0, tailCacheBytes: 0, readCacheBytes: 0 });
+    const row = scene.store.shared.addTopic('orders', 1);
+    await scene.log.addTopic(row);
+    const publish = scene.publish(records('y'));
+    await scene.clock.settle();
+    expect(publish.ended).toBe('0/0');
+    expect(await readAll(scene.log.partitionLogs(row.id)[0]!)).toEqual(['0=y']);
+  });
+
+  test('that is deleted while its append is in flight answers what became of the append, and keeps nothing', async () => {
+    const scene = await Scene.open();
+    scene.partition().onAppend(() => undefined);
+    const gate = scene.hold('append');
+    const inFlight = scene.publish(records('x'));
+    await scene.clock.settle();
+    const waiting = scene.publish(records('y'));
+    scene.log.removeTopic(1);
+    await scene.clock.settle();
+    expect([inFlight.ended, waiting.ended]).toEqual(['pending', 'TOPIC_NOT_FOUND']);
+    gate.open();
+    await scene.clock.settle();
+    expect(inFlight.ended).toBe('0/0');
+    expect(scene.log.stats().tailCacheBytes).toBe(0);
+  });
+
+  test('that is deleted while its end is being read again ends that work', async () => {
+    const scene = await Scene.open();
+    scene.store.after = (call) => {
+      if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'cut');
+    };
+    scene.store.before = (call) => (call === 'ends' ? unavailable() : undefined);
+    scene.publish(records('x'));
+    await scene.clock.advance(1_000);
+    scene.log.removeTopic(1);
+    await scene.clock.advance(1_000);
+    expect(scene.clock.pending).toBe(0);
+  });
+});
+
+describe('the ring of idempotency keys', () => {
+  test('is turned every five seconds, also after it could not be', async () => {
+    const scene = await Scene.open();
+    scene.log.start();
+    await scene.clock.advance(5_000);
+    expect(scene.store.count('turnIdempotencyRing')).toBe(1);
+    scene.store.before = unavailable;
+    await scene.clock.advance(5_000);
+    expect(scene.said).toEqual(['old idempotency keys could not be dropped; it is tried again']);
+    scene.store.before = () => undefined;
+    await scene.clock.advance(5_000);
+    expect(scene.store.count('turnIdempotencyRing')).toBe(3);
+    scene.log.stop();
+  });
+
+  test('is turned no more once the log has stopped in the middle of a turn', async () => {
+    const scene = await Scene.open();
+    scene.log.start();
+    const gate = scene.hold('turnIdempotencyRing');
+    await scene.clock.advance(5_000);
+    scene.log.stop();
+    gate.open();
+    await scene.clock.advance(60_000);
+    expect([scene.store.count('turnIdempotencyRing'), scene.clock.pending]).toEqual([1, 0]);
+  });
+});
