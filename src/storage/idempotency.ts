@@ -4,6 +4,9 @@ import type { IdempotencyHit } from '../log/store.ts';
 /** Tables of the ring. A key is dropped when the ring comes round to its table again, three turns after the table was left. */
 export const ringTables = 4;
 
+/** A turn that cannot have its table by then is left to the next try. */
+const truncateLockTimeout = '100ms';
+
 /** Which table of the ring new keys go to. */
 export async function currentKeyTable(client: Client): Promise<number> {
   const { rows } = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
@@ -42,6 +45,8 @@ export async function turnRing(client: Client): Promise<number> {
   const { current, due } = rows[0]!;
   if (!due) return current;
   const next = (current + 1) % ringTables;
+  // Somebody who reads the old keys, a backup say, holds the truncation up, and whoever looks a key up waits behind it.
+  await client.query(`SET LOCAL lock_timeout = '${truncateLockTimeout}'`);
   await client.query(`TRUNCATE millrace.idempotency_${next}`);
   await client.query('UPDATE millrace.idempotency_ring SET current = $1, turned_at = clock_timestamp()', [next]);
   return next;

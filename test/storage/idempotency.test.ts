@@ -1,0 +1,219 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { limits } from '../../src/limits/limits.ts';
+import { Log } from '../../src/log/log.ts';
+import type { TopicRow } from '../../src/log/store.ts';
+import { ringTables } from '../../src/storage/idempotency.ts';
+import type { Storage } from '../../src/storage/storage.ts';
+import { systemClock } from '../../src/time/system.ts';
+import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { batch, LogSite, readAll, selection, transaction, values } from './log-site.ts';
+
+const windowMs = 60_000;
+
+let site: LogSite;
+let storage: Storage;
+let topic: TopicRow;
+
+beforeAll(async () => {
+  site = await LogSite.open();
+  storage = await site.own('one', 1);
+});
+
+beforeEach(async () => {
+  await site.client.query('DELETE FROM millrace.topics');
+  for (let table = 0; table < ringTables; table++) await site.client.query(`TRUNCATE millrace.idempotency_${table}`);
+  await site.client.query('UPDATE millrace.idempotency_ring SET turned_at = clock_timestamp()');
+  topic = await site.topic(storage, 3, windowMs);
+});
+
+afterAll(() => site.close());
+
+/** Appends a record to partition 0 under each of the keys. */
+async function store(by: Storage, keys: readonly string[], partition = 0): Promise<number> {
+  const records = values(...keys.map((key) => `of ${key}`));
+  const stored = keys.map((key, index) => ({ topicId: topic.id, key, batch: 0, index }));
+  const [appended] = await by.log.append(0, transaction([batch(topic, partition, records)], stored));
+  return appended!.baseOffset;
+}
+
+const find = async (keys: readonly string[], by = storage, topicId = topic.id) =>
+  Object.fromEntries(
+    [...(await by.log.findKeys(topicId, windowMs, keys))].map(([key, hit]) => [key, `${hit.partition}:${hit.offset}`]),
+  );
+
+/** Moves everything that is remembered into the past. */
+async function age(ms: number): Promise<void> {
+  for (let table = 0; table < ringTables; table++) {
+    await site.client.query(`UPDATE millrace.idempotency_${table} SET at = at - $1 * interval '1 ms'`, [ms]);
+  }
+  await site.client.query("UPDATE millrace.idempotency_ring SET turned_at = turned_at - $1 * interval '1 ms'", [ms]);
+}
+
+const keysIn = (table: number) => site.number(`SELECT count(*) AS n FROM millrace.idempotency_${table}`);
+const current = () => site.number('SELECT current AS n FROM millrace.idempotency_ring');
+
+describe('an idempotency key', () => {
+  test('is found again after a restart, with the place of its record, whatever its characters', async () => {
+    const odd = ['a', 'A', 'k\u0000', 'é'.repeat(128), '"\\{,}', ' ', "'; --", '\u{1f4a9}'];
+    await store(storage, ['before', ...odd]);
+    await store(storage, ['other partition'], 2);
+    const restarted = await site.own('one', 2);
+    storage = restarted;
+    expect(await find([...odd, 'other partition', 'unknown'], restarted)).toEqual(
+      Object.fromEntries([...odd.map((key, index) => [key, `0:${index + 1}`]), ['other partition', '2:0']]),
+    );
+  });
+
+  test('points to its own record where one transaction has several batches of several logs', async () => {
+    await store(storage, ['shift']);
+    const batches = [
+      batch(topic, 0, values('a0', 'a1')),
+      batch(topic, 0, values('b0')),
+      batch(topic, 0, values('c0', 'c1', 'c2')),
+      batch(topic, 1, values('d0', 'd1')),
+    ];
+    const keys = (
+      [
+        ['a1', 0, 1],
+        ['b0', 1, 0],
+        ['c2', 2, 2],
+        ['c0', 2, 0],
+        ['d1', 3, 1],
+      ] as const
+    ).map(([key, at, index]) => ({ topicId: topic.id, key, batch: at, index }));
+    await storage.log.append(1, transaction(batches, keys));
+    const places = await find(keys.map(({ key }) => key));
+    expect(places).toEqual({ a1: '0:2', b0: '0:3', c0: '0:4', c2: '0:6', d1: '1:1' });
+    const texts = (await readAll(storage, topic, 0)).map(({ offset, parts }) => [`0:${offset}`, parts[2]]);
+    for (const key of ['a1', 'b0', 'c0', 'c2']) expect(texts).toContainEqual([places[key], key]);
+  });
+
+  test('belongs to its topic', async () => {
+    const other = await site.topic(storage, 1, windowMs);
+    await store(storage, ['k']);
+    expect(await find(['k'], storage, other.id)).toEqual({});
+  });
+
+  test('counts as new when its window is over, and then for a whole window', async () => {
+    await store(storage, ['k']);
+    await age(windowMs - 5_000);
+    expect(await find(['k'])).toEqual({ k: '0:0' });
+    await age(5_001);
+    expect(await find(['k'])).toEqual({});
+    expect(await store(storage, ['k'])).toBe(1);
+    expect(await find(['k'])).toEqual({ k: '0:1' });
+  });
+});
+
+describe('the ring of key tables', () => {
+  test('turns in time, and drops no key whose window is not over', async () => {
+    const used = new Set<number>();
+    const stored: { key: string; ageMs: number }[] = [];
+    // Turns come late and at odd times, as the broker's timer has it.
+    for (const [step, passedMs] of [
+      5_000, 31_000, 8_000, 29_000, 40_000, 30_001, 30_001, 30_001, 7_000, 35_000,
+    ].entries()) {
+      const key = `k${step}`;
+      await store(storage, [key]);
+      used.add(await current());
+      stored.push({ key, ageMs: 0 });
+      await age(passedMs);
+      for (const one of stored) one.ageMs += passedMs;
+      await storage.log.turnIdempotencyRing();
+      const alive = stored.filter(({ ageMs }) => ageMs < windowMs).map((one) => one.key);
+      expect(Object.keys(await find(stored.map((one) => one.key))).sort()).toEqual(alive.sort());
+    }
+    expect(used.size).toBe(ringTables);
+    const left = await Promise.all(Array.from({ length: ringTables }, (_, table) => keysIn(table)));
+    expect(left.reduce((sum, count) => sum + count)).toBeLessThan(stored.length);
+  });
+
+  test('does not turn before half of the longest window, nor for a broker that stores no keys', async () => {
+    await store(storage, ['k']);
+    const before = await current();
+    await storage.log.turnIdempotencyRing();
+    expect(await current()).toBe(before);
+    await age(windowMs);
+    await storage.log.turnIdempotencyRing();
+    expect(await current()).toBe((before + 1) % ringTables);
+    await age(windowMs);
+    for (let turn = 0; turn < 3; turn++) await storage.log.turnIdempotencyRing();
+    expect(await current()).toBe((before + 1) % ringTables);
+  });
+
+  test('is not turned by a broker that was taken over from', async () => {
+    const before = await current();
+    await age(windowMs);
+    await expect(site.storage('one', 0).log.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
+    expect(await current()).toBe(before);
+  });
+
+  test('does not make publishers wait for somebody who reads the old keys', async () => {
+    await store(storage, ['k']);
+    await age(windowMs);
+    const reader = await site.session();
+    await reader.query('BEGIN');
+    await reader.query(`SELECT count(*) FROM millrace.idempotency_${((await current()) + 1) % ringTables}`);
+    const before = await current();
+    const turned = storage.log.turnIdempotencyRing().catch((error: unknown) => error);
+    const begun = performance.now();
+    let turning = true;
+    void turned.finally(() => (turning = false));
+    for (let n = 0; turning; n++) {
+      await store(storage, [`while ${n}`]);
+      expect(await find([`while ${n}`])).not.toEqual({});
+    }
+    expect(performance.now() - begun).toBeLessThan(2_000);
+    expect(await turned).toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    await reader.query('COMMIT');
+    await storage.log.turnIdempotencyRing();
+    expect(await current()).toBe((before + 1) % ringTables);
+  });
+});
+
+test('of publishes with the same key that race, one is appended, also across a restart', async () => {
+  const open = async (epoch: number): Promise<Log> => {
+    storage = await site.own('one', epoch);
+    const log = new Log({
+      store: storage.log,
+      clock: systemClock,
+      codec: createBatchCodec(),
+      limits,
+      onFenced: () => undefined,
+      log: { info: () => undefined, warn: () => undefined },
+    });
+    await log.open([topic]);
+    return log;
+  };
+  const race = async (log: Log): Promise<string[]> => {
+    const publish = async (key: string, partition: number) => {
+      const records = selection(values(key)).set;
+      const published = await log.publish({
+        topic: topic.name,
+        records,
+        idempotencyKeys: [key],
+        partition,
+        committed: true,
+        expectedOffset: null,
+        stream: null,
+      });
+      return `${key} ${published!.partitions[0]}:${published!.offsets[0]} ${published!.duplicates![0]}`;
+    };
+    const keys = Array.from({ length: 20 }, (_, n) => `k${n}`);
+    // Each key three times, to different partitions, so that they meet in one transaction and in several.
+    return Promise.all(keys.flatMap((key, n) => [0, 1, 2].map((turn) => publish(key, (n + turn) % 3))));
+  };
+  const log = await open(3);
+  const answers = await race(log);
+  expect(answers.filter((answer) => answer.endsWith(' 0'))).toHaveLength(20);
+  await log.drain();
+  const restarted = await open(4);
+  const places = (some: readonly string[]) => new Set(some.map((answer) => answer.slice(0, -2)));
+  const again = await race(restarted);
+  expect(again.every((answer) => answer.endsWith(' 1'))).toBe(true);
+  expect([...places(again)].sort()).toEqual([...places(answers)].sort());
+  expect(places(again).size).toBe(20);
+  await restarted.drain();
+  const stored = await Promise.all([0, 1, 2].map((partition) => readAll(storage, topic, partition)));
+  expect(stored.flat()).toHaveLength(20);
+});
