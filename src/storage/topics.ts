@@ -108,17 +108,15 @@ export class PostgresTopicStore implements TopicStore {
 
 async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
   const database = drizzle(client);
-  const [rows, parts] = await Promise.all([
-    database
-      .select()
-      .from(topics)
-      .where(topicId === undefined ? undefined : eq(topics.id, topicId)),
-    database
-      .select({ id: partitions.id, topicId: partitions.topicId, partition: partitions.partition })
-      .from(partitions)
-      .where(topicId === undefined ? undefined : eq(partitions.topicId, topicId))
-      .orderBy(asc(partitions.topicId), asc(partitions.partition)),
-  ]);
+  const rows = await database
+    .select()
+    .from(topics)
+    .where(topicId === undefined ? undefined : eq(topics.id, topicId));
+  const parts = await database
+    .select({ id: partitions.id, topicId: partitions.topicId, partition: partitions.partition })
+    .from(partitions)
+    .where(topicId === undefined ? undefined : eq(partitions.topicId, topicId))
+    .orderBy(asc(partitions.topicId), asc(partitions.partition));
   const ofTopic = new Map<number, { id: number; partition: number }[]>(rows.map(({ id }) => [id, []]));
   for (const { id, topicId: owner, partition } of parts) ofTopic.get(owner)?.push({ id, partition });
   return rows.map(({ createdAt, ...row }) => ({
