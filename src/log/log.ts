@@ -145,6 +145,8 @@ export class Log {
     const { stream } = command;
     try {
       if (stream?.refused !== undefined) throw stream.refused;
+      // It would be refused in its turn; with ack mode NONE it must not be answered as queued.
+      if (stream !== null && stream.failure !== null) throw stream.failure;
       return this.#enqueue(command);
     } catch (thrown) {
       const refused = thrown as Error;

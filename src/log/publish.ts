@@ -21,7 +21,7 @@ export interface PublishCommand {
 export interface PublishStreamToken {
   /**
    * Set by the appender when a request that it has taken fails. Each one that it takes while this is set came later: it
-   * is refused with the same error and appends nothing.
+   * is refused with the same error and appends nothing, and `publish` refuses what comes now.
    */
   failure: Error | null;
   /**
