@@ -76,11 +76,19 @@ export class Connection {
     resolve: (value: T) => void,
     fail: (error: Error) => void,
   ): Promise<void> {
+    const breaksAt = this.#breaksAt();
     await this.#world.pause(this.#tripMs());
+    if (breaksAt === 'THERE') this.#database.end(session, true);
     // What was on its way when the session ended never arrives.
     if (!session.open) return;
+    if (breaksAt === 'AT_WORK') {
+      this.#world.after(this.#world.between(0, 2), () => {
+        this.#database.end(session, this.#world.chance(0.5));
+      });
+    }
     try {
       const value = await work(session);
+      if (breaksAt === 'BACK') this.#database.end(session, true);
       await this.#world.pause(this.#tripMs());
       settle(() => {
         resolve(value);
@@ -88,6 +96,11 @@ export class Connection {
     } catch (error) {
       fail(error as Error);
     }
+  }
+
+  #breaksAt(): 'THERE' | 'AT_WORK' | 'BACK' | null {
+    if (!this.#world.chance(this.#database.breakRate)) return null;
+    return this.#world.pick(['THERE', 'AT_WORK', 'BACK'] as const)!;
   }
 
   #tripMs(): number {

@@ -54,6 +54,8 @@ export class Database {
   observer: DatabaseObserver = { writing: () => undefined, takenOver: () => undefined };
   /** Commits that take their time. */
   slow = false;
+  /** How many of the calls break their connection: on the way there, at work, or on the way back. */
+  breakRate = 0;
   readonly #world: World;
   #up = true;
   #lock: Session | null = null;

@@ -47,6 +47,7 @@ export class Faults {
         this.#slowMember();
       },
     ].filter(() => world.chance(0.6));
+    simulation.database.breakRate = world.pick([0, 0.001, 0.01, 0.05])!;
     this.#intervalMs = world.between(300, 4_000);
   }
 
@@ -68,6 +69,7 @@ export class Faults {
     this.#simulation.troubled = false;
     network.faulty = false;
     database.slow = false;
+    database.breakRate = 0;
     database.comeUp();
     for (const broker of brokers) {
       broker.link.up = true;

@@ -32,6 +32,8 @@ class Consumption {
   readonly sent = new Set<number>();
   /** Its ack was answered: it is never sent again. */
   readonly acked = new Set<number>();
+  /** Named by an ack, whether or not it counted. */
+  readonly named = new Set<number>();
   /** Handled by a member. */
   readonly received = new Set<number>();
   /** The first offset that is owed. */
@@ -55,6 +57,8 @@ export class Ledger {
   readonly #holdings = new Map<string, MemberId>();
   /** What the members of a group were told to have, by broker. */
   readonly #told = new Map<string, Map<MemberId, ReadonlySet<string>>>();
+  /** The lowest offset that a member has given back, by what came: whether it counted is not looked at. */
+  readonly #givenBack = new Map<string, number>();
   #appends = 0;
   readonly counts = { sent: 0, received: 0, acked: 0, refused: 0, confirmed: 0, duplicates: 0 };
 
@@ -217,8 +221,32 @@ export class Ledger {
     }
   }
 
+  /** The lowest offset that the member has given back since this was asked last; Infinity: none. */
+  takeGivenBack(group: string, memberId: MemberId, { topic, partition }: TopicPartition): number {
+    const name = `${group}/${memberId}/${topic}/${partition}`;
+    const lowest = this.#givenBack.get(name) ?? Infinity;
+    this.#givenBack.delete(name);
+    return lowest;
+  }
+
+  /** Whether an ack has named the record, so that it may be passed over; before the group's start nothing is owed. */
+  mayPassOver(group: string, { topic, partition }: TopicPartition, offset: number): boolean {
+    const { start, named } = this.#consumption(group, this.#topicId(topic), partition);
+    return offset < start || named.has(offset);
+  }
+
   /** Who held the partitions that an ack names when it came. */
-  ackArrived({ group, entries }: AckCommand): ({ memberId: MemberId; sinceGeneration: number } | null)[] {
+  ackArrived(command: AckCommand): ({ memberId: MemberId; sinceGeneration: number } | null)[] {
+    const { group, memberId, entries } = command;
+    for (const { topic, partition, action, upToOffset, runs } of entries) {
+      if (action !== 'ACK') {
+        const name = `${group}/${memberId}/${topic}/${partition}`;
+        this.#givenBack.set(name, Math.min(this.#givenBack.get(name) ?? Infinity, runs?.[0] ?? 0));
+        continue;
+      }
+      const { named, start } = this.#consumption(group, this.#topicId(topic), partition);
+      for (const offset of offsetsOf(upToOffset, runs, start)) named.add(offset);
+    }
     const rows = this.#groupRow(group)?.assignments;
     return entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
   }

@@ -4,7 +4,7 @@ import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
-import { caller, type Network } from './network.ts';
+import { caller, type ClientStream, type Network } from './network.ts';
 import type { World } from './world.ts';
 
 /** What all members have: a place to live, a group to belong to. */
@@ -112,7 +112,7 @@ export abstract class Member {
 /** A member with a stream: with a session timeout it outlives it, without one it goes with it. */
 export class StreamMember extends Member {
   readonly #sessionTimeoutMs: number | null;
-  #close: () => void = () => undefined;
+  #stream: ClientStream | null = null;
   #revoking: readonly TopicPartition[] = [];
 
   constructor(site: MemberSite) {
@@ -127,7 +127,7 @@ export class StreamMember extends Member {
 
   override crash(): void {
     super.crash();
-    this.#close();
+    this.#stream?.close();
   }
 
   #open(): void {
@@ -160,9 +160,7 @@ export class StreamMember extends Member {
         },
       },
     );
-    this.#close = () => {
-      stream.close();
-    };
+    this.#stream = stream;
   }
 
   #closed(error: Error | null): void {
@@ -193,7 +191,7 @@ export class StreamMember extends Member {
         } catch (error) {
           if (error instanceof Rejection && error.reason === 'MEMBER_FENCED' && this.memberId === memberId) {
             this.memberId = null;
-            this.#close();
+            this.#stream?.close();
             this.#closed(error);
           }
         }

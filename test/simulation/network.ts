@@ -7,6 +7,7 @@ import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
+import { StreamOrder } from './order.ts';
 import type { World } from './world.ts';
 
 export const caller = { principal: 'anonymous', host: 'host' } as const;
@@ -154,6 +155,7 @@ class Stream implements EventSink, ClientStream {
   readonly #broker: SimulatedBroker | null;
   readonly #listener: StreamListener;
   readonly #delayMs: () => number;
+  readonly #order: StreamOrder;
   #memberId = '' as MemberId;
   #held: MemberStream | null = null;
   #lastArrivalMs = 0;
@@ -173,6 +175,7 @@ class Stream implements EventSink, ClientStream {
     this.#world = world;
     this.#ledger = ledger;
     this.#group = group;
+    this.#order = new StreamOrder(ledger, group);
     this.#broker = broker;
     this.#listener = listener;
     this.#delayMs = delayMs;
@@ -206,10 +209,14 @@ class Stream implements EventSink, ClientStream {
     if (event.type === 'batch') {
       const batch = decode(event.field);
       this.#ledger.sent(recipient, batch);
+      this.#order.sent(this.#memberId, batch);
       told = { type: 'batch', generation: event.generation, batch };
       bytes += event.field.length;
     } else {
-      if (event.type === 'assigned') this.#ledger.assignmentTold(recipient, event.partitions);
+      if (event.type === 'assigned') {
+        this.#ledger.assignmentTold(recipient, event.partitions);
+        this.#order.assigned(event.partitions);
+      }
       told = event;
     }
     this.unsentBytes += bytes;
