@@ -8,6 +8,8 @@ import { boundsPerRecord, type RecordSelection } from '../log/batch.ts';
  * bound of the dimension, then for each element its length and its bytes; all numbers are 32 bits, big endian.
  */
 const headerBytes = 20;
+/** An array without elements has no dimension, and so neither its size nor its lower bound. */
+const emptyArrayBytes = 12;
 const byteaOid = 17;
 
 /** Where the parts of a record stand in `RecordSet.bounds`. */
@@ -45,7 +47,7 @@ export function encodePart(records: readonly RecordSelection[], part: RecordPart
       to += end - start;
     }
   }
-  return array;
+  return count === 0 ? array.subarray(0, emptyArrayBytes) : array;
 }
 
 /** A `bytea[]` of whole buffers. */
@@ -58,7 +60,7 @@ export function encodeByteaArray(elements: readonly Buffer[]): Buffer {
     to = array.writeInt32BE(element.length, to);
     to += element.copy(array, to);
   }
-  return array;
+  return elements.length === 0 ? array.subarray(0, emptyArrayBytes) : array;
 }
 
 /**
