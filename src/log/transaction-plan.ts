@@ -76,7 +76,7 @@ export class TransactionPlan {
 
   /** Takes a request in. @returns why not; null if it is in. */
   add(request: PendingPublish): Rejection | null {
-    const refusal = this.#refusal(request);
+    const refusal = this.#isKnown(request) ? null : this.#refusal(request);
     if (refusal !== null) return refusal;
     const { command } = request;
     if (command.idempotencyKeys === null) this.#placements.push(this.#placeAll(request));
@@ -137,6 +137,19 @@ export class TransactionPlan {
   #sorted(): PlannedLog[] {
     const logs = [...this.#logs.values()].filter((log) => log.recordCount > 0);
     return logs.sort((a, b) => a.partition.id - b.partition.id);
+  }
+
+  /**
+   * Whether nothing of the request is new. Then it is answered whatever offset it expects: it repeats a publish whose
+   * answer was lost, which has itself moved the offset.
+   */
+  #isKnown({ topic, command }: PendingPublish): boolean {
+    const { expectedOffset, idempotencyKeys } = command;
+    if (expectedOffset === null || idempotencyKeys === null) return false;
+    const planned = this.#planned.get(topic);
+    return idempotencyKeys.every((key) => {
+      return key !== null && (planned?.has(key) === true || this.#findKey(topic, key) !== null);
+    });
   }
 
   #refusal({ command, shares }: PendingPublish): Rejection | null {
