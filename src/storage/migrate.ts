@@ -39,7 +39,9 @@ export function migrations(): Migration[] {
  */
 export async function migrate(client: ClientBase, upTo = Infinity): Promise<void> {
   await inTransaction(client, async () => {
-    await client.query('CREATE SCHEMA IF NOT EXISTS millrace');
+    // Where it is there, not even IF NOT EXISTS may be said without the right to create one.
+    const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
+    if (!rows[0]!.there) await client.query('CREATE SCHEMA millrace');
     await client.query(
       'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
     );

@@ -1,0 +1,185 @@
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { takeFence } from '../../src/storage/fence.ts';
+import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrate.ts';
+import { openStorage, type Storage } from '../../src/storage/storage.ts';
+import { topicSlot } from '../../src/storage/writer.ts';
+import { systemClock, systemRandom } from '../../src/time/system.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { catalogOf } from './catalog.ts';
+import { batch, readAll, transaction, values } from './log-site.ts';
+
+const newest = migrations().at(-1)!.version;
+const versions = migrations().map(({ version }) => version);
+
+let database: TestDatabase;
+let client: Client;
+let cleanups: (() => Promise<unknown>)[];
+
+beforeEach(async () => {
+  database = await createTestDatabase();
+  cleanups = [() => database.drop()];
+  client = await session();
+});
+
+afterEach(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup();
+});
+
+async function session(url = database.url): Promise<Client> {
+  const opened = new Client({ connectionString: url });
+  await opened.connect();
+  cleanups.push(() => opened.end());
+  return opened;
+}
+
+function storageAt(url = database.url): Storage {
+  const log = { info: () => undefined, warn: () => undefined };
+  const storage = openStorage({ connectionString: url, brokerId: 'one', appendSlots: 1, clock: systemClock, log });
+  storage.setEpoch(1);
+  cleanups.push(() => storage.close());
+  return storage;
+}
+
+test('every migration has a number of its own, without a gap, and a way back', () => {
+  expect(versions).toEqual(versions.map((_, index) => index + 1));
+  expect(new Set(migrations().map(({ name }) => name)).size).toBe(versions.length);
+});
+
+describe('an empty database', () => {
+  test('gets everything, and nothing more when it is migrated again', async () => {
+    await migrate(client);
+    expect(await appliedVersion(client)).toBe(newest);
+    const catalog = await catalogOf(client);
+    await migrate(client);
+    expect(await catalogOf(client)).toEqual(catalog);
+  });
+
+  test('is migrated once by brokers that start at the same time', async () => {
+    const sessions = await Promise.all(Array.from({ length: 5 }, () => session()));
+    await Promise.all(sessions.map((one) => migrate(one)));
+    const { rows } = await client.query<{ version: number }>(
+      'SELECT version FROM millrace.migrations ORDER BY version',
+    );
+    expect(rows.map(({ version }) => version)).toEqual(versions);
+  });
+
+  test('needs a role that may create a schema and nothing else, and from then on not even that', async () => {
+    const role = `role_${systemRandom.uuid().replaceAll('-', '')}`;
+    await client.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
+    cleanups.push(() => client.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`));
+    await client.query(`GRANT CREATE ON DATABASE ${database.name} TO ${role}`);
+    const url = new URL(database.url);
+    url.username = role;
+    url.password = 'secret';
+    const storage = storageAt(url.href);
+    await storage.check(false);
+    await storage.migrate();
+    await client.query(`REVOKE CREATE ON DATABASE ${database.name} FROM ${role}`);
+    await storage.check(false);
+    await storage.migrate();
+    expect(await appliedVersion(client)).toBe(newest);
+    await storage.close();
+  });
+});
+
+describe('a database of an older version', () => {
+  test.each(versions.slice(0, -1))('of version %i keeps its data on the way up', async (version) => {
+    await migrate(client, version);
+    expect(await appliedVersion(client)).toBe(version);
+    const storage = storageAt();
+    await client.query("INSERT INTO millrace.broker_lease VALUES (true, 'one', 1, now())");
+    await takeFence(client, 'one', 1, [0, topicSlot]);
+    const filled = version >= 2 ? await fill(storage) : null;
+    await migrate(client);
+    expect(await appliedVersion(client)).toBe(newest);
+    const { rows } = await client.query('SELECT broker, epoch FROM millrace.broker_lease');
+    expect(rows).toEqual([{ broker: 'one', epoch: '1' }]);
+    if (filled === null) return;
+    const reader = storageAt();
+    expect(await reader.topics.loadTopics()).toEqual([filled.topic]);
+    expect((await readAll(reader, filled.topic, 1)).map(({ parts }) => parts[2])).toEqual(['a', 'b']);
+    expect((await reader.log.findKeys(filled.topic.id, 60_000, ['k'])).get('k')).toEqual({ partition: 1, offset: 1 });
+    await filled.append('c');
+    expect((await reader.log.ends(filled.topic.id)).map(({ endOffset }) => endOffset)).toEqual([0, 3]);
+  });
+});
+
+/** Makes a topic with two records in its partition 1, the second with a key. */
+async function fill(storage: Storage) {
+  const wanted = { name: 'orders', partitions: 2, idempotencyWindowMs: 60_000, description: 'all of them' };
+  const topic = (await storage.topics.createTopic(wanted))!;
+  const append = (...texts: string[]) => storage.log.append(0, transaction([batch(topic, 1, values(...texts))]));
+  await append('a');
+  const keys = [{ topicId: topic.id, key: 'k', batch: 0, index: 0 }];
+  await storage.log.append(0, transaction([batch(topic, 1, values('b'))], keys));
+  return { topic, append };
+}
+
+describe('the way back', () => {
+  test('undoes each migration to the last definition, and the way up is open again', async () => {
+    const catalogs = new Map<number, string[]>();
+    for (const version of versions) {
+      await migrate(client, version);
+      catalogs.set(version, await catalogOf(client));
+    }
+    for (const version of [...versions].reverse()) {
+      await rollBack(client, version - 1);
+      expect(await appliedVersion(client)).toBe(version - 1);
+      if (version > 1) expect(await catalogOf(client)).toEqual(catalogs.get(version - 1));
+      await migrate(client, version);
+      expect(await catalogOf(client)).toEqual(catalogs.get(version));
+      await rollBack(client, version - 1);
+    }
+    expect((await catalogOf(client)).filter((line) => !line.includes('migrations'))).toEqual([]);
+  });
+
+  test('is open for a database with data, and what is made anew is empty and works', async () => {
+    await migrate(client);
+    await takeFence(client, 'one', 1, [0, topicSlot]);
+    const storage = storageAt();
+    const { topic } = await fill(storage);
+    await storage.log.rollSegment(topic.id, 1);
+    await client.query("INSERT INTO millrace.consumer_groups (name) VALUES ('billing')");
+    await client.query(
+      'INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT g.id, t.id FROM millrace.consumer_groups AS g, millrace.topics AS t',
+    );
+    await storage.close();
+    await rollBack(client, 0);
+    expect((await catalogOf(client)).filter((line) => !line.includes('migrations'))).toEqual([]);
+    await migrate(client);
+    await takeFence(client, 'one', 1, [0, topicSlot]);
+    const again = storageAt();
+    expect(await again.topics.loadTopics()).toEqual([]);
+    const filled = await fill(again);
+    expect((await readAll(again, filled.topic, 1)).map(({ offset }) => offset)).toEqual([0, 1]);
+  });
+});
+
+test('a database of a newer version is refused with a line that says so, and is left as it is', async () => {
+  await migrate(client);
+  await client.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [newest + 1]);
+  const catalog = await catalogOf(client);
+  const refused = await storageAt()
+    .migrate()
+    .catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(UnfitDatabase);
+  const { message } = refused as UnfitDatabase;
+  expect(message).toContain(`version ${newest + 1}`);
+  expect(message).toContain(`knows ${newest}`);
+  expect(message).toContain('newer Millrace');
+  expect(message).not.toContain('\n');
+  expect(await catalogOf(client)).toEqual(catalog);
+});
+
+test('a migration that fails half way leaves nothing, and the next start goes on', async () => {
+  await migrate(client, 1);
+  const catalog = await catalogOf(client);
+  await client.query('CREATE VIEW millrace.messages AS SELECT 1 AS n');
+  await expect(migrate(client)).rejects.toThrow('messages');
+  await client.query('DROP VIEW millrace.messages');
+  expect(await appliedVersion(client)).toBe(1);
+  expect(await catalogOf(client)).toEqual(catalog);
+  await migrate(client);
+  expect(await appliedVersion(client)).toBe(newest);
+});
