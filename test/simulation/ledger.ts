@@ -120,7 +120,7 @@ export class Ledger {
     }
   }
 
-  async subscribed(rows: readonly SubscriptionRow[]): Promise<void> {
+  subscribed(rows: readonly SubscriptionRow[]): void {
     for (const { id, groupId, topicId } of rows) {
       for (const { key, cursor } of this.#database.groups.cursors.values()) {
         if (key.subscriptionId !== id || this.#cursors.has(nameOf(key))) continue;

@@ -1,10 +1,9 @@
-import type { AckCommand, AckEntry, AckOutcome, Broker } from '../../src/broker/broker.ts';
+import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
-import { caller, type ClientStream, type Network } from './network.ts';
+import { caller, type Network } from './network.ts';
 import type { World } from './world.ts';
 
 /** What all members have: a place to live, a group to belong to. */
@@ -14,6 +13,8 @@ export interface MemberSite {
   readonly ledger: Ledger;
   readonly group: string;
   readonly topics: readonly string[];
+  /** Where the group begins. */
+  readonly start: StartPosition;
   readonly ack: (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<AckOutcome[]>;
   /** Whether members still do what members should not: be slow, refuse, hold back. */
   readonly troubled: () => boolean;
@@ -36,6 +37,10 @@ export abstract class Member {
     this.site = site;
   }
 
+  /** A broker says that it is no member, or that there is no such group. */
+  protected abstract sentAway(error: Rejection): void;
+  /** Whether it may ack everything up to an offset. */
+  protected abstract readonly cumulative: boolean;
   abstract start(): void;
 
   /** Goes without a word. */
@@ -57,6 +62,11 @@ export abstract class Member {
     await network.call((broker) => broker.leaveGroup(caller, { group, memberId })).catch(() => undefined);
   }
 
+  /** When everything that it took in is handled. */
+  protected get busyMs(): number {
+    return Math.max(0, this.#busyUntilMs - this.site.world.nowMs);
+  }
+
   /** Takes a batch in: it is handled after those before it, and then acked, or not. */
   protected take(batch: SentBatch): void {
     const { world } = this.site;
@@ -75,7 +85,8 @@ export abstract class Member {
     const last = offsets.at(-1)!;
     const choice = troubled() ? world.fraction() : 0;
     if (choice < 0.7) {
-      await this.#say([{ ...entryOf(batch), upToOffset: last }], round);
+      const named = this.cumulative ? { upToOffset: last } : { runs: runsOf(offsets) };
+      await this.#say([{ ...entryOf(batch), ...named }], round);
     } else if (choice < 0.85) {
       // Some, and the rest later.
       const now = offsets.filter(() => world.chance(0.5));
@@ -102,101 +113,12 @@ export abstract class Member {
         await network.call((broker, serving) => ack(broker, serving, { group, memberId, generation, entries }));
         return;
       } catch (error) {
-        if (error instanceof Rejection) return;
+        if (error instanceof Rejection) {
+          if (this.round === round) this.sentAway(error);
+          return;
+        }
         await world.pause(retryMs * world.fraction());
       }
-    }
-  }
-}
-
-/** A member with a stream: with a session timeout it outlives it, without one it goes with it. */
-export class StreamMember extends Member {
-  readonly #sessionTimeoutMs: number | null;
-  #stream: ClientStream | null = null;
-  #revoking: readonly TopicPartition[] = [];
-
-  constructor(site: MemberSite) {
-    super(site);
-    this.#sessionTimeoutMs = site.world.chance(0.5) ? site.world.whole(6_000, 15_000) : null;
-  }
-
-  start(): void {
-    this.#open();
-    if (this.#sessionTimeoutMs !== null) void this.#beat();
-  }
-
-  override crash(): void {
-    super.crash();
-    this.#stream?.close();
-  }
-
-  #open(): void {
-    const { network, group, topics, world } = this.site;
-    const round = ++this.round;
-    const stream = network.open(
-      {
-        group,
-        topics,
-        start: { type: 'earliest' },
-        maxInFlightRecords: world.whole(1, 40),
-        maxInFlightBytes: 1e6,
-        clientId: 'stream',
-        memberId: this.memberId,
-        sessionTimeoutMs: this.#sessionTimeoutMs,
-        rebalanceTimeoutMs: world.whole(1_000, 8_000),
-        assignor: world.pick(['sticky', 'range', 'round_robin'] as const)!,
-        autoAck: false,
-      },
-      {
-        event: (event) => {
-          if (this.round !== round) return;
-          this.generation = Math.max(this.generation, event.generation);
-          if (event.type === 'joined') this.memberId = event.memberId;
-          else if (event.type === 'revoking') this.#revoking = event.partitions;
-          else if (event.type === 'batch') this.take(event.batch);
-        },
-        closed: (error) => {
-          if (this.round === round) this.#closed(error);
-        },
-      },
-    );
-    this.#stream = stream;
-  }
-
-  #closed(error: Error | null): void {
-    const { world } = this.site;
-    const gone = error instanceof Rejection && error.reason === 'MEMBER_FENCED';
-    if (gone || this.#sessionTimeoutMs === null) {
-      this.memberId = null;
-      this.generation = 0;
-    }
-    const round = ++this.round;
-    world.after(retryMs * world.fraction(), () => {
-      if (this.alive && this.round === round) this.#open();
-    });
-  }
-
-  async #beat(): Promise<void> {
-    const { world, network, group } = this.site;
-    while (this.alive) {
-      const { memberId, generation } = this;
-      const revoked = world.chance(0.5) ? this.#revoking : [];
-      if (memberId !== null) {
-        try {
-          const beat = await network.call((broker) =>
-            broker.heartbeat(caller, { group, memberId, generation, revoked }),
-          );
-          if (this.memberId === memberId) this.generation = Math.max(this.generation, beat.generation);
-          if (revoked.length > 0) this.#revoking = [];
-        } catch (error) {
-          if (error instanceof Rejection && error.reason === 'MEMBER_FENCED' && this.memberId === memberId) {
-            this.memberId = null;
-            this.#stream?.close();
-            this.#closed(error);
-          }
-        }
-      }
-      await world.pause(3_000);
     }
   }
 }

@@ -4,10 +4,12 @@ import { SimulatedBroker } from './broker.ts';
 import { Database } from './database.ts';
 import { Faults } from './faults.ts';
 import { Ledger } from './ledger.ts';
-import { StreamMember, type Member, type MemberSite } from './member.ts';
+import type { Member, MemberSite } from './member.ts';
 import { caller, Network } from './network.ts';
+import { PullMember } from './pull-member.ts';
 import { Publisher } from './publisher.ts';
 import type { Sabotage } from './sabotage.ts';
+import { StreamMember } from './stream-member.ts';
 import { Violation, World } from './world.ts';
 
 export interface SimulationOptions {
@@ -75,7 +77,7 @@ export class Simulation {
   }
 
   startMember(group: (typeof this.groups)[number]): Member {
-    const member = new StreamMember(group.site);
+    const member = this.world.chance(0.3) ? new PullMember(group.site) : new StreamMember(group.site);
     group.members.push(member);
     member.start();
     return member;
@@ -107,6 +109,7 @@ export class Simulation {
     }
     for (let group = 0; group < world.whole(1, 3); group++) {
       const site: MemberSite = {
+        start: { type: world.chance(0.8) ? 'earliest' : 'latest' },
         world,
         network: this.network,
         ledger: this.ledger,
@@ -115,8 +118,13 @@ export class Simulation {
         ack: (broker, serving, command) => this.#ack(broker, serving, command),
         troubled: () => this.troubled,
       };
-      this.groups.push({ site, members: [] });
-      for (let member = 0; member < world.whole(1, 3); member++) this.startMember(this.groups.at(-1)!);
+      const sizeMin = world.whole(1, 3);
+      // Some groups are there when the first record comes, others come later.
+      world.after(world.chance(0.5) ? 0 : world.between(0, forMs / 2), () => {
+        const started = { site, members: [] };
+        this.groups.push(started);
+        for (let member = 0; member < sizeMin; member++) this.startMember(started);
+      });
     }
   }
 

@@ -136,7 +136,7 @@ export function groupStore(parts: StoreParts): GroupStore {
     createSubscriptions: (wanted) =>
       write(parts, groups, [], async () => {
         const rows = await tables.createSubscriptions(wanted);
-        await ledger.subscribed(rows);
+        ledger.subscribed(rows);
         return rows;
       }),
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),

@@ -1,0 +1,69 @@
+import type { PullOutcome } from '../../src/broker/broker.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import { Member, retryMs, type MemberSite } from './member.ts';
+import { caller, decode } from './network.ts';
+
+/** A member that pulls: each record that it gets has a lease. */
+export class PullMember extends Member {
+  /** The answer of a Pull may be lost, with records in front of those that the next one brings: they come again with their lease. */
+  protected readonly cumulative = false;
+  readonly #sessionTimeoutMs: number;
+
+  constructor(site: MemberSite) {
+    super(site);
+    this.#sessionTimeoutMs = site.world.whole(6_000, 20_000);
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  protected override sentAway(): void {
+    this.memberId = null;
+    this.generation = 0;
+    this.round++;
+  }
+
+  async #run(): Promise<void> {
+    const { world } = this.site;
+    while (this.alive) {
+      try {
+        const { memberId, generation, fields } = await this.#pull();
+        if (!this.alive) return;
+        if (this.memberId !== memberId) this.round++;
+        this.memberId = memberId;
+        this.generation = Math.max(this.generation, generation);
+        for (const field of fields) this.take(decode(field));
+        await world.pause(this.busyMs);
+      } catch (error) {
+        if (error instanceof Rejection && error.reason === 'MEMBER_FENCED') this.sentAway();
+        await world.pause(retryMs * world.fraction());
+      }
+    }
+  }
+
+  #pull(): Promise<PullOutcome> {
+    const { world, network, ledger, group, topics, start } = this.site;
+    const waitMs = world.pick([0, 500, 3_000])!;
+    const command = {
+      group,
+      topics,
+      start,
+      maxRecords: world.whole(1, 20),
+      maxBytes: 1e6,
+      waitMs,
+      memberId: this.memberId,
+      clientId: 'pull',
+      sessionTimeoutMs: this.#sessionTimeoutMs,
+      autoAck: false,
+      signal: new AbortController().signal,
+    };
+    return network.call(async (broker, { epoch }) => {
+      const pulled = await broker.pull(caller, command);
+      const recipient = { epoch, group, memberId: pulled.memberId };
+      ledger.generationTold(recipient, pulled.generation);
+      for (const field of pulled.fields) ledger.sent(recipient, decode(field));
+      return pulled;
+    }, waitMs + 8_000);
+  }
+}
