@@ -39,6 +39,12 @@ export interface ClientStream {
 /** A dead connection is noticed when a ping and its answer's time are over. */
 const keepaliveMs = 20_000;
 
+/** Calls that reach one broker in their order, or not at all. */
+export interface OrderedCalls {
+  /** @throws CallError */
+  call<T>(work: (broker: Broker) => Promise<T>): Promise<T>;
+}
+
 /** What lies between clients and brokers: it delays, loses, repeats, and lets connections die without a word. */
 export class Network {
   faulty = true;
@@ -69,6 +75,30 @@ export class Network {
     // Sent twice: the first answer counts, the second request arrives when it likes.
     if (this.#happens(0.03)) this.#arrive(broker, work, answer);
     return answer.promise;
+  }
+
+  /** A stream of calls to some broker. Once one of them is lost, so are all behind it. */
+  ordered(deadlineMs = 8_000): OrderedCalls {
+    const world = this.#world;
+    const broker = this.#pick();
+    let arrivalMs = world.nowMs;
+    let isLost = broker === null;
+    return {
+      call: <T>(work: (broker: Broker) => Promise<T>): Promise<T> => {
+        const answer = Promise.withResolvers<T>();
+        isLost ||= this.#happens(0.02);
+        arrivalMs = Math.max(arrivalMs, world.nowMs + this.delayMs());
+        if (!isLost) {
+          world.after(arrivalMs - world.nowMs, () => {
+            broker!.process.enter(() => void this.#handle(broker!, work, answer));
+          });
+        }
+        world.after(isLost ? world.between(1, 500) : deadlineMs, () => {
+          answer.reject(new Unavailable('the stream is lost'));
+        });
+        return answer.promise;
+      },
+    };
   }
 
   open(command: SubscribeCommand, listener: StreamListener): ClientStream {

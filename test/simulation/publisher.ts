@@ -1,5 +1,6 @@
 import { Rejection } from '../../src/errors/rejection.ts';
 import { boundsPerRecord, type RecordSet } from '../../src/log/batch.ts';
+import type { PublishedRecords, PublishStreamToken } from '../../src/log/publish.ts';
 import type { Ledger } from './ledger.ts';
 import { caller, type Network } from './network.ts';
 import type { World } from './world.ts';
@@ -12,8 +13,8 @@ interface NewRecord {
 const retryMs = 200;
 
 /**
- * Publishes records one request after the other, each until it is confirmed, with idempotency keys: so each is there once, and
- * those of a key stand in the log in the order in which they were published.
+ * Publishes records until they are confirmed, with idempotency keys: so each is there once, and those of a key stand in the log in
+ * the order in which they were published. Either one request after the other, or by streams on which several are under way.
  */
 export class Publisher {
   done = false;
@@ -22,6 +23,8 @@ export class Publisher {
   readonly #ledger: Ledger;
   readonly #name: string;
   readonly #topic: string;
+  /** Requests under way at once. */
+  readonly #window: number;
   #published = 0;
   /** By key: the last place. */
   readonly #last = new Map<string, number>();
@@ -32,12 +35,17 @@ export class Publisher {
     this.#ledger = ledger;
     this.#name = name;
     this.#topic = topic;
+    this.#window = world.pick([1, 1, 4, 8])!;
   }
 
   async run(requests: number, withinMs: number): Promise<void> {
-    for (let request = 0; request < requests; request++) {
-      await this.#publish(Array.from({ length: this.#world.whole(1, 6) }, () => this.#record()));
-      await this.#world.pause(this.#world.between(0, (2 * withinMs) / requests));
+    for (let request = 0; request < requests; request += this.#window) {
+      const window = Array.from({ length: this.#window }, () =>
+        Array.from({ length: this.#world.whole(1, 6) }, () => this.#record()),
+      );
+      if (this.#window === 1) await this.#publish(window[0]!);
+      else await this.#publishAll(window);
+      await this.#world.pause(this.#world.between(0, (2 * withinMs * this.#window) / requests));
     }
     this.done = true;
   }
@@ -49,24 +57,57 @@ export class Publisher {
   async #publish(records: readonly NewRecord[]): Promise<void> {
     for (;;) {
       try {
-        const published = await this.#network.call((broker) => broker.publish(caller, commandOf(this.#topic, records)));
-        records.forEach(({ key, value }, index) => {
-          const offset = published!.offsets[index]!;
-          this.#ledger.confirmed(this.#topic, published!.partitions[index]!, offset, value);
-          const before = this.#last.get(key) ?? -1;
-          this.#world.demand(offset > before, () => `${value} of key ${key} is at ${offset}, not behind ${before}`);
-          this.#last.set(key, offset);
-        });
+        const command = commandOf(this.#topic, records, null);
+        this.#confirmed(records, await this.#network.call((broker) => broker.publish(caller, command)));
         return;
       } catch (error) {
-        if (error instanceof Rejection && !['DRAINING', 'TOPIC_NOT_FOUND'].includes(error.reason)) throw error;
-        await this.#world.pause(retryMs * this.#world.fraction());
+        await this.#again(error);
       }
     }
   }
+
+  /** All requests at once on one stream; from the first that failed on, all again on another one. */
+  async #publishAll(window: readonly (readonly NewRecord[])[]): Promise<void> {
+    let left = window;
+    while (left.length > 0) {
+      const calls = this.#network.ordered();
+      const stream: PublishStreamToken = { failure: null };
+      const answers = await Promise.allSettled(
+        left.map((records) => {
+          const command = commandOf(this.#topic, records, stream);
+          return calls.call((broker) => broker.publish(caller, command));
+        }),
+      );
+      const failed = answers.findIndex(({ status }) => status === 'rejected');
+      answers.slice(0, failed < 0 ? answers.length : failed).forEach((answer, index) => {
+        if (answer.status === 'fulfilled') this.#confirmed(left[index]!, answer.value);
+      });
+      left = failed < 0 ? [] : left.slice(failed);
+      const failure = answers[failed];
+      if (failure?.status === 'rejected') await this.#again(failure.reason);
+    }
+  }
+
+  #confirmed(records: readonly NewRecord[], published: PublishedRecords | null): void {
+    records.forEach(({ key, value }, index) => {
+      const offset = published!.offsets[index]!;
+      this.#ledger.confirmed(this.#topic, published!.partitions[index]!, offset, value);
+      const before = this.#last.get(key) ?? -1;
+      this.#world.demand(offset > before, () => `${value} of key ${key} is at ${offset}, not behind ${before}`);
+      this.#last.set(key, offset);
+    });
+  }
+
+  /** Whether it is published again is not a question; only when. */
+  async #again(error: unknown): Promise<void> {
+    if (error instanceof Rejection && !['DRAINING', 'TOPIC_NOT_FOUND'].includes(error.reason)) {
+      this.#world.violated(error);
+    }
+    await this.#world.pause(retryMs * this.#world.fraction());
+  }
 }
 
-function commandOf(topic: string, records: readonly NewRecord[]) {
+function commandOf(topic: string, records: readonly NewRecord[], stream: PublishStreamToken | null) {
   return {
     topic,
     records: recordSet(records),
@@ -74,7 +115,7 @@ function commandOf(topic: string, records: readonly NewRecord[]) {
     partition: null,
     committed: true,
     expectedOffset: null,
-    stream: null,
+    stream,
   };
 }
 

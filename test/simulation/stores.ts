@@ -105,6 +105,10 @@ export function topicStore(parts: StoreParts): TopicStore {
   };
 }
 
+function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] {
+  return [...new Set(rows.map(nameOf))];
+}
+
 /** Groups, subscriptions, cursors and the ack log. */
 export function groupStore(parts: StoreParts): GroupStore {
   const { database, ledger, sabotage } = parts;
@@ -127,18 +131,29 @@ export function groupStore(parts: StoreParts): GroupStore {
         if (ackLog !== null) database.groups.ackLog.push(...ackLog);
         return cursors;
       }),
-    createGroup: (name) => write(parts, groups, [], () => tables.createGroup(name)),
+    createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
+    // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
     saveGroups: (changes) =>
-      write(parts, groups, [], () => {
-        for (const { groupId, change } of changes) ledger.groupSaved(groupId, change, parts.epoch());
-        return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
-      }),
+      write(
+        parts,
+        groups,
+        lockNames(changes, ({ groupId }) => `group ${groupId}`),
+        () => {
+          for (const { groupId, change } of changes) ledger.groupSaved(groupId, change, parts.epoch());
+          return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
+        },
+      ),
     createSubscriptions: (wanted) =>
-      write(parts, groups, [], async () => {
-        const rows = await tables.createSubscriptions(wanted);
-        ledger.subscribed(rows);
-        return rows;
-      }),
+      write(
+        parts,
+        groups,
+        lockNames(wanted, ({ groupId, topicId }) => `claim ${groupId}/${topicId}`),
+        async () => {
+          const rows = await tables.createSubscriptions(wanted);
+          ledger.subscribed(rows);
+          return rows;
+        },
+      ),
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
     appendAcks: (round) =>
       write(parts, acks, [], () => {
@@ -149,7 +164,7 @@ export function groupStore(parts: StoreParts): GroupStore {
     fold(snapshots) {
       const rounds = new Set(database.groups.ackLog);
       const stored = structuredClone(snapshots());
-      return write(parts, folds, [], () => {
+      return write(parts, folds, ['cursors'], () => {
         fold(database, stored, rounds);
         ledger.folded();
       });
