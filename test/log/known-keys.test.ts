@@ -16,6 +16,15 @@ describe('keys in memory', () => {
     expect(keys.find('k', windowMs, 1_000)).toBeNull();
   });
 
+  test('a key that was published anew is as young as its last record, and stays while older ones go', () => {
+    const keys = new KnownKeys(2, -Infinity);
+    keys.add('a', hit(0), 0);
+    keys.add('b', hit(1), 10);
+    keys.add('a', hit(2), 1_005);
+    keys.add('c', hit(3), 1_006);
+    expect(['a', 'b', 'c'].map((key) => keys.find(key, windowMs, 1_007)?.offset)).toEqual([2, undefined, 3]);
+  });
+
   test('a window that is made longer does not trust what was dropped under the shorter one', () => {
     const keys = new KnownKeys(1, -Infinity);
     keys.add('a', hit(0), 0);

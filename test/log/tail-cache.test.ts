@@ -140,6 +140,21 @@ describe('memory', () => {
     expect(texts(tail.find(0)!)).toEqual(['0=x', '1=y']);
   });
 
+  test.each([
+    ['older ones were joined', (tail: Tail) => void tail.find(0)],
+    ['older ones were dropped', (tail: Tail) => void tail.dropBelow(250)],
+  ])('of a request is let go soon, also after %s', (_, change) => {
+    const cache = cacheOf(1_000_000, 10_000);
+    const tail = tailOf(cache);
+    for (let offset = 0; offset < 300; offset += 1) add(cache, tail, offset, 'x');
+    cache.encodeAll();
+    change(tail);
+    encode.mockClear();
+    add(cache, tail, 300, 'x');
+    cache.encodeAll();
+    expect(encode).toHaveBeenCalledTimes(1);
+  });
+
   test('of what was dropped is free at once, not only counted as free', async () => {
     const cache = new TailCache({ codec, bytesMax: 1_000, joinBytesMax: 100 });
     const tail = tailOf(cache);
