@@ -100,6 +100,20 @@ describe('a connection that is cut', () => {
     expect(told.get('OUTCOME_UNKNOWN 0')).toBeGreaterThan(5);
   });
 
+  test('in the middle of a read is a fault, never a part of the records, and the next read works', async () => {
+    const texts = Array.from({ length: 8 }, (_, n) => String(n).repeat(100_000));
+    for (const text of texts) await append(text, 0, 1);
+    const read = () => readAll(storage, topic, 1);
+    const whole = (await read()).map(({ parts }) => parts[2]);
+    expect(whole).toEqual(texts);
+    for (const answerBytes of [1, 20, 1_000, 100_000, 500_000, 790_000]) {
+      const cut = proxy.afterAnswerBytes(answerBytes);
+      expect([answerBytes, (await faultOf(read())).kind]).toEqual([answerBytes, 'DATABASE_UNAVAILABLE']);
+      await cut;
+      expect((await read()).map(({ parts }) => parts[2])).toEqual(whole);
+    }
+  });
+
   test('for good says that nothing was written, and what comes when it is back is written', async () => {
     await proxy.close();
     await settled();

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 
 /** Where a connection is to be cut. One waits at a time; the first connection that it fits takes it. */
 interface Cut {
-  readonly where: 'before COMMIT' | 'after COMMIT' | 'late' | number;
+  readonly where: 'before COMMIT' | 'after COMMIT' | 'late' | number | { readonly answerBytes: number };
   readonly done: (link: Link) => void;
 }
 
@@ -53,6 +53,11 @@ export class CuttingProxy {
   /** Cuts the connection that sends anything next, after so many bytes; no answer to them is passed on. */
   async afterBytes(count: number): Promise<void> {
     await this.#arm(count);
+  }
+
+  /** Cuts the connection that sends anything next, when so many bytes of the answer were passed on. */
+  async afterAnswerBytes(answerBytes: number): Promise<void> {
+    await this.#arm({ answerBytes });
   }
 
   /**
@@ -113,6 +118,7 @@ class Link {
   #sentLast: Buffer = Buffer.alloc(0);
   #answers: Buffer = Buffer.alloc(0);
   #bytesLeft = 0;
+  #answerBytes = 0;
   /** Sent, and not delivered yet. */
   #late: Buffer | null = null;
   #delivered: () => void = () => undefined;
@@ -163,11 +169,10 @@ class Link {
   }
 
   #bytesToForward(joined: Buffer, chunk: Buffer): number {
-    if (this.#cut === null || this.#cut.where === 'after COMMIT') return chunk.length;
-    if (this.#cut.where === 'before COMMIT') {
-      return Math.max(0, joined.indexOf(commit) - (joined.length - chunk.length));
-    }
-    return Math.min(this.#bytesLeft, chunk.length);
+    const where = this.#cut?.where;
+    if (typeof where === 'number') return Math.min(this.#bytesLeft, chunk.length);
+    if (where !== 'before COMMIT') return chunk.length;
+    return Math.max(0, joined.indexOf(commit) - (joined.length - chunk.length));
   }
 
   #answered(chunk: Buffer): void {
@@ -175,8 +180,20 @@ class Link {
       this.#client.write(chunk);
       return;
     }
+    if (typeof this.#cut.where === 'object') {
+      this.#passOn(chunk, this.#cut.where.answerBytes);
+      return;
+    }
     this.#answers = Buffer.concat([this.#answers, chunk]);
     if (typeof this.#cut.where === 'string' && this.#answers.includes(commit)) this.#finish();
+  }
+
+  #passOn(chunk: Buffer, answerBytesMax: number): void {
+    const passed = chunk.subarray(0, answerBytesMax - this.#answerBytes);
+    this.#answerBytes += passed.length;
+    this.#client.write(passed, () => {
+      if (this.#answerBytes === answerBytesMax) this.#finish();
+    });
   }
 
   #finish(): void {
