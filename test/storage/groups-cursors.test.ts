@@ -265,7 +265,8 @@ test('a round whose connection breaks may have happened, and says so', async () 
 /** Ends a session of the present owner that waits for a lock. @returns how many. */
 async function terminated(by: Client, purpose: string): Promise<number> {
   const { rowCount } = await by.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1`,
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = $1`,
     [`millrace/broker-${epoch}/${purpose}`],
   );
   return rowCount ?? 0;

@@ -219,7 +219,8 @@ describe('in a migrated database', () => {
     const unlocked = Promise.withResolvers<void>();
     one.onUnlocked(unlocked.resolve);
     await admin.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'millrace/one/')",
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND starts_with(application_name, 'millrace/one/')`,
     );
     await unlocked.promise;
     await vi.waitFor(async () => {
