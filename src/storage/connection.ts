@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { Fault } from '../errors/fault.ts';
 import { endsConnection, faultOf } from './faults.ts';
 
 const connectTimeoutMs = 5_000;
@@ -91,7 +92,7 @@ export class Connection {
   }
 
   async #connected(): Promise<Client> {
-    if (this.#closed) throw new Error('the connection is closed');
+    if (this.#closed) throw new Fault('DATABASE_UNAVAILABLE', 'the connection is closed');
     if (this.#client !== null) return this.#client;
     // Forgotten when it ends, so that the next work connects anew.
     const client = await connect(this.#options, (ended) => {

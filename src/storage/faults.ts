@@ -54,11 +54,15 @@ export function sqlState(thrown: unknown): string | null {
   return typeof code === 'string' && typeof severity === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null;
 }
 
+/** What pg itself says of a connection. Whole sentences: a bug of ours may speak of connections too. */
+const connectionLost =
+  /^(Connection terminated|timeout expired|Query read timeout|Client (was closed|has encountered a connection error)|The(re was an error| server does not).* SSL connection)/;
+
 /** Errors of the system have a code like ECONNREFUSED; those that pg makes itself only have a text. */
 function isNetwork(error: Error): boolean {
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string' && /^E[A-Z]/.test(code) && !code.startsWith('ERR_')) return true;
-  return /connection|socket|terminat|timeout|not queryable|server closed/i.test(error.message);
+  return connectionLost.test(error.message);
 }
 
 function lost(error: Error, commitSent: boolean): Fault {
