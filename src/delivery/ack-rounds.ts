@@ -42,6 +42,8 @@ export class AckRounds {
   /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
   #owed: Delta[] = [];
   #unfolded = new Set<ConsumedLog>();
+  /** The next round is written even if there is nothing to write. */
+  #proofWanted = false;
   #running = false;
   #scheduled = false;
   #nextStartMs = -Infinity;
@@ -79,6 +81,20 @@ export class AckRounds {
     });
   }
 
+  /**
+   * Resolves like `durable`, and after a write that was begun from now on: so this broker still owns what it speaks of. A
+   * refusal needs no write by itself, and a broker that does not know yet that it was replaced would refuse the ack of what its
+   * successor has delivered; the member believes that, and the record stays in flight for ever.
+   */
+  proven(): Promise<void> {
+    if (this.#stopped) return Promise.reject(new Fault('FENCED', 'this broker does not own the group any more'));
+    this.#proofWanted = true;
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#schedule();
+    });
+  }
+
   /** Writes what is left, folds, and stops. */
   async stop(): Promise<void> {
     this.#cancelFold?.();
@@ -109,8 +125,10 @@ export class AckRounds {
     const waiters = this.#waiters;
     this.#waiters = [];
     const round = this.#take();
+    const proof = this.#proofWanted;
+    this.#proofWanted = false;
     try {
-      if (round.deltas.length > 0) await this.#d.store.appendAcks(round);
+      if (round.deltas.length > 0 || proof) await this.#d.store.appendAcks(round);
       this.#nextStartMs = startedMs + this.#intervalMs(round.deltas.length);
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {

@@ -139,8 +139,11 @@ export class Delivery {
     group.alive(command.memberId);
     const { outcomes, moved } = applyAcks(group, command, this.#context.clock.nowMs());
     for (const log of moved) this.#context.rounds.mark(log);
-    // Also an entry that changed nothing waits: "acked already" may have been said by an ack that is not durable yet.
-    await this.#context.rounds.durable();
+    // Also an entry that changed nothing waits: "acked already" may have been said by an ack that is not durable yet. And only
+    // the owner may refuse, or take back what it has delivered, neither of which is written.
+    const { rounds } = this.#context;
+    const unwritten = moved.length < outcomes.length || command.entries.some(({ action }) => action === 'RELEASE');
+    await (unwritten ? rounds.proven() : rounds.durable());
     return outcomes.map((outcome) => outcome());
   }
 

@@ -53,7 +53,7 @@ export interface GroupStore {
   /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
   cancelSubscription(subscriptionId: number): Promise<void>;
-  /** Appends one round to the ack log, fenced. */
+  /** Appends one round to the ack log, fenced; one of no deltas only shows that this broker still owns it. */
   appendAcks(round: AckRound): Promise<void>;
   /**
    * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state

@@ -71,3 +71,20 @@ test('a drain tells every member, waits for what is in flight, and makes the cur
   expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(3);
   await expect(scene.subscribe('billing')).rejects.toMatchObject({ reason: 'DRAINING' });
 });
+
+test.each(['ACK', 'RELEASE'] as const)(
+  'a broker that was taken over refuses and takes back nothing: the successor has delivered what it does not know (%s)',
+  async (action) => {
+    const first = await Scene.open();
+    const [log] = first.addTopic('orders', 1);
+    log!.append(1);
+    const stream = await first.subscribe('billing', { sessionTimeoutMs: 30_000 });
+    const second = await successor(first);
+    log!.append(1);
+    const again = await second.subscribe('billing', { memberId: stream.memberId, maxInFlightRecords: 2 });
+    expect(again.offsets).toEqual([0, 1]);
+    const named = action === 'ACK' ? { upToOffset: 7 } : { upToOffset: 0 };
+    await expect(first.ack('billing', stream, { action, ...named })).rejects.toMatchObject({ kind: 'FENCED' });
+    expect((await second.ack('billing', again, { upToOffset: 1 })).status).toBe('OK');
+  },
+);

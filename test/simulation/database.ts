@@ -132,7 +132,10 @@ export class Database {
     while (epoch !== null && this.#takingOver !== null) await this.#takingOver;
     if (!session.open) throw new Fault('OUTCOME_UNKNOWN', 'the session was ended');
     // Locked for share until the end: a takeover waits for it.
-    if (epoch !== null && epoch !== this.#fenceEpoch) throw new Fault('FENCED', 'another broker has taken over');
+    if (epoch !== null && epoch !== this.#fenceEpoch) {
+      this.#world.count('a write is fenced');
+      throw new Fault('FENCED', 'another broker has taken over');
+    }
     const transaction: Transaction = {
       request,
       holdsLocks: false,
@@ -147,6 +150,7 @@ export class Database {
       await Promise.race([transaction.aborted.promise, transaction.begin.promise]);
       await Promise.race([transaction.aborted.promise, this.#world.pause(this.#commitMs())]);
       if (epoch !== null) this.observer.writing(request.writer ?? epoch);
+      if (epoch !== null && !session.open) this.#world.count('a write goes on after its connection was cut');
       return await request.work();
     } finally {
       this.#running.delete(transaction);
@@ -170,7 +174,10 @@ export class Database {
 
   evict(broker: string, ageMsMin: number): boolean {
     const isOld = this.#lease?.broker === broker && this.leaseAgeMs >= ageMsMin;
-    if (isOld && this.#lock?.broker === broker) this.end(this.#lock, false);
+    if (isOld && this.#lock?.broker === broker) {
+      this.#world.count('a frozen owner is evicted');
+      this.end(this.#lock, false);
+    }
     return true;
   }
 
@@ -237,6 +244,7 @@ export class Database {
     while (left().length > 0 && this.#world.nowMs < untilMs) await this.#world.pause(5);
     for (const one of left()) {
       this.end(one.request.session, true);
+      this.#world.count('a successor loses its patience');
       this.#abort(one, 'the successor has lost its patience');
     }
     while (left().length > 0) await this.#world.pause(1);

@@ -71,6 +71,7 @@ export class Ledger {
       },
       takenOver: (epoch, broker) => {
         world.note(`${broker} has taken over: epoch ${epoch}`);
+        if (epoch > 1) world.count('a broker takes over from another');
       },
     };
     database.log.onRecord = (topicId, partition, offset, value) => {
@@ -200,8 +201,10 @@ export class Ledger {
       isOwner || this.#database.sinceRenewalMs(epoch) < leaseMs,
       () => `epoch ${epoch} delivers to ${memberId} ${this.#database.sinceRenewalMs(epoch)} ms after its renewal`,
     );
-    for (const { offset, value } of records) {
+    if (!isOwner) this.world.count('a broker delivers that does not know yet that it was replaced');
+    for (const { offset, value, attempt } of records) {
       this.counts.sent++;
+      if (attempt > 2) this.world.count('a record goes out for the third time or more');
       const where = `${topic}/${partition}@${offset}`;
       this.world.demand(values[offset] === value, () => `${value} goes out as ${where}, where ${values[offset]} is`);
       this.world.demand(
@@ -253,7 +256,6 @@ export class Ledger {
 
   /** An ack is answered. */
   ackAnswered(
-    epoch: number,
     { group, memberId, generation, entries }: AckCommand,
     holders: ReturnType<Ledger['ackArrived']>,
     outcomes: readonly AckOutcome[],
@@ -262,13 +264,11 @@ export class Ledger {
       const { topic, partition, action, upToOffset, runs } = entries[index]!;
       const where = `${group}: ${topic}/${partition}`;
       if (status !== 'OK') this.counts.refused++;
+      this.world.count(`${action} is answered ${status}`);
       if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
       const holder = holders[index] ?? null;
-      const isHolders = holder?.memberId === memberId && holder.sinceGeneration <= generation;
-      // A broker that does not know yet that it was replaced may give back in memory, and say what was acked before.
-      const isFenced = status === 'OK' && action === 'ACK';
       this.world.demand(
-        isHolders || (epoch !== this.#database.epoch && !isFenced),
+        holder?.memberId === memberId && holder.sinceGeneration <= generation,
         () =>
           `${where}: ${status} ${action} of ${memberId} in generation ${generation}, and ${holder?.memberId} holds it since ${holder?.sinceGeneration}`,
       );

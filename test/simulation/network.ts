@@ -167,6 +167,7 @@ export class Network {
       };
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
+      this.#world.count(`a call ends with ${error instanceof Rejection ? error.reason : (error as Fault).kind}`);
       reply = () => {
         answer.reject(error);
       };
@@ -248,6 +249,7 @@ class Stream implements EventSink, ClientStream {
         this.#order.assigned(event.partitions);
       }
       told = event;
+      this.#world.count(`${event.type} is told`);
     }
     this.unsentBytes += bytes;
     this.#travel(() => {

@@ -91,6 +91,7 @@ export class Publisher {
   #confirmed(records: readonly NewRecord[], published: PublishedRecords | null): void {
     records.forEach(({ key, value }, index) => {
       const offset = published!.offsets[index]!;
+      if (published!.duplicates?.[index] === 1) this.#world.count('a publish is found to be there already');
       this.#ledger.confirmed(this.#topic, published!.partitions[index]!, offset, value);
       const before = this.#last.get(key) ?? -1;
       this.#world.demand(offset > before, () => `${value} of key ${key} is at ${offset}, not behind ${before}`);

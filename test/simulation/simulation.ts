@@ -150,7 +150,7 @@ export class Simulation {
         ? { ...command, memberId: holder.memberId, generation: holder.sinceGeneration }
         : command;
     const outcomes = await broker.ack(caller, counted);
-    if (!serving.ended) this.ledger.ackAnswered(serving.epoch, command, holders, outcomes);
+    if (!serving.ended) this.ledger.ackAnswered(command, holders, outcomes);
     return outcomes;
   }
 

@@ -81,11 +81,19 @@ export function logStore(parts: StoreParts): LogStore {
       }
     },
     ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
-    read: (request) => reads.call(() => (sabotage === 'READS_NOTHING' ? [] : log.read(request))),
+    read: (request) =>
+      reads.call(() => {
+        ledger.world.count('records are read from the database');
+        return sabotage === 'READS_NOTHING' ? [] : log.read(request);
+      }),
     offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
-    rollSegment: (topicId, current) => write(parts, admin, [`topic ${topicId}`], () => log.roll(topicId, current)),
+    rollSegment: (topicId, current) =>
+      write(parts, admin, [`topic ${topicId}`], () => {
+        ledger.world.count('a segment begins');
+        return log.roll(topicId, current);
+      }),
     segmentSize: () => reads.call(() => ({ bytes: ledger.world.chance(0.3) ? 1e9 : 0, ageMs: 0 })),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
   };

@@ -20,6 +20,8 @@ const traceLinesMax = 400;
 export class World {
   nowMs = 1_000_000;
   happenings = 0;
+  /** How often each kind of thing happened that a run is for. */
+  readonly counted = new Map<string, number>();
   readonly trace: string[] = [];
   #violation: Error | null = null;
   #state: number;
@@ -75,6 +77,10 @@ export class World {
     return new Promise((resolve) => {
       this.after(delayMs, resolve);
     });
+  }
+
+  count(what: string): void {
+    this.counted.set(what, (this.counted.get(what) ?? 0) + 1);
   }
 
   note(line: string): void {

@@ -322,3 +322,11 @@ async function walBytes(): Promise<number> {
   const { rows } = await site.client.query<{ n: string }>(`SELECT pg_current_wal_lsn() - '0/0' AS n`);
   return Number(rows[0]!.n);
 }
+
+test('a round of nothing is written and read like any other', async () => {
+  await append(delta(12));
+  await store.appendAcks({ deltas: [] });
+  await takeOver();
+  const loaded = await store.loadCursors();
+  expect(loaded.map(({ cursor }) => cursor.committedOffset).sort()).toEqual([10, 10, 12]);
+});

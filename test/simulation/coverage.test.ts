@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { Simulation } from './simulation.ts';
+
+const seeds = 60;
+
+/** What the faults are for, as far as it is not rare. A simulation in which one of these does not happen any more checks less than it says. */
+const wanted = [
+  'a broker takes over from another',
+  'a write is fenced',
+  'a publish is found to be there already',
+  'a record goes out for the third time or more',
+  'records are read from the database',
+  'a segment begins',
+  'revoking is told',
+  'draining is told',
+  'a call ends with OUTCOME_UNKNOWN',
+  'a call ends with DATABASE_UNAVAILABLE',
+  'a call ends with FENCED',
+  'a call ends with MEMBER_FENCED',
+  'a call ends with DRAINING',
+  'a call ends with SYNC_TIMEOUT',
+  'ACK is answered OK',
+  'ACK is answered ALREADY_ACKED',
+  'NACK is answered OK',
+  'NACK is answered LEASE_EXPIRED',
+  'RELEASE is answered OK',
+];
+
+test('the faults reach what they are for', { timeout: 120_000 }, async () => {
+  const counted = new Map<string, number>();
+  for (let seed = 1; seed <= seeds; seed++) {
+    const simulation = new Simulation({ seed });
+    await simulation.run();
+    for (const [what, count] of simulation.world.counted) counted.set(what, (counted.get(what) ?? 0) + count);
+  }
+  if (process.env['SIMULATION_COUNTS'] !== undefined) console.table([...counted].sort());
+  expect(wanted.filter((what) => !counted.has(what))).toEqual([]);
+});
