@@ -22,9 +22,18 @@ const groupSizes = { audit: 1, search: 3, mirror: 5 } as const;
 /** The groups have this long to make progress before what they do not have counts as missing. */
 const patienceMs = 30_000;
 
+interface Broker {
+  readonly address: string;
+  /** Rejects if it ends before it is released. */
+  readonly ended: Promise<never>;
+  readonly release: () => Promise<void>;
+}
+
+const never = new Promise<never>(() => undefined);
+
 /** The broker to use, and how to be rid of it. */
-async function findBroker(options: Options): Promise<{ address: string; release: () => Promise<void> }> {
-  if (options.address !== null) return { address: options.address, release: () => Promise.resolve() };
+async function findBroker(options: Options): Promise<Broker> {
+  if (options.address !== null) return { address: options.address, ended: never, release: () => Promise.resolve() };
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'millrace-demo-')));
   const removeData = async (): Promise<void> => {
     if (options.dataDir === null) await rm(dataDir, { recursive: true, force: true });
@@ -32,8 +41,13 @@ async function findBroker(options: Options): Promise<{ address: string; release:
   process.stdout.write('starting a broker on a PostgreSQL of its own\n');
   try {
     const broker = await startBroker({ dataDir });
+    const ended = broker.exited.then(({ code, signal }) => {
+      throw new Error(`the broker ended with ${signal ?? code}; its output:\n${broker.output()}`);
+    });
+    ended.catch(() => undefined);
     return {
       address: broker.grpcAddress,
+      ended,
       release: async () => {
         await broker.stop();
         await removeData();
@@ -46,7 +60,8 @@ async function findBroker(options: Options): Promise<{ address: string; release:
 }
 
 /** Streams everything to everybody. @returns one verdict for each group. */
-async function stream(options: Options, source: Source, address: string, signal: AbortSignal): Promise<Verdict[]> {
+async function stream(options: Options, source: Source, broker: Broker, signal: AbortSignal): Promise<Verdict[]> {
+  const { address, ended } = broker;
   const client = connect(address);
   const topic = `demo-${process.pid}-${Date.now()}`;
   await call(client, TopicService.method.createTopic, { topic: { name: topic, partitions } });
@@ -65,14 +80,22 @@ async function stream(options: Options, source: Source, address: string, signal:
     await completed(ledger, signal);
   };
   try {
-    await Promise.race([work(), failed.promise]);
+    await Promise.race([work(), failed.promise, ended, aborted(signal)]);
   } finally {
     progress.stop();
     await Promise.all(teams.map((team) => team.stop()));
   }
-  await call(client, TopicService.method.deleteTopic, { name: topic });
+  if (!signal.aborted) await call(client, TopicService.method.deleteTopic, { name: topic });
   client.close();
   return ledger.judge();
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => {
+      resolve();
+    });
+  });
 }
 
 function makeTeams(topic: string, address: string, ledger: Ledger, onFailed: (error: Error) => void): Team[] {
@@ -162,7 +185,7 @@ async function main(options: Options): Promise<number> {
   process.stdout.write(`source: ${source.name}\n`);
   const broker = await findBroker(options);
   try {
-    const verdicts = await stream(options, source, broker.address, interrupted.signal);
+    const verdicts = await stream(options, source, broker, interrupted.signal);
     printVerdicts(verdicts);
     const published = verdicts[0]!.received + verdicts[0]!.missing;
     process.stdout.write(`${formatNumber(published)} records published to ${verdicts.length} groups\n`);

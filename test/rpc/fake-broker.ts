@@ -63,6 +63,7 @@ export class FakeBroker implements Broker {
       if (stream !== null) stream.refused ??= refusal;
       return Promise.reject(refusal);
     }
+    if (stream !== null && stream.failure !== null) return Promise.reject(stream.failure);
     this.published.push(command);
     return this.#append(command);
   }

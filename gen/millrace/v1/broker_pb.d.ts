@@ -51,6 +51,7 @@ export declare type PublishRequest = Message<"millrace.v1.PublishRequest"> & {
 
   /**
    * Append only if the next offset of the partition is this one. All records must fall into one partition.
+   * Records that are all known by their idempotency keys are answered as duplicates without this check.
    * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with metadata
    * "currentOffset".
    *
@@ -165,6 +166,7 @@ export declare type PublishStreamRequest = Message<"millrace.v1.PublishStreamReq
 
   /**
    * Append only if the next offset of the partition is this one. All records must fall into one partition.
+   * Records that are all known by their idempotency keys are answered as duplicates without this check.
    * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with metadata
    * "currentOffset".
    *

@@ -1,5 +1,5 @@
 import { create, toBinary } from '@bufbuild/protobuf';
-import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
   AckResponseSchema,
   AckResultSchema,
@@ -21,7 +21,7 @@ import { msOr, numberOr, textOr } from '../validation/defaults.ts';
 import { ackCommand } from './ack-command.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, memberIdOrNull, startPosition, withoutRepeats } from './commands.ts';
-import { blockedOn, topicPartitions } from './responses.ts';
+import { blockedOn, timestamp, topicPartitions } from './responses.ts';
 
 export function brokerService({ broker, validation }: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
   return {
@@ -94,7 +94,7 @@ function pullResponse(pulled: PullOutcome) {
   return create(PullResponseSchema, {
     memberId: pulled.memberId,
     generation: BigInt(pulled.generation),
-    ...(pulled.leaseDeadlineAtMs !== null && { leaseDeadline: timestampFromMs(pulled.leaseDeadlineAtMs) }),
+    ...(pulled.leaseDeadlineAtMs !== null && { leaseDeadline: timestamp(pulled.leaseDeadlineAtMs) }),
     blockedOn: blockedOn(pulled.blockedOn),
   });
 }

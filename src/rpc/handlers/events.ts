@@ -1,9 +1,9 @@
 import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
-import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { SubscribeResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StreamEvent } from '../../delivery/session.ts';
 import { FramedEvent } from '../../wire/batch-event.ts';
-import { blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
+import { blockedOn, partitionStatuses, timestamp, topicPartitions } from './responses.ts';
 
 type RareEvent = Exclude<StreamEvent, { readonly type: 'batch' }>;
 type EventInit = MessageInitShape<typeof SubscribeResponseSchema>['event'];
@@ -25,13 +25,13 @@ function eventInit(event: RareEvent): NonNullable<EventInit> {
     }
     case 'revoking': {
       const partitions = topicPartitions(event.partitions);
-      const deadline = timestampFromMs(event.deadlineAtMs);
+      const deadline = timestamp(event.deadlineAtMs);
       return { case: 'revoking', value: { generation: BigInt(event.generation), partitions, deadline } };
     }
     case 'idle':
       return { case: 'idle', value: idle(event) };
     case 'draining': {
-      const deadline = timestampFromMs(event.deadlineAtMs);
+      const deadline = timestamp(event.deadlineAtMs);
       return { case: 'draining', value: { memberId: event.memberId, deadline } };
     }
   }

@@ -38,13 +38,14 @@ export class PublishStream {
   }
 
   receive(request: Buffer): void {
-    if (this.#state !== 'open' || this.#hasFailed()) return;
+    // What follows an append that failed goes on to the broker, which refuses it: with ack mode NONE nothing else tells the client.
+    if (this.#state !== 'open' || this.#token.refused !== undefined) return;
     this.#take(this.#publish(request), request.length);
   }
 
   /** Something came that is no request: it counts as a request that failed. */
   refuse(error: Error): void {
-    if (this.#state !== 'open' || this.#hasFailed()) return;
+    if (this.#state !== 'open' || this.#token.refused !== undefined) return;
     this.#token.refused = error;
     this.#take(Promise.reject(error), 0);
   }
@@ -62,10 +63,6 @@ export class PublishStream {
   /** The client has gone, or cancelled. What was received may be appended nevertheless. */
   closed(): void {
     this.#state = 'ended';
-  }
-
-  #hasFailed(): boolean {
-    return this.#token.failure !== null || this.#token.refused !== undefined;
   }
 
   #take(answer: PendingPublish['answer'], bytes: number): void {
@@ -110,6 +107,8 @@ export class PublishStream {
       this.#queue.shift();
     }
     this.#answering = false;
+    // Requests with ack mode NONE were answered before their append, which may have failed since.
+    if (this.#token.failure !== null) this.#end(this.#token.failure);
     if (this.#state === 'finishing') this.#end(null);
     if (this.#state === 'draining') this.#end(new Rejection('DRAINING', 'this broker is shutting down'));
   }

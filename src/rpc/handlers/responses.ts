@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { timestampFromMs, type Timestamp } from '@bufbuild/protobuf/wkt';
 import {
   Assignor,
   BlockedOn,
@@ -21,6 +22,11 @@ const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   CAUGHT_UP: BlockedOn.CAUGHT_UP,
   READING: BlockedOn.READING,
 };
+
+/** A moment, to the millisecond: clocks count in fractions, which `nanos` of a Timestamp need not survive. */
+export function timestamp(atMs: number): Timestamp {
+  return timestampFromMs(Math.round(atMs));
+}
 
 export function blockedOn(reason: delivery.BlockedOn | null): BlockedOn {
   return reason === null ? BlockedOn.UNSPECIFIED : blockedOns[reason];

@@ -1,5 +1,4 @@
 import { create } from '@bufbuild/protobuf';
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import {
   CancelSubscriptionResponseSchema,
   CreateSubscriptionResponseSchema,
@@ -14,7 +13,7 @@ import type { SubscriptionDetails, SubscriptionWithCursors } from '../../broker/
 import { textOrNull } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from './call.ts';
 import { pageRequest, startPosition } from './commands.ts';
-import { partitionStatuses } from './responses.ts';
+import { partitionStatuses, timestamp } from './responses.ts';
 
 export function subscriptionService({ broker, validation }: HandlerContext): UnaryHandlers<typeof SubscriptionService> {
   return {
@@ -58,6 +57,6 @@ function subscriptionMessage(subscription: SubscriptionDetails): Subscription {
     group: subscription.group,
     topic: subscription.topic,
     state: SubscriptionState[subscription.state],
-    createTime: timestampFromMs(subscription.createdAtMs),
+    createTime: timestamp(subscription.createdAtMs),
   });
 }

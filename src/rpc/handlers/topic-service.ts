@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
   CreateTopicResponseSchema,
   DeleteTopicResponseSchema,
@@ -20,6 +20,7 @@ import { limits } from '../../limits/limits.ts';
 import { msOr, numberOr } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from './call.ts';
 import { pageRequest } from './commands.ts';
+import { timestamp } from './responses.ts';
 
 export function topicService({ broker, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
   return {
@@ -83,7 +84,7 @@ function topicMessage(topic: TopicDetails): Topic {
     partitions: topic.partitions,
     idempotencyWindow: durationFromMs(topic.idempotencyWindowMs),
     description: topic.description,
-    createTime: timestampFromMs(topic.createdAtMs),
+    createTime: timestamp(topic.createdAtMs),
   });
 }
 

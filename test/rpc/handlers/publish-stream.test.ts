@@ -80,7 +80,7 @@ test('a request that is appended although an earlier one of its stream failed', 
   const mismatch = new Rejection('EXPECTED_OFFSET_MISMATCH', 'no');
   tokens[0]!.failure = mismatch;
   commits[1]!.reject(mismatch);
-  // What is queued is for the appender to refuse; what comes now is not even taken.
+  // What is queued is for the appender to refuse; what comes now is refused by the broker.
   stream.receive(request(3));
   expect(broker.published).toHaveLength(3);
   commits[0]!.resolve();
@@ -88,6 +88,22 @@ test('a request that is appended although an earlier one of its stream failed', 
   await turn();
   expect(output.partitions).toEqual([0]);
   expect(output.ended).toBe(mismatch);
+});
+
+test('an append that fails after its request was answered (ack mode NONE) and nobody hears of it', async () => {
+  for (const then of ['receive', 'finish'] as const) {
+    const { broker, output, stream } = open();
+    broker.commit = () => Promise.resolve();
+    stream.receive(request(0));
+    await turn();
+    const failed = new Rejection('PUBLISH_QUEUE_FULL', 'no');
+    broker.published[0]!.stream!.failure = failed;
+    if (then === 'receive') stream.receive(request(1));
+    else stream.finish();
+    await turn();
+    expect(output.ended).toBe(failed);
+    expect(broker.published).toHaveLength(1);
+  }
 });
 
 test('a bad request in a stream ends it, after the answers to those before it', async () => {
