@@ -11,6 +11,7 @@ interface NewRecord {
 }
 
 const retryMs = 200;
+const pauseMsMax = 10_000;
 
 /**
  * Publishes records until they are confirmed, with idempotency keys: so each is there once, and those of a key stand in the log in
@@ -45,7 +46,7 @@ export class Publisher {
       );
       if (this.#window === 1) await this.#publish(window[0]!);
       else await this.#publishAll(window);
-      await this.#world.pause(this.#world.between(0, (2 * withinMs * this.#window) / requests));
+      await this.#world.pause(Math.min(pauseMsMax, this.#world.between(0, (2 * withinMs * this.#window) / requests)));
     }
     this.done = true;
   }
