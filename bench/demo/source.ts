@@ -47,10 +47,15 @@ async function readableLists(): Promise<string[]> {
   return lists.sort();
 }
 
-function readList(path: string): AsyncIterable<string> {
-  if (path.endsWith('_Packages')) return linesOf(createReadStream(path));
+async function* readList(path: string): AsyncGenerator<string> {
+  if (path.endsWith('_Packages')) return yield* linesOf(createReadStream(path));
   const child = spawn(aptHelper, ['cat-file', path], { stdio: ['ignore', 'pipe', 'ignore'] });
-  return linesOf(child.stdout);
+  try {
+    yield* linesOf(child.stdout);
+  } finally {
+    // Whoever has read enough would else wait for it for ever.
+    child.kill();
+  }
 }
 
 /** Debian's control format: stanzas with an empty line between them, one for each package. Keyed by source package. */
