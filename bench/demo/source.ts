@@ -48,7 +48,10 @@ async function readableLists(): Promise<string[]> {
 }
 
 async function* readList(path: string): AsyncGenerator<string> {
-  if (path.endsWith('_Packages')) return yield* linesOf(createReadStream(path));
+  if (path.endsWith('_Packages')) {
+    yield* linesOf(createReadStream(path));
+    return;
+  }
   const child = spawn(aptHelper, ['cat-file', path], { stdio: ['ignore', 'pipe', 'ignore'] });
   try {
     yield* linesOf(child.stdout);
