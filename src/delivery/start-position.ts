@@ -21,9 +21,9 @@ export async function startOffsets(start: StartPosition, logs: readonly Partitio
 
 function givenOffsets(start: Extract<StartPosition, { type: 'offsets' }>, logs: readonly PartitionLog[]): number[] {
   const offsets = logs.map(() => start.offset ?? 0);
-  for (const { partition, offset } of start.partitions) {
+  for (const [index, { partition, offset }] of start.partitions.entries()) {
     if (logs[partition] === undefined) {
-      throw invalidField('start.offset.partitions.partition', `the topic has no partition ${partition}`);
+      throw invalidField(`start.offset.partitions[${index}].partition`, `the topic has no partition ${partition}`);
     }
     offsets[partition] = offset;
   }

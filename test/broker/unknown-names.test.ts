@@ -114,10 +114,10 @@ describe('an unknown partition', () => {
   });
 
   test('in a start position is a wrong field', async () => {
-    const value = { partitions: [{ partition: 2, offset: 0n }] };
+    const value = { partitions: [0, 2].map((partition) => ({ partition, offset: 0n })) };
     const start = { position: { case: 'offset' as const, value } };
     const refusal = await site.refusal(createSubscription, { group: 'g', topic: 'orders', start });
-    expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['start.offset.partitions.partition'] });
+    expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['start.offset.partitions[1].partition'] });
   });
 
   test('or topic in an ack is refused by itself, and disturbs no other entry', async () => {
