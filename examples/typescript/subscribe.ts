@@ -62,9 +62,14 @@ async function subscribe(connection: Client): Promise<void> {
     start: { position: { case: 'earliest', value: {} } },
     maxInFlightRecords: 1000,
   });
-  for await (const response of stream) {
-    await take(response as SubscribeResponse);
-    if (wanted <= 0) return;
+  try {
+    for await (const response of stream) {
+      await take(response as SubscribeResponse);
+      if (wanted <= 0) return;
+    }
+  } finally {
+    // Leaving the loop alone would keep the stream, and this process with it, until the broker's next event.
+    stream.cancel();
   }
 }
 
