@@ -34,7 +34,7 @@ async function beginning({ from }: ReadMessagesCommand, log: PartitionLog): Prom
   const { topicName, partition } = log.address;
   throw new Rejection(
     'OFFSET_OUT_OF_RANGE',
-    `partition ${partition} of topic "${topicName}" holds offsets ${log.startOffset} to ${log.endOffset}, not ${from.offset}`,
+    `partition ${partition} of topic "${topicName}" is read from ${log.startOffset} to its end at ${log.endOffset}, not from ${from.offset}`,
     {
       metadata: {
         topic: topicName,

@@ -87,11 +87,16 @@ export class Site {
 
   /** The request's text as it is. */
   async jsonRefusal(method: DescMethod, json: string): Promise<Refusal> {
+    return this.connectRefusal(method, Buffer.from(json), 'json');
+  }
+
+  /** The request's bytes as they are, over the Connect protocol. */
+  async connectRefusal(method: DescMethod, body: Buffer<ArrayBuffer>, format = 'proto'): Promise<Refusal> {
     const streams = method.methodKind === 'server_streaming';
     const response = await fetch(this.broker.httpUrl + methodPath(method), {
       method: 'POST',
-      headers: { 'content-type': streams ? 'application/connect+json' : 'application/json' },
-      body: streams ? enveloped(json) : json,
+      headers: { 'content-type': `application/${streams ? 'connect+' : ''}${format}` },
+      body: streams ? enveloped(body) : body,
     });
     const answer = Buffer.from(await response.arrayBuffer());
     if (!streams) return connectRefusal(JSON.parse(answer.toString()) as ConnectError);
@@ -126,8 +131,8 @@ export class Site {
   }
 }
 
-function enveloped(json: string): Buffer<ArrayBuffer> {
+function enveloped(message: Buffer): Buffer<ArrayBuffer> {
   const head = Buffer.alloc(5);
-  head.writeUInt32BE(Buffer.byteLength(json), 1);
-  return Buffer.concat([head, Buffer.from(json)]);
+  head.writeUInt32BE(message.length, 1);
+  return Buffer.concat([head, message]);
 }
