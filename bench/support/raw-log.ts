@@ -61,7 +61,9 @@ export class RawLog {
     while (this.#freeSlots.length > 0) {
       const partitions = [...this.#waiting.keys()].filter((p) => this.#waiting[p]!.length > 0 && !this.#busy[p]);
       if (partitions.length === 0) return;
-      void this.#run(this.#freeSlots.pop()!, partitions);
+      // As the broker shares out what waits (src/log/publish-queue.ts), only by partition.
+      const share = Math.ceil(partitions.length / this.#freeSlots.length);
+      void this.#run(this.#freeSlots.pop()!, partitions.slice(0, share));
     }
   }
 

@@ -32,6 +32,9 @@ export class Appender {
   readonly #freeSlots: number[];
   #scheduled = false;
   #stopped = false;
+  /** Transactions by topic, and who waits for the last of them. */
+  readonly #inFlight = new Map<Topic, number>();
+  readonly #onQuiet = new Map<Topic, () => void>();
   /** A shutdown may be asked for twice. */
   readonly #onIdle: (() => void)[] = [];
   appends = 0;
@@ -59,6 +62,25 @@ export class Appender {
     return new Promise((resolve) => {
       this.#onIdle.push(resolve);
     });
+  }
+
+  /**
+   * Does `work` while no append of the topic is in flight; those that come meanwhile wait. A segment that moved under appends
+   * would be followed too (`SegmentMoved`), but each would fail once first, and the server would log that as an error.
+   */
+  async whileQuiet<T>(topic: Topic, work: () => Promise<T>): Promise<T> {
+    this.#queue.hold(topic);
+    try {
+      if (this.#inFlight.has(topic)) {
+        await new Promise<void>((resolve) => {
+          this.#onQuiet.set(topic, resolve);
+        });
+      }
+      return await work();
+    } finally {
+      this.#queue.unhold(topic);
+      this.#schedule();
+    }
   }
 
   /** Answers everything that waits with the error; nothing is appended any more. */
@@ -89,7 +111,7 @@ export class Appender {
 
   #begin(): void {
     while (this.#freeSlots.length > 0 && !this.#stopped) {
-      const requests = this.#queue.take();
+      const requests = this.#queue.take(this.#freeSlots.length);
       if (requests.length === 0) break;
       void this.#run(this.#freeSlots.pop()!, requests);
     }
@@ -97,6 +119,8 @@ export class Appender {
   }
 
   async #run(slot: number, requests: readonly PendingPublish[]): Promise<void> {
+    const topics = new Set(requests.map(({ topic }) => topic));
+    for (const topic of topics) this.#inFlight.set(topic, (this.#inFlight.get(topic) ?? 0) + 1);
     try {
       await this.#append(slot, requests);
     } catch (error) {
@@ -104,8 +128,20 @@ export class Appender {
     }
     this.#queue.release(requests);
     this.#freeSlots.push(slot);
+    for (const topic of topics) this.#ended(topic);
     // At once, not in the next turn: the connection would lie idle for it.
     this.#begin();
+  }
+
+  #ended(topic: Topic): void {
+    const left = this.#inFlight.get(topic)! - 1;
+    if (left > 0) {
+      this.#inFlight.set(topic, left);
+      return;
+    }
+    this.#inFlight.delete(topic);
+    this.#onQuiet.get(topic)?.();
+    this.#onQuiet.delete(topic);
   }
 
   /** Appends the requests as one transaction; where the data of one of them is refused, each by itself. */

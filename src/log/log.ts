@@ -26,6 +26,7 @@ export interface LogDeps {
 /** One transaction: more would keep its partitions locked, and its publishers waiting, for longer than it saves. */
 const transactionBytesMax = 4 * 1_048_576;
 const transactionRecordsMax = 20_000;
+const sharedBytesMin = 131_072;
 const passedMax = 2_000;
 const readCacheBytesMax = 16 * 1_048_576;
 /** How many topics are asked for their ends at once when the log is opened. */
@@ -60,7 +61,7 @@ export class Log {
       chunkBytes: limits.deliveryChunkBytes,
       cacheBytesMax: readCacheBytesMax,
     });
-    this.#segments = new SegmentKeeper(store, clock, deps.log);
+    this.#segments = new SegmentKeeper(store, clock, deps.log, (topic, work) => this.#appender.whileQuiet(topic, work));
     this.#appender = new Appender({
       store,
       clock,
@@ -69,6 +70,7 @@ export class Log {
         bytesMax: deps.limits.publishQueueBytesMax,
         transactionBytesMax,
         transactionRecordsMax,
+        sharedBytesMin,
         passedMax,
         batchBytesMax: limits.storedBatchBytesMax,
         batchRecordsMax: limits.publishRecordsMax,

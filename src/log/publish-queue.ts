@@ -6,6 +6,8 @@ export interface QueueLimits {
   /** One transaction. */
   readonly transactionBytesMax: number;
   readonly transactionRecordsMax: number;
+  /** Less than this is not shared out among connections: a transaction costs as much as appending this. */
+  readonly sharedBytesMin: number;
   /** Requests that one look passes over because something in front of them is in flight. */
   readonly passedMax: number;
 }
@@ -22,6 +24,7 @@ export class PublishQueue {
   #records = 0;
   /** What transactions in flight touch. */
   readonly #busy = new Set<object>();
+  readonly #held = new Set<Topic>();
 
   constructor(limits: QueueLimits) {
     this.#limits = limits;
@@ -50,9 +53,14 @@ export class PublishQueue {
     this.#records += request.command.records.count;
   }
 
-  /** Takes requests for one transaction; what they touch is busy until `release`. */
-  take(): PendingPublish[] {
-    const { transactionBytesMax, transactionRecordsMax, passedMax } = this.#limits;
+  /**
+   * Takes requests for one transaction; what they touch is busy until `release`. With `freeSlots` connections to share them it takes its
+   * part, if that is enough for a transaction: else whatever was answered together would come back together, and one
+   * connection would do all the work (batches of 100 KiB, 8 in flight: a fifth less).
+   */
+  take(freeSlots = 1): PendingPublish[] {
+    const { transactionRecordsMax, passedMax } = this.#limits;
+    const transactionBytesMax = this.#transactionBytesMax(freeSlots);
     const taken: PendingPublish[] = [];
     const passed: PendingPublish[] = [];
     const blocked = new Set(this.#busy);
@@ -61,7 +69,7 @@ export class PublishQueue {
     let at = 0;
     for (; at < this.#waiting.length && passed.length < passedMax; at++) {
       const request = this.#waiting[at]!;
-      if (touches(request, blocked)) {
+      if (this.#held.has(request.topic) || touches(request, blocked)) {
         // Nothing that comes later may overtake it.
         block(request, blocked);
         passed.push(request);
@@ -80,9 +88,23 @@ export class PublishQueue {
     return taken;
   }
 
+  #transactionBytesMax(freeSlots: number): number {
+    const { transactionBytesMax, sharedBytesMin } = this.#limits;
+    return Math.min(transactionBytesMax, Math.max(sharedBytesMin, Math.ceil(this.#bytes / freeSlots)));
+  }
+
   /** A transaction has ended. */
   release(requests: readonly PendingPublish[]): void {
     for (const request of requests) for (const one of conflictsOf(request)) this.#busy.delete(one);
+  }
+
+  /** Nothing of the topic is taken until `unhold`. */
+  hold(topic: Topic): void {
+    this.#held.add(topic);
+  }
+
+  unhold(topic: Topic): void {
+    this.#held.delete(topic);
   }
 
   /** Takes out everything that `wanted` says. */

@@ -5,6 +5,9 @@ import type { Topic } from './topic.ts';
 
 const lookIntervalMs = 10_000;
 
+/** Does work while nothing is appended to the topic. */
+type WhileQuiet = <T>(topic: Topic, work: () => Promise<T>) => Promise<T>;
+
 interface SegmentLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -18,14 +21,16 @@ export class SegmentKeeper {
   readonly #store: LogStore;
   readonly #clock: Clock;
   readonly #log: SegmentLog;
+  readonly #whileQuiet: WhileQuiet;
   readonly #looking = new Set<Topic>();
   #cancel: (() => void) | null = null;
   #stopped = false;
 
-  constructor(store: LogStore, clock: Clock, log: SegmentLog) {
+  constructor(store: LogStore, clock: Clock, log: SegmentLog, whileQuiet: WhileQuiet) {
     this.#store = store;
     this.#clock = clock;
     this.#log = log;
+    this.#whileQuiet = whileQuiet;
   }
 
   start(topics: () => Iterable<Topic>): void {
@@ -55,7 +60,7 @@ export class SegmentKeeper {
       topic.segmentBytes = bytes;
       topic.appendedBytes -= appended;
       if (bytes < limits.segmentBytesMax && ageMs < limits.segmentAgeMsMax) return;
-      topic.segment = await this.#store.rollSegment(row.id, segment);
+      topic.segment = await this.#whileQuiet(topic, () => this.#store.rollSegment(row.id, segment));
       topic.segmentBytes = 0;
       this.#log.info({ topic: row.name, segment: topic.segment, bytes }, 'a new segment begins');
     } catch (error) {

@@ -12,6 +12,7 @@ const roomy: QueueLimits = {
   bytesMax: 1_000,
   transactionBytesMax: 1_000,
   transactionRecordsMax: 1_000,
+  sharedBytesMin: 10,
   passedMax: 100,
 };
 
@@ -199,3 +200,19 @@ function conflict(one: PendingPublish, other: PendingPublish): boolean {
   if (one.command.idempotencyKeys !== null && other.command.idempotencyKeys !== null) return true;
   return one.shares.some(({ partition }) => other.shares.some((share) => share.partition === partition));
 }
+
+test('what was answered together comes back together, and one connection does all the work', () => {
+  const { queue, push } = scene({ sharedBytesMin: 4 });
+  const requests = [0, 1, 2, 0, 1, 2].map((partition) => push(partition, {}, ['x']));
+  // Two bytes each: a third of twelve bytes is two requests.
+  expect(queue.take(3)).toEqual(requests.slice(0, 2));
+  expect(queue.take(2)).toEqual([requests[2]!, requests[5]!]);
+  queue.release(requests.slice(0, 2));
+  expect(queue.take(3)).toEqual([requests[3]!, requests[4]!]);
+});
+
+test('small requests that would be shared out among transactions that cost more than they', () => {
+  const { queue, push } = scene({ sharedBytesMin: 100 });
+  const requests = [0, 1, 2].map((partition) => push(partition, {}, ['x']));
+  expect(queue.take(3)).toEqual(requests);
+});

@@ -15,7 +15,7 @@ function scene() {
   const topic = topicAtWork(clock, 'orders', [1], store);
   const said: string[] = [];
   const say = (_fields: object, message: string): void => void said.push(message);
-  const keeper = new SegmentKeeper(store, clock, { info: say, warn: say });
+  const keeper = new SegmentKeeper(store, clock, { info: say, warn: say }, (_topic, work) => work());
   keeper.start(() => [topic]);
   /** So much was appended and takes so much on disk. */
   const append = async (bytes: number, onDisk = bytes): Promise<void> => {
@@ -118,4 +118,34 @@ test('appends that meet the new segment first go to it', async () => {
   expect(log.store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 2]);
   expect(log.store.count('append')).toBe(2);
   log.log.stop();
+});
+
+test('a new segment that makes the appends in flight fail once, and those behind them', async () => {
+  for (const roll of ['done', 'failed'] as const) {
+    const scene = await Scene.open({ appendSlots: 2, partitions: 2 });
+    const { store, clock, log } = scene;
+    log.start();
+    const gate = new Gate();
+    let gated = true;
+    store.before = (call) => {
+      if (call === 'append' && gated) return gate.pass();
+      if (call === 'rollSegment' && roll === 'failed') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+    };
+    store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
+    scene.publish(records('x'), { partition: 0 });
+    await clock.settle();
+    gated = false;
+    scene.publish(records('y'), { partition: 1 });
+    await clock.settle();
+    await clock.advance(lookIntervalMs);
+    const behind = scene.publish(records('z'), { partition: 1 });
+    await clock.settle();
+    expect([gate.waiting, store.count('rollSegment'), behind.ended]).toEqual([1, 0, 'pending']);
+    gate.open();
+    await clock.settle();
+    expect(behind.ended).toBe('1/1');
+    expect(store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 1, roll === 'done' ? 2 : 1]);
+    expect(store.count('append')).toBe(3);
+    log.stop();
+  }
 });
