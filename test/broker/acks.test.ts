@@ -1,0 +1,168 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { AckAction, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { GroupService } from '../../gen/millrace/v1/group_pb.js';
+import { Member } from './member.ts';
+import { Site } from './site.ts';
+
+let site: Site;
+let members: Member[] = [];
+let topic = '';
+let group = '';
+beforeAll(async () => {
+  site = await Site.open();
+});
+let tests = 0;
+beforeEach(async () => {
+  tests++;
+  topic = `orders-${tests}`;
+  group = `group-${tests}`;
+  await site.createTopic(topic);
+  await site.publish(topic, 0, ['a0', 'a1', 'a2', 'a3', 'a4']);
+  await site.publish(topic, 1, ['b0', 'b1', 'b2']);
+});
+afterEach(() => {
+  for (const member of members) member.leave();
+  members = [];
+});
+afterAll(async () => {
+  await site.close();
+});
+
+function join(request: object = {}): Member {
+  const member = new Member(site.broker.grpcAddress, { group, topics: [topic], ...request });
+  members.push(member);
+  return member;
+}
+
+/** What the broker holds to be acked, in each partition. */
+async function committed(): Promise<bigint[]> {
+  const { partitions } = await site.call(GroupService.method.getGroup, { group });
+  return partitions.map(({ committedOffset }) => committedOffset!);
+}
+
+describe('an ack that cannot be changes nothing', () => {
+  test('for an offset that was never delivered', async () => {
+    const member = await join({ maxInFlightRecords: 2 }).untilReceived(2);
+    const { partition } = member.received[0]!;
+    const next = BigInt(member.of(partition).length);
+    expect(await member.ack(partition, { offsets: [next] })).toEqual(['UNKNOWN_OFFSET', 0n]);
+    expect(await member.ack(partition, { offsets: [0n, 1_000_000n] })).toEqual(['UNKNOWN_OFFSET', 0n]);
+    expect(await member.ack(partition, { ranges: [{ first: 0n, last: next }] })).toEqual(['UNKNOWN_OFFSET', 0n]);
+    expect(await member.ack(partition, { upToOffset: next })).toEqual(['UNKNOWN_OFFSET', 0n]);
+    expect(await committed()).toEqual([0n, 0n]);
+    expect(await member.ack(partition, { upToOffset: next - 1n })).toEqual(['OK', next]);
+  });
+
+  test('for what is acked already', async () => {
+    const member = await join().untilReceived(8);
+    expect(await member.ack(0, { upToOffset: 2n })).toEqual(['OK', 3n]);
+    expect(await member.ack(0, { upToOffset: 2n })).toEqual(['ALREADY_ACKED', 3n]);
+    expect(await member.ack(0, { offsets: [0n, 1n] })).toEqual(['ALREADY_ACKED', 3n]);
+    const nack = { offsets: [1n], action: AckAction.NACK };
+    expect(await member.ack(0, nack)).toEqual(['ALREADY_ACKED', 3n]);
+    expect(await member.ack(0, { offsets: [2n, 3n] })).toEqual(['OK', 4n]);
+  });
+
+  test('for a record that was delivered to another member', async () => {
+    const first = await join().untilReceived(8);
+    expect(await first.ack(0, { upToOffset: 4n })).toEqual(['OK', 5n]);
+    expect(await first.ack(1, { upToOffset: 2n })).toEqual(['OK', 3n]);
+    const second = join();
+    await Promise.all([first.untilPartitions(0), second.untilPartitions(1)]);
+    await site.publish(topic, 1, ['b3']);
+    await second.untilReceived(1);
+    expect(await first.ack(1, { offsets: [3n] })).toEqual(['NOT_OWNER', 3n]);
+    expect(await second.ack(0, { upToOffset: 4n })).toEqual(['NOT_OWNER', 5n]);
+    expect(await second.ack(1, { upToOffset: 3n })).toEqual(['OK', 4n]);
+  });
+
+  test('of a generation in which the member did not hold the partition; for one kept since then it counts', async () => {
+    const first = await join().untilReceived(8);
+    const before = first.generation;
+    const second = join();
+    expect(await first.ack(1, { upToOffset: 2n }, before)).toEqual(['OK', 3n]);
+    await Promise.all([first.untilPartitions(0), second.untilPartitions(1)]);
+    await site.publish(topic, 1, ['late']);
+    await second.untilReceived(1);
+    expect(second.generation).toBeGreaterThan(before);
+    expect(await second.ack(1, { upToOffset: 3n }, before)).toEqual(['STALE_GENERATION', 3n]);
+    expect(await first.ack(1, { upToOffset: 3n }, before)).toEqual(['STALE_GENERATION', 3n]);
+    const future = second.generation + 1n;
+    expect(await second.ack(1, { upToOffset: 3n }, future)).toEqual(['STALE_GENERATION', 3n]);
+    expect(await committed()).toEqual([0n, 3n]);
+    expect(await first.ack(0, { upToOffset: 1n }, before)).toEqual(['OK', 2n]);
+  });
+
+  test('of a member that has left, or of another group', async () => {
+    const member = await join().untilReceived(8);
+    const request = {
+      group,
+      memberId: member.memberId,
+      generation: member.generation,
+      acks: [{ topic, partition: 0, upToOffset: 4n }],
+    };
+    await site.call(GroupService.method.joinGroup, { group: 'neighbours', topics: [topic] });
+    const elsewhere = await site.refusal(BrokerService.method.ack, { ...request, group: 'neighbours' });
+    expect(elsewhere.reason).toBe('MEMBER_FENCED');
+    await site.call(GroupService.method.leaveGroup, { group, memberId: member.memberId });
+    expect((await site.refusal(BrokerService.method.ack, request)).reason).toBe('MEMBER_FENCED');
+    expect(await committed()).toEqual([0n, 0n]);
+  });
+});
+
+test('one wrong entry does not disturb those around it, over JSON as over gRPC', async () => {
+  const member = await join().untilReceived(8);
+  const acks = [
+    { topic, partition: 0, offsets: [0n] },
+    { topic, partition: 0, offsets: [77n] },
+    { topic: 'nowhere', partition: 0, upToOffset: 1n },
+    { topic, partition: 9, upToOffset: 1n },
+    { topic, partition: 1, upToOffset: 0n },
+  ];
+  const request = { group, memberId: member.memberId, generation: String(member.generation), acks };
+  const response = await fetch(`${site.broker.httpUrl}/millrace.v1.BrokerService/Ack`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(request, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value)),
+  });
+  expect(await response.json()).toEqual({
+    results: [
+      { topic, partition: 0, lane: 0, status: 'ACK_STATUS_OK', committedOffset: '1' },
+      { topic, partition: 0, lane: 0, status: 'ACK_STATUS_UNKNOWN_OFFSET', committedOffset: '1' },
+      { topic: 'nowhere', partition: 0, lane: 0, status: 'ACK_STATUS_NOT_OWNER' },
+      { topic, partition: 9, lane: 0, status: 'ACK_STATUS_NOT_OWNER' },
+      { topic, partition: 1, lane: 0, status: 'ACK_STATUS_OK', committedOffset: '1' },
+    ],
+  });
+});
+
+test('an entry that names its offsets in two ways, or in none, is refused as a whole', async () => {
+  const member = await join().untilReceived(8);
+  const who = { group, memberId: member.memberId, generation: member.generation };
+  const refusal = await site.refusal(BrokerService.method.ack, {
+    ...who,
+    acks: [
+      { topic, partition: 0, upToOffset: 4n },
+      { topic, partition: 0, upToOffset: 4n, offsets: [3n] },
+      { topic, partition: 0 },
+    ],
+  });
+  expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['acks[1]', 'acks[2]'] });
+  expect(await committed()).toEqual([0n, 0n]);
+});
+
+test('after refused acks a new member gets exactly what was not acked, from the first attempt on', async () => {
+  const first = await join().untilReceived(8);
+  await first.ack(0, { upToOffset: 1n });
+  await first.ack(0, { offsets: [99n] });
+  await first.ack(1, { upToOffset: 0n }, first.generation + 5n);
+  await site.call(GroupService.method.leaveGroup, { group, memberId: first.memberId });
+  const last = await join().untilReceived(6);
+  expect(last.of(0)).toEqual([2, 3, 4]);
+  expect(last.of(1)).toEqual([0, 1, 2]);
+  expect(last.received.every(({ attempt }) => attempt === 1)).toBe(true);
+});
+
+test('after all of it everything that was confirmed is there, and nothing else', async () => {
+  await site.expectAllThere();
+});

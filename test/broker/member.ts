@@ -1,0 +1,109 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Client, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+import { call, connect, openServerStream } from '../../bench/client/service-client.ts';
+import { waitFor } from '../../bench/support/timing.ts';
+import {
+  AckStatus,
+  BrokerService,
+  type AckEntrySchema,
+  type SubscribeRequest,
+  type SubscribeRequestSchema,
+  type SubscribeResponse,
+} from '../../gen/millrace/v1/broker_pb.js';
+import { grpcRefusal, type Refusal } from './refusal.ts';
+
+export interface Delivered {
+  readonly partition: number;
+  readonly offset: number;
+  readonly attempt: number;
+  readonly value: string;
+}
+
+/** A member of a group with a connection of its own, which acks only what it is told to. */
+export class Member {
+  readonly received: Delivered[] = [];
+  memberId = '';
+  generation = 0n;
+  partitions: number[] = [];
+  /** Set when the broker ended the stream. */
+  refusal: Refusal | null = null;
+  readonly group: string;
+  readonly #topic: string;
+  readonly #client: Client;
+  readonly #stream: ClientReadableStream<SubscribeResponse>;
+
+  constructor(address: string, request: Exclude<MessageInitShape<typeof SubscribeRequestSchema>, SubscribeRequest>) {
+    this.group = request.group!;
+    this.#topic = request.topics?.[0] ?? '';
+    this.#client = connect(address);
+    const start = { position: { case: 'earliest' as const, value: {} } };
+    this.#stream = openServerStream(this.#client, BrokerService.method.subscribe, { start, ...request });
+    this.#stream.on('data', (response: SubscribeResponse) => {
+      this.#take(response);
+    });
+    this.#stream.on('error', (error: ServiceError) => {
+      if (!this.#stream.destroyed && error.metadata.get('grpc-status-details-bin').length > 0) {
+        this.refusal = grpcRefusal(error);
+      }
+    });
+  }
+
+  /** Waits until it has had so many records, repeats included. */
+  async untilReceived(count: number): Promise<this> {
+    await waitFor(`${count} records for ${this.group}`, 10_000, 2, () => this.received.length >= count);
+    return this;
+  }
+
+  async untilPartitions(...partitions: readonly number[]): Promise<this> {
+    const wanted = partitions.join();
+    await waitFor(`partitions ${wanted} for ${this.group}`, 10_000, 2, () => this.partitions.join() === wanted);
+    return this;
+  }
+
+  async untilRefused(): Promise<Refusal> {
+    await waitFor(`the end of ${this.memberId}`, 10_000, 2, () => this.refusal !== null);
+    return this.refusal!;
+  }
+
+  of(partition: number): number[] {
+    return this.received.filter((record) => record.partition === partition).map(({ offset }) => offset);
+  }
+
+  /** Acks one entry of a partition. @returns the status by name and the committed offset. */
+  async ack(
+    partition: number,
+    entry: MessageInitShape<typeof AckEntrySchema>,
+    generation = this.generation,
+  ): Promise<readonly [string, bigint | undefined]> {
+    const { results } = await call(this.#client, BrokerService.method.ack, {
+      group: this.group,
+      memberId: this.memberId,
+      generation,
+      acks: [{ topic: this.#topic, partition, ...entry }],
+    });
+    const { status, committedOffset } = results[0]!;
+    return [AckStatus[status], committedOffset];
+  }
+
+  /** Takes no more from its stream: neither this program nor, soon, its operating system. */
+  stopReading(): void {
+    this.#stream.pause();
+  }
+
+  /** Goes, with its connection. */
+  leave(): void {
+    this.#stream.cancel();
+    this.#client.close();
+  }
+
+  #take({ generation, event }: SubscribeResponse): void {
+    this.generation = generation!;
+    if (event.case === 'joined') this.memberId = event.value.memberId;
+    if (event.case === 'assigned') this.partitions = event.value.partitions.map(({ partition }) => partition!);
+    if (event.case !== 'batch') return;
+    for (const { record, offset, attempt } of event.value.records) {
+      const value = Buffer.from(record!.value).toString();
+      this.received.push({ partition: event.value.partition!, offset: Number(offset), attempt, value });
+    }
+  }
+}
