@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { readSettings, SettingsError, type Settings } from './config/settings.ts';
 import { createLogger } from './server/logger.ts';
 import { Server } from './server/server.ts';
@@ -41,7 +42,10 @@ async function run(settings: Settings): Promise<void> {
       void server.stop();
     });
   }
-  void server.start();
+  // Written now and not at the exit alone: after a kill -9 the next start would have to compile everything again.
+  void server.start().then(() => {
+    flushCompileCache();
+  });
   const ending = await server.ended;
   if (ending.reason === 'failed') {
     process.stderr.write(`${ending.error.message}\n`);

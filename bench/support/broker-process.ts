@@ -1,16 +1,16 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './free-port.ts';
 import { waitFor } from './timing.ts';
 
-/** The flags of `npm start`, see package.json: without them V8 collects garbage for a third of the broker's time. */
-const nodeFlags = [
-  '--disable-warning=ExperimentalWarning',
-  '--external-memory-accounted-in-global-limit',
-  '--max-old-space-size=128',
-];
-const entryPoint = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const root = new URL('../../', import.meta.url);
+const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { scripts: { start: string } };
+/** The flags of `npm start`, and the cache of compiled code that makes its second start three times as fast as the first. */
+const nodeFlags = scripts.start.split(' ').filter((word) => word.startsWith('--'));
+const compileCache = fileURLToPath(new URL(/NODE_COMPILE_CACHE=(\S+)/.exec(scripts.start)![1]!, root));
+const entryPoint = fileURLToPath(new URL('src/main.ts', root));
 
 export interface BrokerOptions {
   readonly databaseUrl?: string;
@@ -57,7 +57,7 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerProcess
   const httpPort = options.httpPort ?? (await freePort());
   const startedAt = performance.now();
   const child = spawn(process.execPath, brokerArguments(options, grpcPort, httpPort), {
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const output = collectOutput(child);

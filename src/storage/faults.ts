@@ -1,4 +1,4 @@
-import { DrizzleQueryError } from 'drizzle-orm';
+import { DrizzleQueryError } from './drizzle.ts';
 import { Fault } from '../errors/fault.ts';
 
 /** SQLSTATE that `millrace.fence` raises. */

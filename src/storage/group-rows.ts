@@ -1,5 +1,4 @@
-import { asc, eq } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/node-postgres';
+import { asc, drizzle, eq } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignorName } from '../coordinator/assignors/assignor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';

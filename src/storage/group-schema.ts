@@ -1,5 +1,4 @@
-import { sql } from 'drizzle-orm';
-import { bigint, index, integer, pgSchema, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core';
+import { bigint, index, integer, pgSchema, primaryKey, sql, text, timestamp, uniqueIndex } from './drizzle.ts';
 
 /** The tables of drizzle/0003_groups.up.sql as Drizzle sees them; a test compares this with the migrated database. */
 const millrace = pgSchema('millrace');

@@ -1,14 +1,4 @@
-import {
-  bigint,
-  boolean,
-  customType,
-  integer,
-  pgSchema,
-  primaryKey,
-  text,
-  timestamp,
-  unique,
-} from 'drizzle-orm/pg-core';
+import { bigint, boolean, customType, integer, pgSchema, primaryKey, text, timestamp, unique } from './drizzle.ts';
 
 /** The tables of the log as Drizzle sees them; drizzle/*.sql makes them, and a test holds the two together. */
 export const millrace = pgSchema('millrace');

@@ -1,5 +1,4 @@
-import { and, eq, inArray, sql } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/node-postgres';
+import { and, drizzle, eq, inArray, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { NewSubscription, SubscriptionRow } from '../delivery/store.ts';
 import { arrayLiteral } from './array-literal.ts';

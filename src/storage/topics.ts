@@ -1,5 +1,4 @@
-import { and, asc, eq, inArray, isNull } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/node-postgres';
+import { and, asc, drizzle, eq, inArray, isNull } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { NewTopic, TopicRow, TopicStore } from '../log/store.ts';
 import type { Connection } from './connection.ts';

@@ -1,4 +1,4 @@
-import { DrizzleQueryError } from 'drizzle-orm';
+import { DrizzleQueryError } from '../../src/storage/drizzle.ts';
 import { DatabaseError } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { Fault, type FaultKind } from '../../src/errors/fault.ts';
