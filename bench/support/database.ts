@@ -8,8 +8,9 @@ import { parentOf, postgresUsage, programOf } from './usage.ts';
 /**
  * WAL files laid out before a fresh cluster starts. Without them every commit waits some 50 ms at each new 16 MB while
  * the server writes zeros: it then measures the making of files. A cluster that has run for a while renames old ones.
+ * The full size is what `max_wal_size` lets a busy one keep.
  */
-const walBytes = 1024 * 1024 * 1024;
+const walBytes = { smoke: 1024 ** 3, full: 4 * 1024 ** 3 };
 
 export interface Database {
   /** A new, empty database on the server. @returns its connection string. */
@@ -29,12 +30,13 @@ export interface Database {
 export async function openDatabase(options: {
   readonly databaseUrl: string | null;
   readonly directory: string | null;
+  readonly size: 'smoke' | 'full';
 }): Promise<Database> {
   if (options.databaseUrl !== null) return connectDatabase(options.databaseUrl, () => Promise.resolve());
   const dataDir = await mkdtemp(join(options.directory ?? tmpdir(), 'millrace-bench-'));
   const server = await startEmbeddedPostgres({
     dataDir,
-    walBytes,
+    walBytes: walBytes[options.size],
     log: { info: () => undefined, warn: (text: string) => process.stderr.write(`${text}\n`) },
   });
   return connectDatabase(server.connectionString, async () => {

@@ -5,6 +5,8 @@ import type { BatchToAppend, LogStore, TopicRow } from '../../src/log/store.ts';
 
 /** Eight bounds of a record: key, headers, value, rest, each from and to. */
 const valueStart = 4;
+/** As in src/log/log.ts. */
+const sharedBytesMin = 131_072;
 
 /** Records of nothing but a value, as the scan of a request would leave them. */
 export function recordSetOf(values: readonly Buffer[]): RecordSet {
@@ -62,9 +64,14 @@ export class RawLog {
       const partitions = [...this.#waiting.keys()].filter((p) => this.#waiting[p]!.length > 0 && !this.#busy[p]);
       if (partitions.length === 0) return;
       // As the broker shares out what waits (src/log/publish-queue.ts), only by partition.
-      const share = Math.ceil(partitions.length / this.#freeSlots.length);
+      const bytes = partitions.reduce((sum, partition) => sum + this.#waitingBytes(partition), 0);
+      const share = bytes <= sharedBytesMin ? partitions.length : Math.ceil(partitions.length / this.#freeSlots.length);
       void this.#run(this.#freeSlots.pop()!, partitions.slice(0, share));
     }
+  }
+
+  #waitingBytes(partition: number): number {
+    return this.#waiting[partition]!.reduce((sum, { records }) => sum + bytesOf(records), 0);
   }
 
   async #run(slot: number, partitions: readonly number[]): Promise<void> {

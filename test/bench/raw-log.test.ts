@@ -57,9 +57,17 @@ describe('raw log', () => {
   it('a partition is never with two slots, which would wait for its lock', async () => {
     const { appends, store } = heldStore(4);
     const log = new RawLog(store, topic);
-    for (let i = 0; i < 2; i++) log.append(set(1, 10), () => undefined);
+    for (let i = 0; i < 2; i++) log.append(set(100, 1024), () => undefined);
     await turn();
     for (let i = 0; i < 6; i++) log.append(set(1, 10), () => undefined);
+    await turn();
+    expect(appends.map(({ transaction }) => transaction.batches.map(({ partition }) => partition))).toEqual([[0], [1]]);
+  });
+
+  it('small appends are not shared out among slots', async () => {
+    const { appends, store } = heldStore(4);
+    const log = new RawLog(store, topic);
+    for (let i = 0; i < 2; i++) log.append(set(1, 10), () => undefined);
     await turn();
     expect(appends).toHaveLength(1);
   });

@@ -18,7 +18,7 @@ test.runIf(process.platform === 'linux')('the scripts run on Node 24 whatever No
 
 test('a signal to npm start reaches the broker, and no shell in between keeps it', async () => {
   const { start = '' } = manifest.scripts;
-  expect(start).toMatch(/^exec \.\/\.ci\/node24 node .* src\/main\.ts$/);
+  expect(start).toMatch(/^NODE_COMPILE_CACHE=\S+ exec \.\/\.ci\/node24 node .* src\/main\.ts$/);
   const waiting = "process.once('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); console.log('ready')";
   const script = `${start.replace(/ src\/main\.ts$/, '')} -e "$PROGRAM"`;
   const child = spawn('sh', ['-c', script], { cwd: root, env: { ...bareEnvironment, PROGRAM: waiting } });
@@ -29,7 +29,7 @@ test('a signal to npm start reaches the broker, and no shell in between keeps it
 
 test('every script that runs a tool of node_modules runs it on Node 24', () => {
   const bare = Object.entries(manifest.scripts).filter(([, script]) =>
-    script.split(' && ').some((part) => !/^(exec )?\.\/\.ci\/node24 |^npm /.test(part)),
+    script.split(' && ').some((part) => !/^(NODE_COMPILE_CACHE=\S+ )?(exec )?\.\/\.ci\/node24 |^npm /.test(part)),
   );
   expect(bare).toEqual([]);
 });
