@@ -49,8 +49,8 @@ export class Member {
   }
 
   /** Waits until it has had so many records, repeats included. */
-  async untilReceived(count: number): Promise<this> {
-    await waitFor(`${count} records for ${this.group}`, 10_000, 2, () => this.received.length >= count);
+  async untilReceived(count: number, timeoutMs = 10_000): Promise<this> {
+    await waitFor(`${count} records for ${this.group}`, timeoutMs, 2, () => this.received.length >= count);
     return this;
   }
 

@@ -54,8 +54,13 @@ export class Site {
     const records = values.map((value) => ({ value: Buffer.from(value) }));
     const { results } = await this.call(BrokerService.method.publish, { topic, partition, records });
     const offsets = results.map(({ offset }) => Number(offset));
-    offsets.forEach((offset, index) => this.#confirmed.set(`${topic}/${partition}/${offset}`, values[index]!));
+    this.confirm(topic, partition, offsets[0]!, values);
     return offsets;
+  }
+
+  /** Notes what was published in another way, from an offset on. */
+  confirm(topic: string, partition: number, offset: number, values: readonly string[]): void {
+    values.forEach((value, index) => this.#confirmed.set(`${topic}/${partition}/${offset + index}`, value));
   }
 
   /** Sends the call over gRPC and as JSON, and expects both to be refused alike. */
