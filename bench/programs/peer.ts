@@ -26,7 +26,7 @@ interface Work {
 /** The same work on Millrace and on the usual queue, on one server, one after the other. */
 export async function runPeer(bench: Bench): Promise<void> {
   await withBroker(bench, 'peer', async (site) => {
-    const name = `bench_peer_${process.pid}`;
+    const name = `bench_peer_queue_${process.pid}`;
     const peerUrl = await bench.database.create(name);
     await createPeerSchema(peerUrl);
     const rows: Cell[][] = [];
@@ -59,7 +59,7 @@ const columns = [
   'consumers',
   'published/s',
   'delivered/s',
-  'rate, times the peer',
+  'delivered, times the peer',
   'ack p50 ms',
   'WAL B/msg',
   'CPU all',
@@ -74,7 +74,7 @@ function row(work: Work, by: string, result: FanOutResult, peer: FanOutResult): 
     work.groups * work.members,
     Math.round(result.publishedPerSecond),
     Math.round(result.deliveredPerSecond),
-    (result.publishedPerSecond / peer.publishedPerSecond).toFixed(2),
+    (result.deliveredPerSecond / peer.deliveredPerSecond).toFixed(2),
     result.ack.percentileUs(0.5) / 1000,
     Math.round(result.cost.walBytes / result.published),
     (result.cost.totalCpuMs * 1000) / result.delivered,
