@@ -16,6 +16,7 @@ export interface Delivered {
   readonly partition: number;
   readonly offset: number;
   readonly attempt: number;
+  /** The first characters of it. */
   readonly value: string;
 }
 
@@ -90,6 +91,10 @@ export class Member {
     this.#stream.pause();
   }
 
+  readOn(): void {
+    this.#stream.resume();
+  }
+
   /** Goes, with its connection. */
   leave(): void {
     this.#stream.cancel();
@@ -102,7 +107,7 @@ export class Member {
     if (event.case === 'assigned') this.partitions = event.value.partitions.map(({ partition }) => partition!);
     if (event.case !== 'batch') return;
     for (const { record, offset, attempt } of event.value.records) {
-      const value = Buffer.from(record!.value).toString();
+      const value = Buffer.from(record!.value.subarray(0, 20)).toString();
       this.received.push({ partition: event.value.partition!, offset: Number(offset), attempt, value });
     }
   }
