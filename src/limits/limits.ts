@@ -32,7 +32,7 @@ export const limits = {
   /** Publishes waiting for their append, in bytes; beyond it PUBLISH_QUEUE_FULL. */
   publishQueueBytesMax: 67_108_864,
   /** Recently appended batches kept in memory, encoded. */
-  tailCacheBytesMax: 134_217_728,
+  tailCacheBytesMax: 67_108_864,
   /** One fetch of older batches from the database. */
   readFetchBytesMax: 1_048_576,
   /** Neighbouring small batches read from the database are delivered together up to this size. */
