@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ServiceError } from '@grpc/grpc-js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { call, connect } from '../client/service-client.ts';
 import { startBroker } from '../support/broker-process.ts';
@@ -12,7 +13,7 @@ import { help, readOptions } from './options.ts';
 import type { Options } from './options.ts';
 import { Progress } from './progress.ts';
 import { publishAll } from './publisher.ts';
-import { findSource } from './source.ts';
+import { begun, findSource } from './source.ts';
 import type { Source } from './source.ts';
 import { Team } from './team.ts';
 import { Trouble } from './trouble.ts';
@@ -64,7 +65,11 @@ async function stream(options: Options, source: Source, broker: Broker, signal: 
   const { address, ended } = broker;
   const client = connect(address);
   const topic = `demo-${process.pid}-${Date.now()}`;
-  await call(client, TopicService.method.createTopic, { topic: { name: topic, partitions } });
+  await call(client, TopicService.method.createTopic, { topic: { name: topic, partitions } }).catch(
+    (error: ServiceError) => {
+      throw new Error(`${address}: ${error.details.replace(/ Resolution note: $/, '')}`, { cause: error });
+    },
+  );
   const ledger = new Ledger(Object.keys(groupSizes).map((name) => `${topic}-${name}`));
   const failed = Promise.withResolvers<never>();
   const teams = makeTeams(topic, address, ledger, failed.reject);
@@ -85,13 +90,17 @@ async function stream(options: Options, source: Source, broker: Broker, signal: 
     progress.stop();
     await Promise.all(teams.map((team) => team.stop()));
   }
-  if (!signal.aborted) await call(client, TopicService.method.deleteTopic, { name: topic });
+  // A broker of our own has been told to end as well, and its data goes with it.
+  if (!signal.aborted || options.address !== null) {
+    await call(client, TopicService.method.deleteTopic, { name: topic });
+  }
   client.close();
   return ledger.judge();
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) resolve();
     signal.addEventListener('abort', () => {
       resolve();
     });
@@ -173,34 +182,54 @@ function printVerdicts(verdicts: readonly Verdict[]): void {
   );
 }
 
-async function main(options: Options): Promise<number> {
-  const interrupted = new AbortController();
-  process.once('SIGINT', () => {
-    interrupted.abort();
-  });
-  process.once('SIGTERM', () => {
-    interrupted.abort();
-  });
-  const source = await findSource(options.file, options.keyField);
+/** @returns the verdicts, or null if it was interrupted before there could be any. */
+async function runWithBroker(options: Options, signal: AbortSignal): Promise<Verdict[] | null> {
+  const source = await begun(await findSource(options.file, options.keyField));
   process.stdout.write(`source: ${source.name}\n`);
   const broker = await findBroker(options);
   try {
-    const verdicts = await stream(options, source, broker, interrupted.signal);
-    printVerdicts(verdicts);
-    const published = verdicts[0]!.received + verdicts[0]!.missing;
-    process.stdout.write(`${formatNumber(published)} records published to ${verdicts.length} groups\n`);
-    if (interrupted.signal.aborted) return 130;
-    return verdicts.some((verdict) => verdict.missing > 0 || verdict.orderViolations > 0) ? 1 : 0;
+    return signal.aborted ? null : await stream(options, source, broker, signal);
   } finally {
     await broker.release();
   }
 }
 
-try {
-  const options = readOptions(process.argv.slice(2));
-  if (options === null) process.stdout.write(help);
-  else process.exitCode = await main(options);
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+async function main(options: Options): Promise<number> {
+  const interrupted = new AbortController();
+  const { signal } = interrupted;
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      interrupted.abort();
+    });
+  }
+  const verdicts = await runWithBroker(options, signal).catch((error: unknown) => {
+    // Ctrl-C reaches the broker as well, and then anything may fail.
+    if (signal.aborted) return null;
+    throw error;
+  });
+  if (verdicts !== null) {
+    printVerdicts(verdicts);
+    const published = verdicts[0]!.received + verdicts[0]!.missing;
+    process.stdout.write(`${formatNumber(published)} records published to ${verdicts.length} groups\n`);
+  }
+  if (signal.aborted) {
+    process.stdout.write('interrupted\n');
+    return 130;
+  }
+  return verdicts!.some((verdict) => verdict.missing > 0 || verdict.orderViolations > 0) ? 1 : 0;
 }
+
+async function exitCode(): Promise<number> {
+  try {
+    const options = readOptions(process.argv.slice(2));
+    if (options !== null) return await main(options);
+    process.stdout.write(help);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+}
+
+// Whatever is still open after an interruption, as a list that is being decompressed, ends here.
+process.exit(await exitCode());

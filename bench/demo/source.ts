@@ -24,7 +24,14 @@ const packageFiles = 'node_modules/**/package.json';
 
 /** A given file, else apt's package lists, else dpkg's list of what is installed, else what npm installed. */
 export async function findSource(file: string | null, keyField: string): Promise<Source> {
-  if (file !== null) return { name: file, records: lineRecords(linesOf(createReadStream(file)), keyField) };
+  if (file !== null)
+    return {
+      name: file,
+      records: lineRecords(
+        linesOf(() => createReadStream(file)),
+        keyField,
+      ),
+    };
   const lists = await readableLists();
   if (lists.length > 0) {
     return {
@@ -33,9 +40,28 @@ export async function findSource(file: string | null, keyField: string): Promise
     };
   }
   if (await exists(dpkgStatus)) {
-    return { name: dpkgStatus, records: stanzas(linesOf(createReadStream(dpkgStatus))) };
+    return { name: dpkgStatus, records: stanzas(linesOf(() => createReadStream(dpkgStatus))) };
   }
   return { name: packageFiles, records: packageRecords() };
+}
+
+/** Reads the first record now, so that it is known before anything is started whether there is one. @throws Error if not. */
+export async function begun({ name, records }: Source): Promise<Source> {
+  const reader = records[Symbol.asyncIterator]();
+  const first = await reader.next().catch((error: unknown) => {
+    throw new Error(`${name} cannot be read: ${(error as Error).message}`, { cause: error });
+  });
+  if (first.done === true) throw new Error(`${name} has no records`);
+  return { name, records: withFirst(first.value, reader) };
+}
+
+async function* withFirst<T>(first: T, rest: AsyncIterator<T>): AsyncGenerator<T> {
+  try {
+    yield first;
+    yield* { [Symbol.asyncIterator]: () => rest };
+  } finally {
+    await rest.return?.();
+  }
 }
 
 async function readableLists(): Promise<string[]> {
@@ -49,12 +75,12 @@ async function readableLists(): Promise<string[]> {
 
 async function* readList(path: string): AsyncGenerator<string> {
   if (path.endsWith('_Packages')) {
-    yield* linesOf(createReadStream(path));
+    yield* linesOf(() => createReadStream(path));
     return;
   }
   const child = spawn(aptHelper, ['cat-file', path], { stdio: ['ignore', 'pipe', 'ignore'] });
   try {
-    yield* linesOf(child.stdout);
+    yield* linesOf(() => child.stdout);
   } finally {
     // Whoever has read enough would else wait for it for ever.
     child.kill();
@@ -114,8 +140,9 @@ async function* packageRecords(): AsyncGenerator<SourceRecord> {
   }
 }
 
-function linesOf(input: Readable): AsyncIterable<string> {
-  return createInterface({ input, crlfDelay: Infinity });
+/** Opened by whoever asks for the first line: what readline reads before that is lost, and an error ends the process. */
+async function* linesOf(open: () => Readable): AsyncGenerator<string> {
+  yield* createInterface({ input: open(), crlfDelay: Infinity });
 }
 
 async function* inTurn<T, U>(items: readonly T[], open: (item: T) => AsyncIterable<U>): AsyncGenerator<U> {
