@@ -10,5 +10,6 @@ import grpc
 
 
 def connect():
-    # No window is set here: the C core beneath Python's gRPC measures the connection and sizes its windows itself.
+    # No window is set here: the C core beneath Python's gRPC sizes its windows itself, and 2 KiB records come no faster
+    # with grpc.http2.lookahead_bytes. What limits is Python.
     return grpc.insecure_channel(os.environ.get("MILLRACE_ADDRESS", "127.0.0.1:50051"))
