@@ -135,7 +135,8 @@ describe('a publisher that vanishes', () => {
     const values = batches.flatMap(({ records }) => records).map(({ record }) => Buffer.from(record!.value).toString());
     expect(values.length).toBeGreaterThanOrEqual(answered);
     expect(values).toEqual(values.map((_, n) => `s${n}`));
-    site.confirm(topic, 0, 3, values);
+    // What it had sent besides may still be appended: the topic goes, so that the last test need not guess.
+    await site.deleteTopic(topic);
   });
 });
 

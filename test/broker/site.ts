@@ -49,6 +49,12 @@ export class Site {
     await this.call(TopicService.method.createTopic, { topic: { name, partitions } });
   }
 
+  /** And all that was confirmed of it. */
+  async deleteTopic(name: string): Promise<void> {
+    await this.call(TopicService.method.deleteTopic, { name });
+    for (const place of [...this.#confirmed.keys()]) if (place.startsWith(`${name}/`)) this.#confirmed.delete(place);
+  }
+
   /** Publishes one record for each value, and notes them as confirmed. @returns their offsets. */
   async publish(topic: string, partition: number, values: readonly string[]): Promise<number[]> {
     const records = values.map((value) => ({ value: Buffer.from(value) }));
