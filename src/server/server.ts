@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
 import { openBroker, type OpenBroker } from '../broker/open-broker.ts';
 import type { Settings } from '../config/settings.ts';
+import { Fault } from '../errors/fault.ts';
 import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
 import { openStorage, type Storage } from '../storage/storage.ts';
@@ -10,10 +11,13 @@ import { createBatchCodec } from '../wire/batch-codec.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
 import { exposeMetrics } from './metrics.ts';
+import { portError } from './port-error.ts';
 
 /** How long members have to ack what is in flight when the broker stops, and open calls to be answered. */
 const drainMs = 3_000;
 const closeMs = 2_000;
+/** Between two looks for a database that was not there at the start. */
+const databaseRetryMs = 250;
 
 export interface ServerOptions {
   readonly settings: Settings;
@@ -37,6 +41,8 @@ export class Server {
   readonly #o: ServerOptions;
   readonly #rpc: RpcServers;
   readonly #ending = Promise.withResolvers<Ending>();
+  /** Settles when the database is there; a stop waits for it, so that no embedded server is left behind. */
+  #providing: Promise<Database> | null = null;
   #database: Database | null = null;
   #storage: Storage | null = null;
   #ownership: Ownership | null = null;
@@ -72,8 +78,11 @@ export class Server {
     const { settings, log, clock } = this.#o;
     this.#startedMs = clock.nowMs();
     try {
-      this.#ports.http = await this.#rpc.startHttp(settings.host, settings.httpPort);
-      this.#database = await provideDatabase(settings, log);
+      this.#ports.http = await this.#listen('http-port');
+      if (this.#stopping) return;
+      this.#providing = provideDatabase(settings, log);
+      this.#database = await this.#providing;
+      if (this.#stopping) return;
       this.#storage = openStorage({
         connectionString: this.#database.brokerUrl,
         brokerId: settings.brokerId,
@@ -81,8 +90,8 @@ export class Server {
         clock,
         log,
       });
-      await this.#storage.check(settings.allowUnsafeDatabase);
-      this.#standBy(this.#storage);
+      await this.#waitForDatabase(this.#storage);
+      if (!this.#stopping) this.#standBy(this.#storage);
     } catch (error) {
       await this.#end({ reason: 'failed', error: error as Error });
     }
@@ -91,6 +100,34 @@ export class Server {
   /** Drains and ends: publishes are answered, members told, cursors durable. Idempotent. */
   async stop(): Promise<void> {
     await this.#end({ reason: 'stopped' });
+  }
+
+  async #listen(flag: 'grpc-port' | 'http-port'): Promise<number> {
+    const { host, grpcPort, httpPort } = this.#o.settings;
+    const [port, open] =
+      flag === 'grpc-port' ? [grpcPort, this.#rpc.startGrpc] : ([httpPort, this.#rpc.startHttp] as const);
+    try {
+      return await open(host, port);
+    } catch (error) {
+      throw portError(flag, host, port, error);
+    }
+  }
+
+  /** A database that does not answer yet may come; one that cannot be used ends the start. @throws UnfitDatabase */
+  async #waitForDatabase(storage: Storage): Promise<void> {
+    const { settings, log, clock } = this.#o;
+    for (let said = ''; !this.#stopping;) {
+      try {
+        await storage.check(settings.allowUnsafeDatabase);
+        return;
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        if (error.message !== said) log.warn(`${error.message}; waiting for it`);
+        said = error.message;
+        this.#notReady = `starting: ${said}`;
+      }
+      await new Promise<void>((resolve) => clock.after(databaseRetryMs, resolve));
+    }
   }
 
   #standBy(storage: Storage): void {
@@ -104,7 +141,8 @@ export class Server {
       prepare: () => storage.migrate(),
       onActive: (epoch) => this.#activate(storage, epoch),
       onLost: (reason) => {
-        void this.#end({ reason: 'failed', error: new Error(`this broker no longer owns the database: ${reason}`) });
+        const what = this.#ownership?.epoch === null ? 'cannot own' : 'no longer owns';
+        void this.#end({ reason: 'failed', error: new Error(`this broker ${what} the database: ${reason}`) });
       },
     });
     this.#ownership.start();
@@ -130,7 +168,7 @@ export class Server {
         return;
       }
       this.#open = open;
-      this.#ports.grpc = await this.#rpc.startGrpc(settings.host, settings.grpcPort);
+      this.#ports.grpc = await this.#listen('grpc-port');
       this.#o.say(greeting(settings, this.#ports, this.#database?.shownUrl ?? null, clock.nowMs() - this.#startedMs));
       log.info({ epoch, ...this.#ports }, 'this broker owns the database and serves');
     } catch (error) {
@@ -157,8 +195,13 @@ export class Server {
     await this.#step('close the ports', () => this.#rpc.stop(closeMs));
     await this.#step('give up the lease', () => this.#ownership?.stop());
     await this.#step('close the connections', () => this.#storage?.close());
-    await this.#step('stop the database', () => this.#database?.stop());
+    await this.#step('stop the database', () => this.#stopDatabase());
     this.#ending.resolve(ending);
+  }
+
+  async #stopDatabase(): Promise<void> {
+    const database = await this.#providing?.catch(() => null);
+    await database?.stop();
   }
 
   async #step(what: string, run: () => Promise<void> | undefined): Promise<void> {

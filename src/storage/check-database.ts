@@ -10,12 +10,14 @@ export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): P
     fsync: string;
     full_page_writes: string;
     may_create: boolean;
+    may_use: boolean;
     database: string;
     in_recovery: boolean;
   }>(
     `SELECT current_setting('server_version_num') AS version, current_setting('fsync') AS fsync,
             current_setting('full_page_writes') AS full_page_writes, current_database() AS database,
             has_database_privilege(current_database(), 'CREATE') OR to_regnamespace('millrace') IS NOT NULL AS may_create,
+            coalesce(has_schema_privilege(to_regnamespace('millrace')::oid, 'CREATE'), true) AS may_use,
             pg_is_in_recovery() AS in_recovery`,
   );
   const found = rows[0]!;
@@ -25,6 +27,9 @@ export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): P
   if (found.in_recovery) throw new UnfitDatabase('the database is a read-only replica: name its primary');
   if (!found.may_create) {
     throw new UnfitDatabase(`the role may not create a schema: GRANT CREATE ON DATABASE "${found.database}" TO it`);
+  }
+  if (!found.may_use) {
+    throw new UnfitDatabase('the schema millrace belongs to another role: connect as the role that made it');
   }
   for (const name of ['fsync', 'full_page_writes'] as const) {
     if (found[name] === 'off' && !allowUnsafe) {

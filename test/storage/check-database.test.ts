@@ -9,6 +9,7 @@ const fit = {
   fsync: 'on',
   full_page_writes: 'on',
   may_create: true,
+  may_use: true,
   database: 'orders',
   in_recovery: false,
 };
@@ -22,6 +23,7 @@ test.each<readonly [string, Partial<typeof fit>, RegExp]>([
   ['a server that is too old', { version: '130012' }, /PostgreSQL 14 or newer .*13/],
   ['a replica', { in_recovery: true }, /read-only replica/],
   ['a role that may not create the schema', { may_create: false }, /GRANT CREATE ON DATABASE "orders"/],
+  ['a schema of another role', { may_use: false }, /connect as the role that made it/],
   ['a server that does not sync', { fsync: 'off' }, /fsync is off.*--allow-unsafe-database/],
   ['a server that tears pages', { full_page_writes: 'off' }, /full_page_writes is off.*--allow-unsafe-database/],
 ])('%s is refused with one line that says what to do', async (_name, answer, message) => {

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { Health as HealthService } from '../../../gen/grpc/health/v1/health_pb.js';
 import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/reflection/v1alpha/reflection_pb.js';
@@ -27,6 +27,8 @@ export class GrpcServer {
 
   constructor(handlers: Handlers, clock: Clock, reportBug: ReportBug) {
     this.#clock = clock;
+    // It writes to stderr by itself that it cannot listen, which the start says in one line.
+    if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
       'grpc.max_receive_message_length': limits.publishBytesMax,
       'grpc.max_send_message_length': -1,

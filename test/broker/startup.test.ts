@@ -1,0 +1,134 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { Client } from 'pg';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startBroker } from '../../bench/support/broker-process.ts';
+import { freePort } from '../../bench/support/free-port.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { CuttingProxy } from '../support/cutting-proxy.ts';
+import { answerOf, flagsOf, oneLine, Start } from './start.ts';
+
+let database: TestDatabase;
+const flagsFor = (url = database.url): Promise<string[]> => flagsOf(url);
+const starts: Start[] = [];
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterEach(async () => {
+  await Promise.all(starts.splice(0).map((each) => each.kill()));
+});
+afterAll(async () => {
+  await database.drop();
+});
+
+function start(flags: readonly string[]): Start {
+  const begun = new Start(flags);
+  starts.push(begun);
+  return begun;
+}
+
+describe('a port that somebody else has', () => {
+  let taken: Server;
+  let port = '';
+  beforeAll(async () => {
+    taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    port = String((taken.address() as { port: number }).port);
+  });
+  afterAll(() => {
+    taken.close();
+  });
+
+  test.each(['--grpc-port', '--http-port'])('of %s is named with its setting', async (flag) => {
+    const line = await oneLine(start([...(await flagsFor()), flag, port]), 1);
+    expect(line).toContain(flag);
+    expect(line).toContain(port);
+    expect(line).toMatch(/in use/);
+  });
+
+  test('an address that this machine does not have is named with its setting', async () => {
+    const line = await oneLine(start([...(await flagsFor()), '--host', '192.0.2.1']), 1);
+    expect(line).toContain('--host');
+    expect(line).toContain('192.0.2.1');
+  });
+});
+
+describe('a database that cannot be used ends the start with what is wrong', () => {
+  function changed(change: (url: URL) => void): string {
+    const url = new URL(database.url);
+    change(url);
+    return url.href;
+  }
+
+  test('a wrong password', async () => {
+    const url = changed((given) => (given.password = 'wrong-one'));
+    const line = await oneLine(start(await flagsFor(url)), 1);
+    expect(line).toMatch(/password authentication failed/);
+    expect(line).not.toContain('wrong-one');
+  });
+
+  test('a database that does not exist', async () => {
+    const url = changed((given) => (given.pathname = '/no_such_database'));
+    expect(await oneLine(start(await flagsFor(url)), 1)).toMatch(/"no_such_database" does not exist/);
+  });
+
+  test('a role that may not make the schema, and one that may not use it', async () => {
+    const empty = await createTestDatabase();
+    const admin = new Client({ connectionString: database.url });
+    await admin.connect();
+    const role = `plain_${database.name}`;
+    await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD 'plain'; CREATE SCHEMA IF NOT EXISTS millrace`);
+    try {
+      for (const [name, says] of [
+        [empty.name, /GRANT CREATE ON DATABASE/],
+        [database.name, /connect as the role that made it/],
+      ] as const) {
+        const url = changed(
+          (given) => ([given.username, given.password, given.pathname] = [role, 'plain', `/${name}`]),
+        );
+        expect(await oneLine(start(await flagsFor(url)), 1)).toMatch(says);
+      }
+    } finally {
+      await admin.query(`DROP ROLE ${role}`);
+      await admin.end();
+      await empty.drop();
+    }
+  });
+
+  test('a schema that is newer than the broker', async () => {
+    const own = await createTestDatabase();
+    try {
+      const broker = await startBroker({ databaseUrl: own.url });
+      await broker.stop();
+      const admin = new Client({ connectionString: own.url });
+      await admin.connect();
+      await admin.query(
+        "INSERT INTO millrace.migrations SELECT max(version) + 1, 'later', now() FROM millrace.migrations",
+      );
+      await admin.end();
+      expect(await oneLine(start(await flagsFor(own.url)), 1)).toMatch(/newer/);
+    } finally {
+      await own.drop();
+    }
+  });
+});
+
+test('an unreachable database: it stays up and says why it does not serve, and serves when the database comes', async () => {
+  const port = await freePort();
+  const url = new URL(database.url);
+  url.port = String(port);
+  const flags = await flagsFor(url.href);
+  const http = flags[3]!;
+  const begun = start(flags);
+  await begun.until('an answer', async () => (await answerOf(http, '/healthz').catch(() => [0]))[0] === 200);
+  await begun.until('a reason', async () => (await answerOf(http, '/readyz'))[1].includes('database'));
+  expect((await answerOf(http, '/readyz'))[0]).toBe(503);
+  const proxy = await CuttingProxy.open(database.url, port);
+  try {
+    await begun.until('to serve', async () => (await answerOf(http, '/readyz'))[0] === 200);
+    expect(await answerOf(http, '/readyz')).toEqual([200, 'ready']);
+  } finally {
+    await begun.kill();
+    await proxy.close();
+  }
+});
