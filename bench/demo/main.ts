@@ -41,7 +41,8 @@ async function findBroker(options: Options): Promise<Broker> {
   };
   process.stdout.write('starting a broker on a PostgreSQL of its own\n');
   try {
-    const broker = await startBroker({ dataDir });
+    // A broker that is told to end twice does not wait for its database, and the data could not be removed.
+    const broker = await startBroker({ dataDir, detached: true });
     const ended = broker.exited.then(({ code, signal }) => {
       throw new Error(`the broker ended with ${signal ?? code}; its output:\n${broker.output()}`);
     });
@@ -90,7 +91,7 @@ async function stream(options: Options, source: Source, broker: Broker, signal: 
     progress.stop();
     await Promise.all(teams.map((team) => team.stop()));
   }
-  // A broker of our own has been told to end as well, and its data goes with it.
+  // The data of a broker of our own goes with it.
   if (!signal.aborted || options.address !== null) {
     await call(client, TopicService.method.deleteTopic, { name: topic });
   }
@@ -197,13 +198,13 @@ async function runWithBroker(options: Options, signal: AbortSignal): Promise<Ver
 async function main(options: Options): Promise<number> {
   const interrupted = new AbortController();
   const { signal } = interrupted;
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       interrupted.abort();
     });
   }
   const verdicts = await runWithBroker(options, signal).catch((error: unknown) => {
-    // Ctrl-C reaches the broker as well, and then anything may fail.
+    // Ctrl-C reaches members that are just starting as well, and their end is no failure then.
     if (signal.aborted) return null;
     throw error;
   });

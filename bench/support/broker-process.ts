@@ -27,6 +27,8 @@ export interface BrokerOptions {
   /** 'ready': it serves (/readyz). 'alive': it runs, perhaps as a standby (/healthz). */
   readonly until?: 'ready' | 'alive';
   readonly timeoutMs?: number;
+  /** In a process group of its own: Ctrl-C at the terminal does not reach it, and whoever started it ends it. */
+  readonly detached?: boolean;
 }
 
 /** A broker in a process of its own. Whoever starts one stops it. */
@@ -59,6 +61,7 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerProcess
   const child = spawn(process.execPath, brokerArguments(options, grpcPort, httpPort), {
     env: { ...process.env, NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: options.detached ?? false,
   });
   const output = collectOutput(child);
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
