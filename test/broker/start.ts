@@ -5,7 +5,7 @@ import { expect } from 'vitest';
 import { freePort } from '../../bench/support/free-port.ts';
 import { waitFor } from '../../bench/support/timing.ts';
 
-const entryPoint = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+export const entryPoint = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
