@@ -1304,8 +1304,8 @@ export declare const BrokerService: GenService<{
   /**
    * Subscribe joins the group (or resumes a member of it), then streams events: Joined, Assigned, batches and,
    * when there is nothing to send, Idle with the reason. It reads each partition in order (PARTITIONED).
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND or MEMBER_NOT_FOUND; ABORTED REPLACED (another stream resumed this member)
-   * or MEMBER_FENCED (it was removed: join again); INVALID_ARGUMENT; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX;
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member)
+   * or MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX;
    * UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe
