@@ -32,31 +32,52 @@ interface Point {
 export async function runAppend(bench: Bench): Promise<void> {
   await withBroker(bench, 'append', async (site) => {
     const rawUrl = await bench.database.create(`bench_raw_${process.pid}`);
-    if (selected(bench, 'batches')) await batches(bench, site, rawUrl);
+    const sizes = batchSizes(bench);
+    if (sizes.length > 0) await batches(bench, site, rawUrl, sizes);
     if (selected(bench, 'singles')) await singles(bench, site);
     await bench.database.drop(`bench_raw_${process.pid}`);
   });
 }
 
+interface BatchSize {
+  readonly valueBytes: number;
+  readonly batch: number;
+}
+
+/** Selected one by one: `--only 'batches 1024x100'`. */
+function batchSizes(bench: Bench): BatchSize[] {
+  const values = bySize(bench, { smoke: [1024], full: [100, 1024, 2048] });
+  const batches = bySize(bench, { smoke: [100], full: [1, 10, 100, 1000] });
+  return values
+    .flatMap((valueBytes) => batches.map((batch) => ({ valueBytes, batch })))
+    .filter(({ valueBytes, batch }) => selected(bench, `batches ${valueBytes}x${batch}`));
+}
+
 /** The raw storage layer against publish through gRPC, the same batches, one after the other. */
-async function batches(bench: Bench, site: Site, rawUrl: string): Promise<void> {
+async function batches(bench: Bench, site: Site, rawUrl: string, sizes: readonly BatchSize[]): Promise<void> {
   const rows: Cell[][] = [];
-  for (const valueBytes of bySize(bench, { smoke: [1024], full: [100, 1024, 2048] })) {
-    for (const batch of bySize(bench, { smoke: [100], full: [1, 10, 100, 1000] })) {
-      const raw = await rawAppend(bench, rawUrl, { batch, valueBytes });
-      const ordinary = await publish(bench, site, { batch, valueBytes, client: 'ordinary' });
-      const lean = batch === 100 ? await publish(bench, site, { batch, valueBytes, client: 'lean' }) : null;
-      rows.push(row(valueBytes, batch, 'raw append', raw, raw));
-      rows.push(row(valueBytes, batch, 'gRPC', ordinary, raw));
-      if (lean !== null) rows.push(row(valueBytes, batch, 'gRPC, lean', lean, raw));
-      if (batch === 100) judge(bench, valueBytes, raw, ordinary, lean!);
-    }
+  for (const { valueBytes, batch } of sizes) {
+    const ordinaryShape = { batch, valueBytes, client: 'ordinary' } as const;
+    const leanShape = { ...ordinaryShape, client: 'lean' } as const;
+    const raw = await rawAppend(bench, rawUrl, { batch, valueBytes });
+    const ordinary = await publish(bench, site, ordinaryShape);
+    rows.push(row(valueBytes, batch, 'raw append', raw, raw));
+    rows.push(row(valueBytes, batch, 'gRPC', ordinary, raw));
+    if (batch !== 100) continue;
+    const lean = await publish(bench, site, leanShape);
+    rows.push(row(valueBytes, batch, 'gRPC, lean', lean, raw));
+    judge(bench, valueBytes, raw, ordinary, lean);
+    rows.push(row(valueBytes, batch, 'to nothing', await publishToNothing(bench, ordinaryShape), raw));
+    rows.push(row(valueBytes, batch, 'to nothing, lean', await publishToNothing(bench, leanShape), raw));
   }
   bench.report.section(
     `Append: ${inFlight} requests in flight, ${partitions} partitions, answered after the commit`,
     ['bytes', 'batch', 'by', ...columns],
     rows,
-    ['CPU in microseconds for each message; raw: the storage layer in one process, without broker and clients.'],
+    [
+      'CPU in microseconds for each message; raw: the storage layer in one process, without broker and clients.',
+      'To nothing: a gRPC server that answers at once, without any work. What it reaches is what clients and transport allow.',
+    ],
   );
 }
 
@@ -174,7 +195,8 @@ async function publishToNothing(bench: Bench, shape: PublishLoadShape): Promise<
   const server = await startLoad<EchoSpec, null>('echo', { port });
   const processes = shape.processes ?? 2;
   const site = { broker: { grpcAddress: `127.0.0.1:${port}` } };
-  const loads = await startPublishers(site, 'nothing', { ...shape, processes, seed: bench.seed });
+  const load = { inFlight: inFlight / processes, ...shape, processes, seed: bench.seed };
+  const loads = await startPublishers(site, 'nothing', load);
   const point = await run(bench, loads, server.pid);
   await server.stop();
   await server.end();
