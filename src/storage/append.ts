@@ -1,5 +1,4 @@
-import type { Client, QueryConfig, QueryResult } from 'pg';
-import { Fault } from '../errors/fault.ts';
+import type { Client } from 'pg';
 import {
   SegmentMoved,
   type AppendedBatch,
@@ -7,17 +6,16 @@ import {
   type BatchToAppend,
   type IdempotencyKeyToStore,
 } from '../log/store.ts';
-import { encodeByteaArray, encodePart, recordParts } from './bytea-array.ts';
+import { arrayLiteral } from './array-literal.ts';
+import { byteaArray, recordPart, recordParts } from './bytea-array.ts';
 import { faultOf, segmentMovedState, sqlState } from './faults.ts';
 import { leafTable, ofLog } from './leaf.ts';
+import { inOneRoundTrip, type Statement, type TextRow } from './one-round-trip.ts';
 import type { Fence } from './writer.ts';
 
 /**
- * Appends in one round trip: BEGIN, fence and locks, an INSERT for each batch, keys, and COMMIT are all sent before the first answer
- * is back. So a partition is locked for the time of the commit, not for four round trips.
- *
- * Each statement has its own answer. The transaction counts only if all of them are good and that of COMMIT says
- * COMMIT.
+ * Appends in one round trip: fence and locks, an INSERT for each batch, and keys. So a partition is locked for the time of the
+ * commit, not for four round trips.
  */
 export async function append(
   client: Client,
@@ -25,62 +23,33 @@ export async function append(
   transaction: AppendTransaction,
   keyTable: number,
 ): Promise<AppendedBatch[]> {
-  // One write to the socket instead of one for each statement.
-  const { stream } = (client as unknown as { connection: { stream: { cork(): void; uncork(): void } } }).connection;
-  stream.cork();
-  const begun = settle(client.query('BEGIN'));
-  const locked = settle(client.query(lockStatement(fence, transaction.batches)));
-  const inserted = transaction.batches.map((batch) => settle(client.query<InsertedRow>(insertStatement(batch))));
-  const keyed = keyStatements(transaction, keyTable).map((statement) => settle(client.query(statement)));
-  const committed = settle(client.query('COMMIT'));
-  stream.uncork();
-  let failure: unknown = null;
-  const all: readonly Promise<Answer<object>>[] = [begun, locked, ...inserted, ...keyed, committed];
-  for (const answer of all) {
-    const { error } = await answer;
-    // The first error is the cause; those behind it only say that the transaction is aborted.
-    failure ??= error;
+  const { batches } = transaction;
+  const statements = [
+    lockStatement(fence, batches),
+    ...batches.map(insertStatement),
+    ...keyStatements(transaction, keyTable),
+  ];
+  try {
+    const rows = await inOneRoundTrip(client, statements);
+    return batches.map((_, index) => appended(rows[index + 1]![0]!));
+  } catch (error) {
+    throw classified(client, error);
   }
-  if (failure !== null) throw classified(client, failure);
-  const { result } = await committed;
-  if (result?.command !== 'COMMIT') throw new Fault('DATABASE_UNAVAILABLE', 'the append was rolled back');
-  const answers = await Promise.all(inserted);
-  return answers.map((answer) => appended(answer.result));
 }
 
-interface InsertedRow {
-  readonly base_offset: string;
-  readonly append_time_us: string;
-}
-
-interface Answer<R extends object> {
-  readonly result: QueryResult<R> | null;
-  readonly error: unknown;
-}
-
-/** All answers come, whatever became of the others: none may be left without somebody who looks at it. */
-function settle<R extends object>(query: Promise<QueryResult<R>>): Promise<Answer<R>> {
-  return query.then(
-    (result) => ({ result, error: null }),
-    (error: unknown) => ({ result: null, error }),
-  );
-}
-
-function appended(result: QueryResult<InsertedRow> | null): AppendedBatch {
-  const row = result!.rows[0]!;
-  return { baseOffset: Number(row.base_offset), appendTimeUs: Number(row.append_time_us) };
+function appended([baseOffset, appendTimeUs]: TextRow): AppendedBatch {
+  return { baseOffset: Number(baseOffset), appendTimeUs: Number(appendTimeUs) };
 }
 
 function classified(client: Client, failure: unknown): Error {
   if (sqlState(failure) === segmentMovedState) return new SegmentMoved((failure as Error).message);
   const fault = faultOf(failure, true);
-  // A statement that the server refused leaves its transaction to the COMMIT behind it, which rolls back. Anything else
-  // leaves the connection in a state that nobody knows.
+  // What the server refused is rolled back. Anything else leaves the connection in a state that nobody knows.
   if (sqlState(failure) === null) void client.end().catch(() => undefined);
   return fault;
 }
 
-function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): QueryConfig {
+function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): Statement {
   const partitionIds: number[] = [];
   const segments = new Map<number, number>();
   for (const { partitionId, topicId, segment } of batches) {
@@ -90,7 +59,14 @@ function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): QueryCo
   return {
     name: 'lock_logs',
     text: 'SELECT millrace.lock_logs($1, $2, $3, $4, $5, $6)',
-    values: [fence.broker, fence.slot, fence.epoch(), partitionIds, [...segments.keys()], [...segments.values()]],
+    parameters: [
+      fence.broker,
+      fence.slot,
+      fence.epoch(),
+      arrayLiteral(partitionIds),
+      arrayLiteral([...segments.keys()]),
+      arrayLiteral([...segments.values()]),
+    ],
   };
 }
 
@@ -98,7 +74,7 @@ function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): QueryCo
  * The base offset comes from the last batch, read by this statement: its snapshot is younger than the lock on the
  * partition, so it sees everything that was committed to it. The same holds for the append time, which never falls.
  */
-function insertStatement(batch: BatchToAppend): QueryConfig {
+function insertStatement(batch: BatchToAppend): Statement {
   const { topicId, segment, records, recordCount } = batch;
   return {
     name: `append_${topicId}_${segment}`,
@@ -116,15 +92,15 @@ SELECT ${topicId}, ${segment}, $1::integer, $2::integer,
        greatest(clock_timestamp(), (SELECT appended_at FROM last), (SELECT appended_at FROM before)),
        $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[]
 RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS append_time_us`,
-    values: [
+    parameters: [
       batch.partition,
       batch.lane,
       recordCount,
       batch.byteSize,
-      encodePart(records, recordParts.keys, recordCount),
-      encodePart(records, recordParts.headers, recordCount),
-      encodePart(records, recordParts.values, recordCount),
-      encodePart(records, recordParts.rests, recordCount),
+      recordPart(records, recordParts.keys, recordCount),
+      recordPart(records, recordParts.headers, recordCount),
+      recordPart(records, recordParts.values, recordCount),
+      recordPart(records, recordParts.rests, recordCount),
     ],
   };
 }
@@ -133,7 +109,7 @@ RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS ap
  * A key that is there already is one whose window is over: it is written anew. Keys follow all batches. A partition may have several of them in one transaction: the offset of a record is its index in
  * its batch, counted from where the last batch of the partition ends backwards.
  */
-function keyStatements({ batches, keys }: AppendTransaction, keyTable: number): QueryConfig[] {
+function keyStatements({ batches, keys }: AppendTransaction, keyTable: number): Statement[] {
   if (keys.length === 0) return [];
   const byBatch = new Map<number, IdempotencyKeyToStore[]>();
   for (const key of keys) {
@@ -149,7 +125,7 @@ function keyStatement(
   index: number,
   keys: readonly IdempotencyKeyToStore[],
   keyTable: number,
-): QueryConfig {
+): Statement {
   const batch = batches[index]!;
   const { topicId, segment, partition, lane } = batch;
   let fromEnd = 0;
@@ -165,12 +141,12 @@ SELECT ${topicId}, k.key, $1::integer, last.end_offset - $3::integer + k.index, 
          WHERE ${ofLog(topicId, segment, '$1', '$2')} ORDER BY base_offset DESC LIMIT 1) AS last,
        unnest($4::bytea[], $5::integer[]) AS k (key, index)
     ON CONFLICT (topic_id, key) DO UPDATE SET partition = excluded.partition, "offset" = excluded."offset", at = excluded.at`,
-    values: [
+    parameters: [
       partition,
       lane,
       fromEnd,
-      encodeByteaArray(keys.map(({ key }) => Buffer.from(key))),
-      keys.map((key) => key.index),
+      byteaArray(keys.map(({ key }) => Buffer.from(key))),
+      arrayLiteral(keys.map((key) => key.index)),
     ],
   };
 }

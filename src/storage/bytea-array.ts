@@ -1,4 +1,5 @@
 import { boundsPerRecord, type RecordSelection } from '../log/batch.ts';
+import type { BinaryValue } from './parameter.ts';
 
 /**
  * `bytea[]` in PostgreSQL's binary format, written from slices and read as slices: as text it would cost twice the bytes, and
@@ -17,50 +18,65 @@ export type RecordPart = 0 | 1 | 2 | 3;
 export const recordParts = { keys: 0, headers: 1, values: 2, rests: 3 } as const satisfies Record<string, RecordPart>;
 
 /** One part of all records as a `bytea[]`; null if no record has it (`values` is never null). */
-export function encodePart(records: readonly RecordSelection[], part: RecordPart, count: number): Buffer | null {
-  const at = part * 2;
-  let size = headerBytes + 4 * count;
+export function recordPart(records: readonly RecordSelection[], part: RecordPart, count: number): BinaryValue | null {
+  const bytes = partBytes(records, part * 2);
+  if (bytes === 0 && part !== recordParts.values) return null;
+  return {
+    byteLength: arrayBytes(count, bytes),
+    writeTo(buffer, at) {
+      writeHeader(buffer, at, count);
+      writePart(records, part * 2, buffer, at + headerBytes);
+    },
+  };
+}
+
+/** A `bytea[]` of whole buffers. */
+export function byteaArray(elements: readonly Buffer[]): BinaryValue {
+  const bytes = elements.reduce((sum, { length }) => sum + length, 0);
+  return {
+    byteLength: arrayBytes(elements.length, bytes),
+    writeTo(buffer, at) {
+      writeHeader(buffer, at, elements.length);
+      let to = at + headerBytes;
+      for (const element of elements) {
+        to = buffer.writeInt32BE(element.length, to);
+        to += element.copy(buffer, to);
+      }
+    },
+  };
+}
+
+function arrayBytes(count: number, bytes: number): number {
+  return count === 0 ? emptyArrayBytes : headerBytes + 4 * count + bytes;
+}
+
+/** `from`: where the part's first bound stands among those of a record. */
+function partBytes(records: readonly RecordSelection[], from: number): number {
   let bytes = 0;
   for (const { set, indexes } of records) {
     const { bounds } = set;
     for (let i = 0; i < indexes.length; i++) {
-      const bound = indexes[i]! * boundsPerRecord + at;
+      const bound = indexes[i]! * boundsPerRecord + from;
       bytes += bounds[bound + 1]! - bounds[bound]!;
     }
   }
-  if (bytes === 0 && part !== recordParts.values) return null;
-  size += bytes;
-  const array = Buffer.allocUnsafe(size);
-  writeHeader(array, count);
-  let to = headerBytes;
+  return bytes;
+}
+
+function writePart(records: readonly RecordSelection[], from: number, array: Buffer, at: number): void {
+  let to = at;
   for (const { set, indexes } of records) {
     const { bounds, buffer } = set;
     for (let i = 0; i < indexes.length; i++) {
-      const bound = indexes[i]! * boundsPerRecord + at;
+      const bound = indexes[i]! * boundsPerRecord + from;
       const start = bounds[bound]!;
       const end = bounds[bound + 1]!;
-      array.writeInt32BE(end - start, to);
-      to += 4;
+      to = array.writeInt32BE(end - start, to);
       // A call of `copy` costs more than a few bytes do.
-      if (end - start > 16) buffer.copy(array, to, start, end);
-      else for (let from = start, into = to; from < end;) array[into++] = buffer[from++]!;
-      to += end - start;
+      if (end - start > 16) to += buffer.copy(array, to, start, end);
+      else for (let byte = start; byte < end;) array[to++] = buffer[byte++]!;
     }
   }
-  return count === 0 ? array.subarray(0, emptyArrayBytes) : array;
-}
-
-/** A `bytea[]` of whole buffers. */
-export function encodeByteaArray(elements: readonly Buffer[]): Buffer {
-  const size = elements.reduce((sum, element) => sum + 4 + element.length, headerBytes);
-  const array = Buffer.allocUnsafe(size);
-  writeHeader(array, elements.length);
-  let to = headerBytes;
-  for (const element of elements) {
-    to = array.writeInt32BE(element.length, to);
-    to += element.copy(array, to);
-  }
-  return elements.length === 0 ? array.subarray(0, emptyArrayBytes) : array;
 }
 
 /**
@@ -83,10 +99,11 @@ export function decodePart(buffer: Buffer, at: number, part: RecordPart, count: 
   }
 }
 
-function writeHeader(array: Buffer, count: number): void {
-  array.writeInt32BE(count === 0 ? 0 : 1, 0);
-  array.writeInt32BE(0, 4);
-  array.writeInt32BE(byteaOid, 8);
-  array.writeInt32BE(count, 12);
-  array.writeInt32BE(1, 16);
+function writeHeader(buffer: Buffer, at: number, count: number): void {
+  buffer.writeInt32BE(count === 0 ? 0 : 1, at);
+  buffer.writeInt32BE(0, at + 4);
+  buffer.writeInt32BE(byteaOid, at + 8);
+  if (count === 0) return;
+  buffer.writeInt32BE(count, at + 12);
+  buffer.writeInt32BE(1, at + 16);
 }

@@ -4,14 +4,14 @@ import { endsConnection, faultOf } from './faults.ts';
 
 const connectTimeoutMs = 5_000;
 
+type Settings = Readonly<Record<string, string>>;
+
 export interface ConnectionOptions {
   readonly connectionString: string;
   /** `millrace/<broker id>/<purpose>`: a successor ends its predecessor's backends by this name. */
   readonly applicationName: string;
-  /** Statements are sent without waiting for the answers of the ones before. */
-  readonly pipeline?: boolean;
   /** More settings of the session. */
-  readonly settings?: Readonly<Record<string, string>>;
+  readonly settings?: Settings;
 }
 
 /** What every session relies on, whatever the server's defaults are. */
@@ -26,6 +26,15 @@ const sessionSettings = {
 
 /** Writers must not wait for ever behind somebody's lock, nor hold one for ever when their broker hangs. */
 export const writerSettings = { lock_timeout: '10s', idle_in_transaction_session_timeout: '10s' };
+
+/**
+ * A broker that hangs while it sends an append leaves the server in a transaction that is not idle, but waits for the rest of it. Before
+ * PostgreSQL 17 only a broker that takes over ends that.
+ */
+export const appendSettings = { ...writerSettings, transaction_timeout: '30s' };
+
+/** Settings that older servers do not know, and do without. */
+const newerSettings = ['transaction_timeout'];
 
 /**
  * One connection to the database, for one purpose. It connects when it is first needed, and again when it was lost; work is done
@@ -105,14 +114,13 @@ export class Connection {
 
 /** Opens one session with all its settings. `onEnd` is called, maybe more than once, when it has ended for whatever reason. */
 export async function connect(options: ConnectionOptions, onEnd: (client: Client) => void): Promise<Client> {
-  const { connectionString, applicationName, pipeline = false, settings = {} } = options;
+  const { connectionString, applicationName, settings = {} } = options;
   const client = new Client({
     connectionString,
     application_name: applicationName,
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
-    pipeline,
-    options: asOptions({ ...sessionSettings, ...settings }),
+    options: asOptions({ ...sessionSettings, ...only(settings, (name) => !newerSettings.includes(name)) }),
   });
   // An idle client whose server goes away emits `error`; without a listener that would end the process.
   const ended = (): void => {
@@ -121,18 +129,29 @@ export async function connect(options: ConnectionOptions, onEnd: (client: Client
   client.on('error', ended);
   client.on('end', ended);
   await client.connect();
-  await raiseDurability(client);
+  await adjust(
+    client,
+    only(settings, (name) => newerSettings.includes(name)),
+  );
   return client;
 }
 
-/** A commit that is confirmed must be on disk; stronger settings (remote_apply, say) stay. */
-async function raiseDurability(client: Client): Promise<void> {
+/** Settings that depend on the server. A commit that is confirmed must be on disk; stronger ones (remote_apply, say) stay. */
+async function adjust(client: Client, ifKnown: Settings): Promise<void> {
   await client.query(
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+    `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')
+     UNION ALL
+     SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS newer (name, value)
+      WHERE current_setting(name, true) IS NOT NULL`,
+    [Object.keys(ifKnown), Object.values(ifKnown)],
   );
 }
 
-function asOptions(settings: Readonly<Record<string, string>>): string {
+function only(settings: Settings, wanted: (name: string) => boolean): Settings {
+  return Object.fromEntries(Object.entries(settings).filter(([name]) => wanted(name)));
+}
+
+function asOptions(settings: Settings): string {
   return Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${value.replaceAll(/([\\ ])/g, '\\$1')}`)
     .join(' ');

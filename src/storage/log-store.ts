@@ -2,8 +2,7 @@ import { Fault } from '../errors/fault.ts';
 import type { AppendedBatch, AppendTransaction, IdempotencyHit, LogEnd, LogStore, ReadRequest } from '../log/store.ts';
 import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
-import type { Connection } from './connection.ts';
-import { writerSettings } from './connection.ts';
+import { appendSettings, type Connection, type ConnectionOptions } from './connection.ts';
 import { sqlState } from './faults.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
@@ -18,10 +17,7 @@ const readConnections = 2;
 const undefinedTable = '42P01';
 
 export interface LogStoreOptions {
-  readonly connect: (
-    purpose: string,
-    options?: { pipeline?: boolean; settings?: Record<string, string> },
-  ) => Connection;
+  readonly connect: (purpose: string, settings?: ConnectionOptions['settings']) => Connection;
   readonly brokerId: string;
   readonly epoch: () => number;
   readonly appendSlots: number;
@@ -49,7 +45,7 @@ export class PostgresLogStore implements LogStore {
     this.#o = options;
     this.appendSlots = options.appendSlots;
     this.#writers = Array.from({ length: options.appendSlots }, (_, slot) =>
-      options.connect(`append-${slot}`, { pipeline: true, settings: writerSettings }),
+      options.connect(`append-${slot}`, appendSettings),
     );
     this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
     this.#lookups = options.connect('lookup');

@@ -39,15 +39,15 @@ export interface Storage {
 export function openStorage(options: StorageOptions): Storage {
   const { connectionString, brokerId, appendSlots, clock, log } = options;
   const opened: Connection[] = [];
-  const connect = (purpose: string, more: Pick<ConnectionOptions, 'pipeline' | 'settings'> = {}): Connection => {
+  const connect = (purpose: string, settings: ConnectionOptions['settings'] = {}): Connection => {
     const applicationName = sessionPrefix(brokerId) + purpose;
-    const connection = new Connection({ connectionString, applicationName, ...more });
+    const connection = new Connection({ connectionString, applicationName, settings });
     opened.push(connection);
     return connection;
   };
   let current = 0;
   const epoch = (): number => current;
-  const write = (purpose: string): Connection => connect(purpose, { settings: writerSettings });
+  const write = (purpose: string): Connection => connect(purpose, writerSettings);
   const writer = (purpose: string, slot: number): Writer =>
     new Writer(write(purpose), { broker: brokerId, slot, epoch });
   const admin = connect('admin');

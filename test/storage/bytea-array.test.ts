@@ -2,14 +2,9 @@ import fc from 'fast-check';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { boundsPerRecord, type RecordSelection, type RecordSet } from '../../src/log/batch.ts';
-import {
-  decodePart,
-  encodeByteaArray,
-  encodePart,
-  recordParts,
-  type RecordPart,
-} from '../../src/storage/bytea-array.ts';
+import { byteaArray, decodePart, recordPart, recordParts, type RecordPart } from '../../src/storage/bytea-array.ts';
 import { property } from '../coordinator/property.ts';
+import type { BinaryValue } from '../../src/storage/parameter.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { selection, type Parts } from './log-site.ts';
 
@@ -34,22 +29,34 @@ const parts = Object.entries({
 
 const empty = Buffer.alloc(0);
 
+/** The value as it stands in a message, which it must fill to the last byte and not beyond. */
+function written(value: BinaryValue): Buffer {
+  const around = 3;
+  const message = Buffer.alloc(around + value.byteLength + around, 0xbb);
+  value.writeTo(message, around);
+  const end = around + value.byteLength;
+  expect(Buffer.concat([message.subarray(0, around), message.subarray(end)])).toEqual(Buffer.alloc(2 * around, 0xbb));
+  return message.subarray(around, end);
+}
+
+const encoded = (...elements: Buffer[]): Buffer => written(byteaArray(elements));
+
 test('every part of every record is the same after it was written and read', () => {
   fc.assert(
     fc.property(fc.array(chosen, { minLength: 1, maxLength: 4 }), fc.nat(30), (requests, before) => {
       const selections: RecordSelection[] = requests.map((request) => request.selection);
       const all = requests.flatMap((request) => request.records);
       for (const [name, part] of parts) {
-        const array = encodePart(selections, part, all.length);
+        const value = recordPart(selections, part, all.length);
         const wanted = all.map((one) => one[name] ?? empty);
-        if (array === null) {
+        if (value === null) {
           expect([name, Buffer.concat(wanted).length]).not.toEqual(['value', 0]);
           expect(Buffer.concat(wanted)).toEqual(empty);
           continue;
         }
         if (all.length === 0) continue;
         // It stands somewhere in what was read, not at its beginning.
-        const buffer = Buffer.concat([Buffer.alloc(before, 0xaa), array, Buffer.alloc(7, 0xaa)]);
+        const buffer = Buffer.concat([Buffer.alloc(before, 0xaa), written(value), Buffer.alloc(7, 0xaa)]);
         const bounds = new Int32Array(all.length * boundsPerRecord).fill(-1);
         decodePart(buffer, before, part, all.length, bounds);
         expect(sliced({ count: all.length, buffer, bounds }, part)).toEqual(wanted);
@@ -78,12 +85,12 @@ test('PostgreSQL sees the same elements, and writes them as they are read here',
       const { rows } = await client.query<{ hex: string[]; sent: Buffer }>(
         `SELECT coalesce(array_agg(encode(element, 'hex') ORDER BY index), '{}') AS hex, array_send($1::bytea[]) AS sent
            FROM unnest($1::bytea[]) WITH ORDINALITY AS u (element, index)`,
-        [encodeByteaArray(elements)],
+        [encoded(...elements)],
       );
       expect(rows[0]!.hex).toEqual(elements.map((element) => element.toString('hex')));
-      expect(rows[0]!.sent).toEqual(encodeByteaArray(elements));
+      expect(rows[0]!.sent).toEqual(encoded(...elements));
       expect(rows[0]!.sent).toEqual(
-        encodePart([selection(elements.map((value) => ({ value })))], recordParts.values, elements.length),
+        written(recordPart([selection(elements.map((value) => ({ value })))], recordParts.values, elements.length)!),
       );
     }),
     property(100),
@@ -93,7 +100,7 @@ test('PostgreSQL sees the same elements, and writes them as they are read here',
 });
 
 test('an array of another shape is an error and never other records', () => {
-  const array = encodeByteaArray([Buffer.from('a'), Buffer.from('b')]);
+  const array = encoded(Buffer.from('a'), Buffer.from('b'));
   const decode = (buffer: Buffer, count: number) => {
     decodePart(buffer, 0, recordParts.keys, count, new Int32Array(count * boundsPerRecord));
   };
@@ -101,7 +108,7 @@ test('an array of another shape is an error and never other records', () => {
     decode(array, 3);
   }).toThrow('another shape');
   expect(() => {
-    decode(encodeByteaArray([]), 1);
+    decode(encoded(), 1);
   }).toThrow('another shape');
   const withNull = Buffer.from(array);
   withNull.writeInt32BE(-1, 20);

@@ -1,14 +1,12 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { CommitFinder, isCommitted } from './commit-finder.ts';
 
 /** Where a connection is to be cut. One waits at a time; the first connection that it fits takes it. */
 interface Cut {
-  readonly where: 'before COMMIT' | 'after COMMIT' | 'late' | number | { readonly answerBytes: number };
+  readonly where: 'before commit' | 'after commit' | 'late' | number | { readonly answerBytes: number };
   readonly done: (link: Link) => void;
 }
-
-/** As text of a query, and as the tag of its answer. */
-const commit = Buffer.from('COMMIT\0');
 
 /** Stands between a client and its database, forwards all bytes, and cuts a connection where it is told to. */
 export class CuttingProxy {
@@ -40,14 +38,14 @@ export class CuttingProxy {
     return new CuttingProxy(server, new URL(databaseUrl));
   }
 
-  /** Cuts the connection that sends the next COMMIT, before the database has got it. Resolves when it is cut. */
+  /** Cuts the connection that sends what commits next, before the database has got that. Resolves when it is cut. */
   async beforeCommit(): Promise<void> {
-    await this.#arm('before COMMIT');
+    await this.#arm('before commit');
   }
 
-  /** Cuts the connection that sends the next COMMIT when the database has answered it, and keeps the answer. */
+  /** Cuts the connection that sends what commits next when the database has answered it, and keeps the answer. */
   async afterCommit(): Promise<void> {
-    await this.#arm('after COMMIT');
+    await this.#arm('after commit');
   }
 
   /** Cuts the connection that sends anything next, after so many bytes; no answer to them is passed on. */
@@ -61,7 +59,7 @@ export class CuttingProxy {
   }
 
   /**
-   * Cuts the client that sends the next COMMIT off, and keeps what it sent on the way for a while. Resolves when that is
+   * Cuts the client that sends what commits next off, and keeps what it sent on the way for a while. Resolves when that is
    * done, to what delivers it and waits until the database has committed it or closed the connection.
    */
   async late(): Promise<() => Promise<void>> {
@@ -83,7 +81,7 @@ export class CuttingProxy {
 
   #serve(client: Socket): void {
     const database = connect(Number(this.#database.port || 5432), this.#database.hostname);
-    const link = new Link(client, database, (sent) => this.#take(sent));
+    const link = new Link(client, database, (commits) => this.#take(commits));
     client.on('data', (chunk: Buffer) => {
       this.bytesSent += chunk.length;
       link.sent(chunk);
@@ -99,10 +97,10 @@ export class CuttingProxy {
     }
   }
 
-  /** The cut that these bytes call for, if one waits. */
-  #take(sent: Buffer): Cut | null {
+  /** The cut that what was sent calls for, if one waits. */
+  #take(commits: boolean): Cut | null {
     const cut = this.#cut;
-    if (cut === null || (typeof cut.where === 'string' && !sent.includes(commit))) return null;
+    if (cut === null || (typeof cut.where === 'string' && !commits)) return null;
     this.#cut = null;
     return cut;
   }
@@ -112,10 +110,9 @@ export class CuttingProxy {
 class Link {
   readonly #client: Socket;
   readonly #database: Socket;
-  readonly #take: (sent: Buffer) => Cut | null;
+  readonly #take: (commits: boolean) => Cut | null;
+  readonly #commits = new CommitFinder();
   #cut: Cut | null = null;
-  /** The end of what was sent: a COMMIT may come in two pieces. */
-  #sentLast: Buffer = Buffer.alloc(0);
   #answers: Buffer = Buffer.alloc(0);
   #bytesLeft = 0;
   #answerBytes = 0;
@@ -123,7 +120,7 @@ class Link {
   #late: Buffer | null = null;
   #delivered: () => void = () => undefined;
 
-  constructor(client: Socket, database: Socket, take: (sent: Buffer) => Cut | null) {
+  constructor(client: Socket, database: Socket, take: (commits: boolean) => Cut | null) {
     this.#client = client;
     this.#database = database;
     this.#take = take;
@@ -150,9 +147,9 @@ class Link {
   }
 
   sent(chunk: Buffer): void {
-    const joined = Buffer.concat([this.#sentLast, chunk]);
+    const commitAt = this.#commits.find(chunk);
     if (this.#cut === null) {
-      this.#cut = this.#take(joined);
+      this.#cut = this.#take(commitAt !== null);
       if (typeof this.#cut?.where === 'number') this.#bytesLeft = this.#cut.where;
     }
     if (this.#cut?.where === 'late') {
@@ -160,19 +157,17 @@ class Link {
       this.#finish();
       return;
     }
-    const forwarded = chunk.subarray(0, this.#bytesToForward(joined, chunk));
-    this.#sentLast = joined.subarray(-(commit.length - 1));
+    const forwarded = chunk.subarray(0, this.#bytesToForward(chunk, commitAt));
     this.#bytesLeft -= forwarded.length;
     this.#database.write(forwarded);
     const atBytes = typeof this.#cut?.where === 'number' && this.#bytesLeft === 0;
     if (atBytes || forwarded.length < chunk.length) this.#finish();
   }
 
-  #bytesToForward(joined: Buffer, chunk: Buffer): number {
+  #bytesToForward(chunk: Buffer, commitAt: number | null): number {
     const where = this.#cut?.where;
     if (typeof where === 'number') return Math.min(this.#bytesLeft, chunk.length);
-    if (where !== 'before COMMIT') return chunk.length;
-    return Math.max(0, joined.indexOf(commit) - (joined.length - chunk.length));
+    return where === 'before commit' ? commitAt! : chunk.length;
   }
 
   #answered(chunk: Buffer): void {
@@ -185,7 +180,7 @@ class Link {
       return;
     }
     this.#answers = Buffer.concat([this.#answers, chunk]);
-    if (typeof this.#cut.where === 'string' && this.#answers.includes(commit)) this.#finish();
+    if (typeof this.#cut.where === 'string' && isCommitted(this.#answers)) this.#finish();
   }
 
   #passOn(chunk: Buffer, answerBytesMax: number): void {
