@@ -11,25 +11,34 @@ export function frameBatchEvent(generation: number, field: Buffer): Buffer {
 }
 
 /**
- * The same SubscribeResponse, not yet in one piece. The server of @grpc/grpc-js asks a serialized message for its
- * `byteLength` and then has it `copy` itself behind the frame header, so handing it this instead of a Buffer spares each
- * delivery one allocation and one copy of the batch.
+ * The same SubscribeResponse, not yet in one piece: `field` is shared by all groups that get the batch, and a transport that can
+ * send pieces sends it as it is. One that cannot has it copied.
  */
 export class FramedEvent {
-  readonly byteLength: number;
-  private readonly generation: number;
-  private readonly field: Buffer;
+  readonly field: Buffer;
+  readonly headBytes: number;
+  readonly #generation: number;
 
   constructor(generation: number, field: Buffer) {
-    this.generation = generation;
     this.field = field;
-    this.byteLength = 1 + varintBytes(generation) + field.length;
+    this.headBytes = 1 + varintBytes(generation);
+    this.#generation = generation;
+  }
+
+  get byteLength(): number {
+    return this.headBytes + this.field.length;
+  }
+
+  /** Writes what stands before `field`; `headBytes` must be free from `offset` on. */
+  writeHead(target: Buffer, offset: number): void {
+    target[offset] = generationTag;
+    writeVarint(target, offset + 1, this.#generation);
   }
 
   /** Writes all of it into `target` from `offset` on, where `byteLength` bytes must be free, as `Buffer.copy` does. */
   copy(target: Buffer, offset: number): number {
-    target[offset] = generationTag;
-    this.field.copy(target, writeVarint(target, offset + 1, this.generation));
+    this.writeHead(target, offset);
+    this.field.copy(target, offset + this.headBytes);
     return this.byteLength;
   }
 }

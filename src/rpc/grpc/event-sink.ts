@@ -30,7 +30,7 @@ export class GrpcEventSink implements EventSink {
     const message = encodeEvent(event);
     const bytes = message.byteLength;
     this.#unsentBytes += bytes;
-    // grpc-js copies either into its frame.
+    // A batch is no Buffer: ./send-in-pieces.ts.
     this.#call.write(message as Buffer, () => {
       this.#unsentBytes -= bytes;
       if (!this.#ended) this.onDrain?.();

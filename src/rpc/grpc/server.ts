@@ -14,6 +14,7 @@ import { Http2Sessions } from './http2-sessions.ts';
 import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from './methods.ts';
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
+import { sendInPieces } from './send-in-pieces.ts';
 import { explainTooLarge } from './status.ts';
 
 /** The gRPC edge: all services, health and reflection on one port. */
@@ -37,7 +38,7 @@ export class GrpcServer {
       'grpc.keepalive_timeout_ms': limits.keepaliveMs,
       // Its bookkeeping reads the clock twice a message.
       'grpc.enable_channelz': 0,
-      interceptors: [explainTooLarge(reportBug)],
+      interceptors: [explainTooLarge(reportBug), sendInPieces],
     });
     this.#addServices(handlers, reportBug);
   }
