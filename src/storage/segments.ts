@@ -39,11 +39,15 @@ export function segmentOf(known: SegmentBases, partition: number, lane: number, 
 
 /**
  * Makes the table of a segment. It is attached when it is complete: making it as a partition at once would stop
- * appends for as long as anybody reads the parent.
+ * appends for as long as anybody reads the parent. What is appended is vacuumed once, when the segment is sealed: doing it in
+ * between as well writes more WAL and changes nothing for readers.
  */
 export async function createSegment(client: Client, topicId: number, segment: number): Promise<void> {
   const leaf = leafTable(topicId, segment);
-  await client.query(`CREATE TABLE ${leaf} (LIKE millrace.record_batches INCLUDING ALL)`);
+  await client.query(
+    `CREATE TABLE ${leaf} (LIKE millrace.record_batches INCLUDING ALL)
+     WITH (autovacuum_vacuum_insert_threshold = -1, toast.autovacuum_vacuum_insert_threshold = -1)`,
+  );
   // With the constraint the attach need not look at the rows, however many there are.
   await client.query(`ALTER TABLE ${leaf} ADD CHECK (topic_id = ${topicId}), ADD CHECK (segment = ${segment})`);
   await client.query(`ALTER TABLE ${topicTable(topicId)} ATTACH PARTITION ${leaf} FOR VALUES IN (${segment})`);
