@@ -1,7 +1,5 @@
 import { flushCompileCache } from 'node:module';
 import { readSettings, SettingsError, type Settings } from './config/settings.ts';
-import { createLogger } from './server/logger.ts';
-import { Server } from './server/server.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
 /** `npm start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
@@ -24,6 +22,11 @@ function settingsOrExit(): Settings {
 }
 
 async function run(settings: Settings): Promise<void> {
+  // Loaded only now: it takes a second, which nobody should wait for who asked for help or mistyped a setting.
+  const [{ createLogger }, { Server }] = await Promise.all([
+    import('./server/logger.ts'),
+    import('./server/server.ts'),
+  ]);
   const log = createLogger(settings.logLevel, settings.brokerId);
   const server = new Server({
     settings,
