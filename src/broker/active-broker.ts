@@ -1,8 +1,8 @@
 import type { Delivery } from '../delivery/delivery.ts';
 import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
-import { Rejection } from '../errors/rejection.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Log } from '../log/log.ts';
+import { partitionOutOfRange } from '../log/topic.ts';
 import type {
   AckCommand,
   AckOutcome,
@@ -146,10 +146,6 @@ export class ActiveBroker implements Broker {
     const topic = this.#topics.row(command.topic);
     const log = this.#log.partitionLogs(topic.id)[command.partition];
     if (log !== undefined) return readMessages(command, log, this.#codec);
-    throw new Rejection(
-      'PARTITION_OUT_OF_RANGE',
-      `topic "${topic.name}" has partitions 0 to ${topic.partitions.length - 1}, not ${command.partition}`,
-      { metadata: { topic: topic.name, partitions: String(topic.partitions.length) } },
-    );
+    throw partitionOutOfRange(topic.name, topic.partitions.length, command.partition);
   }
 }

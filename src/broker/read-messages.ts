@@ -1,5 +1,5 @@
 import { Rejection } from '../errors/rejection.ts';
-import { endOffset, recordBytes, type BatchCodec, type EncodedBatch } from '../log/batch.ts';
+import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { ReadMessagesCommand, ReadMessagesOutcome } from './broker.ts';
 
@@ -16,10 +16,14 @@ export async function readMessages(
   while (records < command.maxRecords && nextOffset < log.endOffset) {
     const batch = log.cached(nextOffset) ?? (await log.fetch(nextOffset));
     if (batch === null) break;
+    // At least one record: one that is larger than what is asked for could never be read else.
+    const isFirst = records === 0;
     const left = { records: command.maxRecords - records, bytes: command.maxBytes - bytes };
-    const last = lastThatFits(batch, nextOffset, left, records === 0);
+    const last = lastThatFits(batch, nextOffset, endOffset(batch) - 1, (count, size) => {
+      return count <= left.records && (size <= left.bytes || (isFirst && count === 1));
+    });
     if (last < nextOffset) break;
-    fields.push(encoding(batch, nextOffset, last, codec));
+    fields.push(fieldOf(codec, batch, nextOffset, last, () => 1));
     records += last - nextOffset + 1;
     bytes += recordBytes(batch, nextOffset, last);
     nextOffset = last + 1;
@@ -43,27 +47,5 @@ async function beginning({ from }: ReadMessagesCommand, log: PartitionLog): Prom
         highWatermark: String(log.endOffset),
       },
     },
-  );
-}
-
-/** At least one record, if it is the first: a record larger than the limit could never be read else. */
-function lastThatFits(
-  batch: EncodedBatch,
-  first: number,
-  left: { readonly records: number; readonly bytes: number },
-  isFirst: boolean,
-): number {
-  let last = Math.min(endOffset(batch), first + left.records) - 1;
-  while (last >= first && recordBytes(batch, first, last) > left.bytes) last--;
-  return isFirst ? Math.max(first, last) : last;
-}
-
-function encoding(batch: EncodedBatch, first: number, last: number, codec: BatchCodec): Buffer {
-  if (first === batch.baseOffset && last === endOffset(batch) - 1) return batch.bytes;
-  const offsets = Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  return codec.cut(
-    batch,
-    offsets,
-    offsets.map(() => 1),
   );
 }

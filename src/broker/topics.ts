@@ -2,11 +2,11 @@ import { Fault } from '../errors/fault.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { Log } from '../log/log.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
+import { topicNotFound } from '../log/topic.ts';
+import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { CreateTopicCommand, PartitionExtent, TopicDetails, UpdateTopicCommand } from './broker.ts';
 
-const retryMsMin = 100;
-const retryMsMax = 2_000;
 /** How often tables of deleted topics that could not be dropped are tried again. */
 const dropIntervalMs = 60_000;
 
@@ -60,7 +60,7 @@ export class Topics {
 
   async update({ name, ...change }: UpdateTopicCommand): Promise<TopicDetails> {
     const row = await this.#d.store.updateTopic(this.row(name).id, change);
-    if (row === null) throw notFound(name);
+    if (row === null) throw topicNotFound(name);
     this.#d.log.changeTopic(row);
     return detailsOf(row);
   }
@@ -78,15 +78,14 @@ export class Topics {
   async delete(name: string): Promise<void> {
     const { id } = this.row(name);
     this.#d.log.removeTopic(id);
-    let retryMs = retryMsMin;
+    const backoff = new Backoff(this.#d.clock, this.#d.random);
     for (;;) {
       try {
         await this.#d.store.deleteTopic(id);
         break;
       } catch (error) {
         if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
-        await this.#pause(retryMs);
-        retryMs = Math.min(retryMsMax, retryMs * 2);
+        await backoff.pause();
       }
     }
     await this.#d.onDeleted(id);
@@ -96,7 +95,7 @@ export class Topics {
   /** @throws Rejection TOPIC_NOT_FOUND */
   row(name: string): TopicRow {
     const row = this.#d.log.topic(name);
-    if (row === undefined) throw notFound(name);
+    if (row === undefined) throw topicNotFound(name);
     return row;
   }
 
@@ -130,24 +129,11 @@ export class Topics {
       this.#d.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
     }
   }
-
-  #pause(ms: number): Promise<void> {
-    const { clock, random } = this.#d;
-    return new Promise((resume) => {
-      clock.after(ms * (0.5 + random.fraction() / 2), resume);
-    });
-  }
 }
 
 function detailsOf(row: TopicRow): TopicDetails {
   const { name, semantics, idempotencyWindowMs, description, createdAtMs } = row;
   return { name, semantics, partitions: row.partitions.length, idempotencyWindowMs, description, createdAtMs };
-}
-
-function notFound(name: string): Rejection {
-  return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
-    metadata: { topic: name },
-  });
 }
 
 function exists(name: string): Rejection {

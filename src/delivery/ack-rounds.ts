@@ -1,6 +1,7 @@
 import { Fault } from '../errors/fault.ts';
 import type { Clock } from '../time/clock.ts';
 import type { ConsumedLog } from './consumed-log.ts';
+import { notOwner } from './not-owner.ts';
 import type { AckRound, CursorKey, GroupStore, StoredCursor } from './store.ts';
 import type { CursorDelta } from '../cursor/cursor.ts';
 
@@ -87,7 +88,7 @@ export class AckRounds {
    * successor has delivered; the member believes that, and the record stays in flight for ever.
    */
   proven(): Promise<void> {
-    if (this.#stopped) return Promise.reject(new Fault('FENCED', 'this broker does not own the group any more'));
+    if (this.#stopped) return Promise.reject(notOwner());
     this.#proofWanted = true;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });

@@ -133,7 +133,7 @@ export class ConsumerGroup {
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
   openStream(member: Member, sink: EventSink, options: StreamCredit): StreamSession {
-    const { clock, codec, unsentBytesMax, mayDeliver, rounds } = this.#context;
+    const { clock, unsentBytesMax, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     this.#sendAgain(member);
     member.credit = new Credit(options.recordsMax, options.bytesMax);
@@ -141,7 +141,7 @@ export class ConsumerGroup {
       member,
       sink,
       autoAck: options.autoAck,
-      codec,
+      handOut: this.#context,
       clock,
       unsentBytesMax,
       mayDeliver,

@@ -1,13 +1,12 @@
-import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRounds } from './ack-rounds.ts';
 import type { GroupWriter } from './group-writer.ts';
+import type { HandOut } from './piece.ts';
 
 /** What every group at work shares. */
-export interface GroupContext {
+export interface GroupContext extends HandOut {
   readonly clock: Clock;
   readonly random: Random;
-  readonly codec: BatchCodec;
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
   readonly unsentBytesMax: number;

@@ -1,6 +1,7 @@
 import { Group, type GroupEffect, type GroupInput, type GroupSnapshot } from '../coordinator/group.ts';
 import { Fault } from '../errors/fault.ts';
 import type { GroupContext } from './context.ts';
+import { notOwner } from './not-owner.ts';
 
 /**
  * Drives the coordinator of one group: inputs in, effects out, and what is durable written in between.
@@ -60,7 +61,7 @@ export class Coordination {
   stop(): void {
     this.#stopped = true;
     this.#cancelTimer?.();
-    this.#next.done.reject(stopped());
+    this.#next.done.reject(notOwner());
   }
 
   async #stepAll(): Promise<void> {
@@ -117,8 +118,4 @@ function newBundle(): Bundle {
   // Not everybody who feeds an input waits for it; the writer has reported the fault by then.
   done.promise.catch(() => undefined);
   return { inputs: [], done };
-}
-
-function stopped(): Fault {
-  return new Fault('FENCED', 'this broker does not own the group any more');
 }

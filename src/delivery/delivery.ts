@@ -3,6 +3,7 @@ import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { pause } from '../time/pause.ts';
 import { AckRounds } from './ack-rounds.ts';
 import { applyAcks } from './acks.ts';
 import type {
@@ -46,24 +47,32 @@ export interface DeliveryDeps {
   readonly log: { warn(fields: object, message: string): void };
 }
 
+export interface DeliveryCounts {
+  readonly groups: number;
+  readonly members: number;
+  readonly inFlightRecords: number;
+  readonly lag: number;
+  /** Since this broker owns the database; repeated deliveries count again. */
+  readonly deliveredRecords: number;
+  readonly deliveredBytes: number;
+}
+
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
   readonly #context: GroupContext;
   readonly #groups: Groups;
   readonly #membersMax: number;
   #draining = false;
-  #warn: DeliveryDeps['log'];
 
   constructor(deps: DeliveryDeps) {
     const { store, clock, random, codec, mayDeliver, onFenced } = deps;
-    this.#warn = deps.log;
     this.#membersMax = deps.limits.groupMembersMax;
     const rounds = new AckRounds({
       store,
       clock,
       onFenced,
       onFoldFailed: (error) => {
-        this.#warn.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
+        deps.log.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
       },
     });
     this.#context = {
@@ -74,6 +83,7 @@ export class Delivery {
       rounds,
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,
+      delivered: { records: 0, bytes: 0 },
     };
     this.#groups = new Groups(store, deps.topics, this.#context);
   }
@@ -277,9 +287,17 @@ export class Delivery {
     for (const group of this.#groups.all()) group.stop(error);
   }
 
-  /** Groups, members and what is in flight, for the metrics. */
-  counts(): { groups: number; members: number; inFlightRecords: number; lag: number } {
-    const counts = { groups: 0, members: 0, inFlightRecords: 0, lag: 0 };
+  /** Groups, members, what is in flight and what was delivered so far, for the metrics. */
+  counts(): DeliveryCounts {
+    const { records, bytes } = this.#context.delivered;
+    const counts = {
+      groups: 0,
+      members: 0,
+      inFlightRecords: 0,
+      lag: 0,
+      deliveredRecords: records,
+      deliveredBytes: bytes,
+    };
     for (const group of this.#groups.all()) {
       counts.groups++;
       counts.members += group.members.size;
@@ -349,10 +367,4 @@ function draining(): Rejection {
 
 function sameSet(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((one) => b.includes(one));
-}
-
-function pause(clock: Clock, ms: number): Promise<void> {
-  return new Promise((resume) => {
-    clock.after(ms, resume);
-  });
 }

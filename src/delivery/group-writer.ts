@@ -1,10 +1,9 @@
 import { Fault } from '../errors/fault.ts';
 import type { GroupChange } from '../coordinator/group.ts';
+import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { notOwner } from './not-owner.ts';
 import type { GroupStore } from './store.ts';
-
-const retryMsMin = 100;
-const retryMsMax = 2_000;
 
 interface Waiting {
   readonly groupId: number;
@@ -20,8 +19,7 @@ interface Waiting {
  */
 export class GroupWriter {
   readonly #store: GroupStore;
-  readonly #clock: Clock;
-  readonly #random: Random;
+  readonly #backoff: Backoff;
   readonly #onFenced: () => void;
   #waiting: Waiting[] = [];
   #writing = false;
@@ -29,14 +27,13 @@ export class GroupWriter {
 
   constructor(deps: { store: GroupStore; clock: Clock; random: Random; onFenced: () => void }) {
     this.#store = deps.store;
-    this.#clock = deps.clock;
-    this.#random = deps.random;
+    this.#backoff = new Backoff(deps.clock, deps.random);
     this.#onFenced = deps.onFenced;
   }
 
   /** Resolves once the change is durable; rejects with FENCED if another broker has taken over first. */
   save(groupId: number, change: GroupChange): Promise<void> {
-    if (this.#stopped) return Promise.reject(stopped());
+    if (this.#stopped) return Promise.reject(notOwner());
     const done = Promise.withResolvers<void>();
     this.#waiting.push({ groupId, change, done });
     if (!this.#writing) void this.#writeAll();
@@ -45,19 +42,18 @@ export class GroupWriter {
 
   stop(): void {
     this.#stopped = true;
-    for (const one of this.#waiting) one.done.reject(stopped());
+    for (const one of this.#waiting) one.done.reject(notOwner());
     this.#waiting = [];
   }
 
   async #writeAll(): Promise<void> {
     this.#writing = true;
-    let retryMs = retryMsMin;
     while (this.#waiting.length > 0 && !this.#stopped) {
       const taken = this.#waiting;
       this.#waiting = [];
       try {
         await this.#store.saveGroups(taken);
-        retryMs = retryMsMin;
+        this.#backoff.reset();
         for (const one of taken) one.done.resolve();
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
@@ -67,20 +63,9 @@ export class GroupWriter {
           this.#onFenced();
           return;
         }
-        await this.#pause(retryMs);
-        retryMs = Math.min(retryMsMax, retryMs * 2);
+        await this.#backoff.pause();
       }
     }
     this.#writing = false;
   }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resume) => {
-      this.#clock.after(ms * (0.5 + this.#random.fraction() / 2), resume);
-    });
-  }
-}
-
-function stopped(): Fault {
-  return new Fault('FENCED', 'this broker does not own the group any more');
 }

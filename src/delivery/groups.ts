@@ -1,10 +1,11 @@
 import { Rejection } from '../errors/rejection.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
+import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
 import { ConsumerGroup, type ActiveSubscription } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { startOffsets } from './start-position.ts';
-import type { CursorKey, GroupStore, LoadedGroup, StoredCursor } from './store.ts';
+import { cursorName, type GroupStore, type LoadedGroup, type StoredCursor } from './store.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -35,7 +36,7 @@ export class Groups {
   /** Takes all groups over as they were left. The topics must be open. */
   async open(): Promise<void> {
     const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
-    const cursorOf = new Map(cursors.map((stored) => [keyText(stored.key), stored.cursor]));
+    const cursorOf = new Map(cursors.map((stored) => [cursorName(stored.key), stored.cursor]));
     const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
     const resumed = loaded.map((group) => this.#resume(group, names, cursorOf));
     await Promise.all(resumed);
@@ -53,7 +54,7 @@ export class Groups {
       if (topicName === undefined) continue;
       const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
         const { partition, lane } = log.address;
-        const cursor = cursorOf.get(keyText({ subscriptionId: row.id, partition, lane }));
+        const cursor = cursorOf.get(cursorName({ subscriptionId: row.id, partition, lane }));
         return { log, cursor: cursor ?? { committedOffset: log.startOffset, acked: [], attempts: [] } };
       });
       group.addSubscription(row, topicName, logs);
@@ -102,9 +103,7 @@ export class Groups {
   topicId(name: string): number {
     const topic = this.#topics.topic(name);
     if (topic !== undefined) return topic.id;
-    throw new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
-      metadata: { topic: name },
-    });
+    throw topicNotFound(name);
   }
 
   /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
@@ -174,8 +173,4 @@ function once<T>(running: Map<string, Promise<T>>, key: string, make: () => Prom
   const making = make().finally(() => running.delete(key));
   running.set(key, making);
   return making;
-}
-
-function keyText({ subscriptionId, partition, lane }: CursorKey): string {
-  return `${subscriptionId}/${partition}/${lane}`;
 }

@@ -1,4 +1,4 @@
-import { endOffset, recordBytes, type BatchCodec, type EncodedBatch } from '../log/batch.ts';
+import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec, type EncodedBatch } from '../log/batch.ts';
 import type { Credit } from '../credit/credit.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { BlockedOn } from './session.ts';
@@ -56,44 +56,32 @@ function split(whole: Piece, credit: Credit, nowMs: number, maySplit: boolean): 
   return { blockedOn: 'CREDIT', untilMs: piece === null || waited ? null : log.creditWaitSinceMs + creditWaitMs };
 }
 
-/** The longest prefix of a piece that `fits`, by bisection (what fits is closed downwards); null if not even one record does. */
+/** The longest prefix of a piece that `fits`; null if not even one record does. */
 function prefix(whole: Piece, fits: (records: number, bytes: number) => boolean): Piece | null {
-  let low = 0;
-  let high = whole.records;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    const bytes = recordBytes(whole.batch, whole.first, whole.first + middle - 1);
-    if (fits(middle, bytes)) low = middle;
-    else high = middle - 1;
-  }
-  return low === 0 ? null : pieceOf(whole.log, whole.batch, whole.first, whole.first + low - 1);
+  const { log, batch, first } = whole;
+  const last = lastThatFits(batch, first, whole.last, fits);
+  return last < first ? null : pieceOf(log, batch, first, last);
 }
 
 function pieceOf(log: ConsumedLog, batch: EncodedBatch, first: number, last: number): Piece {
   return { log, batch, first, last, records: last - first + 1, bytes: recordBytes(batch, first, last) };
 }
 
-/** Marks the piece as in flight and returns its encoding: the shared one where it can serve, else a cut of its own. */
-export function handOut(piece: Piece, credit: Credit, codec: BatchCodec, leaseUntilMs: number | null): Buffer {
-  const { log, batch, first, last } = piece;
-  const field = encoding(piece, codec);
-  log.cursor.deliver(first, last, (from, to) => recordBytes(batch, from, to), leaseUntilMs);
-  credit.take(piece.records, piece.bytes);
-  return field;
+export interface HandOut {
+  readonly codec: BatchCodec;
+  /** What was handed out so far. */
+  readonly delivered: { records: number; bytes: number };
 }
 
-function encoding(piece: Piece, codec: BatchCodec): Buffer {
-  const { log, batch, first, last } = piece;
-  const isWhole = piece.records === batch.count;
-  if (isWhole && !log.cursor.hasAttempts) return batch.bytes;
-  const offsets: number[] = [];
-  const attempts: number[] = [];
-  let firstTry = true;
-  for (let offset = first; offset <= last; offset++) {
-    const attempt = log.cursor.attemptOf(offset);
-    if (attempt !== 1) firstTry = false;
-    offsets.push(offset);
-    attempts.push(attempt);
-  }
-  return isWhole && firstTry ? batch.bytes : codec.cut(batch, offsets, attempts);
+/** Marks the piece as in flight and returns its encoding: the shared one where it can serve, else a cut of its own. */
+export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs: number | null): Buffer {
+  const { log, batch, first, last, records, bytes } = piece;
+  const { cursor } = log;
+  const isShared = records === batch.count && !cursor.hasAttempts;
+  const field = isShared ? batch.bytes : fieldOf(to.codec, batch, first, last, (offset) => cursor.attemptOf(offset));
+  cursor.deliver(first, last, (from, until) => recordBytes(batch, from, until), leaseUntilMs);
+  credit.take(records, bytes);
+  to.delivered.records += records;
+  to.delivered.bytes += bytes;
+  return field;
 }

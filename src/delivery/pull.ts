@@ -93,7 +93,7 @@ export class PullSession implements Reader {
     const taken: { piece: Piece; field: Buffer }[] = [];
     for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
       budget.take(piece.records, piece.bytes);
-      taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context.codec, this.#leaseUntilMs(nowMs)) });
+      taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs)) });
       this.#member.served(piece.log);
     }
     return taken;

@@ -17,6 +17,11 @@ export interface CursorKey {
   readonly lane: number;
 }
 
+/** A cursor's key as the key of a Map. */
+export function cursorName({ subscriptionId, partition, lane }: CursorKey): string {
+  return `${subscriptionId}/${partition}/${lane}`;
+}
+
 export interface LoadedGroup {
   readonly id: number;
   readonly name: string;

@@ -1,9 +1,8 @@
 import type { Rejection } from '../errors/rejection.ts';
-import type { BatchCodec } from '../log/batch.ts';
 import type { Clock } from '../time/clock.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { Member, Reader } from './member.ts';
-import { handOut, nextPiece, type Piece } from './piece.ts';
+import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
 import type { BlockedOn, EventSink, StreamEvent } from './session.ts';
 
 /**
@@ -25,7 +24,7 @@ export interface StreamOptions {
   readonly member: Member;
   readonly sink: EventSink;
   readonly autoAck: boolean;
-  readonly codec: BatchCodec;
+  readonly handOut: HandOut;
   readonly clock: Clock;
   readonly unsentBytesMax: number;
   /** False while this broker cannot be sure that it still owns the group. */
@@ -127,8 +126,8 @@ export class StreamSession implements Reader {
   }
 
   #deliver(piece: Piece): void {
-    const { member, codec, sink, autoAck, clock } = this.#o;
-    const field = handOut(piece, member.credit, codec, null);
+    const { member, sink, autoAck, clock } = this.#o;
+    const field = handOut(piece, member.credit, this.#o.handOut, null);
     member.served(piece.log);
     this.blockedOn = null;
     this.#toldBlockedOn = null;

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Clock } from '../time/clock.ts';
+import { pause } from '../time/pause.ts';
 import { systemClock } from '../time/system.ts';
 import { findBinaries } from './binaries.ts';
 import { ensureCluster, roleName } from './cluster.ts';
@@ -136,7 +137,7 @@ class Supervisor {
       } catch (cause) {
         const passes = /could not create any TCP|still in use/.test(String(cause));
         if (!passes || attempt >= startAttempts) throw cause;
-        await this.#pause(retryMs);
+        await pause(this.#clock, retryMs);
       }
     }
   }
@@ -151,7 +152,7 @@ class Supervisor {
   }
 
   async #restart(): Promise<void> {
-    await this.#pause(restartMs);
+    await pause(this.#clock, restartMs);
     if (this.#stopped !== null) return;
     try {
       // The same port: the broker's pool and everybody else's connect there again.
@@ -160,9 +161,5 @@ class Supervisor {
       this.#current = null;
       this.#log.warn(`PostgreSQL cannot be started again: ${(cause as Error).message}`);
     }
-  }
-
-  #pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => this.#clock.after(delayMs, resolve));
   }
 }

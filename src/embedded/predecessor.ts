@@ -3,6 +3,7 @@ import { readdir, readFile, readlink, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from '../time/clock.ts';
+import { pause } from '../time/pause.ts';
 import { EmbeddedPostgresError } from './error.ts';
 import type { EmbeddedLog } from './log.ts';
 
@@ -87,7 +88,7 @@ async function gone(cluster: string, withinMs: number, clock: Clock): Promise<bo
   const deadlineMs = clock.nowMs() + withinMs;
   while ((await processesOn(cluster)).length > 0) {
     if (clock.nowMs() >= deadlineMs) return false;
-    await new Promise<void>((resolve) => clock.after(lookMs, resolve));
+    await pause(clock, lookMs);
   }
   return true;
 }

@@ -24,6 +24,28 @@ export interface RecordSelection {
   readonly indexes: Int32Array;
 }
 
+/** Bytes of the slices of one record. */
+export function sliceBytes({ bounds }: RecordSet, record: number): number {
+  const at = record * boundsPerRecord;
+  return (
+    bounds[at + 1]! -
+    bounds[at]! +
+    bounds[at + 3]! -
+    bounds[at + 2]! +
+    bounds[at + 5]! -
+    bounds[at + 4]! +
+    bounds[at + 7]! -
+    bounds[at + 6]!
+  );
+}
+
+/** The indexes of so many records: 0, 1, 2, … */
+export function allOf(count: number): Int32Array {
+  const indexes = new Int32Array(count);
+  for (let index = 0; index < count; index++) indexes[index] = index;
+  return indexes;
+}
+
 /** A stored batch: one row of `record_batches`. Offsets run densely from `baseOffset`. */
 export interface StoredBatch {
   readonly baseOffset: number;
@@ -76,4 +98,44 @@ export function recordBytes(batch: EncodedBatch, first: number, last: number): n
 
 export function endOffset(batch: EncodedBatch): number {
   return batch.baseOffset + batch.count;
+}
+
+/**
+ * How many records from `first` on `fit`, up to `last`: by bisection, since with a number of records every smaller one fits.
+ * @returns the last one; `first - 1` if not even one fits.
+ */
+export function lastThatFits(
+  batch: EncodedBatch,
+  first: number,
+  last: number,
+  fits: (records: number, bytes: number) => boolean,
+): number {
+  let low = 0;
+  let high = last - first + 1;
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (fits(middle, recordBytes(batch, first, first + middle - 1))) low = middle;
+    else high = middle - 1;
+  }
+  return first + low - 1;
+}
+
+/** The records `first` to `last` as one field: the batch's own bytes, if that is all of it and each attempt is 1. */
+export function fieldOf(
+  codec: BatchCodec,
+  batch: EncodedBatch,
+  first: number,
+  last: number,
+  attemptOf: (offset: number) => number,
+): Buffer {
+  const offsets: number[] = [];
+  const attempts: number[] = [];
+  let firstTry = true;
+  for (let offset = first; offset <= last; offset++) {
+    const attempt = attemptOf(offset);
+    if (attempt !== 1) firstTry = false;
+    offsets.push(offset);
+    attempts.push(attempt);
+  }
+  return firstTry && offsets.length === batch.count ? batch.bytes : codec.cut(batch, offsets, attempts);
 }

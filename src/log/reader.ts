@@ -1,4 +1,11 @@
-import { endOffset, type BatchCodec, type EncodedBatch, type LogAddress, type StoredBatch } from './batch.ts';
+import {
+  endOffset,
+  sliceBytes,
+  type BatchCodec,
+  type EncodedBatch,
+  type LogAddress,
+  type StoredBatch,
+} from './batch.ts';
 import type { LogStore } from './store.ts';
 
 export interface ReaderOptions {
@@ -106,14 +113,8 @@ export class Reader {
   }
 }
 
-/** Enough for a look at the size: the slices of a stored batch lie in one run of the bytes that were read. */
-function bytesOf(batch: StoredBatch): number {
+function bytesOf({ records }: StoredBatch): number {
   let bytes = 0;
-  for (const { set, indexes } of batch.records) {
-    for (const index of indexes) {
-      for (let part = 0; part < 8; part += 2)
-        bytes += set.bounds[index * 8 + part + 1]! - set.bounds[index * 8 + part]!;
-    }
-  }
+  for (const { set, indexes } of records) for (const index of indexes) bytes += sliceBytes(set, index);
   return bytes;
 }

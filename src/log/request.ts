@@ -1,8 +1,8 @@
-import { invalidField, Rejection } from '../errors/rejection.ts';
-import { boundsPerRecord, type RecordSet } from './batch.ts';
+import { invalidField } from '../errors/rejection.ts';
+import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from './batch.ts';
 import { partitionOf, partitionOfText } from './partitioner.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import type { Partition, Topic } from './topic.ts';
+import { partitionOutOfRange, type Partition, type Topic } from './topic.ts';
 
 /** The records of a request that go to one partition. */
 export interface Share {
@@ -32,7 +32,7 @@ export function route(topic: Topic, command: PublishCommand): Pick<PendingPublis
   const single = singlePartition(topic, command);
   if (single !== null) {
     partitions.fill(single);
-    const share = { partition: topic.partitions[single]!, indexes: upTo(records.count), bytes: bytesOf(records) };
+    const share = { partition: topic.partitions[single]!, indexes: allOf(records.count), bytes: bytesOf(records) };
     return { shares: [share], partitions, bytes: records.buffer.length };
   }
   choose(topic, command, partitions);
@@ -48,11 +48,7 @@ function singlePartition(topic: Topic, { partition }: PublishCommand): number | 
   const count = topic.partitions.length;
   if (partition !== null) {
     if (partition < count) return partition;
-    throw new Rejection(
-      'PARTITION_OUT_OF_RANGE',
-      `topic "${topic.row.name}" has partitions 0 to ${count - 1}, not ${partition}`,
-      { metadata: { topic: topic.row.name, partitions: String(count) } },
-    );
+    throw partitionOutOfRange(topic.row.name, count, partition);
   }
   return count === 1 ? 0 : null;
 }
@@ -99,34 +95,13 @@ function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Sha
   for (let record = 0; record < partitions.length; record++) {
     const share = shareOf[partitions[record]!]!;
     share.indexes[share.filled++] = record;
-    share.bytes += recordBytes(records, record);
+    share.bytes += sliceBytes(records, record);
   }
   return shares;
 }
 
-/** Bytes of the slices of one record. */
-export function recordBytes({ bounds }: RecordSet, record: number): number {
-  const at = record * boundsPerRecord;
-  return (
-    bounds[at + 1]! -
-    bounds[at]! +
-    bounds[at + 3]! -
-    bounds[at + 2]! +
-    bounds[at + 5]! -
-    bounds[at + 4]! +
-    bounds[at + 7]! -
-    bounds[at + 6]!
-  );
-}
-
 function bytesOf(records: RecordSet): number {
   let bytes = 0;
-  for (let record = 0; record < records.count; record++) bytes += recordBytes(records, record);
+  for (let record = 0; record < records.count; record++) bytes += sliceBytes(records, record);
   return bytes;
-}
-
-function upTo(count: number): Int32Array {
-  const indexes = new Int32Array(count);
-  for (let index = 0; index < count; index++) indexes[index] = index;
-  return indexes;
 }

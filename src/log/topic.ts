@@ -151,3 +151,12 @@ export function topicNotFound(name: string): Rejection {
     metadata: { topic: name },
   });
 }
+
+/** `count`: how many partitions the topic has. */
+export function partitionOutOfRange(topic: string, count: number, partition: number): Rejection {
+  return new Rejection(
+    'PARTITION_OUT_OF_RANGE',
+    `topic "${topic}" has partitions 0 to ${count - 1}, not ${partition}`,
+    { metadata: { topic, partitions: String(count) } },
+  );
+}

@@ -1,7 +1,7 @@
 import { Rejection } from '../errors/rejection.ts';
-import type { RecordSelection } from './batch.ts';
+import { sliceBytes, type RecordSelection } from './batch.ts';
 import type { PublishedRecords } from './publish.ts';
-import { recordBytes, type PendingPublish, type Share } from './request.ts';
+import type { PendingPublish, Share } from './request.ts';
 import type { AppendedBatch, AppendTransaction, BatchToAppend, IdempotencyHit } from './store.ts';
 import type { Partition, Topic } from './topic.ts';
 
@@ -199,7 +199,7 @@ export class TransactionPlan {
       if (first === null) {
         offsets[record] = position;
         fresh[own]!.records.push(record);
-        fresh[own]!.bytes += recordBytes(command.records, record);
+        fresh[own]!.bytes += sliceBytes(command.records, record);
         continue;
       }
       duplicates[record] = 1;
@@ -258,13 +258,13 @@ export class TransactionPlan {
     let { bytes } = share;
     log.recordCount += indexes.length;
     while (indexes.length > 0) {
-      const batch = this.#roomIn(log, indexes.length, bytes, recordBytes(set, indexes[0]!));
+      const batch = this.#roomIn(log, indexes.length, bytes, sliceBytes(set, indexes[0]!));
       let taken = indexes.length;
       if (!this.#fits(batch, taken, bytes)) {
         taken = 0;
         let size = 0;
         for (; taken < indexes.length; taken++) {
-          const more = recordBytes(set, indexes[taken]!);
+          const more = sliceBytes(set, indexes[taken]!);
           if (taken + batch.recordCount > 0 && !this.#fits(batch, taken + 1, size + more)) break;
           size += more;
         }

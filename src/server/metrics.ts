@@ -2,51 +2,53 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { OpenBroker } from '../broker/open-broker.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
+type Described = readonly [count: keyof Counts, name: string, help: string];
 
-const gauges: Readonly<Record<string, readonly [name: string, help: string]>> = {
-  groups: ['millrace_groups', 'Consumer groups.'],
-  members: ['millrace_members', 'Members of all groups.'],
-  inFlightRecords: ['millrace_in_flight_records', 'Records delivered and not acked, of all groups.'],
-  lag: ['millrace_lag_records', 'Records that groups have not acked, summed over all groups.'],
-  queuedBytes: ['millrace_publish_queue_bytes', 'Publishes that wait for their append, in bytes.'],
-  tailCacheBytes: ['millrace_tail_cache_bytes', 'Recent batches in memory, in bytes.'],
-};
+const gauges: readonly Described[] = [
+  ['topics', 'millrace_topics', 'Topics.'],
+  ['groups', 'millrace_groups', 'Consumer groups.'],
+  ['members', 'millrace_members', 'Members of all groups.'],
+  ['inFlightRecords', 'millrace_in_flight_records', 'Records delivered and not acked, of all groups.'],
+  ['lag', 'millrace_lag_records', 'Records that groups have not acked, summed over all groups.'],
+  ['queuedBytes', 'millrace_publish_queue_bytes', 'Publishes that wait for their append, in bytes.'],
+  ['queuedRecords', 'millrace_publish_queue_records', 'Publishes that wait for their append, in records.'],
+  ['tailCacheBytes', 'millrace_tail_cache_bytes', 'Recent batches in memory, in bytes.'],
+  ['readCacheBytes', 'millrace_read_cache_bytes', 'Older batches, read from the database, in memory, in bytes.'],
+];
 
-const counters: Readonly<Record<string, readonly [name: string, help: string]>> = {
-  appends: ['millrace_append_transactions_total', 'Append transactions that were committed.'],
-  appendedRecords: ['millrace_appended_records_total', 'Records that were appended.'],
-};
+const counters: readonly Described[] = [
+  ['appends', 'millrace_append_transactions_total', 'Append transactions that were committed.'],
+  ['appendedRecords', 'millrace_appended_records_total', 'Records that were appended.'],
+  ['appendedBytes', 'millrace_appended_bytes_total', 'Bytes of the records that were appended.'],
+  [
+    'deliveredRecords',
+    'millrace_delivered_records_total',
+    'Records that were handed out to members of groups, repeated ones too.',
+  ],
+  ['deliveredBytes', 'millrace_delivered_bytes_total', 'Bytes of the records that were handed out.'],
+];
 
-/** Puts the broker's numbers on /metrics; they are read when somebody asks. */
+/**
+ * Puts the broker's numbers on /metrics. They are counted when somebody asks, all of them at once: the first metric of the registry
+ * is collected first and sets the others.
+ */
 export function exposeMetrics(registry: Registry, counts: () => Counts | null, epoch: () => number | null): void {
+  const registers = [registry];
   const active = new Gauge({
     name: 'millrace_active',
     help: 'Whether this broker owns the database: 1, or 0 for a standby.',
-    registers: [registry],
+    registers,
     collect() {
       active.set(epoch() === null ? 0 : 1);
-    },
-  });
-  for (const [key, [name, help]] of Object.entries(gauges)) {
-    const gauge = new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        gauge.set(Number(counts()?.[key as keyof Counts] ?? 0));
-      },
-    });
-  }
-  for (const [key, [name, help]] of Object.entries(counters)) {
-    const counter = new Counter({
-      name,
-      help,
-      registers: [registry],
-      collect() {
+      const now = counts();
+      for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
+      for (const [count, counter] of counted) {
         // The machine counts by itself; a counter of prom-client can only be added to.
         counter.reset();
-        counter.inc(Number(counts()?.[key as keyof Counts] ?? 0));
-      },
-    });
-  }
+        counter.inc(now?.[count] ?? 0);
+      }
+    },
+  });
+  const shown = gauges.map(([count, name, help]) => [count, new Gauge({ name, help, registers })] as const);
+  const counted = counters.map(([count, name, help]) => [count, new Counter({ name, help, registers })] as const);
 }

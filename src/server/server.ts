@@ -7,6 +7,7 @@ import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
 import { openStorage, type Storage } from '../storage/storage.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { pause } from '../time/pause.ts';
 import { createBatchCodec } from '../wire/batch-codec.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
@@ -126,7 +127,7 @@ export class Server {
         said = error.message;
         this.#notReady = `starting: ${said}`;
       }
-      await new Promise<void>((resolve) => clock.after(databaseRetryMs, resolve));
+      await pause(clock, databaseRetryMs);
     }
   }
 

@@ -1,15 +1,8 @@
 import type { Client } from 'pg';
 import type { CursorDelta } from '../cursor/cursor.ts';
-import type { AckRound } from '../delivery/store.ts';
+import { cursorName, type AckRound } from '../delivery/store.ts';
 import { arrayLiteral, parseArrayLiteral } from './array-literal.ts';
-import { cursorName } from './cursors.ts';
-
-/** Whose transactions a write is one of. */
-export interface FenceRow {
-  readonly broker: string;
-  readonly slot: number;
-  readonly epoch: number;
-}
+import type { Fence } from './writer.ts';
 
 /** The tables of the ack log: append-only, used in turn. */
 export const ackLogTables = [0, 1, 2] as const;
@@ -18,7 +11,7 @@ export type AckLogTable = (typeof ackLogTables)[number];
 /** Appends a round, fenced, in one statement. */
 export async function appendRound(
   client: Client,
-  fence: FenceRow,
+  fence: Fence,
   table: AckLogTable,
   { deltas }: AckRound,
 ): Promise<void> {
@@ -28,7 +21,7 @@ export async function appendRound(
     values: [
       fence.broker,
       fence.slot,
-      fence.epoch,
+      fence.epoch(),
       table,
       arrayLiteral(deltas.map(({ key }) => key.subscriptionId)),
       arrayLiteral(deltas.map(({ key }) => key.partition)),

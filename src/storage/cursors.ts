@@ -1,14 +1,9 @@
 import type { Client } from 'pg';
 import { mergeDelta, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
-import type { CursorKey, StoredCursor } from '../delivery/store.ts';
+import type { StoredCursor } from '../delivery/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from './array-literal.ts';
 
 /** The table of cursors, as of the last fold. */
-
-/** A cursor's key as the key of a Map. */
-export function cursorName({ subscriptionId, partition, lane }: CursorKey): string {
-  return `${subscriptionId}/${partition}/${lane}`;
-}
 
 type Row = [number, number, number, string, string, string];
 

@@ -1,21 +1,22 @@
 import { Fault } from '../errors/fault.ts';
 import type { GroupChange } from '../coordinator/group.ts';
 import type { CursorDelta } from '../cursor/cursor.ts';
-import type {
-  AckRound,
-  GroupStore,
-  LoadedGroup,
-  NewSubscription,
-  StoredCursor,
-  SubscriptionRow,
+import {
+  cursorName,
+  type AckRound,
+  type GroupStore,
+  type LoadedGroup,
+  type NewSubscription,
+  type StoredCursor,
+  type SubscriptionRow,
 } from '../delivery/store.ts';
-import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable, type FenceRow } from './ack-log.ts';
+import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from './ack-log.ts';
 import type { Connection } from './connection.ts';
-import { cursorName, mergeDeltas, readCursors, writeCursors } from './cursors.ts';
+import { mergeDeltas, readCursors, writeCursors } from './cursors.ts';
 import { faultOf } from './faults.ts';
 import { createGroup, loadGroups, saveGroups } from './group-rows.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
-import type { Writer } from './writer.ts';
+import type { Fence, Writer } from './writer.ts';
 
 /** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
 const truncateWaitMs = 100;
@@ -25,7 +26,7 @@ export interface GroupStorageDeps {
   readonly groups: Writer;
   /** Appends are one statement each, without BEGIN and COMMIT: a connection, and the fence row that they name. */
   readonly acks: Connection;
-  readonly acksFence: () => FenceRow;
+  readonly acksFence: Fence;
   /** A connection of its own: acks do not wait for a fold. */
   readonly folds: Writer;
   readonly log: { warn(fields: object, message: string): void };
@@ -98,7 +99,7 @@ export class GroupStorage implements GroupStore {
     this.#filled.add(table);
     await this.#d.acks.run(async (client) => {
       try {
-        await appendRound(client, this.#d.acksFence(), table, round);
+        await appendRound(client, this.#d.acksFence, table, round);
       } catch (error) {
         // The statement is its own transaction: a connection that breaks may have broken after the commit.
         throw faultOf(error, true);

@@ -8,7 +8,15 @@ import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
 import { sessionPrefix } from './lease.ts';
 import { baseAtTime, readBatches } from './read.ts';
-import { endsQuery, lockTopicLogs, readSegments, rollSegment, segmentOf, type SegmentBases } from './segments.ts';
+import {
+  endsQuery,
+  lockTopicLogs,
+  readSegments,
+  rollSegment,
+  segmentBase,
+  segmentOf,
+  type SegmentBases,
+} from './segments.ts';
 import { UnsettledSessions } from './unsettled.ts';
 import type { Writer } from './writer.ts';
 
@@ -103,7 +111,7 @@ export class PostgresLogStore implements LogStore {
     const known = await this.#segmentsOf(topicId);
     const log = { topicId, partition, lane };
     for (const segment of known.segments) {
-      const from = known.bases.get(segment)?.get(`${partition}/${lane}`) ?? 0;
+      const from = segmentBase(known, segment, partition, lane);
       try {
         const found = await this.#lookups.run((client) => baseAtTime(client, segment, log, from, timeUs));
         if (found !== null) return found;

@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
-import { boundsPerRecord, type StoredBatch } from '../log/batch.ts';
+import { allOf, boundsPerRecord, type StoredBatch } from '../log/batch.ts';
 import type { ReadRequest } from '../log/store.ts';
 import { decodePart, recordParts, type RecordPart } from './bytea-array.ts';
 import { integer, leafTable, ofLog } from './leaf.ts';
@@ -63,7 +63,7 @@ function parseRows(bytes: Buffer): StoredBatch[] {
       decodePart(bytes, at, part, count, bounds);
       at += length;
     }
-    const indexes = Int32Array.from({ length: count }, (_, index) => index);
+    const indexes = allOf(count);
     batches.push({ baseOffset, appendTimeUs, records: [{ set: { count, buffer: bytes, bounds }, indexes }] });
   }
   return batches;

@@ -12,6 +12,11 @@ export interface SegmentBases {
 
 const logKey = (partition: number, lane: number): string => `${partition}/${lane}`;
 
+/** Where a log stood when a segment began. */
+export function segmentBase(known: SegmentBases, segment: number, partition: number, lane: number): number {
+  return known.bases.get(segment)?.get(logKey(partition, lane)) ?? 0;
+}
+
 export async function readSegments(client: Client, topicId: number): Promise<SegmentBases> {
   const { rows: segments } = await client.query<{ segment: number }>({
     name: 'segments',
@@ -32,7 +37,7 @@ export async function readSegments(client: Client, topicId: number): Promise<Seg
 export function segmentOf(known: SegmentBases, partition: number, lane: number, offset: number): number {
   let found = known.segments[0] ?? 1;
   for (const segment of known.segments) {
-    if ((known.bases.get(segment)?.get(logKey(partition, lane)) ?? 0) <= offset) found = segment;
+    if (segmentBase(known, segment, partition, lane) <= offset) found = segment;
   }
   return found;
 }

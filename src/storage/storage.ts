@@ -75,7 +75,7 @@ export function openStorage(options: StorageOptions): Storage {
       reads: connect('group-reads'),
       groups: writer('groups', groupSlot),
       acks: write('acks'),
-      acksFence: () => ({ broker: brokerId, slot: ackSlot, epoch: current }),
+      acksFence: { broker: brokerId, slot: ackSlot, epoch },
       folds: writer('folds', foldSlot),
       log,
     }),

@@ -1,11 +1,12 @@
-import { and, asc, drizzle, eq, inArray, isNull } from './drizzle.ts';
+import { and, asc, drizzle, eq, inArray, isNull, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { NewTopic, TopicRow, TopicStore } from '../log/store.ts';
 import type { Connection } from './connection.ts';
 import { sqlState } from './faults.ts';
+import { ringTables } from './idempotency.ts';
 import { leafTable, topicTable } from './leaf.ts';
 import { partitions, segmentDrops, topics } from './log-schema.ts';
-import { createSegment, createTopicTable } from './segments.ts';
+import { createSegment, createTopicTable, lockTopicLogs } from './segments.ts';
 import type { Writer } from './writer.ts';
 
 /** A drop waits this long for readers of the table before it leaves it to the next try. */
@@ -68,14 +69,14 @@ export class PostgresTopicStore implements TopicStore {
   async deleteTopic(topicId: number): Promise<void> {
     await this.#o.writer.transaction(async (client) => {
       // Appends in flight end first; those that come later find their partitions gone.
-      await client.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topicId]);
+      await lockTopicLogs(client, topicId);
       await client.query(
         `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
          SELECT t.id, s.segment, t.name, 'TOPIC_DELETED' FROM millrace.topics AS t JOIN millrace.segments AS s ON s.topic_id = t.id
           WHERE t.id = $1`,
         [topicId],
       );
-      for (let table = 0; table < 4; table++) {
+      for (let table = 0; table < ringTables; table++) {
         await client.query(`DELETE FROM millrace.idempotency_${table} WHERE topic_id = $1`, [topicId]);
       }
       await drizzle(client).delete(topics).where(eq(topics.id, topicId));
@@ -97,7 +98,7 @@ export class PostgresTopicStore implements TopicStore {
         if (gone.length === 0) continue;
         await database
           .update(segmentDrops)
-          .set({ doneAt: new Date(await databaseTimeMs(client)) })
+          .set({ doneAt: sql`clock_timestamp()` })
           .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
       }
       await client.query('RESET lock_timeout');
@@ -123,13 +124,6 @@ async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
     createdAtMs: createdAt.getTime(),
     partitions: ofTopic.get(row.id) ?? [],
   }));
-}
-
-async function databaseTimeMs(client: Client): Promise<number> {
-  const { rows } = await client.query<{ ms: number }>(
-    'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS ms',
-  );
-  return rows[0]!.ms;
 }
 
 /** @returns those of the segments that are gone for good. */

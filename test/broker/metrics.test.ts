@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { waitFor } from '../../bench/support/timing.ts';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
@@ -9,14 +10,20 @@ import { answerOf } from './start.ts';
 /** Everything of our own on /metrics. */
 const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_active: 'gauge',
+  millrace_topics: 'gauge',
   millrace_groups: 'gauge',
   millrace_members: 'gauge',
   millrace_in_flight_records: 'gauge',
   millrace_lag_records: 'gauge',
   millrace_publish_queue_bytes: 'gauge',
+  millrace_publish_queue_records: 'gauge',
   millrace_tail_cache_bytes: 'gauge',
+  millrace_read_cache_bytes: 'gauge',
   millrace_append_transactions_total: 'counter',
   millrace_appended_records_total: 'counter',
+  millrace_appended_bytes_total: 'counter',
+  millrace_delivered_records_total: 'counter',
+  millrace_delivered_bytes_total: 'counter',
 };
 
 let site: Site;
@@ -87,8 +94,15 @@ test('everything is there with help and type, and the process beside it', async 
     expect(samples.has(name), name).toBe(true);
   }
   expect(samples.get('millrace_active')).toBe(1);
+  expect(samples.get('millrace_topics')).toBe(1);
   expect(samples.get('process_resident_memory_bytes')).toBeGreaterThan(20 * 1_048_576);
   expect(samples.get('process_cpu_seconds_total')).toBeGreaterThan(0);
+});
+
+test('docs/metrics.md lists them, with their kinds, and no others', () => {
+  const text = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
+  const rows = text.matchAll(/^\| `(millrace_\w+)` \| (\w+) \|/gm);
+  expect(Object.fromEntries(Array.from(rows, ([, name, kind]) => [name, kind]))).toEqual(kinds);
 });
 
 test('the counts of the log move with what is published, and with nothing that is refused', async () => {
@@ -99,7 +113,12 @@ test('the counts of the log move with what is published, and with nothing that i
   expect(await value('millrace_append_transactions_total')).toBe(
     before.samples.get('millrace_append_transactions_total')! + 1,
   );
+  const ofRecords = records.length * 1_000 + 'k0'.length * 10 + 'k10'.length * 40;
+  expect(await value('millrace_appended_bytes_total')).toBe(
+    before.samples.get('millrace_appended_bytes_total')! + ofRecords,
+  );
   await until('millrace_publish_queue_bytes', 0);
+  await until('millrace_publish_queue_records', 0);
   await site.refusal(BrokerService.method.publish, { topic: 'orders', records: [] });
   await site.refusal(BrokerService.method.publish, { topic: 'nowhere', records: [{}] });
   expect(await value('millrace_appended_records_total')).toBe(
@@ -126,6 +145,10 @@ test('groups, members, lag and what is in flight are those of the moment', async
   await until('millrace_members', 2);
   await until('millrace_in_flight_records', 2 * total);
   await until('millrace_lag_records', 2 * total);
+  expect(await value('millrace_delivered_records_total')).toBe(2 * total);
+  expect(await value('millrace_delivered_bytes_total')).toBeGreaterThan(
+    2 * (await value('millrace_appended_bytes_total')),
+  );
   const inFirst = billing.of(0).length;
   expect(await billing.ack(0, { upToOffset: BigInt(inFirst - 1) })).toEqual(['OK', BigInt(inFirst)]);
   await until('millrace_in_flight_records', 2 * total - inFirst);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { PublishedRecords } from '../../src/log/publish.ts';
-import { recordBytes, type PendingPublish } from '../../src/log/request.ts';
+import { sliceBytes } from '../../src/log/batch.ts';
+import type { PendingPublish } from '../../src/log/request.ts';
 import type { AppendTransaction, IdempotencyHit } from '../../src/log/store.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { TransactionPlan } from '../../src/log/transaction-plan.ts';
@@ -139,7 +140,7 @@ describe('whatever is put together', () => {
         const { batches } = planBoth(list).plan.build();
         for (const { recordCount, byteSize, records: selections } of batches) {
           let bytes = 0;
-          for (const { set, indexes } of selections) for (const i of indexes) bytes += recordBytes(set, i);
+          for (const { set, indexes } of selections) for (const i of indexes) bytes += sliceBytes(set, i);
           expect(byteSize).toBe(bytes);
           expect(recordCount).toBe(selections.reduce((sum, { indexes }) => sum + indexes.length, 0));
           expect(recordCount).toBeGreaterThan(0);

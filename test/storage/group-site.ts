@@ -44,7 +44,7 @@ export class GroupSite {
       reads: this.#connection(broker, 'reads'),
       groups: new Writer(this.#connection(broker, 'groups'), fence(groupSlot)),
       acks: this.#connection(broker, 'acks'),
-      acksFence: () => ({ broker, slot: ackSlot, epoch }),
+      acksFence: { broker, slot: ackSlot, epoch: () => epoch },
       folds: new Writer(this.#connection(broker, 'folds'), fence(foldSlot)),
       log: { warn: () => undefined },
     });

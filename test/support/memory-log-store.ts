@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
-import type { StoredBatch } from '../../src/log/batch.ts';
-import { recordBytes } from '../../src/log/request.ts';
+import { sliceBytes, type StoredBatch } from '../../src/log/batch.ts';
 import {
   SegmentMoved,
   type AppendedBatch,
@@ -227,7 +226,7 @@ function assertWellFormed({ batches }: AppendTransaction): void {
     let bytes = 0;
     for (const { set, indexes } of records) {
       count += indexes.length;
-      for (const index of indexes) bytes += recordBytes(set, index);
+      for (const index of indexes) bytes += sliceBytes(set, index);
     }
     assert.deepEqual({ recordCount, byteSize }, { recordCount: count, byteSize: bytes });
     assert(count > 0, 'a batch holds a record');

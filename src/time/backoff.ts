@@ -1,0 +1,28 @@
+import type { Clock, Random } from './clock.ts';
+import { pause } from './pause.ts';
+
+const firstMs = 100;
+const longestMs = 2_000;
+
+/** Pauses between tries of what must succeed in the end: twice as long each time, up to a limit, and up to half of that shorter by chance. */
+export class Backoff {
+  readonly #clock: Clock;
+  readonly #random: Random;
+  #nextMs = firstMs;
+
+  constructor(clock: Clock, random: Random) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** It has succeeded: the next pause is a short one again. */
+  reset(): void {
+    this.#nextMs = firstMs;
+  }
+
+  pause(): Promise<void> {
+    const ms = this.#nextMs * (0.5 + this.#random.fraction() / 2);
+    this.#nextMs = Math.min(longestMs, this.#nextMs * 2);
+    return pause(this.#clock, ms);
+  }
+}
