@@ -73,21 +73,23 @@ function judgeScaling(bench: Bench, groups: number, result: FanOutResult): void 
   }
 }
 
-/** End to end at a fixed rate that the machine can carry. */
+/** End to end at fixed rates; what the machine cannot carry shows as latency that grows for as long as it lasts. */
 async function paced(bench: Bench, site: Site): Promise<void> {
-  const messagesPerSecond = bySize(bench, { smoke: 5_000, full: 30_000 });
-  const load = { ...defaults, groups: 4, valueBytes: 2048, batch: 100, messagesPerSecond, stamped: true };
-  const result = await fanOut(bench, site, load);
-  bench.report.section(
-    `Fan-out at a fixed rate: 2 KiB, batches of 100, ${messagesPerSecond} msg/s to 4 groups`,
-    ['groups', ...columns],
-    [row(4, result)],
-    ['End to end from when the publish was due to when the handler has the record.'],
-  );
-  if (bench.size === 'full') {
+  const rows: Cell[][] = [];
+  for (const messagesPerSecond of bySize(bench, { smoke: [5_000], full: [10_000, 20_000, 30_000] })) {
+    const load = { ...defaults, groups: 4, valueBytes: 2048, batch: 100, messagesPerSecond, stamped: true };
+    const result = await fanOut(bench, site, load);
+    rows.push([messagesPerSecond, ...row(4, result)]);
+    if (messagesPerSecond !== 30_000) continue;
     const p95Ms = result.endToEnd.percentileUs(0.95) / 1000;
     bench.report.atMost('2 KiB at 30,000 msg/s to 4 groups, p95 end to end', 15, p95Ms, 'ms');
   }
+  bench.report.section(
+    'Fan-out at a fixed rate: 2 KiB, batches of 100, to 4 groups',
+    ['msg/s', 'groups', ...columns],
+    rows,
+    ['End to end from when the publish was due to when the handler has the record.'],
+  );
 }
 
 /** What more groups cost the database: nothing for each message, only their acks. */
@@ -216,10 +218,7 @@ export async function settle(
   const published = results.slice(consumers.length) as PublishResult[];
   await stopAll(publishers);
   const finals = await Promise.all(publishers.map((publisher) => publisher.collect()));
-  await throttle.drained(
-    sum(finals, (final) => final.messagesInAll),
-    60_000,
-  );
+  await throttle.drained(sum(finals, (final) => final.messagesInAll));
   await stopAll(consumers);
   await endAll(loads);
   return {

@@ -39,7 +39,7 @@ export async function openDatabase(options: {
     walBytes: walBytes[options.size],
     log: { info: () => undefined, warn: (text: string) => process.stderr.write(`${text}\n`) },
   });
-  return connectDatabase(server.connectionString, async () => {
+  return connectDatabase(server.brokerConnectionString, async () => {
     await server.stop();
     await rm(dataDir, { recursive: true, force: true });
   });

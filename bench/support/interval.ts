@@ -29,6 +29,9 @@ export async function measure<Result>(
   return { results, cost: await meter.end() };
 }
 
+/** Groups that have acked nothing for so long will not go on. */
+const stuckMs = 30_000;
+
 /**
  * Ties publishers to the slowest group: they may be `window` messages ahead of what every group has acked, so the rate
  * is one that lasts, with everything acked, and not that of a growing backlog.
@@ -61,13 +64,17 @@ export class Throttle {
     for (const publisher of this.#publishers) publisher.allow(each);
   }
 
-  /** Waits until every group has acked `messages`. @throws Error if they do not in time: something was lost. */
-  async drained(messages: number, timeoutMs: number): Promise<void> {
-    await waitFor(`the groups to ack ${messages} messages`, timeoutMs, 5, () => this.done >= messages).catch(
-      (error: unknown) => {
-        throw new Error(`${(error as Error).message}; they have acked ${this.done}`);
-      },
-    );
+  /** Waits until every group has acked `messages`. @throws Error if they stop before that: something was lost. */
+  async drained(messages: number): Promise<void> {
+    while (this.done < messages) {
+      const before = sum(this.#done, (done) => done);
+      const moves = (): boolean => this.done >= messages || sum(this.#done, (done) => done) > before;
+      await waitFor('an ack', stuckMs, 5, moves).catch(() => {
+        throw new Error(
+          `the groups stopped at ${this.done} of ${messages} messages, and have acked nothing for ${stuckMs} ms`,
+        );
+      });
+    }
   }
 }
 
