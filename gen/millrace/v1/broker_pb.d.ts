@@ -831,7 +831,8 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   action: AckAction;
 
   /**
-   * Everything that was delivered up to this offset, including it. Limit: 0 or more.
+   * Everything that was delivered up to this offset, including it: also what was in an answer to Pull that was lost on the way.
+   * A client that has lost one names what it has by offsets or ranges. Limit: 0 or more.
    *
    * @generated from field: optional int64 up_to_offset = 5;
    */

@@ -1,5 +1,6 @@
-import { fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
+import type { Batch } from '../../../gen/millrace/v1/record_pb.js';
 import type { EventSink, StreamEvent } from '../../delivery/session.ts';
 import type { Rejection } from '../../errors/rejection.ts';
 import type { FramedEvent } from '../../wire/batch-event.ts';
@@ -50,8 +51,45 @@ export class HttpEventSink implements EventSink {
   }
 
   async *messages(): AsyncGenerator<SubscribeResponse, void, undefined> {
-    for await (const event of this.#outbox.items()) yield fromBinary(SubscribeResponseSchema, wholeBytes(event));
+    for await (const event of this.#outbox.items()) {
+      yield* inParts(fromBinary(SubscribeResponseSchema, wholeBytes(event)));
+    }
   }
+}
+
+/**
+ * A batch becomes several, each with so many bytes of values at most (or one record): connect-node makes text, or bytes, of a whole
+ * message and keeps that until the client takes it, so a message of the size of a batch would be held several times over.
+ */
+const partBytesMax = 131_072;
+
+function* inParts(message: SubscribeResponse): Generator<SubscribeResponse, void, undefined> {
+  const { event } = message;
+  if (event.case !== 'batch') {
+    yield message;
+    return;
+  }
+  const { records } = event.value;
+  let begin = 0;
+  let bytes = 0;
+  for (const [index, { record }] of records.entries()) {
+    const size = record?.value.length ?? 0;
+    if (index > begin && bytes + size > partBytesMax) {
+      yield partOf(message.generation, event.value, begin, index);
+      begin = index;
+      bytes = 0;
+    }
+    bytes += size;
+  }
+  yield begin === 0 ? message : partOf(message.generation, event.value, begin, records.length);
+}
+
+function partOf(generation: bigint | undefined, batch: Batch, begin: number, end: number): SubscribeResponse {
+  const { topic, partition, lane, records } = batch;
+  return create(SubscribeResponseSchema, {
+    generation,
+    event: { case: 'batch', value: { topic, partition, lane, records: records.slice(begin, end) } },
+  });
 }
 
 function wholeBytes(event: Buffer | FramedEvent): Buffer {
