@@ -1,5 +1,6 @@
-import { Client } from 'pg';
+import { Client, type Connection as Wire } from 'pg';
 import { Fault } from '../errors/fault.ts';
+import type { Clock } from '../time/clock.ts';
 import { endsConnection, faultOf } from './faults.ts';
 
 const connectTimeoutMs = 5_000;
@@ -12,6 +13,8 @@ export interface ConnectionOptions {
   readonly applicationName: string;
   /** More settings of the session. */
   readonly settings?: Settings;
+  /** Work that has no answer by then is given up, and the connection with it. */
+  readonly answer?: { readonly withinMs: number; readonly clock: Clock };
 }
 
 /** What every session relies on, whatever the server's defaults are. */
@@ -91,12 +94,22 @@ export class Connection {
   }
 
   async #run<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    let cancelGivingUp = (): void => undefined;
     try {
-      return await work(await this.#connected());
+      const client = await this.#connected();
+      const { answer } = this.#options;
+      if (answer !== undefined) {
+        cancelGivingUp = answer.clock.after(answer.withinMs, () => {
+          giveUp(client, answer.withinMs);
+        });
+      }
+      return await work(client);
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
       throw faultOf(error, false);
+    } finally {
+      cancelGivingUp();
     }
   }
 
@@ -110,6 +123,15 @@ export class Connection {
     this.#client = client;
     return client;
   }
+}
+
+/**
+ * For a database that is silent and not gone: its machine hangs, or the network loses everything. TCP alone notices that after a
+ * quarter of an hour.
+ */
+function giveUp(client: Client, afterMs: number): void {
+  const { connection } = client as unknown as { readonly connection: Wire };
+  connection.stream.destroy(new Error(`Connection terminated: no answer for ${afterMs} ms`));
 }
 
 /** Opens one session with all its settings. `onEnd` is called, maybe more than once, when it has ended for whatever reason. */

@@ -17,6 +17,8 @@ export interface StorageOptions {
   /** Connections that append, each one transaction at a time. */
   readonly appendSlots: number;
   readonly clock: Clock;
+  /** How long appends, acks, what groups decide and reads may take. Default: 30 s, longer than any of them waits for a lock. */
+  readonly answerMsMax?: number;
   readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
@@ -35,23 +37,29 @@ export interface Storage {
   close(): Promise<void>;
 }
 
+const answerMsMaxDefault = 30_000;
+
 /** Opens the storage; connections are made when they are first needed. */
 export function openStorage(options: StorageOptions): Storage {
   const { connectionString, brokerId, appendSlots, clock, log } = options;
   const opened: Connection[] = [];
-  const connect = (purpose: string, settings: ConnectionOptions['settings'] = {}): Connection => {
+  const answer = { withinMs: options.answerMsMax ?? answerMsMaxDefault, clock };
+  const open = (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>): Connection => {
     const applicationName = sessionPrefix(brokerId) + purpose;
-    const connection = new Connection({ connectionString, applicationName, settings });
+    const connection = new Connection({ connectionString, applicationName, ...more });
     opened.push(connection);
     return connection;
   };
   let current = 0;
   const epoch = (): number => current;
-  const write = (purpose: string): Connection => connect(purpose, writerSettings);
-  const writer = (purpose: string, slot: number): Writer =>
-    new Writer(write(purpose), { broker: brokerId, slot, epoch });
-  const admin = connect('admin');
-  const topicWriter = writer('topics', topicSlot);
+  const connect = (purpose: string, settings: ConnectionOptions['settings'] = {}): Connection =>
+    open(purpose, { settings, answer });
+  const writer = (connection: Connection, slot: number): Writer =>
+    new Writer(connection, { broker: brokerId, slot, epoch });
+  // These take their time: they make, fill and drop tables.
+  const admin = open('admin', {});
+  const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
+  const topicWriter = writer(slow('topics'), topicSlot);
   const logStore = new PostgresLogStore({
     connect,
     brokerId,
@@ -72,11 +80,11 @@ export function openStorage(options: StorageOptions): Storage {
       },
     }),
     groups: new GroupStorage({
-      reads: connect('group-reads'),
-      groups: writer('groups', groupSlot),
-      acks: write('acks'),
+      reads: open('group-reads', {}),
+      groups: writer(connect('groups', writerSettings), groupSlot),
+      acks: connect('acks', writerSettings),
       acksFence: { broker: brokerId, slot: ackSlot, epoch },
-      folds: writer('folds', foldSlot),
+      folds: writer(slow('folds'), foldSlot),
       log,
     }),
     lease,

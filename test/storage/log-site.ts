@@ -3,7 +3,7 @@ import { boundsPerRecord, type RecordSelection, type StoredBatch } from '../../s
 import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow } from '../../src/log/store.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { topicSlot } from '../../src/storage/writer.ts';
+import { ackSlot, topicSlot } from '../../src/storage/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -34,16 +34,23 @@ export class LogSite {
   }
 
   /** Makes `broker` the owner, in that epoch. */
-  async own(broker: string, epoch: number, url = this.database.url): Promise<Storage> {
+  async own(broker: string, epoch: number, url = this.database.url, answerMsMax?: number): Promise<Storage> {
     await this.client.query('BEGIN');
-    await takeFence(this.client, broker, epoch, [...Array(appendSlots).keys(), topicSlot]);
+    await takeFence(this.client, broker, epoch, [...Array(appendSlots).keys(), ackSlot, topicSlot]);
     await this.client.query('COMMIT');
-    return this.storage(broker, epoch, url);
+    return this.storage(broker, epoch, url, answerMsMax);
   }
 
   /** The storage of a broker that believes to own the database. */
-  storage(brokerId: string, epoch: number, url = this.database.url): Storage {
-    const storage = openStorage({ connectionString: url, brokerId, appendSlots, clock: systemClock, log: silent });
+  storage(brokerId: string, epoch: number, url = this.database.url, answerMsMax?: number): Storage {
+    const storage = openStorage({
+      connectionString: url,
+      brokerId,
+      appendSlots,
+      clock: systemClock,
+      log: silent,
+      ...(answerMsMax !== undefined && { answerMsMax }),
+    });
     storage.setEpoch(epoch);
     this.#storages.push(storage);
     return storage;
