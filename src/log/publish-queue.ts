@@ -1,5 +1,5 @@
 import type { PendingPublish } from './request.ts';
-import type { Partition, Topic } from './topic.ts';
+import type { Topic } from './topic.ts';
 
 export interface QueueLimits {
   readonly bytesMax: number;
@@ -19,7 +19,7 @@ export interface QueueLimits {
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
-  #waiting: PendingPublish[] = [];
+  #waiting: Waiting[] = [];
   #bytes = 0;
   #records = 0;
   /** What transactions in flight touch. */
@@ -48,7 +48,7 @@ export class PublishQueue {
   }
 
   push(request: PendingPublish): void {
-    this.#waiting.push(request);
+    this.#waiting.push({ request, conflicts: conflictsOf(request) });
     this.#bytes += request.bytes;
     this.#records += request.command.records.count;
   }
@@ -62,17 +62,18 @@ export class PublishQueue {
     const { transactionRecordsMax, passedMax } = this.#limits;
     const transactionBytesMax = this.#transactionBytesMax(freeSlots);
     const taken: PendingPublish[] = [];
-    const passed: PendingPublish[] = [];
+    const passed: Waiting[] = [];
     const blocked = new Set(this.#busy);
     let bytes = 0;
     let records = 0;
     let at = 0;
     for (; at < this.#waiting.length && passed.length < passedMax; at++) {
-      const request = this.#waiting[at]!;
-      if (this.#held.has(request.topic) || touches(request, blocked)) {
+      const waiting = this.#waiting[at]!;
+      const { request, conflicts } = waiting;
+      if (this.#held.has(request.topic) || touches(conflicts, blocked)) {
         // Nothing that comes later may overtake it.
-        block(request, blocked);
-        passed.push(request);
+        block(conflicts, blocked);
+        passed.push(waiting);
         continue;
       }
       if (taken.length > 0 && (bytes + request.bytes > transactionBytesMax || records >= transactionRecordsMax)) break;
@@ -82,7 +83,7 @@ export class PublishQueue {
     }
     if (taken.length === 0) return taken;
     this.#waiting = passed.length === 0 ? this.#waiting.slice(at) : passed.concat(this.#waiting.slice(at));
-    for (const request of taken) block(request, this.#busy);
+    for (const request of taken) block(conflictsOf(request), this.#busy);
     this.#bytes -= bytes;
     this.#records -= records;
     return taken;
@@ -109,9 +110,9 @@ export class PublishQueue {
 
   /** Takes out everything that `wanted` says. */
   remove(wanted: (request: PendingPublish) => boolean): PendingPublish[] {
-    const removed = this.#waiting.filter(wanted);
+    const removed = this.#waiting.map(({ request }) => request).filter(wanted);
     if (removed.length === 0) return removed;
-    this.#waiting = this.#waiting.filter((request) => !wanted(request));
+    this.#waiting = this.#waiting.filter(({ request }) => !wanted(request));
     for (const request of removed) {
       this.#bytes -= request.bytes;
       this.#records -= request.command.records.count;
@@ -120,19 +121,27 @@ export class PublishQueue {
   }
 }
 
-function touches(request: PendingPublish, blocked: ReadonlySet<object>): boolean {
+/** A request that waits, with what it must have to itself. */
+interface Waiting {
+  readonly request: PendingPublish;
+  readonly conflicts: readonly object[];
+}
+
+function touches(conflicts: readonly object[], blocked: ReadonlySet<object>): boolean {
   if (blocked.size === 0) return false;
-  for (const one of conflictsOf(request)) if (blocked.has(one)) return true;
+  for (const one of conflicts) if (blocked.has(one)) return true;
   return false;
 }
 
-function block(request: PendingPublish, blocked: Set<object>): void {
-  for (const one of conflictsOf(request)) blocked.add(one);
+function block(conflicts: readonly object[], blocked: Set<object>): void {
+  for (const one of conflicts) blocked.add(one);
 }
 
 /** What a request must have to itself: its partitions, its stream, and the keys of its topic if it has any. */
-function* conflictsOf({ shares, command, topic }: PendingPublish): Generator<Partition | Topic | object> {
-  for (const { partition } of shares) yield partition;
-  if (command.stream !== null) yield command.stream;
-  if (command.idempotencyKeys !== null) yield topic.keys;
+function conflictsOf({ shares, command, topic }: PendingPublish): object[] {
+  const conflicts: object[] = [];
+  for (const { partition } of shares) conflicts.push(partition);
+  if (command.stream !== null) conflicts.push(command.stream);
+  if (command.idempotencyKeys !== null) conflicts.push(topic.keys);
+  return conflicts;
 }
