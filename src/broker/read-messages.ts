@@ -23,7 +23,7 @@ export async function readMessages(
       return count <= left.records && (size <= left.bytes || (isFirst && count === 1));
     });
     if (last < nextOffset) break;
-    fields.push(fieldOf(codec, batch, nextOffset, last, () => 1));
+    fields.push(fieldOf(codec, batch, nextOffset, last, null));
     records += last - nextOffset + 1;
     bytes += recordBytes(batch, nextOffset, last);
     nextOffset = last + 1;

@@ -77,8 +77,8 @@ export interface HandOut {
 export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs: number | null): Buffer {
   const { log, batch, first, last, records, bytes } = piece;
   const { cursor } = log;
-  const isShared = records === batch.count && !cursor.hasAttempts;
-  const field = isShared ? batch.bytes : fieldOf(to.codec, batch, first, last, (offset) => cursor.attemptOf(offset));
+  const attemptOf = cursor.hasAttempts ? (offset: number): number => cursor.attemptOf(offset) : null;
+  const field = fieldOf(to.codec, batch, first, last, attemptOf);
   cursor.deliver(first, last, (from, until) => recordBytes(batch, from, until), leaseUntilMs);
   credit.take(records, bytes);
   to.delivered.records += records;

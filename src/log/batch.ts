@@ -120,22 +120,20 @@ export function lastThatFits(
   return first + low - 1;
 }
 
-/** The records `first` to `last` as one field: the batch's own bytes, if that is all of it and each attempt is 1. */
+/**
+ * The records `first` to `last` as one field: the batch's own bytes, if that is all of it and each attempt is 1. `attemptOf` is null
+ * where that is known of all of them.
+ */
 export function fieldOf(
   codec: BatchCodec,
   batch: EncodedBatch,
   first: number,
   last: number,
-  attemptOf: (offset: number) => number,
+  attemptOf: ((offset: number) => number) | null,
 ): Buffer {
-  const offsets: number[] = [];
-  const attempts: number[] = [];
-  let firstTry = true;
-  for (let offset = first; offset <= last; offset++) {
-    const attempt = attemptOf(offset);
-    if (attempt !== 1) firstTry = false;
-    offsets.push(offset);
-    attempts.push(attempt);
-  }
-  return firstTry && offsets.length === batch.count ? batch.bytes : codec.cut(batch, offsets, attempts);
+  const isWhole = last - first + 1 === batch.count;
+  if (isWhole && attemptOf === null) return batch.bytes;
+  const offsets = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  const attempts = offsets.map(attemptOf ?? (() => 1));
+  return isWhole && attempts.every((attempt) => attempt === 1) ? batch.bytes : codec.cut(batch, offsets, attempts);
 }

@@ -78,12 +78,12 @@ export class PublishQueue {
       }
       if (taken.length > 0 && (bytes + request.bytes > transactionBytesMax || records >= transactionRecordsMax)) break;
       taken.push(request);
+      block(conflicts, this.#busy);
       bytes += request.bytes;
       records += request.command.records.count;
     }
     if (taken.length === 0) return taken;
     this.#waiting = passed.length === 0 ? this.#waiting.slice(at) : passed.concat(this.#waiting.slice(at));
-    for (const request of taken) block(conflictsOf(request), this.#busy);
     this.#bytes -= bytes;
     this.#records -= records;
     return taken;

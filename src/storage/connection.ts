@@ -7,6 +7,11 @@ const connectTimeoutMs = 5_000;
 
 type Settings = Readonly<Record<string, string>>;
 
+export interface AnswerLimit {
+  readonly withinMs: number;
+  readonly clock: Clock;
+}
+
 export interface ConnectionOptions {
   readonly connectionString: string;
   /** `millrace/<broker id>/<purpose>`: a successor ends its predecessor's backends by this name. */
@@ -14,7 +19,7 @@ export interface ConnectionOptions {
   /** More settings of the session. */
   readonly settings?: Settings;
   /** Work that has no answer by then is given up, and the connection with it. */
-  readonly answer?: { readonly withinMs: number; readonly clock: Clock };
+  readonly answer?: AnswerLimit;
 }
 
 /** What every session relies on, whatever the server's defaults are. */
@@ -94,22 +99,14 @@ export class Connection {
   }
 
   async #run<T>(work: (client: Client) => Promise<T>): Promise<T> {
-    let cancelGivingUp = (): void => undefined;
     try {
       const client = await this.#connected();
       const { answer } = this.#options;
-      if (answer !== undefined) {
-        cancelGivingUp = answer.clock.after(answer.withinMs, () => {
-          giveUp(client, answer.withinMs);
-        });
-      }
-      return await work(client);
+      return await (answer === undefined ? work(client) : answered(client, answer, work));
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
       throw faultOf(error, false);
-    } finally {
-      cancelGivingUp();
     }
   }
 
@@ -126,12 +123,23 @@ export class Connection {
 }
 
 /**
- * For a database that is silent and not gone: its machine hangs, or the network loses everything. TCP alone notices that after a
- * quarter of an hour.
+ * Does `work`, and cuts the connection if that takes longer: for a database that is silent and not gone, because its machine hangs or
+ * the network loses everything. TCP alone notices that after a quarter of an hour.
  */
-function giveUp(client: Client, afterMs: number): void {
+export async function answered<T>(
+  client: Client,
+  limit: AnswerLimit,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
   const { connection } = client as unknown as { readonly connection: Wire };
-  connection.stream.destroy(new Error(`Connection terminated: no answer for ${afterMs} ms`));
+  const cancel = limit.clock.after(limit.withinMs, () => {
+    connection.stream.destroy(new Error(`Connection terminated: no answer for ${limit.withinMs} ms`));
+  });
+  try {
+    return await work(client);
+  } finally {
+    cancel();
+  }
 }
 
 /** Opens one session with all its settings. `onEnd` is called, maybe more than once, when it has ended for whatever reason. */

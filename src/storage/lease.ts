@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 import type { LeaseRow, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
-import { connect, writerSettings } from './connection.ts';
+import { answered, connect, writerSettings } from './connection.ts';
 import { faultOf, sqlState } from './faults.ts';
 import { takeFence } from './fence.ts';
 
@@ -102,16 +102,12 @@ export class LeaseStorage implements LeaseStore {
 
   async #run<T>(work: (client: Client) => Promise<T>, msMax = answerMs): Promise<T> {
     const client = await this.#connected();
-    // Ending a client that waits for an answer cuts its socket, and the answer becomes an error.
-    const cancel = this.#d.clock.after(msMax, () => void client.end().catch(() => undefined));
     try {
-      return await work(client);
+      return await answered(client, { withinMs: msMax, clock: this.#d.clock }, work);
     } catch (error) {
       // A session that the server still serves goes on, and keeps the lock.
       if (sqlState(error) === null) await this.#drop();
       throw faultOf(error, false);
-    } finally {
-      cancel();
     }
   }
 

@@ -2,16 +2,8 @@ import { varintBytes, writeVarint } from './varint.ts';
 
 const generationTag = 0x08;
 
-/** The bytes of a SubscribeResponse: the generation, and the encoded field 4 of a batch behind it. */
-export function frameBatchEvent(generation: number, field: Buffer): Buffer {
-  const event = new FramedEvent(generation, field);
-  const bytes = Buffer.allocUnsafe(event.byteLength);
-  event.copy(bytes, 0);
-  return bytes;
-}
-
 /**
- * The same SubscribeResponse, not yet in one piece: `field` is shared by all groups that get the batch, and a transport that can
+ * A SubscribeResponse, not yet in one piece: the generation, and the encoded field 4 of a batch behind it. `field` is shared by all groups that get the batch, and a transport that can
  * send pieces sends it as it is. One that cannot has it copied.
  */
 export class FramedEvent {
@@ -40,6 +32,12 @@ export class FramedEvent {
     this.writeHead(target, offset);
     this.field.copy(target, offset + this.headBytes);
     return this.byteLength;
+  }
+
+  toBuffer(): Buffer {
+    const bytes = Buffer.allocUnsafe(this.byteLength);
+    this.copy(bytes, 0);
+    return bytes;
   }
 }
 

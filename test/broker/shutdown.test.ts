@@ -1,31 +1,19 @@
 import { once } from 'node:events';
 import type { ServiceError } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { call, connect, openServerStream } from '../../bench/client/service-client.ts';
 import { freePort } from '../../bench/support/free-port.ts';
 import { BrokerService, type SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { failureOf } from '../rpc/grpc-client.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { grpcRefusal } from './refusal.ts';
-import { answerOf, flagsOf, Start } from './start.ts';
+import { answerOf, flagsOf, Starts, type Start } from './start.ts';
 
-let database: TestDatabase;
-const starts: Start[] = [];
-beforeAll(async () => {
-  database = await createTestDatabase();
-});
-afterEach(async () => {
-  await Promise.all(starts.splice(0).map((each) => each.kill()));
-});
-afterAll(async () => {
-  await database.drop();
-});
+const starts = new Starts();
 
-async function start(url = database.url): Promise<{ begun: Start; grpc: string; http: string }> {
+async function start(url = starts.database.url): Promise<{ begun: Start; grpc: string; http: string }> {
   const flags = await flagsOf(url);
-  const begun = new Start([...flags, '--log-level', 'info']);
-  starts.push(begun);
+  const begun = starts.begin([...flags, '--log-level', 'info']);
   return { begun, grpc: `127.0.0.1:${flags[1]}`, http: flags[3]! };
 }
 

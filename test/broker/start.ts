@@ -1,9 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { freePort } from '../../bench/support/free-port.ts';
 import { waitFor } from '../../bench/support/timing.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 export const entryPoint = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
@@ -66,6 +67,34 @@ export class Start {
       if (!this.running) throw new Error(`it ended before ${what}: ${this.stdout}${this.stderr}`);
       return false;
     });
+  }
+}
+
+/** For the starts of a test file: a database for all of them; those that still run after a test are ended. */
+export class Starts {
+  #database!: TestDatabase;
+  readonly #begun: Start[] = [];
+
+  constructor() {
+    beforeAll(async () => {
+      this.#database = await createTestDatabase();
+    });
+    afterEach(async () => {
+      await Promise.all(this.#begun.splice(0).map((each) => each.kill()));
+    });
+    afterAll(async () => {
+      await this.#database.drop();
+    });
+  }
+
+  get database(): TestDatabase {
+    return this.#database;
+  }
+
+  begin(flags: readonly string[]): Start {
+    const begun = new Start(flags);
+    this.#begun.push(begun);
+    return begun;
   }
 }
 

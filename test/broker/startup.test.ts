@@ -1,31 +1,16 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { Client } from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startBroker } from '../../bench/support/broker-process.ts';
 import { freePort } from '../../bench/support/free-port.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
-import { answerOf, flagsOf, oneLine, Start } from './start.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { answerOf, flagsOf, oneLine, Starts, type Start } from './start.ts';
 
-let database: TestDatabase;
-const flagsFor = (url = database.url): Promise<string[]> => flagsOf(url);
-const starts: Start[] = [];
-beforeAll(async () => {
-  database = await createTestDatabase();
-});
-afterEach(async () => {
-  await Promise.all(starts.splice(0).map((each) => each.kill()));
-});
-afterAll(async () => {
-  await database.drop();
-});
-
-function start(flags: readonly string[]): Start {
-  const begun = new Start(flags);
-  starts.push(begun);
-  return begun;
-}
+const starts = new Starts();
+const flagsFor = (url = starts.database.url): Promise<string[]> => flagsOf(url);
+const start = (flags: readonly string[]): Start => starts.begin(flags);
 
 describe('a port that somebody else has', () => {
   let taken: Server;
@@ -55,7 +40,7 @@ describe('a port that somebody else has', () => {
 
 describe('a database that cannot be used ends the start with what is wrong', () => {
   function changed(change: (url: URL) => void): string {
-    const url = new URL(database.url);
+    const url = new URL(starts.database.url);
     change(url);
     return url.href;
   }
@@ -74,14 +59,14 @@ describe('a database that cannot be used ends the start with what is wrong', () 
 
   test('a role that may not make the schema, and one that may not use it', async () => {
     const empty = await createTestDatabase();
-    const admin = new Client({ connectionString: database.url });
+    const admin = new Client({ connectionString: starts.database.url });
     await admin.connect();
-    const role = `plain_${database.name}`;
+    const role = `plain_${starts.database.name}`;
     await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD 'plain'; CREATE SCHEMA IF NOT EXISTS millrace`);
     try {
       for (const [name, says] of [
         [empty.name, /GRANT CREATE ON DATABASE/],
-        [database.name, /connect as the role that made it/],
+        [starts.database.name, /connect as the role that made it/],
       ] as const) {
         const url = changed(
           (given) => ([given.username, given.password, given.pathname] = [role, 'plain', `/${name}`]),
@@ -115,7 +100,7 @@ describe('a database that cannot be used ends the start with what is wrong', () 
 
 test('an unreachable database: it stays up and says why it does not serve, and serves when the database comes', async () => {
   const port = await freePort();
-  const url = new URL(database.url);
+  const url = new URL(starts.database.url);
   url.port = String(port);
   const flags = await flagsFor(url.href);
   const http = flags[3]!;
@@ -123,7 +108,7 @@ test('an unreachable database: it stays up and says why it does not serve, and s
   await begun.until('an answer', async () => (await answerOf(http, '/healthz').catch(() => [0]))[0] === 200);
   await begun.until('a reason', async () => (await answerOf(http, '/readyz'))[1].includes('database'));
   expect((await answerOf(http, '/readyz'))[0]).toBe(503);
-  const proxy = await CuttingProxy.open(database.url, port);
+  const proxy = await CuttingProxy.open(starts.database.url, port);
   try {
     await begun.until('to serve', async () => (await answerOf(http, '/readyz'))[0] === 200);
     expect(await answerOf(http, '/readyz')).toEqual([200, 'ready']);

@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
 import { PublishRequestSchema, PullResponseSchema, SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
-import { appendFields, FramedEvent, frameBatchEvent } from '../../src/wire/batch-event.ts';
+import { appendFields, FramedEvent } from '../../src/wire/batch-event.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { scanPublish } from '../../src/wire/scan-publish.ts';
@@ -14,7 +14,7 @@ const field = createBatchCodec().encode(address, [{ baseOffset: 0, appendTimeUs:
 test.each([0, 1, 127, 128, 2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER])(
   'generation %d stands in front of the batch, also when it is 0',
   (generation) => {
-    const event = fromBinary(SubscribeResponseSchema, frameBatchEvent(generation, field));
+    const event = fromBinary(SubscribeResponseSchema, new FramedEvent(generation, field).toBuffer());
     expect(event.generation).toBe(BigInt(generation));
     expect(event.event).toEqual({ case: 'batch', value: decodeBatch(field) });
   },
@@ -24,7 +24,7 @@ test('an event that is framed by the transport has the same bytes, behind what t
   const event = new FramedEvent(300, field);
   const output = Buffer.alloc(event.byteLength + 5, 0xee);
   event.copy(output, 5);
-  expect(output.subarray(5)).toEqual(frameBatchEvent(300, field));
+  expect(output.subarray(5)).toEqual(new FramedEvent(300, field).toBuffer());
   expect(output.subarray(0, 5)).toEqual(Buffer.alloc(5, 0xee));
 });
 

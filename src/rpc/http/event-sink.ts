@@ -52,7 +52,8 @@ export class HttpEventSink implements EventSink {
 
   async *messages(): AsyncGenerator<SubscribeResponse, void, undefined> {
     for await (const event of this.#outbox.items()) {
-      yield* inParts(fromBinary(SubscribeResponseSchema, wholeBytes(event)));
+      const bytes = Buffer.isBuffer(event) ? event : event.toBuffer();
+      yield* inParts(fromBinary(SubscribeResponseSchema, bytes));
     }
   }
 }
@@ -90,11 +91,4 @@ function partOf(generation: bigint | undefined, batch: Batch, begin: number, end
     generation,
     event: { case: 'batch', value: { topic, partition, lane, records: records.slice(begin, end) } },
   });
-}
-
-function wholeBytes(event: Buffer | FramedEvent): Buffer {
-  if (Buffer.isBuffer(event)) return event;
-  const bytes = Buffer.allocUnsafe(event.byteLength);
-  event.copy(bytes, 0);
-  return bytes;
 }

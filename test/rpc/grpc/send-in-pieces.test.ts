@@ -3,7 +3,7 @@ import type { Metadata } from '@grpc/grpc-js';
 import { status, type ServerInterceptor } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { sendInPieces } from '../../../src/rpc/grpc/send-in-pieces.ts';
-import { FramedEvent, frameBatchEvent } from '../../../src/wire/batch-event.ts';
+import { FramedEvent } from '../../../src/wire/batch-event.ts';
 
 type Method = Parameters<ServerInterceptor>[0];
 type Call = Parameters<ServerInterceptor>[1];
@@ -47,7 +47,7 @@ describe('a batch', () => {
     await sending(call, event);
     await sending(call, event);
     expect(did).toEqual([{}]);
-    const message = frameBatchEvent(300, field);
+    const message = new FramedEvent(300, field).toBuffer();
     const prefix = Buffer.from([0, 0, 0, 0, message.length]);
     expect(Buffer.concat(chunks)).toEqual(Buffer.concat([prefix, message, prefix, message]));
     expect(chunks[1]!.buffer).toBe(field.buffer);
