@@ -1,52 +1,55 @@
 import type { Assignor, AssignorName } from './assignors/assignor.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
-import { Member, sameMemberRow, sameTopics } from './member.ts';
-import { Topic, type Partition } from './partition.ts';
-import type { AssignmentRow, GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
-import type { GroupEffect, GroupInput, GroupState, Holder, RemovalReason } from './step.ts';
-import { retarget } from './target.ts';
+import { sticky } from './assignors/sticky.ts';
+import { assignmentOf, clientAssignorOf } from './client-plan.ts';
+import { Holdings } from './holdings.ts';
+import type { Member } from './member.ts';
+import { Membership } from './membership.ts';
+import type { Topic } from './partition.ts';
+import { Rebalance } from './rebalance.ts';
+import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
+import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
+import { assignorInput, keepTargets, retarget, setTargets } from './target.ts';
 import { Turn } from './turn.ts';
 
 export type { AssignorName } from './assignors/assignor.ts';
-export type {
-  AssignmentRow,
-  GroupChange,
-  GroupSnapshot,
-  MemberId,
-  MemberKind,
-  MemberRow,
-  PartitionRef,
-} from './snapshot.ts';
-
-export type { GroupEffect, GroupInput, GroupState, Holder, RemovalReason } from './step.ts';
+export type * from './snapshot.ts';
+export type * from './step.ts';
 
 export interface GroupOptions {
   readonly assignors?: Readonly<Record<AssignorName, Assignor>>;
+  /**
+   * At least so long from one rebalance to the next: what calls for it meanwhile goes together in one. The first comes at once. Default: 0.
+   */
+  readonly gatherMs?: number;
 }
+
+/** Members assign by themselves, and the leader's plan for this generation has not come. */
+interface AwaitedPlan {
+  readonly leaderId: MemberId;
+  readonly deadlineMs: number;
+}
+
+type Assign = Extract<GroupInput, { type: 'assign' }>;
 
 /**
  * The coordinator of one consumer group. Deterministic, without I/O and without a clock; SPEC.md beside it is its full
  * description, with the test that enforces each invariant.
  *
  * ```
- *              join                      join · leave · topic · timeout,
- *   EMPTY ─────────────▶ STABLE ───────────────────────────────────────▶ RECONCILING
- *     ▲                  │   ▲      a partition has to leave a live member     │  │
- *     │  the last member │   └─────────────────────────────────────────────────┘  │
- *     ├──────────────────┘      the last of them is drained, confirmed, due,      │
- *     │                         or may stay after all                             │
- *     └───────────────────────────────────────────────────────────────────────────┘
+ *             join                              decided                       everything has arrived
+ *   EMPTY ───────────▶ PREPARING_REBALANCE ──────────────▶ COMPLETING_REBALANCE ───────────▶ STABLE
+ *    │ ▲                    ▲  changes are gathered            │  partitions move, or the        │
+ *    │ │                    │                                  │  leader's plan is awaited       │
+ *    │ └── the last member ─┴── join · leave · topic · hold ───┴── timeout · stall · progress ───┘
+ *    └── delete ──▶ DEAD
  * ```
  *
- *   one partition:   free ──given──▶ held ──asked back──▶ revoking ──drained · confirmed · due · left──▶ free
- *                                     ▲                       │
- *                                     └────may stay after all─┘
- *
  *  1. A partition has at most one holder, and the holder is a member.
- *  2. It passes from a live member to another only by way of `revoking`; from a member that is gone at once.
+ *  2. It passes from a live member to another only by way of `revoking`; at once if the member does not work on it, or to its own instance.
  *  3. A partition that stays is not touched: same holder, same sinceGeneration, no effect.
- *  4. After a step every partition that somebody reads has a holder; when STABLE, the one that the assignor chose.
- *  5. The generation rises by one in a step that changes members or targets, else not at all.
+ *  4. While STABLE, every partition that somebody reads has a holder: the one that the assignor or the leader chose.
+ *  5. The generation rises by one in a step that begins a rebalance, else not at all.
  *  6. Whoever gets a partition a second time gets it with a later sinceGeneration than the first time.
  *  7. What is durable is exactly the sum of all `persist` effects; a step that changes nothing durable has none.
  *  8. The effects alone tell who holds what and what is being revoked.
@@ -54,22 +57,18 @@ export interface GroupOptions {
  */
 export class Group {
   #generation: number;
-  /** In the order of joining. */
-  readonly #members = new Map<MemberId, Member>();
-  readonly #topics = new Map<number, Topic>();
-  readonly #revoking = new Set<Partition>();
-  readonly #assignors: Readonly<Record<AssignorName, Assignor>>;
   readonly #turn: Turn;
-  #joinSeqNext = 0;
-  /** No deadline is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
-  #wakeMs = Infinity;
+  readonly #holdings: Holdings;
+  readonly #rebalance = new Rebalance();
+  readonly #membership: Membership;
+  readonly #assignors: Readonly<Record<AssignorName, Assignor>>;
+  readonly #gatherMs: number;
+  #rebalancedMs = -Infinity;
   /** Freshly loaded: nobody has said yet which topics there are. */
   #fresh = true;
-  #membersChanged = false;
-  /** The targets may be wrong. */
-  #stale = true;
-  /** Partitions that lost their holder in this step. */
-  readonly #freed = new Set<Partition>();
+  #dead = false;
+  #awaited: AwaitedPlan | null = null;
+  #refused: GroupEffect[] = [];
 
   /**
    * Takes a group over as it was left. Members with a session have one full timeout from now to return. The first step
@@ -79,57 +78,112 @@ export class Group {
   constructor(snapshot: GroupSnapshot, nowMs: number, options: GroupOptions = {}) {
     this.#generation = snapshot.generation;
     this.#assignors = options.assignors ?? builtInAssignors;
+    this.#gatherMs = options.gatherMs ?? 0;
     this.#turn = new Turn(snapshot.generation);
-    for (const row of [...snapshot.members].sort((a, b) => a.joinSeq - b.joinSeq)) this.#admit(row, nowMs);
-    for (const row of snapshot.assignments) this.#load(row);
+    this.#holdings = new Holdings(this.#turn);
+    this.#membership = new Membership(this.#holdings, this.#rebalance, this.#turn);
+    for (const row of [...snapshot.members].sort((a, b) => a.joinSeq - b.joinSeq)) this.#membership.load(row, nowMs);
+    for (const row of snapshot.assignments) {
+      const member = this.#find(row.memberId);
+      if (member === undefined) throw new Error(`an assignment names "${row.memberId}", which is not a member`);
+      this.#holdings.load(row, member);
+    }
+    if (this.memberCount > 0) this.#rebalance.call('TAKEOVER', null, nowMs);
   }
 
   /**
-   * Takes the inputs in order, then rebalances once if they, or deadlines that have passed, call for it. A sign of life
-   * that comes in the same step as the end of the session still counts: it is the timer that was early.
+   * Takes the inputs in order, then ends what is overdue, then rebalances once if that is called for and due. Until it is due, the effects of
+   * all but refusals wait: nothing of it is durable or told. A sign of life that comes in the same step as the end of the session still
+   * counts: it is the timer that was early.
    */
   step(inputs: readonly GroupInput[], nowMs: number): GroupEffect[] {
-    if (this.#fresh) this.#removeStreamBound();
+    if (this.#fresh) this.#membership.removeStreamBound(nowMs);
     for (const input of inputs) this.#take(input, nowMs);
-    if (this.#fresh) this.#dropUnnamedTopics();
+    if (this.#fresh) this.#holdings.dropUnnamed();
+    if (nowMs >= this.#wakeMs()) this.#expire(nowMs);
+    if (this.#rebalance.isCalledFor && this.#isDue(nowMs)) this.#balance(nowMs);
     this.#fresh = false;
-    if (nowMs >= this.#wakeMs) this.#expire(nowMs);
-    if (this.#stale) this.#rebalance(nowMs);
-    this.#giveFreed();
-    return this.#turn.finish(this.#generation, (memberId) => this.#members.get(memberId)?.row ?? null);
+    const refused = this.#refused;
+    if (refused.length > 0) this.#refused = [];
+    if (this.preparing) return refused;
+    this.#holdings.giveFreed(this.#generation);
+    this.#settle(nowMs);
+    const effects = this.#turn.finish(this.#generation, (memberId) => this.#find(memberId)?.row ?? null);
+    return refused.length === 0 ? effects : [...effects, ...refused];
   }
 
   /** No deadline is before this time; null: there is none. A `tick` that finds nothing due changes nothing. */
   nextDeadlineMs(): number | null {
-    return this.#wakeMs === Infinity ? null : this.#wakeMs;
+    const wakeMs = Math.min(this.#wakeMs(), this.preparing ? this.#rebalancedMs + this.#gatherMs : Infinity);
+    return wakeMs === Infinity ? null : wakeMs;
+  }
+
+  /** Members that will lose what they hold in the next step, unless its inputs say what they are doing (`progress`). */
+  overdue(nowMs: number): MemberId[] {
+    if (nowMs < this.#membership.wakeMs) return [];
+    return Array.from(this.#membership.roster)
+      .filter(({ pollDeadlineMs }) => pollDeadlineMs <= nowMs)
+      .map(({ row }) => row.memberId);
   }
 
   get generation(): number {
     return this.#generation;
   }
 
-  /** That of the member that joined first. */
+  /** Changes were taken and wait for the rebalance that they belong into; nothing of them is durable or told yet. */
+  get preparing(): boolean {
+    return this.#rebalance.isCalledFor && !this.#dead;
+  }
+
+  /** The rule in force: the members' own, or else that of the member that joined first. */
   get assignor(): AssignorName {
-    for (const member of this.#members.values()) return member.row.assignor;
-    return 'sticky';
+    const { roster } = this.#membership;
+    return clientAssignorOf(roster) ?? roster.first?.row.assignor ?? 'sticky';
+  }
+
+  /** The member that gives out the partitions in this group; null: the broker does. */
+  get leader(): MemberId | null {
+    const row = this.#membership.roster.first?.row;
+    return row !== undefined && row.clientAssignors.length > 0 ? row.memberId : null;
+  }
+
+  /** Whether the leader still has to say who gets what in this generation. */
+  get awaitsPlan(): boolean {
+    return this.#awaited !== null;
   }
 
   state(): GroupState {
-    if (this.#members.size === 0) return 'EMPTY';
-    return this.#revoking.size > 0 ? 'RECONCILING' : 'STABLE';
+    if (this.#dead) return 'DEAD';
+    if (this.#membership.roster.size === 0) return 'EMPTY';
+    if (this.preparing) return 'PREPARING_REBALANCE';
+    return this.#awaited !== null || this.#holdings.isRevoking ? 'COMPLETING_REBALANCE' : 'STABLE';
   }
 
   member(memberId: MemberId): MemberRow | undefined {
-    return this.#members.get(memberId)?.row;
+    return this.#find(memberId)?.row;
+  }
+
+  /** The member that has joined with the instance id. */
+  instance(instanceId: string): MemberRow | undefined {
+    return this.#membership.roster.findInstance(instanceId)?.row;
+  }
+
+  get memberCount(): number {
+    return this.#membership.roster.size;
   }
 
   /** In the order of joining. */
   members(): MemberRow[] {
-    return Array.from(this.#members.values(), (member) => member.row);
+    return Array.from(this.#membership.roster, (member) => member.row);
+  }
+
+  /** The member did not work on what it was given, and gets nothing until it does something. */
+  isStalled(memberId: MemberId): boolean {
+    return this.#find(memberId)?.stalled ?? false;
   }
 
   holder(ref: PartitionRef): Holder | undefined {
-    const partition = this.#partition(ref);
+    const partition = this.#holdings.find(ref);
     if (partition === undefined || partition.holder === null) return undefined;
     const { holder, sinceGeneration, revokeDeadlineMs } = partition;
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
@@ -137,236 +191,208 @@ export class Group {
 
   /** All partitions that the member holds, also those it is asked to give back; by topic and partition. */
   partitionsOf(memberId: MemberId): PartitionRef[] {
-    return refs(this.#members.get(memberId)?.held ?? []);
+    return refs(this.#find(memberId)?.held ?? []);
   }
 
   /** Those of its partitions that the member is asked to give back; by topic and partition. */
   revokingOf(memberId: MemberId): PartitionRef[] {
-    const held = this.#members.get(memberId)?.held ?? [];
+    const held = this.#find(memberId)?.held ?? [];
     return refs(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
   }
 
   /** Whether partitions are still to come to the member in this generation: other members have to give them back first. */
   awaits(memberId: MemberId): boolean {
-    const member = this.#members.get(memberId);
-    for (const partition of this.#revoking) if (partition.target === member) return true;
-    return false;
+    const member = this.#find(memberId);
+    return member !== undefined && this.#holdings.awaitedBy(member);
   }
 
   /** What is durable once all changes so far are. */
   snapshot(): GroupSnapshot {
-    const assignments: AssignmentRow[] = [];
-    for (const topic of this.#topicsById()) {
-      for (const partition of topic.partitions) {
-        const row = partition.row();
-        if (row !== null) assignments.push(row);
-      }
-    }
-    return { generation: this.#generation, members: this.members(), assignments };
+    return { generation: this.#generation, members: this.members(), assignments: this.#holdings.rows() };
+  }
+
+  #find(memberId: MemberId): Member | undefined {
+    return this.#membership.roster.find(memberId);
   }
 
   #take(input: GroupInput, nowMs: number): void {
+    if (this.#dead) {
+      if (input.type === 'join') this.#refuse(input, 'GROUP_DEAD', 'the group has been deleted');
+      return;
+    }
     switch (input.type) {
-      case 'join':
-        this.#join(input.member, nowMs);
+      case 'join': {
+        const refusal = this.#membership.join(input, nowMs);
+        if (refusal !== null) this.#refuse(input, refusal.reason, refusal.message);
         return;
-      case 'leave':
-        this.#remove(this.#members.get(input.memberId), input.reason);
+      }
+      case 'leave': {
+        const member = this.#find(input.memberId);
+        if (member !== undefined) this.#membership.remove(member, input.reason, nowMs);
         return;
+      }
       case 'alive':
-        this.#alive(input.memberId, input.revoked, nowMs);
+        this.#membership.alive(input.memberId, input.revoked, nowMs);
+        return;
+      case 'progress':
+        this.#membership.progress(input.memberId, input.busySinceMs, nowMs);
         return;
       case 'drained':
-        this.#release(this.#partition(input.partition));
+        this.#holdings.release(this.#holdings.find(input.partition));
+        return;
+      case 'assign':
+        this.#assign(input, nowMs);
         return;
       case 'topic':
-        this.#resize(input.topicId, input.partitions);
+        // Without members there is nothing to give: who joins calls for it.
+        if (this.#holdings.resize(input.topicId, input.partitions) && this.memberCount > 0) {
+          this.#rebalance.call('PARTITIONS_CHANGED', null, nowMs);
+        }
+        return;
+      case 'hold':
+        if (!this.#holdings.withhold(input.topicId, input.held)) return;
+        this.#membership.changed = true;
+        this.#rebalance.call('OFFSETS_RESET', null, nowMs);
+        return;
+      case 'delete':
+        this.#delete(input);
         return;
       case 'tick':
         return;
     }
   }
 
-  #join(joining: Omit<MemberRow, 'joinSeq'>, nowMs: number): void {
-    const topicIds = [...new Set(joining.topicIds)].sort((a, b) => a - b);
-    const member = this.#members.get(joining.memberId);
-    if (member === undefined) {
-      this.#turn.memberTouched(joining.memberId, null);
-      this.#admit({ ...joining, topicIds, joinSeq: this.#joinSeqNext }, nowMs);
-      this.#membersChanged = this.#stale = true;
-      return;
-    }
-    const before = member.row;
-    const row = { ...joining, topicIds, joinSeq: before.joinSeq };
-    if (!sameMemberRow(before, row)) {
-      this.#turn.memberTouched(joining.memberId, before);
-      member.row = row;
-      if (before.assignor !== row.assignor || !sameTopics(before.topicIds, topicIds)) this.#stale = true;
-    }
-    this.#renew(member, nowMs);
+  #delete(input: GroupInput): void {
+    const { size } = this.#membership.roster;
+    if (size === 0) this.#dead = true;
+    else this.#refuse(input, 'GROUP_NOT_EMPTY', `the group has ${size} members`);
   }
 
-  #admit(row: MemberRow, nowMs: number): void {
-    const member = new Member(row);
-    this.#members.set(row.memberId, member);
-    this.#joinSeqNext = row.joinSeq + 1;
-    this.#renew(member, nowMs);
+  #refuse(input: GroupInput, reason: RefusalReason, message: string): void {
+    this.#refused.push({ type: 'refused', input, reason, message });
   }
 
-  #alive(memberId: MemberId, revoked: readonly PartitionRef[], nowMs: number): void {
-    const member = this.#members.get(memberId);
-    if (member === undefined) return;
-    this.#renew(member, nowMs);
-    for (const ref of revoked) {
-      const partition = this.#partition(ref);
-      if (partition?.holder === member) this.#release(partition);
-    }
-  }
-
-  #renew(member: Member, nowMs: number): void {
-    member.renew(nowMs);
-    this.#wakeMs = Math.min(this.#wakeMs, member.deadlineMs);
-  }
-
-  #remove(member: Member | undefined, reason: RemovalReason): void {
-    if (member === undefined) return;
-    this.#turn.memberTouched(member.row.memberId, member.row);
-    this.#turn.removed(member, reason);
-    this.#members.delete(member.row.memberId);
-    for (const partition of member.held) this.#free(partition);
-    this.#membersChanged = this.#stale = true;
-  }
-
-  /** A partition that is being revoked is given back. One that is not stays: the word is late, or a mistake. */
-  #release(partition: Partition | undefined): void {
-    if (partition === undefined || partition.revokeDeadlineMs === null) return;
-    this.#takeAway(partition);
-  }
-
-  #takeAway(partition: Partition): void {
-    if (partition.holder !== null) this.#turn.revoked(partition.holder, partition.ref);
-    this.#free(partition);
-  }
-
-  #free(partition: Partition): void {
-    this.#turn.partitionTouched(partition);
-    this.#revoking.delete(partition);
-    partition.letGo();
-    this.#freed.add(partition);
-  }
-
-  #resize(topicId: number, count: number): void {
-    const topic = this.#topic(topicId);
-    topic.named = true;
-    if (topic.partitions.length === count) return;
-    this.#stale = true;
-    // What comes back under the same number is another partition: it must get a generation of its own (invariant 6).
-    for (const partition of topic.partitions.splice(count)) {
-      if (partition.holder !== null) this.#takeAway(partition);
-    }
-    topic.grow(count);
-    if (count === 0) this.#topics.delete(topicId);
+  #wakeMs(): number {
+    return Math.min(this.#membership.wakeMs, this.#holdings.wakeMs, this.#awaited?.deadlineMs ?? Infinity);
   }
 
   #expire(nowMs: number): void {
-    this.#wakeMs = Infinity;
-    for (const member of this.#members.values()) {
-      if (member.deadlineMs <= nowMs) this.#remove(member, 'SESSION_TIMEOUT');
-      else this.#wakeMs = Math.min(this.#wakeMs, member.deadlineMs);
+    const awaited = this.#awaited;
+    if (awaited !== null && awaited.deadlineMs <= nowMs) {
+      const leader = this.#find(awaited.leaderId);
+      this.#awaited = null;
+      if (leader !== undefined) this.#membership.remove(leader, 'REBALANCE_TIMEOUT', nowMs);
     }
-    for (const partition of this.#revoking) {
-      const deadlineMs = partition.revokeDeadlineMs ?? Infinity;
-      if (deadlineMs <= nowMs) this.#release(partition);
-      else this.#wakeMs = Math.min(this.#wakeMs, deadlineMs);
+    this.#membership.expire(nowMs);
+    this.#holdings.expire(nowMs);
+  }
+
+  #isDue(nowMs: number): boolean {
+    return this.#fresh || this.#membership.roster.size === 0 || nowMs >= this.#rebalancedMs + this.#gatherMs;
+  }
+
+  /** Decides who is to have what, and begins a generation if that is not as it was. */
+  #balance(nowMs: number): void {
+    const changed = this.leader === null ? this.#decide() : this.#askLeader(nowMs);
+    const { joins } = this.#membership;
+    if (changed || this.#membership.changed || joins.size > 0) {
+      this.#generation++;
+      this.#rebalancedMs = nowMs;
+      const cutShort = this.#rebalance.begin(this.#generation, nowMs, this.memberCount);
+      if (cutShort !== null) this.#turn.rebalanced(cutShort);
+    } else {
+      this.#rebalance.dismiss();
     }
+    this.#membership.seen();
+    this.#holdings.reconcile(nowMs);
   }
 
-  #rebalance(nowMs: number): void {
-    const topics = this.#topicsById();
-    const changed = retarget(this.#assignors[this.assignor], [...this.#members.values()], topics);
-    if (changed || this.#membersChanged) this.#generation++;
-    this.#membersChanged = this.#stale = false;
-    this.#freed.clear();
-    for (const topic of topics) for (const partition of topic.partitions) this.#reconcile(partition, nowMs);
-  }
-
-  /** Brings one partition a step nearer to its target: keep, revoke or give. */
-  #reconcile(partition: Partition, nowMs: number): void {
-    const { holder, target, revokeDeadlineMs } = partition;
-    if (holder === target) {
-      if (holder !== null && revokeDeadlineMs !== null) this.#keepAfterAll(partition, holder);
-    } else if (holder === null) {
-      this.#freed.add(partition);
-    } else if (revokeDeadlineMs === null) {
-      this.#askBack(partition, holder, nowMs);
-    }
-  }
-
-  #keepAfterAll(partition: Partition, holder: Member): void {
-    partition.revokeDeadlineMs = null;
-    this.#revoking.delete(partition);
-    this.#turn.assigned(holder, partition.ref);
-  }
-
-  #askBack(partition: Partition, holder: Member, nowMs: number): void {
-    const deadlineMs = nowMs + holder.row.rebalanceTimeoutMs;
-    partition.revokeDeadlineMs = deadlineMs;
-    this.#revoking.add(partition);
-    this.#wakeMs = Math.min(this.#wakeMs, deadlineMs);
-    this.#turn.revoking(holder, partition.ref, deadlineMs);
-  }
-
-  #giveFreed(): void {
-    for (const partition of this.#freed) {
-      const { target } = partition;
-      if (target === null) continue;
-      partition.hold(target, this.#generation);
-      this.#turn.partitionTouched(partition);
-      this.#turn.assigned(target, partition.ref);
-    }
-    this.#freed.clear();
-  }
-
-  #load(row: AssignmentRow): void {
-    const member = this.#members.get(row.memberId);
-    if (member === undefined) throw new Error(`an assignment names "${row.memberId}", which is not a member`);
-    const topic = this.#topic(row.topicId);
-    topic.grow(row.partition + 1);
-    const partition = topic.partitions[row.partition];
-    if (partition === undefined) throw new Error(`an assignment names partition ${row.partition}`);
-    partition.hold(member, row.sinceGeneration);
-    partition.target = member;
-  }
-
-  #removeStreamBound(): void {
-    for (const member of this.#members.values()) {
-      if (member.row.sessionTimeoutMs === null) this.#remove(member, 'STREAM_LOST');
+  /**
+   * The broker's rule decides. If it fails, who joined is refused; if it fails without them, `sticky` decides. @returns whether any
+   * target is another one.
+   */
+  #decide(): boolean {
+    this.#awaited = null;
+    const { assignor } = this;
+    try {
+      return this.#retarget(this.#assignors[assignor]);
+    } catch (error) {
+      const message = `the assignor "${assignor}" failed: ${reasonOf(error)}`;
+      const undone = this.#membership.undoJoins();
+      for (const input of undone) this.#refuse(input, 'ASSIGNOR_FAILED', message);
+      if (undone.length > 0) return this.#decide();
+      this.#turn.say({ type: 'assignorFailed', assignor, message });
+      return this.#retarget(sticky);
     }
   }
 
-  #dropUnnamedTopics(): void {
-    for (const topic of this.#topics.values()) if (!topic.named) this.#resize(topic.topicId, 0);
+  #retarget(assignor: Assignor | undefined): boolean {
+    if (assignor === undefined) throw new Error('it is not registered');
+    return retarget(assignor, this.#takers(), this.#givable());
   }
 
-  #topic(topicId: number): Topic {
-    let topic = this.#topics.get(topicId);
-    if (topic === undefined) {
-      topic = new Topic(topicId);
-      this.#topics.set(topicId, topic);
+  /** Members that may get something. */
+  #takers(): Member[] {
+    return Array.from(this.#membership.roster).filter(({ stalled }) => !stalled);
+  }
+
+  #givable(): Topic[] {
+    return this.#holdings.topics().filter(({ held }) => !held);
+  }
+
+  /**
+   * The members decide: until their leader has, everybody keeps what it may keep. @returns whether there is something to decide. After a
+   * takeover there is not if everything is given out and nobody is without: a plan that was awaited then is awaited again.
+   */
+  #askLeader(nowMs: number): boolean {
+    const takers = this.#takers();
+    const complete = keepTargets(takers, this.#givable()) && takers.every(({ held }) => held.size > 0);
+    const wanted = !complete || !this.#fresh || this.#membership.changed || this.#membership.joins.size > 0;
+    const leader = this.#membership.roster.first?.row;
+    this.#awaited =
+      wanted && leader !== undefined
+        ? { leaderId: leader.memberId, deadlineMs: nowMs + leader.rebalanceTimeoutMs }
+        : null;
+    return wanted;
+  }
+
+  #assign(input: Assign, nowMs: number): void {
+    const { memberId, generation, plan } = input;
+    if (this.#find(memberId) === undefined) {
+      this.#refuse(input, 'MEMBER_UNKNOWN', `"${memberId}" is not a member`);
+    } else if (this.leader !== memberId) {
+      this.#refuse(input, 'NOT_LEADER', `"${memberId}" is not the leader of this group`);
+    } else if (this.preparing || generation !== this.#generation || this.#awaited === null) {
+      this.#refuse(input, 'STALE_GENERATION', `generation ${generation} wants no assignment: join again`);
+    } else {
+      const members = this.#takers();
+      const topics = this.#givable();
+      const assignment = assignmentOf(plan, assignorInput(members, topics));
+      if (typeof assignment === 'string') {
+        this.#refuse(input, 'ASSIGNOR_FAILED', assignment);
+        return;
+      }
+      setTargets(assignment, members, topics);
+      this.#awaited = null;
+      this.#holdings.reconcile(nowMs);
     }
-    return topic;
   }
 
-  #partition(ref: PartitionRef): Partition | undefined {
-    return this.#topics.get(ref.topicId)?.partitions[ref.partition];
-  }
-
-  #topicsById(): Topic[] {
-    return Array.from(this.#topics.values()).sort((a, b) => a.topicId - b.topicId);
+  /** Tells of the rebalance if it is over. */
+  #settle(nowMs: number): void {
+    if (!this.#rebalance.isRunning) return;
+    this.#rebalance.moved(this.#turn.assignedCount, this.#turn.revokedCount);
+    if (this.#awaited !== null || this.#holdings.isRevoking) return;
+    const over = this.#rebalance.complete(nowMs, this.memberCount);
+    if (over !== null) this.#turn.rebalanced(over);
   }
 }
 
-function refs(partitions: Iterable<Partition>): PartitionRef[] {
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function refs(partitions: Iterable<{ readonly ref: PartitionRef }>): PartitionRef[] {
   const found = Array.from(partitions, (partition) => partition.ref);
   return found.sort((a, b) => a.topicId - b.topicId || a.partition - b.partition);
 }

@@ -7,6 +7,10 @@ export class Member {
   readonly held = new Set<Partition>();
   /** When its session ends without a sign of life; Infinity for one that lives as long as its stream. */
   deadlineMs = Infinity;
+  /** When to ask whether it works on what it was given. */
+  pollDeadlineMs = Infinity;
+  /** It did not work on what it was given for its max poll interval: it gets nothing until it does something. */
+  stalled = false;
 
   constructor(row: MemberRow) {
     this.row = row;
@@ -17,6 +21,11 @@ export class Member {
     const { sessionTimeoutMs } = this.row;
     this.deadlineMs = sessionTimeoutMs === null ? Infinity : nowMs + sessionTimeoutMs;
   }
+
+  /** A sign of work. With nothing to work on it is asked again after an interval: nothing can be overdue before. */
+  progress(busySinceMs: number): void {
+    this.pollDeadlineMs = busySinceMs + this.row.maxPollIntervalMs;
+  }
 }
 
 export function sameMemberRow(a: MemberRow, b: MemberRow): boolean {
@@ -24,15 +33,28 @@ export function sameMemberRow(a: MemberRow, b: MemberRow): boolean {
     a.memberId === b.memberId &&
     a.clientId === b.clientId &&
     a.host === b.host &&
+    a.instanceId === b.instanceId &&
     a.kind === b.kind &&
     a.sessionTimeoutMs === b.sessionTimeoutMs &&
     a.rebalanceTimeoutMs === b.rebalanceTimeoutMs &&
-    a.assignor === b.assignor &&
+    a.maxPollIntervalMs === b.maxPollIntervalMs &&
     a.joinSeq === b.joinSeq &&
-    sameTopics(a.topicIds, b.topicIds)
+    sameWishes(a, b)
   );
 }
 
-export function sameTopics(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((topicId, index) => topicId === b[index]);
+/** Whether an assignor would see no difference. */
+export function sameWishes(a: MemberRow, b: MemberRow): boolean {
+  return (
+    a.assignor === b.assignor &&
+    same(a.topicIds, b.topicIds) &&
+    same(a.clientAssignors, b.clientAssignors) &&
+    same(a.metadata, b.metadata)
+  );
+}
+
+function same<T>(a: ArrayLike<T>, b: ArrayLike<T>): boolean {
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
+  return true;
 }

@@ -40,6 +40,8 @@ export class Topic {
   readonly partitions: Partition[] = [];
   /** Whether the shell has said how many partitions there are. Until then only loaded assignments stand here. */
   named = false;
+  /** Withheld from everybody. */
+  held = false;
 
   constructor(topicId: number) {
     this.topicId = topicId;

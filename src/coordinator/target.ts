@@ -11,20 +11,13 @@ export function retarget(assignor: Assignor, members: readonly Member[], topics:
   const input = assignorInput(members, topics);
   const assignment = assignor(input);
   const readers = readersByTopic(input);
-  let changed = false;
   topics.forEach((topic, at) => {
-    const owners = checkedOwners(assignment, topic, readers[at] ?? []);
-    topic.partitions.forEach((partition, index) => {
-      const target = members[owners[index] ?? NOBODY] ?? null;
-      if (partition.target === target) return;
-      partition.target = target;
-      changed = true;
-    });
+    checkOwners(assignment, topic, readers[at] ?? []);
   });
-  return changed;
+  return setTargets(assignment, members, topics);
 }
 
-function assignorInput(members: readonly Member[], topics: readonly Topic[]): AssignorInput {
+export function assignorInput(members: readonly Member[], topics: readonly Topic[]): AssignorInput {
   const indexes = new Map(members.map((member, index) => [member, index]));
   const holders = (topic: Topic): Int32Array =>
     Int32Array.from(topic.partitions, ({ holder }) => (holder === null ? NOBODY : (indexes.get(holder) ?? NOBODY)));
@@ -35,12 +28,39 @@ function assignorInput(members: readonly Member[], topics: readonly Topic[]): As
   };
 }
 
+/** True if any target changed. */
+export function setTargets(assignment: Assignment, members: readonly Member[], topics: readonly Topic[]): boolean {
+  let changed = false;
+  for (const topic of topics) {
+    const owners = assignment.get(topic.topicId);
+    topic.partitions.forEach((partition, index) => {
+      const target = members[owners?.[index] ?? NOBODY] ?? null;
+      if (partition.target === target) return;
+      partition.target = target;
+      changed = true;
+    });
+  }
+  return changed;
+}
+
+/** Every partition stays where it is, if its holder still reads the topic. @returns whether all that somebody reads have one. */
+export function keepTargets(members: readonly Member[], topics: readonly Topic[]): boolean {
+  let complete = true;
+  for (const { topicId, partitions } of topics) {
+    const readers = new Set(members.filter(({ row }) => row.topicIds.includes(topicId)));
+    for (const partition of partitions) {
+      partition.target = partition.holder !== null && readers.has(partition.holder) ? partition.holder : null;
+      if (partition.target === null && readers.size > 0) complete = false;
+    }
+  }
+  return complete;
+}
+
 /** An assignor that forgets a partition, or gives one to a member that does not read its topic, is a bug. */
-function checkedOwners(assignment: Assignment, topic: Topic, readers: readonly number[]): Int32Array {
+function checkOwners(assignment: Assignment, topic: Topic, readers: readonly number[]): void {
   const { topicId, partitions } = topic;
   const owners = assignment.get(topicId);
   assert(owners?.length === partitions.length, `the assignor left out partitions of topic ${topicId}`);
   const mayOwn = new Set(readers.length > 0 ? readers : [NOBODY]);
   for (const owner of owners) assert(mayOwn.has(owner), `the assignor gave topic ${topicId} to a wrong member`);
-  return owners;
 }

@@ -1,12 +1,12 @@
 import { sameMemberRow, type Member } from './member.ts';
 import type { Partition } from './partition.ts';
-import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef, RebalanceRow } from './snapshot.ts';
 import type { GroupEffect, RemovalReason } from './step.ts';
 
 /**
- * What one step did, gathered while it runs and written out as effects at its end: what is durable first, then who is
+ * What a step did, gathered while it runs and written out as effects at its end: what is durable first, then who is
  * gone, what is taken, what is asked back and what is given. So a reader of the effects never sees a partition with two
- * members, whatever order the inputs came in.
+ * members, whatever order the inputs came in. A group that gathers what belongs into one rebalance leaves its turn open for the next step.
  */
 export class Turn {
   #generation: number;
@@ -15,9 +15,17 @@ export class Turn {
   /** By id the row as it was before the step; null: there was none. */
   readonly #rowsBefore = new Map<MemberId, MemberRow | null>();
   readonly #removed = new Map<Member, RemovalReason>();
+  readonly #replaced = new Map<Member, Member>();
   readonly #revoked = new Map<Member, PartitionRef[]>();
+  readonly #stalled = new Map<Member, PartitionRef[]>();
   readonly #revoking = new Map<Member, { readonly partitions: PartitionRef[]; readonly deadlineMs: number }>();
   readonly #assigned = new Map<Member, PartitionRef[]>();
+  readonly #said: GroupEffect[] = [];
+  #rebalances: RebalanceRow[] = [];
+  /** Partitions that came to a member. */
+  assignedCount = 0;
+  /** Partitions that were taken from a member that stays. */
+  revokedCount = 0;
 
   constructor(generation: number) {
     this.#generation = generation;
@@ -39,8 +47,30 @@ export class Turn {
     this.#removed.set(member, reason);
   }
 
-  revoked(member: Member, ref: PartitionRef): void {
-    append(this.#revoked, member, ref);
+  /** What was taken from the old one before is told to the new one: nobody knows the old one any more. */
+  replaced(old: Member, member: Member): void {
+    this.#replaced.set(old, member);
+    for (const taken of [this.#revoked, this.#stalled]) {
+      const partitions = taken.get(old);
+      if (partitions !== undefined) taken.set(member, partitions);
+      taken.delete(old);
+    }
+  }
+
+  revoked(member: Member, ref: PartitionRef, stalled: boolean): void {
+    append(stalled ? this.#stalled : this.#revoked, member, ref);
+    this.revokedCount++;
+  }
+
+  /** An effect that stands by itself. */
+  say(effect: Extract<GroupEffect, { type: 'assignorFailed' }>): void {
+    this.#quiet = false;
+    this.#said.push(effect);
+  }
+
+  rebalanced(rebalance: RebalanceRow): void {
+    this.#quiet = false;
+    this.#rebalances.push(rebalance);
   }
 
   revoking(member: Member, ref: PartitionRef, deadlineMs: number): void {
@@ -52,6 +82,7 @@ export class Turn {
 
   assigned(member: Member, ref: PartitionRef): void {
     this.#quiet = false;
+    this.assignedCount++;
     append(this.#assigned, member, ref);
   }
 
@@ -63,16 +94,19 @@ export class Turn {
     this.#generation = generation;
     this.#quiet = true;
     this.#touchedPartitions.clear();
-    for (const gathered of [this.#rowsBefore, this.#removed, this.#revoked, this.#revoking, this.#assigned]) {
-      gathered.clear();
-    }
+    for (const gathered of [this.#rowsBefore, this.#removed, this.#replaced, this.#stalled]) gathered.clear();
+    for (const gathered of [this.#revoked, this.#revoking, this.#assigned]) gathered.clear();
+    this.#said.length = this.assignedCount = this.revokedCount = 0;
+    this.#rebalances = [];
     return effects;
   }
 
   #persist(generation: number, rowNow: (memberId: MemberId) => MemberRow | null): GroupEffect[] {
-    const change: GroupChange = { generation, ...this.#memberChange(rowNow), ...this.#assignmentChange() };
+    const rebalances = this.#rebalances;
+    const change: GroupChange = { generation, ...this.#memberChange(rowNow), ...this.#assignmentChange(), rebalances };
     const { putMembers, removedMembers, putAssignments, removedAssignments } = change;
-    const size = putMembers.length + removedMembers.length + putAssignments.length + removedAssignments.length;
+    const members = putMembers.length + removedMembers.length;
+    const size = members + putAssignments.length + removedAssignments.length + rebalances.length;
     return size === 0 && generation === this.#generation ? [] : [{ type: 'persist', change }];
   }
 
@@ -103,19 +137,28 @@ export class Turn {
   }
 
   #announce(generation: number): GroupEffect[] {
-    const effects: GroupEffect[] = [];
-    for (const [{ row }, reason] of this.#removed) effects.push({ type: 'removed', memberId: row.memberId, reason });
-    for (const [member, partitions] of this.#revoked) {
-      // A removed member has lost everything; a second message about some of it would only be read twice.
-      if (!this.#removed.has(member)) effects.push({ type: 'revoked', memberId: member.row.memberId, partitions });
+    const effects: GroupEffect[] = [...this.#said];
+    for (const [old, { row }] of this.#replaced) {
+      effects.push({ type: 'replaced', memberId: row.memberId, oldMemberId: old.row.memberId });
     }
+    for (const [{ row }, reason] of this.#removed) effects.push({ type: 'removed', memberId: row.memberId, reason });
+    effects.push(...this.#taken(this.#stalled, true), ...this.#taken(this.#revoked, false));
     for (const [{ row }, { partitions, deadlineMs }] of this.#revoking) {
       effects.push({ type: 'revoking', memberId: row.memberId, generation, partitions, deadlineMs });
     }
     for (const [{ row }, added] of this.#assigned) {
       effects.push({ type: 'assigned', memberId: row.memberId, generation, added });
     }
+    for (const rebalance of this.#rebalances) effects.push({ type: 'rebalanced', rebalance });
     return effects;
+  }
+
+  #taken(from: ReadonlyMap<Member, readonly PartitionRef[]>, stalled: boolean): GroupEffect[] {
+    return Array.from(from).flatMap(([member, partitions]) => {
+      // A removed member has lost everything; a second message about some of it would only be read twice.
+      if (this.#removed.has(member)) return [];
+      return [{ type: 'revoked', memberId: member.row.memberId, partitions, stalled }];
+    });
   }
 }
 

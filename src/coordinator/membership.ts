@@ -1,0 +1,214 @@
+import { areConsistent } from './client-plan.ts';
+import type { Holdings } from './holdings.ts';
+import { sameMemberRow, sameWishes, type Member } from './member.ts';
+import type { Rebalance } from './rebalance.ts';
+import { Roster } from './roster.ts';
+import type { MemberId, MemberRow, PartitionRef, RebalanceReason } from './snapshot.ts';
+import type { GroupInput, RefusalReason, RemovalReason } from './step.ts';
+import type { Turn } from './turn.ts';
+
+export type JoinInput = Extract<GroupInput, { type: 'join' }>;
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly message: string;
+}
+
+const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
+  LEFT: 'MEMBER_LEFT',
+  STREAM_LOST: 'STREAM_LOST',
+  SESSION_TIMEOUT: 'SESSION_TIMEOUT',
+  REBALANCE_TIMEOUT: 'REBALANCE_TIMEOUT',
+};
+
+/**
+ * Who is a member: joins, changes, the instance that takes another's place, leaves, sessions that end, members that do not work.
+ * What of it calls for a rebalance is said to `Rebalance`.
+ */
+export class Membership {
+  readonly roster = new Roster();
+  /**
+   * Who has joined or wishes something else since the last rebalance, with the row as it was: they are who a failing assignor refuses.
+   */
+  readonly joins = new Map<MemberId, { readonly input: JoinInput; readonly before: MemberRow | null }>();
+  /** Something else is different from what the last rebalance saw: a member went, or its instance came back with other wishes. */
+  changed = false;
+  /** No deadline of a member is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
+  wakeMs = Infinity;
+  readonly #holdings: Holdings;
+  readonly #rebalance: Rebalance;
+  readonly #turn: Turn;
+
+  constructor(holdings: Holdings, rebalance: Rebalance, turn: Turn) {
+    this.#holdings = holdings;
+    this.#rebalance = rebalance;
+    this.#turn = turn;
+  }
+
+  load(row: MemberRow, nowMs: number): void {
+    this.#begin(this.roster.admit(row), nowMs);
+  }
+
+  /** @returns why it is refused; null: it is not. */
+  join(input: JoinInput, nowMs: number): Refusal | null {
+    const topicIds = [...new Set(input.member.topicIds)].sort((a, b) => a - b);
+    const joining = { ...input.member, topicIds };
+    const member = this.roster.find(joining.memberId);
+    const instance = this.roster.findInstance(joining.instanceId);
+    const refusal = this.#refusal(joining, member, instance);
+    if (refusal !== null) return refusal;
+    if (member !== undefined) this.#change(member, input, { ...joining, joinSeq: member.row.joinSeq }, nowMs);
+    else if (instance !== undefined)
+      this.#replace(instance, input, { ...joining, joinSeq: instance.row.joinSeq }, nowMs);
+    else this.#admit(input, { ...joining, joinSeq: this.roster.joinSeqNext }, nowMs);
+    return null;
+  }
+
+  remove(member: Member, reason: RemovalReason, nowMs: number): void {
+    const { memberId } = member.row;
+    const joined = this.joins.get(memberId);
+    this.joins.delete(memberId);
+    this.#turn.memberTouched(memberId, member.row);
+    this.#turn.removed(member, reason);
+    this.roster.remove(member);
+    this.#holdings.freeAll(member);
+    // Whoever comes and goes between two rebalances changes nothing for anybody else.
+    if (joined?.before !== null) this.changed = true;
+    this.#rebalance.call(removalCause[reason], memberId, nowMs);
+  }
+
+  alive(memberId: MemberId, revoked: readonly PartitionRef[], nowMs: number): void {
+    const member = this.roster.find(memberId);
+    if (member === undefined) return;
+    this.#renew(member, nowMs);
+    for (const ref of revoked) {
+      const partition = this.#holdings.find(ref);
+      if (partition?.holder === member) this.#holdings.release(partition);
+    }
+  }
+
+  progress(memberId: MemberId, busySinceMs: number | null, nowMs: number): void {
+    const member = this.roster.find(memberId);
+    if (member === undefined) return;
+    member.progress(busySinceMs ?? nowMs);
+    this.wakeMs = Math.min(this.wakeMs, member.pollDeadlineMs);
+    if (!member.stalled) return;
+    member.stalled = false;
+    this.#rebalance.call('MEMBER_RESUMED', memberId, nowMs);
+  }
+
+  /** Ends the sessions that are over, and takes from members that do not work what they hold. */
+  expire(nowMs: number): void {
+    this.wakeMs = Infinity;
+    for (const member of this.roster) {
+      if (member.deadlineMs <= nowMs) {
+        this.remove(member, 'SESSION_TIMEOUT', nowMs);
+        continue;
+      }
+      if (member.pollDeadlineMs <= nowMs) this.#stall(member, nowMs);
+      this.wakeMs = Math.min(this.wakeMs, member.deadlineMs, member.pollDeadlineMs);
+    }
+  }
+
+  /** After a load: the streams of these members died with their broker. */
+  removeStreamBound(nowMs: number): void {
+    for (const member of this.roster) {
+      if (member.row.sessionTimeoutMs === null) this.remove(member, 'STREAM_LOST', nowMs);
+    }
+  }
+
+  /** Whoever joined or changed its wishes is as it was before. @returns their inputs. */
+  undoJoins(): JoinInput[] {
+    const undone = Array.from(this.joins, ([memberId, { input, before }]) => {
+      const member = this.roster.find(memberId);
+      if (member !== undefined && before === null) this.roster.remove(member);
+      else if (member !== undefined && before !== null) member.row = before;
+      return input;
+    });
+    this.joins.clear();
+    return undone;
+  }
+
+  /** A rebalance has seen everything up to here. */
+  seen(): void {
+    this.joins.clear();
+    this.changed = false;
+  }
+
+  #refusal(joining: JoinInput['member'], member: Member | undefined, instance: Member | undefined): Refusal | null {
+    if (member !== undefined && member.row.instanceId !== joining.instanceId) {
+      const message = `member "${joining.memberId}" joined with another instance id, which is fixed`;
+      return { reason: 'INSTANCE_ID_IN_USE', message };
+    }
+    const others = Array.from(this.roster).filter((one) => one !== member && one !== instance);
+    if (areConsistent(joining.clientAssignors, others)) return null;
+    return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
+  }
+
+  #admit(input: JoinInput, row: MemberRow, nowMs: number): void {
+    this.#turn.memberTouched(row.memberId, null);
+    this.joins.set(row.memberId, { input, before: null });
+    this.#begin(this.roster.admit(row), nowMs);
+    this.#rebalance.call('MEMBER_JOINED', row.memberId, nowMs);
+  }
+
+  #change(member: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
+    const before = member.row;
+    if (!sameMemberRow(before, row)) {
+      this.#turn.memberTouched(row.memberId, before);
+      member.row = row;
+    }
+    if (!sameWishes(before, row)) {
+      if (!this.joins.has(row.memberId)) this.joins.set(row.memberId, { input, before });
+      this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
+    }
+    this.#renew(member, nowMs);
+    this.progress(row.memberId, nowMs, nowMs);
+  }
+
+  /** Another process of the same instance: it goes on with what the first one held, which is fenced. */
+  #replace(old: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
+    const joined = this.joins.get(old.row.memberId);
+    this.joins.delete(old.row.memberId);
+    if (joined?.before === null) this.joins.set(row.memberId, { input, before: null });
+    this.#turn.memberTouched(old.row.memberId, old.row);
+    this.#turn.memberTouched(row.memberId, null);
+    const member = this.roster.replace(old, row);
+    this.#turn.replaced(old, member);
+    this.#holdings.pass(old, member);
+    this.#begin(member, nowMs);
+    if (old.stalled) this.#rebalance.call('MEMBER_RESUMED', row.memberId, nowMs);
+    if (sameWishes(old.row, row)) return;
+    this.changed = true;
+    this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
+  }
+
+  #begin(member: Member, nowMs: number): void {
+    member.progress(nowMs);
+    this.wakeMs = Math.min(this.wakeMs, member.pollDeadlineMs);
+    this.#renew(member, nowMs);
+  }
+
+  #renew(member: Member, nowMs: number): void {
+    member.renew(nowMs);
+    this.wakeMs = Math.min(this.wakeMs, member.deadlineMs);
+  }
+
+  /** The member was asked what it is doing, and there was no answer. */
+  #stall(member: Member, nowMs: number): void {
+    if (member.held.size === 0) {
+      member.progress(nowMs);
+      return;
+    }
+    member.stalled = true;
+    member.pollDeadlineMs = Infinity;
+    this.#holdings.takeAll(member);
+    this.#rebalance.call('MAX_POLL_INTERVAL', member.row.memberId, nowMs);
+  }
+}
+
+function inconsistent(clientAssignors: readonly string[]): string {
+  return clientAssignors.length === 0
+    ? 'the members of this group assign partitions by themselves: join by JoinGroup with client_assignors that they share'
+    : 'client_assignors has no rule that all members of this group have';
+}

@@ -1,0 +1,63 @@
+import { Member } from './member.ts';
+import type { MemberId, MemberRow } from './snapshot.ts';
+
+/** The members of a group: found by id and by instance id, in the order of joining. */
+export class Roster {
+  readonly #byId = new Map<MemberId, Member>();
+  readonly #byInstance = new Map<string, Member>();
+  #joinSeqNext = 0;
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get joinSeqNext(): number {
+    return this.#joinSeqNext;
+  }
+
+  /** That joined first. */
+  get first(): Member | undefined {
+    for (const member of this.#byId.values()) return member;
+    return undefined;
+  }
+
+  /** In the order of joining. */
+  [Symbol.iterator](): IterableIterator<Member> {
+    return this.#byId.values();
+  }
+
+  find(memberId: MemberId): Member | undefined {
+    return this.#byId.get(memberId);
+  }
+
+  findInstance(instanceId: string | null): Member | undefined {
+    return instanceId === null ? undefined : this.#byInstance.get(instanceId);
+  }
+
+  admit(row: MemberRow): Member {
+    const member = new Member(row);
+    this.#byId.set(row.memberId, member);
+    if (row.instanceId !== null) this.#byInstance.set(row.instanceId, member);
+    this.#joinSeqNext = Math.max(this.#joinSeqNext, row.joinSeq + 1);
+    return member;
+  }
+
+  remove({ row }: Member): void {
+    this.#byId.delete(row.memberId);
+    if (row.instanceId !== null) this.#byInstance.delete(row.instanceId);
+  }
+
+  /** The new member stands where the old one stood: it joined when that did. */
+  replace(old: Member, row: MemberRow): Member {
+    const others = [...this.#byId.values()];
+    const member = new Member(row);
+    this.#byId.clear();
+    for (const one of others) {
+      const standing = one === old ? member : one;
+      this.#byId.set(standing.row.memberId, standing);
+    }
+    if (old.row.instanceId !== null) this.#byInstance.delete(old.row.instanceId);
+    if (row.instanceId !== null) this.#byInstance.set(row.instanceId, member);
+    return member;
+  }
+}
