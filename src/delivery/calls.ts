@@ -14,30 +14,32 @@ export type StartPosition =
   /** Microseconds since the epoch. */
   | { readonly type: 'time'; readonly timeUs: number };
 
-export interface SubscribeCommand {
+/** What every call that makes or resumes a member says. */
+export interface EnterCommand {
   readonly group: string;
   readonly topics: readonly string[];
   readonly start: StartPosition;
+  /** This member; null: a new one. */
+  readonly memberId: MemberId | null;
+  readonly clientId: string;
+  readonly instanceId: string | null;
+  readonly maxPollIntervalMs: number;
+}
+
+export interface SubscribeCommand extends EnterCommand {
   readonly maxInFlightRecords: number;
   readonly maxInFlightBytes: number;
-  readonly clientId: string;
-  /** Resume this member; null: a new one. */
-  readonly memberId: MemberId | null;
   readonly sessionTimeoutMs: number | null;
   readonly rebalanceTimeoutMs: number;
   readonly assignor: AssignorName;
+  readonly metadata: Uint8Array;
   readonly autoAck: boolean;
 }
 
-export interface PullCommand {
-  readonly group: string;
-  readonly topics: readonly string[];
-  readonly start: StartPosition;
+export interface PullCommand extends EnterCommand {
   readonly maxRecords: number;
   readonly maxBytes: number;
   readonly waitMs: number;
-  readonly memberId: MemberId | null;
-  readonly clientId: string;
   readonly sessionTimeoutMs: number;
   readonly autoAck: boolean;
   /** Aborted when the client has gone: the wait ends, nothing is taken. */
@@ -97,17 +99,34 @@ export interface HeartbeatOutcome {
   readonly generation: number;
   readonly heartbeatIntervalMs: number;
   readonly revoking: readonly TopicPartition[];
+  /** The member is the leader, and who gets what is for it to say. */
+  readonly planWanted: boolean;
 }
 
-export interface JoinGroupCommand {
-  readonly group: string;
-  readonly topics: readonly string[];
-  readonly start: StartPosition;
-  readonly clientId: string;
-  readonly memberId: MemberId | null;
+export interface JoinGroupCommand extends EnterCommand {
   readonly sessionTimeoutMs: number;
   readonly rebalanceTimeoutMs: number;
   readonly assignor: AssignorName;
+  readonly clientAssignors: readonly string[];
+  readonly metadata: Uint8Array;
+}
+
+export interface MemberAssignment {
+  readonly memberId: MemberId;
+  readonly partitions: readonly TopicPartition[];
+}
+
+/** What a leader has to give out, and to whom. */
+export interface AssignmentTask {
+  readonly members: readonly {
+    readonly memberId: MemberId;
+    readonly clientId: string;
+    readonly instanceId: string | null;
+    readonly topics: readonly string[];
+    readonly metadata: Uint8Array;
+  }[];
+  readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
+  readonly current: readonly MemberAssignment[];
 }
 
 export interface JoinGroupOutcome {
@@ -115,12 +134,19 @@ export interface JoinGroupOutcome {
   readonly generation: number;
   readonly heartbeatIntervalMs: number;
   readonly sessionTimeoutMs: number;
+  readonly maxPollIntervalMs: number;
+  readonly leaderId: MemberId | null;
+  readonly assignor: string;
+  /** For the leader, while its plan is wanted. */
+  readonly task: AssignmentTask | null;
 }
 
 export interface SyncGroupCommand {
   readonly group: string;
   readonly memberId: MemberId;
   readonly knownGeneration: number | null;
+  /** From the leader: who is to have what in a generation. */
+  readonly plan: { readonly generation: number; readonly members: readonly MemberAssignment[] } | null;
   readonly waitMs: number;
   readonly signal: AbortSignal;
 }
@@ -136,6 +162,7 @@ export interface GroupSummary {
   readonly state: GroupState;
   readonly generation: number;
   readonly assignor: AssignorName;
+  readonly leaderId: MemberId | null;
   readonly memberCount: number;
   readonly topics: readonly string[];
 }
@@ -144,11 +171,15 @@ export interface MemberDetails {
   readonly memberId: MemberId;
   readonly clientId: string;
   readonly host: string;
+  readonly instanceId: string | null;
   readonly kind: MemberKind;
   readonly topics: readonly string[];
   readonly partitions: readonly TopicPartition[];
   readonly revoking: readonly TopicPartition[];
   readonly sessionTimeoutMs: number | null;
+  readonly rebalanceTimeoutMs: number;
+  readonly maxPollIntervalMs: number;
+  readonly stalled: boolean;
   readonly inFlightRecords: number;
   readonly blockedOn: BlockedOn | null;
 }

@@ -15,8 +15,10 @@ export class ConsumedLog {
   readonly cursor: Cursor;
   readonly log: PartitionLog;
   holder: Member | null = null;
-  /** The partition is moving away: nothing new is delivered. */
-  revoking = false;
+  /** Its place among the logs of its holder. */
+  heldAt = 0;
+  /** Set while the partition is moving away and nothing new is delivered: until when, by the wall clock. */
+  revokeDeadlineAtMs: number | null = null;
   /** Since when the next batch has been waiting for credit; null if it is not. */
   creditWaitSinceMs: number | null = null;
   /** Cancels the timer of the earliest lease; null while none is set. */
@@ -36,6 +38,10 @@ export class ConsumedLog {
     this.log = log;
     this.#clock = clock;
     this.#stopListening = log.onAppend(() => this.holder?.wake());
+  }
+
+  get revoking(): boolean {
+    return this.revokeDeadlineAtMs !== null;
   }
 
   get topic(): string {

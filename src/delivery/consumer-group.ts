@@ -1,13 +1,15 @@
 import { Cursor } from '../cursor/cursor.ts';
-import type { Group, GroupEffect, MemberId, MemberRow, PartitionRef, RemovalReason } from '../coordinator/group.ts';
+import type { Group, MemberId, MemberRow, PartitionRef, RemovalReason } from '../coordinator/group.ts';
 import { Credit } from '../credit/credit.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
+import type { MemberAssignment } from './calls.ts';
 import { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
 import { Member } from './member.ts';
+import { Enactment, fenced } from './enactment.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
 import type { LoadedGroup, StoredCursor, SubscriptionRow } from './store.ts';
@@ -37,6 +39,7 @@ export class ConsumerGroup {
   readonly members = new Map<MemberId, Member>();
   readonly subscriptions = new Map<number, ActiveSubscription>();
   readonly #coordination: Coordination;
+  readonly #enactment: Enactment;
   readonly #context: GroupContext;
   /** Called after each bundle: what waits for a change of the assignment. */
   readonly #watchers = new Set<() => void>();
@@ -45,9 +48,25 @@ export class ConsumerGroup {
     this.id = loaded.id;
     this.name = loaded.name;
     this.#context = context;
-    this.#coordination = new Coordination(loaded.id, loaded.snapshot, context, (effects) => {
-      for (const effect of effects) this.#carryOut(effect);
-      for (const look of [...this.#watchers]) look();
+    this.#enactment = new Enactment({
+      groupName: loaded.name,
+      context,
+      members: this.members,
+      log: (ref) => this.log(ref),
+      generation: () => this.generation,
+      onDrained: (partition) => {
+        this.#coordination.tell({ type: 'drained', partition });
+      },
+    });
+    this.#coordination = new Coordination({
+      groupId: loaded.id,
+      snapshot: loaded.snapshot,
+      context,
+      carryOut: (effects) => {
+        for (const effect of effects) this.#enactment.carryOut(effect);
+        for (const look of [...this.#watchers]) look();
+      },
+      busySinceMs: (memberId) => this.members.get(memberId)?.busySinceMs ?? null,
     });
     for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
   }
@@ -94,7 +113,7 @@ export class ConsumerGroup {
     this.subscriptions.delete(topicId);
     for (const log of subscription.logs) {
       this.#context.rounds.forget(log);
-      this.#takeBack(log, false);
+      this.#enactment.takeBack(log, false);
       log.close();
     }
     await this.#coordination.feed({ type: 'topic', topicId, partitions: 0 });
@@ -107,18 +126,52 @@ export class ConsumerGroup {
   /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
   member(memberId: MemberId): Member {
     const member = this.members.get(memberId);
-    if (member === undefined || this.machine.member(memberId) === undefined) throw fenced(memberId);
-    return member;
+    if (member !== undefined && this.machine.member(memberId) !== undefined) return member;
+    this.#context.counts.fencedCalls++;
+    throw fenced(memberId);
   }
 
-  /** Joins, or changes the topics of a member. Resolves when the assignment is durable and in force. */
+  /**
+   * Joins, or changes a member. Resolves when the assignment is durable and in force.
+   * @throws Rejection INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED, GROUP_DELETED
+   */
   async join(row: Omit<MemberRow, 'joinSeq'>): Promise<Member> {
     this.#makeRoom(row.memberId);
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
     this.members.set(row.memberId, member);
-    await this.#coordination.feed({ type: 'join', member: row });
+    try {
+      await this.#coordination.feed({ type: 'join', member: row });
+    } catch (error) {
+      if (known === undefined && this.machine.member(row.memberId) === undefined) this.members.delete(row.memberId);
+      throw error;
+    }
     return member;
+  }
+
+  /** The leader's plan. @throws Rejection NOT_LEADER, PLAN_STALE, ASSIGNOR_FAILED */
+  async assign(memberId: MemberId, generation: number, plan: readonly MemberAssignment[]): Promise<void> {
+    const planned = plan.flatMap((one) => this.refs(one.partitions).map((ref) => ({ ...ref, memberId: one.memberId })));
+    const named = plan.reduce((sum, { partitions }) => sum + partitions.length, 0);
+    if (planned.length < named) {
+      throw new Rejection('ASSIGNOR_FAILED', 'the plan names a topic that the group is not subscribed to');
+    }
+    await this.#coordination.feed({ type: 'assign', memberId, generation, plan: planned });
+  }
+
+  /** Withholds the partitions of topics from all members while `work` runs: nobody has anything of them in flight then. */
+  async withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
+    const hold = (held: boolean): Promise<unknown> =>
+      Promise.all(topicIds.map((topicId) => this.#coordination.feed({ type: 'hold', topicId, held })));
+    try {
+      await hold(true);
+      const free = (): boolean =>
+        topicIds.every((topicId) => this.subscriptions.get(topicId)?.logs.every((log) => log.holder === null) ?? true);
+      await this.watch(free, limits.rebalanceTimeoutMsMax, new AbortController().signal);
+      return await work();
+    } finally {
+      await hold(false);
+    }
   }
 
   leave(memberId: MemberId, reason: RemovalReason): Promise<void> {
@@ -128,7 +181,15 @@ export class ConsumerGroup {
   /** A sign of life. It changes nothing durable, so it costs no write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
     if (revoked.length === 0 && this.machine.member(memberId)?.sessionTimeoutMs === null) return;
-    void this.#coordination.feed({ type: 'alive', memberId, revoked });
+    this.#coordination.tell({ type: 'alive', memberId, revoked });
+  }
+
+  /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
+  worked(member: Member): void {
+    member.worked(this.#context.clock.nowMs());
+    if (!member.stalled) return;
+    member.stalled = false;
+    this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
   }
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
@@ -154,15 +215,26 @@ export class ConsumerGroup {
     });
     session.tell(this.#joined(member));
     member.readers.add(session);
-    this.#tellAssigned(member);
+    this.#enactment.tellAssigned(member);
+    this.#enactment.tellRevoking(
+      session,
+      member.logs.filter((log) => log.revoking),
+    );
     session.wake();
     return session;
   }
 
   #joined({ id }: Member): StreamEvent {
-    const sessionTimeoutMs = this.machine.member(id)?.sessionTimeoutMs ?? null;
-    const heartbeatIntervalMs = sessionTimeoutMs === null ? null : limits.heartbeatIntervalMs;
-    return { type: 'joined', memberId: id, generation: this.generation, heartbeatIntervalMs, sessionTimeoutMs };
+    const row = this.machine.member(id);
+    const sessionTimeoutMs = row?.sessionTimeoutMs ?? null;
+    return {
+      type: 'joined',
+      memberId: id,
+      generation: this.generation,
+      heartbeatIntervalMs: sessionTimeoutMs === null ? null : limits.heartbeatIntervalMs,
+      sessionTimeoutMs,
+      maxPollIntervalMs: row?.maxPollIntervalMs ?? limits.maxPollIntervalMsDefault,
+    };
   }
 
   #replace(member: Member, session: StreamSession): void {
@@ -183,7 +255,7 @@ export class ConsumerGroup {
     const { holder } = log;
     if (holder === null) return;
     if (records > 0) holder.credit.give(records, bytes);
-    if (log.revoking && log.cursor.inFlightRecords === 0) this.#drained(log);
+    if (log.revoking && log.cursor.inFlightRecords === 0) this.#enactment.drained(log);
     if (holder.anonymous && this.members.size > 1) this.#dismiss(holder);
     holder.wake();
   }
@@ -261,98 +333,8 @@ export class ConsumerGroup {
   /** Stops everything of the group in this process; nothing durable changes. */
   stop(error: Rejection | null): void {
     this.#coordination.stop();
-    for (const member of this.members.values()) this.#endReaders(member, error);
+    for (const member of this.members.values()) this.#enactment.endReaders(member, error);
     for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
-  }
-
-  #carryOut(effect: GroupEffect): void {
-    switch (effect.type) {
-      case 'persist':
-        return;
-      case 'assigned':
-        this.#assigned(effect.memberId, effect.added);
-        return;
-      case 'revoking':
-        this.#revoking(effect);
-        return;
-      case 'revoked':
-        this.#revoked(effect.memberId, effect.partitions);
-        return;
-      case 'removed':
-        this.#removed(effect.memberId, effect.reason);
-        return;
-    }
-  }
-
-  #assigned(memberId: MemberId, added: readonly PartitionRef[]): void {
-    const member = this.members.get(memberId);
-    if (member === undefined) return;
-    for (const ref of added) {
-      const log = this.log(ref);
-      if (log === undefined) continue;
-      if (log.holder !== null && log.holder !== member) this.#takeBack(log, false);
-      member.hold(log);
-    }
-    this.#tellAssigned(member);
-    member.wake();
-  }
-
-  #tellAssigned(member: Member): void {
-    const partitions = member.partitions();
-    for (const reader of member.readers) {
-      if (reader instanceof StreamSession) reader.tell({ type: 'assigned', generation: this.generation, partitions });
-    }
-  }
-
-  #revoking(effect: Extract<GroupEffect, { type: 'revoking' }>): void {
-    const member = this.members.get(effect.memberId);
-    if (member === undefined) return;
-    const logs = effect.partitions.flatMap((ref) => this.log(ref) ?? []);
-    for (const log of logs) log.revoking = true;
-    member.assignmentVersion++;
-    const { clock } = this.#context;
-    const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
-    const partitions = logs.map((log) => ({ topic: log.topic, partition: log.key.partition }));
-    for (const reader of member.readers) {
-      if (reader instanceof StreamSession) {
-        reader.tell({ type: 'revoking', generation: effect.generation, partitions, deadlineAtMs });
-      }
-    }
-    for (const log of logs) if (log.cursor.inFlightRecords === 0) this.#drained(log);
-  }
-
-  #drained(log: ConsumedLog): void {
-    const { topicId, partition } = log.log.address;
-    void this.#coordination.feed({ type: 'drained', partition: { topicId, partition } });
-  }
-
-  #revoked(memberId: MemberId, partitions: readonly PartitionRef[]): void {
-    for (const ref of partitions) {
-      const log = this.log(ref);
-      if (log?.holder?.id === memberId) this.#takeBack(log, false);
-    }
-    const member = this.members.get(memberId);
-    if (member !== undefined) this.#tellAssigned(member);
-  }
-
-  #removed(memberId: MemberId, reason: RemovalReason): void {
-    const member = this.members.get(memberId);
-    if (member === undefined) return;
-    this.members.delete(memberId);
-    // A member that left says that it did not fail; one that was lost may have failed on what it had.
-    for (const log of [...member.logs]) this.#takeBack(log, reason !== 'LEFT');
-    this.#endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
-  }
-
-  /** What was in flight of the log is given back; the next holder begins there. */
-  #takeBack(log: ConsumedLog, countAttempt: boolean): void {
-    const { holder } = log;
-    const freed = log.cursor.giveBackAll(countAttempt);
-    if (countAttempt && freed.records > 0) this.#context.rounds.mark(log);
-    if (holder === null) return;
-    if (freed.records > 0) holder.credit.give(freed.records, freed.bytes);
-    holder.letGo(log);
-    holder.wake();
   }
 
   /** A resumed stream gets everything un-acked again, attempt unchanged, and its credit counts from zero. */
@@ -376,15 +358,4 @@ export class ConsumerGroup {
     if (member.readers.size > 0 || member.logs.some((log) => log.cursor.inFlightRecords > 0)) return;
     void this.leave(member.id, 'LEFT');
   }
-
-  #endReaders(member: Member, error: Rejection | null): void {
-    for (const reader of member.readers) reader.end(error);
-    member.readers.clear();
-  }
-}
-
-export function fenced(memberId: MemberId): Rejection {
-  return new Rejection('MEMBER_FENCED', `member "${memberId}" is not a member of this group (any more): join again`, {
-    metadata: { memberId },
-  });
 }

@@ -3,6 +3,18 @@ import type { AckRounds } from './ack-rounds.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from './piece.ts';
 
+/** What the coordinators of all groups have done since this broker owns the database. */
+export interface CoordinationCounts {
+  rebalances: number;
+  rebalanceMs: number;
+  heartbeats: number;
+  sessionTimeouts: number;
+  /** Calls of members that are none any more. */
+  fencedCalls: number;
+  /** Offsets that CommitOffsets committed. */
+  commits: number;
+}
+
 /** What every group at work shares. */
 export interface GroupContext extends HandOut {
   readonly clock: Clock;
@@ -10,6 +22,8 @@ export interface GroupContext extends HandOut {
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
   readonly unsentBytesMax: number;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
 }

@@ -19,7 +19,7 @@ export interface Reader {
 export class Member {
   readonly id: MemberId;
   readonly readers = new Set<Reader>();
-  /** Held logs, in the order in which they were given. */
+  /** Held logs, in no order. */
   readonly logs: ConsumedLog[] = [];
   /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
@@ -29,6 +29,10 @@ export class Member {
   assignmentVersion = 0;
   /** The version that the last SyncGroup answered with; -1: none has. */
   syncedVersion = -1;
+  /** It kept records for longer than its max poll interval, and its partitions were taken. */
+  stalled = false;
+  /** When it acked last, or was given something while it had nothing. */
+  #busySinceMs = 0;
   #rotation = 0;
 
   constructor(id: MemberId) {
@@ -39,18 +43,40 @@ export class Member {
     for (const reader of this.readers) reader.wake();
   }
 
+  /** What it has done with what it has: the time counts from here. */
+  worked(nowMs: number): void {
+    this.#busySinceMs = nowMs;
+  }
+
+  /** Called before it is given something. */
+  given(nowMs: number): void {
+    if (this.credit.records === 0) this.#busySinceMs = nowMs;
+  }
+
+  /** null: it has nothing that it could ack. */
+  get busySinceMs(): number | null {
+    return this.credit.records === 0 ? null : this.#busySinceMs;
+  }
+
   hold(log: ConsumedLog): void {
+    if (log.holder !== this) {
+      log.heldAt = this.logs.length;
+      this.logs.push(log);
+    }
     log.holder = this;
-    log.revoking = false;
-    if (!this.logs.includes(log)) this.logs.push(log);
+    log.revokeDeadlineAtMs = null;
     this.assignmentVersion++;
   }
 
   letGo(log: ConsumedLog): void {
-    const index = this.logs.indexOf(log);
-    if (index >= 0) this.logs.splice(index, 1);
+    const last = this.logs.pop();
+    // The last one takes its place: a search would cost n for each of n.
+    if (last !== undefined && last !== log) {
+      last.heldAt = log.heldAt;
+      this.logs[last.heldAt] = last;
+    }
     log.holder = null;
-    log.revoking = false;
+    log.revokeDeadlineAtMs = null;
     this.assignmentVersion++;
   }
 
@@ -66,7 +92,7 @@ export class Member {
 
   /** `log` was served: the next turn begins behind it. */
   served(log: ConsumedLog): void {
-    this.#rotation = (this.logs.indexOf(log) + 1) % Math.max(1, this.logs.length);
+    this.#rotation = (log.heldAt + 1) % Math.max(1, this.logs.length);
   }
 
   partitions(): TopicPartition[] {

@@ -91,6 +91,7 @@ export class PullSession implements Reader {
     }
     const budget = new Credit(this.#command.maxRecords, this.#command.maxBytes);
     const taken: { piece: Piece; field: Buffer }[] = [];
+    this.#member.given(nowMs);
     for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
       budget.take(piece.records, piece.bytes);
       taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs)) });

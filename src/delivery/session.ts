@@ -5,7 +5,15 @@ import type { Rejection } from '../errors/rejection.ts';
 /** What a stream tells its client; the edges turn it into SubscribeResponse. */
 
 export type BlockedOn =
-  'NO_ASSIGNMENT' | 'CREDIT' | 'WINDOW' | 'RETRY' | 'REVOKING' | 'SLOW_READER' | 'CAUGHT_UP' | 'READING';
+  | 'NO_ASSIGNMENT'
+  | 'CREDIT'
+  | 'WINDOW'
+  | 'RETRY'
+  | 'REVOKING'
+  | 'SLOW_READER'
+  | 'CAUGHT_UP'
+  | 'READING'
+  | 'MAX_POLL_INTERVAL';
 
 export interface TopicPartition {
   readonly topic: string;
@@ -26,6 +34,7 @@ export type StreamEvent =
       readonly generation: number;
       readonly heartbeatIntervalMs: number | null;
       readonly sessionTimeoutMs: number | null;
+      readonly maxPollIntervalMs: number;
     }
   | { readonly type: 'assigned'; readonly generation: number; readonly partitions: readonly TopicPartition[] }
   | {

@@ -1,4 +1,4 @@
-import type { GroupChange, GroupSnapshot } from '../coordinator/group.ts';
+import type { GroupChange, GroupSnapshot, RebalanceRow } from '../coordinator/group.ts';
 import type { CursorDelta, CursorSnapshot } from '../cursor/cursor.ts';
 
 /** What delivery needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
@@ -29,6 +29,12 @@ export interface LoadedGroup {
   readonly subscriptions: readonly SubscriptionRow[];
 }
 
+/** A rebalance as it is read back. */
+export interface StoredRebalance extends RebalanceRow {
+  /** By the database's clock, milliseconds since the epoch. */
+  readonly endedAtMs: number;
+}
+
 export interface StoredCursor {
   readonly key: CursorKey;
   readonly cursor: CursorSnapshot;
@@ -55,6 +61,8 @@ export interface GroupStore {
   createGroup(name: string): Promise<number>;
   /** Writes members, generations and assignments of any number of groups in one fenced transaction. */
   saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
+  /** The last rebalances of a group, the newest first. */
+  loadRebalances(groupId: number): Promise<StoredRebalance[]>;
   /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
   cancelSubscription(subscriptionId: number): Promise<void>;

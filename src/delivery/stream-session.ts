@@ -121,17 +121,23 @@ export class StreamSession implements Reader {
       if (look.untilMs !== null) this.#wakeAt(look.untilMs, nowMs);
       if (reason === null || urgency.indexOf(look.blockedOn) < urgency.indexOf(reason)) reason = look.blockedOn;
     }
-    this.#block(reason ?? 'NO_ASSIGNMENT');
+    this.#block(reason ?? this.#without());
     return null;
+  }
+
+  /** Why the member has no partition. */
+  #without(): BlockedOn {
+    return this.#o.member.stalled ? 'MAX_POLL_INTERVAL' : 'NO_ASSIGNMENT';
   }
 
   #deliver(piece: Piece): void {
     const { member, sink, autoAck, clock } = this.#o;
+    this.#lastBatchMs = clock.nowMs();
+    member.given(this.#lastBatchMs);
     const field = handOut(piece, member.credit, this.#o.handOut, null);
     member.served(piece.log);
     this.blockedOn = null;
     this.#toldBlockedOn = null;
-    this.#lastBatchMs = clock.nowMs();
     sink.send({ type: 'batch', generation: this.#o.generation(), field });
     if (autoAck) this.#o.ackNow(piece.log, piece.last);
   }
@@ -175,7 +181,7 @@ export class StreamSession implements Reader {
 
   #tellIdle(): void {
     const { member, generation } = this.#o;
-    const blockedOn = this.blockedOn ?? (member.logs.length === 0 ? 'NO_ASSIGNMENT' : 'CAUGHT_UP');
+    const blockedOn = this.blockedOn ?? (member.logs.length === 0 ? this.#without() : 'CAUGHT_UP');
     this.#toldBlockedOn = blockedOn;
     let lag = 0;
     for (const log of member.logs) lag += log.cursor.lag(log.log.endOffset);

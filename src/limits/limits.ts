@@ -43,7 +43,12 @@ export const limits = {
   segmentAgeMsMax: 86_400_000,
 
   memberTopicsMax: 100,
+  /** Topics of all members of a group together. */
+  groupTopicsMax: 1_000,
   groupMembersMax: 1_000,
+  memberMetadataBytesMax: 65_536,
+  clientAssignorsMax: 10,
+  planPartitionsMax: 100_000,
   maxInFlightRecordsDefault: 1_000,
   maxInFlightRecordsMax: 10_000,
   maxInFlightBytesDefault: 8_388_608,
@@ -62,6 +67,13 @@ export const limits = {
   rebalanceTimeoutMsDefault: 60_000,
   rebalanceTimeoutMsMin: 1_000,
   rebalanceTimeoutMsMax: 3_600_000,
+  maxPollIntervalMsDefault: 300_000,
+  maxPollIntervalMsMin: 1_000,
+  maxPollIntervalMsMax: 86_400_000,
+  /** At least so long from one rebalance of a group to the next: what calls for it meanwhile goes together in one. */
+  rebalanceGatherMs: 50,
+  /** Rebalances of a group that can be read back. */
+  rebalancesKept: 100,
   syncWaitMsDefault: 30_000,
   syncWaitMsMax: 300_000,
 

@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import type { AssignorName } from '../coordinator/assignors/assignor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';
 import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
+import { saveRebalances } from './rebalances.ts';
 import { arrayLiteral, nestedArrayLiteral } from './array-literal.ts';
 import { consumerGroups, groupAssignments, groupMembers, subscriptions } from './group-schema.ts';
 
@@ -53,6 +54,7 @@ export async function saveGroups(client: Client, changes: readonly Change[]): Pr
   await removeAssignments(client, assignments);
   await putMembers(client, members);
   await putAssignments(client, assignments);
+  await saveRebalances(client, changes);
 }
 
 /** One row by its key, as it is to be: null for gone. */
@@ -134,16 +136,19 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
   const rows = put.map(({ row }) => row);
   await client.query(
     `INSERT INTO millrace.group_members (group_id, member_id, client_id, host, kind, session_timeout_ms,
-       rebalance_timeout_ms, assignor, join_seq, topic_ids)
+       rebalance_timeout_ms, assignor, join_seq, topic_ids, instance_id, max_poll_interval_ms, client_assignors, metadata)
      SELECT group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq,
-            topic_ids::integer[]
+            topic_ids::integer[], instance_id, max_poll_interval_ms, client_assignors::text[], decode(metadata, 'hex')
        FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::integer[],
-         $8::text[], $9::bigint[], $10::text[]) AS w (group_id, member_id, client_id, host, kind, session_timeout_ms,
-         rebalance_timeout_ms, assignor, join_seq, topic_ids)
+         $8::text[], $9::bigint[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[])
+         AS w (group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq,
+         topic_ids, instance_id, max_poll_interval_ms, client_assignors, metadata)
      ON CONFLICT (group_id, member_id) DO UPDATE SET
        client_id = excluded.client_id, host = excluded.host, kind = excluded.kind,
        session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,
-       assignor = excluded.assignor, join_seq = excluded.join_seq, topic_ids = excluded.topic_ids`,
+       assignor = excluded.assignor, join_seq = excluded.join_seq, topic_ids = excluded.topic_ids,
+       instance_id = excluded.instance_id, max_poll_interval_ms = excluded.max_poll_interval_ms,
+       client_assignors = excluded.client_assignors, metadata = excluded.metadata`,
     [
       arrayLiteral(put.map(({ groupId }) => groupId)),
       rows.map(({ memberId }) => memberId),
@@ -155,6 +160,11 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
       rows.map(({ assignor }) => assignor),
       arrayLiteral(rows.map(({ joinSeq }) => joinSeq)),
       nestedArrayLiteral(rows.map(({ topicIds }) => topicIds)),
+      rows.map(({ instanceId }) => instanceId),
+      arrayLiteral(rows.map(({ maxPollIntervalMs }) => maxPollIntervalMs)),
+      // The characters of names need no escape in an array literal; quoted, since NULL is a name too.
+      rows.map(({ clientAssignors }) => `{${clientAssignors.map((name) => `"${name}"`).join(',')}}`),
+      rows.map(({ metadata }) => Buffer.from(metadata).toString('hex')),
     ],
   );
 }

@@ -1,6 +1,22 @@
-import { bigint, index, integer, pgSchema, primaryKey, sql, text, timestamp, uniqueIndex } from './drizzle.ts';
+import type { RebalanceCause } from '../coordinator/group.ts';
+import {
+  bigint,
+  boolean,
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgSchema,
+  primaryKey,
+  sql,
+  text,
+  timestamp,
+  uniqueIndex,
+} from './drizzle.ts';
 
-/** The tables of drizzle/0003_groups.up.sql as Drizzle sees them; a test compares this with the migrated database. */
+/** The tables of groups as Drizzle sees them; a test compares this with the migrated database. */
+const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' });
+
 const millrace = pgSchema('millrace');
 
 export const consumerGroups = millrace.table('consumer_groups', {
@@ -25,6 +41,10 @@ export const groupMembers = millrace.table(
     assignor: text('assignor').notNull(),
     topicIds: integer('topic_ids').array().notNull(),
     joinSeq: bigint('join_seq', { mode: 'number' }).notNull(),
+    instanceId: text('instance_id'),
+    maxPollIntervalMs: integer('max_poll_interval_ms').notNull().default(300_000),
+    clientAssignors: text('client_assignors').array().notNull().default([]),
+    metadata: bytea('metadata').notNull().default(Buffer.alloc(0)),
   },
   (table) => [primaryKey({ columns: [table.groupId, table.memberId] })],
 );
@@ -39,6 +59,24 @@ export const groupAssignments = millrace.table(
     sinceGeneration: bigint('since_generation', { mode: 'number' }).notNull(),
   },
   (table) => [primaryKey({ columns: [table.groupId, table.topicId, table.partition] })],
+);
+
+export const groupRebalances = millrace.table(
+  'group_rebalances',
+  {
+    groupId: integer('group_id').notNull(),
+    generation: bigint('generation', { mode: 'number' }).notNull(),
+    causes: jsonb('causes').$type<RebalanceCause[]>().notNull(),
+    endedAt: timestamp('ended_at', { withTimezone: true })
+      .notNull()
+      .default(sql`clock_timestamp()`),
+    durationUs: bigint('duration_us', { mode: 'number' }).notNull(),
+    memberCount: integer('member_count').notNull(),
+    assignedCount: integer('assigned_count').notNull(),
+    revokedCount: integer('revoked_count').notNull(),
+    completed: boolean('completed').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.groupId, table.generation] })],
 );
 
 export const subscriptions = millrace.table(

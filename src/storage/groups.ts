@@ -8,6 +8,7 @@ import {
   type LoadedGroup,
   type NewSubscription,
   type StoredCursor,
+  type StoredRebalance,
   type SubscriptionRow,
 } from '../delivery/store.ts';
 import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from './ack-log.ts';
@@ -15,6 +16,7 @@ import type { Connection } from './connection.ts';
 import { mergeDeltas, readCursors, writeCursors } from './cursors.ts';
 import { faultOf } from './faults.ts';
 import { createGroup, loadGroups, saveGroups } from './group-rows.ts';
+import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Fence, Writer } from './writer.ts';
 
@@ -84,6 +86,10 @@ export class GroupStorage implements GroupStore {
 
   async saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
     if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes));
+  }
+
+  loadRebalances(groupId: number): Promise<StoredRebalance[]> {
+    return this.#d.reads.run((client) => readRebalances(client, groupId));
   }
 
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]> {

@@ -300,6 +300,32 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
    * @generated from field: bool auto_ack = 11;
    */
   autoAck: boolean;
+
+  /**
+   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
+   * had it, without a rebalance; that member's stream ends with ABORTED INSTANCE_FENCED. Such a member has a session timeout.
+   * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   *
+   * @generated from field: string group_instance_id = 13;
+   */
+  groupInstanceId: string;
+
+  /**
+   * How long the member may keep records without acking any. After that its partitions go to others; it stays a member and gets some again
+   * once it acks or pulls. Heartbeats do not count.
+   * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 14;
+   */
+  maxPollInterval?: Duration | undefined;
+
+  /**
+   * What the member says about itself to the group's assignor; the broker does not read it.
+   * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes.
+   *
+   * @generated from field: bytes metadata = 15;
+   */
+  metadata: Uint8Array;
 };
 
 /**
@@ -416,6 +442,13 @@ export declare type Joined = Message<"millrace.v1.Joined"> & {
    * @generated from field: google.protobuf.Duration session_timeout = 4;
    */
   sessionTimeout?: Duration | undefined;
+
+  /**
+   * How long the member may keep records without acking any.
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 5;
+   */
+  maxPollInterval?: Duration | undefined;
 };
 
 /**
@@ -698,6 +731,23 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
    * @generated from field: bool auto_ack = 10;
    */
   autoAck: boolean;
+
+  /**
+   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
+   * had it, without a rebalance. Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   *
+   * @generated from field: string group_instance_id = 11;
+   */
+  groupInstanceId: string;
+
+  /**
+   * How long the member may keep records without a Pull or Ack; then its partitions go to others until it calls again.
+   * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 12;
+   */
+  maxPollInterval?: Duration | undefined;
 };
 
 /**
@@ -1011,6 +1061,13 @@ export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse">
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 3;
    */
   revoking: TopicPartition[];
+
+  /**
+   * The member is the leader of a group that assigns by itself, and its plan is wanted: call JoinGroup for what it needs, then SyncGroup.
+   *
+   * @generated from field: bool plan_wanted = 4;
+   */
+  planWanted: boolean;
 };
 
 /**
@@ -1160,6 +1217,13 @@ export enum BlockedOn {
    * @generated from enum value: BLOCKED_ON_READING = 8;
    */
   READING = 8,
+
+  /**
+   * The member acked nothing for its max poll interval and has lost its partitions: it gets some again once it acks or pulls.
+   *
+   * @generated from enum value: BLOCKED_ON_MAX_POLL_INTERVAL = 9;
+   */
+  MAX_POLL_INTERVAL = 9,
 }
 
 /**

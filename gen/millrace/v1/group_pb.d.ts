@@ -77,6 +77,42 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
    * @generated from field: millrace.v1.Assignor assignor = 8;
    */
   assignor: Assignor;
+
+  /**
+   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
+   * had it, without a rebalance; the calls of that member fail from then on. Default: none. With member_id: the one that the member has, or empty.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   *
+   * @generated from field: string group_instance_id = 10;
+   */
+  groupInstanceId: string;
+
+  /**
+   * How long the member may keep records without acking any. After that its partitions go to others; it stays a member and gets some again
+   * once it acks or pulls. Heartbeats do not count.
+   * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 11;
+   */
+  maxPollInterval?: Duration | undefined;
+
+  /**
+   * Rules by which this member can give out the group's partitions itself, the best first. Not empty: the members assign, not the broker;
+   * all of them must have joined by JoinGroup and share a rule. Default: empty, the broker assigns.
+   * Limit: client_assignors_max = 10 entries, each name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * Error: FAILED_PRECONDITION, INCONSISTENT_PROTOCOLS.
+   *
+   * @generated from field: repeated string client_assignors = 12;
+   */
+  clientAssignors: string[];
+
+  /**
+   * What the member says about itself to the assignor, whoever runs it; the broker does not read it.
+   * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes.
+   *
+   * @generated from field: bytes metadata = 13;
+   */
+  metadata: Uint8Array;
 };
 
 /**
@@ -118,6 +154,34 @@ export declare type JoinGroupResponse = Message<"millrace.v1.JoinGroupResponse">
    * @generated from field: google.protobuf.Duration session_timeout = 4;
    */
   sessionTimeout?: Duration | undefined;
+
+  /**
+   * The member that gives out the partitions; empty: the broker does.
+   *
+   * @generated from field: string leader_id = 5;
+   */
+  leaderId: string;
+
+  /**
+   * The rule by which partitions are given out: one that all members have, or the broker's.
+   *
+   * @generated from field: string assignor_name = 6;
+   */
+  assignorName: string;
+
+  /**
+   * What the leader needs for its plan; set for the leader while its plan of this generation is wanted.
+   *
+   * @generated from field: millrace.v1.AssignmentTask assignment_task = 7;
+   */
+  assignmentTask?: AssignmentTask | undefined;
+
+  /**
+   * How long the member may keep records without acking any.
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 8;
+   */
+  maxPollInterval?: Duration | undefined;
 };
 
 /**
@@ -125,6 +189,162 @@ export declare type JoinGroupResponse = Message<"millrace.v1.JoinGroupResponse">
  * Use `create(JoinGroupResponseSchema)` to create a new message.
  */
 export declare const JoinGroupResponseSchema: GenMessage<JoinGroupResponse>;
+
+/**
+ * AssignmentTask is what a leader has to give out, and to whom.
+ *
+ * @generated from message millrace.v1.AssignmentTask
+ */
+export declare type AssignmentTask = Message<"millrace.v1.AssignmentTask"> & {
+  /**
+   * The members that may get partitions, in the order of joining.
+   *
+   * @generated from field: repeated millrace.v1.AssignableMember members = 1;
+   */
+  members: AssignableMember[];
+
+  /**
+   * The topics of the group and how many partitions they have.
+   *
+   * @generated from field: repeated millrace.v1.AssignableTopic topics = 2;
+   */
+  topics: AssignableTopic[];
+
+  /**
+   * Who has what now: a plan that leaves a partition where it is does not interrupt it.
+   *
+   * @generated from field: repeated millrace.v1.MemberAssignment current = 3;
+   */
+  current: MemberAssignment[];
+};
+
+/**
+ * Describes the message millrace.v1.AssignmentTask.
+ * Use `create(AssignmentTaskSchema)` to create a new message.
+ */
+export declare const AssignmentTaskSchema: GenMessage<AssignmentTask>;
+
+/**
+ * AssignableMember is a member as its leader sees it.
+ *
+ * @generated from message millrace.v1.AssignableMember
+ */
+export declare type AssignableMember = Message<"millrace.v1.AssignableMember"> & {
+  /**
+   * The member's id.
+   *
+   * @generated from field: string member_id = 1;
+   */
+  memberId: string;
+
+  /**
+   * The name that its client gave itself.
+   *
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * Its group instance id; empty if it has none.
+   *
+   * @generated from field: string group_instance_id = 3;
+   */
+  groupInstanceId: string;
+
+  /**
+   * The topics that it reads; it can have partitions of these only.
+   *
+   * @generated from field: repeated string topics = 4;
+   */
+  topics: string[];
+
+  /**
+   * What it said about itself.
+   *
+   * @generated from field: bytes metadata = 5;
+   */
+  metadata: Uint8Array;
+};
+
+/**
+ * Describes the message millrace.v1.AssignableMember.
+ * Use `create(AssignableMemberSchema)` to create a new message.
+ */
+export declare const AssignableMemberSchema: GenMessage<AssignableMember>;
+
+/**
+ * AssignableTopic is a topic as a leader sees it.
+ *
+ * @generated from message millrace.v1.AssignableTopic
+ */
+export declare type AssignableTopic = Message<"millrace.v1.AssignableTopic"> & {
+  /**
+   * The name.
+   *
+   * @generated from field: string topic = 1;
+   */
+  topic: string;
+
+  /**
+   * How many partitions it has.
+   *
+   * @generated from field: int32 partitions = 2;
+   */
+  partitions: number;
+};
+
+/**
+ * Describes the message millrace.v1.AssignableTopic.
+ * Use `create(AssignableTopicSchema)` to create a new message.
+ */
+export declare const AssignableTopicSchema: GenMessage<AssignableTopic>;
+
+/**
+ * MemberAssignment is the partitions of one member.
+ *
+ * @generated from message millrace.v1.MemberAssignment
+ */
+export declare type MemberAssignment = Message<"millrace.v1.MemberAssignment"> & {
+  /**
+   * The member. Limit: member_id_chars_max = 260 characters.
+   *
+   * @generated from field: string member_id = 1;
+   */
+  memberId: string;
+
+  /**
+   * Its partitions.
+   *
+   * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
+   */
+  partitions: TopicPartition[];
+};
+
+/**
+ * Describes the message millrace.v1.MemberAssignment.
+ * Use `create(MemberAssignmentSchema)` to create a new message.
+ */
+export declare const MemberAssignmentSchema: GenMessage<MemberAssignment>;
+
+/**
+ * AssignmentPlan is what the leader has decided: every partition of every topic that somebody reads, exactly once.
+ *
+ * @generated from message millrace.v1.AssignmentPlan
+ */
+export declare type AssignmentPlan = Message<"millrace.v1.AssignmentPlan"> & {
+  /**
+   * The members with their partitions. Limit: plan_partitions_max = 100000 partitions in all.
+   *
+   * @generated from field: repeated millrace.v1.MemberAssignment members = 1;
+   */
+  members: MemberAssignment[];
+};
+
+/**
+ * Describes the message millrace.v1.AssignmentPlan.
+ * Use `create(AssignmentPlanSchema)` to create a new message.
+ */
+export declare const AssignmentPlanSchema: GenMessage<AssignmentPlan>;
 
 /**
  * SyncGroupRequest asks for the assignment.
@@ -160,6 +380,20 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
    * @generated from field: google.protobuf.Duration wait = 4;
    */
   wait?: Duration | undefined;
+
+  /**
+   * With a plan: the generation that it is for, from the answer to JoinGroup. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
+   *
+   * @generated from field: optional int64 generation = 5;
+   */
+  generation?: bigint | undefined;
+
+  /**
+   * Who is to have what. Only from the leader. Error: PERMISSION_DENIED, NOT_LEADER.
+   *
+   * @generated from field: millrace.v1.AssignmentPlan plan = 6;
+   */
+  plan?: AssignmentPlan | undefined;
 };
 
 /**
@@ -344,6 +578,13 @@ export declare type Group = Message<"millrace.v1.Group"> & {
    * @generated from field: repeated string topics = 6;
    */
   topics: string[];
+
+  /**
+   * The member that gives out the partitions; empty: the broker does.
+   *
+   * @generated from field: string leader_id = 8;
+   */
+  leaderId: string;
 };
 
 /**
@@ -420,6 +661,41 @@ export declare type Member = Message<"millrace.v1.Member"> & {
    * @generated from field: millrace.v1.BlockedOn blocked_on = 9;
    */
   blockedOn: BlockedOn;
+
+  /**
+   * How it joined.
+   *
+   * @generated from field: millrace.v1.MemberKind kind = 10;
+   */
+  kind: MemberKind;
+
+  /**
+   * Its group instance id; empty if it has none.
+   *
+   * @generated from field: string group_instance_id = 11;
+   */
+  groupInstanceId: string;
+
+  /**
+   * How long it may take to give back a partition that moves.
+   *
+   * @generated from field: google.protobuf.Duration rebalance_timeout = 12;
+   */
+  rebalanceTimeout?: Duration | undefined;
+
+  /**
+   * How long it may keep records without acking any.
+   *
+   * @generated from field: google.protobuf.Duration max_poll_interval = 13;
+   */
+  maxPollInterval?: Duration | undefined;
+
+  /**
+   * It kept records for longer than that, and gets none until it acks or pulls.
+   *
+   * @generated from field: bool stalled = 14;
+   */
+  stalled: boolean;
 };
 
 /**
@@ -503,9 +779,10 @@ export enum GroupState {
   EMPTY = 1,
 
   /**
-   * Some partitions are moving: a member has to give one back before another gets it. All others are delivering.
+   * Not sent any more: COMPLETING_REBALANCE has taken its place.
    *
-   * @generated from enum value: GROUP_STATE_RECONCILING = 2;
+   * @generated from enum value: GROUP_STATE_RECONCILING = 2 [deprecated = true];
+   * @deprecated
    */
   RECONCILING = 2,
 
@@ -515,12 +792,75 @@ export enum GroupState {
    * @generated from enum value: GROUP_STATE_STABLE = 3;
    */
   STABLE = 3,
+
+  /**
+   * Changes of members or topics are gathered, for some milliseconds, so that those close together become one rebalance. Everything that
+   * is with a member goes on delivering.
+   *
+   * @generated from enum value: GROUP_STATE_PREPARING_REBALANCE = 4;
+   */
+  PREPARING_REBALANCE = 4,
+
+  /**
+   * A new generation has begun: partitions are moving, each given back by one member before another gets it, or the leader of a group that
+   * assigns by itself has not handed in its plan. All others are delivering.
+   *
+   * @generated from enum value: GROUP_STATE_COMPLETING_REBALANCE = 5;
+   */
+  COMPLETING_REBALANCE = 5,
+
+  /**
+   * The group has been deleted.
+   *
+   * @generated from enum value: GROUP_STATE_DEAD = 6;
+   */
+  DEAD = 6,
 }
 
 /**
  * Describes the enum millrace.v1.GroupState.
  */
 export declare const GroupStateSchema: GenEnum<GroupState>;
+
+/**
+ * MemberKind is how a member joined.
+ *
+ * @generated from enum millrace.v1.MemberKind
+ */
+export enum MemberKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: MEMBER_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * By Subscribe.
+   *
+   * @generated from enum value: MEMBER_KIND_STREAM = 1;
+   */
+  STREAM = 1,
+
+  /**
+   * By Pull.
+   *
+   * @generated from enum value: MEMBER_KIND_PULL = 2;
+   */
+  PULL = 2,
+
+  /**
+   * By JoinGroup.
+   *
+   * @generated from enum value: MEMBER_KIND_CLASSIC = 3;
+   */
+  CLASSIC = 3,
+}
+
+/**
+ * Describes the enum millrace.v1.MemberKind.
+ */
+export declare const MemberKindSchema: GenEnum<MemberKind>;
 
 /**
  * GroupService is for clients that want to see and drive membership themselves: JoinGroup, then SyncGroup for the
@@ -531,8 +871,9 @@ export declare const GroupStateSchema: GenEnum<GroupState>;
  */
 export declare const GroupService: GenService<{
   /**
-   * JoinGroup makes a member, or changes the topics of one.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED; INVALID_ARGUMENT; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX.
+   * JoinGroup makes a member, or changes one. A call that is refused changes nothing.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS INSTANCE_ID_IN_USE; INVALID_ARGUMENT;
+   * FAILED_PRECONDITION INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, GROUP_TOPICS_MAX.
    *
    * @generated from rpc millrace.v1.GroupService.JoinGroup
    */
@@ -543,8 +884,10 @@ export declare const GroupService: GenService<{
   },
   /**
    * SyncGroup returns the member's assignment, or waits until there is news of it. Partitions that other members still
-   * have to give back come later in the same generation: call again with known_generation to wait for them.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED; DEADLINE_EXCEEDED SYNC_TIMEOUT.
+   * have to give back come later in the same generation: call again with known_generation to wait for them. The leader of a group that
+   * assigns by itself hands in its plan with it.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED, PLAN_STALE; PERMISSION_DENIED NOT_LEADER; FAILED_PRECONDITION ASSIGNOR_FAILED;
+   * DEADLINE_EXCEEDED SYNC_TIMEOUT.
    *
    * @generated from rpc millrace.v1.GroupService.SyncGroup
    */

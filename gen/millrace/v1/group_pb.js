@@ -11,7 +11,7 @@ import { file_millrace_v1_record } from "./record_pb.js";
  * Describes the file millrace/v1/group.proto.
  */
 export const file_millrace_v1_group = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS9ncm91cC5wcm90bxILbWlsbHJhY2UudjEilQIKEEpvaW5Hcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGdG9waWNzGAIgAygJEikKBXN0YXJ0GAMgASgLMhoubWlsbHJhY2UudjEuU3RhcnRQb3NpdGlvbhIRCgljbGllbnRfaWQYBCABKAkSEQoJbWVtYmVyX2lkGAUgASgJEjIKD3Nlc3Npb25fdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI0ChFyZWJhbGFuY2VfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCghhc3NpZ25vchgIIAEoDjIVLm1pbGxyYWNlLnYxLkFzc2lnbm9yIrkBChFKb2luR3JvdXBSZXNwb25zZRIRCgltZW1iZXJfaWQYASABKAkSFwoKZ2VuZXJhdGlvbhgCIAEoA0gAiAEBEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg9zZXNzaW9uX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDQoLX2dlbmVyYXRpb24ikQEKEFN5bmNHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJbWVtYmVyX2lkGAIgASgJEh0KEGtub3duX2dlbmVyYXRpb24YAyABKANIAIgBARInCgR3YWl0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhMKEV9rbm93bl9nZW5lcmF0aW9uIpsBChFTeW5jR3JvdXBSZXNwb25zZRIXCgpnZW5lcmF0aW9uGAEgASgDSACIAQESLwoKcGFydGl0aW9ucxgCIAMoCzIbLm1pbGxyYWNlLnYxLlRvcGljUGFydGl0aW9uEi0KCHJldm9raW5nGAMgAygLMhsubWlsbHJhY2UudjEuVG9waWNQYXJ0aXRpb25CDQoLX2dlbmVyYXRpb24iNQoRTGVhdmVHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJbWVtYmVyX2lkGAIgASgJIhQKEkxlYXZlR3JvdXBSZXNwb25zZSIgCg9HZXRHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkijQEKEEdldEdyb3VwUmVzcG9uc2USIQoFZ3JvdXAYASABKAsyEi5taWxscmFjZS52MS5Hcm91cBIkCgdtZW1iZXJzGAIgAygLMhMubWlsbHJhY2UudjEuTWVtYmVyEjAKCnBhcnRpdGlvbnMYAyADKAsyHC5taWxscmFjZS52MS5QYXJ0aXRpb25TdGF0dXMiygEKBUdyb3VwEgwKBG5hbWUYASABKAkSJgoFc3RhdGUYAiABKA4yFy5taWxscmFjZS52MS5Hcm91cFN0YXRlEhcKCmdlbmVyYXRpb24YAyABKANIAIgBARInCghhc3NpZ25vchgEIAEoDjIVLm1pbGxyYWNlLnYxLkFzc2lnbm9yEhkKDG1lbWJlcl9jb3VudBgFIAEoBUgBiAEBEg4KBnRvcGljcxgGIAMoCUINCgtfZ2VuZXJhdGlvbkIPCg1fbWVtYmVyX2NvdW50IsICCgZNZW1iZXISEQoJbWVtYmVyX2lkGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIMCgRob3N0GAMgASgJEg4KBnRvcGljcxgEIAMoCRIvCgpwYXJ0aXRpb25zGAUgAygLMhsubWlsbHJhY2UudjEuVG9waWNQYXJ0aXRpb24SLQoIcmV2b2tpbmcYBiADKAsyGy5taWxscmFjZS52MS5Ub3BpY1BhcnRpdGlvbhIyCg9zZXNzaW9uX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHgoRaW5fZmxpZ2h0X3JlY29yZHMYCCABKAVIAIgBARIqCgpibG9ja2VkX29uGAkgASgOMhYubWlsbHJhY2UudjEuQmxvY2tlZE9uQhQKEl9pbl9mbGlnaHRfcmVjb3JkcyI6ChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJRChJMaXN0R3JvdXBzUmVzcG9uc2USIgoGZ3JvdXBzGAEgAygLMhIubWlsbHJhY2UudjEuR3JvdXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKnUKCkdyb3VwU3RhdGUSGwoXR1JPVVBfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFHUk9VUF9TVEFURV9FTVBUWRABEhsKF0dST1VQX1NUQVRFX1JFQ09OQ0lMSU5HEAISFgoSR1JPVVBfU1RBVEVfU1RBQkxFEAMyjQMKDEdyb3VwU2VydmljZRJKCglKb2luR3JvdXASHS5taWxscmFjZS52MS5Kb2luR3JvdXBSZXF1ZXN0Gh4ubWlsbHJhY2UudjEuSm9pbkdyb3VwUmVzcG9uc2USSgoJU3luY0dyb3VwEh0ubWlsbHJhY2UudjEuU3luY0dyb3VwUmVxdWVzdBoeLm1pbGxyYWNlLnYxLlN5bmNHcm91cFJlc3BvbnNlEk0KCkxlYXZlR3JvdXASHi5taWxscmFjZS52MS5MZWF2ZUdyb3VwUmVxdWVzdBofLm1pbGxyYWNlLnYxLkxlYXZlR3JvdXBSZXNwb25zZRJHCghHZXRHcm91cBIcLm1pbGxyYWNlLnYxLkdldEdyb3VwUmVxdWVzdBodLm1pbGxyYWNlLnYxLkdldEdyb3VwUmVzcG9uc2USTQoKTGlzdEdyb3VwcxIeLm1pbGxyYWNlLnYxLkxpc3RHcm91cHNSZXF1ZXN0Gh8ubWlsbHJhY2UudjEuTGlzdEdyb3Vwc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_millrace_v1_broker, file_millrace_v1_record]);
+  fileDesc("ChdtaWxscmFjZS92MS9ncm91cC5wcm90bxILbWlsbHJhY2UudjEikgMKEEpvaW5Hcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGdG9waWNzGAIgAygJEikKBXN0YXJ0GAMgASgLMhoubWlsbHJhY2UudjEuU3RhcnRQb3NpdGlvbhIRCgljbGllbnRfaWQYBCABKAkSEQoJbWVtYmVyX2lkGAUgASgJEjIKD3Nlc3Npb25fdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI0ChFyZWJhbGFuY2VfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCghhc3NpZ25vchgIIAEoDjIVLm1pbGxyYWNlLnYxLkFzc2lnbm9yEhkKEWdyb3VwX2luc3RhbmNlX2lkGAogASgJEjQKEW1heF9wb2xsX2ludGVydmFsGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEGNsaWVudF9hc3NpZ25vcnMYDCADKAkSEAoIbWV0YWRhdGEYDSABKAwizwIKEUpvaW5Hcm91cFJlc3BvbnNlEhEKCW1lbWJlcl9pZBgBIAEoCRIXCgpnZW5lcmF0aW9uGAIgASgDSACIAQESNQoSaGVhcnRiZWF0X2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjIKD3Nlc3Npb25fdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglsZWFkZXJfaWQYBSABKAkSFQoNYXNzaWdub3JfbmFtZRgGIAEoCRI0Cg9hc3NpZ25tZW50X3Rhc2sYByABKAsyGy5taWxscmFjZS52MS5Bc3NpZ25tZW50VGFzaxI0ChFtYXhfcG9sbF9pbnRlcnZhbBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINCgtfZ2VuZXJhdGlvbiKeAQoOQXNzaWdubWVudFRhc2sSLgoHbWVtYmVycxgBIAMoCzIdLm1pbGxyYWNlLnYxLkFzc2lnbmFibGVNZW1iZXISLAoGdG9waWNzGAIgAygLMhwubWlsbHJhY2UudjEuQXNzaWduYWJsZVRvcGljEi4KB2N1cnJlbnQYAyADKAsyHS5taWxscmFjZS52MS5NZW1iZXJBc3NpZ25tZW50InUKEEFzc2lnbmFibGVNZW1iZXISEQoJbWVtYmVyX2lkGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIZChFncm91cF9pbnN0YW5jZV9pZBgDIAEoCRIOCgZ0b3BpY3MYBCADKAkSEAoIbWV0YWRhdGEYBSABKAwiNAoPQXNzaWduYWJsZVRvcGljEg0KBXRvcGljGAEgASgJEhIKCnBhcnRpdGlvbnMYAiABKAUiVgoQTWVtYmVyQXNzaWdubWVudBIRCgltZW1iZXJfaWQYASABKAkSLwoKcGFydGl0aW9ucxgCIAMoCzIbLm1pbGxyYWNlLnYxLlRvcGljUGFydGl0aW9uIkAKDkFzc2lnbm1lbnRQbGFuEi4KB21lbWJlcnMYASADKAsyHS5taWxscmFjZS52MS5NZW1iZXJBc3NpZ25tZW50IuQBChBTeW5jR3JvdXBSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEhEKCW1lbWJlcl9pZBgCIAEoCRIdChBrbm93bl9nZW5lcmF0aW9uGAMgASgDSACIAQESJwoEd2FpdBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCgpnZW5lcmF0aW9uGAUgASgDSAGIAQESKQoEcGxhbhgGIAEoCzIbLm1pbGxyYWNlLnYxLkFzc2lnbm1lbnRQbGFuQhMKEV9rbm93bl9nZW5lcmF0aW9uQg0KC19nZW5lcmF0aW9uIpsBChFTeW5jR3JvdXBSZXNwb25zZRIXCgpnZW5lcmF0aW9uGAEgASgDSACIAQESLwoKcGFydGl0aW9ucxgCIAMoCzIbLm1pbGxyYWNlLnYxLlRvcGljUGFydGl0aW9uEi0KCHJldm9raW5nGAMgAygLMhsubWlsbHJhY2UudjEuVG9waWNQYXJ0aXRpb25CDQoLX2dlbmVyYXRpb24iNQoRTGVhdmVHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJbWVtYmVyX2lkGAIgASgJIhQKEkxlYXZlR3JvdXBSZXNwb25zZSIgCg9HZXRHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkijQEKEEdldEdyb3VwUmVzcG9uc2USIQoFZ3JvdXAYASABKAsyEi5taWxscmFjZS52MS5Hcm91cBIkCgdtZW1iZXJzGAIgAygLMhMubWlsbHJhY2UudjEuTWVtYmVyEjAKCnBhcnRpdGlvbnMYAyADKAsyHC5taWxscmFjZS52MS5QYXJ0aXRpb25TdGF0dXMi3QEKBUdyb3VwEgwKBG5hbWUYASABKAkSJgoFc3RhdGUYAiABKA4yFy5taWxscmFjZS52MS5Hcm91cFN0YXRlEhcKCmdlbmVyYXRpb24YAyABKANIAIgBARInCghhc3NpZ25vchgEIAEoDjIVLm1pbGxyYWNlLnYxLkFzc2lnbm9yEhkKDG1lbWJlcl9jb3VudBgFIAEoBUgBiAEBEg4KBnRvcGljcxgGIAMoCRIRCglsZWFkZXJfaWQYCCABKAlCDQoLX2dlbmVyYXRpb25CDwoNX21lbWJlcl9jb3VudCKBBAoGTWVtYmVyEhEKCW1lbWJlcl9pZBgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSDAoEaG9zdBgDIAEoCRIOCgZ0b3BpY3MYBCADKAkSLwoKcGFydGl0aW9ucxgFIAMoCzIbLm1pbGxyYWNlLnYxLlRvcGljUGFydGl0aW9uEi0KCHJldm9raW5nGAYgAygLMhsubWlsbHJhY2UudjEuVG9waWNQYXJ0aXRpb24SMgoPc2Vzc2lvbl90aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh4KEWluX2ZsaWdodF9yZWNvcmRzGAggASgFSACIAQESKgoKYmxvY2tlZF9vbhgJIAEoDjIWLm1pbGxyYWNlLnYxLkJsb2NrZWRPbhIlCgRraW5kGAogASgOMhcubWlsbHJhY2UudjEuTWVtYmVyS2luZBIZChFncm91cF9pbnN0YW5jZV9pZBgLIAEoCRI0ChFyZWJhbGFuY2VfdGltZW91dBgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI0ChFtYXhfcG9sbF9pbnRlcnZhbBgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdzdGFsbGVkGA4gASgIQhQKEl9pbl9mbGlnaHRfcmVjb3JkcyI6ChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJRChJMaXN0R3JvdXBzUmVzcG9uc2USIgoGZ3JvdXBzGAEgAygLMhIubWlsbHJhY2UudjEuR3JvdXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKtoBCgpHcm91cFN0YXRlEhsKF0dST1VQX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRR1JPVVBfU1RBVEVfRU1QVFkQARIfChdHUk9VUF9TVEFURV9SRUNPTkNJTElORxACGgIIARIWChJHUk9VUF9TVEFURV9TVEFCTEUQAxIjCh9HUk9VUF9TVEFURV9QUkVQQVJJTkdfUkVCQUxBTkNFEAQSJAogR1JPVVBfU1RBVEVfQ09NUExFVElOR19SRUJBTEFOQ0UQBRIUChBHUk9VUF9TVEFURV9ERUFEEAYqcAoKTWVtYmVyS2luZBIbChdNRU1CRVJfS0lORF9VTlNQRUNJRklFRBAAEhYKEk1FTUJFUl9LSU5EX1NUUkVBTRABEhQKEE1FTUJFUl9LSU5EX1BVTEwQAhIXChNNRU1CRVJfS0lORF9DTEFTU0lDEAMyjQMKDEdyb3VwU2VydmljZRJKCglKb2luR3JvdXASHS5taWxscmFjZS52MS5Kb2luR3JvdXBSZXF1ZXN0Gh4ubWlsbHJhY2UudjEuSm9pbkdyb3VwUmVzcG9uc2USSgoJU3luY0dyb3VwEh0ubWlsbHJhY2UudjEuU3luY0dyb3VwUmVxdWVzdBoeLm1pbGxyYWNlLnYxLlN5bmNHcm91cFJlc3BvbnNlEk0KCkxlYXZlR3JvdXASHi5taWxscmFjZS52MS5MZWF2ZUdyb3VwUmVxdWVzdBofLm1pbGxyYWNlLnYxLkxlYXZlR3JvdXBSZXNwb25zZRJHCghHZXRHcm91cBIcLm1pbGxyYWNlLnYxLkdldEdyb3VwUmVxdWVzdBodLm1pbGxyYWNlLnYxLkdldEdyb3VwUmVzcG9uc2USTQoKTGlzdEdyb3VwcxIeLm1pbGxyYWNlLnYxLkxpc3RHcm91cHNSZXF1ZXN0Gh8ubWlsbHJhY2UudjEuTGlzdEdyb3Vwc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_millrace_v1_broker, file_millrace_v1_record]);
 
 /**
  * Describes the message millrace.v1.JoinGroupRequest.
@@ -28,74 +28,109 @@ export const JoinGroupResponseSchema = /*@__PURE__*/
   messageDesc(file_millrace_v1_group, 1);
 
 /**
+ * Describes the message millrace.v1.AssignmentTask.
+ * Use `create(AssignmentTaskSchema)` to create a new message.
+ */
+export const AssignmentTaskSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_group, 2);
+
+/**
+ * Describes the message millrace.v1.AssignableMember.
+ * Use `create(AssignableMemberSchema)` to create a new message.
+ */
+export const AssignableMemberSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_group, 3);
+
+/**
+ * Describes the message millrace.v1.AssignableTopic.
+ * Use `create(AssignableTopicSchema)` to create a new message.
+ */
+export const AssignableTopicSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_group, 4);
+
+/**
+ * Describes the message millrace.v1.MemberAssignment.
+ * Use `create(MemberAssignmentSchema)` to create a new message.
+ */
+export const MemberAssignmentSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_group, 5);
+
+/**
+ * Describes the message millrace.v1.AssignmentPlan.
+ * Use `create(AssignmentPlanSchema)` to create a new message.
+ */
+export const AssignmentPlanSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_group, 6);
+
+/**
  * Describes the message millrace.v1.SyncGroupRequest.
  * Use `create(SyncGroupRequestSchema)` to create a new message.
  */
 export const SyncGroupRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 2);
+  messageDesc(file_millrace_v1_group, 7);
 
 /**
  * Describes the message millrace.v1.SyncGroupResponse.
  * Use `create(SyncGroupResponseSchema)` to create a new message.
  */
 export const SyncGroupResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 3);
+  messageDesc(file_millrace_v1_group, 8);
 
 /**
  * Describes the message millrace.v1.LeaveGroupRequest.
  * Use `create(LeaveGroupRequestSchema)` to create a new message.
  */
 export const LeaveGroupRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 4);
+  messageDesc(file_millrace_v1_group, 9);
 
 /**
  * Describes the message millrace.v1.LeaveGroupResponse.
  * Use `create(LeaveGroupResponseSchema)` to create a new message.
  */
 export const LeaveGroupResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 5);
+  messageDesc(file_millrace_v1_group, 10);
 
 /**
  * Describes the message millrace.v1.GetGroupRequest.
  * Use `create(GetGroupRequestSchema)` to create a new message.
  */
 export const GetGroupRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 6);
+  messageDesc(file_millrace_v1_group, 11);
 
 /**
  * Describes the message millrace.v1.GetGroupResponse.
  * Use `create(GetGroupResponseSchema)` to create a new message.
  */
 export const GetGroupResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 7);
+  messageDesc(file_millrace_v1_group, 12);
 
 /**
  * Describes the message millrace.v1.Group.
  * Use `create(GroupSchema)` to create a new message.
  */
 export const GroupSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 8);
+  messageDesc(file_millrace_v1_group, 13);
 
 /**
  * Describes the message millrace.v1.Member.
  * Use `create(MemberSchema)` to create a new message.
  */
 export const MemberSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 9);
+  messageDesc(file_millrace_v1_group, 14);
 
 /**
  * Describes the message millrace.v1.ListGroupsRequest.
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 10);
+  messageDesc(file_millrace_v1_group, 15);
 
 /**
  * Describes the message millrace.v1.ListGroupsResponse.
  * Use `create(ListGroupsResponseSchema)` to create a new message.
  */
 export const ListGroupsResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_group, 11);
+  messageDesc(file_millrace_v1_group, 16);
 
 /**
  * Describes the enum millrace.v1.GroupState.
@@ -110,6 +145,20 @@ export const GroupStateSchema = /*@__PURE__*/
  */
 export const GroupState = /*@__PURE__*/
   tsEnum(GroupStateSchema);
+
+/**
+ * Describes the enum millrace.v1.MemberKind.
+ */
+export const MemberKindSchema = /*@__PURE__*/
+  enumDesc(file_millrace_v1_group, 1);
+
+/**
+ * MemberKind is how a member joined.
+ *
+ * @generated from enum millrace.v1.MemberKind
+ */
+export const MemberKind = /*@__PURE__*/
+  tsEnum(MemberKindSchema);
 
 /**
  * GroupService is for clients that want to see and drive membership themselves: JoinGroup, then SyncGroup for the
