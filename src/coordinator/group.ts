@@ -1,5 +1,6 @@
-import type { Assignor, AssignorName } from './assignors/assignor.ts';
+import type { AssignorName, Assignors } from './assignors/assignor.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
+import { sticky } from './assignors/sticky.ts';
 import { Member, sameMemberRow, sameTopics } from './member.ts';
 import { Topic, type Partition } from './partition.ts';
 import type { AssignmentRow, GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
@@ -21,7 +22,7 @@ export type {
 export type { GroupEffect, GroupInput, GroupState, Holder, RemovalReason } from './step.ts';
 
 export interface GroupOptions {
-  readonly assignors?: Readonly<Record<AssignorName, Assignor>>;
+  readonly assignors?: Assignors;
 }
 
 /**
@@ -58,7 +59,7 @@ export class Group {
   readonly #members = new Map<MemberId, Member>();
   readonly #topics = new Map<number, Topic>();
   readonly #revoking = new Set<Partition>();
-  readonly #assignors: Readonly<Record<AssignorName, Assignor>>;
+  readonly #assignors: Assignors;
   readonly #turn: Turn;
   #joinSeqNext = 0;
   /** No deadline is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
@@ -283,7 +284,9 @@ export class Group {
 
   #rebalance(nowMs: number): void {
     const topics = this.#topicsById();
-    const changed = retarget(this.#assignors[this.assignor], [...this.#members.values()], topics);
+    // A member may have brought its assignor from a broker that had one which this one has not.
+    const assignor = this.#assignors.get(this.assignor) ?? sticky;
+    const changed = retarget(assignor, [...this.#members.values()], topics);
     if (changed || this.#membersChanged) this.#generation++;
     this.#membersChanged = this.#stale = false;
     this.#freed.clear();

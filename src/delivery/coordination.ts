@@ -31,7 +31,7 @@ export class Coordination {
     this.#context = context;
     this.#carryOut = carryOut;
     this.#generation = snapshot.generation;
-    this.machine = new Group(snapshot, context.clock.nowMs());
+    this.machine = new Group(snapshot, context.clock.nowMs(), { assignors: context.assignors });
   }
 
   /**

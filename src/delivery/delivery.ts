@@ -1,4 +1,6 @@
-import type { MemberId, MemberKind, MemberRow } from '../coordinator/group.ts';
+import type { Assignors } from '../coordinator/assignors/assignor.ts';
+import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
+import type { AssignorName, MemberId, MemberKind, MemberRow } from '../coordinator/group.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
@@ -38,6 +40,8 @@ export interface DeliveryDeps {
   readonly store: GroupStore;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
+  /** Default: the built-in ones. */
+  readonly assignors?: Assignors;
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: { readonly streamUnsentBytesMax: number; readonly groupMembersMax: number };
@@ -79,6 +83,7 @@ export class Delivery {
       clock,
       random,
       codec,
+      assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
       rounds,
       writer: new GroupWriter({ store, clock, random, onFenced }),
@@ -96,6 +101,7 @@ export class Delivery {
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
     this.#refuseIfDraining();
+    this.#refuseUnknownAssignor(command.assignor);
     const { group, member } = await this.#enter(command, () => ({
       kind: 'STREAM',
       clientId: command.clientId,
@@ -170,6 +176,7 @@ export class Delivery {
 
   async join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
+    this.#refuseUnknownAssignor(command.assignor);
     const { clientId, sessionTimeoutMs, rebalanceTimeoutMs, assignor } = command;
     const { group, member } = await this.#enter(command, () => ({
       kind: 'CLASSIC',
@@ -351,6 +358,16 @@ export class Delivery {
         metadata: { group: group.name, groupMembersMax: String(this.#membersMax) },
       },
     );
+  }
+
+  /** First of all, so that no group is made for a member that cannot be. */
+  #refuseUnknownAssignor(name: AssignorName): void {
+    const { assignors } = this.#context;
+    if (assignors.has(name)) return;
+    const known = [...assignors.keys()].join(', ');
+    throw new Rejection('ASSIGNOR_UNKNOWN', `there is no assignor "${name}"; there are ${known}`, {
+      metadata: { assignorName: name, known },
+    });
   }
 
   #refuseIfDraining(): void {

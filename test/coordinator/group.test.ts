@@ -285,7 +285,7 @@ describe('assignors', () => {
     ['makes up a partition', () => new Map([[1, Int32Array.from([0, 0, 0])]])],
   ])('an assignor that %s is caught before anybody is told', (_, broken) => {
     const empty: GroupSnapshot = { generation: 0, members: [], assignments: [] };
-    const group = new Group(empty, 0, { assignors: { ...builtInAssignors, sticky: broken } });
+    const group = new Group(empty, 0, { assignors: new Map([...builtInAssignors, ['sticky', broken]]) });
     expect(() => group.step([topic(2), joinByStream('a'), joinByStream('b', [2])], 0)).toThrow('the assignor');
     expect(group.generation).toBe(0);
   });

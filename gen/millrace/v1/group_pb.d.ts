@@ -77,6 +77,15 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
    * @generated from field: millrace.v1.Assignor assignor = 8;
    */
   assignor: Assignor;
+
+  /**
+   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or one that the operator has
+   * added. Default: empty, assignor says it. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -, and not together
+   * with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN with metadata "known", the names that there are.
+   *
+   * @generated from field: string assignor_name = 9;
+   */
+  assignorName: string;
 };
 
 /**
@@ -325,7 +334,7 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   generation?: bigint | undefined;
 
   /**
-   * The rule by which partitions are given out.
+   * The rule by which partitions are given out, if it is a built-in one; UNSPECIFIED if the operator has added it.
    *
    * @generated from field: millrace.v1.Assignor assignor = 4;
    */
@@ -344,6 +353,13 @@ export declare type Group = Message<"millrace.v1.Group"> & {
    * @generated from field: repeated string topics = 6;
    */
   topics: string[];
+
+  /**
+   * The name of the rule by which partitions are given out. Always set.
+   *
+   * @generated from field: string assignor_name = 7;
+   */
+  assignorName: string;
 };
 
 /**
@@ -532,7 +548,8 @@ export declare const GroupStateSchema: GenEnum<GroupState>;
 export declare const GroupService: GenService<{
   /**
    * JoinGroup makes a member, or changes the topics of one.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED; INVALID_ARGUMENT; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED; INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
+   * RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX.
    *
    * @generated from rpc millrace.v1.GroupService.JoinGroup
    */

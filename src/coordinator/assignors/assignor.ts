@@ -4,10 +4,20 @@
  */
 export type Assignor = (input: AssignorInput) => Assignment;
 
-export type AssignorName = 'range' | 'round_robin' | 'sticky';
+/** The name of a built-in assignor, or of one that the operator has added: limits/names.ts says what it may be. */
+export type AssignorName = string;
+
+/** The assignors that there are, by name. */
+export type Assignors = ReadonlyMap<AssignorName, Assignor>;
 
 export interface AssignorMember {
   readonly memberId: string;
+  readonly clientId: string;
+  readonly host: string;
+  /** Of a static member. */
+  readonly instanceId?: string | null;
+  /** What the member sent along for the assignor. */
+  readonly metadata?: Uint8Array;
   /** May name topics that the group is not subscribed to. */
   readonly topicIds: readonly number[];
   readonly joinSeq: number;

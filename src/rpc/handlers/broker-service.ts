@@ -69,7 +69,7 @@ function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
     memberId: memberIdOrNull(request.memberId),
     sessionTimeoutMs: msOr(request.sessionTimeout, null),
     rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
-    assignor: assignorName(request.assignor),
+    assignor: assignorName(request),
     autoAck: request.autoAck,
   };
 }

@@ -3,7 +3,7 @@ import type { StartPosition as StartPositionMessage } from '../../../gen/millrac
 import type { PageRequest, StartPosition } from '../../broker/broker.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { microseconds, numberOr } from '../validation/defaults.ts';
+import { microseconds, numberOr, textOr } from '../validation/defaults.ts';
 
 /** Parts that the commands of several services share. The request has been validated. */
 
@@ -32,10 +32,12 @@ const assignorNames: Readonly<Record<Assignor, AssignorName>> = {
   [Assignor.RANGE]: 'range',
   [Assignor.ROUND_ROBIN]: 'round_robin',
   [Assignor.STICKY]: 'sticky',
+  [Assignor.COOPERATIVE_STICKY]: 'cooperative_sticky',
 };
 
-export function assignorName(assignor: Assignor): AssignorName {
-  return assignorNames[assignor];
+/** Validation has seen to it that not both are set. */
+export function assignorName(request: { readonly assignor: Assignor; readonly assignorName: string }): AssignorName {
+  return textOr(request.assignorName, assignorNames[request.assignor]);
 }
 
 export function memberIdOrNull(memberId: string): MemberId | null {

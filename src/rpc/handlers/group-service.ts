@@ -79,7 +79,7 @@ function joinGroupCommand(request: JoinGroupRequest): JoinGroupCommand {
     memberId: memberIdOrNull(request.memberId),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
-    assignor: assignorName(request.assignor),
+    assignor: assignorName(request),
   };
 }
 
@@ -101,6 +101,7 @@ function groupMessage(group: GroupSummary): Group {
     assignor: assignor(group.assignor),
     memberCount: group.memberCount,
     topics: [...group.topics],
+    assignorName: group.assignor,
   });
 }
 

@@ -32,14 +32,16 @@ export function blockedOn(reason: delivery.BlockedOn | null): BlockedOn {
   return reason === null ? BlockedOn.UNSPECIFIED : blockedOns[reason];
 }
 
-const assignors: Readonly<Record<AssignorName, Assignor>> = {
-  range: Assignor.RANGE,
-  round_robin: Assignor.ROUND_ROBIN,
-  sticky: Assignor.STICKY,
-};
+const assignors: ReadonlyMap<AssignorName, Assignor> = new Map([
+  ['range', Assignor.RANGE],
+  ['round_robin', Assignor.ROUND_ROBIN],
+  ['sticky', Assignor.STICKY],
+  ['cooperative_sticky', Assignor.COOPERATIVE_STICKY],
+]);
 
+/** UNSPECIFIED for one that is not built in. */
 export function assignor(name: AssignorName): Assignor {
-  return assignors[name];
+  return assignors.get(name) ?? Assignor.UNSPECIFIED;
 }
 
 export function topicPartitions(partitions: readonly delivery.TopicPartition[]): TopicPartition[] {

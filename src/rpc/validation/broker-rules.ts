@@ -2,6 +2,7 @@ import {
   AckActionSchema,
   AckEntrySchema,
   AckRequestSchema,
+  Assignor,
   AssignorSchema,
   HeartbeatRequestSchema,
   PullRequestSchema,
@@ -20,6 +21,13 @@ import { message, type Rule, type RuledFields } from './rule.ts';
 export const sessionTimeout = field.duration(limits.sessionTimeoutMsMin, limits.sessionTimeoutMsMax);
 export const rebalanceTimeout = field.duration(limits.rebalanceTimeoutMsMin, limits.rebalanceTimeoutMsMax);
 export const assignor = field.oneOf(AssignorSchema);
+
+/** A rule and a name would be two answers to one question. */
+export const oneAssignor: Rule<{ assignor: Assignor; assignorName: string }> = (request, _field, report) => {
+  if (request.assignorName === '' || request.assignor === Assignor.UNSPECIFIED) return;
+  report('assignor_name', 'must not be set together with assignor');
+};
+
 const topics = field.list(0, limits.memberTopicsMax, field.name);
 
 export function subscribeRule(ruled: RuledFields, start: Rule<StartPosition | undefined>) {
@@ -37,8 +45,12 @@ export function subscribeRule(ruled: RuledFields, start: Rule<StartPosition | un
       sessionTimeout,
       rebalanceTimeout,
       assignor,
+      assignorName: field.optionalName,
     },
-    topicsOrMember,
+    (request, at, report) => {
+      topicsOrMember(request, at, report);
+      oneAssignor(request, at, report);
+    },
   );
 }
 

@@ -7,14 +7,14 @@ import {
 } from '../../../gen/millrace/v1/group_pb.js';
 import type { StartPosition } from '../../../gen/millrace/v1/record_pb.js';
 import { limits } from '../../limits/limits.ts';
-import { assignor, rebalanceTimeout, sessionTimeout } from './broker-rules.ts';
+import { assignor, oneAssignor, rebalanceTimeout, sessionTimeout } from './broker-rules.ts';
 import * as field from './field-rules.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the calls of GroupService. */
 
 export function joinGroupRule(ruled: RuledFields, start: Rule<StartPosition | undefined>) {
-  return message(ruled, JoinGroupRequestSchema, {
+  const fields = {
     group: field.name,
     topics: field.list(1, limits.memberTopicsMax, field.name),
     start,
@@ -23,7 +23,9 @@ export function joinGroupRule(ruled: RuledFields, start: Rule<StartPosition | un
     sessionTimeout,
     rebalanceTimeout,
     assignor,
-  });
+    assignorName: field.optionalName,
+  };
+  return message(ruled, JoinGroupRequestSchema, fields, oneAssignor);
 }
 
 export function syncGroupRule(ruled: RuledFields) {
