@@ -44,6 +44,8 @@ export const limits = {
 
   memberTopicsMax: 100,
   groupMembersMax: 1_000,
+  /** The names of all assignors go into the trailers of an error. */
+  assignorModulesMax: 10,
   maxInFlightRecordsDefault: 1_000,
   maxInFlightRecordsMax: 10_000,
   maxInFlightBytesDefault: 8_388_608,
