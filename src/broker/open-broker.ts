@@ -1,3 +1,6 @@
+import type { Assignors } from '../coordinator/assignors/assignor.ts';
+import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
+import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Delivery } from '../delivery/delivery.ts';
 import type { GroupStore } from '../delivery/store.ts';
 import type { TunableLimits } from '../limits/limits.ts';
@@ -15,6 +18,8 @@ export interface BrokerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: TunableLimits;
+  /** Beside the built-in ones. */
+  readonly assignors?: readonly PluggableAssignor[];
   /** False while this process cannot be sure that it owns the database. */
   readonly mayDeliver: () => boolean;
   /** A write was refused because another broker has taken over. Called at least once then. */
@@ -44,6 +49,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     store: stores.groups,
     topics: log,
     codec,
+    assignors: registry(options.assignors ?? [], log),
     clock,
     random,
     limits,
@@ -77,4 +83,11 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       void topics.stop();
     },
   };
+}
+
+function registry(added: readonly PluggableAssignor[], log: Log): Assignors {
+  // A topic that is being deleted has no name any more, but may be asked about once again; no other has one in brackets.
+  const topicName = (topicId: number): string =>
+    log.partitionLogs(topicId)[0]?.address.topicName ?? `(deleted ${topicId})`;
+  return new Map([...builtInAssignors, ...added.map((one) => [one.name, plugged(one, topicName)] as const)]);
 }

@@ -20,6 +20,8 @@ export interface Settings {
   readonly allowUnsafeDatabase: boolean;
   readonly writeConnections: number;
   readonly brokerId: string;
+  /** Paths of modules, each with an assignor of the operator's. */
+  readonly assignorModules: readonly string[];
   readonly limits: TunableLimits;
 }
 
@@ -49,7 +51,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
   const given: Given = new Map([...readEnvironment(env), ...flags]);
   const read = <T>(setting: Setting<T>): T => valueOf(setting, given);
   const { host, grpcPort, httpPort, databaseUrl, dataDir } = settingsTable;
-  const { logLevel, allowUnsafeDatabase, writeConnections, brokerId } = settingsTable;
+  const { logLevel, allowUnsafeDatabase, writeConnections, brokerId, assignorModules } = settingsTable;
   const settings: Settings = {
     host: read(host),
     grpcPort: read(grpcPort),
@@ -60,6 +62,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     allowUnsafeDatabase: read(allowUnsafeDatabase),
     writeConnections: read(writeConnections),
     brokerId: read(brokerId) ?? inventedId(random),
+    assignorModules: read(assignorModules)?.split(',') ?? [],
     limits: {
       recordBytesMax: read(limitsTable.recordBytesMax),
       partitionsMax: read(limitsTable.partitionsMax),

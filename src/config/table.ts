@@ -55,6 +55,15 @@ export const settingsTable = {
     null,
     (given) => (/^[A-Za-z0-9._-]{1,40}$/.test(given) ? null : `"${given}" is not 1 to 40 of A-Z a-z 0-9 . _ -`),
   ),
+  assignorModules: text(
+    {
+      flag: 'assignor-modules',
+      value: 'PATHS',
+      meaning: `Modules with assignors of your own, at most ${limits.assignorModulesMax}, with commas between them: docs/assignors.md.`,
+    },
+    null,
+    refuseModulePaths,
+  ),
 } as const satisfies Record<string, Setting<unknown>>;
 
 const mebibyte = 1_048_576;
@@ -95,4 +104,12 @@ function refuseDatabaseUrl(given: string): string | null {
   const wanted = 'is not of the form postgresql://user:password@host:port/database';
   if (!URL.canParse(given)) return wanted;
   return /^postgres(ql)?:$/.test(new URL(given).protocol) ? null : wanted;
+}
+
+function refuseModulePaths(given: string): string | null {
+  const paths = given.split(',');
+  if (paths.some((path) => path.trim() !== path || path === ''))
+    return `"${given}" is not paths with commas between them`;
+  if (paths.length <= limits.assignorModulesMax) return null;
+  return `names ${paths.length} modules, more than assignor_modules_max = ${limits.assignorModulesMax}`;
 }

@@ -1,4 +1,5 @@
-import type { Assignor, AssignorName } from './assignors/assignor.ts';
+import type { Assignor, AssignorName, Assignors } from './assignors/assignor.ts';
+import { AssignorError } from './assignors/assignor-error.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
 import { sticky } from './assignors/sticky.ts';
 import { assignmentOf, clientAssignorOf } from './client-plan.ts';
@@ -17,7 +18,7 @@ export type * from './snapshot.ts';
 export type * from './step.ts';
 
 export interface GroupOptions {
-  readonly assignors?: Readonly<Record<AssignorName, Assignor>>;
+  readonly assignors?: Assignors;
   /**
    * At least so long from one rebalance to the next: what calls for it meanwhile goes together in one. The first comes at once. Default: 0.
    */
@@ -61,7 +62,7 @@ export class Group {
   readonly #holdings: Holdings;
   readonly #rebalance = new Rebalance();
   readonly #membership: Membership;
-  readonly #assignors: Readonly<Record<AssignorName, Assignor>>;
+  readonly #assignors: Assignors;
   readonly #gatherMs: number;
   #rebalancedMs = -Infinity;
   /** Freshly loaded: nobody has said yet which topics there are. */
@@ -315,9 +316,10 @@ export class Group {
     this.#awaited = null;
     const { assignor } = this;
     try {
-      return this.#retarget(this.#assignors[assignor]);
+      return this.#retarget(this.#assignors.get(assignor));
     } catch (error) {
-      const message = `the assignor "${assignor}" failed: ${reasonOf(error)}`;
+      if (!(error instanceof AssignorError)) throw error;
+      const message = `the assignor "${assignor}" failed: ${error.message}`;
       const undone = this.#membership.undoJoins();
       for (const input of undone) this.#refuse(input, 'ASSIGNOR_FAILED', message);
       if (undone.length > 0) return this.#decide();
@@ -327,7 +329,7 @@ export class Group {
   }
 
   #retarget(assignor: Assignor | undefined): boolean {
-    if (assignor === undefined) throw new Error('it is not registered');
+    if (assignor === undefined) throw new AssignorError('no assignor of this name is registered');
     return retarget(assignor, this.#takers(), this.#givable());
   }
 
@@ -386,10 +388,6 @@ export class Group {
     const over = this.#rebalance.complete(nowMs, this.memberCount);
     if (over !== null) this.#turn.rebalanced(over);
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function refs(partitions: Iterable<{ readonly ref: PartitionRef }>): PartitionRef[] {

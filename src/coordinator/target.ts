@@ -1,20 +1,23 @@
-import assert from 'node:assert/strict';
-import { NOBODY, readersByTopic, type Assignment, type Assignor, type AssignorInput } from './assignors/assignor.ts';
+import { AssignorError } from './assignors/assignor-error.ts';
+import {
+  NOBODY,
+  readersByTopic,
+  type Assignment,
+  type Assignor,
+  type AssignorInput,
+  type AssignorTopic,
+} from './assignors/assignor.ts';
 import type { Member } from './member.ts';
 import type { Topic } from './partition.ts';
 
 /**
  * Asks the assignor who should have what and writes it into the partitions' targets. True if any target changed.
  * `topics` ascend by id, `members` stand in the order of joining.
+ *
+ * @throws AssignorError if the assignor fails. Then no target has changed: all of its answer is checked before any is used.
  */
 export function retarget(assignor: Assignor, members: readonly Member[], topics: readonly Topic[]): boolean {
-  const input = assignorInput(members, topics);
-  const assignment = assignor(input);
-  const readers = readersByTopic(input);
-  topics.forEach((topic, at) => {
-    checkOwners(assignment, topic, readers[at] ?? []);
-  });
-  return setTargets(assignment, members, topics);
+  return setTargets(checkedAnswer(assignor, assignorInput(members, topics)), members, topics);
 }
 
 export function assignorInput(members: readonly Member[], topics: readonly Topic[]): AssignorInput {
@@ -56,11 +59,30 @@ export function keepTargets(members: readonly Member[], topics: readonly Topic[]
   return complete;
 }
 
-/** An assignor that forgets a partition, or gives one to a member that does not read its topic, is a bug. */
-function checkOwners(assignment: Assignment, topic: Topic, readers: readonly number[]): void {
+function checkedAnswer(assignor: Assignor, input: AssignorInput): Assignment {
+  const readers = readersByTopic(input);
+  try {
+    const assignment = assignor(input);
+    input.topics.forEach((topic, at) => {
+      checkOwners(assignment, topic, readers[at] ?? []);
+    });
+    return assignment;
+  } catch (cause) {
+    if (cause instanceof AssignorError) throw cause;
+    throw new AssignorError(`the assignor threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+function checkOwners(assignment: Assignment, topic: AssignorTopic, readers: readonly number[]): void {
   const { topicId, partitions } = topic;
   const owners = assignment.get(topicId);
-  assert(owners?.length === partitions.length, `the assignor left out partitions of topic ${topicId}`);
+  if (owners?.length !== partitions) {
+    const given = owners === undefined ? 'none' : String(owners.length);
+    throw new AssignorError(`the assignor gave out ${given} of the ${partitions} partitions of topic ${topicId}`);
+  }
   const mayOwn = new Set(readers.length > 0 ? readers : [NOBODY]);
-  for (const owner of owners) assert(mayOwn.has(owner), `the assignor gave topic ${topicId} to a wrong member`);
+  const wrong = owners.findIndex((owner) => !mayOwn.has(owner));
+  if (wrong === -1) return;
+  const to = owners[wrong] === NOBODY ? 'nobody' : `member ${owners[wrong]}, which does not read the topic`;
+  throw new AssignorError(`the assignor gave partition ${wrong} of topic ${topicId} to ${to}`);
 }

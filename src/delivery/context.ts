@@ -1,3 +1,4 @@
+import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRounds } from './ack-rounds.ts';
 import type { GroupWriter } from './group-writer.ts';
@@ -21,6 +22,7 @@ export interface GroupContext extends HandOut {
   readonly random: Random;
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
+  readonly assignors: Assignors;
   readonly unsentBytesMax: number;
   readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
   readonly counts: CoordinationCounts;

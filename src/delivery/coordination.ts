@@ -55,7 +55,8 @@ export class Coordination {
   constructor(deps: CoordinationDeps) {
     this.#d = deps;
     this.#generation = deps.snapshot.generation;
-    this.machine = new Group(deps.snapshot, deps.context.clock.nowMs(), { gatherMs: limits.rebalanceGatherMs });
+    const { assignors, clock } = deps.context;
+    this.machine = new Group(deps.snapshot, clock.nowMs(), { assignors, gatherMs: limits.rebalanceGatherMs });
   }
 
   /**

@@ -1,4 +1,6 @@
-import type { MemberId, MemberKind, MemberRow } from '../coordinator/group.ts';
+import type { Assignors } from '../coordinator/assignors/assignor.ts';
+import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
+import type { MemberId } from '../coordinator/group.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
@@ -24,12 +26,12 @@ import type {
   SyncGroupCommand,
   SyncGroupOutcome,
 } from './calls.ts';
-import { fenced, type ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { detailsOf, subscriptionDetails, subscriptionWithCursors, summaryOf } from './describe.ts';
+import { ClassicCalls } from './classic-calls.ts';
+import { Entrance } from './entrance.ts';
 import { GroupWriter } from './group-writer.ts';
 import { Groups, type TopicLogs } from './groups.ts';
-import type { Member } from './member.ts';
 import { PullSession } from './pull.ts';
 import type { EventSink, MemberStream } from './session.ts';
 import type { GroupStore } from './store.ts';
@@ -38,13 +40,15 @@ export interface DeliveryDeps {
   readonly store: GroupStore;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
+  /** Default: the built-in ones. */
+  readonly assignors?: Assignors;
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: { readonly streamUnsentBytesMax: number; readonly groupMembersMax: number };
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
   readonly onFenced: () => void;
-  readonly log: { warn(fields: object, message: string): void };
+  readonly log: GroupContext['log'];
 }
 
 export interface DeliveryCounts {
@@ -61,12 +65,12 @@ export interface DeliveryCounts {
 export class Delivery {
   readonly #context: GroupContext;
   readonly #groups: Groups;
-  readonly #membersMax: number;
+  readonly #entrance: Entrance;
+  readonly #classic: ClassicCalls;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
     const { store, clock, random, codec, mayDeliver, onFenced } = deps;
-    this.#membersMax = deps.limits.groupMembersMax;
     const rounds = new AckRounds({
       store,
       clock,
@@ -79,13 +83,18 @@ export class Delivery {
       clock,
       random,
       codec,
+      assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
       rounds,
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,
       delivered: { records: 0, bytes: 0 },
+      log: deps.log,
+      counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
     this.#groups = new Groups(store, deps.topics, this.#context);
+    this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
+    this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
   }
 
   /** Takes over all groups as they were left; the topics must be open. */
@@ -96,14 +105,16 @@ export class Delivery {
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
     this.#refuseIfDraining();
-    const { group, member } = await this.#enter(command, () => ({
+    const { sessionTimeoutMs, rebalanceTimeoutMs, assignor, metadata } = command;
+    const { group, member } = await this.#entrance.enter(command, {
       kind: 'STREAM',
-      clientId: command.clientId,
       host,
-      sessionTimeoutMs: command.sessionTimeoutMs,
-      rebalanceTimeoutMs: command.rebalanceTimeoutMs,
-      assignor: command.assignor,
-    }));
+      sessionTimeoutMs,
+      rebalanceTimeoutMs,
+      assignor,
+      clientAssignors: [],
+      metadata,
+    });
     const session = group.openStream(member, sink, {
       recordsMax: command.maxInFlightRecords,
       bytesMax: command.maxInFlightBytes,
@@ -118,15 +129,16 @@ export class Delivery {
 
   async pull(host: string, command: PullCommand): Promise<PullOutcome> {
     this.#refuseIfDraining();
-    const { group, member } = await this.#enter(command, () => ({
+    const { group, member } = await this.#entrance.enter(command, {
       kind: 'PULL',
-      clientId: command.clientId,
       host,
       sessionTimeoutMs: command.sessionTimeoutMs,
       rebalanceTimeoutMs: limits.rebalanceTimeoutMsDefault,
       assignor: 'sticky',
-    }));
-    member.anonymous = command.memberId === null;
+      clientAssignors: [],
+      metadata: nothing,
+    });
+    member.anonymous = command.memberId === null && command.instanceId === null;
     const pulled = await new PullSession(group, member, command, this.#context).run();
     if (pulled.acked.length > 0) {
       for (const log of pulled.acked) this.#context.rounds.mark(log);
@@ -145,7 +157,7 @@ export class Delivery {
 
   async ack(command: AckCommand): Promise<AckOutcome[]> {
     const group = this.#groups.get(command.group);
-    group.member(command.memberId);
+    group.worked(group.member(command.memberId));
     group.alive(command.memberId);
     const { outcomes, moved } = applyAcks(group, command, this.#context.clock.nowMs());
     for (const log of moved) this.#context.rounds.mark(log);
@@ -158,59 +170,20 @@ export class Delivery {
   }
 
   heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
-    const group = this.#groups.get(command.group);
-    const member = group.member(command.memberId);
-    group.alive(command.memberId, group.refs(command.revoked));
-    return {
-      generation: group.generation,
-      heartbeatIntervalMs: limits.heartbeatIntervalMs,
-      revoking: member.revoking(),
-    };
+    return this.#classic.heartbeat(command);
   }
 
-  async join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
+  join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
-    const { clientId, sessionTimeoutMs, rebalanceTimeoutMs, assignor } = command;
-    const { group, member } = await this.#enter(command, () => ({
-      kind: 'CLASSIC',
-      clientId,
-      host,
-      sessionTimeoutMs,
-      rebalanceTimeoutMs,
-      assignor,
-    }));
-    return {
-      memberId: member.id,
-      generation: group.generation,
-      heartbeatIntervalMs: limits.heartbeatIntervalMs,
-      sessionTimeoutMs: group.machine.member(member.id)?.sessionTimeoutMs ?? sessionTimeoutMs,
-    };
+    return this.#classic.join(host, command);
   }
 
-  async sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
-    const group = this.#groups.get(command.group);
-    const member = group.member(command.memberId);
-    group.alive(command.memberId);
-    const { knownGeneration } = command;
-    const ready = (): boolean =>
-      knownGeneration === null ||
-      group.generation > knownGeneration ||
-      member.assignmentVersion !== member.syncedVersion ||
-      !group.members.has(member.id);
-    if (!(await group.watch(ready, command.waitMs, command.signal))) {
-      throw new Rejection('SYNC_TIMEOUT', `the assignment of generation ${group.generation} did not change in time`, {
-        metadata: { generation: String(group.generation) },
-      });
-    }
-    group.member(command.memberId);
-    member.syncedVersion = member.assignmentVersion;
-    return { generation: group.generation, partitions: member.partitions(), revoking: member.revoking() };
+  sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+    return this.#classic.sync(command);
   }
 
-  async leave(groupName: string, memberId: MemberId): Promise<void> {
-    const group = this.#groups.get(groupName);
-    group.member(memberId);
-    await group.leave(memberId, 'LEFT');
+  leave(groupName: string, memberId: MemberId): Promise<void> {
+    return this.#classic.leave(groupName, memberId);
   }
 
   describe(name: string): GroupDetails {
@@ -311,60 +284,16 @@ export class Delivery {
     return counts;
   }
 
-  /** Finds the member that a call names, or makes one; its topics and subscriptions are as the call wants them. */
-  async #enter(
-    command: Pick<SubscribeCommand, 'group' | 'topics' | 'start' | 'memberId' | 'clientId'>,
-    newMember: () => Omit<MemberRow, 'memberId' | 'topicIds' | 'joinSeq'> & { readonly kind: MemberKind },
-  ): Promise<{ group: ConsumerGroup; member: Member }> {
-    const { memberId, topics, start } = command;
-    if (memberId !== null) return this.#return(command, memberId);
-    const topicIds = this.#groups.topicIds(topics);
-    const group = await this.#groups.demand(command.group);
-    this.#refuseIfFull(group);
-    await this.#groups.subscribe(group, topics, start);
-    const id = `${command.clientId}-${this.#context.random.uuid()}` as MemberId;
-    const member = await group.join({ ...newMember(), memberId: id, topicIds });
-    return { group, member };
-  }
-
-  async #return(
-    command: Pick<SubscribeCommand, 'group' | 'topics' | 'start'>,
-    memberId: MemberId,
-  ): Promise<{ group: ConsumerGroup; member: Member }> {
-    const group = this.#groups.find(command.group);
-    const row = group?.machine.member(memberId);
-    if (group === undefined || row === undefined) throw fenced(memberId);
-    const topicIds = this.#groups.topicIds(command.topics);
-    await this.#groups.subscribe(group, command.topics, command.start);
-    const same = topicIds.length === 0 || sameSet(topicIds, row.topicIds);
-    if (same) group.alive(memberId);
-    else await group.join({ ...row, topicIds });
-    return { group, member: group.member(memberId) };
-  }
-
-  #refuseIfFull(group: ConsumerGroup): void {
-    if (group.machine.members().length < this.#membersMax) return;
-    throw new Rejection(
-      'GROUP_MEMBERS_MAX',
-      `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,
-      {
-        metadata: { group: group.name, groupMembersMax: String(this.#membersMax) },
-      },
-    );
-  }
-
   #refuseIfDraining(): void {
     if (this.#draining) throw draining();
   }
 }
+
+const nothing = new Uint8Array();
 
 /** How often a drain looks whether everything is acked. */
 const drainLookMs = 20;
 
 function draining(): Rejection {
   return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
-}
-
-function sameSet(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((one) => b.includes(one));
 }

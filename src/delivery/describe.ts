@@ -18,7 +18,8 @@ export function summaryOf(group: ConsumerGroup): GroupSummary {
     state: machine.state(),
     generation: machine.generation,
     assignor: machine.assignor,
-    memberCount: machine.members().length,
+    leaderId: machine.leader,
+    memberCount: machine.memberCount,
     topics: Array.from(group.subscriptions.values(), (one) => one.topicName).sort(),
   };
 }
@@ -40,11 +41,15 @@ function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
     memberId: row.memberId,
     clientId: row.clientId,
     host: row.host,
+    instanceId: row.instanceId,
     kind: row.kind,
     topics: row.topicIds.flatMap((id) => group.subscriptions.get(id)?.topicName ?? []).sort(),
     partitions: member?.partitions() ?? [],
     revoking: member?.revoking() ?? [],
     sessionTimeoutMs: row.sessionTimeoutMs,
+    rebalanceTimeoutMs: row.rebalanceTimeoutMs,
+    maxPollIntervalMs: row.maxPollIntervalMs,
+    stalled: group.machine.isStalled(row.memberId),
     inFlightRecords: member?.logs.reduce((sum, log) => sum + log.cursor.inFlightRecords, 0) ?? 0,
     blockedOn: readerBlockedOn(group, row.memberId),
   };

@@ -46,6 +46,8 @@ export const limits = {
   /** Topics of all members of a group together. */
   groupTopicsMax: 1_000,
   groupMembersMax: 1_000,
+  /** The names of all assignors go into the trailers of an error. */
+  assignorModulesMax: 10,
   memberMetadataBytesMax: 65_536,
   clientAssignorsMax: 10,
   planPartitionsMax: 100_000,

@@ -49,6 +49,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   REQUEST_TOO_LARGE: { code: 'INVALID_ARGUMENT' },
   PARTITION_OUT_OF_RANGE: { code: 'INVALID_ARGUMENT' },
   OFFSET_OUT_OF_RANGE: { code: 'OUT_OF_RANGE' },
+  ASSIGNOR_UNKNOWN: { code: 'INVALID_ARGUMENT' },
   TOPIC_NOT_FOUND: { code: 'NOT_FOUND' },
   GROUP_NOT_FOUND: { code: 'NOT_FOUND' },
   SUBSCRIPTION_NOT_FOUND: { code: 'NOT_FOUND' },

@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
 import { openBroker, type OpenBroker } from '../broker/open-broker.ts';
 import type { Settings } from '../config/settings.ts';
+import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Fault } from '../errors/fault.ts';
 import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
@@ -9,6 +10,7 @@ import { openStorage, type Storage } from '../storage/storage.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { createBatchCodec } from '../wire/batch-codec.ts';
+import { loadAssignorModules } from './assignor-modules.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
 import { exposeMetrics } from './metrics.ts';
@@ -48,6 +50,7 @@ export class Server {
   #storage: Storage | null = null;
   #ownership: Ownership | null = null;
   #open: OpenBroker | null = null;
+  #assignors: readonly PluggableAssignor[] = [];
   #ports = { grpc: 0, http: 0 };
   #notReady = 'starting: the database is not there yet';
   #startedMs = 0;
@@ -79,6 +82,8 @@ export class Server {
     const { settings, log, clock } = this.#o;
     this.#startedMs = clock.nowMs();
     try {
+      this.#assignors = await loadAssignorModules(settings.assignorModules);
+      if (this.#stopping) return;
       this.#ports.http = await this.#listen('http-port');
       if (this.#stopping) return;
       this.#providing = provideDatabase(settings, log);
@@ -160,6 +165,7 @@ export class Server {
         clock,
         random,
         limits: settings.limits,
+        assignors: this.#assignors,
         mayDeliver: () => this.#ownership?.mayDeliver() ?? false,
         onFenced: () => this.#ownership?.fenced(),
         log,

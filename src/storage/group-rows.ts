@@ -1,6 +1,5 @@
 import { asc, drizzle, eq } from './drizzle.ts';
 import type { Client } from 'pg';
-import type { AssignorName } from '../coordinator/assignors/assignor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';
 import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
 import { saveRebalances } from './rebalances.ts';
@@ -202,8 +201,8 @@ function byGroup<Stored extends { readonly groupId: number }, Row>(
 }
 
 function memberRow(stored: typeof groupMembers.$inferSelect): MemberRow {
-  const { groupId: _, memberId, assignor, ...row } = stored;
-  return { ...row, memberId: memberId as MemberId, assignor: assignor as AssignorName };
+  const { groupId: _, memberId, ...row } = stored;
+  return { ...row, memberId: memberId as MemberId };
 }
 
 function assignmentRow(stored: typeof groupAssignments.$inferSelect): AssignmentRow {

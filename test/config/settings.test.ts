@@ -35,6 +35,7 @@ test('with nothing set, it runs on the documented defaults and on loopback only'
     logLevel: 'info',
     allowUnsafeDatabase: false,
     writeConnections: 4,
+    assignorModules: [],
   });
   expect(limits).toMatchObject(tuned);
   expect(brokerId).toMatch(/^[A-Za-z0-9.-]+-01234567$/);
@@ -44,6 +45,10 @@ test('a flag wins over its variable, and an empty variable counts as unset', () 
   expect(settingsOf(['--grpc-port', '1'], { GRPC_PORT: '2' }).grpcPort).toBe(1);
   expect(settingsOf(['--grpc-port=1']).grpcPort).toBe(1);
   expect(settingsOf([], { GRPC_PORT: '2', HTTP_PORT: '' })).toMatchObject({ grpcPort: 2, httpPort: 8_080 });
+});
+
+test('assignor modules are paths with commas between them', () => {
+  expect(settingsOf(['--assignor-modules', 'a.mjs,./b/c.ts']).assignorModules).toEqual(['a.mjs', './b/c.ts']);
 });
 
 test('port 0 asks for a free one, for both edges at once', () => {
@@ -81,6 +86,16 @@ describe('a wrong setting stops the start with one line that names it', () => {
     [[], { ALLOW_UNSAFE_DATABASE: 'maybe' }, 'ALLOW_UNSAFE_DATABASE: "maybe" is not true or false'],
     [['--host', 'a b'], {}, '--host: "a b" is not an address or host name'],
     [['--broker-id', 'a/b'], {}, '--broker-id: "a/b" is not 1 to 40 of A-Z a-z 0-9 . _ -'],
+    [
+      ['--assignor-modules', 'a.mjs,,b.mjs'],
+      {},
+      '--assignor-modules: "a.mjs,,b.mjs" is not paths with commas between them',
+    ],
+    [
+      [],
+      { ASSIGNOR_MODULES: Array.from({ length: 11 }, (_, index) => `${index}.mjs`).join() },
+      'ASSIGNOR_MODULES: names 11 modules, more than assignor_modules_max = 10',
+    ],
     [['--write-connections', '0'], {}, '--write-connections: "0" is not a whole number from 1 to 64'],
     [
       ['--publish-queue-bytes-max', '1'],

@@ -277,6 +277,15 @@ describe('assignors', () => {
     expect(scene.group.assignor).toBe('range');
   });
 
+  test('an assignor that this broker does not have is replaced by sticky, and asked again where it is', () => {
+    const scene = new CheckedScene();
+    scene.step(topic(4), join('a', [1], { assignor: 'range' }), join('b', [1], { assignor: 'range' }));
+    const rows = scene.durable.snapshot();
+    const group = new Group(rows, 0, { assignors: new Map([['sticky', builtInAssignors.get('sticky')!]]) });
+    expect(group.step([topic(4)], 0)).toEqual([]);
+    expect([group.assignor, group.partitionsOf(id('a'))]).toEqual(['range', [p(0), p(1)]]);
+  });
+
   test.each<[string, Assignor]>([
     ['forgets a topic', () => new Map()],
     ['forgets a partition', () => new Map([[1, Int32Array.from([0, -1])]])],
@@ -285,7 +294,7 @@ describe('assignors', () => {
     ['makes up a partition', () => new Map([[1, Int32Array.from([0, 0, 0])]])],
   ])('an assignor that %s is caught before anybody is told', (_, broken) => {
     const empty: GroupSnapshot = { generation: 0, members: [], assignments: [] };
-    const group = new Group(empty, 0, { assignors: { ...builtInAssignors, sticky: broken } });
+    const group = new Group(empty, 0, { assignors: new Map([...builtInAssignors, ['sticky', broken]]) });
     expect(() => group.step([topic(2), joinByStream('a'), joinByStream('b', [2])], 0)).toThrow('the assignor');
     expect(group.generation).toBe(0);
   });

@@ -28,7 +28,7 @@ const anyInput: fc.Arbitrary<GroupInput> = fc.oneof(
         topicIds: fc.subarray(topics, { minLength: 1 }),
         sessionTimeoutMs: fc.constantFrom(null, 6_000, 30_000),
         rebalanceTimeoutMs: fc.constantFrom(1_000, 60_000),
-        assignor: fc.constantFrom('sticky' as const, 'sticky' as const, 'range' as const, 'round_robin' as const),
+        assignor: fc.constantFrom('sticky', 'cooperative_sticky', 'range', 'round_robin'),
       })
       .map(({ memberId: name, topicIds, ...row }) => join(name, topicIds, row)),
   },

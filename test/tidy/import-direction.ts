@@ -21,7 +21,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   rpc: ['broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
   embedded: ['errors', 'time'],
   config: ['limits', 'time'],
-  server: ['broker', 'config', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
+  server: ['broker', 'config', 'coordinator', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
 };
 
 /** Packages with a place of their own: the folders of src/ that may import what the pattern matches. */

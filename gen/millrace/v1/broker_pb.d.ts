@@ -302,6 +302,15 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   autoAck: boolean;
 
   /**
+   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or one that the operator has
+   * added. Default: empty, assignor says it. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -, and not together
+   * with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN with metadata "known", the names that there are.
+   *
+   * @generated from field: string assignor_name = 12;
+   */
+  assignorName: string;
+
+  /**
    * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
    * had it, without a rebalance; that member's stream ends with ABORTED INSTANCE_FENCED. Such a member has a session timeout.
    * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
@@ -1110,7 +1119,8 @@ export enum AckMode {
 export declare const AckModeSchema: GenEnum<AckMode>;
 
 /**
- * Assignor is the rule by which a group's partitions are given to its members.
+ * Assignor is one of the built-in rules by which a group's partitions are given to its members. Whichever it is, a
+ * partition that stays with its member is not interrupted.
  *
  * @generated from enum millrace.v1.Assignor
  */
@@ -1142,6 +1152,13 @@ export enum Assignor {
    * @generated from enum value: ASSIGNOR_STICKY = 3;
    */
   STICKY = 3,
+
+  /**
+   * The same as STICKY, for clients that ask for it by this name: only what moves is ever given back, with any rule.
+   *
+   * @generated from enum value: ASSIGNOR_COOPERATIVE_STICKY = 4;
+   */
+  COOPERATIVE_STICKY = 4,
 }
 
 /**
@@ -1370,7 +1387,8 @@ export declare const BrokerService: GenService<{
    * Subscribe joins the group (or resumes a member of it), then streams events: Joined, Assigned, batches and,
    * when there is nothing to send, Idle with the reason. It reads each partition in order (PARTITIONED).
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member)
-   * or MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX;
+   * or MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
+   * RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX;
    * UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe

@@ -79,6 +79,15 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
   assignor: Assignor;
 
   /**
+   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or one that the operator has
+   * added. Default: empty, assignor says it. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -, and not together
+   * with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN with metadata "known", the names that there are.
+   *
+   * @generated from field: string assignor_name = 9;
+   */
+  assignorName: string;
+
+  /**
    * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
    * had it, without a rebalance; the calls of that member fail from then on. Default: none. With member_id: the one that the member has, or empty.
    * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
@@ -559,7 +568,7 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   generation?: bigint | undefined;
 
   /**
-   * The rule by which partitions are given out.
+   * The rule by which partitions are given out, if it is a built-in one; UNSPECIFIED if the operator has added it.
    *
    * @generated from field: millrace.v1.Assignor assignor = 4;
    */
@@ -578,6 +587,13 @@ export declare type Group = Message<"millrace.v1.Group"> & {
    * @generated from field: repeated string topics = 6;
    */
   topics: string[];
+
+  /**
+   * The name of the rule by which partitions are given out. Always set.
+   *
+   * @generated from field: string assignor_name = 7;
+   */
+  assignorName: string;
 
   /**
    * The member that gives out the partitions; empty: the broker does.
@@ -872,7 +888,7 @@ export declare const MemberKindSchema: GenEnum<MemberKind>;
 export declare const GroupService: GenService<{
   /**
    * JoinGroup makes a member, or changes one. A call that is refused changes nothing.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS INSTANCE_ID_IN_USE; INVALID_ARGUMENT;
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS INSTANCE_ID_IN_USE; INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
    * FAILED_PRECONDITION INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, GROUP_TOPICS_MAX.
    *
    * @generated from rpc millrace.v1.GroupService.JoinGroup

@@ -4,7 +4,11 @@
  */
 export type Assignor = (input: AssignorInput) => Assignment;
 
+/** The name of a built-in assignor, or of one that the operator has added: limits/names.ts says what it may be. */
 export type AssignorName = string;
+
+/** The assignors that there are, by name. */
+export type Assignors = ReadonlyMap<AssignorName, Assignor>;
 
 export interface AssignorMember {
   readonly memberId: string;

@@ -17,10 +17,10 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { EventSink, MemberStream } from '../../delivery/session.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
-import { msOr, numberOr, textOr } from '../validation/defaults.ts';
+import { msOr, numberOr } from '../validation/defaults.ts';
 import { ackCommand } from './ack-command.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
-import { assignorName, memberIdOrNull, startPosition, withoutRepeats } from './commands.ts';
+import { assignorName, enterCommand } from './commands.ts';
 import { blockedOn, timestamp, topicPartitions } from './responses.ts';
 
 export function brokerService({ broker, validation }: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
@@ -44,6 +44,7 @@ export function brokerService({ broker, validation }: HandlerContext): UnaryHand
         generation: BigInt(beat.generation),
         heartbeatInterval: durationFromMs(beat.heartbeatIntervalMs),
         revoking: topicPartitions(beat.revoking),
+        planWanted: beat.planWanted,
       });
     },
   };
@@ -59,31 +60,26 @@ export function subscribeHandler({ broker, validation }: HandlerContext): Subscr
 }
 
 function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
+  // A member with an instance id is to outlive its process, and so its stream.
+  const sessionTimeoutMs = request.groupInstanceId === '' ? null : limits.sessionTimeoutMsDefault;
   return {
-    group: request.group,
-    topics: withoutRepeats(request.topics),
-    start: startPosition(request.start),
+    ...enterCommand(request),
     maxInFlightRecords: numberOr(request.maxInFlightRecords, limits.maxInFlightRecordsDefault),
     maxInFlightBytes: numberOr(request.maxInFlightBytes, limits.maxInFlightBytesDefault),
-    clientId: textOr(request.clientId, 'member'),
-    memberId: memberIdOrNull(request.memberId),
-    sessionTimeoutMs: msOr(request.sessionTimeout, null),
+    sessionTimeoutMs: msOr(request.sessionTimeout, sessionTimeoutMs),
     rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
-    assignor: assignorName(request.assignor),
+    assignor: assignorName(request),
+    metadata: request.metadata,
     autoAck: request.autoAck,
   };
 }
 
 function pullCommand(call: Call, request: PullRequest): PullCommand {
   return {
-    group: request.group,
-    topics: withoutRepeats(request.topics),
-    start: startPosition(request.start),
+    ...enterCommand(request),
     maxRecords: numberOr(request.maxRecords, limits.pullRecordsDefault),
     maxBytes: numberOr(request.maxBytes, limits.pullBytesDefault),
     waitMs: msOr(request.wait, 0),
-    memberId: memberIdOrNull(request.memberId),
-    clientId: textOr(request.clientId, 'member'),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     autoAck: request.autoAck,
     signal: call.signal(),

@@ -1,9 +1,10 @@
+import type { Duration } from '@bufbuild/protobuf/wkt';
 import { Assignor } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StartPosition as StartPositionMessage } from '../../../gen/millrace/v1/record_pb.js';
-import type { PageRequest, StartPosition } from '../../broker/broker.ts';
+import type { EnterCommand, PageRequest, StartPosition } from '../../broker/broker.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { microseconds, numberOr } from '../validation/defaults.ts';
+import { microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
 
 /** Parts that the commands of several services share. The request has been validated. */
 
@@ -32,10 +33,33 @@ const assignorNames: Readonly<Record<Assignor, AssignorName>> = {
   [Assignor.RANGE]: 'range',
   [Assignor.ROUND_ROBIN]: 'round_robin',
   [Assignor.STICKY]: 'sticky',
+  [Assignor.COOPERATIVE_STICKY]: 'cooperative_sticky',
 };
 
-export function assignorName(assignor: Assignor): AssignorName {
-  return assignorNames[assignor];
+/** Validation has seen to it that not both are set. */
+export function assignorName(request: { readonly assignor: Assignor; readonly assignorName: string }): AssignorName {
+  return textOr(request.assignorName, assignorNames[request.assignor]);
+}
+
+/** What every request that makes or resumes a member says. */
+export function enterCommand(request: {
+  readonly group: string;
+  readonly topics: readonly string[];
+  readonly start?: StartPositionMessage | undefined;
+  readonly memberId: string;
+  readonly clientId: string;
+  readonly groupInstanceId: string;
+  readonly maxPollInterval?: Duration | undefined;
+}): EnterCommand {
+  return {
+    group: request.group,
+    topics: withoutRepeats(request.topics),
+    start: startPosition(request.start),
+    memberId: memberIdOrNull(request.memberId),
+    clientId: textOr(request.clientId, 'member'),
+    instanceId: textOrNull(request.groupInstanceId),
+    maxPollIntervalMs: msOr(request.maxPollInterval, limits.maxPollIntervalMsDefault),
+  };
 }
 
 export function memberIdOrNull(memberId: string): MemberId | null {

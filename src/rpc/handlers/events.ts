@@ -38,9 +38,10 @@ function eventInit(event: RareEvent): NonNullable<EventInit> {
 }
 
 function joined(event: Extract<StreamEvent, { readonly type: 'joined' }>) {
-  const { memberId, heartbeatIntervalMs, sessionTimeoutMs } = event;
+  const { memberId, heartbeatIntervalMs, sessionTimeoutMs, maxPollIntervalMs } = event;
   return {
     memberId,
+    maxPollInterval: durationFromMs(maxPollIntervalMs),
     generation: BigInt(event.generation),
     ...(heartbeatIntervalMs !== null && { heartbeatInterval: durationFromMs(heartbeatIntervalMs) }),
     ...(sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(sessionTimeoutMs) }),

@@ -1,12 +1,14 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
+  AssignmentTaskSchema,
   GetGroupResponseSchema,
   GroupSchema,
   GroupState,
   JoinGroupResponseSchema,
   LeaveGroupResponseSchema,
   ListGroupsResponseSchema,
+  MemberKind,
   MemberSchema,
   SyncGroupResponseSchema,
   type Group,
@@ -15,12 +17,18 @@ import {
   type Member,
   type SyncGroupRequest,
 } from '../../../gen/millrace/v1/group_pb.js';
-import type { GroupSummary, JoinGroupCommand, MemberDetails, SyncGroupCommand } from '../../broker/broker.ts';
+import type {
+  AssignmentTask,
+  GroupSummary,
+  JoinGroupCommand,
+  MemberDetails,
+  SyncGroupCommand,
+} from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { msOr, textOr } from '../validation/defaults.ts';
+import { msOr } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
-import { assignorName, memberIdOrNull, pageRequest, startPosition, withoutRepeats } from './commands.ts';
+import { assignorName, enterCommand, pageRequest, withoutRepeats } from './commands.ts';
 import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
 
 export function groupService({ broker, validation }: HandlerContext): UnaryHandlers<typeof GroupService> {
@@ -33,6 +41,10 @@ export function groupService({ broker, validation }: HandlerContext): UnaryHandl
         generation: BigInt(joined.generation),
         heartbeatInterval: durationFromMs(joined.heartbeatIntervalMs),
         sessionTimeout: durationFromMs(joined.sessionTimeoutMs),
+        maxPollInterval: durationFromMs(joined.maxPollIntervalMs),
+        leaderId: joined.leaderId ?? '',
+        assignorName: joined.assignor,
+        ...(joined.task !== null && { assignmentTask: assignmentTask(joined.task) }),
       });
     },
 
@@ -72,14 +84,12 @@ export function groupService({ broker, validation }: HandlerContext): UnaryHandl
 
 function joinGroupCommand(request: JoinGroupRequest): JoinGroupCommand {
   return {
-    group: request.group,
-    topics: withoutRepeats(request.topics),
-    start: startPosition(request.start),
-    clientId: textOr(request.clientId, 'member'),
-    memberId: memberIdOrNull(request.memberId),
+    ...enterCommand(request),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
-    assignor: assignorName(request.assignor),
+    assignor: assignorName(request),
+    clientAssignors: withoutRepeats(request.clientAssignors),
+    metadata: request.metadata,
   };
 }
 
@@ -88,9 +98,29 @@ function syncGroupCommand(call: Call, request: SyncGroupRequest): SyncGroupComma
     group: request.group,
     memberId: request.memberId as MemberId,
     knownGeneration: request.knownGeneration === undefined ? null : Number(request.knownGeneration),
+    plan: planOf(request),
     waitMs: msOr(request.wait, limits.syncWaitMsDefault),
     signal: call.signal(),
   };
+}
+
+function planOf({ generation, plan }: SyncGroupRequest): SyncGroupCommand['plan'] {
+  if (plan === undefined) return null;
+  const members = plan.members.map(({ memberId, partitions }) => ({
+    memberId: memberId as MemberId,
+    partitions: partitions.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 })),
+  }));
+  return { generation: Number(generation ?? 0n), members };
+}
+
+function assignmentTask({ members, topics, current }: AssignmentTask) {
+  return create(AssignmentTaskSchema, {
+    members: members.map(({ memberId, clientId, instanceId, topics: read, metadata }) => {
+      return { memberId, clientId, groupInstanceId: instanceId ?? '', topics: [...read], metadata };
+    }),
+    topics: [...topics],
+    current: current.map(({ memberId, partitions }) => ({ memberId, partitions: topicPartitions(partitions) })),
+  });
 }
 
 function groupMessage(group: GroupSummary): Group {
@@ -101,6 +131,8 @@ function groupMessage(group: GroupSummary): Group {
     assignor: assignor(group.assignor),
     memberCount: group.memberCount,
     topics: [...group.topics],
+    assignorName: group.assignor,
+    leaderId: group.leaderId ?? '',
   });
 }
 
@@ -112,6 +144,11 @@ function memberMessage(member: MemberDetails): Member {
     topics: [...member.topics],
     partitions: topicPartitions(member.partitions),
     revoking: topicPartitions(member.revoking),
+    kind: MemberKind[member.kind],
+    groupInstanceId: member.instanceId ?? '',
+    rebalanceTimeout: durationFromMs(member.rebalanceTimeoutMs),
+    maxPollInterval: durationFromMs(member.maxPollIntervalMs),
+    stalled: member.stalled,
     ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
     inFlightRecords: member.inFlightRecords,
     blockedOn: blockedOn(member.blockedOn),

@@ -21,6 +21,7 @@ const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   SLOW_READER: BlockedOn.SLOW_READER,
   CAUGHT_UP: BlockedOn.CAUGHT_UP,
   READING: BlockedOn.READING,
+  MAX_POLL_INTERVAL: BlockedOn.MAX_POLL_INTERVAL,
 };
 
 /** A moment, to the millisecond: clocks count in fractions, which `nanos` of a Timestamp need not survive. */
@@ -32,14 +33,16 @@ export function blockedOn(reason: delivery.BlockedOn | null): BlockedOn {
   return reason === null ? BlockedOn.UNSPECIFIED : blockedOns[reason];
 }
 
-const assignors: Readonly<Record<AssignorName, Assignor>> = {
-  range: Assignor.RANGE,
-  round_robin: Assignor.ROUND_ROBIN,
-  sticky: Assignor.STICKY,
-};
+const assignors: ReadonlyMap<AssignorName, Assignor> = new Map([
+  ['range', Assignor.RANGE],
+  ['round_robin', Assignor.ROUND_ROBIN],
+  ['sticky', Assignor.STICKY],
+  ['cooperative_sticky', Assignor.COOPERATIVE_STICKY],
+]);
 
+/** UNSPECIFIED for one that is not built in. */
 export function assignor(name: AssignorName): Assignor {
-  return assignors[name];
+  return assignors.get(name) ?? Assignor.UNSPECIFIED;
 }
 
 export function topicPartitions(partitions: readonly delivery.TopicPartition[]): TopicPartition[] {

@@ -2,6 +2,7 @@ import {
   AckActionSchema,
   AckEntrySchema,
   AckRequestSchema,
+  Assignor,
   AssignorSchema,
   HeartbeatRequestSchema,
   PullRequestSchema,
@@ -19,7 +20,16 @@ import { message, type Rule, type RuledFields } from './rule.ts';
 
 export const sessionTimeout = field.duration(limits.sessionTimeoutMsMin, limits.sessionTimeoutMsMax);
 export const rebalanceTimeout = field.duration(limits.rebalanceTimeoutMsMin, limits.rebalanceTimeoutMsMax);
+export const maxPollInterval = field.duration(limits.maxPollIntervalMsMin, limits.maxPollIntervalMsMax);
+export const metadata = field.bytes(limits.memberMetadataBytesMax);
 export const assignor = field.oneOf(AssignorSchema);
+
+/** A rule and a name would be two answers to one question. */
+export const oneAssignor: Rule<{ assignor: Assignor; assignorName: string }> = (request, _field, report) => {
+  if (request.assignorName === '' || request.assignor === Assignor.UNSPECIFIED) return;
+  report('assignor_name', 'must not be set together with assignor');
+};
+
 const topics = field.list(0, limits.memberTopicsMax, field.name);
 
 export function subscribeRule(ruled: RuledFields, start: Rule<StartPosition | undefined>) {
@@ -37,8 +47,15 @@ export function subscribeRule(ruled: RuledFields, start: Rule<StartPosition | un
       sessionTimeout,
       rebalanceTimeout,
       assignor,
+      assignorName: field.optionalName,
+      groupInstanceId: field.optionalName,
+      maxPollInterval,
+      metadata,
     },
-    topicsOrMember,
+    (request, at, report) => {
+      topicsOrMember(request, at, report);
+      oneAssignor(request, at, report);
+    },
   );
 }
 
@@ -56,6 +73,8 @@ export function pullRule(ruled: RuledFields, start: Rule<StartPosition | undefin
       memberId: field.optionalMemberId,
       clientId: field.optionalName,
       sessionTimeout,
+      groupInstanceId: field.optionalName,
+      maxPollInterval,
     },
     topicsOrMember,
   );

@@ -30,6 +30,12 @@ export function text(charsMax: number): Rule<string> {
   };
 }
 
+export function bytes(bytesMax: number): Rule<Uint8Array> {
+  return (value, field, report) => {
+    if (value.length > bytesMax) report(field, `has ${value.length} bytes, more than ${bytesMax}`);
+  };
+}
+
 /** The tokens of this broker's lists have these characters; anything else never was one. */
 export const pageToken: Rule<string> = (value, field, report) => {
   if (value.length > limits.pageTokenCharsMax) report(field, `has more than ${limits.pageTokenCharsMax} characters`);

@@ -1,20 +1,24 @@
 import {
+  AssignmentPlanSchema,
   GetGroupRequestSchema,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
   ListGroupsRequestSchema,
+  MemberAssignmentSchema,
   SyncGroupRequestSchema,
+  type AssignmentPlan,
+  type SyncGroupRequest,
 } from '../../../gen/millrace/v1/group_pb.js';
-import type { StartPosition } from '../../../gen/millrace/v1/record_pb.js';
+import type { StartPosition, TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
 import { limits } from '../../limits/limits.ts';
-import { assignor, rebalanceTimeout, sessionTimeout } from './broker-rules.ts';
+import { assignor, maxPollInterval, metadata, oneAssignor, rebalanceTimeout, sessionTimeout } from './broker-rules.ts';
 import * as field from './field-rules.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the calls of GroupService. */
 
 export function joinGroupRule(ruled: RuledFields, start: Rule<StartPosition | undefined>) {
-  return message(ruled, JoinGroupRequestSchema, {
+  const fields = {
     group: field.name,
     topics: field.list(1, limits.memberTopicsMax, field.name),
     start,
@@ -23,17 +27,45 @@ export function joinGroupRule(ruled: RuledFields, start: Rule<StartPosition | un
     sessionTimeout,
     rebalanceTimeout,
     assignor,
-  });
+    assignorName: field.optionalName,
+    groupInstanceId: field.optionalName,
+    maxPollInterval,
+    clientAssignors: field.list(0, limits.clientAssignorsMax, field.name),
+    metadata,
+  };
+  return message(ruled, JoinGroupRequestSchema, fields, oneAssignor);
 }
 
-export function syncGroupRule(ruled: RuledFields) {
-  return message(ruled, SyncGroupRequestSchema, {
+export function syncGroupRule(ruled: RuledFields, topicPartition: Rule<TopicPartition>) {
+  const assignment = message(ruled, MemberAssignmentSchema, {
+    memberId: field.memberId,
+    partitions: field.list(0, limits.planPartitionsMax, topicPartition),
+  });
+  const plan = message(
+    ruled,
+    AssignmentPlanSchema,
+    { members: field.list(0, limits.planPartitionsMax, assignment) },
+    partitionsInAll,
+  );
+  const fields = {
     group: field.name,
     memberId: field.memberId,
     knownGeneration: field.notNegative,
     wait: field.duration(0, limits.syncWaitMsMax),
-  });
+    generation: field.notNegative,
+    plan,
+  };
+  return message(ruled, SyncGroupRequestSchema, fields, generationOfPlan);
 }
+
+const partitionsInAll: Rule<AssignmentPlan> = ({ members }, at, report) => {
+  const count = members.reduce((sum, { partitions }) => sum + partitions.length, 0);
+  if (count > limits.planPartitionsMax) report(at, `names ${count} partitions, more than ${limits.planPartitionsMax}`);
+};
+
+const generationOfPlan: Rule<SyncGroupRequest> = ({ plan, generation }, _at, report) => {
+  if (plan !== undefined && generation === undefined) report('generation', 'is required with a plan');
+};
 
 export function leaveGroupRule(ruled: RuledFields) {
   return message(ruled, LeaveGroupRequestSchema, { group: field.name, memberId: field.memberId });

@@ -23,14 +23,15 @@ export type Validate<M> = (request: M) => void;
 export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) {
   const ruled: RuledFields = new Map();
   const start = startPositionRule(ruled, tunable.partitionsMax);
+  const topicPartition = topicPartitionRule(ruled);
   return {
     ruled,
     subscribe: validate(subscribeRule(ruled, start)),
     pull: validate(pullRule(ruled, start)),
     ack: validate(ackRule(ruled)),
-    heartbeat: validate(heartbeatRule(ruled, topicPartitionRule(ruled))),
+    heartbeat: validate(heartbeatRule(ruled, topicPartition)),
     joinGroup: validate(joinGroupRule(ruled, start)),
-    syncGroup: validate(syncGroupRule(ruled)),
+    syncGroup: validate(syncGroupRule(ruled, topicPartition)),
     leaveGroup: validate(leaveGroupRule(ruled)),
     getGroup: validate(getGroupRule(ruled)),
     listGroups: validate(listGroupsRule(ruled)),

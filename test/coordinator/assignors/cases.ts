@@ -8,7 +8,9 @@ export function input(
   previous: readonly (readonly number[])[] = [],
 ): AssignorInput {
   return {
-    members: topicsOfMembers.map((topicIds, index) => ({ memberId: `m${index}`, topicIds, joinSeq: index })),
+    members: topicsOfMembers.map((topicIds, index) => {
+      return { memberId: `m${index}`, clientId: 'client', host: '127.0.0.1', topicIds, joinSeq: index };
+    }),
     topics: partitions.map((count, topicId) => ({ topicId, partitions: count })),
     previous: new Map(previous.map((owners, topicId) => [topicId, Int32Array.from(owners)])),
   };

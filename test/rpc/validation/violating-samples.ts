@@ -1,6 +1,7 @@
 import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   AckRequestSchema,
+  Assignor,
   HeartbeatRequestSchema,
   PullRequestSchema,
   SubscribeRequestSchema,
@@ -111,6 +112,13 @@ const clients = [
   ['member_id', { memberId: long }],
 ] as const;
 
+const assignors = [
+  ['assignor', { assignor: 9 as never }],
+  ['assignor_name', { assignorName: 'zone aware' }],
+  ['assignor_name', { assignorName: 'x'.repeat(201) }],
+  ['assignor_name', { assignorName: 'range', assignor: Assignor.RANGE }],
+] as const;
+
 const pages = [
   ['page_size', { pageSize: -1 }],
   ['page_size', { pageSize: 1_001 }],
@@ -129,7 +137,7 @@ samples('subscribe', SubscribeRequestSchema, { group: 'billing', topics: ['order
   ['max_in_flight_records', { maxInFlightRecords: -1 }],
   ['max_in_flight_bytes', { maxInFlightBytes: 67_108_865n }],
   ['max_in_flight_bytes', { maxInFlightBytes: -1n }],
-  ['assignor', { assignor: 9 as never }],
+  ...assignors,
 ]);
 
 samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
@@ -193,7 +201,7 @@ samples('joinGroup', JoinGroupRequestSchema, { group: 'billing', topics: ['order
   ...sessionTimeouts,
   ...rebalanceTimeouts,
   ['topics', { topics: [], memberId: 'm' }],
-  ['assignor', { assignor: 9 as never }],
+  ...assignors,
 ]);
 
 samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }, [

@@ -1,0 +1,167 @@
+import { AssignorError } from './assignor-error.ts';
+import { NOBODY, type Assignment, type Assignor, type AssignorInput, type AssignorMember } from './assignor.ts';
+
+/** An assignor as an operator writes one: docs/assignors.md. */
+export interface PluggableAssignor {
+  readonly name: string;
+  /** Pure: the same input gives the same result. What it returns is not trusted. */
+  readonly assign: (input: PluggableInput) => unknown;
+}
+
+/** What it is given, made anew for each call. */
+export interface PluggableInput {
+  /** In the order of joining. */
+  readonly members: readonly PluggableMember[];
+  readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
+  /** Who holds what now. A holder may have stopped reading the topic. */
+  readonly current: readonly PluggableSlot[];
+}
+
+export interface PluggableMember {
+  readonly memberId: string;
+  readonly clientId: string;
+  readonly host: string;
+  readonly instanceId: string | null;
+  /** Those of the group's topics that it reads. */
+  readonly topics: readonly string[];
+  readonly metadata: Uint8Array;
+}
+
+/** One partition with one member. It returns an array of these: each partition that somebody reads, once. */
+export interface PluggableSlot {
+  readonly topic: string;
+  readonly partition: number;
+  readonly memberId: string;
+}
+
+/** Turns it into an assignor that throws an AssignorError for whatever it gets wrong. `topicName` answers for every topic of the group. */
+export function plugged({ name, assign }: PluggableAssignor, topicName: (topicId: number) => string): Assignor {
+  return (input) => {
+    const names = new Map(input.topics.map(({ topicId }) => [topicId, topicName(topicId)]));
+    const given = pluggableInput(input, names);
+    try {
+      return new ReturnedSlots(name, input, names).assignment(assign(given));
+    } catch (cause) {
+      if (cause instanceof AssignorError) throw cause;
+      throw new AssignorError(`the assignor "${name}" threw: ${messageOf(cause)}`, { cause });
+    }
+  };
+}
+
+/** In one line: it may end up in the status message of a call. */
+function messageOf(cause: unknown): string {
+  const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
+  return line;
+}
+
+function pluggableInput({ members, topics, previous }: AssignorInput, names: TopicNames): PluggableInput {
+  return {
+    members: members.map((member) => pluggableMember(member, names)),
+    topics: topics.map(({ topicId, partitions }) => ({ topic: names.get(topicId) ?? '', partitions })),
+    current: topics.flatMap(({ topicId }) =>
+      [...(previous.get(topicId) ?? [])].flatMap((holder, partition) => {
+        const member = members[holder];
+        return member === undefined ? [] : { topic: names.get(topicId) ?? '', partition, memberId: member.memberId };
+      }),
+    ),
+  };
+}
+
+function pluggableMember(member: AssignorMember, names: TopicNames): PluggableMember {
+  const { memberId, clientId, host, instanceId = null, metadata = [], topicIds } = member;
+  return {
+    memberId,
+    clientId,
+    host,
+    instanceId,
+    topics: topicIds.flatMap((topicId) => names.get(topicId) ?? []),
+    // A copy: it may write into what it is given.
+    metadata: new Uint8Array(metadata),
+  };
+}
+
+type TopicNames = ReadonlyMap<number, string>;
+
+interface KnownTopic {
+  readonly topicId: number;
+  readonly owners: Int32Array;
+  /** The members that read it, by id: their indexes. */
+  readonly readers: ReadonlyMap<string, number>;
+}
+
+/** Reads what an assignor returned, and checks each thing that it could have got wrong. */
+class ReturnedSlots {
+  readonly #name: string;
+  readonly #topics: ReadonlyMap<string, KnownTopic>;
+  readonly #memberIds: ReadonlySet<string>;
+
+  constructor(name: string, { members, topics }: AssignorInput, names: TopicNames) {
+    this.#name = name;
+    this.#memberIds = new Set(members.map(({ memberId }) => memberId));
+    const readers = new Map(topics.map(({ topicId }) => [topicId, new Map<string, number>()]));
+    members.forEach(({ memberId, topicIds }, index) => {
+      for (const topicId of topicIds) readers.get(topicId)?.set(memberId, index);
+    });
+    this.#topics = new Map(
+      topics.map(({ topicId, partitions }) => {
+        const owners = new Int32Array(partitions).fill(NOBODY);
+        return [names.get(topicId) ?? '', { topicId, owners, readers: readers.get(topicId) ?? new Map() }];
+      }),
+    );
+  }
+
+  assignment(returned: unknown): Assignment {
+    if (isPromise(returned)) throw this.#error('returned a promise; it must return its result at once');
+    if (!Array.isArray(returned)) {
+      throw this.#error(`returned ${shown(returned)}, which is not an array of { topic, partition, memberId }`);
+    }
+    for (let index = 0; index < returned.length; index++) this.#take(returned[index], index);
+    this.#refuseForgotten();
+    return new Map(Array.from(this.#topics.values(), ({ topicId, owners }) => [topicId, owners]));
+  }
+
+  #take(slot: unknown, index: number): void {
+    const { topic, partition, memberId } = (slot ?? {}) as Record<keyof PluggableSlot, unknown>;
+    if (typeof topic !== 'string' || typeof memberId !== 'string' || typeof partition !== 'number') {
+      const types = 'topic and memberId, which are strings, and partition, which is a number';
+      throw this.#error(`returned ${shown(slot)} at [${index}], without ${types}`);
+    }
+    const known = this.#topics.get(topic);
+    const what = `partition ${partition} of topic "${topic}"`;
+    if (known === undefined) throw this.#error(`gave ${what} to "${memberId}": the group has no such topic`);
+    const holder = known.owners[partition];
+    if (holder === undefined) throw this.#error(`gave ${what} to "${memberId}": there is no such partition`);
+    if (!this.#memberIds.has(memberId)) throw this.#error(`gave ${what} to "${memberId}", which is not a member`);
+    const reader = known.readers.get(memberId);
+    if (reader === undefined) throw this.#error(`gave ${what} to "${memberId}", which does not read that topic`);
+    if (holder !== NOBODY) throw this.#error(`gave ${what} twice, the second time to "${memberId}"`);
+    known.owners[partition] = reader;
+  }
+
+  #refuseForgotten(): void {
+    for (const [topic, { owners, readers }] of this.#topics) {
+      const forgotten = readers.size === 0 ? -1 : owners.indexOf(NOBODY);
+      if (forgotten === -1) continue;
+      const [one = ''] = readers.keys();
+      throw this.#error(`forgot partition ${forgotten} of topic "${topic}", which "${one}" reads`);
+    }
+  }
+
+  #error(what: string): AssignorError {
+    return new AssignorError(`the assignor "${this.#name}" ${what}`);
+  }
+}
+
+/** Nobody will wait for the promise, so a rejection of it must not end the process. */
+function isPromise(value: unknown): boolean {
+  if (!(value instanceof Promise)) return false;
+  value.catch(() => undefined);
+  return true;
+}
+
+/** A value in few characters, for an error. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return `"${value.slice(0, 40)}"`;
+  if (typeof value !== 'object' || value === null) return String(value).slice(0, 40);
+  return (JSON.stringify(value) ?? 'an object').slice(0, 80);
+}

@@ -1,0 +1,118 @@
+import type { AssignorName, MemberId, MemberRow } from '../coordinator/group.ts';
+import { Rejection } from '../errors/rejection.ts';
+import { limits } from '../limits/limits.ts';
+import type { EnterCommand } from './calls.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import { fenced, instanceFenced } from './enactment.ts';
+import type { Groups } from './groups.ts';
+import type { Member } from './member.ts';
+
+/** What a call says of a member beside what every `EnterCommand` does. */
+export type MemberWishes = Omit<
+  MemberRow,
+  'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
+>;
+
+export interface Entered {
+  readonly group: ConsumerGroup;
+  readonly member: Member;
+}
+
+/** How a call comes to its member: finds the one that it names, or makes one, with the group and the subscriptions that it wants. */
+export class Entrance {
+  readonly #groups: Groups;
+  readonly #context: GroupContext;
+  readonly #membersMax: number;
+
+  constructor(groups: Groups, context: GroupContext, membersMax: number) {
+    this.#groups = groups;
+    this.#context = context;
+    this.#membersMax = membersMax;
+  }
+
+  /** `rejoin`: a member that is there already gets the wishes of this call, and not just its topics. @throws Rejection */
+  async enter(command: EnterCommand, wishes: MemberWishes, rejoin = false): Promise<Entered> {
+    this.#refuseUnknownAssignor(wishes.assignor);
+    const { memberId } = command;
+    if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
+    const topicIds = this.#groups.topicIds(command.topics);
+    const group = await this.#groups.demand(command.group);
+    const { clientId, instanceId, maxPollIntervalMs } = command;
+    if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
+    await this.#subscribe(group, command, topicIds);
+    const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
+    const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
+    return { group, member: await group.join(row) };
+  }
+
+  async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
+    const group = this.#groups.find(command.group);
+    const row = group?.machine.member(memberId);
+    if (group === undefined || row === undefined) throw this.#fenced(group, memberId, command.instanceId);
+    const topicIds = this.#groups.topicIds(command.topics);
+    await this.#subscribe(group, command, topicIds);
+    const { clientId, maxPollIntervalMs } = command;
+    const instanceId = command.instanceId ?? row.instanceId;
+    const wished = topicIds.length === 0 ? row.topicIds : topicIds;
+    if (wishes !== null) {
+      await group.join({
+        ...wishes,
+        kind: row.kind,
+        memberId,
+        clientId,
+        instanceId,
+        maxPollIntervalMs,
+        topicIds: wished,
+      });
+    } else if (instanceId !== row.instanceId || !sameSet(wished, row.topicIds)) {
+      await group.join({ ...row, instanceId, topicIds: wished });
+    } else {
+      group.alive(memberId);
+    }
+    const member = group.member(memberId);
+    group.worked(member);
+    return { group, member };
+  }
+
+  async #subscribe(group: ConsumerGroup, command: EnterCommand, topicIds: readonly number[]): Promise<void> {
+    const added = topicIds.filter((topicId) => !group.subscriptions.has(topicId)).length;
+    if (added > 0 && group.subscriptions.size + added > limits.groupTopicsMax) {
+      throw new Rejection(
+        'GROUP_TOPICS_MAX',
+        `group "${group.name}" would be subscribed to more than ${limits.groupTopicsMax} topics`,
+        { metadata: { group: group.name, groupTopicsMax: String(limits.groupTopicsMax) } },
+      );
+    }
+    await this.#groups.subscribe(group, command.topics, command.start);
+  }
+
+  #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Rejection {
+    this.#context.counts.fencedCalls++;
+    const successor = instanceId === null ? undefined : group?.machine.instance(instanceId);
+    return successor === undefined ? fenced(memberId) : instanceFenced(memberId);
+  }
+
+  #refuseIfFull(group: ConsumerGroup): void {
+    if (group.machine.memberCount < this.#membersMax) return;
+    throw new Rejection(
+      'GROUP_MEMBERS_MAX',
+      `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,
+      { metadata: { group: group.name, groupMembersMax: String(this.#membersMax) } },
+    );
+  }
+
+  /** First of all, so that no group is made for a member that cannot be. */
+  #refuseUnknownAssignor(name: AssignorName): void {
+    const { assignors } = this.#context;
+    if (assignors.has(name)) return;
+    const known = [...assignors.keys()].join(', ');
+    throw new Rejection('ASSIGNOR_UNKNOWN', `there is no assignor "${name}"; there are ${known}`, {
+      metadata: { assignorName: name, known },
+    });
+  }
+}
+
+function sameSet(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((one) => b.includes(one));
+}
