@@ -199,6 +199,16 @@ export class Scene {
     return logs;
   }
 
+  /** More partitions, in the database and the log; no group has heard of them. @returns the logs of all. */
+  growTopic(name: string, partitions: number): FakeLog[] {
+    const logs = [...this.topics.get(name)!];
+    const { topicId } = logs[0]!.address;
+    while (logs.length < partitions) logs.push(new FakeLog(topicId, name, logs.length));
+    this.store.shared.addPartitions(topicId, partitions);
+    this.topics.set(name, logs);
+    return logs;
+  }
+
   async subscribe(group: string, changes: Partial<SubscribeCommand> = {}): Promise<FakeStream> {
     const sink = new FakeStream();
     const command: SubscribeCommand = {

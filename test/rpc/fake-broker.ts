@@ -4,6 +4,7 @@ import type { BatchSchema } from '../../gen/millrace/v1/record_pb.js';
 import type {
   AckCommand,
   AckOutcome,
+  AddPartitionsCommand,
   Broker,
   Caller,
   CreateTopicCommand,
@@ -160,6 +161,16 @@ export class FakeBroker implements Broker {
   async updateTopic(caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
     this.#called(caller, command);
     return { ...this.#topic(command.name), ...command };
+  }
+
+  async addPartitions(caller: Caller, command: AddPartitionsCommand) {
+    this.#called(caller, command);
+    const topic = { ...this.#topic(command.name), partitions: command.partitions };
+    const extent = { logStartOffset: 0, highWatermark: 0 };
+    return {
+      topic,
+      partitions: Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent })),
+    };
   }
 
   async listTopics(caller: Caller, page: PageRequest): Promise<Page<TopicDetails>> {

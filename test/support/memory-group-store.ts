@@ -27,8 +27,29 @@ export class MemoryGroups {
   readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
   readonly cursors = new Map<string, StoredCursor>();
   readonly ackLog: AckRound[] = [];
+  /** Of topics that have grown: how many partitions. */
+  readonly partitions = new Map<number, number>();
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
+
+  /** The topic has so many partitions: what subscribes to it has a cursor in each, those that are new at 0. */
+  addPartitions(topicId: number, count: number): void {
+    this.partitions.set(topicId, count);
+    for (const row of this.subscriptions) if (row.topicId === topicId && row.cancelled !== true) this.claim(row, []);
+  }
+
+  /** Gives a subscription the cursors that it has not: at the starts that were chosen, at 0 in the partitions beyond. */
+  claim({ id, topicId }: SubscriptionRow, offsets: readonly number[]): void {
+    const count = Math.max(offsets.length, this.partitions.get(topicId) ?? 0);
+    for (let partition = 0; partition < count; partition++) {
+      const key = { subscriptionId: id, partition, lane: 0 };
+      if (this.cursors.has(keyText(key))) continue;
+      this.cursors.set(keyText(key), {
+        key,
+        cursor: { committedOffset: offsets[partition] ?? 0, acked: [], attempts: [] },
+      });
+    }
+  }
 }
 
 /** GroupStore in memory, with the faults that a test or the simulation asks for. */
@@ -125,17 +146,14 @@ export class MemoryGroupStore implements GroupStore {
   }
 
   #subscribe({ groupId, topicId, offsets }: NewSubscription): SubscriptionRow {
-    const { subscriptions, cursors } = this.shared;
+    const { subscriptions } = this.shared;
     const known = subscriptions.find(
       (row) => row.groupId === groupId && row.topicId === topicId && row.cancelled !== true,
     );
     if (known !== undefined) return known;
     const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs: 0 };
     subscriptions.push(row);
-    offsets.forEach((committedOffset, partition) => {
-      const key = { subscriptionId: row.id, partition, lane: 0 };
-      cursors.set(keyText(key), { key, cursor: { committedOffset, acked: [], attempts: [] } });
-    });
+    this.shared.claim(row, offsets);
     return row;
   }
 
