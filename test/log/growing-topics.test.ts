@@ -34,6 +34,8 @@ test('a publish that waits or is in flight while its topic grows goes where it w
   expect(after.map(({ ended }) => ended)).toEqual(['2/0', '5/0', '5/1']);
   expect(await readAll(scene.partition(0))).toEqual(['0=abc:1', '1=abc:2']);
   expect(await readAll(scene.partition(5))).toEqual(['0=ab:2', '1=x']);
+  // Reading the ends locks every partition: publishers would wait for it.
+  expect(scene.store.count('ends')).toBe(1);
 });
 
 test('readers of the partitions that a topic had do not notice that it grows', async () => {
