@@ -6,6 +6,7 @@ import { partitionOutOfRange } from '../log/topic.ts';
 import type {
   AckCommand,
   AckOutcome,
+  AddPartitionsCommand,
   Broker,
   Caller,
   CreateSubscriptionCommand,
@@ -18,7 +19,6 @@ import type {
   JoinGroupOutcome,
   Page,
   PageRequest,
-  PartitionExtent,
   PublishCommand,
   PublishedRecords,
   PullCommand,
@@ -31,6 +31,7 @@ import type {
   SyncGroupCommand,
   SyncGroupOutcome,
   TopicDetails,
+  TopicExtent,
   UpdateTopicCommand,
 } from './broker.ts';
 import { pageOf } from './page.ts';
@@ -103,15 +104,16 @@ export class ActiveBroker implements Broker {
     return this.#topics.create(command);
   }
 
-  async getTopic(
-    _caller: Caller,
-    name: string,
-  ): Promise<{ topic: TopicDetails; partitions: readonly PartitionExtent[] }> {
+  async getTopic(_caller: Caller, name: string): Promise<TopicExtent> {
     return this.#topics.get(name);
   }
 
   updateTopic(_caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
     return this.#topics.update(command);
+  }
+
+  addPartitions(_caller: Caller, command: AddPartitionsCommand): Promise<TopicExtent> {
+    return this.#topics.addPartitions(command);
   }
 
   async listTopics(_caller: Caller, page: PageRequest): Promise<Page<TopicDetails>> {

@@ -41,8 +41,9 @@ export interface Broker {
   listGroups(caller: Caller, page: PageRequest): Promise<Page<GroupSummary>>;
 
   createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails>;
-  getTopic(caller: Caller, name: string): Promise<{ topic: TopicDetails; partitions: readonly PartitionExtent[] }>;
+  getTopic(caller: Caller, name: string): Promise<TopicExtent>;
   updateTopic(caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails>;
+  addPartitions(caller: Caller, command: AddPartitionsCommand): Promise<TopicExtent>;
   listTopics(caller: Caller, page: PageRequest): Promise<Page<TopicDetails>>;
   deleteTopic(caller: Caller, name: string): Promise<void>;
 
@@ -90,6 +91,12 @@ export interface UpdateTopicCommand {
   readonly description?: string;
 }
 
+export interface AddPartitionsCommand {
+  readonly name: string;
+  /** In all, afterwards. */
+  readonly partitions: number;
+}
+
 export interface TopicDetails {
   readonly name: string;
   readonly semantics: 'PUB_SUB';
@@ -97,6 +104,12 @@ export interface TopicDetails {
   readonly idempotencyWindowMs: number;
   readonly description: string;
   readonly createdAtMs: number;
+}
+
+export interface TopicExtent {
+  readonly topic: TopicDetails;
+  /** In order. */
+  readonly partitions: readonly PartitionExtent[];
 }
 
 export interface PartitionExtent {

@@ -62,6 +62,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     log,
     clock,
     random,
+    onGrown: (topicId) => delivery.topicGrown(topicId),
     onDeleted: (topicId) => delivery.topicDeleted(topicId),
     warn: (fields, message) => {
       options.log.warn(fields, message);

@@ -5,7 +5,13 @@ import type { TopicRow, TopicStore } from '../log/store.ts';
 import { topicNotFound } from '../log/topic.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
-import type { CreateTopicCommand, PartitionExtent, TopicDetails, UpdateTopicCommand } from './broker.ts';
+import type {
+  AddPartitionsCommand,
+  CreateTopicCommand,
+  TopicDetails,
+  TopicExtent,
+  UpdateTopicCommand,
+} from './broker.ts';
 
 /** How often tables of deleted topics that could not be dropped are tried again. */
 const dropIntervalMs = 60_000;
@@ -15,12 +21,14 @@ export interface TopicsDeps {
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
+  /** The log has more partitions of the topic: its subscriptions get them. */
+  readonly onGrown: (topicId: number) => Promise<void>;
   /** The topic's rows are gone from the database: its subscriptions with it. */
   readonly onDeleted: (topicId: number) => Promise<void>;
   readonly warn: (fields: object, message: string) => void;
 }
 
-/** The topics: made, changed and deleted in the database first, then in the log. */
+/** The topics: made, changed, grown and deleted in the database first, then in the log. */
 export class Topics {
   readonly #d: TopicsDeps;
   #cancelDrop: (() => void) | null = null;
@@ -48,7 +56,7 @@ export class Topics {
     return detailsOf(row);
   }
 
-  get(name: string): { topic: TopicDetails; partitions: readonly PartitionExtent[] } {
+  get(name: string): TopicExtent {
     const row = this.row(name);
     const partitions = this.#d.log.partitionLogs(row.id).map((log) => ({
       partition: log.address.partition,
@@ -63,6 +71,19 @@ export class Topics {
     if (row === null) throw topicNotFound(name);
     this.#d.log.changeTopic(row);
     return detailsOf(row);
+  }
+
+  /**
+   * The database may have more partitions than are known here, added by a call whose answer was lost: whatever it has is taken in,
+   * so that repeating the call heals that.
+   */
+  async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
+    const row = await this.#d.store.addPartitions(this.row(name).id, partitions);
+    if (row === null) throw topicNotFound(name);
+    this.#d.log.growTopic(row);
+    await this.#d.onGrown(row.id);
+    if (row.partitions.length > partitions) throw cannotShrink(name, row.partitions.length);
+    return this.get(name);
   }
 
   /** In the order of their names. */
@@ -138,4 +159,13 @@ function detailsOf(row: TopicRow): TopicDetails {
 
 function exists(name: string): Rejection {
   return new Rejection('TOPIC_EXISTS', `there is a topic "${name}" already`, { metadata: { topic: name } });
+}
+
+/** `count`: how many partitions the topic has. */
+function cannotShrink(name: string, count: number): Rejection {
+  return new Rejection(
+    'PARTITIONS_CANNOT_SHRINK',
+    `topic "${name}" has ${count} partitions: there can be more of them, not fewer`,
+    { metadata: { topic: name, partitions: String(count) } },
+  );
 }

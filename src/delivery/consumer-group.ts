@@ -1,26 +1,18 @@
-import { Cursor } from '../cursor/cursor.ts';
 import type { Group, MemberId, MemberRow, PartitionRef, RemovalReason } from '../coordinator/group.ts';
 import { Credit } from '../credit/credit.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { MemberAssignment } from './calls.ts';
-import { ConsumedLog } from './consumed-log.ts';
+import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
 import { Member } from './member.ts';
 import { Enactment, fenced } from './enactment.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
-import type { LoadedGroup, StoredCursor, SubscriptionRow } from './store.ts';
-
-/** A subscription at work: the claim and one consumed log for each partition. */
-export interface ActiveSubscription {
-  readonly row: SubscriptionRow;
-  readonly topicName: string;
-  /** By partition; lane 0. */
-  readonly logs: readonly ConsumedLog[];
-}
+import type { LoadedGroup, SubscriptionRow } from './store.ts';
+import { ActiveSubscription, type ClaimedLog } from './subscription.ts';
 
 /** What a stream may have in flight. */
 export interface StreamCredit {
@@ -81,20 +73,17 @@ export class ConsumerGroup {
   }
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
-  addSubscription(
-    row: SubscriptionRow,
-    topicName: string,
-    logs: readonly { readonly log: PartitionLog; readonly cursor: StoredCursor['cursor'] }[],
-  ): ActiveSubscription {
-    const { clock } = this.#context;
-    const consumed = logs.map(({ log, cursor }) => {
-      const { partition, lane } = log.address;
-      return new ConsumedLog({ subscriptionId: row.id, partition, lane }, new Cursor(cursor), log, clock);
-    });
-    const subscription = { row, topicName, logs: consumed };
+  addSubscription(row: SubscriptionRow, topicName: string, claimed: readonly ClaimedLog[]): ActiveSubscription {
+    const subscription = new ActiveSubscription(row, topicName, claimed, this.#context.clock);
     this.subscriptions.set(row.topicId, subscription);
-    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: consumed.length });
+    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: claimed.length });
     return subscription;
+  }
+
+  /** The topic has grown to these logs: members that want it get the new ones by the ordinary rebalance. */
+  async growTopic(topicId: number, logs: readonly PartitionLog[]): Promise<void> {
+    const hasMore = this.subscriptions.get(topicId)?.grow(logs) ?? false;
+    if (hasMore) await this.#coordination.feed({ type: 'topic', topicId, partitions: logs.length });
   }
 
   /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */

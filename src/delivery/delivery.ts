@@ -233,6 +233,11 @@ export class Delivery {
     return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
   }
 
+  /** The topic has more partitions: each group that subscribes to it reads them from their start. */
+  async topicGrown(topicId: number): Promise<void> {
+    await this.#groups.topicGrown(topicId);
+  }
+
   /** The topic is gone, with every subscription to it. */
   async topicDeleted(topicId: number): Promise<void> {
     await this.#groups.topicDeleted(topicId);

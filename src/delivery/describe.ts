@@ -6,8 +6,9 @@ import type {
   SubscriptionDetails,
   SubscriptionWithCursors,
 } from './calls.ts';
-import type { ActiveSubscription, ConsumerGroup } from './consumer-group.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
 import type { BlockedOn, PartitionStatus } from './session.ts';
+import type { ActiveSubscription } from './subscription.ts';
 
 /** What is shown of groups and subscriptions. */
 

@@ -2,16 +2,17 @@ import { Rejection } from '../errors/rejection.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
-import { ConsumerGroup, type ActiveSubscription } from './consumer-group.ts';
+import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { startOffsets } from './start-position.ts';
 import { cursorName, type GroupStore, type LoadedGroup, type StoredCursor } from './store.ts';
+import type { ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
   topics(): Iterable<{ readonly id: number; readonly name: string }>;
-  /** By partition, lane 0; empty for a topic that does not exist. */
+  /** By partition, lane 0; empty for a topic that does not exist. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
 }
 
@@ -136,12 +137,19 @@ export class Groups {
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
-    const cursors = logs.map((log, partition) => {
+    // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
+    const cursors = this.#topics.partitionLogs(topicId).map((log, partition) => {
       const committedOffset = offsets[partition] ?? log.startOffset;
       return { log, cursor: { committedOffset, acked: [], attempts: [] } };
     });
     const topicName = logs[0]?.address.topicName ?? '';
     return group.addSubscription(row, topicName, cursors);
+  }
+
+  /** Groups that subscribe from now on see the new partitions by themselves. */
+  async topicGrown(topicId: number): Promise<void> {
+    const logs = this.#topics.partitionLogs(topicId);
+    await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
   }
 
   /** The topic is gone, with every subscription to it. */

@@ -108,7 +108,16 @@ export class Log {
 
   changeTopic(row: TopicRow): void {
     const topic = this.#byId.get(row.id);
-    if (topic !== undefined) topic.row = row;
+    // Its partitions are taken in by `growTopic` alone: a change that was read before may come after.
+    if (topic !== undefined) topic.row = { ...row, partitions: topic.row.partitions };
+  }
+
+  /**
+   * Takes in partitions that were added to the topic: what is published from now on goes by their number, what waits or is in
+   * flight goes where it was to go.
+   */
+  growTopic({ id, partitions }: TopicRow): void {
+    this.#byId.get(id)?.grow(partitions);
   }
 
   /** Publishes that wait for the topic fail with TOPIC_NOT_FOUND. */

@@ -124,6 +124,12 @@ export interface TopicStore {
     change: { readonly idempotencyWindowMs?: number; readonly description?: string },
   ): Promise<TopicRow | null>;
   /**
+   * Gives the topic more partitions, up to `count` in all, and its active subscriptions cursors at 0 in them, in one fenced
+   * transaction; nothing if it has as many or more.
+   * @returns the topic as it is now; null if it does not exist.
+   */
+  addPartitions(topicId: number, count: number): Promise<TopicRow | null>;
+  /**
    * Removes the topic with its subscriptions, cursors, assignments and idempotency keys in one fenced transaction, and
    * notes its segments for `dropSegments`.
    */

@@ -21,7 +21,8 @@ export class Topic {
   row: TopicRow;
   segment: number;
   readonly keys: KnownKeys;
-  readonly partitions: readonly Partition[];
+  /** Another list when the topic grows: who holds one sees no other number of partitions in the middle of its work. */
+  partitions: readonly Partition[];
   /** The partition that the next request without a key goes to. */
   turn = 0;
   removed = false;
@@ -30,12 +31,12 @@ export class Topic {
   appendedBytes = 0;
   #refreshing: Promise<void> | null = null;
   #forgets = 0;
-  readonly #store: LogStore;
+  readonly #parts: TopicParts;
 
   constructor(row: TopicRow, parts: TopicParts, keysCompleteSinceMs: number) {
     this.row = row;
     this.segment = row.segment;
-    this.#store = parts.store;
+    this.#parts = parts;
     this.keys = new KnownKeys(knownKeysMax, keysCompleteSinceMs);
     this.partitions = row.partitions.map((partition) => new Partition(row, partition, parts));
   }
@@ -43,6 +44,16 @@ export class Topic {
   /** Whether the ends of all logs are known. */
   get isKnown(): boolean {
     return this.partitions.every((partition) => partition.isKnown);
+  }
+
+  /** Takes in partitions that were added. The rest of the row stays: what was read with them may be older than what is here. */
+  grow(rows: readonly PartitionRow[]): void {
+    const added = rows.slice(this.partitions.length).map((row) => new Partition(this.row, row, this.#parts));
+    if (added.length === 0) return;
+    // Nobody has appended to them: this broker alone could, and has not known them.
+    for (const partition of added) partition.learn({ ...partition.address, startOffset: 0, endOffset: 0 });
+    this.partitions = [...this.partitions, ...added];
+    this.row = { ...this.row, partitions: rows };
   }
 
   /** Reads where the logs begin and end, once for all who ask. @throws Fault */
@@ -65,7 +76,7 @@ export class Topic {
     let forgets: number;
     do {
       forgets = this.#forgets;
-      ends = await this.#store.ends(this.row.id);
+      ends = await this.#parts.store.ends(this.row.id);
       // What was forgotten meanwhile may have been appended behind what was read.
     } while (forgets !== this.#forgets);
     for (const end of ends) {

@@ -56,6 +56,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   TOPIC_EXISTS: { code: 'ALREADY_EXISTS' },
   SUBSCRIPTION_EXISTS: { code: 'ALREADY_EXISTS' },
   EXPECTED_OFFSET_MISMATCH: { code: 'FAILED_PRECONDITION', precondition: 'expected_offset' },
+  PARTITIONS_CANNOT_SHRINK: { code: 'FAILED_PRECONDITION', precondition: 'partitions' },
   PUBLISH_QUEUE_FULL: { code: 'RESOURCE_EXHAUSTED', quota: 'publish queue', retryAfterMs: 100 },
   GROUP_MEMBERS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'members of a group' },
   GROUP_TOPICS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'topics of a group' },

@@ -35,6 +35,10 @@ export async function createSubscriptions(
   return wanted.map((one) => rows.get(key(one))!);
 }
 
+/**
+ * Cursors at the starts that were chosen, and at 0 in partitions that the topic has got since then. The foreign key's share of the
+ * lock on the topic, which the subscriptions hold by now, keeps it from growing between here and the commit.
+ */
 async function createCursors(
   client: Client,
   starts: readonly { readonly id: number; readonly offsets: readonly number[] }[],
@@ -42,12 +46,17 @@ async function createCursors(
   if (starts.length === 0) return;
   await client.query(
     `INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
-     SELECT subscription_id, partition, 0, committed_offset
-       FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS w (subscription_id, partition, committed_offset)`,
+     SELECT subscription_id, partition, 0, coalesce(chosen.committed_offset, 0)
+       FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS chosen (subscription_id, partition, committed_offset)
+       FULL JOIN (
+         SELECT s.id AS subscription_id, p.partition
+           FROM millrace.subscriptions AS s JOIN millrace.partitions AS p USING (topic_id) WHERE s.id = ANY ($4::integer[])
+       ) AS present USING (subscription_id, partition)`,
     [
       arrayLiteral(starts.flatMap(({ id, offsets }) => offsets.map(() => id))),
       arrayLiteral(starts.flatMap(({ offsets }) => [...offsets.keys()])),
       arrayLiteral(starts.flatMap(({ offsets }) => [...offsets])),
+      arrayLiteral(starts.map(({ id }) => id)),
     ],
   );
 }

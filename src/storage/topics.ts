@@ -66,6 +66,26 @@ export class PostgresTopicStore implements TopicStore {
     });
   }
 
+  addPartitions(topicId: number, count: number): Promise<TopicRow | null> {
+    return this.#o.writer.transaction(async (client) => {
+      // A subscription that is being made holds a share of this lock: either its cursors are added here, or it sees the new
+      // partitions and adds them itself. Appends do not lock the row, so they go on.
+      await client.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topicId]);
+      await client.query(
+        `WITH added AS (
+           INSERT INTO millrace.partitions (topic_id, partition)
+           SELECT t.id, generate_series((SELECT count(*)::integer FROM millrace.partitions WHERE topic_id = t.id), $2::integer - 1)
+             FROM millrace.topics AS t WHERE t.id = $1
+           RETURNING topic_id, partition
+         )
+         INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
+         SELECT s.id, added.partition, 0, 0 FROM added JOIN millrace.subscriptions AS s USING (topic_id) WHERE s.state = 'ACTIVE'`,
+        [topicId, count],
+      );
+      return (await load(client, topicId))[0] ?? null;
+    });
+  }
+
   async deleteTopic(topicId: number): Promise<void> {
     await this.#o.writer.transaction(async (client) => {
       // Appends in flight end first; those that come later find their partitions gone.

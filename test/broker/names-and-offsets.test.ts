@@ -9,7 +9,7 @@ import { Site } from './site.ts';
 
 const { publish, subscribe, pull, ack, heartbeat } = BrokerService.method;
 const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
-const { createTopic, getTopic, updateTopic, deleteTopic, listTopics } = TopicService.method;
+const { createTopic, getTopic, updateTopic, addPartitions, deleteTopic, listTopics } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription, listSubscriptions } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
@@ -46,6 +46,7 @@ describe.each([
     wrong(createTopic, { topic: { name } }, ['topic.name']),
     wrong(getTopic, { name }, ['name']),
     wrong(updateTopic, { topic: { name }, updateMask: { paths: ['description'] } }, ['topic.name']),
+    wrong(addPartitions, { name }, ['name', 'partitions']),
     wrong(deleteTopic, { name }, ['name']),
     wrong(publish, { topic: name, records }, ['topic']),
     wrong(subscribe, { group: name, topics: ['orders', name], clientId: name }, ['group', 'topics[1]', 'client_id']),

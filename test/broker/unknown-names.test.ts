@@ -9,7 +9,7 @@ import { Site } from './site.ts';
 
 const { publish, subscribe, pull, ack, heartbeat } = BrokerService.method;
 const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
-const { createTopic, getTopic, updateTopic, deleteTopic } = TopicService.method;
+const { createTopic, getTopic, updateTopic, addPartitions, deleteTopic } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
@@ -47,6 +47,7 @@ describe('an unknown topic is named, with how to make it', () => {
     row(readMessages, { topic: 'nowhere' }),
     row(getTopic, { name: 'nowhere' }),
     row(updateTopic, { topic: { name: 'nowhere' }, updateMask: { paths: ['description'] } }),
+    row(addPartitions, { name: 'nowhere', partitions: 9 }),
     row(deleteTopic, { name: 'nowhere' }),
   ])('%s', async (_name, refused) => {
     const refusal = await refused(site);

@@ -8,9 +8,10 @@ import { retarget } from '../../src/coordinator/target.ts';
 import { id } from './scene.ts';
 
 function member(name: string, topicIds: readonly number[], joinSeq: number): Member {
-  const timeouts = { sessionTimeoutMs: null, rebalanceTimeoutMs: 60_000 };
+  const timeouts = { sessionTimeoutMs: null, rebalanceTimeoutMs: 60_000, maxPollIntervalMs: 300_000 };
+  const told = { instanceId: null, clientAssignors: [], metadata: new Uint8Array() };
   const who = { memberId: id(name), clientId: `client-${name}`, host: '127.0.0.1', kind: 'STREAM' as const };
-  return new Member({ ...who, ...timeouts, assignor: 'sticky', topicIds, joinSeq });
+  return new Member({ ...who, ...timeouts, ...told, assignor: 'sticky', topicIds, joinSeq });
 }
 
 function topic(topicId: number, partitions: number): Topic {

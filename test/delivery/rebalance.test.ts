@@ -142,6 +142,10 @@ test('a classic member syncs, and hears when its partitions come', async () => {
       start: { type: 'latest' },
       clientId: 'classic',
       memberId: null,
+      instanceId: null,
+      maxPollIntervalMs: 300_000,
+      clientAssignors: [],
+      metadata: new Uint8Array(),
       sessionTimeoutMs: 30_000,
       rebalanceTimeoutMs: 10_000,
       assignor: 'sticky',
@@ -152,6 +156,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
       group: 'billing',
       memberId: join.memberId,
       knownGeneration,
+      plan: null,
       waitMs,
       signal: new AbortController().signal,
     });

@@ -177,7 +177,7 @@ export class Scene {
       onFenced: () => {
         this.fenced++;
       },
-      log: { warn: () => undefined },
+      log: { info: () => undefined, warn: () => undefined },
     });
   }
 
@@ -199,6 +199,16 @@ export class Scene {
     return logs;
   }
 
+  /** More partitions, in the database and the log; no group has heard of them. @returns the logs of all. */
+  growTopic(name: string, partitions: number): FakeLog[] {
+    const logs = [...this.topics.get(name)!];
+    const { topicId } = logs[0]!.address;
+    while (logs.length < partitions) logs.push(new FakeLog(topicId, name, logs.length));
+    this.store.shared.addPartitions(topicId, partitions);
+    this.topics.set(name, logs);
+    return logs;
+  }
+
   async subscribe(group: string, changes: Partial<SubscribeCommand> = {}): Promise<FakeStream> {
     const sink = new FakeStream();
     const command: SubscribeCommand = {
@@ -209,6 +219,9 @@ export class Scene {
       maxInFlightBytes: 100_000,
       clientId: 'client',
       memberId: null,
+      instanceId: null,
+      maxPollIntervalMs: 300_000,
+      metadata: new Uint8Array(),
       sessionTimeoutMs: null,
       rebalanceTimeoutMs: 10_000,
       assignor: 'sticky',
@@ -231,6 +244,8 @@ export class Scene {
       waitMs: 0,
       memberId: null,
       clientId: 'client',
+      instanceId: null,
+      maxPollIntervalMs: 300_000,
       sessionTimeoutMs: 30_000,
       autoAck: false,
       signal: new AbortController().signal,

@@ -4,6 +4,7 @@ import type { BatchSchema } from '../../gen/millrace/v1/record_pb.js';
 import type {
   AckCommand,
   AckOutcome,
+  AddPartitionsCommand,
   Broker,
   Caller,
   CreateTopicCommand,
@@ -80,7 +81,8 @@ export class FakeBroker implements Broker {
     this.#called(caller, command);
     const stream: OpenedStream = { caller, command, sink, closed: false };
     this.streams.push(stream);
-    const timeouts = { heartbeatIntervalMs: null, sessionTimeoutMs: command.sessionTimeoutMs };
+    const { sessionTimeoutMs, maxPollIntervalMs } = command;
+    const timeouts = { heartbeatIntervalMs: null, sessionTimeoutMs, maxPollIntervalMs };
     sink.send({ type: 'joined', memberId, generation: 1, ...timeouts });
     return Promise.resolve({
       closed: () => {
@@ -109,12 +111,14 @@ export class FakeBroker implements Broker {
 
   async heartbeat(caller: Caller, command: HeartbeatCommand) {
     this.#called(caller, command);
-    return { generation: 0, heartbeatIntervalMs: 3_000, revoking: command.revoked };
+    return { generation: 0, heartbeatIntervalMs: 3_000, revoking: command.revoked, planWanted: false };
   }
 
   async joinGroup(caller: Caller, command: JoinGroupCommand) {
     this.#called(caller, command);
-    return { memberId, generation: 1, heartbeatIntervalMs: 3_000, sessionTimeoutMs: command.sessionTimeoutMs };
+    const { sessionTimeoutMs, maxPollIntervalMs, assignor } = command;
+    const joined = { memberId, generation: 1, heartbeatIntervalMs: 3_000, leaderId: null, assignor, task: null };
+    return { ...joined, sessionTimeoutMs, maxPollIntervalMs };
   }
 
   async syncGroup(caller: Caller, command: SyncGroupCommand) {
@@ -133,6 +137,7 @@ export class FakeBroker implements Broker {
       state: 'STABLE',
       generation: 1,
       assignor: 'sticky',
+      leaderId: null,
       memberCount: 0,
       topics: ['orders'],
     } as const;
@@ -160,6 +165,16 @@ export class FakeBroker implements Broker {
   async updateTopic(caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
     this.#called(caller, command);
     return { ...this.#topic(command.name), ...command };
+  }
+
+  async addPartitions(caller: Caller, command: AddPartitionsCommand) {
+    this.#called(caller, command);
+    const topic = { ...this.#topic(command.name), partitions: command.partitions };
+    const extent = { logStartOffset: 0, highWatermark: 0 };
+    return {
+      topic,
+      partitions: Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent })),
+    };
   }
 
   async listTopics(caller: Caller, page: PageRequest): Promise<Page<TopicDetails>> {

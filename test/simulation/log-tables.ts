@@ -60,6 +60,19 @@ export class LogTables {
     return row;
   }
 
+  /** @returns the topic as it is now, with `count` partitions or as many as it has if they are more. */
+  addPartitions(topicId: number, count: number): TopicRow | null {
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) return null;
+    const partitions = [...topic.row.partitions];
+    while (partitions.length < count) {
+      partitions.push({ id: ++this.#partitionIds, partition: partitions.length });
+      topic.partitions.push({ batches: [], values: [] });
+    }
+    topic.row = { ...topic.row, partitions };
+    return topic.row;
+  }
+
   partition(topicId: number, partition: number): StoredPartition {
     return this.topics.get(topicId)!.partitions[partition]!;
   }

@@ -54,6 +54,8 @@ export class PullMember extends Member {
       waitMs,
       memberId: this.memberId,
       clientId: 'pull',
+      instanceId: null,
+      maxPollIntervalMs: 300_000,
       sessionTimeoutMs: this.#sessionTimeoutMs,
       autoAck: false,
       signal: new AbortController().signal,

@@ -99,15 +99,21 @@ export function logStore(parts: StoreParts): LogStore {
   };
 }
 
-/** The topics. None is deleted or changed here. */
+/** The topics. None is deleted or changed here, but that it gets more partitions. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
-  const { log } = parts.database;
+  const { log, groups } = parts.database;
   const never = (): Promise<never> => Promise.reject(new Error('no topic is changed here'));
   return {
     loadTopics: () => connection.call(() => log.rows()),
     createTopic: (topic) => write(parts, connection, ['topics'], () => log.create(topic)),
     updateTopic: never,
+    addPartitions: (topicId, count) =>
+      write(parts, connection, ['topics'], () => {
+        const row = log.addPartitions(topicId, count);
+        if (row !== null) groups.addPartitions(topicId, row.partitions.length);
+        return row;
+      }),
     deleteTopic: never,
     dropSegments: () => connection.call(() => undefined),
   };
@@ -151,6 +157,7 @@ export function groupStore(parts: StoreParts): GroupStore {
           return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
         },
       ),
+    loadRebalances: (groupId) => reads.call(() => tables.loadRebalances(groupId)),
     createSubscriptions: (wanted) =>
       write(
         parts,

@@ -43,6 +43,10 @@ export class StreamMember extends Member {
             topics,
             start,
             clientId: 'classic',
+            instanceId: null,
+            maxPollIntervalMs: 300_000,
+            clientAssignors: [],
+            metadata: new Uint8Array(),
             memberId: null,
             sessionTimeoutMs: this.#sessionTimeoutMs!,
             rebalanceTimeoutMs: world.whole(1_000, 8_000),
@@ -68,6 +72,9 @@ export class StreamMember extends Member {
         maxInFlightRecords: world.whole(1, 40),
         maxInFlightBytes: 1e6,
         clientId: 'stream',
+        instanceId: null,
+        maxPollIntervalMs: 300_000,
+        metadata: new Uint8Array(),
         memberId: this.memberId,
         sessionTimeoutMs: this.#sessionTimeoutMs,
         rebalanceTimeoutMs: world.whole(1_000, 8_000),
@@ -113,7 +120,13 @@ export class StreamMember extends Member {
     const { world, network, group } = this.site;
     while (this.alive) {
       const { memberId } = this;
-      const command = { group, knownGeneration: this.generation, waitMs: 3_000, signal: new AbortController().signal };
+      const command = {
+        group,
+        knownGeneration: this.generation,
+        plan: null,
+        waitMs: 3_000,
+        signal: new AbortController().signal,
+      };
       try {
         if (memberId === null) throw new Error('it has not joined yet');
         const synced = await network.call((broker) => broker.syncGroup(caller, { ...command, memberId }));

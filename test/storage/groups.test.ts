@@ -22,7 +22,11 @@ function member(name: string, more: Partial<MemberRow> = {}): MemberRow {
     memberId: `${name}-1` as MemberId,
     clientId: `${name} "'\\{,}é`,
     host: '127.0.0.1:1',
+    instanceId: null,
     kind: 'STREAM',
+    maxPollIntervalMs: 300_000,
+    clientAssignors: [],
+    metadata: Buffer.alloc(0),
     sessionTimeoutMs: null,
     rebalanceTimeoutMs: 60_000,
     assignor: 'sticky',
@@ -37,7 +41,8 @@ function held(partition: number, by: MemberRow, sinceGeneration = 1): Assignment
 }
 
 function change(generation: number, more: Partial<GroupChange> = {}): GroupChange {
-  return { generation, putMembers: [], removedMembers: [], putAssignments: [], removedAssignments: [], ...more };
+  const nothing = { putMembers: [], removedMembers: [], putAssignments: [], removedAssignments: [], rebalances: [] };
+  return { generation, ...nothing, ...more };
 }
 
 async function loaded(name: string) {

@@ -3,7 +3,7 @@ import { boundsPerRecord, type RecordSelection, type StoredBatch } from '../../s
 import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow } from '../../src/log/store.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { ackSlot, topicSlot } from '../../src/storage/writer.ts';
+import { ackSlot, foldSlot, groupSlot, topicSlot } from '../../src/storage/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -36,7 +36,13 @@ export class LogSite {
   /** Makes `broker` the owner, in that epoch. */
   async own(broker: string, epoch: number, url = this.database.url, answerMsMax?: number): Promise<Storage> {
     await this.client.query('BEGIN');
-    await takeFence(this.client, broker, epoch, [...Array(appendSlots).keys(), ackSlot, topicSlot]);
+    await takeFence(this.client, broker, epoch, [
+      ...Array(appendSlots).keys(),
+      ackSlot,
+      foldSlot,
+      groupSlot,
+      topicSlot,
+    ]);
     await this.client.query('COMMIT');
     return this.storage(broker, epoch, url, answerMsMax);
   }

@@ -7,9 +7,11 @@ import type {
   LoadedGroup,
   NewSubscription,
   StoredCursor,
+  StoredRebalance,
   SubscriptionRow,
 } from '../../src/delivery/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
+import { limits } from '../../src/limits/limits.ts';
 
 interface GroupRow {
   readonly id: number;
@@ -17,6 +19,7 @@ interface GroupRow {
   generation: number;
   readonly members: Map<MemberId, MemberRow>;
   readonly assignments: Map<string, AssignmentRow>;
+  readonly rebalances: Map<number, StoredRebalance>;
 }
 
 const keyText = ({ subscriptionId, partition, lane }: CursorKey): string => `${subscriptionId}/${partition}/${lane}`;
@@ -27,8 +30,29 @@ export class MemoryGroups {
   readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
   readonly cursors = new Map<string, StoredCursor>();
   readonly ackLog: AckRound[] = [];
+  /** Of topics that have grown: how many partitions. */
+  readonly partitions = new Map<number, number>();
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
+
+  /** The topic has so many partitions: what subscribes to it has a cursor in each, those that are new at 0. */
+  addPartitions(topicId: number, count: number): void {
+    this.partitions.set(topicId, count);
+    for (const row of this.subscriptions) if (row.topicId === topicId && row.cancelled !== true) this.claim(row, []);
+  }
+
+  /** Gives a subscription the cursors that it has not: at the starts that were chosen, at 0 in the partitions beyond. */
+  claim({ id, topicId }: SubscriptionRow, offsets: readonly number[]): void {
+    const count = Math.max(offsets.length, this.partitions.get(topicId) ?? 0);
+    for (let partition = 0; partition < count; partition++) {
+      const key = { subscriptionId: id, partition, lane: 0 };
+      if (this.cursors.has(keyText(key))) continue;
+      this.cursors.set(keyText(key), {
+        key,
+        cursor: { committedOffset: offsets[partition] ?? 0, acked: [], attempts: [] },
+      });
+    }
+  }
 }
 
 /** GroupStore in memory, with the faults that a test or the simulation asks for. */
@@ -74,7 +98,14 @@ export class MemoryGroupStore implements GroupStore {
       const known = this.shared.groups.find((group) => group.name === name);
       if (known !== undefined) return known.id;
       const id = this.shared.groups.length + 1;
-      this.shared.groups.push({ id, name, generation: 0, members: new Map(), assignments: new Map() });
+      this.shared.groups.push({
+        id,
+        name,
+        generation: 0,
+        members: new Map(),
+        assignments: new Map(),
+        rebalances: new Map(),
+      });
       return id;
     });
   }
@@ -83,6 +114,11 @@ export class MemoryGroupStore implements GroupStore {
     return this.#write('saveGroups', () => {
       for (const { groupId, change } of changes) this.#save(groupId, change);
     });
+  }
+
+  loadRebalances(groupId: number): Promise<StoredRebalance[]> {
+    const rows = this.shared.groups.find(({ id }) => id === groupId)?.rebalances.values() ?? [];
+    return Promise.resolve([...rows].sort((a, b) => b.generation - a.generation).slice(0, limits.rebalancesKept));
   }
 
   createSubscriptions(wanted: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
@@ -121,21 +157,19 @@ export class MemoryGroupStore implements GroupStore {
     for (const memberId of change.removedMembers) group.members.delete(memberId);
     for (const row of change.putMembers) group.members.set(row.memberId, row);
     for (const { topicId, partition } of change.removedAssignments) group.assignments.delete(`${topicId}/${partition}`);
+    for (const row of change.rebalances) group.rebalances.set(row.generation, { ...row, endedAtMs: 0 });
     for (const row of change.putAssignments) group.assignments.set(`${row.topicId}/${row.partition}`, row);
   }
 
   #subscribe({ groupId, topicId, offsets }: NewSubscription): SubscriptionRow {
-    const { subscriptions, cursors } = this.shared;
+    const { subscriptions } = this.shared;
     const known = subscriptions.find(
       (row) => row.groupId === groupId && row.topicId === topicId && row.cancelled !== true,
     );
     if (known !== undefined) return known;
     const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs: 0 };
     subscriptions.push(row);
-    offsets.forEach((committedOffset, partition) => {
-      const key = { subscriptionId: row.id, partition, lane: 0 };
-      cursors.set(keyText(key), { key, cursor: { committedOffset, acked: [], attempts: [] } });
-    });
+    this.shared.claim(row, offsets);
     return row;
   }
 

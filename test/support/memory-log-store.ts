@@ -24,7 +24,7 @@ interface StoredKey extends IdempotencyHit {
 }
 
 interface StoredTopic {
-  readonly row: TopicRow;
+  row: TopicRow;
   readonly logs: Map<string, StoredLog>;
   readonly keys: Map<string, StoredKey>;
   segment: number;
@@ -39,11 +39,12 @@ export class MemoryLogs {
   readonly topics = new Map<number, StoredTopic>();
   /** Appends of a broker of another epoch are refused. */
   epoch = 1;
+  #topicIds = 0;
   #partitionIds = 0;
 
   addTopic(name: string, partitions: number, changes: Partial<TopicRow> = {}): TopicRow {
     const row: TopicRow = {
-      id: this.topics.size + 1,
+      id: ++this.#topicIds,
       name,
       semantics: 'PUB_SUB',
       idempotencyWindowMs: 120_000,
@@ -60,6 +61,19 @@ export class MemoryLogs {
     const segment = { segment: row.segment, segmentBytes: 0, segmentSinceMs: 0 };
     this.topics.set(row.id, { row, logs, keys: new Map(), ...segment });
     return row;
+  }
+
+  /** The topic has `count` partitions, or as many as it has if they are more. */
+  addPartitions(topicId: number, count: number): TopicRow {
+    const topic = this.topic(topicId);
+    const partitions = [...topic.row.partitions];
+    while (partitions.length < count) {
+      const partition = partitions.length;
+      partitions.push({ id: ++this.#partitionIds, partition });
+      topic.logs.set(logKey(partition, 0), { batches: [], startOffset: 0, endOffset: 0 });
+    }
+    topic.row = { ...topic.row, partitions };
+    return topic.row;
   }
 
   topic(topicId: number): StoredTopic {

@@ -33,7 +33,7 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
   semantics: TopicSemantics;
 
   /**
-   * How many partitions. Fixed. Default: 3. Limit: partitions_max = 1000.
+   * How many partitions. AddPartitions makes them more, nothing makes them fewer. Default: 3. Limit: partitions_max = 1000.
    *
    * @generated from field: int32 partitions = 3;
    */
@@ -237,6 +237,61 @@ export declare type UpdateTopicResponse = Message<"millrace.v1.UpdateTopicRespon
 export declare const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse>;
 
 /**
+ * AddPartitionsRequest says how many partitions a topic is to have.
+ *
+ * @generated from message millrace.v1.AddPartitionsRequest
+ */
+export declare type AddPartitionsRequest = Message<"millrace.v1.AddPartitionsRequest"> & {
+  /**
+   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How many partitions the topic has afterwards, in all. As many as it has already changes nothing. Required.
+   * Limit: from 1 to partitions_max = 1000. Error: FAILED_PRECONDITION, PARTITIONS_CANNOT_SHRINK if it has more.
+   *
+   * @generated from field: int32 partitions = 2;
+   */
+  partitions: number;
+};
+
+/**
+ * Describes the message millrace.v1.AddPartitionsRequest.
+ * Use `create(AddPartitionsRequestSchema)` to create a new message.
+ */
+export declare const AddPartitionsRequestSchema: GenMessage<AddPartitionsRequest>;
+
+/**
+ * AddPartitionsResponse shows the topic with its new partitions, which can be published to from here on.
+ *
+ * @generated from message millrace.v1.AddPartitionsResponse
+ */
+export declare type AddPartitionsResponse = Message<"millrace.v1.AddPartitionsResponse"> & {
+  /**
+   * The topic.
+   *
+   * @generated from field: millrace.v1.Topic topic = 1;
+   */
+  topic?: Topic | undefined;
+
+  /**
+   * All its partitions, in order.
+   *
+   * @generated from field: repeated millrace.v1.PartitionInfo partitions = 2;
+   */
+  partitions: PartitionInfo[];
+};
+
+/**
+ * Describes the message millrace.v1.AddPartitionsResponse.
+ * Use `create(AddPartitionsResponseSchema)` to create a new message.
+ */
+export declare const AddPartitionsResponseSchema: GenMessage<AddPartitionsResponse>;
+
+/**
  * ListTopicsRequest asks for a page.
  *
  * @generated from message millrace.v1.ListTopicsRequest
@@ -387,6 +442,19 @@ export declare const TopicService: GenService<{
     methodKind: "unary";
     input: typeof UpdateTopicRequestSchema;
     output: typeof UpdateTopicResponseSchema;
+  },
+  /**
+   * AddPartitions gives a topic more partitions while it is in use. Records stay where they are; those published from now on go by the
+   * new number, so the order of a key that moves holds from here on only. Subscriptions start at offset 0 in the new partitions, and
+   * running members get them by a rebalance in which the partitions that stay do not pause. Repeating the call changes nothing.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; FAILED_PRECONDITION PARTITIONS_CANNOT_SHRINK; INVALID_ARGUMENT.
+   *
+   * @generated from rpc millrace.v1.TopicService.AddPartitions
+   */
+  addPartitions: {
+    methodKind: "unary";
+    input: typeof AddPartitionsRequestSchema;
+    output: typeof AddPartitionsResponseSchema;
   },
   /**
    * ListTopics shows all topics in the order of their names, page by page. Errors: INVALID_ARGUMENT (a bad page token).

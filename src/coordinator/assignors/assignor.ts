@@ -14,9 +14,9 @@ export interface AssignorMember {
   readonly memberId: string;
   readonly clientId: string;
   readonly host: string;
-  readonly instanceId: string | null;
+  readonly instanceId?: string | null;
   /** What the member says about itself to the assignor. */
-  readonly metadata: Uint8Array;
+  readonly metadata?: Uint8Array;
   /** May name topics that the group is not subscribed to. */
   readonly topicIds: readonly number[];
   readonly joinSeq: number;

@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
+  AddPartitionsResponseSchema,
   CreateTopicResponseSchema,
   DeleteTopicResponseSchema,
   GetTopicResponseSchema,
@@ -15,7 +16,13 @@ import {
   type TopicService,
   type UpdateTopicRequest,
 } from '../../../gen/millrace/v1/topic_pb.js';
-import type { CreateTopicCommand, PartitionExtent, TopicDetails, UpdateTopicCommand } from '../../broker/broker.ts';
+import type {
+  CreateTopicCommand,
+  PartitionExtent,
+  TopicDetails,
+  TopicExtent,
+  UpdateTopicCommand,
+} from '../../broker/broker.ts';
 import { limits } from '../../limits/limits.ts';
 import { msOr, numberOr } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from './call.ts';
@@ -32,14 +39,20 @@ export function topicService({ broker, validation }: HandlerContext): UnaryHandl
 
     async getTopic(call, request) {
       validation.getTopic(request);
-      const { topic, partitions } = await broker().getTopic(call.caller, request.name);
-      return create(GetTopicResponseSchema, { topic: topicMessage(topic), partitions: partitions.map(partitionInfo) });
+      return create(GetTopicResponseSchema, topicExtent(await broker().getTopic(call.caller, request.name)));
     },
 
     async updateTopic(call, request) {
       validation.updateTopic(request);
       const topic = await broker().updateTopic(call.caller, updateTopicCommand(request));
       return create(UpdateTopicResponseSchema, { topic: topicMessage(topic) });
+    },
+
+    async addPartitions(call, request) {
+      validation.addPartitions(request);
+      const { name, partitions } = request;
+      const extent = await broker().addPartitions(call.caller, { name, partitions });
+      return create(AddPartitionsResponseSchema, topicExtent(extent));
     },
 
     async listTopics(call, request) {
@@ -86,6 +99,10 @@ function topicMessage(topic: TopicDetails): Topic {
     description: topic.description,
     createTime: timestamp(topic.createdAtMs),
   });
+}
+
+function topicExtent({ topic, partitions }: TopicExtent): { topic: Topic; partitions: PartitionInfo[] } {
+  return { topic: topicMessage(topic), partitions: partitions.map(partitionInfo) };
 }
 
 function partitionInfo(extent: PartitionExtent): PartitionInfo {

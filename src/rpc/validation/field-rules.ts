@@ -49,6 +49,13 @@ export function count(max: number): Rule<number> {
   };
 }
 
+/** A number of things that must be given. */
+export function requiredCount(max: number): Rule<number> {
+  return (value, field, report) => {
+    if (value < 1 || value > max) report(field, `must be from 1 to ${max}`);
+  };
+}
+
 /** As `count`, of an int64 field. */
 export function longCount(max: number): Rule<bigint> {
   return (value, field, report) => {

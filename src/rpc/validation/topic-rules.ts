@@ -1,5 +1,6 @@
 import type { FieldMask } from '@bufbuild/protobuf/wkt';
 import {
+  AddPartitionsRequestSchema,
   CreateTopicRequestSchema,
   DeleteTopicRequestSchema,
   GetTopicRequestSchema,
@@ -46,6 +47,13 @@ const updateMask: Rule<FieldMask | undefined> = (mask, at, report) => {
 
 export function getTopicRule(ruled: RuledFields) {
   return message(ruled, GetTopicRequestSchema, { name: field.name });
+}
+
+export function addPartitionsRule(ruled: RuledFields, partitionsMax: number) {
+  return message(ruled, AddPartitionsRequestSchema, {
+    name: field.name,
+    partitions: field.requiredCount(partitionsMax),
+  });
 }
 
 export function listTopicsRule(ruled: RuledFields) {

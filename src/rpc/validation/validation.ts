@@ -11,7 +11,14 @@ import {
   getSubscriptionRule,
   listSubscriptionsRule,
 } from './subscription-rules.ts';
-import { createTopicRule, deleteTopicRule, getTopicRule, listTopicsRule, updateTopicRule } from './topic-rules.ts';
+import {
+  addPartitionsRule,
+  createTopicRule,
+  deleteTopicRule,
+  getTopicRule,
+  listTopicsRule,
+  updateTopicRule,
+} from './topic-rules.ts';
 
 /**
  * Checks a request against the rules of its type.
@@ -38,6 +45,7 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),
+    addPartitions: validate(addPartitionsRule(ruled, tunable.partitionsMax)),
     listTopics: validate(listTopicsRule(ruled)),
     deleteTopic: validate(deleteTopicRule(ruled)),
     createSubscription: validate(createSubscriptionRule(ruled, start)),

@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { AckRequestSchema, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
-import { CreateTopicRequestSchema } from '../../../gen/millrace/v1/topic_pb.js';
+import { AddPartitionsRequestSchema, CreateTopicRequestSchema } from '../../../gen/millrace/v1/topic_pb.js';
 import { Rejection } from '../../../src/errors/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { microseconds, msOr } from '../../../src/rpc/validation/defaults.ts';
@@ -73,6 +73,7 @@ test('a partition count that the operator has allowed is not refused', () => {
   const request = create(CreateTopicRequestSchema, { topic: { name: 'wide', partitions: 100_000 } });
   expect(() => {
     raised.createTopic(request);
+    raised.addPartitions(create(AddPartitionsRequestSchema, { name: 'wide', partitions: 100_000 }));
   }).not.toThrow();
 });
 

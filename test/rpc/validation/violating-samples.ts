@@ -21,6 +21,7 @@ import {
   ListSubscriptionsRequestSchema,
 } from '../../../gen/millrace/v1/subscription_pb.js';
 import {
+  AddPartitionsRequestSchema,
   CreateTopicRequestSchema,
   DeleteTopicRequestSchema,
   GetTopicRequestSchema,
@@ -237,6 +238,13 @@ samples('updateTopic', UpdateTopicRequestSchema, { topic: orders, updateMask: { 
   ['update_mask', { updateMask: { paths: ['description', 'partitions'] } }],
 ]);
 samples('getTopic', GetTopicRequestSchema, {}, [['name', { name: '' }]]);
+samples('addPartitions', AddPartitionsRequestSchema, orders, [
+  ['name', { name: '' }],
+  ['name', { name: 'a b' }],
+  ['partitions', { partitions: 0 }],
+  ['partitions', { partitions: -1 }],
+  ['partitions', { partitions: 1_001 }],
+]);
 samples('listTopics', ListTopicsRequestSchema, {}, pages);
 samples('deleteTopic', DeleteTopicRequestSchema, {}, [['name', { name: 'a b' }]]);
 

@@ -1,0 +1,44 @@
+import { Cursor, type CursorSnapshot } from '../cursor/cursor.ts';
+import type { PartitionLog } from '../log/partition-log.ts';
+import type { Clock } from '../time/clock.ts';
+import { ConsumedLog } from './consumed-log.ts';
+import type { SubscriptionRow } from './store.ts';
+
+/** A partition's log, and how far the subscription is in it. */
+export interface ClaimedLog {
+  readonly log: PartitionLog;
+  readonly cursor: CursorSnapshot;
+}
+
+/** A subscription at work: the claim and one consumed log for each partition of its topic. */
+export class ActiveSubscription {
+  readonly row: SubscriptionRow;
+  readonly topicName: string;
+  readonly #clock: Clock;
+  readonly #logs: ConsumedLog[] = [];
+
+  constructor(row: SubscriptionRow, topicName: string, claimed: readonly ClaimedLog[], clock: Clock) {
+    this.row = row;
+    this.topicName = topicName;
+    this.#clock = clock;
+    for (const one of claimed) this.#claim(one);
+  }
+
+  /** By partition; lane 0. */
+  get logs(): readonly ConsumedLog[] {
+    return this.#logs;
+  }
+
+  /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */
+  grow(logs: readonly PartitionLog[]): boolean {
+    const added = logs.slice(this.#logs.length);
+    for (const log of added) this.#claim({ log, cursor: { committedOffset: 0, acked: [], attempts: [] } });
+    return added.length > 0;
+  }
+
+  #claim({ log, cursor }: ClaimedLog): void {
+    const { partition, lane } = log.address;
+    const key = { subscriptionId: this.row.id, partition, lane };
+    this.#logs.push(new ConsumedLog(key, new Cursor(cursor), log, this.#clock));
+  }
+}

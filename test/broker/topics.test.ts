@@ -1,0 +1,107 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Broker } from '../../src/broker/broker.ts';
+import { openBroker } from '../../src/broker/open-broker.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { limits } from '../../src/limits/limits.ts';
+import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
+import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
+import { MemoryTopicStore } from '../support/memory-topic-store.ts';
+
+const caller = { principal: 'anonymous', host: 'host' } as const;
+const name = 'orders';
+const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as const;
+
+/** What the brokers of one database share. */
+let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
+let topics: MemoryTopicStore;
+let broker: Broker;
+beforeEach(async () => {
+  shared = { logs: new MemoryLogs(), groups: new MemoryGroups() };
+  broker = await open();
+  await broker.createTopic(caller, { name, partitions: 2, idempotencyWindowMs: 120_000, description: '' });
+  await broker.createSubscription(caller, claim);
+});
+
+/** A broker of stores in memory. */
+async function open(): Promise<Broker> {
+  const clock = new FakeClock();
+  const { logs, groups } = shared;
+  topics = new MemoryTopicStore(logs, groups);
+  const opened = await openBroker({
+    stores: { log: new MemoryLogStore(clock, { shared: logs }), topics, groups: new MemoryGroupStore(groups) },
+    codec: createBatchCodec(),
+    clock,
+    random: { uuid: () => 'id', fraction: () => 0.5 },
+    limits,
+    mayDeliver: () => true,
+    onFenced: () => undefined,
+    log: { info: () => undefined, warn: () => undefined },
+  });
+  return opened.broker;
+}
+
+const add = (partitions: number) => broker.addPartitions(caller, { name, partitions });
+
+/** How many partitions a topic, its log and a subscription of it are said to have. */
+async function counts(): Promise<number[]> {
+  const { topic, partitions } = await broker.getTopic(caller, name);
+  const subscription = await broker.getSubscription(caller, 'billing', name);
+  return [topic.partitions, partitions.length, subscription.partitions.length];
+}
+
+describe('partitions that were added and the answer of the database was lost', () => {
+  beforeEach(async () => {
+    topics.after = () => {
+      throw new Fault('OUTCOME_UNKNOWN', 'cut');
+    };
+    await expect(add(5)).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
+    topics.after = () => undefined;
+  });
+
+  test('are there when the call is repeated', async () => {
+    expect(await counts()).toEqual([2, 2, 2]);
+    expect(await add(5)).toMatchObject({ topic: { name, partitions: 5 }, partitions: { length: 5 } });
+    expect(await counts()).toEqual([5, 5, 5]);
+  });
+
+  test('are there when a call asks for fewer, which is refused with how many there are', async () => {
+    await expect(add(3)).rejects.toMatchObject({
+      reason: 'PARTITIONS_CANNOT_SHRINK',
+      metadata: { topic: name, partitions: '5' },
+    });
+    expect(await counts()).toEqual([5, 5, 5]);
+  });
+
+  test('are not half there when the topic is changed meanwhile', async () => {
+    expect(await broker.updateTopic(caller, { name, description: 'changed' })).toMatchObject({
+      description: 'changed',
+    });
+    expect(await counts()).toEqual([2, 2, 2]);
+  });
+
+  test('are there at the next broker', async () => {
+    broker = await open();
+    expect(await counts()).toEqual([5, 5, 5]);
+  });
+});
+
+test('of two calls at once the larger number holds, and neither makes the topic smaller', async () => {
+  const [more, fewer] = await Promise.allSettled([add(7), add(4)]);
+  expect(more).toMatchObject({ status: 'fulfilled', value: { partitions: { length: 7 } } });
+  expect(fewer).toMatchObject({ status: 'rejected', reason: { reason: 'PARTITIONS_CANNOT_SHRINK' } });
+  expect(await counts()).toEqual([7, 7, 7]);
+});
+
+test('a topic that is deleted while it grows is not found, and its subscriptions stay ended', async () => {
+  const answered = Promise.withResolvers<void>();
+  topics.after = (write) => (write === 'addPartitions' ? answered.promise : undefined);
+  const adding = add(5);
+  await broker.deleteTopic(caller, name);
+  answered.resolve();
+  await expect(adding).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
+  await expect(broker.getSubscription(caller, 'billing', name)).rejects.toMatchObject({
+    reason: 'SUBSCRIPTION_NOT_FOUND',
+  });
+});

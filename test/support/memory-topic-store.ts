@@ -1,0 +1,62 @@
+import type { NewTopic, TopicRow, TopicStore } from '../../src/log/store.ts';
+import type { MemoryGroups } from './memory-group-store.ts';
+import type { MemoryLogs } from './memory-log-store.ts';
+
+/** TopicStore in memory, over the logs and groups that the other stores have. */
+export class MemoryTopicStore implements TopicStore {
+  readonly #logs: MemoryLogs;
+  readonly #groups: MemoryGroups;
+  /** Called after each write, before its answer: throwing here is an answer that was lost, waiting one that is late. */
+  after: (write: keyof TopicStore) => Promise<void> | void = () => undefined;
+
+  constructor(logs: MemoryLogs, groups: MemoryGroups) {
+    this.#logs = logs;
+    this.#groups = groups;
+  }
+
+  loadTopics(): Promise<TopicRow[]> {
+    return Promise.resolve(Array.from(this.#logs.topics.values(), ({ row }) => row));
+  }
+
+  createTopic({ name, partitions, ...rest }: NewTopic): Promise<TopicRow | null> {
+    return this.#write('createTopic', () => {
+      const taken = [...this.#logs.topics.values()].some(({ row }) => row.name === name);
+      return taken ? null : this.#logs.addTopic(name, partitions, rest);
+    });
+  }
+
+  updateTopic(topicId: number, change: Partial<TopicRow>): Promise<TopicRow | null> {
+    return this.#write('updateTopic', () => {
+      const topic = this.#logs.topics.get(topicId);
+      if (topic === undefined) return null;
+      topic.row = { ...topic.row, ...change };
+      return topic.row;
+    });
+  }
+
+  addPartitions(topicId: number, count: number): Promise<TopicRow | null> {
+    return this.#write('addPartitions', () => {
+      if (!this.#logs.topics.has(topicId)) return null;
+      const row = this.#logs.addPartitions(topicId, count);
+      this.#groups.addPartitions(topicId, row.partitions.length);
+      return row;
+    });
+  }
+
+  deleteTopic(topicId: number): Promise<void> {
+    return this.#write('deleteTopic', () => {
+      this.#logs.topics.delete(topicId);
+      for (const row of this.#groups.subscriptions) if (row.topicId === topicId) row.cancelled = true;
+    });
+  }
+
+  dropSegments(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #write<T>(what: keyof TopicStore, write: () => T): Promise<T> {
+    const result = write();
+    await this.after(what);
+    return result;
+  }
+}
