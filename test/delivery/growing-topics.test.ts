@@ -72,7 +72,7 @@ describe('running members', () => {
     const member = await scene.subscribe('billing', { start: latest });
     logs = scene.growTopic('orders', 5);
     logs[4]!.append(2);
-    await scene.delivery.topicGrown(1);
+    await scene.wait(scene.delivery.topicGrown(1));
     await scene.clock.settle();
     logs[4]!.append(1);
     await scene.clock.settle();
@@ -144,7 +144,7 @@ describe('a group that subscribes while the topic grows has every partition once
     const member = await scene.subscribe('billing', { start: latest });
     expect(member.assigned).toEqual([0, 1, 2, 3]);
     scene.topics.set('orders', grown);
-    await scene.delivery.topicGrown(1);
+    await scene.wait(scene.delivery.topicGrown(1));
     await scene.clock.settle();
     expect(member.assigned).toEqual([0, 1, 2, 3, 4, 5]);
     expect(await stored()).toEqual([0, 0, 0, 0, 0, 0]);

@@ -1,5 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
+import { limits } from '../../src/limits/limits.ts';
 import { Scene, type FakeLog } from './scene.ts';
+
+/** What comes so soon after a rebalance waits for the next one. */
+const gatherMs = limits.rebalanceGatherMs;
 
 let scene: Scene;
 let logs: FakeLog[];
@@ -15,7 +19,7 @@ test('partitions that stay go on delivering while others move, and their acks co
   await scene.clock.settle();
   const oldGeneration = first.generation;
   const joining = scene.subscribe('billing');
-  await scene.clock.settle();
+  await scene.clock.advance(gatherMs);
   const moving = first
     .of('revoking')
     .at(-1)!
@@ -77,7 +81,7 @@ test('a member without a session timeout lives and dies with its stream', async 
   const first = await scene.subscribe('billing');
   const second = await scene.subscribe('billing');
   first.stream!.closed();
-  await scene.clock.settle();
+  await scene.clock.advance(gatherMs);
   expect(second.assigned).toEqual([0, 1, 2, 3]);
   expect(scene.delivery.describe('billing').members).toHaveLength(1);
 });
@@ -109,7 +113,7 @@ test('a member that left gives its partitions away at once, and counts no attemp
   logs[0]!.append(2);
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   const second = await scene.subscribe('billing');
-  await scene.delivery.leave('billing', first.memberId);
+  await scene.wait(scene.delivery.leave('billing', first.memberId));
   await scene.clock.settle();
   expect(first.ended).toEqual({ error: null });
   expect(second.batches).toEqual([{ partition: 0, offsets: [0, 1], attempts: [1, 1] }]);
@@ -172,7 +176,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
 
 test('a topic that is deleted takes its partitions with it', async () => {
   const stream = await scene.subscribe('billing');
-  await scene.delivery.topicDeleted(1);
+  await scene.wait(scene.delivery.topicDeleted(1));
   await scene.clock.settle();
   expect(stream.assigned).toEqual([]);
   expect(logs.map((log) => log.listeners)).toEqual([0, 0, 0, 0]);

@@ -1,3 +1,4 @@
+import type { Assignors } from '../../src/coordinator/assignors/assignor.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type {
   AckEntry,
@@ -7,9 +8,11 @@ import type {
   StartPosition,
   SubscribeCommand,
 } from '../../src/delivery/calls.ts';
+import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/calls.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
 import type { Rejection } from '../../src/errors/rejection.ts';
+import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -155,7 +158,13 @@ export class Scene {
   #ids = 0;
 
   constructor(
-    options: { store?: MemoryGroupStore; clock?: FakeClock; topics?: Map<string, FakeLog[]>; seed?: string } = {},
+    options: {
+      store?: MemoryGroupStore;
+      clock?: FakeClock;
+      topics?: Map<string, FakeLog[]>;
+      seed?: string;
+      assignors?: Assignors;
+    } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
@@ -172,6 +181,7 @@ export class Scene {
       codec,
       clock: this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
+      ...(options.assignors !== undefined && { assignors: options.assignors }),
       limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5 },
       mayDeliver: () => this.mayDeliver,
       onFenced: () => {
@@ -231,6 +241,31 @@ export class Scene {
     sink.stream = await this.wait(this.delivery.subscribe('host', command, sink));
     await this.clock.settle();
     return sink;
+  }
+
+  /** A member that drives its membership itself. */
+  join(group: string, changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome> {
+    const command: JoinGroupCommand = {
+      group,
+      topics: ['orders'],
+      start: { type: 'earliest' },
+      clientId: 'classic',
+      memberId: null,
+      instanceId: null,
+      sessionTimeoutMs: 30_000,
+      rebalanceTimeoutMs: 10_000,
+      maxPollIntervalMs: 300_000,
+      assignor: 'sticky',
+      clientAssignors: [],
+      metadata: new Uint8Array(),
+      ...changes,
+    };
+    return this.wait(this.delivery.join('host', command));
+  }
+
+  /** Leaves time for what comes soon after a rebalance. */
+  async gathered(): Promise<void> {
+    await this.clock.advance(limits.rebalanceGatherMs);
   }
 
   pull(group: string, changes: Partial<PullCommand> = {}): Promise<PullOutcome> {

@@ -42,6 +42,11 @@ export interface ViolatingSample {
 /** Requests that are wrong in one field each: for every rule one, for every way to be wrong of the tricky ones. */
 export const violatingSamples: ViolatingSample[] = [];
 
+const planned = (count: number) => {
+  const partitions = Array.from({ length: count }, (_, partition) => ({ topic: 'orders', partition }));
+  return { memberId: 'm', partitions };
+};
+
 const long = 'x'.repeat(261);
 const past = { seconds: -1n };
 const tooPrecise = { seconds: 10n, nanos: 1_000_000_000 };
@@ -113,6 +118,15 @@ const clients = [
   ['member_id', { memberId: long }],
 ] as const;
 
+const instances = [
+  ['group_instance_id', { groupInstanceId: 'a b' }],
+  ['group_instance_id', { groupInstanceId: 'x'.repeat(201) }],
+  ['max_poll_interval', { maxPollInterval: { nanos: 999_999_999 } }],
+  ['max_poll_interval', { maxPollInterval: { seconds: 86_401n } }],
+] as const;
+
+const metadata = [['metadata', { metadata: new Uint8Array(65_537) }]] as const;
+
 const assignors = [
   ['assignor', { assignor: 9 as never }],
   ['assignor_name', { assignorName: 'zone aware' }],
@@ -139,6 +153,8 @@ samples('subscribe', SubscribeRequestSchema, { group: 'billing', topics: ['order
   ['max_in_flight_bytes', { maxInFlightBytes: 67_108_865n }],
   ['max_in_flight_bytes', { maxInFlightBytes: -1n }],
   ...assignors,
+  ...instances,
+  ...metadata,
 ]);
 
 samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
@@ -151,6 +167,7 @@ samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
   ['max_bytes', { maxBytes: 3_670_017n }],
   ['wait', { wait: past }],
   ['wait', { wait: { seconds: 60n, nanos: 1_000_000 } }],
+  ...instances,
 ]);
 
 const entry = { topic: 'orders', offsets: [0n] };
@@ -203,6 +220,10 @@ samples('joinGroup', JoinGroupRequestSchema, { group: 'billing', topics: ['order
   ...rebalanceTimeouts,
   ['topics', { topics: [], memberId: 'm' }],
   ...assignors,
+  ...instances,
+  ...metadata,
+  ['client_assignors[1]', { clientAssignors: ['mine', ''] }],
+  ['client_assignors', { clientAssignors: new Array<string>(11).fill('mine') }],
 ]);
 
 samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }, [
@@ -210,6 +231,13 @@ samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }
   ['member_id', { memberId: '' }],
   ['known_generation', { knownGeneration: -1n }],
   ['wait', { wait: { seconds: 301n } }],
+  ['generation', { generation: -1n, plan: {} }],
+  ['generation', { plan: {} }],
+  ['plan.members[0].member_id', { generation: 1n, plan: { members: [{ memberId: '' }] } }],
+  ['plan.members[0].partitions[0].topic', { generation: 1n, plan: { members: [{ memberId: 'm', partitions: [{}] }] } }],
+  ['plan', { generation: 1n, plan: { members: [planned(60_000), planned(60_000)] } }],
+  ['plan.members[0].partitions', { generation: 1n, plan: { members: [planned(100_001)] } }],
+  ['plan.members', { generation: 1n, plan: { members: new Array<object>(100_001).fill({ memberId: 'm' }) } }],
 ]);
 
 const leaving = [...names, ['member_id', { memberId: '' }]] as const;
