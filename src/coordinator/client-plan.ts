@@ -19,10 +19,11 @@ export function clientAssignorOf(members: Iterable<Member>): string | null {
 export function areConsistent(clientAssignors: readonly string[], others: Iterable<Member>): boolean {
   let common = [...clientAssignors];
   for (const { row } of others) {
-    if ((row.clientAssignors.length === 0) !== (clientAssignors.length === 0)) return false;
+    if (row.clientAssignors.length === 0) return clientAssignors.length === 0;
     common = common.filter((name) => row.clientAssignors.includes(name));
+    if (common.length === 0) return false;
   }
-  return clientAssignors.length === 0 || common.length > 0;
+  return true;
 }
 
 /**

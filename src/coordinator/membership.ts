@@ -140,9 +140,12 @@ export class Membership {
       const message = `member "${joining.memberId}" joined with another instance id, which is fixed`;
       return { reason: 'INSTANCE_ID_IN_USE', message };
     }
-    const others = Array.from(this.roster).filter((one) => one !== member && one !== instance);
-    if (areConsistent(joining.clientAssignors, others)) return null;
+    if (areConsistent(joining.clientAssignors, this.#others(member, instance))) return null;
     return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
+  }
+
+  *#others(member: Member | undefined, instance: Member | undefined): Generator<Member> {
+    for (const one of this.roster) if (one !== member && one !== instance) yield one;
   }
 
   #admit(input: JoinInput, row: MemberRow, nowMs: number): void {

@@ -176,8 +176,8 @@ export class ConsumerGroup {
   /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
   worked(member: Member): void {
     member.worked(this.#context.clock.nowMs());
-    if (!member.stalled) return;
-    member.stalled = false;
+    // The machine knows before the member does: what it decided may still be on its way to the database.
+    if (!this.machine.isStalled(member.id)) return;
     this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
   }
 
