@@ -1,3 +1,4 @@
+import { begunAt } from '../cursor/cursor.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import { topicNotFound } from '../log/topic.ts';
@@ -55,7 +56,7 @@ export class Groups {
       const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
         const { partition, lane } = log.address;
         const cursor = cursorOf.get(cursorName({ subscriptionId: row.id, partition, lane }));
-        return { log, cursor: cursor ?? { committedOffset: log.startOffset, acked: [], attempts: [] } };
+        return { log, cursor: cursor ?? begunAt(log.startOffset) };
       });
       group.addSubscription(row, topicName, logs);
     }
@@ -136,10 +137,7 @@ export class Groups {
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
-    const cursors = logs.map((log, partition) => {
-      const committedOffset = offsets[partition] ?? log.startOffset;
-      return { log, cursor: { committedOffset, acked: [], attempts: [] } };
-    });
+    const cursors = logs.map((log, partition) => ({ log, cursor: begunAt(offsets[partition] ?? log.startOffset) }));
     const topicName = logs[0]?.address.topicName ?? '';
     return group.addSubscription(row, topicName, cursors);
   }

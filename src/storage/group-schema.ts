@@ -1,6 +1,6 @@
 import { bigint, index, integer, pgSchema, primaryKey, sql, text, timestamp, uniqueIndex } from './drizzle.ts';
 
-/** The tables of drizzle/0003_groups.up.sql as Drizzle sees them; a test compares this with the migrated database. */
+/** The tables of drizzle/0003_groups.up.sql and 0004_offsets.up.sql as Drizzle sees them; a test compares this with the migrated database. */
 const millrace = pgSchema('millrace');
 
 export const consumerGroups = millrace.table('consumer_groups', {
@@ -10,6 +10,7 @@ export const consumerGroups = millrace.table('consumer_groups', {
   createdAt: timestamp('created_at', { withTimezone: true })
     .notNull()
     .default(sql`clock_timestamp()`),
+  emptySince: timestamp('empty_since', { withTimezone: true }).default(sql`clock_timestamp()`),
 });
 
 export const groupMembers = millrace.table(
@@ -60,6 +61,7 @@ export const subscriptions = millrace.table(
       .on(table.groupId, table.topicId)
       .where(sql`state = 'ACTIVE'`),
     index('subscriptions_topic').on(table.topicId),
+    index('subscriptions_group').on(table.groupId),
   ],
 );
 
@@ -72,6 +74,9 @@ export const cursors = millrace.table(
     committedOffset: bigint('committed_offset', { mode: 'number' }).notNull(),
     acked: bigint('acked', { mode: 'number' }).array().notNull().default([]),
     attempts: bigint('attempts', { mode: 'number' }).array().notNull().default([]),
+    resets: integer('resets').notNull().default(0),
+    metadata: text('metadata'),
+    metadataSeq: bigint('metadata_seq', { mode: 'number' }),
   },
   (table) => [primaryKey({ columns: [table.subscriptionId, table.partition, table.lane] })],
 );
@@ -86,6 +91,10 @@ const ackLogTable = (name: string) =>
     acked: bigint('acked', { mode: 'number' }).array().notNull(),
     attemptCounts: integer('attempt_counts').array().notNull(),
     attempts: bigint('attempts', { mode: 'number' }).array().notNull(),
+    resets: integer('resets').array().notNull().default([]),
+    metadataAt: integer('metadata_at').array().notNull().default([]),
+    metadataSeqs: bigint('metadata_seqs', { mode: 'number' }).array().notNull().default([]),
+    metadata: text('metadata').array().notNull().default([]),
   });
 
 export const ackLog0 = ackLogTable('ack_log_0');
