@@ -7,10 +7,12 @@ import type { PartitionLog } from '../log/partition-log.ts';
 import { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
+import { fenced, refuseUnlessEmpty } from './refusals.ts';
 import { Member } from './member.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
 import type { LoadedGroup, StoredCursor, SubscriptionRow } from './store.ts';
+import { Turns } from './turns.ts';
 
 /** A subscription at work: the claim and one consumed log for each partition. */
 export interface ActiveSubscription {
@@ -40,6 +42,7 @@ export class ConsumerGroup {
   readonly #context: GroupContext;
   /** Called after each bundle: what waits for a change of the assignment. */
   readonly #watchers = new Set<() => void>();
+  readonly #withholding = new Turns();
 
   constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, context: GroupContext) {
     this.id = loaded.id;
@@ -111,8 +114,20 @@ export class ConsumerGroup {
     return member;
   }
 
+  /**
+   * Runs `work` while nobody has partitions of the topics, one after the other. A group with members is refused: they keep what they
+   * have; joins wait for the work.
+   */
+  withheld<T>(_topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
+    return this.#withholding.take(() => {
+      refuseUnlessEmpty(this);
+      return work();
+    });
+  }
+
   /** Joins, or changes the topics of a member. Resolves when the assignment is durable and in force. */
   async join(row: Omit<MemberRow, 'joinSeq'>): Promise<Member> {
+    while (this.#withholding.underWay !== null) await this.#withholding.underWay;
     this.#makeRoom(row.memberId);
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
@@ -381,10 +396,4 @@ export class ConsumerGroup {
     for (const reader of member.readers) reader.end(error);
     member.readers.clear();
   }
-}
-
-export function fenced(memberId: MemberId): Rejection {
-  return new Rejection('MEMBER_FENCED', `member "${memberId}" is not a member of this group (any more): join again`, {
-    metadata: { memberId },
-  });
 }

@@ -16,6 +16,7 @@ export type RejectionReason =
   | 'EXPECTED_OFFSET_MISMATCH'
   | 'PUBLISH_QUEUE_FULL'
   | 'GROUP_MEMBERS_MAX'
+  | 'GROUP_NOT_EMPTY'
   | 'MEMBER_FENCED'
   | 'REPLACED'
   | 'SYNC_TIMEOUT'

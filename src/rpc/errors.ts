@@ -55,6 +55,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   SUBSCRIPTION_EXISTS: { code: 'ALREADY_EXISTS' },
   EXPECTED_OFFSET_MISMATCH: { code: 'FAILED_PRECONDITION', precondition: 'expected_offset' },
   PUBLISH_QUEUE_FULL: { code: 'RESOURCE_EXHAUSTED', quota: 'publish queue', retryAfterMs: 100 },
+  GROUP_NOT_EMPTY: { code: 'FAILED_PRECONDITION', precondition: 'group_without_members' },
   GROUP_MEMBERS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'members of a group' },
   MEMBER_FENCED: { code: 'ABORTED' },
   REPLACED: { code: 'ABORTED' },
@@ -135,7 +136,11 @@ function violationDetails(violations: readonly FieldViolation[]): ErrorDetail[] 
 function rowDetails(row: ErrorRow, message: string, metadata: Readonly<Record<string, string>>): ErrorDetail[] {
   const details: ErrorDetail[] = [];
   if (row.precondition !== undefined) {
-    const violation = { type: row.precondition, subject: metadata['topic'] ?? '', description: message };
+    const violation = {
+      type: row.precondition,
+      subject: metadata['topic'] ?? metadata['group'] ?? '',
+      description: message,
+    };
     details.push(detail(PreconditionFailureSchema, create(PreconditionFailureSchema, { violations: [violation] })));
   }
   if (row.quota !== undefined) {

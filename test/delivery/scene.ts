@@ -152,6 +152,7 @@ export class Scene {
   readonly delivery: Delivery;
   mayDeliver = true;
   fenced = 0;
+  readonly logged: string[] = [];
   #ids = 0;
 
   constructor(
@@ -159,6 +160,7 @@ export class Scene {
   ) {
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
+    this.store.shared.nowMs = () => this.clock.nowMs();
     this.topics = options.topics ?? new Map<string, FakeLog[]>();
     const seed = options.seed ?? 'id';
     this.delivery = new Delivery({
@@ -172,12 +174,15 @@ export class Scene {
       codec,
       clock: this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
-      limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5 },
+      limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5, offsetRetentionMs: 3_600_000 },
       mayDeliver: () => this.mayDeliver,
       onFenced: () => {
         this.fenced++;
       },
-      log: { warn: () => undefined },
+      log: {
+        info: (fields, message) => this.logged.push(`${message} ${JSON.stringify(fields)}`),
+        warn: () => undefined,
+      },
     });
   }
 
