@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
+  DeleteGroupResponseSchema,
   GetGroupResponseSchema,
   GroupSchema,
   GroupState,
@@ -21,10 +22,14 @@ import { limits } from '../../limits/limits.ts';
 import { msOr, textOr } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, memberIdOrNull, pageRequest, startPosition, withoutRepeats } from './commands.ts';
+import { offsetHandlers } from './offsets.ts';
 import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
 
-export function groupService({ broker, validation }: HandlerContext): UnaryHandlers<typeof GroupService> {
+export function groupService(context: HandlerContext): UnaryHandlers<typeof GroupService> {
+  const { broker, validation } = context;
   return {
+    ...offsetHandlers(context),
+
     async joinGroup(call, request) {
       validation.joinGroup(request);
       const joined = await broker().joinGroup(call.caller, joinGroupCommand(request));
@@ -60,6 +65,12 @@ export function groupService({ broker, validation }: HandlerContext): UnaryHandl
         members: members.map(memberMessage),
         partitions: partitionStatuses(partitions),
       });
+    },
+
+    async deleteGroup(call, request) {
+      validation.deleteGroup(request);
+      await broker().deleteGroup(call.caller, request.group);
+      return create(DeleteGroupResponseSchema);
     },
 
     async listGroups(call, request) {

@@ -1,4 +1,5 @@
 import {
+  DeleteGroupRequestSchema,
   GetGroupRequestSchema,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
@@ -41,6 +42,10 @@ export function leaveGroupRule(ruled: RuledFields) {
 
 export function getGroupRule(ruled: RuledFields) {
   return message(ruled, GetGroupRequestSchema, { group: field.name });
+}
+
+export function deleteGroupRule(ruled: RuledFields) {
+  return message(ruled, DeleteGroupRequestSchema, { group: field.name });
 }
 
 export function listGroupsRule(ruled: RuledFields) {

@@ -1,8 +1,16 @@
 import { Rejection, type FieldViolation } from '../../errors/rejection.ts';
 import { limits, type TunableLimits } from '../../limits/limits.ts';
 import { ackRule, heartbeatRule, pullRule, subscribeRule } from './broker-rules.ts';
-import { getGroupRule, joinGroupRule, leaveGroupRule, listGroupsRule, syncGroupRule } from './group-rules.ts';
+import {
+  deleteGroupRule,
+  getGroupRule,
+  joinGroupRule,
+  leaveGroupRule,
+  listGroupsRule,
+  syncGroupRule,
+} from './group-rules.ts';
 import { readMessagesRule } from './message-rules.ts';
+import { commitOffsetsRule, fetchOffsetsRule, resetOffsetsRule } from './offset-rules.ts';
 import { startPositionRule, topicPartitionRule } from './record-rules.ts';
 import type { Rule, RuledFields } from './rule.ts';
 import {
@@ -23,17 +31,22 @@ export type Validate<M> = (request: M) => void;
 export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) {
   const ruled: RuledFields = new Map();
   const start = startPositionRule(ruled, tunable.partitionsMax);
+  const topicPartition = topicPartitionRule(ruled);
   return {
     ruled,
     subscribe: validate(subscribeRule(ruled, start)),
     pull: validate(pullRule(ruled, start)),
     ack: validate(ackRule(ruled)),
-    heartbeat: validate(heartbeatRule(ruled, topicPartitionRule(ruled))),
+    heartbeat: validate(heartbeatRule(ruled, topicPartition)),
     joinGroup: validate(joinGroupRule(ruled, start)),
     syncGroup: validate(syncGroupRule(ruled)),
     leaveGroup: validate(leaveGroupRule(ruled)),
     getGroup: validate(getGroupRule(ruled)),
     listGroups: validate(listGroupsRule(ruled)),
+    deleteGroup: validate(deleteGroupRule(ruled)),
+    commitOffsets: validate(commitOffsetsRule(ruled)),
+    fetchOffsets: validate(fetchOffsetsRule(ruled, topicPartition)),
+    resetOffsets: validate(resetOffsetsRule(ruled, topicPartition)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),
