@@ -167,7 +167,18 @@ const stories: Record<string, () => Story> = {
       'A log begins anew, back and ahead: attempts and notes are forgotten, and what was written before says nothing.',
     )
       .do(append(8), deliver(4), nack(2, 0), ackUpTo(1), ack(3, 3), { type: 'annotate', text: 'two are done' }, round)
-      .do(deliver(2), nack(2, 60_000), reset(1), { type: 'takeover' }, deliver(2), ackUpTo(2), round, reset(6), deliver(1), ackUpTo(6))
+      .do(
+        deliver(2),
+        nack(2, 60_000),
+        reset(1),
+        { type: 'takeover' },
+        deliver(2),
+        ackUpTo(2),
+        round,
+        reset(6),
+        deliver(1),
+        ackUpTo(6),
+      )
       .do({ type: 'annotate', text: 'anew' }, round, { type: 'giveBackAll', countAttempt: false })
       .do({ type: 'advance', offset: 3 }, { type: 'advance', offset: 8 }, round, { type: 'takeover' }),
   resume: () =>
