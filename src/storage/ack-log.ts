@@ -41,7 +41,9 @@ export async function appendRound(
 }
 
 function notesOf(deltas: AckRound['deltas']): { readonly at: number; readonly note: CommitMetadata }[] {
-  return deltas.flatMap(({ delta }, at) => (delta.metadata === null ? [] : [{ at, note: delta.metadata }]));
+  const notes: { at: number; note: CommitMetadata }[] = [];
+  for (const [at, { delta }] of deltas.entries()) if (delta.metadata !== null) notes.push({ at, note: delta.metadata });
+  return notes;
 }
 
 /** Arrays of numbers as text, and at last the texts. */

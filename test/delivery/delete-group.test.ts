@@ -175,4 +175,12 @@ describe('a group without members', () => {
     await scene.clock.advance(hourMs / 2);
     expect(scene.store.writes).toBe(writes);
   });
+
+  test('stays for ever if the retention is 0', async () => {
+    scene = await Scene.open({ offsetRetentionMs: 0 });
+    scene.addTopic('orders', 1);
+    await subscription();
+    await scene.clock.advance(100 * hourMs);
+    expect(groups()).toEqual(['billing']);
+  });
 });

@@ -156,7 +156,13 @@ export class Scene {
   #ids = 0;
 
   constructor(
-    options: { store?: MemoryGroupStore; clock?: FakeClock; topics?: Map<string, FakeLog[]>; seed?: string } = {},
+    options: {
+      store?: MemoryGroupStore;
+      clock?: FakeClock;
+      topics?: Map<string, FakeLog[]>;
+      seed?: string;
+      offsetRetentionMs?: number;
+    } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
@@ -174,7 +180,11 @@ export class Scene {
       codec,
       clock: this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
-      limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5, offsetRetentionMs: 3_600_000 },
+      limits: {
+        streamUnsentBytesMax: 1_000,
+        groupMembersMax: 5,
+        offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
+      },
       mayDeliver: () => this.mayDeliver,
       onFenced: () => {
         this.fenced++;
