@@ -9,8 +9,12 @@ import type {
   AddPartitionsCommand,
   Broker,
   Caller,
+  CommitOffsetsCommand,
+  CommittedOffset,
   CreateSubscriptionCommand,
   CreateTopicCommand,
+  FetchedOffset,
+  FetchOffsetsCommand,
   GroupDetails,
   GroupSummary,
   HeartbeatCommand,
@@ -25,6 +29,8 @@ import type {
   PullOutcome,
   ReadMessagesCommand,
   ReadMessagesOutcome,
+  ResetOffset,
+  ResetOffsetsCommand,
   SubscribeCommand,
   SubscriptionDetails,
   SubscriptionWithCursors,
@@ -34,6 +40,7 @@ import type {
   TopicExtent,
   UpdateTopicCommand,
 } from './broker.ts';
+import { fetchedPage } from './fetch-offsets.ts';
 import { pageOf } from './page.ts';
 import { readMessages } from './read-messages.ts';
 import type { Topics } from './topics.ts';
@@ -98,6 +105,22 @@ export class ActiveBroker implements Broker {
 
   async listGroups(_caller: Caller, page: PageRequest): Promise<Page<GroupSummary>> {
     return pageOf(this.#delivery.list(), (group) => group.name, page);
+  }
+
+  deleteGroup(_caller: Caller, name: string): Promise<void> {
+    return this.#delivery.deleteGroup(name);
+  }
+
+  commitOffsets(_caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    return this.#delivery.offsets.commit(command);
+  }
+
+  async fetchOffsets(_caller: Caller, { group, partitions, page }: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
+    return fetchedPage(await this.#delivery.offsets.fetch(group, partitions), partitions.length > 0, page);
+  }
+
+  resetOffsets(_caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    return this.#delivery.offsets.reset(command);
   }
 
   createTopic(_caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {

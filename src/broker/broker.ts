@@ -1,7 +1,10 @@
 import type {
   AckCommand,
   AckOutcome,
+  CommitOffsetsCommand,
+  CommittedOffset,
   CreateSubscriptionCommand,
+  FetchedOffset,
   GroupDetails,
   GroupSummary,
   HeartbeatCommand,
@@ -10,13 +13,15 @@ import type {
   JoinGroupOutcome,
   PullCommand,
   PullOutcome,
+  ResetOffset,
+  ResetOffsetsCommand,
   SubscribeCommand,
   SubscriptionDetails,
   SubscriptionWithCursors,
   SyncGroupCommand,
   SyncGroupOutcome,
 } from '../delivery/calls.ts';
-import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
+import type { EventSink, MemberId, MemberStream, TopicPartition } from '../delivery/session.ts';
 import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
 
 export type * from '../delivery/calls.ts';
@@ -39,6 +44,10 @@ export interface Broker {
   leaveGroup(caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void>;
   getGroup(caller: Caller, name: string): Promise<GroupDetails>;
   listGroups(caller: Caller, page: PageRequest): Promise<Page<GroupSummary>>;
+  deleteGroup(caller: Caller, name: string): Promise<void>;
+  commitOffsets(caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]>;
+  fetchOffsets(caller: Caller, command: FetchOffsetsCommand): Promise<Page<FetchedOffset>>;
+  resetOffsets(caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]>;
 
   createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails>;
   getTopic(caller: Caller, name: string): Promise<TopicExtent>;
@@ -76,6 +85,13 @@ export interface Page<T> {
   readonly items: readonly T[];
   /** Empty at the end. */
   readonly nextToken: string;
+}
+
+export interface FetchOffsetsCommand {
+  readonly group: string;
+  /** Empty: all. */
+  readonly partitions: readonly TopicPartition[];
+  readonly page: PageRequest;
 }
 
 export interface CreateTopicCommand {

@@ -67,6 +67,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
       recordBytesMax: read(limitsTable.recordBytesMax),
       partitionsMax: read(limitsTable.partitionsMax),
       groupMembersMax: read(limitsTable.groupMembersMax),
+      offsetRetentionMs: read(limitsTable.offsetRetentionMs),
       publishQueueBytesMax: read(limitsTable.publishQueueBytesMax),
       tailCacheBytesMax: read(limitsTable.tailCacheBytesMax),
       streamUnsentBytesMax: read(limitsTable.streamUnsentBytesMax),

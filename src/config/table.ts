@@ -73,6 +73,12 @@ export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<numb
   recordBytesMax: limit('recordBytesMax', 'Largest record, in bytes.', 1, 3 * mebibyte),
   partitionsMax: limit('partitionsMax', 'Most partitions of a topic.', 1, 100_000),
   groupMembersMax: limit('groupMembersMax', 'Most members of a group.', 1, 100_000),
+  offsetRetentionMs: limit(
+    'offsetRetentionMs',
+    'How long a group without members keeps its offsets, in milliseconds; then it is deleted. 0: for ever.',
+    0,
+    315_360_000_000,
+  ),
   publishQueueBytesMax: limit(
     'publishQueueBytesMax',
     'Publishes waiting for their append, in bytes; beyond it they are refused.',

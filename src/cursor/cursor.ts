@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { limits } from '../limits/limits.ts';
 import { InFlight, type BytesOf, type Freed } from './in-flight.ts';
+import { backoffMs, prolonged, type Pause } from './pause.ts';
 import { addRun, countOf, coversRun, cutBelow, runFrom, type OffsetRuns } from './runs.ts';
-import { flatAttempts, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
+import { flatAttempts, type CommitMetadata, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
 
 export type { OffsetRuns } from './runs.ts';
-export { mergeDelta, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
+export { begunAt, laterOf, mergeDelta } from './snapshot.ts';
+export type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
 
 /** From this attempt on a record is handed out alone, so that a poison message does not take its neighbours along. */
 const aloneFromAttempt = 3;
@@ -22,12 +24,6 @@ export type NextDelivery =
   | { readonly type: 'deliver'; readonly first: number; readonly last: number }
   | { readonly type: 'blocked'; readonly on: 'RETRY' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
 
-/** After a NACK: until when nothing goes out, and what was refused. */
-interface Pause {
-  readonly untilMs: number;
-  readonly runs: readonly { readonly first: number; readonly last: number }[];
-}
-
 const nothing: Freed = { records: 0, bytes: 0 };
 
 /**
@@ -42,7 +38,7 @@ const nothing: Freed = { records: 0, bytes: 0 };
  *                    └──────── late ack ────────────────────┘
  * ```
  *
- *  1. An acked offset is never delivered again, and never un-acked.
+ *  1. An acked offset is never delivered again, and never un-acked, until the cursor is reset.
  *  2. An offset is in flight at most once.
  *  3. Offsets go out in order; a rewind starts again at its lowest offset.
  *  4. committedOffset is the lowest offset that is not acked.
@@ -50,11 +46,14 @@ const nothing: Freed = { records: 0, bytes: 0 };
  *  6. A refused ack changes nothing.
  *  7. The snapshot is the merge of all deltas, in any order, however often.
  *  8. At most `limits.cursorInFlightRecordsMax` records are in flight.
+ *  9. Nothing that was said before a reset says anything after it.
  */
 export class Cursor {
+  #resets: number;
   #committed: number;
-  readonly #acked: number[];
+  #acked: number[];
   #ackedCount: number;
+  #metadata: CommitMetadata | null;
   /** Ended attempts of un-acked offsets. */
   readonly #attempts = new Map<number, number>();
   readonly #inFlight = new InFlight();
@@ -68,8 +67,11 @@ export class Cursor {
   #toldCommitted: number;
   #newlyAcked: number[] = [];
   readonly #newAttempts = new Set<number>();
+  #metadataIsNew = false;
 
   constructor(snapshot: CursorSnapshot) {
+    this.#resets = snapshot.resets;
+    this.#metadata = snapshot.metadata;
     this.#committed = this.#position = this.#handedOut = this.#toldCommitted = snapshot.committedOffset;
     this.#acked = [...snapshot.acked];
     this.#ackedCount = countOf(snapshot.acked);
@@ -81,6 +83,16 @@ export class Cursor {
   /** The next offset to be read by a group that had lost everything in flight: all below is acked. */
   get committedOffset(): number {
     return this.#committed;
+  }
+
+  /** How often it was begun anew. */
+  get resets(): number {
+    return this.#resets;
+  }
+
+  /** What was noted with the last commit; empty if nothing was. */
+  get metadata(): string {
+    return this.#metadata?.text ?? '';
   }
 
   get inFlightRecords(): number {
@@ -137,6 +149,34 @@ export class Cursor {
     return { status: 'OK', ...freed };
   }
 
+  /** Everything below the offset is acked, whoever had it: for a log that nobody holds. It never goes back. */
+  advance(offset: number): Settled {
+    this.#handedOut = Math.max(this.#handedOut, offset);
+    return this.ackUpTo(offset - 1);
+  }
+
+  /** Notes something with the committed offset, instead of what was noted before. */
+  annotate(text: string): void {
+    this.#metadata = { seq: (this.#metadata?.seq ?? 0) + 1, text };
+    this.#metadataIsNew = true;
+  }
+
+  /** Begins anew at the offset, which is durable already: nothing acked, attempted or noted. Nothing may be in flight. */
+  reset(offset: number, resets: number): void {
+    assert(this.#inFlight.records === 0, 'a cursor with records in flight cannot begin anew');
+    assert(resets > this.#resets, `incarnation ${resets} is not later than ${this.#resets}`);
+    this.#resets = resets;
+    this.#committed = this.#position = this.#handedOut = this.#toldCommitted = offset;
+    this.#acked = [];
+    this.#ackedCount = 0;
+    this.#attempts.clear();
+    this.#metadata = null;
+    this.#pause = null;
+    this.#newlyAcked = [];
+    this.#newAttempts.clear();
+    this.#metadataIsNew = false;
+  }
+
   /** Acks runs: all of them, or none. */
   ackRuns(runs: OffsetRuns): Settled {
     const refusal = this.#refusal(runs);
@@ -166,7 +206,8 @@ export class Cursor {
     if (typeof found === 'string') return refused(found);
     for (const run of found) this.#countAttempts(run.first, run.last);
     const lowest = found[0]!.first;
-    this.#pauseFor(found, nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1)), nowMs);
+    const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
+    this.#pause = prolonged(this.#pause, found, untilMs, nowMs);
     return this.#rewind(lowest);
   }
 
@@ -213,25 +254,30 @@ export class Cursor {
   /** What is to be made durable since the last delta; null if nothing is. */
   takeDelta(): CursorDelta | null {
     const unchanged = this.#committed === this.#toldCommitted && this.#newlyAcked.length === 0;
-    if (unchanged && this.#newAttempts.size === 0) return null;
+    if (unchanged && this.#newAttempts.size === 0 && !this.#metadataIsNew) return null;
     cutBelow(this.#newlyAcked, this.#committed);
     const counts = new Map(Array.from(this.#newAttempts, (offset) => [offset, this.#attempts.get(offset) ?? 0]));
     const delta = {
+      resets: this.#resets,
       committedOffset: this.#committed,
       acked: this.#newlyAcked,
       attempts: flatAttempts(counts, this.#committed, this.#acked),
+      metadata: this.#metadataIsNew ? this.#metadata : null,
     };
     this.#toldCommitted = this.#committed;
     this.#newlyAcked = [];
     this.#newAttempts.clear();
+    this.#metadataIsNew = false;
     return delta;
   }
 
   snapshot(): CursorSnapshot {
     return {
+      resets: this.#resets,
       committedOffset: this.#committed,
       acked: [...this.#acked],
       attempts: flatAttempts(this.#attempts, this.#committed, this.#acked),
+      metadata: this.#metadata,
     };
   }
 
@@ -337,12 +383,6 @@ export class Cursor {
     return { status: 'OK', ...freed };
   }
 
-  /** A later NACK adds to a pause that is on; it does not cut short the delay that an earlier one asked for. */
-  #pauseFor(runs: Pause['runs'], untilMs: number, nowMs: number): void {
-    const others = this.#pause !== null && this.#pause.untilMs > nowMs ? this.#pause : { untilMs, runs: [] };
-    this.#pause = { untilMs: Math.max(untilMs, others.untilMs), runs: [...others.runs, ...runs] };
-  }
-
   #countAttempts(first: number, last: number): void {
     for (let offset = first; offset <= last; offset++) {
       this.#attempts.set(offset, (this.#attempts.get(offset) ?? 0) + 1);
@@ -353,9 +393,4 @@ export class Cursor {
 
 function refused(status: Settled['status']): Settled {
   return { status, records: 0, bytes: 0 };
-}
-
-function backoffMs(endedAttempts: number): number {
-  const doubled = limits.nackBackoffMsDefault * 2 ** Math.min(30, Math.max(0, endedAttempts - 1));
-  return Math.min(limits.nackBackoffMsMax, doubled);
 }

@@ -1,27 +1,41 @@
 import { addRun, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
 
+/** What a client has noted with a commit of offsets; the broker does not look inside. */
+export interface CommitMetadata {
+  /** Rises with each note since the cursor was begun: of two, the later one counts. */
+  readonly seq: number;
+  readonly text: string;
+}
+
 /** What is durable of a cursor. */
 export interface CursorSnapshot {
+  /** How often the cursor was begun anew: its incarnation. Nothing of an earlier one says anything of a later one. */
+  readonly resets: number;
   /** The next offset to be read: everything below is acked. */
   readonly committedOffset: number;
   /** Acked runs above the committed offset. */
   readonly acked: OffsetRuns;
   /** Ended attempts of un-acked offsets: [offset, attempts, offset, attempts, …], ascending. */
   readonly attempts: readonly number[];
+  /** null: none was noted. */
+  readonly metadata: CommitMetadata | null;
 }
 
-/** What changed since the last round; applying one twice, or an older one late, changes nothing. */
-export interface CursorDelta {
-  readonly committedOffset: number;
-  readonly acked: OffsetRuns;
-  readonly attempts: readonly number[];
+/** What changed since the last round; applying one twice, or an older one late, changes nothing. `metadata` is null if it did not change. */
+export type CursorDelta = CursorSnapshot;
+
+/** A cursor that begins at the offset, for the first time or anew. */
+export function begunAt(committedOffset: number, resets = 0): CursorSnapshot {
+  return { resets, committedOffset, acked: [], attempts: [], metadata: null };
 }
 
 /**
- * The snapshot with a delta applied: the higher committed offset, the union of what is acked, the higher counts of attempts. So the
- * order of deltas does not matter, nor how often each is applied.
+ * The snapshot with a delta applied: the later incarnation alone if they are of two; else the higher committed offset, the union of
+ * what is acked, the higher counts of attempts, the later metadata. So the order of deltas does not matter, nor how often each is applied.
  */
 export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): CursorSnapshot {
+  if (delta.resets < snapshot.resets) return snapshot;
+  if (delta.resets > snapshot.resets) return mergeDelta(begunAt(delta.committedOffset, delta.resets), delta);
   const acked = [...snapshot.acked];
   for (let at = 0; at < delta.acked.length; at += 2) addRun(acked, delta.acked[at]!, delta.acked[at + 1]!);
   let committedOffset = Math.max(snapshot.committedOffset, delta.committedOffset);
@@ -36,7 +50,19 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
       counts.set(attempts[at]!, Math.max(counts.get(attempts[at]!) ?? 0, attempts[at + 1]!));
     }
   }
-  return { committedOffset, acked, attempts: flatAttempts(counts, committedOffset, acked) };
+  return {
+    resets: snapshot.resets,
+    committedOffset,
+    acked,
+    attempts: flatAttempts(counts, committedOffset, acked),
+    metadata: laterOf(snapshot.metadata, delta.metadata),
+  };
+}
+
+/** The later one of two notes, either of which may be none. */
+export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): CommitMetadata | null {
+  if (a === null || b === null) return a ?? b;
+  return b.seq > a.seq ? b : a;
 }
 
 /** Counts as they are stored: of un-acked offsets only, ascending. */

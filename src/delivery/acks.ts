@@ -64,7 +64,12 @@ function applyEntry(
  * Whether the member may speak for the log in the generation that it names: it must hold the log now, and must have
  * held it since that generation or an earlier one. What it kept through rebalances stays ackable under the old number.
  */
-function refusalOf(group: ConsumerGroup, memberId: MemberId, generation: number, log: ConsumedLog): AckStatus | null {
+export function refusalOf(
+  group: ConsumerGroup,
+  memberId: MemberId,
+  generation: number,
+  log: ConsumedLog,
+): 'STALE_GENERATION' | 'NOT_OWNER' | null {
   const { topicId, partition } = log.log.address;
   const holder = group.machine.holder({ topicId, partition });
   if (generation > group.generation) return 'STALE_GENERATION';

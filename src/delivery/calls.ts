@@ -157,6 +157,67 @@ export interface SyncGroupOutcome {
   readonly revoking: readonly TopicPartition[];
 }
 
+export type OffsetStatus =
+  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION';
+
+export interface OffsetCommit extends TopicPartition {
+  readonly lane: number;
+  /** The next offset to be read. */
+  readonly offset: number;
+  readonly metadata: string;
+}
+
+export interface CommitOffsetsCommand {
+  readonly group: string;
+  /** null: a client that holds nothing, of a group without members. */
+  readonly member: { readonly memberId: MemberId; readonly generation: number } | null;
+  readonly offsets: readonly OffsetCommit[];
+}
+
+export interface CommittedOffset extends TopicPartition {
+  readonly lane: number;
+  readonly status: OffsetStatus;
+  /** null if the group has no such partition. */
+  readonly committedOffset: number | null;
+}
+
+export interface FetchedOffset extends TopicPartition {
+  readonly lane: number;
+  /** null if the group has no such partition. */
+  readonly committed: {
+    readonly offset: number;
+    readonly metadata: string;
+    readonly highWatermark: number;
+    readonly lag: number;
+  } | null;
+}
+
+export type ResetTo =
+  | { readonly type: 'earliest' | 'latest' }
+  | { readonly type: 'offset'; readonly offset: number }
+  /** Microseconds since the epoch. */
+  | { readonly type: 'time'; readonly timeUs: number }
+  /** So many records from the committed offset, back if negative. */
+  | { readonly type: 'shift'; readonly by: number };
+
+export interface ResetOffsetsCommand {
+  readonly group: string;
+  /** With neither topics nor partitions: all subscriptions. */
+  readonly topics: readonly string[];
+  readonly partitions: readonly TopicPartition[];
+  readonly to: ResetTo;
+  readonly dryRun: boolean;
+  /** Takes the partitions back from the members first. */
+  readonly force: boolean;
+}
+
+export interface ResetOffset extends TopicPartition {
+  readonly lane: number;
+  readonly previousOffset: number;
+  readonly offset: number;
+  readonly lag: number;
+}
+
 export interface GroupSummary {
   readonly name: string;
   readonly state: GroupState;

@@ -7,12 +7,17 @@ import type { MemberAssignment } from './calls.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
+import { fenced } from './refusals.ts';
 import { Member } from './member.ts';
-import { Enactment, fenced } from './enactment.ts';
+import { Enactment } from './enactment.ts';
+import { Turns } from './turns.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from './store.ts';
 import { ActiveSubscription, type ClaimedLog } from './subscription.ts';
+
+/** Waits that nobody calls off. */
+const never = new AbortController().signal;
 
 /** What a stream may have in flight. */
 export interface StreamCredit {
@@ -35,6 +40,7 @@ export class ConsumerGroup {
   readonly #context: GroupContext;
   /** Called after each bundle: what waits for a change of the assignment. */
   readonly #watchers = new Set<() => void>();
+  readonly #withholding = new Turns();
 
   constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, context: GroupContext) {
     this.id = loaded.id;
@@ -148,19 +154,30 @@ export class ConsumerGroup {
     await this.#coordination.feed({ type: 'assign', memberId, generation, plan: planned });
   }
 
-  /** Withholds the partitions of topics from all members while `work` runs: nobody has anything of them in flight then. */
-  async withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs `work` while no member has partitions of the topics: they are asked back first, and given out again after it. One after the
+   * other, since the first of two would give out what the second still needs.
+   */
+  withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
     const hold = (held: boolean): Promise<unknown> =>
       Promise.all(topicIds.map((topicId) => this.#coordination.feed({ type: 'hold', topicId, held })));
-    try {
-      await hold(true);
-      const free = (): boolean =>
-        topicIds.every((topicId) => this.subscriptions.get(topicId)?.logs.every((log) => log.holder === null) ?? true);
-      await this.watch(free, limits.rebalanceTimeoutMsMax, new AbortController().signal);
-      return await work();
-    } finally {
-      await hold(false);
-    }
+    const isFree = (topicId: number): boolean =>
+      this.subscriptions.get(topicId)?.logs.every((log) => log.holder === null) ?? true;
+    return this.#withholding.take(async () => {
+      try {
+        await hold(true);
+        const free = await this.watch(() => topicIds.every(isFree), limits.rebalanceTimeoutMsMax, never);
+        if (!free) throw new Error('a partition is held for longer than any rebalance timeout');
+        return await work();
+      } finally {
+        await hold(false);
+      }
+    });
+  }
+
+  /** The group is to end: nobody joins it any more. @throws Rejection GROUP_NOT_EMPTY */
+  end(): Promise<void> {
+    return this.#coordination.feed({ type: 'delete' });
   }
 
   leave(memberId: MemberId, reason: RemovalReason): Promise<void> {

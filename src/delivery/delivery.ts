@@ -2,7 +2,7 @@ import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
 import { Rejection } from '../errors/rejection.ts';
-import { limits } from '../limits/limits.ts';
+import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
@@ -26,12 +26,21 @@ import type {
   SyncGroupCommand,
   SyncGroupOutcome,
 } from './calls.ts';
-import type { GroupContext } from './context.ts';
-import { detailsOf, subscriptionDetails, subscriptionWithCursors, summaryOf } from './describe.ts';
 import { ClassicCalls } from './classic-calls.ts';
+import type { GroupContext } from './context.ts';
+import {
+  countsOf,
+  detailsOf,
+  subscriptionDetails,
+  subscriptionWithCursors,
+  summaryOf,
+  type DeliveryCounts,
+} from './describe.ts';
 import { Entrance } from './entrance.ts';
 import { GroupWriter } from './group-writer.ts';
 import { Groups, type TopicLogs } from './groups.ts';
+import { OffsetRetention } from './offset-retention.ts';
+import { Offsets } from './offsets.ts';
 import { PullSession } from './pull.ts';
 import type { EventSink, MemberStream } from './session.ts';
 import type { GroupStore } from './store.ts';
@@ -44,25 +53,17 @@ export interface DeliveryDeps {
   readonly assignors?: Assignors;
   readonly clock: Clock;
   readonly random: Random;
-  readonly limits: { readonly streamUnsentBytesMax: number; readonly groupMembersMax: number };
+  readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
 }
 
-export interface DeliveryCounts {
-  readonly groups: number;
-  readonly members: number;
-  readonly inFlightRecords: number;
-  readonly lag: number;
-  /** Since this broker owns the database; repeated deliveries count again. */
-  readonly deliveredRecords: number;
-  readonly deliveredBytes: number;
-}
-
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
+  readonly offsets: Offsets;
+  readonly #retention: OffsetRetention;
   readonly #context: GroupContext;
   readonly #groups: Groups;
   readonly #entrance: Entrance;
@@ -95,11 +96,19 @@ export class Delivery {
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
+    const { offsetRetentionMs } = deps.limits;
+    this.#retention = new OffsetRetention({
+      groups: this.#groups,
+      context: this.#context,
+      retentionMs: offsetRetentionMs,
+      log: deps.log,
+    });
+    this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
   }
 
   /** Takes over all groups as they were left; the topics must be open. */
   async open(): Promise<void> {
-    await this.#groups.open();
+    this.#retention.start(await this.#groups.open());
     this.#context.rounds.start();
   }
 
@@ -186,6 +195,11 @@ export class Delivery {
     return this.#classic.leave(groupName, memberId);
   }
 
+  /** @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY */
+  deleteGroup(name: string): Promise<void> {
+    return this.#groups.delete(name);
+  }
+
   describe(name: string): GroupDetails {
     return detailsOf(this.#groups.get(name));
   }
@@ -197,17 +211,19 @@ export class Delivery {
 
   async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
     this.#groups.topicId(command.topic);
-    const group = await this.#groups.demand(command.group);
-    if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-      throw new Rejection(
-        'SUBSCRIPTION_EXISTS',
-        `group "${command.group}" is subscribed to topic "${command.topic}" already`,
-        { metadata: { group: command.group, topic: command.topic } },
-      );
-    }
-    const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
-    await group.settled();
-    return subscriptionWithCursors(group, subscription);
+    return this.#groups.enter(command.group, async (group) => {
+      if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
+        throw new Rejection(
+          'SUBSCRIPTION_EXISTS',
+          `group "${command.group}" is subscribed to topic "${command.topic}" already`,
+          { metadata: { group: command.group, topic: command.topic } },
+        );
+      }
+      const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
+      await group.settled();
+      this.#retention.touch(group);
+      return subscriptionWithCursors(group, subscription);
+    });
   }
 
   getSubscription(groupName: string, topicName: string): SubscriptionWithCursors {
@@ -253,6 +269,7 @@ export class Delivery {
     const idle = (): boolean => groups.every((group) => group.inFlightToStreams() === 0);
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
+    this.#retention.stop();
     await rounds.stop();
     for (const group of groups) group.stop(draining());
   }
@@ -261,32 +278,14 @@ export class Delivery {
   stop(): void {
     this.#draining = true;
     this.#context.writer.stop();
+    this.#retention.stop();
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
     for (const group of this.#groups.all()) group.stop(error);
   }
 
   /** Groups, members, what is in flight and what was delivered so far, for the metrics. */
   counts(): DeliveryCounts {
-    const { records, bytes } = this.#context.delivered;
-    const counts = {
-      groups: 0,
-      members: 0,
-      inFlightRecords: 0,
-      lag: 0,
-      deliveredRecords: records,
-      deliveredBytes: bytes,
-    };
-    for (const group of this.#groups.all()) {
-      counts.groups++;
-      counts.members += group.members.size;
-      for (const { logs } of group.subscriptions.values()) {
-        for (const { cursor, log } of logs) {
-          counts.inFlightRecords += cursor.inFlightRecords;
-          counts.lag += cursor.lag(log.endOffset);
-        }
-      }
-    }
-    return counts;
+    return countsOf(this.#groups.all(), this.#context.delivered);
   }
 
   #refuseIfDraining(): void {

@@ -81,3 +81,37 @@ export function subscriptionWithCursors(
 function statusOf(subscription: ActiveSubscription): PartitionStatus[] {
   return subscription.logs.map((log) => log.status());
 }
+
+export interface DeliveryCounts {
+  readonly groups: number;
+  readonly members: number;
+  readonly inFlightRecords: number;
+  readonly lag: number;
+  /** Since this broker owns the database; repeated deliveries count again. */
+  readonly deliveredRecords: number;
+  readonly deliveredBytes: number;
+}
+
+export function countsOf(
+  groups: readonly ConsumerGroup[],
+  delivered: { readonly records: number; readonly bytes: number },
+): DeliveryCounts {
+  const counts = {
+    groups: groups.length,
+    members: 0,
+    inFlightRecords: 0,
+    lag: 0,
+    deliveredRecords: delivered.records,
+    deliveredBytes: delivered.bytes,
+  };
+  for (const group of groups) {
+    counts.members += group.members.size;
+    for (const { logs } of group.subscriptions.values()) {
+      for (const { cursor, log } of logs) {
+        counts.inFlightRecords += cursor.inFlightRecords;
+        counts.lag += cursor.lag(log.endOffset);
+      }
+    }
+  }
+  return counts;
+}

@@ -1,8 +1,9 @@
 import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason } from '../coordinator/group.ts';
-import { Rejection } from '../errors/rejection.ts';
+import type { Rejection } from '../errors/rejection.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import type { Member } from './member.ts';
+import { fenced, instanceFenced } from './refusals.ts';
 import { StreamSession } from './stream-session.ts';
 
 export interface EnactmentDeps {
@@ -160,21 +161,4 @@ export class Enactment {
     counts.rebalanceMs += rebalance.durationMs;
     log.info({ group: this.#d.groupName, ...rebalance }, 'rebalanced');
   }
-}
-
-/** A process that uses an instance id which another one has joined with since. */
-export function instanceFenced(memberId: MemberId): Rejection {
-  return new Rejection(
-    'INSTANCE_FENCED',
-    `another process has joined with the group instance id of member "${memberId}"`,
-    {
-      metadata: { memberId },
-    },
-  );
-}
-
-export function fenced(memberId: MemberId): Rejection {
-  return new Rejection('MEMBER_FENCED', `member "${memberId}" is not a member of this group (any more): join again`, {
-    metadata: { memberId },
-  });
 }

@@ -4,9 +4,9 @@ import { limits } from '../limits/limits.ts';
 import type { EnterCommand } from './calls.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
-import { fenced, instanceFenced } from './enactment.ts';
 import type { Groups } from './groups.ts';
 import type { Member } from './member.ts';
+import { fenced, instanceFenced } from './refusals.ts';
 
 /** What a call says of a member beside what every `EnterCommand` does. */
 export type MemberWishes = Omit<
@@ -37,13 +37,14 @@ export class Entrance {
     const { memberId } = command;
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
     const topicIds = this.#groups.topicIds(command.topics);
-    const group = await this.#groups.demand(command.group);
-    const { clientId, instanceId, maxPollIntervalMs } = command;
-    if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
-    await this.#subscribe(group, command, topicIds);
-    const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
-    const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
-    return { group, member: await group.join(row) };
+    return this.#groups.enter(command.group, async (group) => {
+      const { clientId, instanceId, maxPollIntervalMs } = command;
+      if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
+      await this.#subscribe(group, command, topicIds);
+      const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
+      const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
+      return { group, member: await group.join(row) };
+    });
   }
 
   async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
@@ -51,28 +52,33 @@ export class Entrance {
     const row = group?.machine.member(memberId);
     if (group === undefined || row === undefined) throw this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.topicIds(command.topics);
-    await this.#subscribe(group, command, topicIds);
+    return this.#groups.occupy(group, async () => {
+      await this.#subscribe(group, command, topicIds);
+      await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
+      const member = group.member(memberId);
+      group.worked(member);
+      return { group, member };
+    });
+  }
+
+  /** The member as the call wants it; if that is as it is, the call is a sign of life. */
+  async #renew(
+    group: ConsumerGroup,
+    row: MemberRow,
+    command: EnterCommand,
+    topicIds: readonly number[],
+    wishes: MemberWishes | null,
+  ): Promise<void> {
+    const { memberId, kind } = row;
     const { clientId, maxPollIntervalMs } = command;
     const instanceId = command.instanceId ?? row.instanceId;
-    const wished = topicIds.length === 0 ? row.topicIds : topicIds;
     if (wishes !== null) {
-      await group.join({
-        ...wishes,
-        kind: row.kind,
-        memberId,
-        clientId,
-        instanceId,
-        maxPollIntervalMs,
-        topicIds: wished,
-      });
-    } else if (instanceId !== row.instanceId || !sameSet(wished, row.topicIds)) {
-      await group.join({ ...row, instanceId, topicIds: wished });
+      await group.join({ ...wishes, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds });
+    } else if (instanceId !== row.instanceId || !sameSet(topicIds, row.topicIds)) {
+      await group.join({ ...row, instanceId, topicIds });
     } else {
       group.alive(memberId);
     }
-    const member = group.member(memberId);
-    group.worked(member);
-    return { group, member };
   }
 
   async #subscribe(group: ConsumerGroup, command: EnterCommand, topicIds: readonly number[]): Promise<void> {

@@ -2,8 +2,12 @@ import { Fault } from '../errors/fault.ts';
 import type { GroupChange } from '../coordinator/group.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { pause } from '../time/pause.ts';
 import { notOwner } from './not-owner.ts';
 import type { GroupStore } from './store.ts';
+
+/** Before a write whose outcome is not known is repeated. */
+const repeatMs = 250;
 
 interface Waiting {
   readonly groupId: number;
@@ -19,6 +23,7 @@ interface Waiting {
  */
 export class GroupWriter {
   readonly #store: GroupStore;
+  readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #onFenced: () => void;
   #waiting: Waiting[] = [];
@@ -27,6 +32,7 @@ export class GroupWriter {
 
   constructor(deps: { store: GroupStore; clock: Clock; random: Random; onFenced: () => void }) {
     this.#store = deps.store;
+    this.#clock = deps.clock;
     this.#backoff = new Backoff(deps.clock, deps.random);
     this.#onFenced = deps.onFenced;
   }
@@ -38,6 +44,26 @@ export class GroupWriter {
     this.#waiting.push({ groupId, change, done });
     if (!this.#writing) void this.#writeAll();
     return done.promise;
+  }
+
+  /**
+   * Does a write of another kind, which must be harmless to repeat: one whose outcome is not known is repeated until it is. A write that
+   * has changed nothing fails.
+   * @throws Fault
+   */
+  async settle<T>(write: (store: GroupStore) => Promise<T>): Promise<T> {
+    for (let unknown = false; ;) {
+      if (this.#stopped) throw notOwner();
+      try {
+        return await write(this.#store);
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        if (error.kind === 'FENCED') this.#onFenced();
+        unknown ||= error.kind === 'OUTCOME_UNKNOWN';
+        if (!unknown || error.kind === 'FENCED') throw error;
+        await pause(this.#clock, repeatMs);
+      }
+    }
   }
 
   stop(): void {

@@ -1,9 +1,11 @@
+import { begunAt } from '../cursor/cursor.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
+import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import { cursorName, type GroupStore, type LoadedGroup, type StoredCursor } from './store.ts';
 import type { ActiveSubscription } from './subscription.ts';
@@ -25,6 +27,9 @@ export class Groups {
   /** What is being made, so that two calls that want it make it once. */
   readonly #making = new Map<string, Promise<ConsumerGroup>>();
   readonly #subscribing = new Map<string, Promise<ActiveSubscription>>();
+  /** Calls at work on a group that may have no members yet: it is not deleted under them. */
+  readonly #callers = new Map<ConsumerGroup, number>();
+  readonly #deleting = new Map<string, Promise<void>>();
   /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
@@ -34,13 +39,14 @@ export class Groups {
     this.#context = context;
   }
 
-  /** Takes all groups over as they were left. The topics must be open. */
-  async open(): Promise<void> {
+  /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
+  async open(): Promise<readonly LoadedGroup[]> {
     const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
     const cursorOf = new Map(cursors.map((stored) => [cursorName(stored.key), stored.cursor]));
     const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
     const resumed = loaded.map((group) => this.#resume(group, names, cursorOf));
     await Promise.all(resumed);
+    return loaded;
   }
 
   #resume(
@@ -56,7 +62,7 @@ export class Groups {
       const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
         const { partition, lane } = log.address;
         const cursor = cursorOf.get(cursorName({ subscriptionId: row.id, partition, lane }));
-        return { log, cursor: cursor ?? { committedOffset: log.startOffset, acked: [], attempts: [] } };
+        return { log, cursor: cursor ?? begunAt(log.startOffset) };
       });
       group.addSubscription(row, topicName, logs);
     }
@@ -94,6 +100,61 @@ export class Groups {
     );
     this.#byName.set(name, group);
     return group;
+  }
+
+  /** Runs `work` on the group, made if it does not exist. It is not deleted meanwhile; if it is being deleted, a new one is made. */
+  async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    let group = await this.demand(name);
+    while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
+      await this.#deleting.get(name);
+      group = await this.demand(name);
+    }
+    return this.occupy(group, work);
+  }
+
+  /** Runs `work` on the group, which is not deleted meanwhile. @throws Rejection GROUP_NOT_FOUND */
+  async within<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    return this.occupy(this.get(name), work);
+  }
+
+  /** Runs `work` on a group that is not being deleted, and keeps it from that. */
+  async occupy<T>(group: ConsumerGroup, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    this.#callers.set(group, (this.#callers.get(group) ?? 0) + 1);
+    try {
+      return await work(group);
+    } finally {
+      const others = this.#callers.get(group)! - 1;
+      if (others > 0) this.#callers.set(group, others);
+      else this.#callers.delete(group);
+    }
+  }
+
+  /**
+   * Deletes the group with its subscriptions and cursors. Who joins meanwhile has come first, and it stays; or comes after it, and makes
+   * a new one.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
+   */
+  async delete(name: string): Promise<void> {
+    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    const group = this.get(name);
+    if (this.#callers.has(group)) throw groupNotEmpty(group, 'somebody is joining or changing it');
+    refuseUnlessEmpty(group);
+    const deleting = this.#delete(group);
+    this.#deleting.set(
+      name,
+      deleting.catch(() => undefined).finally(() => this.#deleting.delete(name)),
+    );
+    await deleting;
+  }
+
+  async #delete(group: ConsumerGroup): Promise<void> {
+    await group.end();
+    await this.#context.writer.settle((store) => store.deleteGroup(group.id));
+    this.#byName.delete(group.name);
+    for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
+    await group.settled();
+    group.stop(null);
   }
 
   /** The ids of topics by name. @throws Rejection TOPIC_NOT_FOUND */
@@ -140,7 +201,7 @@ export class Groups {
     // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
     const cursors = this.#topics.partitionLogs(topicId).map((log, partition) => {
       const committedOffset = offsets[partition] ?? log.startOffset;
-      return { log, cursor: { committedOffset, acked: [], attempts: [] } };
+      return { log, cursor: begunAt(committedOffset) };
     });
     const topicName = logs[0]?.address.topicName ?? '';
     return group.addSubscription(row, topicName, cursors);
@@ -163,9 +224,7 @@ export class Groups {
     const topic = this.#topics.topic(topicName);
     const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
     if (group !== undefined && subscription !== undefined) return { group, subscription };
-    throw new Rejection('SUBSCRIPTION_NOT_FOUND', `group "${groupName}" has no subscription to topic "${topicName}"`, {
-      metadata: { group: groupName, topic: topicName },
-    });
+    throw subscriptionNotFound(groupName, topicName);
   }
 
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {

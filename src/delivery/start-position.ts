@@ -30,8 +30,11 @@ function givenOffsets(start: Extract<StartPosition, { type: 'offsets' }>, logs: 
   return logs.map((log, partition) => inLog(log, offsets[partition] ?? 0));
 }
 
-/** What lies before the first stored record has been dropped; beyond the end there is nothing that could be owed. */
-function inLog(log: PartitionLog, offset: number): number {
+/**
+ * The offset as a place to begin: what lies before the first stored record has been dropped; beyond the end there is nothing that
+ * could be owed. @throws Rejection OFFSET_OUT_OF_RANGE
+ */
+export function inLog(log: PartitionLog, offset: number): number {
   if (offset <= log.endOffset) return Math.max(offset, log.startOffset);
   const { topicName, partition } = log.address;
   throw new Rejection(

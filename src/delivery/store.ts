@@ -27,6 +27,8 @@ export interface LoadedGroup {
   readonly name: string;
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
+  /** How long it has had no members, by the database's clock; null if it has some. */
+  readonly emptyForMs: number | null;
 }
 
 /** A rebalance as it is read back. */
@@ -38,6 +40,15 @@ export interface StoredRebalance extends RebalanceRow {
 export interface StoredCursor {
   readonly key: CursorKey;
   readonly cursor: CursorSnapshot;
+}
+
+/** A cursor that is to begin anew. */
+export interface CursorReset {
+  readonly key: CursorKey;
+  /** The next offset to be read. */
+  readonly offset: number;
+  /** The incarnation that begins: one more than the last. */
+  readonly resets: number;
 }
 
 /** One round of acks: a row of the ack log. */
@@ -59,13 +70,25 @@ export interface GroupStore {
   loadCursors(): Promise<StoredCursor[]>;
   /** Makes a group, or finds it. */
   createGroup(name: string): Promise<number>;
-  /** Writes members, generations and assignments of any number of groups in one fenced transaction. */
+  /**
+   * Removes a group with its members, subscriptions and cursors in one fenced transaction; one that is gone is fine. The caller knows
+   * that it has no members.
+   */
+  deleteGroup(groupId: number): Promise<void>;
+  /** Groups without members count as empty from now on: something was done with their offsets. */
+  touchGroups(groupIds: readonly number[]): Promise<void>;
+  /** Writes members, generations and assignments of any number of groups in one fenced transaction; also since when they are empty. */
   saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
   /** The last rebalances of a group, the newest first. */
   loadRebalances(groupId: number): Promise<StoredRebalance[]>;
   /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
   cancelSubscription(subscriptionId: number): Promise<void>;
+  /**
+   * Begins cursors anew in one fenced transaction. What rounds and folds say of earlier incarnations, before or after it,
+   * changes nothing from then on. Repeating it is harmless.
+   */
+  resetCursors(resets: readonly CursorReset[]): Promise<void>;
   /** Appends one round to the ack log, fenced; one of no deltas only shows that this broker still owns it. */
   appendAcks(round: AckRound): Promise<void>;
   /**

@@ -1,4 +1,4 @@
-import { Cursor, type CursorSnapshot } from '../cursor/cursor.ts';
+import { begunAt, Cursor, type CursorSnapshot } from '../cursor/cursor.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { Clock } from '../time/clock.ts';
 import { ConsumedLog } from './consumed-log.ts';
@@ -32,7 +32,7 @@ export class ActiveSubscription {
   /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */
   grow(logs: readonly PartitionLog[]): boolean {
     const added = logs.slice(this.#logs.length);
-    for (const log of added) this.#claim({ log, cursor: { committedOffset: 0, acked: [], attempts: [] } });
+    for (const log of added) this.#claim({ log, cursor: begunAt(0) });
     return added.length > 0;
   }
 

@@ -99,6 +99,16 @@ export const limits = {
   nackErrorCharsMax: 1_000,
   heartbeatPartitionsMax: 10_000,
 
+  /** Entries of one CommitOffsets, partitions of one FetchOffsets and of one ResetOffsets. */
+  commitOffsetsMax: 10_000,
+  fetchOffsetsMax: 10_000,
+  resetPartitionsMax: 10_000,
+  resetTopicsMax: 1_000,
+  /** What one commit notes of one partition. */
+  offsetMetadataBytesMax: 4_096,
+  /** How long a group without members keeps its offsets; 0: for ever. */
+  offsetRetentionMs: 604_800_000,
+
   /** Errors travel in trailers, of which clients take 8 KiB: a few violations, and short texts. */
   errorViolationsMax: 10,
   errorTextCharsMax: 150,
@@ -121,4 +131,5 @@ export interface TunableLimits {
   readonly streamUnsentBytesMax: number;
   readonly groupMembersMax: number;
   readonly partitionsMax: number;
+  readonly offsetRetentionMs: number;
 }

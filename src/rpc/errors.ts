@@ -58,10 +58,10 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   EXPECTED_OFFSET_MISMATCH: { code: 'FAILED_PRECONDITION', precondition: 'expected_offset' },
   PARTITIONS_CANNOT_SHRINK: { code: 'FAILED_PRECONDITION', precondition: 'partitions' },
   PUBLISH_QUEUE_FULL: { code: 'RESOURCE_EXHAUSTED', quota: 'publish queue', retryAfterMs: 100 },
+  GROUP_NOT_EMPTY: { code: 'FAILED_PRECONDITION', precondition: 'group_without_members' },
   GROUP_MEMBERS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'members of a group' },
   GROUP_TOPICS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'topics of a group' },
   GROUP_DELETED: { code: 'ABORTED', retryAfterMs: 100 },
-  GROUP_NOT_EMPTY: { code: 'FAILED_PRECONDITION', precondition: 'members' },
   MEMBER_FENCED: { code: 'ABORTED' },
   INSTANCE_FENCED: { code: 'ABORTED' },
   INSTANCE_ID_IN_USE: { code: 'ALREADY_EXISTS' },
@@ -147,7 +147,11 @@ function violationDetails(violations: readonly FieldViolation[]): ErrorDetail[] 
 function rowDetails(row: ErrorRow, message: string, metadata: Readonly<Record<string, string>>): ErrorDetail[] {
   const details: ErrorDetail[] = [];
   if (row.precondition !== undefined) {
-    const violation = { type: row.precondition, subject: metadata['topic'] ?? '', description: message };
+    const violation = {
+      type: row.precondition,
+      subject: metadata['topic'] ?? metadata['group'] ?? '',
+      description: message,
+    };
     details.push(detail(PreconditionFailureSchema, create(PreconditionFailureSchema, { violations: [violation] })));
   }
   if (row.quota !== undefined) {

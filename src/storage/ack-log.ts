@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import type { CursorDelta } from '../cursor/cursor.ts';
+import type { CommitMetadata, CursorDelta } from '../cursor/cursor.ts';
 import { cursorName, type AckRound } from '../delivery/store.ts';
 import { arrayLiteral, parseArrayLiteral } from './array-literal.ts';
 import type { Fence } from './writer.ts';
@@ -15,9 +15,10 @@ export async function appendRound(
   table: AckLogTable,
   { deltas }: AckRound,
 ): Promise<void> {
+  const notes = notesOf(deltas);
   await client.query({
     name: 'append_acks',
-    text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
+    text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)',
     values: [
       fence.broker,
       fence.slot,
@@ -31,11 +32,22 @@ export async function appendRound(
       arrayLiteral(deltas.flatMap(({ delta }) => delta.acked)),
       arrayLiteral(deltas.map(({ delta }) => delta.attempts.length)),
       arrayLiteral(deltas.flatMap(({ delta }) => delta.attempts)),
+      arrayLiteral(deltas.some(({ delta }) => delta.resets > 0) ? deltas.map(({ delta }) => delta.resets) : []),
+      arrayLiteral(notes.map(({ at }) => at)),
+      arrayLiteral(notes.map(({ note }) => note.seq)),
+      notes.length === 0 ? '{}' : notes.map(({ note }) => note.text),
     ],
   });
 }
 
-type Row = [string, string, string, string, string, string, string, string];
+function notesOf(deltas: AckRound['deltas']): { readonly at: number; readonly note: CommitMetadata }[] {
+  const notes: { at: number; note: CommitMetadata }[] = [];
+  for (const [at, { delta }] of deltas.entries()) if (delta.metadata !== null) notes.push({ at, note: delta.metadata });
+  return notes;
+}
+
+/** Arrays of numbers as text, and at last the texts. */
+type Row = [...numbers: string[], metadata: string[]];
 
 /** Reads the rounds of one table into `deltas`, by cursor. @returns whether there was any. */
 export async function readRounds(
@@ -46,7 +58,8 @@ export async function readRounds(
   const { rows } = await client.query<Row>({
     rowMode: 'array',
     text: `SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
-                  acked_counts::text, acked::text, attempt_counts::text, attempts::text
+                  acked_counts::text, acked::text, attempt_counts::text, attempts::text,
+                  resets::text, metadata_at::text, metadata_seqs::text, metadata
              FROM millrace.ack_log_${table}`,
   });
   for (const row of rows) readRound(row, deltas);
@@ -54,14 +67,19 @@ export async function readRounds(
 }
 
 function readRound(row: Row, deltas: Map<string, CursorDelta[]>): void {
-  const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] = row.map(
-    parseArrayLiteral,
-  ) as [number[], number[], number[], number[], number[], number[], number[], number[]];
+  const numbers = (row.slice(0, -1) as string[]).map(parseArrayLiteral);
+  const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] =
+    numbers as [number[], number[], number[], number[], number[], number[], number[], number[]];
+  const [resets, metadataAt, metadataSeqs] = numbers.slice(8) as [number[], number[], number[]];
+  const texts = row.at(-1) as string[];
+  const notes = new Map(metadataAt.map((at, n) => [at, { seq: metadataSeqs[n]!, text: texts[n]! }]));
   let ackedAt = 0;
   let attemptsAt = 0;
   subscriptionIds.forEach((subscriptionId, at) => {
     const name = cursorName({ subscriptionId, partition: partitions[at]!, lane: lanes[at]! });
     const delta = {
+      resets: resets[at] ?? 0,
+      metadata: notes.get(at) ?? null,
       committedOffset: committedOffsets[at]!,
       acked: acked.slice(ackedAt, (ackedAt += ackedCounts[at]!)),
       attempts: attempts.slice(attemptsAt, (attemptsAt += attemptCounts[at]!)),

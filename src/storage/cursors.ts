@@ -1,23 +1,26 @@
 import type { Client } from 'pg';
-import { mergeDelta, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
-import type { StoredCursor } from '../delivery/store.ts';
+import { laterOf, mergeDelta, type CommitMetadata, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
+import type { CursorKey, CursorReset, StoredCursor } from '../delivery/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from './array-literal.ts';
 
 /** The table of cursors, as of the last fold. */
 
-type Row = [number, number, number, string, string, string];
+type Row = [number, number, number, string, string, string, number, string | null, string | null];
 
 /** The cursors of active subscriptions. Arrays as text: `pg` parses that form of them five times as slow as a split. */
 export async function readCursors(client: Client): Promise<StoredCursor[]> {
   const { rows } = await client.query<Row>({
     rowMode: 'array',
-    text: `SELECT c.subscription_id, c.partition, c.lane, c.committed_offset, c.acked::text, c.attempts::text
+    text: `SELECT c.subscription_id, c.partition, c.lane, c.committed_offset, c.acked::text, c.attempts::text,
+                  c.resets, c.metadata, c.metadata_seq
              FROM millrace.cursors AS c JOIN millrace.subscriptions AS s ON s.id = c.subscription_id
             WHERE s.state = 'ACTIVE'`,
   });
-  return rows.map(([subscriptionId, partition, lane, committedOffset, acked, attempts]) => ({
+  return rows.map(([subscriptionId, partition, lane, committedOffset, acked, attempts, resets, text, seq]) => ({
     key: { subscriptionId, partition, lane },
     cursor: {
+      resets,
+      metadata: text === null ? null : { seq: Number(seq), text },
       committedOffset: Number(committedOffset),
       acked: parseArrayLiteral(acked),
       attempts: parseArrayLiteral(attempts),
@@ -27,30 +30,39 @@ export async function readCursors(client: Client): Promise<StoredCursor[]> {
 
 /** The cursor with everything that the ack log says about it, in whatever order and however often it says so. */
 export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta[]): CursorSnapshot {
-  // As one delta: each merge copies the cursor.
+  // As one delta: each merge copies the cursor. What is of an earlier incarnation than the latest says nothing.
+  const resets = deltas.reduce((latest, delta) => Math.max(latest, delta.resets), cursor.resets);
+  const counting = deltas.filter((delta) => delta.resets === resets);
   return mergeDelta(cursor, {
-    committedOffset: deltas.reduce((highest, delta) => Math.max(highest, delta.committedOffset), 0),
-    acked: deltas.flatMap(({ acked }) => acked),
-    attempts: deltas.flatMap(({ attempts }) => attempts),
+    resets,
+    committedOffset: counting.reduce((highest, delta) => Math.max(highest, delta.committedOffset), 0),
+    acked: counting.flatMap(({ acked }) => acked),
+    attempts: counting.flatMap(({ attempts }) => attempts),
+    metadata: counting.reduce<CommitMetadata | null>((latest, delta) => laterOf(latest, delta.metadata), null),
   });
 }
 
 /**
  * Writes the state of cursors. A cursor that is gone (its topic was deleted) is passed over; one that stands as it is to be
- * is not written again. Only the owner's folds update cursors, one at a time, so there is nobody to wait for but a delete.
+ * is not written again, nor one that was begun anew since the state was taken. Only the owner's folds and resets update cursors,
+ * one at a time, so there is nobody to wait for but a delete.
  */
 export async function writeCursors(client: Client, stored: readonly StoredCursor[]): Promise<void> {
   if (stored.length === 0) return;
-  const sorted = [...stored].sort(
-    ({ key: a }, { key: b }) => a.subscriptionId - b.subscriptionId || a.partition - b.partition || a.lane - b.lane,
-  );
+  const sorted = inOrder(stored);
+  const metadata = sorted.map(({ cursor }) => cursor.metadata);
+  const anyMetadata = metadata.some((note) => note !== null);
   await client.query({
     name: 'write_cursors',
     text: `UPDATE millrace.cursors AS c
-              SET committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[]
-             FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[])
-                  AS w (subscription_id, partition, lane, committed_offset, acked, attempts)
-            WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane`,
+              SET committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[],
+                  metadata = w.metadata, metadata_seq = w.metadata_seq
+             -- Arrays that are empty, because no cursor has a note, are filled up with null.
+             FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[], $7::integer[],
+                    $8::text[], $9::bigint[])
+                  AS w (subscription_id, partition, lane, committed_offset, acked, attempts, resets, metadata, metadata_seq)
+            WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
+              AND c.resets = w.resets`,
     values: [
       arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
       arrayLiteral(sorted.map(({ key }) => key.partition)),
@@ -58,6 +70,36 @@ export async function writeCursors(client: Client, stored: readonly StoredCursor
       arrayLiteral(sorted.map(({ cursor }) => cursor.committedOffset)),
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
+      arrayLiteral(sorted.map(({ cursor }) => cursor.resets)),
+      anyMetadata ? metadata.map((note) => note?.text ?? null) : '{}',
+      anyMetadata ? metadata.map((note) => note?.seq ?? null) : '{}',
     ],
   });
+}
+
+/** Begins cursors anew, each in the incarnation that is named; one that is there already is left alone, so that it may be repeated. */
+export async function resetCursors(client: Client, resets: readonly CursorReset[]): Promise<void> {
+  const sorted = inOrder(resets);
+  await client.query(
+    `UPDATE millrace.cursors AS c
+        SET resets = w.resets, committed_offset = w.committed_offset, acked = '{}', attempts = '{}',
+            metadata = NULL, metadata_seq = NULL
+       FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::integer[])
+            AS w (subscription_id, partition, lane, committed_offset, resets)
+      WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
+        AND c.resets < w.resets`,
+    [
+      arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
+      arrayLiteral(sorted.map(({ key }) => key.partition)),
+      arrayLiteral(sorted.map(({ key }) => key.lane)),
+      arrayLiteral(sorted.map(({ offset }) => offset)),
+      arrayLiteral(sorted.map((one) => one.resets)),
+    ],
+  );
+}
+
+function inOrder<T extends { readonly key: CursorKey }>(rows: readonly T[]): T[] {
+  return [...rows].sort(
+    ({ key: a }, { key: b }) => a.subscriptionId - b.subscriptionId || a.partition - b.partition || a.lane - b.lane,
+  );
 }

@@ -9,7 +9,8 @@ import type * as PgCore from 'drizzle-orm/pg-core';
  */
 const require = createRequire(import.meta.url);
 
-export const { and, asc, desc, DrizzleQueryError, eq, inArray, isNull, sql } = require('drizzle-orm') as typeof Drizzle;
+export const { and, asc, desc, DrizzleQueryError, eq, inArray, isNotNull, isNull, sql } =
+  require('drizzle-orm') as typeof Drizzle;
 export const { drizzle } = require('drizzle-orm/node-postgres') as typeof NodePostgres;
 export const {
   bigint,

@@ -1,4 +1,4 @@
-import { asc, drizzle, eq } from './drizzle.ts';
+import { and, asc, drizzle, eq, inArray, isNotNull, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';
 import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
@@ -11,16 +11,25 @@ import { consumerGroups, groupAssignments, groupMembers, subscriptions } from '.
 /** All groups with their members, assignments and active subscriptions. */
 export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
   const db = drizzle({ client });
-  const groups = await db.select().from(consumerGroups).orderBy(asc(consumerGroups.id));
+  const emptyForMs = sql<
+    number | null
+  >`extract(epoch FROM clock_timestamp() - ${consumerGroups.emptySince})::float8 * 1000`;
+  const { id, name, generation } = consumerGroups;
+  const groups = await db.select({ id, name, generation, emptyForMs }).from(consumerGroups).orderBy(asc(id));
   const members = byGroup(await db.select().from(groupMembers).orderBy(asc(groupMembers.joinSeq)), memberRow);
   const assignments = byGroup(await db.select().from(groupAssignments), assignmentRow);
   const active = await db.select().from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
   const claims = byGroup(active, subscriptionRow);
-  return groups.map(({ id, name, generation }) => ({
-    id,
-    name,
-    snapshot: { generation, members: members.get(id) ?? [], assignments: assignments.get(id) ?? [] },
-    subscriptions: claims.get(id) ?? [],
+  return groups.map((group) => ({
+    id: group.id,
+    name: group.name,
+    snapshot: {
+      generation: group.generation,
+      members: members.get(group.id) ?? [],
+      assignments: assignments.get(group.id) ?? [],
+    },
+    subscriptions: claims.get(group.id) ?? [],
+    emptyForMs: group.emptyForMs,
   }));
 }
 
@@ -35,6 +44,21 @@ export async function createGroup(client: Client, name: string): Promise<number>
   const found = made[0] ?? (await db.select().from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
   if (found === undefined) throw new Error(`group ${name} is neither new nor there`);
   return found.id;
+}
+
+/** Removes the group and all that hangs on it. */
+export async function deleteGroup(client: Client, groupId: number): Promise<void> {
+  const db = drizzle({ client });
+  await db.delete(consumerGroups).where(eq(consumerGroups.id, groupId));
+  await db.delete(groupAssignments).where(eq(groupAssignments.groupId, groupId));
+}
+
+/** Groups that are empty are so from now on. */
+export async function touchGroups(client: Client, groupIds: readonly number[]): Promise<void> {
+  await drizzle({ client })
+    .update(consumerGroups)
+    .set({ emptySince: sql`clock_timestamp()` })
+    .where(and(inArray(consumerGroups.id, [...groupIds]), isNotNull(consumerGroups.emptySince)));
 }
 
 interface Change {
@@ -52,6 +76,7 @@ export async function saveGroups(client: Client, changes: readonly Change[]): Pr
   await removeMembers(client, members);
   await removeAssignments(client, assignments);
   await putMembers(client, members);
+  await noteEmptiness(client, members);
   await putAssignments(client, assignments);
   await saveRebalances(client, changes);
 }
@@ -165,6 +190,17 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
       rows.map(({ clientAssignors }) => `{${clientAssignors.map((name) => `"${name}"`).join(',')}}`),
       rows.map(({ metadata }) => Buffer.from(metadata).toString('hex')),
     ],
+  );
+}
+
+/** A group whose last member has gone is empty from now on; one that has got members is not. */
+async function noteEmptiness(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  if (members.length === 0) return;
+  await client.query(
+    `UPDATE millrace.consumer_groups AS g SET empty_since = CASE WHEN g.empty_since IS NULL THEN clock_timestamp() END
+      WHERE g.id = ANY ($1::integer[])
+        AND (g.empty_since IS NULL) <> EXISTS (SELECT FROM millrace.group_members AS m WHERE m.group_id = g.id)`,
+    [arrayLiteral([...new Set(members.map(({ groupId }) => groupId))])],
   );
 }
 

@@ -26,6 +26,7 @@ export const consumerGroups = millrace.table('consumer_groups', {
   createdAt: timestamp('created_at', { withTimezone: true })
     .notNull()
     .default(sql`clock_timestamp()`),
+  emptySince: timestamp('empty_since', { withTimezone: true }).default(sql`clock_timestamp()`),
 });
 
 export const groupMembers = millrace.table(
@@ -98,6 +99,7 @@ export const subscriptions = millrace.table(
       .on(table.groupId, table.topicId)
       .where(sql`state = 'ACTIVE'`),
     index('subscriptions_topic').on(table.topicId),
+    index('subscriptions_group').on(table.groupId),
   ],
 );
 
@@ -110,6 +112,9 @@ export const cursors = millrace.table(
     committedOffset: bigint('committed_offset', { mode: 'number' }).notNull(),
     acked: bigint('acked', { mode: 'number' }).array().notNull().default([]),
     attempts: bigint('attempts', { mode: 'number' }).array().notNull().default([]),
+    resets: integer('resets').notNull().default(0),
+    metadata: text('metadata'),
+    metadataSeq: bigint('metadata_seq', { mode: 'number' }),
   },
   (table) => [primaryKey({ columns: [table.subscriptionId, table.partition, table.lane] })],
 );
@@ -124,6 +129,10 @@ const ackLogTable = (name: string) =>
     acked: bigint('acked', { mode: 'number' }).array().notNull(),
     attemptCounts: integer('attempt_counts').array().notNull(),
     attempts: bigint('attempts', { mode: 'number' }).array().notNull(),
+    resets: integer('resets').array().notNull().default([]),
+    metadataAt: integer('metadata_at').array().notNull().default([]),
+    metadataSeqs: bigint('metadata_seqs', { mode: 'number' }).array().notNull().default([]),
+    metadata: text('metadata').array().notNull().default([]),
   });
 
 export const ackLog0 = ackLogTable('ack_log_0');

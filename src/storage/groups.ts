@@ -4,6 +4,7 @@ import type { CursorDelta } from '../cursor/cursor.ts';
 import {
   cursorName,
   type AckRound,
+  type CursorReset,
   type GroupStore,
   type LoadedGroup,
   type NewSubscription,
@@ -13,9 +14,9 @@ import {
 } from '../delivery/store.ts';
 import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from './ack-log.ts';
 import type { Connection } from './connection.ts';
-import { mergeDeltas, readCursors, writeCursors } from './cursors.ts';
+import { mergeDeltas, readCursors, resetCursors, writeCursors } from './cursors.ts';
 import { faultOf } from './faults.ts';
-import { createGroup, loadGroups, saveGroups } from './group-rows.ts';
+import { createGroup, deleteGroup, loadGroups, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Fence, Writer } from './writer.ts';
@@ -43,7 +44,8 @@ export interface GroupStorageDeps {
  *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
  *     is so for the tables not in use once a fold that began after the turn has committed: it writes every cursor that
  *     a round named since the fold before, and those that were found in the log at the load.
- *  3. Rounds may go twice, late, or in another order: they say how far a cursor is.
+ *  3. Rounds may go twice, late, or in another order: they say how far a cursor is, and in which incarnation. Those of an
+ *     incarnation before that in `cursors` say nothing.
  */
 export class GroupStorage implements GroupStore {
   readonly #d: GroupStorageDeps;
@@ -84,6 +86,15 @@ export class GroupStorage implements GroupStore {
     return this.#d.groups.transaction((client) => createGroup(client, name));
   }
 
+  deleteGroup(groupId: number): Promise<void> {
+    // On the connection of the folds, so that the two never lock cursors in different orders.
+    return this.#d.folds.transaction((client) => deleteGroup(client, groupId));
+  }
+
+  touchGroups(groupIds: readonly number[]): Promise<void> {
+    return this.#d.groups.transaction((client) => touchGroups(client, groupIds));
+  }
+
   async saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
     if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes));
   }
@@ -98,6 +109,11 @@ export class GroupStorage implements GroupStore {
 
   cancelSubscription(subscriptionId: number): Promise<void> {
     return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId));
+  }
+
+  async resetCursors(resets: readonly CursorReset[]): Promise<void> {
+    // On the connection of the folds: see above.
+    if (resets.length > 0) await this.#d.folds.transaction((client) => resetCursors(client, resets));
   }
 
   async appendAcks(round: AckRound): Promise<void> {

@@ -8,7 +8,8 @@ import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { Site } from './site.ts';
 
 const { publish, subscribe, pull, ack, heartbeat } = BrokerService.method;
-const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
+const { joinGroup, syncGroup, leaveGroup, getGroup, deleteGroup } = GroupService.method;
+const { commitOffsets, fetchOffsets, resetOffsets } = GroupService.method;
 const { createTopic, getTopic, updateTopic, addPartitions, deleteTopic } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
@@ -70,6 +71,11 @@ describe('an unknown group is named, with what makes one', () => {
     row(syncGroup, who),
     row(leaveGroup, who),
     row(getGroup, { group: 'nobody' }),
+    row(deleteGroup, { group: 'nobody' }),
+    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', offset: 0n }] }),
+    row(commitOffsets, { group: 'nobody', offsets: [{ topic: 'orders', offset: 0n }] }),
+    row(fetchOffsets, { group: 'nobody' }),
+    row(resetOffsets, { group: 'nobody', to: { case: 'earliest', value: {} } }),
   ])('%s', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('GROUP_NOT_FOUND');
@@ -87,6 +93,7 @@ describe('an unknown member is told to join again', () => {
     row(subscribe, { ...who, topics: ['orders'] }),
     row(pull, { ...who, topics: ['orders'] }),
     row(joinGroup, { ...who, topics: ['orders'] }),
+    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', offset: 0n }] }),
   ])('%s', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('MEMBER_FENCED');

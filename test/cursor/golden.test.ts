@@ -37,8 +37,8 @@ class Story {
     const said = scene.do(command);
     this.#text += `\n${scene.nowMs} ms: ${describe(command)}\n`;
     if (command.type === 'deliver') this.#line(`-> ${this.#delivered(before, command.most)}`);
-    if (command.type === 'round') this.#line(`-> written ${JSON.stringify(scene.deltas.at(-1) ?? null)}`);
-    if (said !== null) this.#line(`-> ${words(said)}`);
+    if (command.type === 'round') this.#line(`-> written ${JSON.stringify(scene.deltas.at(-1) ?? null, unlessUsual)}`);
+    if (said !== null && said !== undefined) this.#line(`-> ${words(said)}`);
     this.#line(this.#state());
   }
 
@@ -55,6 +55,7 @@ class Story {
     const until = next.type === 'blocked' && next.untilMs !== undefined ? ` until ${next.untilMs} ms` : '';
     return [
       `committed ${committedOffset}`,
+      ...(cursor.metadata === '' ? [] : [`noted "${cursor.metadata}"`]),
       ...(acked.length > 0 ? [`acked ahead ${pairs(acked, '..')}`] : []),
       ...(attempts.length > 0 ? [`ended attempts ${pairs(attempts, ':')}`] : []),
       `in flight ${cursor.inFlightRecords}`,
@@ -66,6 +67,11 @@ class Story {
   #line(text: string): void {
     this.#text += `  ${text}\n`;
   }
+}
+
+/** Most cursors were never reset, and nothing was noted with them. */
+function unlessUsual(key: string, value: unknown): unknown {
+  return (key === 'resets' && value === 0) || (key === 'metadata' && value === null) ? undefined : value;
 }
 
 function pairs(numbers: readonly number[], between: string): string {
@@ -96,6 +102,12 @@ function describe(command: Command): string {
       return 'leases that are over';
     case 'resend':
       return 'the holder resumes with a new stream';
+    case 'advance':
+      return `without a holder, ${command.offset} is committed`;
+    case 'annotate':
+      return `"${command.text}" is noted`;
+    case 'reset':
+      return `the log is taken back and begins anew at ${command.offset}`;
     case 'takeover':
       return 'taken over by another broker';
     case 'round':
@@ -119,6 +131,9 @@ const nack = (offset: number, delayMs: number | null = null): Command => ({
 const append = (records: number): Command => ({ type: 'append', records });
 const pass = (ms: number): Command => ({ type: 'pass', ms });
 const lost: Command = { type: 'giveBackAll', countAttempt: true };
+
+const reset = (offset: number): Command => ({ type: 'reset', offset });
+const round: Command = { type: 'round' };
 
 const stories: Record<string, () => Story> = {
   poison: () =>
@@ -147,6 +162,25 @@ const stories: Record<string, () => Story> = {
     new Story('A broker dies between two rounds: acks that were not answered are forgotten, all else is as it was.')
       .do(append(8), deliver(), ackUpTo(1), ack(4, 5), nack(6, 0), { type: 'fold' }, { type: 'round' })
       .do(ack(2, 2), { type: 'takeover' }, deliver(), deliver(), ackUpTo(3)),
+  reset: () =>
+    new Story(
+      'A log begins anew, back and ahead: attempts and notes are forgotten, and what was written before says nothing.',
+    )
+      .do(append(8), deliver(4), nack(2, 0), ackUpTo(1), ack(3, 3), { type: 'annotate', text: 'two are done' }, round)
+      .do(
+        deliver(2),
+        nack(2, 60_000),
+        reset(1),
+        { type: 'takeover' },
+        deliver(2),
+        ackUpTo(2),
+        round,
+        reset(6),
+        deliver(1),
+        ackUpTo(6),
+      )
+      .do({ type: 'annotate', text: 'anew' }, round, { type: 'giveBackAll', countAttempt: false })
+      .do({ type: 'advance', offset: 3 }, { type: 'advance', offset: 8 }, round, { type: 'takeover' }),
   resume: () =>
     new Story(
       'A stream is cut and resumed: it gets everything un-acked again, attempts as they were, and may ack the old.',

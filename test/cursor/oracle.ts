@@ -1,4 +1,4 @@
-import type { CursorSnapshot, Named, NextDelivery, Settled } from '../../src/cursor/cursor.ts';
+import type { CommitMetadata, CursorSnapshot, Named, NextDelivery, Settled } from '../../src/cursor/cursor.ts';
 import { limits } from '../../src/limits/limits.ts';
 
 interface Slot {
@@ -21,6 +21,8 @@ export function bytesOf(first: number, last: number): number {
 /** The cursor as a table with a row for each offset: slow, without runs, and plain enough to be believed. */
 export class Oracle {
   readonly #slots: Slot[];
+  readonly #resets: number;
+  #metadata: CommitMetadata | null;
   #position: number;
   #handedOut: number;
   #retryAtMs: number | null = null;
@@ -28,6 +30,8 @@ export class Oracle {
 
   constructor(snapshot: CursorSnapshot, size: number) {
     const { committedOffset, acked, attempts } = snapshot;
+    this.#resets = snapshot.resets;
+    this.#metadata = snapshot.metadata;
     this.#slots = Array.from({ length: size }, (_, offset) => ({
       state: offset < committedOffset || contains(acked, offset) ? 'acked' : 'open',
       ended: 0,
@@ -50,6 +54,8 @@ export class Oracle {
     const committedOffset = this.committedOffset;
     const attempts = this.#offsets(({ state, ended }) => state !== 'acked' && ended > 0);
     return {
+      resets: this.#resets,
+      metadata: this.#metadata,
       committedOffset,
       acked: runsOf(this.#offsets(({ state }, offset) => state === 'acked' && offset > committedOffset)),
       attempts: attempts.flatMap((offset) => [offset, this.#slots[offset]!.ended]),
@@ -102,6 +108,15 @@ export class Oracle {
     if ([...this.#refused].every((offset) => this.#slots[offset]!.state === 'acked')) this.#retryAtMs = null;
     this.#position = Math.max(this.#position, this.committedOffset);
     return { status: 'OK', ...freed };
+  }
+
+  advance(offset: number): Settled {
+    this.#handedOut = Math.max(this.#handedOut, offset);
+    return this.ack({ upTo: offset - 1 });
+  }
+
+  annotate(text: string): void {
+    this.#metadata = { seq: (this.#metadata?.seq ?? 0) + 1, text };
   }
 
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {

@@ -1,5 +1,12 @@
 import { expect } from 'vitest';
-import { Cursor, mergeDelta, type CursorDelta, type CursorSnapshot, type Named } from '../../src/cursor/cursor.ts';
+import {
+  begunAt,
+  Cursor,
+  mergeDelta,
+  type CursorDelta,
+  type CursorSnapshot,
+  type Named,
+} from '../../src/cursor/cursor.ts';
 import { bytesOf, Oracle } from './oracle.ts';
 
 /** Offsets that a scene knows. */
@@ -13,6 +20,11 @@ export type Command =
   | { readonly type: 'release'; readonly named: Named }
   | { readonly type: 'giveBackAll'; readonly countAttempt: boolean }
   | { readonly type: 'resend' | 'expire' }
+  /** A commit of a client that holds nothing, and what it notes. */
+  | { readonly type: 'advance'; readonly offset: number }
+  | { readonly type: 'annotate'; readonly text: string }
+  /** The holder is asked for the log, then it begins anew. */
+  | { readonly type: 'reset'; readonly offset: number }
   | { readonly type: 'round' | 'fold' | 'takeover' }
   | { readonly type: 'append'; readonly records: number }
   | { readonly type: 'pass'; readonly ms: number };
@@ -23,7 +35,7 @@ export class CheckedScene {
   nowMs = 0;
   endOffset = 0;
   /** The folded snapshot, and every delta since the beginning: old ones may come late. */
-  folded: CursorSnapshot = { committedOffset: 0, acked: [], attempts: [] };
+  folded: CursorSnapshot = begunAt(0);
   readonly deltas: CursorDelta[] = [];
   #oracle: Oracle;
   #ackedEver = new Set<number>();
@@ -73,6 +85,13 @@ export class CheckedScene {
         return [cursor.resend(), oracle.resend()];
       case 'expire':
         return [cursor.expireLeases(nowMs), oracle.expireLeases(nowMs)];
+      case 'advance':
+        return [cursor.advance(command.offset), oracle.advance(command.offset)];
+      case 'annotate':
+        return [cursor.annotate(command.text), oracle.annotate(command.text)];
+      case 'reset':
+        this.#reset(command.offset);
+        return [null, null];
       default:
         this.#around(command);
         return [null, null];
@@ -122,6 +141,18 @@ export class CheckedScene {
     expect(this.cursor.takeDelta()).toBeNull();
   }
 
+  /** The new incarnation is durable first: a row like that of a fold, of which older rounds know nothing. */
+  #reset(offset: number): void {
+    this.cursor.giveBackAll(false);
+    const row = begunAt(offset, this.cursor.resets + 1);
+    this.deltas.push(row);
+    this.cursor.reset(offset, row.resets);
+    this.#oracle = new Oracle(row, size);
+    this.#ackedEver = new Set();
+    expect(this.stored()).toEqual(this.cursor.snapshot());
+    expect(this.cursor.takeDelta()).toBeNull();
+  }
+
   #deliver(most: number, leaseMs: number | null): [unknown, unknown] {
     const next = this.next();
     if (next.type === 'blocked') return [null, null];
@@ -141,6 +172,7 @@ export class CheckedScene {
     expect(this.next()).toEqual(oracle.next(this.endOffset, this.nowMs));
     expect(snapshot).toEqual(oracle.snapshot());
     expect(cursor.committedOffset).toBe(snapshot.committedOffset);
+    expect(cursor.metadata).toBe(snapshot.metadata?.text ?? '');
     expect(cursor.inFlightRecords).toBe(flying.length);
     expect(cursor.inFlightBytes).toBe(flying.reduce((sum, offset) => sum + bytesOf(offset, offset), 0));
     expect(cursor.lag(this.endOffset)).toBe(oracle.lag(this.endOffset));

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
-import { Cursor, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import { begunAt, Cursor } from '../../src/cursor/cursor.ts';
 
 /** What has become of one record, as the holder of the log sees it. */
 type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'ACKED';
-type Input = 'deliver' | 'ack' | 'nack' | 'release' | 'leaseOver' | 'leftByPeace' | 'lost' | 'resend' | 'takeover';
+type Input =
+  'deliver' | 'ack' | 'nack' | 'release' | 'leaseOver' | 'leftByPeace' | 'lost' | 'resend' | 'takeover' | 'reset';
 type Outcome = readonly [State, said: string, ended: number];
 
 /** The record at offset 0 of a log that has no other, with a lease until 10 ms. */
@@ -22,6 +23,16 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   lost: (cursor) => cursor.giveBackAll(true).records,
   resend: (cursor) => cursor.resend().records,
   takeover: () => 'reload',
+  reset: (cursor) => {
+    if (cursor.inFlightRecords > 0) {
+      expect(() => {
+        cursor.reset(0, 1);
+      }).toThrow('in flight');
+      return 'a bug';
+    }
+    cursor.reset(0, 1);
+    return 'begun anew';
+  },
 };
 
 /** What leads to each state. */
@@ -44,6 +55,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '0', 0],
     resend: ['WAITING', '0', 0],
     takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
   },
   IN_FLIGHT: {
     deliver: ['IN_FLIGHT', 'CAUGHT_UP', 0],
@@ -55,6 +67,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '1', 1],
     resend: ['RETURNED', '1', 0],
     takeover: ['WAITING', 'reload', 0],
+    reset: ['IN_FLIGHT', 'a bug', 0],
   },
   RETURNED: {
     deliver: ['IN_FLIGHT', 'deliver', 0],
@@ -66,6 +79,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '0', 0],
     resend: ['RETURNED', '0', 0],
     takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
   },
   ACKED: {
     deliver: ['ACKED', 'CAUGHT_UP', 0],
@@ -77,10 +91,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['ACKED', '0', 0],
     resend: ['ACKED', '0', 0],
     takeover: ['ACKED', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
   },
 };
-
-const nothing: CursorSnapshot = { committedOffset: 0, acked: [], attempts: [] };
 
 /** The state shows in what is in flight and in what a release would be told; the cursor is of no use afterwards. */
 function stateOf(cursor: Cursor): State {
@@ -94,7 +107,7 @@ const cells = Object.entries(table).flatMap(([state, row]) =>
 );
 
 test.each(cells)('a record that is $state, after $input: $outcome', ({ state, input, outcome }) => {
-  let cursor = new Cursor(nothing);
+  let cursor = new Cursor(begunAt(0));
   for (const way of ways[state]) inputs[way](cursor);
   const said = String(inputs[input](cursor));
   if (input === 'takeover') cursor = new Cursor(cursor.snapshot());

@@ -155,6 +155,7 @@ export class Scene {
   readonly delivery: Delivery;
   mayDeliver = true;
   fenced = 0;
+  readonly logged: string[] = [];
   #ids = 0;
 
   constructor(
@@ -164,10 +165,12 @@ export class Scene {
       topics?: Map<string, FakeLog[]>;
       seed?: string;
       assignors?: Assignors;
+      offsetRetentionMs?: number;
     } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
+    this.store.shared.nowMs = () => this.clock.nowMs();
     this.topics = options.topics ?? new Map<string, FakeLog[]>();
     const seed = options.seed ?? 'id';
     this.delivery = new Delivery({
@@ -182,12 +185,19 @@ export class Scene {
       clock: this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
-      limits: { streamUnsentBytesMax: 1_000, groupMembersMax: 5 },
+      limits: {
+        streamUnsentBytesMax: 1_000,
+        groupMembersMax: 5,
+        offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
+      },
       mayDeliver: () => this.mayDeliver,
       onFenced: () => {
         this.fenced++;
       },
-      log: { info: () => undefined, warn: () => undefined },
+      log: {
+        info: (fields, message) => this.logged.push(`${message} ${JSON.stringify(fields)}`),
+        warn: () => undefined,
+      },
     });
   }
 

@@ -7,7 +7,11 @@ import type {
   AddPartitionsCommand,
   Broker,
   Caller,
+  CommitOffsetsCommand,
+  CommittedOffset,
   CreateTopicCommand,
+  FetchedOffset,
+  FetchOffsetsCommand,
   HeartbeatCommand,
   JoinGroupCommand,
   Page,
@@ -16,6 +20,8 @@ import type {
   PullCommand,
   PullOutcome,
   ReadMessagesCommand,
+  ResetOffset,
+  ResetOffsetsCommand,
   SubscribeCommand,
   SyncGroupCommand,
   TopicDetails,
@@ -147,6 +153,28 @@ export class FakeBroker implements Broker {
   async listGroups(caller: Caller, page: PageRequest): Promise<Page<never>> {
     this.#called(caller, page);
     return { items: [], nextToken: '' };
+  }
+
+  async deleteGroup(caller: Caller, name: string): Promise<void> {
+    this.#called(caller, name);
+  }
+
+  async commitOffsets(caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    this.#called(caller, command);
+    return command.offsets.map(({ topic, partition, lane, offset }) => {
+      return { topic, partition, lane, status: 'OK', committedOffset: offset };
+    });
+  }
+
+  async fetchOffsets(caller: Caller, command: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
+    this.#called(caller, command);
+    const committed = { offset: 0, metadata: '', highWatermark: 0, lag: 0 };
+    return { items: command.partitions.map((one) => ({ ...one, lane: 0, committed })), nextToken: '' };
+  }
+
+  async resetOffsets(caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    this.#called(caller, command);
+    return command.partitions.map((one) => ({ ...one, lane: 0, previousOffset: 0, offset: 0, lag: 0 }));
   }
 
   async createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {

@@ -133,6 +133,7 @@ export class SimulatedBroker {
           publishQueueBytesMax: limits.publishQueueBytesMax,
           groupMembersMax: limits.groupMembersMax,
           partitionsMax: limits.partitionsMax,
+          offsetRetentionMs: limits.offsetRetentionMs,
           tailCacheBytesMax,
           streamUnsentBytesMax,
         },

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { MemberId } from '../../src/coordinator/group.ts';
+import { begunAt } from '../../src/cursor/cursor.ts';
 import { Database } from './database.ts';
 import { Ledger } from './ledger.ts';
 import { StreamOrder } from './order.ts';
@@ -22,11 +23,12 @@ beforeEach(async () => {
   ledger = new Ledger(world, database);
   database.log.create({ name: 'orders', partitions: 1, idempotencyWindowMs: 1_000, description: '' });
   const { groups, subscriptions, cursors } = database.groups;
-  groups.push({ id: 1, name: 'billing', generation: 1, members: new Map(), assignments: new Map() });
+  const nothing = { members: new Map(), assignments: new Map(), rebalances: new Map() };
+  groups.push({ id: 1, name: 'billing', generation: 1, ...nothing, emptySinceMs: 0 });
   const row = { id: 1, groupId: 1, topicId: 1, createdAtMs: 0 };
   subscriptions.push(row);
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
-  cursors.set('1/0/0', { key, cursor: { committedOffset: 0, acked: [], attempts: [] } });
+  cursors.set('1/0/0', { key, cursor: begunAt(0) });
   ledger.subscribed([row]);
   order = new StreamOrder(ledger, 'billing');
   order.assigned([partition]);

@@ -146,6 +146,9 @@ export function groupStore(parts: StoreParts): GroupStore {
         return cursors;
       }),
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
+    deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
+    touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
+    resetCursors: (resets) => write(parts, folds, ['cursors'], () => tables.resetCursors(resets)),
     // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
     saveGroups: (changes) =>
       write(
@@ -199,6 +202,6 @@ function fold(database: Database, stored: readonly StoredCursor[], rounds: Reado
       cursors.set(keyOf({ key }), { key, cursor: mergeDelta(known.cursor, delta) });
     }
   }
-  for (const one of stored) cursors.set(keyOf(one), one);
+  for (const one of stored) database.groups.fold(one);
   ackLog.splice(0, ackLog.length, ...ackLog.filter((round) => !rounds.has(round)));
 }

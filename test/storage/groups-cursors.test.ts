@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { mergeDelta, type CursorDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import { begunAt, mergeDelta, type CursorDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
 import type { CursorKey, StoredCursor } from '../../src/delivery/store.ts';
 import type { GroupStorage } from '../../src/storage/groups.ts';
 import { property } from '../coordinator/property.ts';
@@ -36,8 +36,13 @@ async function takeOver(): Promise<void> {
   store = await site.own(`broker-${epoch}`, epoch);
 }
 
-function delta(committedOffset: number, acked: number[] = [], attempts: number[] = []): CursorDelta {
-  return { committedOffset, acked, attempts };
+function delta(
+  committedOffset: number,
+  acked: number[] = [],
+  attempts: number[] = [],
+  more: Partial<CursorDelta> = {},
+): CursorDelta {
+  return { resets: 0, committedOffset, acked, attempts, metadata: null, ...more };
 }
 
 async function append(...deltas: CursorDelta[]): Promise<void> {
@@ -88,6 +93,8 @@ describe('the ack log', () => {
   test('whatever is appended and folded, and whoever loads it, nothing is lost', async () => {
     const offsets = fc.integer({ min: 10, max: 30 });
     const anyDelta = fc.record({
+      resets: fc.constant(0),
+      metadata: fc.option(fc.constantFrom('', 'a', 'quoted "\\{,}\' NULL', 'é').map((text) => ({ seq: 0, text }))),
       committedOffset: offsets,
       acked: fc.uniqueArray(fc.integer({ min: 31, max: 60 })).map((some) => some.flatMap((offset) => [offset, offset])),
       attempts: fc.uniqueArray(offsets).map((some) => some.sort((a, b) => a - b).flatMap((offset) => [offset, 1])),
@@ -96,18 +103,23 @@ describe('the ack log', () => {
       { weight: 4, arbitrary: fc.array(anyDelta, { minLength: 1, maxLength: 3 }) },
       { weight: 2, arbitrary: fc.constant('fold' as const) },
       { weight: 1, arbitrary: fc.constant('takeOver' as const) },
+      { weight: 1, arbitrary: fc.constant('repeat' as const) },
+      { weight: 1, arbitrary: fc.record({ at: fc.nat(2), offset: fc.nat(40) }) },
     );
     await fc.assert(
       fc.asyncProperty(fc.array(move, { maxLength: 12 }), async (moves) => {
         await site.client.query(
           `TRUNCATE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2;
-           UPDATE millrace.cursors SET committed_offset = 10, acked = '{}', attempts = '{}'`,
+           UPDATE millrace.cursors SET committed_offset = 10, acked = '{}', attempts = '{}', resets = 0, metadata = NULL`,
         );
         await takeOver();
         await store.loadCursors();
         // What the broker has in memory, and which of it changed since the last fold.
         let memory: CursorSnapshot[] = [start, start, start];
         let changed = new Set<number>();
+        // Every round so far: any of them may be written again, also after a reset.
+        const said: CursorDelta[][] = [];
+        let seq = 0;
         for (const one of moves) {
           if (one === 'fold') {
             await store.fold(() => snapshotsOf(memory, changed));
@@ -116,10 +128,25 @@ describe('the ack log', () => {
             await takeOver();
             expect(await loaded()).toEqual(memory);
             changed = new Set();
+          } else if (one === 'repeat') {
+            if (said.length > 0) await append(...said[0]!);
+          } else if ('offset' in one) {
+            const { at, offset } = one;
+            const resets = memory[at]!.resets + 1;
+            for (const _ of ['once', 'again']) await store.resetCursors([{ key: keys[at]!, offset, resets }]);
+            // A fold may come between the two with what it took before: it does not know of the reset.
+            await fold(...memory);
+            memory = memory.with(at, begunAt(offset, resets));
           } else {
-            memory = memory.map((cursor, at) => (one[at] === undefined ? cursor : mergeDelta(cursor, one[at])));
-            one.forEach((_, at) => changed.add(at));
-            await append(...one);
+            const deltas = one.map((delta, at) => ({
+              ...delta,
+              resets: memory[at]!.resets,
+              metadata: delta.metadata && { ...delta.metadata, seq: ++seq },
+            }));
+            memory = memory.map((cursor, at) => (deltas[at] === undefined ? cursor : mergeDelta(cursor, deltas[at])));
+            deltas.forEach((_, at) => changed.add(at));
+            said.push(deltas);
+            await append(...deltas);
           }
         }
         await takeOver();
@@ -133,6 +160,58 @@ describe('the ack log', () => {
 function snapshotsOf(memory: readonly CursorSnapshot[], changed: ReadonlySet<number>): StoredCursor[] {
   return [...changed].map((at) => ({ key: keys[at]!, cursor: memory[at]! }));
 }
+
+describe('a cursor that begins anew', () => {
+  const anew = (at: number, offset: number, resets: number) => store.resetCursors([{ key: keys[at]!, offset, resets }]);
+
+  test('is not brought back by rounds of before that come late, also to another broker', async () => {
+    await append(delta(20, [25, 26], [22, 4], { metadata: { seq: 9, text: 'before' } }), delta(11));
+    await anew(0, 5, 1);
+    await append(delta(21, [25, 27], [22, 5], { metadata: { seq: 10, text: 'late' } }), delta(12));
+    await takeOver();
+    expect(await loaded()).toEqual([begunAt(5, 1), delta(12), start]);
+    const now = delta(6, [9, 9], [], { resets: 1, metadata: { seq: 1, text: '' } });
+    await append(now);
+    await takeOver();
+    expect(await loaded()).toEqual([now, delta(12), start]);
+    await fold(now);
+    expect(await rounds()).toEqual([0, 0, 0]);
+    await takeOver();
+    expect(await loaded()).toEqual([now, delta(12), start]);
+  });
+
+  test('is not overwritten by a fold of what was before', async () => {
+    await append(delta(20), delta(20));
+    await store.fold(() => [
+      { key: keys[0]!, cursor: delta(20) },
+      { key: keys[1]!, cursor: delta(20) },
+    ]);
+    await anew(0, 5, 1);
+    await fold(delta(21), delta(21));
+    await takeOver();
+    expect(await loaded()).toEqual([begunAt(5, 1), delta(21), start]);
+  });
+
+  test('twice in the same incarnation is as the first one says: the second repeats it', async () => {
+    await anew(0, 5, 1);
+    await anew(0, 7, 1);
+    expect((await loaded())[0]).toEqual(begunAt(5, 1));
+    await anew(0, 7, 2);
+    expect((await loaded())[0]).toEqual(begunAt(7, 2));
+  });
+
+  test('is what the successor finds in the log and folds, for those that it has not touched', async () => {
+    await append(delta(20), delta(15, [], [], { metadata: { seq: 1, text: 'kept' } }));
+    await takeOver();
+    await loaded();
+    await anew(0, 3, 1);
+    await fold();
+    expect(await rounds()).toEqual([0, 0, 0]);
+    await takeOver();
+    const kept = delta(15, [], [], { metadata: { seq: 1, text: 'kept' } });
+    expect(await loaded()).toEqual([begunAt(3, 1), kept, start]);
+  });
+});
 
 describe('a fold', () => {
   test('writes the cursors and empties what it covers, and goes round', async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
+import { begunAt } from '../../src/cursor/cursor.ts';
 import type { GroupStorage } from '../../src/storage/groups.ts';
 import { GroupSite } from './group-site.ts';
 
@@ -125,6 +126,62 @@ describe('a group', () => {
   });
 });
 
+describe('a group without members', () => {
+  const emptyForMs = async (name: string) => (await loaded(name)).emptyForMs;
+  const age = (name: string) =>
+    site.client.query(
+      `UPDATE millrace.consumer_groups SET empty_since = empty_since - interval '1 hour' WHERE name = $1`,
+      [name],
+    );
+
+  test('counts from its creation, and from the moment at which the last member has gone', async () => {
+    const groupId = await store.createGroup('billing');
+    await age('billing');
+    expect(await emptyForMs('billing')).toBeGreaterThanOrEqual(3_600_000);
+    const [a, b] = [member('a'), member('b', { joinSeq: 2 })];
+    await store.saveGroups([{ groupId, change: change(1, { putMembers: [a, b] }) }]);
+    expect(await emptyForMs('billing')).toBeNull();
+    await store.saveGroups([{ groupId, change: change(2, { removedMembers: [a.memberId] }) }]);
+    expect(await emptyForMs('billing')).toBeNull();
+    const gone = { groupId, change: change(3, { removedMembers: [b.memberId] }) };
+    await store.saveGroups([gone]);
+    expect(await emptyForMs('billing')).toBeLessThan(10_000);
+    await age('billing');
+    // A write that is repeated because nobody knew of it does not begin the time anew.
+    await store.saveGroups([gone]);
+    expect(await emptyForMs('billing')).toBeGreaterThanOrEqual(3_600_000);
+  });
+
+  test('counts anew when it is touched; one with members stays without a time', async () => {
+    const ids = [await store.createGroup('x'), await store.createGroup('y'), await store.createGroup('z')];
+    await store.saveGroups([{ groupId: ids[1]!, change: change(1, { putMembers: [member('a')] }) }]);
+    await age('x');
+    await age('z');
+    await store.touchGroups(ids.slice(0, 2));
+    expect(await emptyForMs('x')).toBeLessThan(10_000);
+    expect(await emptyForMs('y')).toBeNull();
+    expect(await emptyForMs('z')).toBeGreaterThanOrEqual(3_600_000);
+  });
+
+  test('is deleted with all that hangs on it, and nothing of another one', async () => {
+    const [x, y] = [await store.createGroup('x'), await store.createGroup('y')];
+    const [of] = await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: [1, 2] }]);
+    await store.cancelSubscription(of!.id);
+    await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: [3] }]);
+    const [others] = await store.createSubscriptions([{ groupId: y, topicId: 1, offsets: [7] }]);
+    await store.saveGroups([{ groupId: x, change: change(1, { putAssignments: [held(0, member('a'))] }) }]);
+    await store.deleteGroup(x);
+    await store.deleteGroup(x);
+    expect((await store.loadGroups()).map(({ name, subscriptions }) => [name, subscriptions.length])).toEqual([
+      ['y', 1],
+    ]);
+    expect((await store.loadCursors()).map(({ key }) => key.subscriptionId)).toEqual([others!.id]);
+    for (const table of ['subscriptions', 'cursors']) expect(await site.count(table)).toBe(1);
+    expect(await site.count('group_assignments')).toBe(0);
+    expect(await store.createGroup('x')).not.toBe(x);
+  });
+});
+
 describe('a subscription', () => {
   test('is made with its cursors, and found again when it is asked for once more', async () => {
     const groupId = await store.createGroup('billing');
@@ -180,12 +237,15 @@ test('a broker that was taken over from writes nothing of its groups', async () 
   const old = site.storage('one', 0);
   const a = member('a');
   const key = { subscriptionId: subscription!.id, partition: 0, lane: 0 };
-  const cursor = { committedOffset: 99, acked: [], attempts: [] };
+  const cursor = begunAt(99);
   for (const write of [
     () => old.createGroup('other'),
     () => old.saveGroups([{ groupId, change: change(9, { putMembers: [a] }) }]),
     () => old.createSubscriptions([{ groupId, topicId: 2, offsets: [0] }]),
     () => old.cancelSubscription(subscription!.id),
+    () => old.deleteGroup(groupId),
+    () => old.touchGroups([groupId]),
+    () => old.resetCursors([{ key, offset: 0, resets: 1 }]),
     () => old.appendAcks({ deltas: [{ key, delta: cursor }] }),
     // A round of nothing proves who owns the database.
     () => old.appendAcks({ deltas: [] }),
@@ -216,7 +276,7 @@ test('ten thousand groups are loaded within seconds', async () => {
   expect(groups).toHaveLength(10_000);
   expect(groups[77]!.snapshot.members).toHaveLength(3);
   expect(cursors).toHaveLength(30_000);
-  expect(cursors[0]!.cursor).toEqual({ committedOffset: 5, acked: [7, 9], attempts: [6, 1] });
+  expect(cursors[0]!.cursor).toEqual({ ...begunAt(5), acked: [7, 9], attempts: [6, 1] });
   expect(tookMs).toBeLessThan(5_000);
 });
 

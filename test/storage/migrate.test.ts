@@ -116,6 +116,56 @@ async function fill(storage: Storage) {
   return { topic, append };
 }
 
+/** Two groups, one of them with a member, a cursor at 10, and rounds of the ack log as version 3 wrote them. */
+async function fillGroups(): Promise<void> {
+  await client.query(`
+    INSERT INTO millrace.topics (name, semantics, idempotency_window_ms, description, segment)
+      VALUES ('orders', 'PUB_SUB', 1000, '', 1);
+    INSERT INTO millrace.consumer_groups (name) VALUES ('attended'), ('empty');
+    INSERT INTO millrace.group_members VALUES (1, 'm', 'c', 'h', 'STREAM', NULL, 1, 'range', '{1}', 1);
+    INSERT INTO millrace.subscriptions (group_id, topic_id) VALUES (1, 1);
+    INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset) VALUES (1, 0, 0, 10), (1, 1, 0, 10);
+    INSERT INTO millrace.ack_log_1 VALUES ('{1,1}', '{0,1}', '{0,0}', '{12,11}', '{2,0}', '{14,15}', '{0,2}', '{11,3}')`);
+}
+
+const ackLogRows = async (): Promise<number> => {
+  const { rows } = await client.query<{ n: number }>('SELECT count(*)::int AS n FROM millrace.ack_log_1');
+  return rows[0]!.n;
+};
+
+describe('the offsets of groups', () => {
+  test('of version 3 are there after the way up, with what its last broker left in the ack log', async () => {
+    await migrate(client, 3);
+    await fillGroups();
+    await migrate(client);
+    const storage = storageAt();
+    const cursors = (await storage.groups.loadCursors()).sort((a, b) => a.key.partition - b.key.partition);
+    expect(cursors.map(({ cursor }) => cursor)).toEqual([
+      { resets: 0, committedOffset: 12, acked: [14, 15], attempts: [], metadata: null },
+      { resets: 0, committedOffset: 11, acked: [], attempts: [11, 3], metadata: null },
+    ]);
+    const [attended, empty] = await storage.groups.loadGroups();
+    expect(attended?.emptyForMs).toBeNull();
+    expect(empty?.emptyForMs).toBeLessThan(10_000);
+  });
+
+  test.each([
+    { resets: 0, left: 1, fate: 'keeps the ack log' },
+    { resets: 1, left: 0, fate: 'forgets what was acked before a reset, so that nothing owed is skipped' },
+  ])('on the way back to version 3, with cursors reset $resets times: $fate', async ({ resets, left }) => {
+    await migrate(client, 4);
+    await fillGroups();
+    await client.query('UPDATE millrace.cursors SET resets = $1 WHERE partition = 1', [resets]);
+    await rollBack(client, 3);
+    expect(await ackLogRows()).toBe(left);
+    await takeFence(client, 'one', 1, [0]);
+    await client.query(
+      "SELECT millrace.append_acks('one', 0, 1, 1, '{1}', '{0}', '{0}', '{13}', '{0}', '{}', '{0}', '{}')",
+    );
+    expect(await ackLogRows()).toBe(left + 1);
+  });
+});
+
 describe('the way back', () => {
   test('undoes each migration to the last definition, and the way up is open again', async () => {
     const catalogs = new Map<number, string[]>();

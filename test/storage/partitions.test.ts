@@ -1,4 +1,5 @@
 import type { Client } from 'pg';
+import { begunAt } from '../../src/cursor/cursor.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { waitFor } from '../../bench/support/timing.ts';
 import type { TopicRow } from '../../src/log/store.ts';
@@ -134,7 +135,7 @@ describe('a subscription of a topic that grows', () => {
     const subscriptionId = await subscribe(0, 0);
     await grow(3);
     const key = { subscriptionId, partition: 2, lane: 0 };
-    const cursor = { committedOffset: 5, acked: [7, 8], attempts: [] };
+    const cursor = { ...begunAt(5), acked: [7, 8] };
     const loaded = async () =>
       (await site.storage('one', 1).groups.loadCursors()).find(
         (one) => one.key.subscriptionId === subscriptionId && one.key.partition === 2,

@@ -1,8 +1,9 @@
-import { mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import type {
   AckRound,
   CursorKey,
+  CursorReset,
   GroupStore,
   LoadedGroup,
   NewSubscription,
@@ -20,6 +21,7 @@ interface GroupRow {
   readonly members: Map<MemberId, MemberRow>;
   readonly assignments: Map<string, AssignmentRow>;
   readonly rebalances: Map<number, StoredRebalance>;
+  emptySinceMs: number | null;
 }
 
 const keyText = ({ subscriptionId, partition, lane }: CursorKey): string => `${subscriptionId}/${partition}/${lane}`;
@@ -27,6 +29,10 @@ const keyText = ({ subscriptionId, partition, lane }: CursorKey): string => `${s
 /** What the brokers of one database share of their groups. */
 export class MemoryGroups {
   readonly groups: GroupRow[] = [];
+  /** The ids of groups that were deleted are not given again. */
+  groupsEver = 0;
+  /** The database's clock. */
+  nowMs: () => number = () => 0;
   readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
   readonly cursors = new Map<string, StoredCursor>();
   readonly ackLog: AckRound[] = [];
@@ -34,6 +40,12 @@ export class MemoryGroups {
   readonly partitions = new Map<number, number>();
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
+
+  /** Writes the state of a cursor, unless it is gone or was begun anew meanwhile. */
+  fold(stored: StoredCursor): void {
+    const known = this.cursors.get(keyText(stored.key));
+    if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(keyText(stored.key), structuredClone(stored));
+  }
 
   /** The topic has so many partitions: what subscribes to it has a cursor in each, those that are new at 0. */
   addPartitions(topicId: number, count: number): void {
@@ -47,10 +59,7 @@ export class MemoryGroups {
     for (let partition = 0; partition < count; partition++) {
       const key = { subscriptionId: id, partition, lane: 0 };
       if (this.cursors.has(keyText(key))) continue;
-      this.cursors.set(keyText(key), {
-        key,
-        cursor: { committedOffset: offsets[partition] ?? 0, acked: [], attempts: [] },
-      });
+      this.cursors.set(keyText(key), { key, cursor: begunAt(offsets[partition] ?? 0) });
     }
   }
 }
@@ -73,11 +82,12 @@ export class MemoryGroupStore implements GroupStore {
   loadGroups(): Promise<LoadedGroup[]> {
     const { groups, subscriptions } = this.shared;
     return Promise.resolve(
-      groups.map(({ id, name, generation, members, assignments }) => ({
+      groups.map(({ id, name, generation, members, assignments, emptySinceMs }) => ({
         id,
         name,
         snapshot: { generation, members: [...members.values()], assignments: [...assignments.values()] },
         subscriptions: subscriptions.filter((row) => row.groupId === id && row.cancelled !== true),
+        emptyForMs: emptySinceMs === null ? null : this.shared.nowMs() - emptySinceMs,
       })),
     );
   }
@@ -95,18 +105,34 @@ export class MemoryGroupStore implements GroupStore {
 
   createGroup(name: string): Promise<number> {
     return this.#write('createGroup', () => {
-      const known = this.shared.groups.find((group) => group.name === name);
+      const { groups, nowMs } = this.shared;
+      const known = groups.find((group) => group.name === name);
       if (known !== undefined) return known.id;
-      const id = this.shared.groups.length + 1;
-      this.shared.groups.push({
-        id,
-        name,
-        generation: 0,
-        members: new Map(),
-        assignments: new Map(),
-        rebalances: new Map(),
-      });
+      const id = ++this.shared.groupsEver;
+      const nothing = { members: new Map(), assignments: new Map(), rebalances: new Map() };
+      groups.push({ id, name, generation: 0, ...nothing, emptySinceMs: nowMs() });
       return id;
+    });
+  }
+
+  deleteGroup(groupId: number): Promise<void> {
+    return this.#write('deleteGroup', () => {
+      const { groups, subscriptions, cursors } = this.shared;
+      const at = groups.findIndex(({ id }) => id === groupId);
+      if (at >= 0) groups.splice(at, 1);
+      for (const row of subscriptions) {
+        if (row.groupId !== groupId) continue;
+        row.cancelled = true;
+        for (const [name, { key }] of cursors) if (key.subscriptionId === row.id) cursors.delete(name);
+      }
+    });
+  }
+
+  touchGroups(groupIds: readonly number[]): Promise<void> {
+    return this.#write('touchGroups', () => {
+      for (const group of this.shared.groups) {
+        if (groupIds.includes(group.id) && group.emptySinceMs !== null) group.emptySinceMs = this.shared.nowMs();
+      }
     });
   }
 
@@ -132,6 +158,17 @@ export class MemoryGroupStore implements GroupStore {
     });
   }
 
+  resetCursors(resets: readonly CursorReset[]): Promise<void> {
+    return this.#write('resetCursors', () => {
+      const { cursors } = this.shared;
+      for (const { key, offset, resets: incarnation } of resets) {
+        const known = cursors.get(keyText(key));
+        if (known === undefined || known.cursor.resets >= incarnation) continue;
+        cursors.set(keyText(key), { key, cursor: begunAt(offset, incarnation) });
+      }
+    });
+  }
+
   appendAcks(round: AckRound): Promise<void> {
     return this.#write('appendAcks', () => {
       this.shared.ackLog.push(structuredClone(round));
@@ -141,7 +178,7 @@ export class MemoryGroupStore implements GroupStore {
   async fold(snapshots: () => readonly StoredCursor[]): Promise<void> {
     await this.#write('fold', () => {
       const covered = this.shared.ackLog.length;
-      for (const stored of snapshots()) this.shared.cursors.set(keyText(stored.key), structuredClone(stored));
+      for (const stored of snapshots()) this.shared.fold(stored);
       this.shared.ackLog.splice(0, covered);
     });
   }
@@ -156,6 +193,8 @@ export class MemoryGroupStore implements GroupStore {
     group.generation = change.generation;
     for (const memberId of change.removedMembers) group.members.delete(memberId);
     for (const row of change.putMembers) group.members.set(row.memberId, row);
+    if (group.members.size > 0) group.emptySinceMs = null;
+    else group.emptySinceMs ??= this.shared.nowMs();
     for (const { topicId, partition } of change.removedAssignments) group.assignments.delete(`${topicId}/${partition}`);
     for (const row of change.rebalances) group.rebalances.set(row.generation, { ...row, endedAtMs: 0 });
     for (const row of change.putAssignments) group.assignments.set(`${row.topicId}/${row.partition}`, row);

@@ -7,6 +7,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { StartPosition, TopicPartition } from "./record_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Assignor, BlockedOn, PartitionStatus } from "./broker_pb.js";
+import type { CommitOffsetsRequestSchema, CommitOffsetsResponseSchema, FetchOffsetsRequestSchema, FetchOffsetsResponseSchema, ResetOffsetsRequestSchema, ResetOffsetsResponseSchema } from "./offset_pb.js";
 
 /**
  * Describes the file millrace/v1/group.proto.
@@ -487,6 +488,40 @@ export declare type LeaveGroupResponse = Message<"millrace.v1.LeaveGroupResponse
 export declare const LeaveGroupResponseSchema: GenMessage<LeaveGroupResponse>;
 
 /**
+ * DeleteGroupRequest names a group.
+ *
+ * @generated from message millrace.v1.DeleteGroupRequest
+ */
+export declare type DeleteGroupRequest = Message<"millrace.v1.DeleteGroupRequest"> & {
+  /**
+   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message millrace.v1.DeleteGroupRequest.
+ * Use `create(DeleteGroupRequestSchema)` to create a new message.
+ */
+export declare const DeleteGroupRequestSchema: GenMessage<DeleteGroupRequest>;
+
+/**
+ * DeleteGroupResponse is empty: the group is gone.
+ *
+ * @generated from message millrace.v1.DeleteGroupResponse
+ */
+export declare type DeleteGroupResponse = Message<"millrace.v1.DeleteGroupResponse"> & {
+};
+
+/**
+ * Describes the message millrace.v1.DeleteGroupResponse.
+ * Use `create(DeleteGroupResponseSchema)` to create a new message.
+ */
+export declare const DeleteGroupResponseSchema: GenMessage<DeleteGroupResponse>;
+
+/**
  * GetGroupRequest names a group.
  *
  * @generated from message millrace.v1.GetGroupRequest
@@ -942,6 +977,53 @@ export declare const GroupService: GenService<{
     methodKind: "unary";
     input: typeof ListGroupsRequestSchema;
     output: typeof ListGroupsResponseSchema;
+  },
+  /**
+   * DeleteGroup removes a group that has no members, with its subscriptions and offsets. A group that has had no members, commits,
+   * resets and new subscriptions for as long as the broker is told to keep offsets (7 days by default) is removed by itself.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; FAILED_PRECONDITION GROUP_NOT_EMPTY.
+   *
+   * @generated from rpc millrace.v1.GroupService.DeleteGroup
+   */
+  deleteGroup: {
+    methodKind: "unary";
+    input: typeof DeleteGroupRequestSchema;
+    output: typeof DeleteGroupResponseSchema;
+  },
+  /**
+   * CommitOffsets commits how far the group has come, in any number of partitions at once: an ack of everything below, with a note.
+   * It never goes back. The answer comes when it is durable; what became of each entry stands beside it. It is a sign of life.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED; FAILED_PRECONDITION GROUP_NOT_EMPTY; INVALID_ARGUMENT.
+   *
+   * @generated from rpc millrace.v1.GroupService.CommitOffsets
+   */
+  commitOffsets: {
+    methodKind: "unary";
+    input: typeof CommitOffsetsRequestSchema;
+    output: typeof CommitOffsetsResponseSchema;
+  },
+  /**
+   * FetchOffsets says what the group has committed. Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT.
+   *
+   * @generated from rpc millrace.v1.GroupService.FetchOffsets
+   */
+  fetchOffsets: {
+    methodKind: "unary";
+    input: typeof FetchOffsetsRequestSchema;
+    output: typeof FetchOffsetsResponseSchema;
+  },
+  /**
+   * ResetOffsets lets the group begin anew elsewhere, in all the partitions that are named or in none: back, and what is there is
+   * owed again; or ahead, and what is skipped no longer is.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND, NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION GROUP_NOT_EMPTY;
+   * INVALID_ARGUMENT PARTITION_OUT_OF_RANGE; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
+   *
+   * @generated from rpc millrace.v1.GroupService.ResetOffsets
+   */
+  resetOffsets: {
+    methodKind: "unary";
+    input: typeof ResetOffsetsRequestSchema;
+    output: typeof ResetOffsetsResponseSchema;
   },
 }>;
 

@@ -327,6 +327,7 @@ export declare const SubscriptionStateSchema: GenEnum<SubscriptionState>;
 /**
  * SubscriptionService manages the claims of groups on topics. A subscription may exist before any consumer:
  * from its start on, every message is owed to the group. Subscribe, Pull and JoinGroup make one by themselves.
+ * It ends with its group: by DeleteGroup, or when nobody has used the group for as long as the broker is told to keep offsets.
  *
  * @generated from service millrace.v1.SubscriptionService
  */

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
   AssignmentTaskSchema,
+  DeleteGroupResponseSchema,
   GetGroupResponseSchema,
   GroupSchema,
   GroupState,
@@ -29,10 +30,14 @@ import { limits } from '../../limits/limits.ts';
 import { msOr } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, enterCommand, pageRequest, withoutRepeats } from './commands.ts';
+import { offsetHandlers } from './offsets.ts';
 import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
 
-export function groupService({ broker, validation }: HandlerContext): UnaryHandlers<typeof GroupService> {
+export function groupService(context: HandlerContext): UnaryHandlers<typeof GroupService> {
+  const { broker, validation } = context;
   return {
+    ...offsetHandlers(context),
+
     async joinGroup(call, request) {
       validation.joinGroup(request);
       const joined = await broker().joinGroup(call.caller, joinGroupCommand(request));
@@ -72,6 +77,12 @@ export function groupService({ broker, validation }: HandlerContext): UnaryHandl
         members: members.map(memberMessage),
         partitions: partitionStatuses(partitions),
       });
+    },
+
+    async deleteGroup(call, request) {
+      validation.deleteGroup(request);
+      await broker().deleteGroup(call.caller, request.group);
+      return create(DeleteGroupResponseSchema);
     },
 
     async listGroups(call, request) {

@@ -36,6 +36,15 @@ export function bytes(bytesMax: number): Rule<Uint8Array> {
   };
 }
 
+/** Text that is bounded by its size in UTF-8, and that can be encoded so. */
+export function utf8(bytesMax: number): Rule<string> {
+  return (value, field, report) => {
+    if (Buffer.byteLength(value) > bytesMax) report(field, `has more than ${bytesMax} bytes`);
+    else if (value.includes('\0')) report(field, 'contains the character U+0000');
+    else if (!value.isWellFormed()) report(field, 'is not valid Unicode');
+  };
+}
+
 /** The tokens of this broker's lists have these characters; anything else never was one. */
 export const pageToken: Rule<string> = (value, field, report) => {
   if (value.length > limits.pageTokenCharsMax) report(field, `has more than ${limits.pageTokenCharsMax} characters`);
@@ -68,6 +77,12 @@ export const notNegative: Rule<bigint | undefined> = (value, field, report) => {
   if (value === undefined) return;
   if (value < 0n) report(field, 'must not be negative');
   else if (value > BigInt(Number.MAX_SAFE_INTEGER)) report(field, `must not be more than ${Number.MAX_SAFE_INTEGER}`);
+};
+
+/** A number of either sign that the broker's numbers hold exactly. */
+export const exact: Rule<bigint> = (value, field, report) => {
+  const max = Number.MAX_SAFE_INTEGER;
+  if (value > BigInt(max) || value < BigInt(-max)) report(field, `must be from ${-max} to ${max}`);
 };
 
 export const requiredOffset: Rule<bigint | undefined> = (value, field, report) => {

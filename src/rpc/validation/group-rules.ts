@@ -1,5 +1,6 @@
 import {
   AssignmentPlanSchema,
+  DeleteGroupRequestSchema,
   GetGroupRequestSchema,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
@@ -73,6 +74,10 @@ export function leaveGroupRule(ruled: RuledFields) {
 
 export function getGroupRule(ruled: RuledFields) {
   return message(ruled, GetGroupRequestSchema, { group: field.name });
+}
+
+export function deleteGroupRule(ruled: RuledFields) {
+  return message(ruled, DeleteGroupRequestSchema, { group: field.name });
 }
 
 export function listGroupsRule(ruled: RuledFields) {

@@ -1,8 +1,16 @@
 import { Rejection, type FieldViolation } from '../../errors/rejection.ts';
 import { limits, type TunableLimits } from '../../limits/limits.ts';
 import { ackRule, heartbeatRule, pullRule, subscribeRule } from './broker-rules.ts';
-import { getGroupRule, joinGroupRule, leaveGroupRule, listGroupsRule, syncGroupRule } from './group-rules.ts';
+import {
+  deleteGroupRule,
+  getGroupRule,
+  joinGroupRule,
+  leaveGroupRule,
+  listGroupsRule,
+  syncGroupRule,
+} from './group-rules.ts';
 import { readMessagesRule } from './message-rules.ts';
+import { commitOffsetsRule, fetchOffsetsRule, resetOffsetsRule } from './offset-rules.ts';
 import { startPositionRule, topicPartitionRule } from './record-rules.ts';
 import type { Rule, RuledFields } from './rule.ts';
 import {
@@ -42,6 +50,10 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     leaveGroup: validate(leaveGroupRule(ruled)),
     getGroup: validate(getGroupRule(ruled)),
     listGroups: validate(listGroupsRule(ruled)),
+    deleteGroup: validate(deleteGroupRule(ruled)),
+    commitOffsets: validate(commitOffsetsRule(ruled)),
+    fetchOffsets: validate(fetchOffsetsRule(ruled, topicPartition)),
+    resetOffsets: validate(resetOffsetsRule(ruled, topicPartition)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),

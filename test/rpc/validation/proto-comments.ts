@@ -23,9 +23,11 @@ function commentsOf(protoFile: string): Map<string, string> {
 }
 
 const comments = new Map(
-  [...new Set(services.map(({ file }) => file.proto.name)), 'millrace/v1/record.proto'].flatMap((file) => [
-    ...commentsOf(file),
-  ]),
+  [
+    ...new Set(services.map(({ file }) => file.proto.name)),
+    'millrace/v1/record.proto',
+    'millrace/v1/offset.proto',
+  ].flatMap((file) => [...commentsOf(file)]),
 );
 
 /** Every field that a request may hold, with its comment. */

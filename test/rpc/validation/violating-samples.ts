@@ -7,12 +7,18 @@ import {
   SubscribeRequestSchema,
 } from '../../../gen/millrace/v1/broker_pb.js';
 import {
+  DeleteGroupRequestSchema,
   GetGroupRequestSchema,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
   ListGroupsRequestSchema,
   SyncGroupRequestSchema,
 } from '../../../gen/millrace/v1/group_pb.js';
+import {
+  CommitOffsetsRequestSchema,
+  FetchOffsetsRequestSchema,
+  ResetOffsetsRequestSchema,
+} from '../../../gen/millrace/v1/offset_pb.js';
 import { ReadMessagesRequestSchema } from '../../../gen/millrace/v1/message_pb.js';
 import {
   CancelSubscriptionRequestSchema,
@@ -243,7 +249,59 @@ samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }
 const leaving = [...names, ['member_id', { memberId: '' }]] as const;
 samples('leaveGroup', LeaveGroupRequestSchema, { group: 'billing', memberId: 'm' }, leaving);
 samples('getGroup', GetGroupRequestSchema, {}, names);
+samples('deleteGroup', DeleteGroupRequestSchema, {}, names);
 samples('listGroups', ListGroupsRequestSchema, {}, pages);
+
+const commit = { topic: 'orders', offset: 1n };
+const commits = (...changes: object[]) => ({ offsets: changes.map((change) => ({ ...commit, ...change })) });
+const ofMember = { group: 'billing', memberId: 'm', generation: 1n, offsets: [commit] };
+samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
+  ...names,
+  ['member_id', { memberId: long }],
+  ['generation', { generation: -1n }],
+  ['generation', { generation: undefined as never }],
+  ['generation', { memberId: '' }],
+  ['offsets', { offsets: [] }],
+  ['offsets', commits(...Array.from({ length: 10_001 }, () => ({})))],
+  ['offsets[1].topic', commits({}, { topic: '' })],
+  ['offsets[0].partition', commits({ partition: -1 })],
+  ['offsets[0].lane', commits({ lane: 1 })],
+  ['offsets[0].offset', commits({ offset: undefined })],
+  ['offsets[0].offset', commits({ offset: -1n })],
+  ['offsets[0].offset', commits({ offset: tooFar })],
+  ['offsets[0].metadata', commits({ metadata: 'x'.repeat(4_097) })],
+  ['offsets[0].metadata', commits({ metadata: 'é'.repeat(2_049) })],
+  ['offsets[0].metadata', commits({ metadata: 'a\0b' })],
+  ['offsets[0].metadata', commits({ metadata: '\ud800' })],
+]);
+
+const partitionLists = [
+  ['partitions', { partitions: Array.from({ length: 10_001 }, () => ({ topic: 'orders' })) }],
+  ['partitions[0].topic', { partitions: [{ partition: 1 }] }],
+  ['partitions[0].partition', { partitions: [{ topic: 'orders', partition: -1 }] }],
+] as const;
+samples('fetchOffsets', FetchOffsetsRequestSchema, { group: 'billing' }, [
+  ...names,
+  ...partitionLists,
+  ['page_size', { pageSize: -1 }],
+  ['page_size', { pageSize: 10_001 }],
+  ['page_token', { pageToken: 'x'.repeat(401) }],
+  ['page_token', { pageToken: 'no token' }],
+]);
+
+const earliest = { case: 'earliest', value: {} } as const;
+samples('resetOffsets', ResetOffsetsRequestSchema, { group: 'billing', to: earliest }, [
+  ...names,
+  ...partitionLists,
+  ['topics', { topics: Array.from({ length: 1_001 }, (_, index) => `t${index}`) }],
+  ['topics[1]', { topics: ['orders', 'or ders'] }],
+  ['to', { to: { case: undefined } }],
+  ['offset', { to: { case: 'offset', value: -1n } }],
+  ['offset', { to: { case: 'offset', value: tooFar } }],
+  ['timestamp', { to: { case: 'timestamp', value: { nanos: -1 } } }],
+  ['shift_by', { to: { case: 'shiftBy', value: tooFar } }],
+  ['shift_by', { to: { case: 'shiftBy', value: -tooFar } }],
+]);
 
 const orders = { name: 'orders', partitions: 3 };
 const window = (idempotencyWindow: object) => ({ topic: { ...orders, idempotencyWindow } });

@@ -1,0 +1,41 @@
+import type { FetchedOffset } from '../delivery/calls.ts';
+import { limits } from '../limits/limits.ts';
+import type { Page, PageRequest } from './broker.ts';
+
+/** What an entry may take in a message beside its texts: tags, numbers and lengths. */
+const entryBytes = 64;
+
+/**
+ * One page of what was fetched, no larger than a message may be: notes are kept by the kilobyte. Those that the caller named are
+ * counted; of all, which may become more or fewer between two pages, the token names the last.
+ */
+export function fetchedPage(all: readonly FetchedOffset[], named: boolean, request: PageRequest): Page<FetchedOffset> {
+  const from = request.token === '' ? 0 : named ? counted(request.token) : firstBehind(all, request.token);
+  let bytes = 0;
+  let end = from;
+  while (end < all.length && end - from < request.size) {
+    bytes += bytesOf(all[end]!);
+    if (bytes > limits.messageBytesMax && end > from) break;
+    end++;
+  }
+  if (end >= all.length) return { items: all.slice(from), nextToken: '' };
+  const { topic, partition } = all[end - 1]!;
+  return { items: all.slice(from, end), nextToken: named ? String(end) : `${partition}~${topic}` };
+}
+
+function bytesOf({ topic, committed }: FetchedOffset): number {
+  return entryBytes + topic.length + (committed === null ? 0 : Buffer.byteLength(committed.metadata));
+}
+
+/** A token that no page ended with leads behind the last one. */
+function counted(token: string): number {
+  return /^\d+$/.test(token) ? Number(token) : Infinity;
+}
+
+function firstBehind(all: readonly FetchedOffset[], token: string): number {
+  const [number = '', lastTopic = ''] = token.split('~');
+  const at = all.findIndex(({ topic, partition }) => {
+    return topic > lastTopic || (topic === lastTopic && partition > Number(number));
+  });
+  return at < 0 ? all.length : at;
+}

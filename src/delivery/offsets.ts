@@ -1,0 +1,152 @@
+import { refusalOf } from './acks.ts';
+import type {
+  CommitOffsetsCommand,
+  CommittedOffset,
+  FetchedOffset,
+  OffsetCommit,
+  OffsetStatus,
+  ResetOffset,
+  ResetOffsetsCommand,
+} from './calls.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import type { Groups } from './groups.ts';
+import type { OffsetRetention } from './offset-retention.ts';
+import { refuseUnlessEmpty } from './refusals.ts';
+import { resetTargets, selectedLogs } from './reset-target.ts';
+import type { TopicPartition } from './session.ts';
+import type { ActiveSubscription } from './subscription.ts';
+
+/** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
+export class Offsets {
+  readonly #groups: Groups;
+  readonly #retention: OffsetRetention;
+  readonly #context: GroupContext;
+
+  constructor(groups: Groups, retention: OffsetRetention, context: GroupContext) {
+    this.#groups = groups;
+    this.#retention = retention;
+    this.#context = context;
+  }
+
+  /** One result an entry, in their order, when it is durable. @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY */
+  async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    const group = this.#groups.get(command.group);
+    const { member } = command;
+    if (member === null) {
+      refuseUnlessEmpty(group);
+      this.#retention.touch(group);
+    } else {
+      group.worked(group.member(member.memberId));
+      group.alive(member.memberId);
+    }
+    const subscriptions = byTopic(group);
+    let changed = 0;
+    const committed = command.offsets.map((entry) => {
+      const log = subscriptions.get(entry.topic)?.logs[entry.partition];
+      const [status, moved] = log === undefined ? unknownPartition : this.#commit(group, member, entry, log);
+      if (moved) changed++;
+      if (status === 'OK') this.#context.counts.commits++;
+      return { entry, log, status };
+    });
+    // As with acks: also what changed nothing waits, and only the owner may refuse.
+    const { rounds } = this.#context;
+    await (changed < committed.length ? rounds.proven() : rounds.durable());
+    return committed.map(({ entry: { topic, partition, lane }, log, status }) => {
+      return { topic, partition, lane, status, committedOffset: log?.cursor.committedOffset ?? null };
+    });
+  }
+
+  /** @returns what became of the entry, and whether anything changed. */
+  #commit(
+    group: ConsumerGroup,
+    member: CommitOffsetsCommand['member'],
+    { offset, metadata }: OffsetCommit,
+    log: ConsumedLog,
+  ): readonly [OffsetStatus, boolean] {
+    const refusal = member === null ? null : refusalOf(group, member.memberId, member.generation, log);
+    if (refusal !== null) return [refusal, false];
+    const { cursor } = log;
+    if (offset < cursor.committedOffset) return ['NOT_ADVANCED', false];
+    const advances = offset > cursor.committedOffset;
+    if (advances) {
+      if (offset > log.log.endOffset) return ['UNKNOWN_OFFSET', false];
+      const settled = member === null ? cursor.advance(offset) : cursor.ackUpTo(offset - 1);
+      if (settled.status !== 'OK') return ['UNKNOWN_OFFSET', false];
+      group.settle(log, settled.records, settled.bytes);
+    }
+    const notes = metadata !== cursor.metadata;
+    if (notes) cursor.annotate(metadata);
+    if (advances || notes) this.#context.rounds.mark(log);
+    return ['OK', advances || notes];
+  }
+
+  /**
+   * What the group has committed: of the partitions that are named, in their order, or of all that it is subscribed to, ordered by
+   * topic and partition. All of it is durable.
+   */
+  async fetch(groupName: string, named: readonly TopicPartition[]): Promise<FetchedOffset[]> {
+    const subscriptions = byTopic(this.#groups.get(groupName));
+    const wanted =
+      named.length === 0
+        ? [...subscriptions.values()]
+            .sort((a, b) => (a.topicName < b.topicName ? -1 : 1))
+            .flatMap(({ topicName, logs }) => logs.map((_, partition) => ({ topic: topicName, partition })))
+        : named;
+    const fetched = wanted.map(({ topic, partition }) => {
+      const log = subscriptions.get(topic)?.logs[partition];
+      return { topic, partition, lane: 0, committed: log === undefined ? null : committedOf(log) };
+    });
+    await this.#context.rounds.durable();
+    return fetched;
+  }
+
+  /**
+   * Begins cursors anew elsewhere, all of them or none, or only says where that would be.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
+   */
+  reset(command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    return this.#groups.within(command.group, async (group) => {
+      if (!command.force) refuseUnlessEmpty(group);
+      const logs = selectedLogs(group, command);
+      if (command.dryRun) return described(logs, await resetTargets(command.to, logs));
+      const topicIds = new Set(logs.map(({ log }) => log.address.topicId));
+      return group.withheld([...topicIds], () => this.#begin(group, logs, command.to));
+    });
+  }
+
+  /** Nobody has the logs. What is durable comes first: memory begins anew once nothing of before can come back. */
+  async #begin(
+    group: ConsumerGroup,
+    logs: readonly ConsumedLog[],
+    to: ResetOffsetsCommand['to'],
+  ): Promise<ResetOffset[]> {
+    const offsets = await resetTargets(to, logs);
+    const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
+    await this.#context.writer.settle((store) => store.resetCursors(resets));
+    const results = described(logs, offsets);
+    for (const [at, log] of logs.entries()) log.cursor.reset(resets[at]!.offset, resets[at]!.resets);
+    this.#retention.touch(group);
+    return results;
+  }
+}
+
+const unknownPartition = ['UNKNOWN_PARTITION', false] as const;
+
+function byTopic(group: ConsumerGroup): Map<string, ActiveSubscription> {
+  return new Map(Array.from(group.subscriptions.values(), (subscription) => [subscription.topicName, subscription]));
+}
+
+function committedOf({ cursor, log }: ConsumedLog): NonNullable<FetchedOffset['committed']> {
+  const { committedOffset, metadata } = cursor;
+  return { offset: committedOffset, metadata, highWatermark: log.endOffset, lag: cursor.lag(log.endOffset) };
+}
+
+function described(logs: readonly ConsumedLog[], offsets: readonly number[]): ResetOffset[] {
+  return logs.map(({ key, cursor, log, topic }, at) => {
+    const offset = offsets[at]!;
+    const lag = Math.max(0, log.endOffset - offset);
+    return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.committedOffset, offset, lag };
+  });
+}

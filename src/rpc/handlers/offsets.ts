@@ -1,0 +1,137 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  CommitOffsetsResponseSchema,
+  CommittedOffsetSchema,
+  FetchedOffsetSchema,
+  FetchOffsetsResponseSchema,
+  OffsetStatus,
+  ResetOffsetSchema,
+  ResetOffsetsResponseSchema,
+  type CommitOffsetsRequest,
+  type FetchOffsetsRequest,
+  type ResetOffsetsRequest,
+} from '../../../gen/millrace/v1/offset_pb.js';
+import type { GroupService } from '../../../gen/millrace/v1/group_pb.js';
+import type { TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
+import type {
+  CommitOffsetsCommand,
+  CommittedOffset,
+  FetchedOffset,
+  FetchOffsetsCommand,
+  ResetOffset,
+  ResetOffsetsCommand,
+  ResetTo,
+} from '../../broker/broker.ts';
+import { limits } from '../../limits/limits.ts';
+import { microseconds, numberOr } from '../validation/defaults.ts';
+import type { HandlerContext, UnaryHandlers } from './call.ts';
+import { memberIdOrNull } from './commands.ts';
+
+/** The calls of GroupService on offsets. */
+export function offsetHandlers({
+  broker,
+  validation,
+}: HandlerContext): Pick<UnaryHandlers<typeof GroupService>, 'commitOffsets' | 'fetchOffsets' | 'resetOffsets'> {
+  return {
+    async commitOffsets(call, request) {
+      validation.commitOffsets(request);
+      const committed = await broker().commitOffsets(call.caller, commitOffsetsCommand(request));
+      return create(CommitOffsetsResponseSchema, { results: committed.map(committedOffset) });
+    },
+
+    async fetchOffsets(call, request) {
+      validation.fetchOffsets(request);
+      const page = await broker().fetchOffsets(call.caller, fetchOffsetsCommand(request));
+      return create(FetchOffsetsResponseSchema, {
+        offsets: page.items.map(fetchedOffset),
+        nextPageToken: page.nextToken,
+      });
+    },
+
+    async resetOffsets(call, request) {
+      validation.resetOffsets(request);
+      const reset = await broker().resetOffsets(call.caller, resetOffsetsCommand(request));
+      return create(ResetOffsetsResponseSchema, { offsets: reset.map(resetOffset) });
+    },
+  };
+}
+
+function commitOffsetsCommand(request: CommitOffsetsRequest): CommitOffsetsCommand {
+  const memberId = memberIdOrNull(request.memberId);
+  return {
+    group: request.group,
+    member: memberId === null ? null : { memberId, generation: Number(request.generation ?? 0n) },
+    offsets: request.offsets.map(({ topic, partition, lane, offset, metadata }) => {
+      return { topic, partition: partition ?? 0, lane: lane ?? 0, offset: Number(offset ?? 0n), metadata };
+    }),
+  };
+}
+
+function committedOffset({ topic, partition, lane, status, committedOffset }: CommittedOffset) {
+  return create(CommittedOffsetSchema, {
+    topic,
+    partition,
+    lane,
+    status: OffsetStatus[status],
+    ...(committedOffset !== null && { committedOffset: BigInt(committedOffset) }),
+  });
+}
+
+function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand {
+  return {
+    group: request.group,
+    partitions: named(request.partitions),
+    page: { size: numberOr(request.pageSize, limits.fetchOffsetsMax), token: request.pageToken },
+  };
+}
+
+function fetchedOffset({ topic, partition, lane, committed }: FetchedOffset) {
+  if (committed === null) {
+    return create(FetchedOffsetSchema, { topic, partition, lane, status: OffsetStatus.UNKNOWN_PARTITION });
+  }
+  return create(FetchedOffsetSchema, {
+    topic,
+    partition,
+    lane,
+    committedOffset: BigInt(committed.offset),
+    highWatermark: BigInt(committed.highWatermark),
+    lag: BigInt(committed.lag),
+    metadata: committed.metadata,
+    status: OffsetStatus.OK,
+  });
+}
+
+function resetOffsetsCommand(request: ResetOffsetsRequest): ResetOffsetsCommand {
+  const { group, topics, partitions, to, dryRun, force } = request;
+  return { group, topics, partitions: named(partitions), to: resetTo(to), dryRun, force };
+}
+
+function resetTo(to: ResetOffsetsRequest['to']): ResetTo {
+  switch (to.case) {
+    case 'earliest':
+      return { type: 'earliest' };
+    case 'offset':
+      return { type: 'offset', offset: Number(to.value) };
+    case 'timestamp':
+      return { type: 'time', timeUs: microseconds(to.value) };
+    case 'shiftBy':
+      return { type: 'shift', by: Number(to.value) };
+    default:
+      return { type: 'latest' };
+  }
+}
+
+function resetOffset({ topic, partition, lane, previousOffset, offset, lag }: ResetOffset) {
+  return create(ResetOffsetSchema, {
+    topic,
+    partition,
+    lane,
+    previousOffset: BigInt(previousOffset),
+    offset: BigInt(offset),
+    lag: BigInt(lag),
+  });
+}
+
+function named(partitions: readonly TopicPartition[]): { readonly topic: string; readonly partition: number }[] {
+  return partitions.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 }));
+}

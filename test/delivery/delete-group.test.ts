@@ -1,0 +1,187 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { Fault } from '../../src/errors/fault.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
+import { Scene } from './scene.ts';
+
+const hourMs = 3_600_000;
+const earliest = { type: 'earliest' } as const;
+
+let scene: Scene;
+
+beforeEach(async () => {
+  scene = await Scene.open();
+  scene.addTopic('orders', 2)[0]!.append(3);
+});
+
+async function successor(before: Scene): Promise<Scene> {
+  before.store.shared.epoch++;
+  const store = new MemoryGroupStore(before.store.shared);
+  return Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
+}
+
+const subscription = (group = 'billing', at = scene) =>
+  at.wait(at.delivery.createSubscription({ group, topic: 'orders', start: earliest }));
+const remove = (group = 'billing') => scene.wait(scene.delivery.deleteGroup(group));
+const groups = (at = scene) => at.delivery.list().map(({ name }) => name);
+
+describe('a group that is deleted', () => {
+  test('is gone with its offsets, here and at the next broker; the next of its name begins anew', async () => {
+    const stream = await scene.subscribe('billing');
+    await scene.ack('billing', stream, { upToOffset: 2 });
+    await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
+    await scene.wait(scene.delivery.leave('billing', stream.memberId));
+    await remove();
+    expect(() => scene.delivery.describe('billing')).toThrow(/no group "billing"/);
+    await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
+    expect(groups(await successor(scene))).toEqual([]);
+  });
+
+  test('leaves nothing at work', async () => {
+    await subscription();
+    const log = scene.topics.get('orders')![0]!;
+    expect(log.listeners).toBe(1);
+    await remove();
+    expect(log.listeners).toBe(0);
+    const again = await scene.subscribe('billing');
+    expect(again.offsets).toEqual([0, 1, 2]);
+  });
+
+  test('while somebody is joining stays: the member was first', async () => {
+    await subscription();
+    const gate = Promise.withResolvers<void>();
+    scene.store.before = (write) => (write === 'saveGroups' ? gate.promise : undefined);
+    const joining = scene.subscribe('billing');
+    await scene.clock.settle();
+    await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
+    gate.resolve();
+    expect((await joining).assigned).toEqual([0, 1]);
+  });
+
+  test('while somebody makes it or its subscription stays', async () => {
+    const gate = Promise.withResolvers<void>();
+    scene.store.before = (write) => (write === 'createSubscriptions' ? gate.promise : undefined);
+    const making = subscription();
+    await scene.clock.settle();
+    await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
+    gate.resolve();
+    await making;
+    await remove();
+  });
+
+  test('before somebody joins is another one than that which they join', async () => {
+    await subscription();
+    await scene.wait(
+      scene.delivery.offsets.commit({
+        group: 'billing',
+        member: null,
+        offsets: [{ topic: 'orders', partition: 0, lane: 0, offset: 3, metadata: '' }],
+      }),
+    );
+    const gate = Promise.withResolvers<void>();
+    scene.store.before = (write) => (write === 'deleteGroup' ? gate.promise : undefined);
+    const removing = remove();
+    const twice = expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
+    await scene.clock.settle();
+    const joining = scene.subscribe('billing');
+    await scene.clock.advance(100);
+    gate.resolve();
+    await removing;
+    const stream = await joining;
+    await twice;
+    expect(stream.offsets).toEqual([0, 1, 2]);
+    expect(scene.store.shared.groups.map(({ id, name }) => [id, name])).toEqual([[2, 'billing']]);
+  });
+
+  test('stays if the database does not take it, and is gone if only the answer was lost', async () => {
+    await subscription();
+    scene.store.before = (write) => {
+      if (write === 'deleteGroup') throw new Fault('DATABASE_UNAVAILABLE', 'not now');
+    };
+    await expect(remove()).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    expect(groups()).toEqual(['billing']);
+    scene.store.before = () => undefined;
+    let lost = 1;
+    scene.store.after = (write) => {
+      if (write === 'deleteGroup' && lost-- > 0) throw new Fault('OUTCOME_UNKNOWN', 'the answer is lost');
+    };
+    await remove();
+    expect(groups()).toEqual([]);
+  });
+});
+
+describe('a group without members', () => {
+  test('is deleted after the time of retention with one line in the log, and not before', async () => {
+    const stream = await scene.subscribe('billing');
+    await scene.clock.advance(2 * hourMs);
+    expect(groups()).toEqual(['billing']);
+    stream.stream!.closed();
+    await scene.clock.advance(hourMs - 1);
+    expect(groups()).toEqual(['billing']);
+    await scene.clock.advance(120_000);
+    expect(groups()).toEqual([]);
+    expect(scene.store.shared.groups).toEqual([]);
+    const deletions = scene.logged.filter((line) => !line.startsWith('rebalanced'));
+    expect(deletions).toEqual([expect.stringContaining('"billing"')]);
+  });
+
+  test('counts anew after each visit, however short', async () => {
+    await subscription();
+    await scene.clock.advance(hourMs - 90_000);
+    const stream = await scene.subscribe('billing');
+    stream.stream!.closed();
+    await scene.clock.advance(hourMs - 1);
+    expect(groups()).toEqual(['billing']);
+    await scene.clock.advance(120_000);
+    expect(groups()).toEqual([]);
+  });
+
+  test('counts anew after a commit, a reset and a new subscription', async () => {
+    await subscription();
+    const offsets = [{ topic: 'orders', partition: 0, lane: 0, offset: 1, metadata: '' }];
+    const selection = { topics: [], partitions: [], to: earliest, dryRun: false, force: false };
+    scene.addTopic('more', 1);
+    for (const use of [
+      () => scene.delivery.offsets.commit({ group: 'billing', member: null, offsets }),
+      () => scene.delivery.offsets.reset({ group: 'billing', ...selection }),
+      () => scene.delivery.createSubscription({ group: 'billing', topic: 'more', start: earliest }),
+    ]) {
+      await scene.clock.advance(hourMs - 120_000);
+      await scene.wait<unknown>(use());
+    }
+    await scene.clock.advance(hourMs - 120_000);
+    expect(groups()).toEqual(['billing']);
+    // The next broker knows it, too.
+    const next = await successor(scene);
+    await next.clock.advance(60_000);
+    expect(groups(next)).toEqual(['billing']);
+    await next.clock.advance(180_000);
+    expect(groups(next)).toEqual([]);
+  });
+
+  test('goes on counting at the next broker; one whose members went with the old broker begins', async () => {
+    await subscription('early');
+    await scene.clock.advance(hourMs - 120_000);
+    await scene.subscribe('late');
+    const next = await successor(scene);
+    await next.clock.advance(180_000);
+    expect(groups(next)).toEqual(['late']);
+    await next.clock.advance(hourMs);
+    expect(groups(next)).toEqual([]);
+  });
+
+  test('costs no write while it waits', async () => {
+    await subscription();
+    await scene.clock.advance(120_000);
+    const { writes } = scene.store;
+    await scene.clock.advance(hourMs / 2);
+    expect(scene.store.writes).toBe(writes);
+  });
+
+  test('stays for ever if the retention is 0', async () => {
+    scene = await Scene.open({ offsetRetentionMs: 0 });
+    scene.addTopic('orders', 1);
+    await subscription();
+    await scene.clock.advance(100 * hourMs);
+    expect(groups()).toEqual(['billing']);
+  });
+});
