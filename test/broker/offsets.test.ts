@@ -32,8 +32,8 @@ afterAll(async () => {
   await site.close();
 });
 
-function join(): Member {
-  const member = new Member(site.broker.grpcAddress, { group, topics: [topic] });
+function join(request: object = {}): Member {
+  const member = new Member(site.broker.grpcAddress, { group, topics: [topic], ...request });
   members.push(member);
   return member;
 }
@@ -168,6 +168,17 @@ describe('a reset', () => {
     expect(now.map(({ committedOffset }) => committedOffset)).toEqual([0n, 0n]);
     const one = await site.call(resetOffsets, { group, to, partitions: [{ topic, partition: 0 }] });
     expect(moves(one)).toEqual([[0, 0, 4, 1]]);
+  });
+
+  test('with force asks the members for their partitions, and gives them out again from there', async () => {
+    const member = await join({ rebalanceTimeout: { seconds: 1n } }).untilReceived(8);
+    const [{ offsets }] = await Promise.all([
+      site.call(resetOffsets, { group, to: { case: 'earliest', value: {} }, force: true }),
+      member.untilPartitions(),
+    ]);
+    expect(offsets.map(({ offset }) => offset)).toEqual([0n, 0n]);
+    await member.untilPartitions(0, 1);
+    await member.untilReceived(16);
   });
 
   test('to a time begins at the first record from then on', async () => {

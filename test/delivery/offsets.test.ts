@@ -354,4 +354,52 @@ describe('a reset', () => {
     expect([first![0]!.offset, second![0]!.previousOffset, second![0]!.offset]).toEqual([6, 6, 4]);
     expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(4);
   });
+
+  test('with force takes the partitions back first, and its members go on from there', async () => {
+    const stream = await scene.subscribe('billing', { rebalanceTimeoutMs: 5_000 });
+    await scene.ack('billing', stream, { partition: 0, upToOffset: 5 });
+    expect(stream.offsets).toHaveLength(9);
+    const resetting = reset({ type: 'earliest' }, { force: true, topics: ['orders'] });
+    await scene.gathered();
+    // It has not acked partition 1: it is asked for it, and the reset waits for its answer or its time to be over.
+    expect(
+      stream
+        .of('revoking')
+        .at(-1)
+        ?.partitions.map(({ partition }) => partition),
+    ).toContain(1);
+    const generation = stream.generation;
+    expect(moves(await resetting)).toEqual([
+      [0, 6, 0, 6],
+      [1, 0, 0, 3],
+    ]);
+    await scene.gathered();
+    expect(stream.assigned).toEqual([0, 1]);
+    expect(stream.generation).toBeGreaterThan(generation);
+    expect(stream.batches.slice(-2).map(({ partition, offsets }) => [partition, offsets.length])).toEqual([
+      [0, 6],
+      [1, 3],
+    ]);
+    const late = { memberId: stream.memberId, generation };
+    expect((await scene.ack('billing', late, { partition: 0, upToOffset: 5 })).status).toBe('STALE_GENERATION');
+  });
+
+  test('with force of one topic leaves the others alone', async () => {
+    const [other] = scene.addTopic('invoices', 1);
+    const stream = await scene.subscribe('billing', { topics: ['orders', 'invoices'], rebalanceTimeoutMs: 5_000 });
+    const resetting = reset({ type: 'earliest' }, { force: true, topics: ['orders'] });
+    await scene.gathered();
+    other!.append(2);
+    await scene.clock.settle();
+    expect(stream.batches.at(-1)).toMatchObject({ partition: 0, offsets: [0, 1] });
+    await resetting;
+  });
+
+  test('with force that fails gives the partitions out again', async () => {
+    const stream = await scene.subscribe('billing', { rebalanceTimeoutMs: 1_000 });
+    const beyond = reset({ type: 'offset', offset: 99 }, { force: true });
+    await expect(beyond).rejects.toMatchObject({ reason: 'OFFSET_OUT_OF_RANGE' });
+    await scene.gathered();
+    expect(stream.assigned).toEqual([0, 1]);
+  });
 });
