@@ -8,7 +8,10 @@ export function input(
   previous: readonly (readonly number[])[] = [],
 ): AssignorInput {
   return {
-    members: topicsOfMembers.map((topicIds, index) => ({ memberId: `m${index}`, topicIds, joinSeq: index })),
+    members: topicsOfMembers.map((topicIds, index) => {
+      const unread = { clientId: 'client', host: '127.0.0.1', instanceId: null, metadata: new Uint8Array() };
+      return { ...unread, memberId: `m${index}`, topicIds, joinSeq: index };
+    }),
     topics: partitions.map((count, topicId) => ({ topicId, partitions: count })),
     previous: new Map(previous.map((owners, topicId) => [topicId, Int32Array.from(owners)])),
   };
