@@ -13,17 +13,23 @@ export function clientAssignorOf(members: Iterable<Member>): string | null {
 }
 
 /**
- * Whether members with these rules could assign together with those who are there. All do it, or none: a member that streams without
- * having joined by itself cannot be asked for a plan.
+ * Whether a member with these rules could assign together with those who are there, but for the ones that it stands for. All do it, or
+ * none: a member that streams without having joined by itself cannot be asked for a plan.
  */
-export function areConsistent(clientAssignors: readonly string[], others: Iterable<Member>): boolean {
-  let common = [...clientAssignors];
-  for (const { row } of others) {
-    if (row.clientAssignors.length === 0) return clientAssignors.length === 0;
-    common = common.filter((name) => row.clientAssignors.includes(name));
-    if (common.length === 0) return false;
+export function areConsistent(
+  clientAssignors: readonly string[],
+  members: Iterable<Member>,
+  except: readonly (Member | undefined)[],
+): boolean {
+  let common = clientAssignors;
+  for (const member of members) {
+    if (except.includes(member)) continue;
+    const theirs = member.row.clientAssignors;
+    // The members agree among themselves, so the first answers for all: a thousand joins must not look at a million members.
+    if (clientAssignors.length === 0) return theirs.length === 0;
+    common = common.filter((name) => theirs.includes(name));
   }
-  return true;
+  return clientAssignors.length === 0 || common.length > 0;
 }
 
 /**

@@ -6,7 +6,7 @@ import { assignmentOf, clientAssignorOf } from './client-plan.ts';
 import { Holdings } from './holdings.ts';
 import type { Member } from './member.ts';
 import { Membership } from './membership.ts';
-import type { Topic } from './partition.ts';
+import { refsOf } from './partition.ts';
 import { Rebalance } from './rebalance.ts';
 import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
 import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
@@ -69,6 +69,8 @@ export class Group {
   #fresh = true;
   #dead = false;
   #awaited: AwaitedPlan | null = null;
+  /** A plan was accepted in this turn, and nothing has moved for it yet. */
+  #planned = false;
   #refused: GroupEffect[] = [];
 
   /**
@@ -103,10 +105,13 @@ export class Group {
     if (this.#fresh) this.#holdings.dropUnnamed();
     if (nowMs >= this.#wakeMs()) this.#expire(nowMs);
     if (this.#rebalance.isCalledFor && this.#isDue(nowMs)) this.#balance(nowMs);
+    // Not before: whom a plan asks for something may be gone, or replaced, by the end of the same step.
+    else if (this.#planned && !this.preparing) this.#holdings.reconcile(nowMs);
     this.#fresh = false;
     const refused = this.#refused;
     if (refused.length > 0) this.#refused = [];
     if (this.preparing) return refused;
+    this.#planned = false;
     this.#holdings.giveFreed(this.#generation);
     this.#settle(nowMs);
     const effects = this.#turn.finish(this.#generation, (memberId) => this.#find(memberId)?.row ?? null);
@@ -192,13 +197,13 @@ export class Group {
 
   /** All partitions that the member holds, also those it is asked to give back; by topic and partition. */
   partitionsOf(memberId: MemberId): PartitionRef[] {
-    return refs(this.#find(memberId)?.held ?? []);
+    return refsOf(this.#find(memberId)?.held ?? []);
   }
 
   /** Those of its partitions that the member is asked to give back; by topic and partition. */
   revokingOf(memberId: MemberId): PartitionRef[] {
     const held = this.#find(memberId)?.held ?? [];
-    return refs(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
+    return refsOf(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
   }
 
   /** Whether partitions are still to come to the member in this generation: other members have to give them back first. */
@@ -218,7 +223,7 @@ export class Group {
 
   #take(input: GroupInput, nowMs: number): void {
     if (this.#dead) {
-      if (input.type === 'join') this.#refuse(input, 'GROUP_DEAD', 'the group has been deleted');
+      if (input.type === 'join' || input.type === 'assign') this.#refuse(input, 'GROUP_DEAD', 'the group is deleted');
       return;
     }
     switch (input.type) {
@@ -242,7 +247,7 @@ export class Group {
         this.#holdings.release(this.#holdings.find(input.partition));
         return;
       case 'assign':
-        this.#assign(input, nowMs);
+        this.#assign(input);
         return;
       case 'topic':
         // Without members there is nothing to give: who joins calls for it.
@@ -251,7 +256,7 @@ export class Group {
         }
         return;
       case 'hold':
-        if (!this.#holdings.withhold(input.topicId, input.held)) return;
+        if (!this.#holdings.withhold(input.topicId, input.held) || this.memberCount === 0) return;
         this.#membership.changed = true;
         this.#rebalance.call('OFFSETS_RESET', null, nowMs);
         return;
@@ -278,14 +283,23 @@ export class Group {
   }
 
   #expire(nowMs: number): void {
-    const awaited = this.#awaited;
-    if (awaited !== null && awaited.deadlineMs <= nowMs) {
-      const leader = this.#find(awaited.leaderId);
-      this.#awaited = null;
-      if (leader !== undefined) this.#membership.remove(leader, 'REBALANCE_TIMEOUT', nowMs);
-    }
+    if (this.#awaited !== null && this.#awaited.deadlineMs <= nowMs) this.#expirePlan(this.#awaited, nowMs);
     this.#membership.expire(nowMs);
     this.#holdings.expire(nowMs);
+  }
+
+  /** The plan has not come, and whoever could have sent it is removed. */
+  #expirePlan({ leaderId }: AwaitedPlan, nowMs: number): void {
+    this.#awaited = null;
+    const leader = this.#membership.roster.first;
+    if (leader === undefined) return;
+    // While changes are gathered a plan is refused, and a new process of the leader's instance was not asked for it.
+    if (this.preparing || leader.row.memberId !== leaderId) this.#await(leader, nowMs);
+    else this.#membership.remove(leader, 'REBALANCE_TIMEOUT', nowMs);
+  }
+
+  #await({ row }: Member, nowMs: number): void {
+    this.#awaited = { leaderId: row.memberId, deadlineMs: nowMs + row.rebalanceTimeoutMs };
   }
 
   #isDue(nowMs: number): boolean {
@@ -294,7 +308,7 @@ export class Group {
 
   /** Decides who is to have what, and begins a generation if that is not as it was. */
   #balance(nowMs: number): void {
-    const changed = this.leader === null ? this.#decide() : this.#askLeader(nowMs);
+    const changed = this.#choose(nowMs);
     const { joins } = this.#membership;
     if (changed || this.#membership.changed || joins.size > 0) {
       this.#generation++;
@@ -308,21 +322,26 @@ export class Group {
     this.#holdings.reconcile(nowMs);
   }
 
+  /** Says who is to have what. @returns whether there is something new in it. */
+  #choose(nowMs: number): boolean {
+    return this.leader === null ? this.#decide(nowMs) : this.#askLeader(nowMs);
+  }
+
   /**
    * The broker's rule decides. If it fails, who joined is refused; if it fails without them, `sticky` decides. @returns whether any
    * target is another one.
    */
-  #decide(): boolean {
-    this.#awaited = null;
+  #decide(nowMs: number): boolean {
     const { assignor } = this;
     try {
       return this.#retarget(this.#assignors.get(assignor));
     } catch (error) {
       if (!(error instanceof AssignorError)) throw error;
       const message = `the assignor "${assignor}" failed: ${error.message}`;
-      const undone = this.#membership.undoJoins();
+      const undone = this.#membership.undoJoins(nowMs);
       for (const input of undone) this.#refuse(input, 'ASSIGNOR_FAILED', message);
-      if (undone.length > 0) return this.#decide();
+      // Who is refused moves nothing: what is on its way goes on.
+      if (undone.length > 0) return this.#rebalance.isCalledFor && this.#choose(nowMs);
       this.#turn.say({ type: 'assignorFailed', assignor, message });
       return this.#retarget(sticky);
     }
@@ -330,16 +349,9 @@ export class Group {
 
   #retarget(assignor: Assignor | undefined): boolean {
     if (assignor === undefined) throw new AssignorError('no assignor of this name is registered');
-    return retarget(assignor, this.#takers(), this.#givable());
-  }
-
-  /** Members that may get something. */
-  #takers(): Member[] {
-    return Array.from(this.#membership.roster).filter(({ stalled }) => !stalled);
-  }
-
-  #givable(): Topic[] {
-    return this.#holdings.topics().filter(({ held }) => !held);
+    const changed = retarget(assignor, this.#membership.roster.takers(), this.#holdings.givable());
+    this.#awaited = null;
+    return changed;
   }
 
   /**
@@ -347,18 +359,16 @@ export class Group {
    * takeover there is not if everything is given out and nobody is without: a plan that was awaited then is awaited again.
    */
   #askLeader(nowMs: number): boolean {
-    const takers = this.#takers();
-    const complete = keepTargets(takers, this.#givable()) && takers.every(({ held }) => held.size > 0);
+    const takers = this.#membership.roster.takers();
+    const complete = keepTargets(takers, this.#holdings.givable()) && takers.every(({ held }) => held.size > 0);
     const wanted = !complete || !this.#fresh || this.#membership.changed || this.#membership.joins.size > 0;
-    const leader = this.#membership.roster.first?.row;
-    this.#awaited =
-      wanted && leader !== undefined
-        ? { leaderId: leader.memberId, deadlineMs: nowMs + leader.rebalanceTimeoutMs }
-        : null;
+    const leader = this.#membership.roster.first;
+    this.#awaited = null;
+    if (wanted && leader !== undefined) this.#await(leader, nowMs);
     return wanted;
   }
 
-  #assign(input: Assign, nowMs: number): void {
+  #assign(input: Assign): void {
     const { memberId, generation, plan } = input;
     if (this.#find(memberId) === undefined) {
       this.#refuse(input, 'MEMBER_UNKNOWN', `"${memberId}" is not a member`);
@@ -367,8 +377,8 @@ export class Group {
     } else if (this.preparing || generation !== this.#generation || this.#awaited === null) {
       this.#refuse(input, 'STALE_GENERATION', `generation ${generation} wants no assignment: join again`);
     } else {
-      const members = this.#takers();
-      const topics = this.#givable();
+      const members = this.#membership.roster.takers();
+      const topics = this.#holdings.givable();
       const assignment = assignmentOf(plan, assignorInput(members, topics));
       if (typeof assignment === 'string') {
         this.#refuse(input, 'ASSIGNOR_FAILED', assignment);
@@ -376,7 +386,7 @@ export class Group {
       }
       setTargets(assignment, members, topics);
       this.#awaited = null;
-      this.#holdings.reconcile(nowMs);
+      this.#planned = true;
     }
   }
 
@@ -388,9 +398,4 @@ export class Group {
     const over = this.#rebalance.complete(nowMs, this.memberCount);
     if (over !== null) this.#turn.rebalanced(over);
   }
-}
-
-function refs(partitions: Iterable<{ readonly ref: PartitionRef }>): PartitionRef[] {
-  const found = Array.from(partitions, (partition) => partition.ref);
-  return found.sort((a, b) => a.topicId - b.topicId || a.partition - b.partition);
 }

@@ -35,6 +35,11 @@ export class Holdings {
     return Array.from(this.#topics.values()).sort((a, b) => a.topicId - b.topicId);
   }
 
+  /** Topics whose partitions may be given out; ascending by id. */
+  givable(): Topic[] {
+    return this.topics().filter(({ held }) => !held);
+  }
+
   find(ref: PartitionRef): Partition | undefined {
     return this.#topics.get(ref.topicId)?.partitions[ref.partition];
   }
@@ -62,12 +67,12 @@ export class Holdings {
   resize(topicId: number, count: number): boolean {
     const topic = this.#demand(topicId);
     topic.named = true;
+    if (count === 0) this.#topics.delete(topicId);
     if (topic.partitions.length === count) return false;
     // What comes back under the same number is another partition: whoever gets it must get it with a later generation.
     for (const partition of topic.partitions.splice(count))
       if (partition.holder !== null) this.#takeAway(partition, false);
     topic.grow(count);
-    if (count === 0) this.#topics.delete(topicId);
     return true;
   }
 
@@ -134,8 +139,8 @@ export class Holdings {
     for (const partition of this.#freed) {
       const { target } = partition;
       if (target === null) continue;
-      partition.hold(target, generation);
       this.#turn.partitionTouched(partition);
+      partition.hold(target, generation);
       this.#turn.assigned(target, partition.ref);
     }
     this.#freed.clear();
@@ -154,7 +159,7 @@ export class Holdings {
   #keepAfterAll(partition: Partition, holder: Member): void {
     partition.revokeDeadlineMs = null;
     this.#revoking.delete(partition);
-    this.#turn.assigned(holder, partition.ref);
+    this.#turn.kept(holder, partition.ref);
   }
 
   #askBack(partition: Partition, holder: Member, nowMs: number): void {

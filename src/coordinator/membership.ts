@@ -9,6 +9,14 @@ import type { Turn } from './turn.ts';
 
 export type JoinInput = Extract<GroupInput, { type: 'join' }>;
 
+/** A member since the last rebalance. */
+interface Joined {
+  /** All that brought it about. */
+  readonly inputs: JoinInput[];
+  /** The row as the last rebalance saw it; null: there was none. */
+  readonly before: MemberRow | null;
+}
+
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly message: string;
@@ -27,10 +35,8 @@ const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
  */
 export class Membership {
   readonly roster = new Roster();
-  /**
-   * Who has joined or wishes something else since the last rebalance, with the row as it was: they are who a failing assignor refuses.
-   */
-  readonly joins = new Map<MemberId, { readonly input: JoinInput; readonly before: MemberRow | null }>();
+  /** Who has joined or wishes something else since the last rebalance: they are who a failing assignor refuses. */
+  readonly joins = new Map<MemberId, Joined>();
   /** Something else is different from what the last rebalance saw: a member went, or its instance came back with other wishes. */
   changed = false;
   /** No deadline of a member is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
@@ -117,16 +123,29 @@ export class Membership {
     }
   }
 
-  /** Whoever joined or changed its wishes is as it was before. @returns their inputs. */
-  undoJoins(): JoinInput[] {
-    const undone = Array.from(this.joins, ([memberId, { input, before }]) => {
+  /** Whoever joined or changed its wishes is as it was before, but was heard of now. @returns their inputs. */
+  undoJoins(nowMs: number): JoinInput[] {
+    const undone = Array.from(this.joins, ([memberId, { inputs, before }]) => {
       const member = this.roster.find(memberId);
-      if (member !== undefined && before === null) this.roster.remove(member);
-      else if (member !== undefined && before !== null) member.row = before;
-      return input;
+      if (member !== undefined) this.#undo(member, before, nowMs);
+      return inputs;
     });
     this.joins.clear();
-    return undone;
+    this.#rebalance.withdraw('MEMBER_JOINED');
+    // It may also be about an instance that came back with other wishes.
+    if (!this.changed) this.#rebalance.withdraw('MEMBER_CHANGED');
+    return undone.flat();
+  }
+
+  #undo(member: Member, before: MemberRow | null, nowMs: number): void {
+    if (before === null) {
+      this.#turn.neverWas(member);
+      this.roster.remove(member);
+      return;
+    }
+    member.row = before;
+    // Its deadlines must be those of the row that counts: the other one may have had none.
+    this.#begin(member, nowMs);
   }
 
   /** A rebalance has seen everything up to here. */
@@ -140,29 +159,27 @@ export class Membership {
       const message = `member "${joining.memberId}" joined with another instance id, which is fixed`;
       return { reason: 'INSTANCE_ID_IN_USE', message };
     }
-    if (areConsistent(joining.clientAssignors, this.#others(member, instance))) return null;
+    if (areConsistent(joining.clientAssignors, this.roster, [member, instance])) return null;
     return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
-  }
-
-  *#others(member: Member | undefined, instance: Member | undefined): Generator<Member> {
-    for (const one of this.roster) if (one !== member && one !== instance) yield one;
   }
 
   #admit(input: JoinInput, row: MemberRow, nowMs: number): void {
     this.#turn.memberTouched(row.memberId, null);
-    this.joins.set(row.memberId, { input, before: null });
+    this.joins.set(row.memberId, { inputs: [input], before: null });
     this.#begin(this.roster.admit(row), nowMs);
     this.#rebalance.call('MEMBER_JOINED', row.memberId, nowMs);
   }
 
   #change(member: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
     const before = member.row;
+    const joined = this.joins.get(row.memberId);
+    joined?.inputs.push(input);
     if (!sameMemberRow(before, row)) {
       this.#turn.memberTouched(row.memberId, before);
       member.row = row;
     }
     if (!sameWishes(before, row)) {
-      if (!this.joins.has(row.memberId)) this.joins.set(row.memberId, { input, before });
+      if (joined === undefined) this.joins.set(row.memberId, { inputs: [input], before });
       this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
     }
     this.#renew(member, nowMs);
@@ -173,7 +190,10 @@ export class Membership {
   #replace(old: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
     const joined = this.joins.get(old.row.memberId);
     this.joins.delete(old.row.memberId);
-    if (joined?.before === null) this.joins.set(row.memberId, { input, before: null });
+    const sameAsSeen = joined === undefined && sameWishes(old.row, row);
+    if (joined?.before === null) this.joins.set(row.memberId, { inputs: [...joined.inputs, input], before: null });
+    // What the first one changed has not been seen by a rebalance either.
+    else if (!sameAsSeen) this.changed = true;
     this.#turn.memberTouched(old.row.memberId, old.row);
     this.#turn.memberTouched(row.memberId, null);
     const member = this.roster.replace(old, row);
@@ -181,9 +201,7 @@ export class Membership {
     this.#holdings.pass(old, member);
     this.#begin(member, nowMs);
     if (old.stalled) this.#rebalance.call('MEMBER_RESUMED', row.memberId, nowMs);
-    if (sameWishes(old.row, row)) return;
-    this.changed = true;
-    this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
+    if (!sameAsSeen) this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
   }
 
   #begin(member: Member, nowMs: number): void {
@@ -206,6 +224,8 @@ export class Membership {
     member.stalled = true;
     member.pollDeadlineMs = Infinity;
     this.#holdings.takeAll(member);
+    // It may resume before the rebalance, and get back what it had: with a later generation, or its late acks would count.
+    this.changed = true;
     this.#rebalance.call('MAX_POLL_INTERVAL', member.row.memberId, nowMs);
   }
 }

@@ -28,6 +28,11 @@ export class Rebalance {
     else known.count++;
   }
 
+  /** Those who asked for it for this reason are refused. */
+  withdraw(reason: RebalanceReason): void {
+    this.#causes.delete(reason);
+  }
+
   /** What asked for it has turned out to change nothing. */
   dismiss(): void {
     this.#causes = new Map();

@@ -26,6 +26,11 @@ export class Roster {
     return this.#byId.values();
   }
 
+  /** Those that may get partitions. */
+  takers(): Member[] {
+    return Array.from(this).filter(({ stalled }) => !stalled);
+  }
+
   find(memberId: MemberId): Member | undefined {
     return this.#byId.get(memberId);
   }

@@ -46,14 +46,17 @@ export function setTargets(assignment: Assignment, members: readonly Member[], t
   return changed;
 }
 
-/** Every partition stays where it is, if its holder still reads the topic. @returns whether all that somebody reads have one. */
+/**
+ * Every partition stays where it is, if its holder still reads the topic. @returns whether that is all: each that somebody reads has a
+ * holder, and none has to be given back.
+ */
 export function keepTargets(members: readonly Member[], topics: readonly Topic[]): boolean {
   let complete = true;
   for (const { topicId, partitions } of topics) {
     const readers = new Set(members.filter(({ row }) => row.topicIds.includes(topicId)));
     for (const partition of partitions) {
       partition.target = partition.holder !== null && readers.has(partition.holder) ? partition.holder : null;
-      if (partition.target === null && readers.size > 0) complete = false;
+      if (partition.target === null && (readers.size > 0 || partition.holder !== null)) complete = false;
     }
   }
   return complete;
@@ -69,7 +72,7 @@ function checkedAnswer(assignor: Assignor, input: AssignorInput): Assignment {
     return assignment;
   } catch (cause) {
     if (cause instanceof AssignorError) throw cause;
-    throw new AssignorError(`the assignor threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new AssignorError(`it threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
 }
 

@@ -11,18 +11,19 @@ import type { GroupEffect, RemovalReason } from './step.ts';
 export class Turn {
   #generation: number;
   #quiet = true;
-  readonly #touchedPartitions = new Set<Partition>();
+  /** The row of each as it was before the step; null: there was none. */
+  readonly #touchedPartitions = new Map<Partition, AssignmentRow | null>();
   /** By id the row as it was before the step; null: there was none. */
   readonly #rowsBefore = new Map<MemberId, MemberRow | null>();
-  readonly #removed = new Map<Member, RemovalReason>();
-  readonly #replaced = new Map<Member, Member>();
+  /** In the order in which they went: one that took the place of another may be gone too. */
+  readonly #gone = new Map<Member, { readonly reason: RemovalReason } | { readonly heir: Member }>();
   readonly #revoked = new Map<Member, PartitionRef[]>();
   readonly #stalled = new Map<Member, PartitionRef[]>();
   readonly #revoking = new Map<Member, { readonly partitions: PartitionRef[]; readonly deadlineMs: number }>();
   readonly #assigned = new Map<Member, PartitionRef[]>();
   readonly #said: GroupEffect[] = [];
   #rebalances: RebalanceRow[] = [];
-  /** Partitions that came to a member. */
+  /** Partitions that came to a member, without those that it kept after all. */
   assignedCount = 0;
   /** Partitions that were taken from a member that stays. */
   revokedCount = 0;
@@ -37,23 +38,32 @@ export class Turn {
     if (!this.#rowsBefore.has(memberId)) this.#rowsBefore.set(memberId, before);
   }
 
-  /** The holder of a partition changes. */
+  /** The holder of a partition is about to change. */
   partitionTouched(partition: Partition): void {
     this.#quiet = false;
-    this.#touchedPartitions.add(partition);
+    if (!this.#touchedPartitions.has(partition)) this.#touchedPartitions.set(partition, partition.row());
   }
 
   removed(member: Member, reason: RemovalReason): void {
-    this.#removed.set(member, reason);
+    this.#gone.set(member, { reason });
   }
 
   /** What was taken from the old one before is told to the new one: nobody knows the old one any more. */
   replaced(old: Member, member: Member): void {
-    this.#replaced.set(old, member);
+    this.#gone.set(old, { heir: member });
     for (const taken of [this.#revoked, this.#stalled]) {
       const partitions = taken.get(old);
       if (partitions !== undefined) taken.set(member, partitions);
       taken.delete(old);
+    }
+  }
+
+  /** The member has not joined after all, nor have those whose place it took. */
+  neverWas(member: Member): void {
+    for (const [old, gone] of this.#gone) {
+      if (!('heir' in gone) || gone.heir !== member) continue;
+      this.#gone.delete(old);
+      this.neverWas(old);
     }
   }
 
@@ -86,6 +96,12 @@ export class Turn {
     append(this.#assigned, member, ref);
   }
 
+  /** The member does not have to give the partition back after all. */
+  kept(member: Member, ref: PartitionRef): void {
+    this.#quiet = false;
+    append(this.#assigned, member, ref);
+  }
+
   /** The effects of the step; the turn is empty again afterwards. */
   finish(generation: number, rowNow: (memberId: MemberId) => MemberRow | null): GroupEffect[] {
     // A heartbeat ends here: it must not cost more than the look-up of its member.
@@ -94,7 +110,7 @@ export class Turn {
     this.#generation = generation;
     this.#quiet = true;
     this.#touchedPartitions.clear();
-    for (const gathered of [this.#rowsBefore, this.#removed, this.#replaced, this.#stalled]) gathered.clear();
+    for (const gathered of [this.#rowsBefore, this.#gone, this.#stalled]) gathered.clear();
     for (const gathered of [this.#revoked, this.#revoking, this.#assigned]) gathered.clear();
     this.#said.length = this.assignedCount = this.revokedCount = 0;
     this.#rebalances = [];
@@ -127,21 +143,23 @@ export class Turn {
   #assignmentChange(): Pick<GroupChange, 'putAssignments' | 'removedAssignments'> {
     const putAssignments: AssignmentRow[] = [];
     const removedAssignments: PartitionRef[] = [];
-    for (const partition of this.#touchedPartitions) {
-      // It cannot be as it was before: whoever gets a partition back gets it with a later generation.
+    for (const [partition, before] of this.#touchedPartitions) {
       const row = partition.row();
       if (row === null) removedAssignments.push(partition.ref);
-      else putAssignments.push(row);
+      // It is as it was before if two processes of one instance have taken turns.
+      else if (row.memberId !== before?.memberId || row.sinceGeneration !== before.sinceGeneration)
+        putAssignments.push(row);
     }
     return { putAssignments, removedAssignments: except(removedAssignments, putAssignments) };
   }
 
   #announce(generation: number): GroupEffect[] {
     const effects: GroupEffect[] = [...this.#said];
-    for (const [old, { row }] of this.#replaced) {
-      effects.push({ type: 'replaced', memberId: row.memberId, oldMemberId: old.row.memberId });
+    for (const [{ row }, gone] of this.#gone) {
+      const { memberId } = row;
+      if ('heir' in gone) effects.push({ type: 'replaced', memberId: gone.heir.row.memberId, oldMemberId: memberId });
+      else effects.push({ type: 'removed', memberId, reason: gone.reason });
     }
-    for (const [{ row }, reason] of this.#removed) effects.push({ type: 'removed', memberId: row.memberId, reason });
     effects.push(...this.#taken(this.#stalled, true), ...this.#taken(this.#revoked, false));
     for (const [{ row }, { partitions, deadlineMs }] of this.#revoking) {
       effects.push({ type: 'revoking', memberId: row.memberId, generation, partitions, deadlineMs });
@@ -156,7 +174,7 @@ export class Turn {
   #taken(from: ReadonlyMap<Member, readonly PartitionRef[]>, stalled: boolean): GroupEffect[] {
     return Array.from(from).flatMap(([member, partitions]) => {
       // A removed member has lost everything; a second message about some of it would only be read twice.
-      if (this.#removed.has(member)) return [];
+      if (this.#gone.has(member)) return [];
       return [{ type: 'revoked', memberId: member.row.memberId, partitions, stalled }];
     });
   }

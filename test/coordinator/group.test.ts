@@ -3,16 +3,14 @@ import { Group, type AssignorName, type GroupSnapshot } from '../../src/coordina
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
 import type { Assignor } from '../../src/coordinator/assignors/assignor.ts';
 import { CheckedScene } from './invariants.ts';
-import { alive, drained, id, join, joinByStream, leave, tick, topic } from './scene.ts';
+import { accepts, alive, drained, id, join, joinByStream, leave, tick, topic } from './scene.ts';
 
 const p = (partition: number, topicId = 1) => ({ topicId, partition });
 const held = (scene: CheckedScene, memberId: string) =>
   scene.group.partitionsOf(id(memberId)).map((ref) => ref.partition);
 
-/** Whether an ack of this member that names this generation would count. */
-function accepts(scene: CheckedScene, memberId: string, partition: number, generation: number): boolean {
-  const holder = scene.group.holder(p(partition));
-  return holder?.memberId === memberId && holder.sinceGeneration <= generation && generation <= scene.group.generation;
+function fail(message: string): never {
+  throw new Error(message);
 }
 
 describe('generations', () => {
@@ -57,7 +55,7 @@ describe('generations', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), joinByStream('a'));
     const effects = scene.step(topic(0), topic(2));
-    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'revoked', 'assigned']);
+    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'revoked', 'assigned', 'rebalanced']);
     expect(accepts(scene, 'a', 0, 1)).toBe(false);
   });
 
@@ -106,7 +104,7 @@ describe('revocation', () => {
     scene.step(topic(2), join('a'));
     scene.step(join('b'));
     const effects = scene.step(leave('b'), join('c'));
-    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'removed']);
+    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'removed', 'rebalanced']);
     scene.step(drained(1));
     expect(held(scene, 'c')).toEqual([1]);
   });
@@ -126,7 +124,13 @@ describe('revocation', () => {
     scene.step(topic(2), join('a'));
     scene.step(join('b'));
     const effects = scene.step(drained(1), leave('a'));
-    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'removed', 'assigned']);
+    expect(effects.map((effect) => effect.type)).toEqual([
+      'persist',
+      'removed',
+      'assigned',
+      'rebalanced',
+      'rebalanced',
+    ]);
     expect(held(scene, 'b')).toEqual([0, 1]);
   });
 
@@ -142,7 +146,7 @@ describe('revocation', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), join('a'), join('b'));
     const effects = scene.step(topic(4));
-    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'assigned', 'assigned']);
+    expect(effects.map((effect) => effect.type)).toEqual(['persist', 'assigned', 'assigned', 'rebalanced']);
   });
 });
 
@@ -169,7 +173,6 @@ describe('liveness', () => {
   test('a member without a session timeout does not expire, however long it is silent', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), joinByStream('a'));
-    expect(scene.group.nextDeadlineMs()).toBeNull();
     scene.nowMs = 1e9;
     expect(scene.step(tick)).toEqual([]);
   });
@@ -234,7 +237,7 @@ describe('takeover', () => {
     scene.step(topic(2), topic(2, 2), join('a', [1, 2]));
     const group = new Group(scene.durable.snapshot(), 0);
     const effects = group.step([topic(2)], 0);
-    expect(effects).toContainEqual({ type: 'revoked', memberId: 'a', partitions: [p(0, 2), p(1, 2)] });
+    expect(effects).toContainEqual({ type: 'revoked', memberId: 'a', partitions: [p(0, 2), p(1, 2)], stalled: false });
     expect(group.partitionsOf(id('a'))).toEqual([p(0), p(1)]);
   });
 
@@ -266,8 +269,6 @@ describe('assignors', () => {
     scene.step(topic(4), join('a'), join('b'));
     scene.step(join('a', [1], { assignor: 'range' }));
     expect(scene.revoking().map(({ ref }) => ref.partition)).toEqual([2, 1]);
-    scene.step(join('b', [1], { assignor: 'round_robin' }));
-    expect(scene.group.generation).toBe(2);
   });
 
   test('when the first member leaves the next one decides', () => {
@@ -282,7 +283,7 @@ describe('assignors', () => {
     scene.step(topic(4), join('a', [1], { assignor: 'range' }), join('b', [1], { assignor: 'range' }));
     const rows = scene.durable.snapshot();
     const group = new Group(rows, 0, { assignors: new Map([['sticky', builtInAssignors.get('sticky')!]]) });
-    expect(group.step([topic(4)], 0)).toEqual([]);
+    expect(group.step([topic(4)], 0)).toMatchObject([{ type: 'assignorFailed', assignor: 'range' }]);
     expect([group.assignor, group.partitionsOf(id('a'))]).toEqual(['range', [p(0), p(1)]]);
   });
 
@@ -292,11 +293,16 @@ describe('assignors', () => {
     ['names a member that there is not', () => new Map([[1, Int32Array.from([0, 7])]])],
     ['gives a partition to a member that does not read it', () => new Map([[1, Int32Array.from([0, 1])]])],
     ['makes up a partition', () => new Map([[1, Int32Array.from([0, 0, 0])]])],
-  ])('an assignor that %s is caught before anybody is told', (_, broken) => {
-    const empty: GroupSnapshot = { generation: 0, members: [], assignments: [] };
-    const group = new Group(empty, 0, { assignors: new Map([...builtInAssignors, ['sticky', broken]]) });
-    expect(() => group.step([topic(2), joinByStream('a'), joinByStream('b', [2])], 0)).toThrow('the assignor');
-    expect(group.generation).toBe(0);
+    ['throws', () => fail('it is in a bad mood')],
+  ])('an assignor that %s is caught before anybody is told, and whoever brought it is refused', (_, broken) => {
+    const scene = new CheckedScene({ assignors: new Map([...builtInAssignors, ['broken', broken]]) });
+    scene.step(topic(2));
+    const joins = [join('a', [1], { assignor: 'broken' }), join('b', [2], { assignor: 'broken' })];
+    const effects = scene.step(...joins);
+    expect(effects.map((effect) => (effect.type === 'refused' ? [effect.input, effect.reason] : effect))).toEqual(
+      joins.map((input) => [input, 'ASSIGNOR_FAILED']),
+    );
+    expect([scene.group.state(), scene.group.generation]).toEqual(['EMPTY', 0]);
   });
 });
 

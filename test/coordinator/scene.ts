@@ -4,10 +4,12 @@ import {
   type GroupChange,
   type GroupEffect,
   type GroupInput,
+  type GroupOptions,
   type GroupSnapshot,
   type MemberId,
   type MemberRow,
   type PartitionRef,
+  type PlannedPartition,
 } from '../../src/coordinator/group.ts';
 
 /** A database of one group in memory: applies what is to be made durable, and refuses what would be no difference. */
@@ -27,7 +29,8 @@ export class DurableGroup {
       const removed = change.removedAssignments.some((ref) => key(ref) === key(row));
       this.#put(this.#assignments, key(row), row, removed);
     }
-    must(JSON.stringify(this.snapshot()) !== before, 'a change that changes nothing');
+    const different = JSON.stringify(this.snapshot()) !== before || change.rebalances.length > 0;
+    must(different, 'a change that changes nothing');
   }
 
   snapshot(): GroupSnapshot {
@@ -71,6 +74,15 @@ export class Onlooker {
         return;
       case 'removed':
         for (const [ref, memberId] of this.holders) if (memberId === effect.memberId) this.#free(memberId, ref);
+        return;
+      case 'replaced':
+        for (const [ref, memberId] of this.holders)
+          if (memberId === effect.oldMemberId) this.holders.set(ref, effect.memberId);
+        return;
+      case 'refused':
+      case 'assignorFailed':
+      case 'rebalanced':
+        return;
     }
   }
 
@@ -89,33 +101,78 @@ export class Onlooker {
   }
 }
 
-/** A group with its database and an onlooker, and a clock that the test turns. */
+/** A group with its database and an onlooker, a clock that the test turns, and members of which it says what they do. */
 export class Scene {
   nowMs = 0;
   group: Group;
   readonly durable = new DurableGroup();
   onlooker: Onlooker;
+  /** Since when a member has not acked what it was given; who is missing here has nothing to ack. */
+  readonly busySinceMs = new Map<MemberId, number>();
+  readonly options: GroupOptions;
+  /** What may still be refused: a join that was gathered is when its rebalance fails. */
+  #open: GroupInput[] = [];
 
-  constructor() {
-    this.group = new Group(this.durable.snapshot(), 0);
+  constructor(options: GroupOptions = {}) {
+    this.options = options;
+    this.group = new Group(this.durable.snapshot(), 0, options);
     this.onlooker = new Onlooker(this.durable.snapshot());
   }
 
   step(...inputs: GroupInput[]): GroupEffect[] {
-    const effects = this.group.step(inputs, this.nowMs);
+    const given = [...this.asked(), ...inputs];
+    this.#open.push(...given);
+    const effects = this.group.step(given, this.nowMs);
     effects.forEach((effect, index) => {
       if (effect.type === 'persist') must(index === 0, 'a persist that does not come first');
       if (effect.type === 'persist') this.durable.apply(effect.change);
+      if (effect.type === 'refused') this.#refused(effect.input);
       this.onlooker.see(effect);
     });
+    const first = effects[0];
+    const reported = effects.flatMap((effect) => (effect.type === 'rebalanced' ? [effect.rebalance] : []));
+    const written = first?.type === 'persist' ? first.change.rebalances : [];
+    must(JSON.stringify(reported) === JSON.stringify(written), 'rebalances are told other than written');
+    if (!this.group.preparing) this.#open = [];
     return effects;
+  }
+
+  #refused(input: GroupInput): void {
+    const index = this.#open.indexOf(input);
+    must(index >= 0, 'an input is refused that nobody has sent, or twice');
+    this.#open.splice(index, 1);
+  }
+
+  /** What the shell says of the members that the group asks about. */
+  asked(): GroupInput[] {
+    return this.group.overdue(this.nowMs).map((memberId) => progress(memberId, this.busySinceMs.get(memberId) ?? null));
   }
 
   /** The broker dies; another one loads what is durable. */
   takeOver(): void {
-    this.group = new Group(this.durable.snapshot(), this.nowMs);
+    this.group = new Group(this.durable.snapshot(), this.nowMs, this.options);
     this.onlooker = new Onlooker(this.durable.snapshot());
+    this.#open = [];
   }
+
+  /** The broker dies before it has written what came of these inputs, and nobody is told of it. */
+  crash(...inputs: GroupInput[]): void {
+    this.group.step(inputs, this.nowMs);
+    this.takeOver();
+  }
+
+  /** Partitions that are being given back, in order. */
+  revoking(): { readonly memberId: MemberId; readonly ref: PartitionRef }[] {
+    return this.group
+      .members()
+      .flatMap(({ memberId }) => this.group.revokingOf(memberId).map((ref) => ({ memberId, ref })));
+  }
+}
+
+/** Whether an ack of this member that names this generation would count. */
+export function accepts(scene: Scene, memberId: string, partition: number, generation: number): boolean {
+  const holder = scene.group.holder({ topicId: 1, partition });
+  return holder?.memberId === memberId && holder.sinceGeneration <= generation && generation <= scene.group.generation;
 }
 
 /** A member whose session outlives its stream, unless `sessionTimeoutMs` says null. */
@@ -124,10 +181,14 @@ export function join(memberId: string, topicIds: readonly number[] = [1], row: P
     memberId: id(memberId),
     clientId: 'client',
     host: '127.0.0.1',
+    instanceId: null,
     kind: 'STREAM',
     sessionTimeoutMs: 30_000,
     rebalanceTimeoutMs: 60_000,
+    maxPollIntervalMs: 300_000,
     assignor: 'sticky',
+    clientAssignors: [],
+    metadata: new Uint8Array(),
     ...row,
     topicIds,
   };
@@ -137,6 +198,16 @@ export function join(memberId: string, topicIds: readonly number[] = [1], row: P
 /** A member that lives as long as its stream. */
 export function joinByStream(memberId: string, topicIds: readonly number[] = [1]): GroupInput {
   return join(memberId, topicIds, { sessionTimeoutMs: null });
+}
+
+/** A process of an instance: it takes the place of an earlier one. */
+export function joinInstance(memberId: string, instanceId: string, row: Partial<MemberRow> = {}): GroupInput {
+  return join(memberId, [1], { ...row, instanceId });
+}
+
+/** A member that can give out partitions by these rules. */
+export function joinClassic(memberId: string, clientAssignors: string[] = ['even'], row: Partial<MemberRow> = {}) {
+  return join(memberId, [1], { kind: 'CLASSIC', clientAssignors, ...row });
 }
 
 export function leave(memberId: string, reason: 'LEFT' | 'STREAM_LOST' = 'LEFT'): GroupInput {
@@ -154,6 +225,23 @@ export function drained(partition: number, topicId = 1): GroupInput {
 export function topic(partitions: number, topicId = 1): GroupInput {
   return { type: 'topic', topicId, partitions };
 }
+
+/** `null`: the member has nothing to ack. */
+export function progress(memberId: string, busySinceMs: number | null): GroupInput {
+  return { type: 'progress', memberId: id(memberId), busySinceMs };
+}
+
+/** A plan for topic 1: by partition the member. */
+export function assign(memberId: string, generation: number, ...owners: string[]): GroupInput {
+  const plan = owners.map((owner, partition): PlannedPartition => ({ topicId: 1, partition, memberId: id(owner) }));
+  return { type: 'assign', memberId: id(memberId), generation, plan };
+}
+
+export function hold(held: boolean, topicId = 1): GroupInput {
+  return { type: 'hold', topicId, held };
+}
+
+export const remove: GroupInput = { type: 'delete' };
 
 export const tick: GroupInput = { type: 'tick' };
 

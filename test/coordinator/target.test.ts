@@ -42,9 +42,9 @@ test.each<[string, Assignor, string]>([
     () => {
       throw new RangeError('no item 3');
     },
-    'the assignor threw: no item 3',
+    'it threw: no item 3',
   ],
-  ['returns nothing', () => undefined as never, 'the assignor threw'],
+  ['returns nothing', () => undefined as never, 'it threw'],
   ['forgets the second topic', () => new Map([[1, Int32Array.from([0, 1])]]), 'none of the 1 partitions of topic 2'],
   ['forgets a partition of it', () => of([0, 1], [-1]), 'partition 0 of topic 2 to nobody'],
   ['makes up a partition of it', () => of([0, 1], [0, 0]), '2 of the 1 partitions of topic 2'],

@@ -9,7 +9,8 @@ export function input(
 ): AssignorInput {
   return {
     members: topicsOfMembers.map((topicIds, index) => {
-      return { memberId: `m${index}`, clientId: 'client', host: '127.0.0.1', topicIds, joinSeq: index };
+      const unread = { clientId: 'client', host: '127.0.0.1', instanceId: null, metadata: new Uint8Array() };
+      return { ...unread, memberId: `m${index}`, topicIds, joinSeq: index };
     }),
     topics: partitions.map((count, topicId) => ({ topicId, partitions: count })),
     previous: new Map(previous.map((owners, topicId) => [topicId, Int32Array.from(owners)])),
