@@ -3,11 +3,13 @@ import type {
   AckOutcome,
   CreateSubscriptionCommand,
   GroupDetails,
+  GroupFilter,
   GroupSummary,
   HeartbeatCommand,
   HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
+  MemberDetails,
   PullCommand,
   PullOutcome,
   SubscribeCommand,
@@ -17,9 +19,11 @@ import type {
   SyncGroupOutcome,
 } from '../delivery/calls.ts';
 import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
+import type { StoredRebalance } from '../delivery/store.ts';
 import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
 
 export type * from '../delivery/calls.ts';
+export type { StoredRebalance } from '../delivery/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../log/publish.ts';
 
 /**
@@ -38,7 +42,13 @@ export interface Broker {
   syncGroup(caller: Caller, command: SyncGroupCommand): Promise<SyncGroupOutcome>;
   leaveGroup(caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void>;
   getGroup(caller: Caller, name: string): Promise<GroupDetails>;
-  listGroups(caller: Caller, page: PageRequest): Promise<Page<GroupSummary>>;
+  listGroups(caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>>;
+  listMembers(
+    caller: Caller,
+    group: string,
+    page: PageRequest,
+  ): Promise<Page<MemberDetails> & { readonly generation: number }>;
+  listRebalances(caller: Caller, group: string): Promise<readonly StoredRebalance[]>;
 
   createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails>;
   getTopic(caller: Caller, name: string): Promise<TopicExtent>;

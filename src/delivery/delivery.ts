@@ -13,6 +13,8 @@ import type {
   AckOutcome,
   CreateSubscriptionCommand,
   GroupDetails,
+  GroupFilter,
+  GroupMembers,
   GroupSummary,
   HeartbeatCommand,
   HeartbeatOutcome,
@@ -27,14 +29,23 @@ import type {
   SyncGroupOutcome,
 } from './calls.ts';
 import type { GroupContext } from './context.ts';
-import { detailsOf, subscriptionDetails, subscriptionWithCursors, summaryOf } from './describe.ts';
+import {
+  countsOf,
+  detailsOf,
+  isShown,
+  membersOf,
+  subscriptionDetails,
+  subscriptionWithCursors,
+  summaryOf,
+  type DeliveryCounts,
+} from './describe.ts';
 import { ClassicCalls } from './classic-calls.ts';
 import { Entrance } from './entrance.ts';
 import { GroupWriter } from './group-writer.ts';
 import { Groups, type TopicLogs } from './groups.ts';
 import { PullSession } from './pull.ts';
 import type { EventSink, MemberStream } from './session.ts';
-import type { GroupStore } from './store.ts';
+import type { GroupStore, StoredRebalance } from './store.ts';
 
 export interface DeliveryDeps {
   readonly store: GroupStore;
@@ -51,19 +62,10 @@ export interface DeliveryDeps {
   readonly log: GroupContext['log'];
 }
 
-export interface DeliveryCounts {
-  readonly groups: number;
-  readonly members: number;
-  readonly inFlightRecords: number;
-  readonly lag: number;
-  /** Since this broker owns the database; repeated deliveries count again. */
-  readonly deliveredRecords: number;
-  readonly deliveredBytes: number;
-}
-
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
   readonly #context: GroupContext;
+  readonly #store: GroupStore;
   readonly #groups: Groups;
   readonly #entrance: Entrance;
   readonly #classic: ClassicCalls;
@@ -92,6 +94,7 @@ export class Delivery {
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
+    this.#store = store;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
@@ -190,9 +193,25 @@ export class Delivery {
     return detailsOf(this.#groups.get(name));
   }
 
-  /** In the order of their names. */
-  list(): GroupSummary[] {
-    return this.#groups.all().map(summaryOf);
+  /** The names of those that the filter lets through, in their order. */
+  names(filter: GroupFilter): string[] {
+    return this.#groups
+      .all()
+      .filter((group) => isShown(group, filter))
+      .map(({ name }) => name);
+  }
+
+  summary(name: string): GroupSummary {
+    return summaryOf(this.#groups.get(name));
+  }
+
+  members(name: string): GroupMembers {
+    return membersOf(this.#groups.get(name));
+  }
+
+  /** The last ones that are over, the newest first. @throws Rejection GROUP_NOT_FOUND, Fault */
+  async rebalances(name: string): Promise<StoredRebalance[]> {
+    return this.#store.loadRebalances(this.#groups.get(name).id);
   }
 
   async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
@@ -265,28 +284,9 @@ export class Delivery {
     for (const group of this.#groups.all()) group.stop(error);
   }
 
-  /** Groups, members, what is in flight and what was delivered so far, for the metrics. */
+  /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
   counts(): DeliveryCounts {
-    const { records, bytes } = this.#context.delivered;
-    const counts = {
-      groups: 0,
-      members: 0,
-      inFlightRecords: 0,
-      lag: 0,
-      deliveredRecords: records,
-      deliveredBytes: bytes,
-    };
-    for (const group of this.#groups.all()) {
-      counts.groups++;
-      counts.members += group.members.size;
-      for (const { logs } of group.subscriptions.values()) {
-        for (const { cursor, log } of logs) {
-          counts.inFlightRecords += cursor.inFlightRecords;
-          counts.lag += cursor.lag(log.endOffset);
-        }
-      }
-    }
-    return counts;
+    return countsOf(this.#groups.all(), this.#context);
   }
 
   #refuseIfDraining(): void {

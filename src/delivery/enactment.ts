@@ -2,6 +2,7 @@ import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason }
 import { Rejection } from '../errors/rejection.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
+import { rebalanceFields } from './describe.ts';
 import type { Member } from './member.ts';
 import { StreamSession } from './stream-session.ts';
 
@@ -158,7 +159,7 @@ export class Enactment {
     const { counts, log } = this.#d.context;
     counts.rebalances++;
     counts.rebalanceMs += rebalance.durationMs;
-    log.info({ group: this.#d.groupName, ...rebalance }, 'rebalanced');
+    log.info(rebalanceFields(this.#d.groupName, rebalance), 'rebalanced');
   }
 }
 

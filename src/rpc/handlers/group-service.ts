@@ -8,28 +8,36 @@ import {
   JoinGroupResponseSchema,
   LeaveGroupResponseSchema,
   ListGroupsResponseSchema,
+  ListMembersResponseSchema,
+  ListRebalancesResponseSchema,
   MemberKind,
   MemberSchema,
+  RebalanceReason,
+  RebalanceSchema,
   SyncGroupResponseSchema,
   type Group,
   type GroupService,
   type JoinGroupRequest,
+  type ListGroupsRequest,
   type Member,
+  type Rebalance,
   type SyncGroupRequest,
 } from '../../../gen/millrace/v1/group_pb.js';
 import type {
   AssignmentTask,
+  GroupFilter,
   GroupSummary,
   JoinGroupCommand,
   MemberDetails,
+  StoredRebalance,
   SyncGroupCommand,
 } from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { msOr } from '../validation/defaults.ts';
+import { msOr, textOrNull } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, enterCommand, pageRequest, withoutRepeats } from './commands.ts';
-import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
+import { assignor, blockedOn, partitionStatuses, timestamp, topicPartitions } from './responses.ts';
 
 export function groupService({ broker, validation }: HandlerContext): UnaryHandlers<typeof GroupService> {
   return {
@@ -76,8 +84,24 @@ export function groupService({ broker, validation }: HandlerContext): UnaryHandl
 
     async listGroups(call, request) {
       validation.listGroups(request);
-      const page = await broker().listGroups(call.caller, pageRequest(request));
+      const page = await broker().listGroups(call.caller, groupFilter(request), pageRequest(request));
       return create(ListGroupsResponseSchema, { groups: page.items.map(groupMessage), nextPageToken: page.nextToken });
+    },
+
+    async listMembers(call, request) {
+      validation.listMembers(request);
+      const page = await broker().listMembers(call.caller, request.group, pageRequest(request));
+      return create(ListMembersResponseSchema, {
+        members: page.items.map(memberMessage),
+        nextPageToken: page.nextToken,
+        generation: BigInt(page.generation),
+      });
+    },
+
+    async listRebalances(call, request) {
+      validation.listRebalances(request);
+      const rebalances = await broker().listRebalances(call.caller, request.group);
+      return create(ListRebalancesResponseSchema, { rebalances: rebalances.map(rebalanceMessage) });
     },
   };
 }
@@ -123,6 +147,21 @@ function assignmentTask({ members, topics, current }: AssignmentTask) {
   });
 }
 
+const listedStates: Readonly<Record<Exclude<GroupState, GroupState.UNSPECIFIED>, GroupFilter['states'][number]>> = {
+  [GroupState.EMPTY]: 'EMPTY',
+  // Whoever still asks for it by its old name means what has taken its place.
+  [GroupState.RECONCILING]: 'COMPLETING_REBALANCE',
+  [GroupState.STABLE]: 'STABLE',
+  [GroupState.PREPARING_REBALANCE]: 'PREPARING_REBALANCE',
+  [GroupState.COMPLETING_REBALANCE]: 'COMPLETING_REBALANCE',
+  [GroupState.DEAD]: 'DEAD',
+};
+
+function groupFilter({ states, topic }: ListGroupsRequest): GroupFilter {
+  const known = states.flatMap((state) => (state === GroupState.UNSPECIFIED ? [] : listedStates[state]));
+  return { states: known, topic: textOrNull(topic) };
+}
+
 function groupMessage(group: GroupSummary): Group {
   return create(GroupSchema, {
     name: group.name,
@@ -133,6 +172,8 @@ function groupMessage(group: GroupSummary): Group {
     topics: [...group.topics],
     assignorName: group.assignor,
     leaderId: group.leaderId ?? '',
+    lag: BigInt(group.lag),
+    inFlightRecords: BigInt(group.inFlightRecords),
   });
 }
 
@@ -152,5 +193,21 @@ function memberMessage(member: MemberDetails): Member {
     ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
     inFlightRecords: member.inFlightRecords,
     blockedOn: blockedOn(member.blockedOn),
+  });
+}
+
+function rebalanceMessage(rebalance: StoredRebalance): Rebalance {
+  const { generation, endedAtMs, durationMs, causes, memberCount, assignedCount, revokedCount, completed } = rebalance;
+  return create(RebalanceSchema, {
+    generation: BigInt(generation),
+    endTime: timestamp(endedAtMs),
+    duration: durationFromMs(Math.round(durationMs)),
+    causes: causes.map(({ reason, memberId, count }) => {
+      return { reason: RebalanceReason[reason], memberId: memberId ?? '', count };
+    }),
+    memberCount,
+    assignedCount,
+    revokedCount,
+    completed,
   });
 }

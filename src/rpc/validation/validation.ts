@@ -1,7 +1,15 @@
 import { Rejection, type FieldViolation } from '../../errors/rejection.ts';
 import { limits, type TunableLimits } from '../../limits/limits.ts';
 import { ackRule, heartbeatRule, pullRule, subscribeRule } from './broker-rules.ts';
-import { getGroupRule, joinGroupRule, leaveGroupRule, listGroupsRule, syncGroupRule } from './group-rules.ts';
+import {
+  getGroupRule,
+  joinGroupRule,
+  leaveGroupRule,
+  listGroupsRule,
+  listMembersRule,
+  listRebalancesRule,
+  syncGroupRule,
+} from './group-rules.ts';
 import { readMessagesRule } from './message-rules.ts';
 import { startPositionRule, topicPartitionRule } from './record-rules.ts';
 import type { Rule, RuledFields } from './rule.ts';
@@ -42,6 +50,8 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     leaveGroup: validate(leaveGroupRule(ruled)),
     getGroup: validate(getGroupRule(ruled)),
     listGroups: validate(listGroupsRule(ruled)),
+    listMembers: validate(listMembersRule(ruled)),
+    listRebalances: validate(listRebalancesRule(ruled)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),

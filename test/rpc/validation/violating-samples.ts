@@ -8,9 +8,12 @@ import {
 } from '../../../gen/millrace/v1/broker_pb.js';
 import {
   GetGroupRequestSchema,
+  GroupState,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
   ListGroupsRequestSchema,
+  ListMembersRequestSchema,
+  ListRebalancesRequestSchema,
   SyncGroupRequestSchema,
 } from '../../../gen/millrace/v1/group_pb.js';
 import { ReadMessagesRequestSchema } from '../../../gen/millrace/v1/message_pb.js';
@@ -215,7 +218,15 @@ samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }
 const leaving = [...names, ['member_id', { memberId: '' }]] as const;
 samples('leaveGroup', LeaveGroupRequestSchema, { group: 'billing', memberId: 'm' }, leaving);
 samples('getGroup', GetGroupRequestSchema, {}, names);
-samples('listGroups', ListGroupsRequestSchema, {}, pages);
+samples('listGroups', ListGroupsRequestSchema, {}, [
+  ...pages,
+  ['states', { states: Array.from({ length: 11 }, () => GroupState.STABLE) }],
+  ['states[1]', { states: [GroupState.STABLE, GroupState.UNSPECIFIED] }],
+  ['states[0]', { states: [99 as never] }],
+  ['topic', { topic: 'a b' }],
+]);
+samples('listMembers', ListMembersRequestSchema, { group: 'billing' }, [...names, ...pages]);
+samples('listRebalances', ListRebalancesRequestSchema, {}, names);
 
 const orders = { name: 'orders', partitions: 3 };
 const window = (idempotencyWindow: object) => ({ topic: { ...orders, idempotencyWindow } });
