@@ -150,6 +150,8 @@ export class Scene {
   readonly store: MemoryGroupStore;
   readonly topics = new Map<string, FakeLog[]>();
   readonly delivery: Delivery;
+  /** What was logged that is no warning. */
+  readonly said: object[] = [];
   mayDeliver = true;
   fenced = 0;
   #ids = 0;
@@ -177,7 +179,12 @@ export class Scene {
       onFenced: () => {
         this.fenced++;
       },
-      log: { info: () => undefined, warn: () => undefined },
+      log: {
+        info: (fields, message) => {
+          this.said.push({ ...fields, message });
+        },
+        warn: () => undefined,
+      },
     });
   }
 
