@@ -155,7 +155,7 @@ describe('a rebalance', () => {
     expect(scene.said).toHaveLength(1);
     expect(scene.delivery.describe('billing').group.state).toBe('COMPLETING_REBALANCE');
     await scene.clock.advance(2_000);
-    const [{ partition }] = first.of('revoking').at(-1)!.partitions as [{ partition: number }];
+    const { partition } = first.of('revoking').at(-1)!.partitions[0]!;
     await scene.ack('billing', first, { partition, upToOffset: 0 });
     expect(scene.said.at(-1)).toMatchObject({ generation: 2, revoked: 1, completed: true });
     const { durationMs } = scene.said.at(-1) as { durationMs: number };

@@ -90,7 +90,8 @@ function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
 function parametersOf(query: URLSearchParams, names: readonly string[]): Record<string, string[]> {
   const found: Record<string, string[]> = {};
   for (const name of new Set(query.keys())) {
-    if (!names.includes(name)) throw invalidField(name, `is not a parameter here; there are: ${names.join(', ')}`);
+    if (!names.includes(name))
+      throw invalidField(name, `is no parameter of this path; it has ${names.join(', ') || 'none'}`);
     found[name] = query.getAll(name);
   }
   return found;
