@@ -3,6 +3,7 @@ import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Log } from '../log/log.ts';
 import { partitionOutOfRange } from '../log/topic.ts';
+import type { Clock } from '../time/clock.ts';
 import type {
   AckCommand,
   AckOutcome,
@@ -16,11 +17,13 @@ import type {
   FetchedOffset,
   FetchOffsetsCommand,
   GroupDetails,
+  GroupFilter,
   GroupSummary,
   HeartbeatCommand,
   HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
+  MemberDetails,
   Page,
   PageRequest,
   PublishCommand,
@@ -31,6 +34,7 @@ import type {
   ReadMessagesOutcome,
   ResetOffset,
   ResetOffsetsCommand,
+  StoredRebalance,
   SubscribeCommand,
   SubscriptionDetails,
   SubscriptionWithCursors,
@@ -43,6 +47,7 @@ import type {
 import { fetchedPage } from './fetch-offsets.ts';
 import { pageOf } from './page.ts';
 import { readMessages } from './read-messages.ts';
+import { withAges } from './record-ages.ts';
 import type { Topics } from './topics.ts';
 
 /** The machines that an active broker is made of, opened. */
@@ -51,6 +56,7 @@ export interface BrokerParts {
   readonly delivery: Delivery;
   readonly topics: Topics;
   readonly codec: BatchCodec;
+  readonly clock: Clock;
 }
 
 /** The broker's calls while it owns the database: each goes to the machine that answers it. */
@@ -59,12 +65,14 @@ export class ActiveBroker implements Broker {
   readonly #delivery: Delivery;
   readonly #topics: Topics;
   readonly #codec: BatchCodec;
+  readonly #clock: Clock;
 
   constructor(parts: BrokerParts) {
     this.#log = parts.log;
     this.#delivery = parts.delivery;
     this.#topics = parts.topics;
     this.#codec = parts.codec;
+    this.#clock = parts.clock;
   }
 
   publish(_caller: Caller, command: PublishCommand): Promise<PublishedRecords | null> {
@@ -100,11 +108,27 @@ export class ActiveBroker implements Broker {
   }
 
   async getGroup(_caller: Caller, name: string): Promise<GroupDetails> {
-    return this.#delivery.describe(name);
+    const details = this.#delivery.describe(name);
+    return { ...details, partitions: await withAges(details.partitions, this.#log, this.#clock) };
   }
 
-  async listGroups(_caller: Caller, page: PageRequest): Promise<Page<GroupSummary>> {
-    return pageOf(this.#delivery.list(), (group) => group.name, page);
+  async listGroups(_caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>> {
+    const { items, nextToken } = pageOf(this.#delivery.names(filter), (name) => name, page);
+    // Only those of the page: the lag of a group is a sum over its partitions.
+    return { items: items.map((name) => this.#delivery.summary(name)), nextToken };
+  }
+
+  async listMembers(
+    _caller: Caller,
+    group: string,
+    page: PageRequest,
+  ): Promise<Page<MemberDetails> & { readonly generation: number }> {
+    const { generation, members } = this.#delivery.members(group);
+    return { ...pageOf(members, ({ memberId }): string => memberId, page), generation };
+  }
+
+  listRebalances(_caller: Caller, group: string): Promise<StoredRebalance[]> {
+    return this.#delivery.rebalances(group);
   }
 
   deleteGroup(_caller: Caller, name: string): Promise<void> {
@@ -152,7 +176,8 @@ export class ActiveBroker implements Broker {
   }
 
   async getSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionWithCursors> {
-    return this.#delivery.getSubscription(group, topic);
+    const found = this.#delivery.getSubscription(group, topic);
+    return { ...found, partitions: await withAges(found.partitions, this.#log, this.#clock) };
   }
 
   async listSubscriptions(

@@ -6,11 +6,13 @@ import type {
   CreateSubscriptionCommand,
   FetchedOffset,
   GroupDetails,
+  GroupFilter,
   GroupSummary,
   HeartbeatCommand,
   HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
+  MemberDetails,
   PullCommand,
   PullOutcome,
   ResetOffset,
@@ -22,9 +24,11 @@ import type {
   SyncGroupOutcome,
 } from '../delivery/calls.ts';
 import type { EventSink, MemberId, MemberStream, TopicPartition } from '../delivery/session.ts';
+import type { StoredRebalance } from '../delivery/store.ts';
 import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
 
 export type * from '../delivery/calls.ts';
+export type { StoredRebalance } from '../delivery/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../log/publish.ts';
 
 /**
@@ -43,7 +47,13 @@ export interface Broker {
   syncGroup(caller: Caller, command: SyncGroupCommand): Promise<SyncGroupOutcome>;
   leaveGroup(caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void>;
   getGroup(caller: Caller, name: string): Promise<GroupDetails>;
-  listGroups(caller: Caller, page: PageRequest): Promise<Page<GroupSummary>>;
+  listGroups(caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>>;
+  listMembers(
+    caller: Caller,
+    group: string,
+    page: PageRequest,
+  ): Promise<Page<MemberDetails> & { readonly generation: number }>;
+  listRebalances(caller: Caller, group: string): Promise<readonly StoredRebalance[]>;
   deleteGroup(caller: Caller, name: string): Promise<void>;
   commitOffsets(caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]>;
   fetchOffsets(caller: Caller, command: FetchOffsetsCommand): Promise<Page<FetchedOffset>>;

@@ -72,7 +72,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   await delivery.open();
   log.start();
   return {
-    broker: new ActiveBroker({ log, delivery, topics, codec }),
+    broker: new ActiveBroker({ log, delivery, topics, codec, clock }),
     counts: () => ({ ...log.stats(), ...delivery.counts() }),
     async drain(graceMs) {
       // Publishes and members at once: a member may be waiting for what is being published.

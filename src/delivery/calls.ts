@@ -226,6 +226,16 @@ export interface GroupSummary {
   readonly leaderId: MemberId | null;
   readonly memberCount: number;
   readonly topics: readonly string[];
+  readonly lag: number;
+  readonly inFlightRecords: number;
+}
+
+/** Which groups a list shows. */
+export interface GroupFilter {
+  /** Empty: in any state. */
+  readonly states: readonly GroupState[];
+  /** null: whatever they are subscribed to. */
+  readonly topic: string | null;
 }
 
 export interface MemberDetails {
@@ -243,6 +253,12 @@ export interface MemberDetails {
   readonly stalled: boolean;
   readonly inFlightRecords: number;
   readonly blockedOn: BlockedOn | null;
+}
+
+export interface GroupMembers {
+  readonly generation: number;
+  /** In the order of their ids. */
+  readonly members: readonly MemberDetails[];
 }
 
 export interface GroupDetails {

@@ -69,6 +69,9 @@ export class ConsumedLog {
       highWatermark: this.log.endOffset,
       lag: this.cursor.lag(this.log.endOffset),
       blockedOn: this.revoking ? 'REVOKING' : this.holder === null ? 'NO_ASSIGNMENT' : this.blockedOn,
+      memberId: this.holder?.id ?? null,
+      inFlightRecords: this.cursor.inFlightRecords,
+      oldestUnackedAgeMs: null,
     };
   }
 

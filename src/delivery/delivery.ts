@@ -13,6 +13,8 @@ import type {
   AckOutcome,
   CreateSubscriptionCommand,
   GroupDetails,
+  GroupFilter,
+  GroupMembers,
   GroupSummary,
   HeartbeatCommand,
   HeartbeatOutcome,
@@ -31,6 +33,8 @@ import type { GroupContext } from './context.ts';
 import {
   countsOf,
   detailsOf,
+  isShown,
+  membersOf,
   subscriptionDetails,
   subscriptionWithCursors,
   summaryOf,
@@ -43,7 +47,7 @@ import { OffsetRetention } from './offset-retention.ts';
 import { Offsets } from './offsets.ts';
 import { PullSession } from './pull.ts';
 import type { EventSink, MemberStream } from './session.ts';
-import type { GroupStore } from './store.ts';
+import type { GroupStore, StoredRebalance } from './store.ts';
 
 export interface DeliveryDeps {
   readonly store: GroupStore;
@@ -65,6 +69,7 @@ export class Delivery {
   readonly offsets: Offsets;
   readonly #retention: OffsetRetention;
   readonly #context: GroupContext;
+  readonly #store: GroupStore;
   readonly #groups: Groups;
   readonly #entrance: Entrance;
   readonly #classic: ClassicCalls;
@@ -93,6 +98,7 @@ export class Delivery {
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
+    this.#store = store;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
@@ -204,9 +210,25 @@ export class Delivery {
     return detailsOf(this.#groups.get(name));
   }
 
-  /** In the order of their names. */
-  list(): GroupSummary[] {
-    return this.#groups.all().map(summaryOf);
+  /** The names of those that the filter lets through, in their order. */
+  names(filter: GroupFilter): string[] {
+    return this.#groups
+      .all()
+      .filter((group) => isShown(group, filter))
+      .map(({ name }) => name);
+  }
+
+  summary(name: string): GroupSummary {
+    return summaryOf(this.#groups.get(name));
+  }
+
+  members(name: string): GroupMembers {
+    return membersOf(this.#groups.get(name));
+  }
+
+  /** The last ones that are over, the newest first. @throws Rejection GROUP_NOT_FOUND, Fault */
+  async rebalances(name: string): Promise<StoredRebalance[]> {
+    return this.#store.loadRebalances(this.#groups.get(name).id);
   }
 
   async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
@@ -283,9 +305,9 @@ export class Delivery {
     for (const group of this.#groups.all()) group.stop(error);
   }
 
-  /** Groups, members, what is in flight and what was delivered so far, for the metrics. */
+  /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#context.delivered);
+    return countsOf(this.#groups.all(), this.#context);
   }
 
   #refuseIfDraining(): void {

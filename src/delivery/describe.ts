@@ -1,16 +1,41 @@
-import type { MemberId, MemberRow } from '../coordinator/group.ts';
+import type { GroupState, MemberId, MemberRow, RebalanceCause, RebalanceRow } from '../coordinator/group.ts';
 import type {
   GroupDetails,
+  GroupFilter,
+  GroupMembers,
   GroupSummary,
   MemberDetails,
   SubscriptionDetails,
   SubscriptionWithCursors,
 } from './calls.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
 import type { BlockedOn, PartitionStatus } from './session.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
-/** What is shown of groups and subscriptions. */
+/** What is shown of groups and subscriptions: in answers, in the log, and as numbers. */
+
+export interface DeliveryCounts {
+  readonly groups: number;
+  readonly groupsByState: Readonly<Record<GroupState, number>>;
+  readonly members: number;
+  readonly inFlightRecords: number;
+  readonly lag: number;
+  /** From here on since this broker owns the database; repeated deliveries count again. */
+  readonly deliveredRecords: number;
+  readonly deliveredBytes: number;
+  readonly rebalances: number;
+  readonly rebalanceSeconds: number;
+  readonly heartbeats: number;
+  readonly sessionTimeouts: number;
+  readonly fencedCalls: number;
+  readonly commits: number;
+}
+
+export function isShown(group: ConsumerGroup, { states, topic }: GroupFilter): boolean {
+  if (states.length > 0 && !states.includes(group.machine.state())) return false;
+  return topic === null || subscriptionsOf(group).some(({ topicName }) => topicName === topic);
+}
 
 export function summaryOf(group: ConsumerGroup): GroupSummary {
   const { machine } = group;
@@ -21,19 +46,89 @@ export function summaryOf(group: ConsumerGroup): GroupSummary {
     assignor: machine.assignor,
     leaderId: machine.leader,
     memberCount: machine.memberCount,
-    topics: Array.from(group.subscriptions.values(), (one) => one.topicName).sort(),
+    topics: subscriptionsOf(group)
+      .map(({ topicName }) => topicName)
+      .sort(),
+    ...extentOf(group),
   };
 }
 
 export function detailsOf(group: ConsumerGroup): GroupDetails {
-  const members = group.machine.members().map((row) => memberDetails(group, row));
   return {
     group: summaryOf(group),
-    members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
-    partitions: Array.from(group.subscriptions.values())
+    members: membersOf(group).members,
+    partitions: subscriptionsOf(group)
       .sort((a, b) => (a.topicName < b.topicName ? -1 : 1))
       .flatMap(statusOf),
   };
+}
+
+export function membersOf(group: ConsumerGroup): GroupMembers {
+  const members = group.machine.members().map((row) => memberDetails(group, row));
+  return {
+    generation: group.machine.generation,
+    members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
+  };
+}
+
+/** A rebalance as the log has it, one line each. */
+export function rebalanceFields(group: string, rebalance: RebalanceRow): object {
+  const { generation, causes, durationMs, memberCount, assignedCount, revokedCount, completed } = rebalance;
+  return {
+    group,
+    generation,
+    causes: causes.map(causeFields),
+    durationMs: Math.round(durationMs),
+    members: memberCount,
+    assigned: assignedCount,
+    revoked: revokedCount,
+    completed,
+  };
+}
+
+/** Without what says nothing: most causes come up once, and some are about no member. */
+function causeFields({ reason, memberId, count }: RebalanceCause): object {
+  return { reason, ...(memberId !== null && { memberId }), ...(count > 1 && { count }) };
+}
+
+export function countsOf(
+  groups: readonly ConsumerGroup[],
+  { delivered, counts }: Pick<GroupContext, 'delivered' | 'counts'>,
+): DeliveryCounts {
+  const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
+  const sums = { members: 0, inFlightRecords: 0, lag: 0 };
+  for (const group of groups) {
+    const { lag, inFlightRecords } = extentOf(group);
+    groupsByState[group.machine.state()]++;
+    sums.members += group.members.size;
+    sums.inFlightRecords += inFlightRecords;
+    sums.lag += lag;
+  }
+  const { rebalanceMs, ...counted } = counts;
+  return {
+    groups: groups.length,
+    groupsByState,
+    ...sums,
+    deliveredRecords: delivered.records,
+    deliveredBytes: delivered.bytes,
+    ...counted,
+    rebalanceSeconds: rebalanceMs / 1_000,
+  };
+}
+
+function subscriptionsOf(group: ConsumerGroup): ActiveSubscription[] {
+  return [...group.subscriptions.values()];
+}
+
+function extentOf(group: ConsumerGroup): { lag: number; inFlightRecords: number } {
+  const extent = { lag: 0, inFlightRecords: 0 };
+  for (const { logs } of group.subscriptions.values()) {
+    for (const { cursor, log } of logs) {
+      extent.lag += cursor.lag(log.endOffset);
+      extent.inFlightRecords += cursor.inFlightRecords;
+    }
+  }
+  return extent;
 }
 
 function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
@@ -80,38 +175,4 @@ export function subscriptionWithCursors(
 
 function statusOf(subscription: ActiveSubscription): PartitionStatus[] {
   return subscription.logs.map((log) => log.status());
-}
-
-export interface DeliveryCounts {
-  readonly groups: number;
-  readonly members: number;
-  readonly inFlightRecords: number;
-  readonly lag: number;
-  /** Since this broker owns the database; repeated deliveries count again. */
-  readonly deliveredRecords: number;
-  readonly deliveredBytes: number;
-}
-
-export function countsOf(
-  groups: readonly ConsumerGroup[],
-  delivered: { readonly records: number; readonly bytes: number },
-): DeliveryCounts {
-  const counts = {
-    groups: groups.length,
-    members: 0,
-    inFlightRecords: 0,
-    lag: 0,
-    deliveredRecords: delivered.records,
-    deliveredBytes: delivered.bytes,
-  };
-  for (const group of groups) {
-    counts.members += group.members.size;
-    for (const { logs } of group.subscriptions.values()) {
-      for (const { cursor, log } of logs) {
-        counts.inFlightRecords += cursor.inFlightRecords;
-        counts.lag += cursor.lag(log.endOffset);
-      }
-    }
-  }
-  return counts;
 }

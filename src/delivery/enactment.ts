@@ -2,6 +2,7 @@ import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason }
 import type { Rejection } from '../errors/rejection.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
+import { rebalanceFields } from './describe.ts';
 import type { Member } from './member.ts';
 import { fenced, instanceFenced } from './refusals.ts';
 import { StreamSession } from './stream-session.ts';
@@ -159,6 +160,6 @@ export class Enactment {
     const { counts, log } = this.#d.context;
     counts.rebalances++;
     counts.rebalanceMs += rebalance.durationMs;
-    log.info({ group: this.#d.groupName, ...rebalance }, 'rebalanced');
+    log.info(rebalanceFields(this.#d.groupName, rebalance), 'rebalanced');
   }
 }

@@ -25,6 +25,11 @@ export interface PartitionStatus extends TopicPartition {
   readonly highWatermark: number;
   readonly lag: number;
   readonly blockedOn: BlockedOn | null;
+  /** Who has it; null: nobody. */
+  readonly memberId: MemberId | null;
+  readonly inFlightRecords: number;
+  /** How long ago the first record that is not acked was appended; null: there is none, or nobody has looked it up. */
+  readonly oldestUnackedAgeMs: number | null;
 }
 
 export type StreamEvent =

@@ -10,6 +10,8 @@ export const limits = {
   pageTokenCharsMax: 400,
   pageSizeMax: 1_000,
   pageSizeDefault: 100,
+  /** States that a list of groups may be asked for. */
+  listStatesMax: 10,
 
   /** One record: key, value, headers and idempotency key together. */
   recordBytesMax: 1_048_576,

@@ -9,7 +9,7 @@ import type { PublishCommand, PublishedRecords } from './publish.ts';
 import { Reader } from './reader.ts';
 import { route } from './request.ts';
 import { SegmentKeeper } from './segment-keeper.ts';
-import type { LogStore, TopicRow } from './store.ts';
+import type { LogStore, RecordPlace, TopicRow } from './store.ts';
 import { TailCache } from './tail-cache.ts';
 import { Topic, topicNotFound } from './topic.ts';
 
@@ -145,6 +145,11 @@ export class Log {
   /** By partition, lane 0; empty for a topic that is not there. */
   partitionLogs(topicId: number): readonly PartitionLog[] {
     return this.#byId.get(topicId)?.partitions ?? [];
+  }
+
+  /** How long ago records of a topic were appended, in milliseconds; null where there is none. @throws Fault */
+  appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    return this.#d.store.appendAges(topicId, places);
   }
 
   /**

@@ -75,6 +75,13 @@ export interface ReadRequest {
   readonly bytesMax: number;
 }
 
+/** One record of a topic. */
+export interface RecordPlace {
+  readonly partition: number;
+  readonly lane: number;
+  readonly offset: number;
+}
+
 export interface LogStore {
   /**
    * Writes all batches or none, fenced, on write connection `slot` (0 … slots - 1; one append at a time for each).
@@ -90,6 +97,11 @@ export interface LogStore {
   read(request: ReadRequest): Promise<StoredBatch[]>;
   /** The first offset whose append time is at or after the time; null if there is none. */
   offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null>;
+  /**
+   * How long ago records of a topic were appended, in milliseconds, by the database's clock alone; null where there is none. In the order
+   * of `places`.
+   */
+  appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]>;
   /** Those of the keys that are known to the topic and within its window. */
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>>;
   /**

@@ -2,7 +2,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { OpenBroker } from '../broker/open-broker.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
-type Described = readonly [count: keyof Counts, name: string, help: string];
+type Described = readonly [count: Exclude<keyof Counts, 'groupsByState'>, name: string, help: string];
 
 const gauges: readonly Described[] = [
   ['topics', 'millrace_topics', 'Topics.'],
@@ -26,7 +26,20 @@ const counters: readonly Described[] = [
     'Records that were handed out to members of groups, repeated ones too.',
   ],
   ['deliveredBytes', 'millrace_delivered_bytes_total', 'Bytes of the records that were handed out.'],
+  ['rebalances', 'millrace_rebalances_total', 'Rebalances of all groups that are over.'],
+  ['rebalanceSeconds', 'millrace_rebalance_seconds_total', 'How long they took together, in seconds.'],
+  ['heartbeats', 'millrace_heartbeats_total', 'Heartbeats of members.'],
+  [
+    'sessionTimeouts',
+    'millrace_session_timeouts_total',
+    'Members that were removed because nothing was heard of them.',
+  ],
+  ['fencedCalls', 'millrace_fenced_calls_total', 'Calls that were refused because their member is none any more.'],
+  ['commits', 'millrace_offset_commits_total', 'Offsets that CommitOffsets committed.'],
 ];
+
+/** Those that a group at work can be in: one that has been deleted is not among the groups. */
+const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'] as const;
 
 /**
  * Puts the broker's numbers on /metrics. They are counted when somebody asks, all of them at once: the first metric of the registry
@@ -42,12 +55,19 @@ export function exposeMetrics(registry: Registry, counts: () => Counts | null, e
       active.set(epoch() === null ? 0 : 1);
       const now = counts();
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
+      for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
       for (const [count, counter] of counted) {
         // The machine counts by itself; a counter of prom-client can only be added to.
         counter.reset();
         counter.inc(now?.[count] ?? 0);
       }
     },
+  });
+  const byState = new Gauge({
+    name: 'millrace_groups_by_state',
+    help: 'Consumer groups in each state.',
+    labelNames: ['state'],
+    registers,
   });
   const shown = gauges.map(([count, name, help]) => [count, new Gauge({ name, help, registers })] as const);
   const counted = counters.map(([count, name, help]) => [count, new Counter({ name, help, registers })] as const);

@@ -1,5 +1,13 @@
 import { Fault } from '../errors/fault.ts';
-import type { AppendedBatch, AppendTransaction, IdempotencyHit, LogEnd, LogStore, ReadRequest } from '../log/store.ts';
+import type {
+  AppendedBatch,
+  AppendTransaction,
+  IdempotencyHit,
+  LogEnd,
+  LogStore,
+  ReadRequest,
+  RecordPlace,
+} from '../log/store.ts';
 import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
 import { appendSettings, type Connection, type ConnectionOptions } from './connection.ts';
@@ -7,7 +15,7 @@ import { sqlState } from './faults.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
 import { sessionPrefix } from './lease.ts';
-import { baseAtTime, readBatches } from './read.ts';
+import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
   endsQuery,
   lockTopicLogs,
@@ -22,6 +30,8 @@ import type { Writer } from './writer.ts';
 
 /** Connections that read older batches; each reads one fetch at a time. */
 const readConnections = 2;
+/** One statement that looks up ages: what else is looked up does not wait for more of them. */
+const agesMax = 1_000;
 const undefinedTable = '42P01';
 
 export interface LogStoreOptions {
@@ -122,6 +132,20 @@ export class PostgresLogStore implements LogStore {
     return null;
   }
 
+  async appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    const known = await this.#segmentsOf(topicId);
+    const bySegment = Map.groupBy(places, ({ partition, lane, offset }) => segmentOf(known, partition, lane, offset));
+    const ages = new Map<RecordPlace, number | null>();
+    for (const [segment, inSegment] of bySegment) {
+      for (let from = 0; from < inSegment.length; from += agesMax) {
+        const some = inSegment.slice(from, from + agesMax);
+        const found = await this.#agesIn(topicId, segment, some);
+        for (const [index, place] of some.entries()) ages.set(place, found[index] ?? null);
+      }
+    }
+    return places.map((place) => ages.get(place) ?? null);
+  }
+
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
     return this.#lookups.run((client) => findKeys(client, topicId, windowMs, keys));
   }
@@ -161,6 +185,15 @@ export class PostgresLogStore implements LogStore {
 
   async close(): Promise<void> {
     await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
+  }
+
+  async #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    try {
+      return await this.#lookups.run((client) => appendAges(client, segment, topicId, places));
+    } catch (error) {
+      if (!this.#isGone(topicId, error)) throw error;
+      return [];
+    }
   }
 
   /** Whether a read failed because the table was dropped meanwhile: its topic is deleted, and has nothing to read. */

@@ -1,7 +1,8 @@
 import type { Client } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import { allOf, boundsPerRecord, type StoredBatch } from '../log/batch.ts';
-import type { ReadRequest } from '../log/store.ts';
+import type { ReadRequest, RecordPlace } from '../log/store.ts';
+import { arrayLiteral } from './array-literal.ts';
 import { decodePart, recordParts, type RecordPart } from './bytea-array.ts';
 import { integer, leafTable, ofLog } from './leaf.ts';
 
@@ -119,4 +120,33 @@ export async function baseAtTime(
     else low = middle.endOffset;
   }
   return high;
+}
+
+/**
+ * How long ago records that stand in one segment were appended, in milliseconds; null where there is none. One look into the leaf's
+ * primary key for each, all in one statement, and both times are the database's: its clock and the broker's need not agree.
+ */
+export async function appendAges(
+  client: Client,
+  segment: number,
+  topicId: number,
+  places: readonly RecordPlace[],
+): Promise<(number | null)[]> {
+  const { rows } = await client.query<{ age_ms: number | null }>(
+    `SELECT extract(epoch FROM clock_timestamp() - batch.appended_at)::float8 * 1000 AS age_ms
+       FROM unnest($1::integer[], $2::integer[], $3::bigint[])
+              WITH ORDINALITY AS wanted (partition, lane, record_offset, place)
+       LEFT JOIN LATERAL (
+         SELECT base_offset + record_count AS end_offset, appended_at FROM ${leafTable(topicId, segment)}
+          WHERE ${ofLog(topicId, segment, 'wanted.partition', 'wanted.lane')} AND base_offset <= wanted.record_offset
+          ORDER BY base_offset DESC LIMIT 1
+       ) AS batch ON batch.end_offset > wanted.record_offset
+      ORDER BY wanted.place`,
+    [
+      arrayLiteral(places.map(({ partition }) => partition)),
+      arrayLiteral(places.map(({ lane }) => lane)),
+      arrayLiteral(places.map(({ offset }) => offset)),
+    ],
+  );
+  return rows.map(({ age_ms }) => age_ms);
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { waitFor } from '../../bench/support/timing.ts';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
-import { GroupService } from '../../gen/millrace/v1/group_pb.js';
+import { GroupService, GroupState } from '../../gen/millrace/v1/group_pb.js';
 import { Member } from './member.ts';
 import { Site } from './site.ts';
 import { answerOf } from './start.ts';
@@ -12,6 +12,7 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_active: 'gauge',
   millrace_topics: 'gauge',
   millrace_groups: 'gauge',
+  millrace_groups_by_state: 'gauge',
   millrace_members: 'gauge',
   millrace_in_flight_records: 'gauge',
   millrace_lag_records: 'gauge',
@@ -24,6 +25,12 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_appended_bytes_total: 'counter',
   millrace_delivered_records_total: 'counter',
   millrace_delivered_bytes_total: 'counter',
+  millrace_rebalances_total: 'counter',
+  millrace_rebalance_seconds_total: 'counter',
+  millrace_heartbeats_total: 'counter',
+  millrace_session_timeouts_total: 'counter',
+  millrace_fenced_calls_total: 'counter',
+  millrace_offset_commits_total: 'counter',
 };
 
 let site: Site;
@@ -91,7 +98,10 @@ test('everything is there with help and type, and the process beside it', async 
   expect(Object.fromEntries(ours)).toEqual(kinds);
   for (const name of Object.keys(kinds)) {
     expect(help.has(name), name).toBe(true);
-    expect(samples.has(name), name).toBe(true);
+    expect(
+      [...samples.keys()].some((sample) => sample.replace(/\{.*/, '') === name),
+      name,
+    ).toBe(true);
   }
   expect(samples.get('millrace_active')).toBe(1);
   expect(samples.get('millrace_topics')).toBe(1);
@@ -162,6 +172,32 @@ test('groups, members, lag and what is in flight are those of the moment', async
   expect(await value('millrace_lag_records')).toBe(2 * total - inFirst);
   const { groups } = await site.call(GroupService.method.listGroups, {});
   expect(groups.map(({ name }) => name)).toEqual(['billing', 'shipping']);
+});
+
+test('what coordinators do is counted, and each group stands under its state', async () => {
+  const names = ['rebalances', 'heartbeats', 'fenced_calls', 'session_timeouts', 'offset_commits'];
+  const countsNow = async (): Promise<Record<string, number>> => {
+    const { samples } = await scrape();
+    return Object.fromEntries(names.map((name) => [name, samples.get(`millrace_${name}_total`)!]));
+  };
+  const before = await countsNow();
+  const secondsBefore = await value('millrace_rebalance_seconds_total');
+  const group = 'counted';
+  const joined = await site.call(GroupService.method.joinGroup, { group, topics: ['orders'] });
+  const { memberId, generation } = joined;
+  await until('millrace_rebalances_total', before['rebalances']! + 1);
+  await site.call(BrokerService.method.heartbeat, { group, memberId, generation: generation! });
+  await site.refusal(BrokerService.method.heartbeat, { group, memberId: 'nobody', generation: generation! });
+  // Over both edges.
+  const after = { ...before, rebalances: before['rebalances']! + 1, heartbeats: before['heartbeats']! + 1 };
+  expect(await countsNow()).toEqual({ ...after, fenced_calls: before['fenced_calls']! + 2 });
+  expect(await value('millrace_rebalance_seconds_total')).toBeGreaterThanOrEqual(secondsBefore);
+  expect(await value('millrace_groups_by_state{state="STABLE"}')).toBe(1);
+  const { groups } = await site.call(GroupService.method.listGroups, { states: [GroupState.EMPTY] });
+  expect(await value('millrace_groups_by_state{state="EMPTY"}')).toBe(groups.length);
+  expect(groups.map(({ name }) => name)).not.toContain(group);
+  await site.call(GroupService.method.leaveGroup, { group, memberId });
+  await until('millrace_groups_by_state{state="STABLE"}', 0);
 });
 
 test('recent batches are kept once a group is subscribed, and counted', async () => {

@@ -153,6 +153,8 @@ export class Scene {
   readonly store: MemoryGroupStore;
   readonly topics = new Map<string, FakeLog[]>();
   readonly delivery: Delivery;
+  /** What was logged that is no warning. */
+  readonly said: object[] = [];
   mayDeliver = true;
   fenced = 0;
   readonly logged: string[] = [];
@@ -195,7 +197,10 @@ export class Scene {
         this.fenced++;
       },
       log: {
-        info: (fields, message) => this.logged.push(`${message} ${JSON.stringify(fields)}`),
+        info: (fields, message) => {
+          this.said.push({ ...fields, message });
+          this.logged.push(`${message} ${JSON.stringify(fields)}`);
+        },
         warn: () => undefined,
       },
     });

@@ -12,6 +12,7 @@ import type {
   CreateTopicCommand,
   FetchedOffset,
   FetchOffsetsCommand,
+  GroupFilter,
   HeartbeatCommand,
   JoinGroupCommand,
   Page,
@@ -22,12 +23,13 @@ import type {
   ReadMessagesCommand,
   ResetOffset,
   ResetOffsetsCommand,
+  StoredRebalance,
   SubscribeCommand,
   SyncGroupCommand,
   TopicDetails,
   UpdateTopicCommand,
 } from '../../src/broker/broker.ts';
-import type { EventSink, MemberId, MemberStream } from '../../src/delivery/session.ts';
+import type { EventSink, MemberId, MemberStream, PartitionStatus } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { PublishedRecords } from '../../src/log/publish.ts';
 
@@ -53,6 +55,9 @@ export class FakeBroker implements Broker {
   commit: (command: PublishCommand) => Promise<void> = () => Promise.resolve();
   /** What Pull and ReadMessages return. */
   fields: Buffer[] = [];
+  /** What GetGroup and ListRebalances return. */
+  partitions: PartitionStatus[] = [];
+  rebalances: StoredRebalance[] = [];
 
   addTopic(name: string): void {
     const details = { semantics: 'PUB_SUB', partitions: 3, idempotencyWindowMs: 120_000, description: '' } as const;
@@ -146,12 +151,14 @@ export class FakeBroker implements Broker {
       leaderId: null,
       memberCount: 0,
       topics: ['orders'],
+      lag: 0,
+      inFlightRecords: 0,
     } as const;
-    return { group, members: [], partitions: [] };
+    return { group, members: [], partitions: this.partitions };
   }
 
-  async listGroups(caller: Caller, page: PageRequest): Promise<Page<never>> {
-    this.#called(caller, page);
+  async listGroups(caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<never>> {
+    this.#called(caller, [filter, page]);
     return { items: [], nextToken: '' };
   }
 
@@ -175,6 +182,16 @@ export class FakeBroker implements Broker {
   async resetOffsets(caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
     this.#called(caller, command);
     return command.partitions.map((one) => ({ ...one, lane: 0, previousOffset: 0, offset: 0, lag: 0 }));
+  }
+
+  async listMembers(caller: Caller, group: string, page: PageRequest) {
+    this.#called(caller, [group, page]);
+    return { items: [], nextToken: '', generation: 0 };
+  }
+
+  async listRebalances(caller: Caller, group: string): Promise<readonly StoredRebalance[]> {
+    this.#called(caller, group);
+    return this.rebalances;
   }
 
   async createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {

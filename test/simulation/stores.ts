@@ -87,6 +87,7 @@ export function logStore(parts: StoreParts): LogStore {
         return sabotage === 'READS_NOTHING' ? [] : log.read(request);
       }),
     offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
+    appendAges: () => Promise.reject(new Error('nobody asks for ages here')),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
     rollSegment: (topicId, current) =>

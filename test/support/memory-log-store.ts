@@ -9,6 +9,7 @@ import {
   type LogEnd,
   type LogStore,
   type ReadRequest,
+  type RecordPlace,
   type TopicRow,
 } from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
@@ -151,6 +152,16 @@ export class MemoryLogStore implements LogStore {
       const { batches } = this.shared.log(topicId, partition, lane);
       return batches.find(({ appendTimeUs }) => appendTimeUs >= timeUs)?.baseOffset ?? null;
     });
+  }
+
+  appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    return this.#call('appendAges', () =>
+      places.map(({ partition, lane, offset }) => {
+        const { batches } = this.shared.log(topicId, partition, lane);
+        const batch = batches.find(({ baseOffset, count }) => offset >= baseOffset && offset < baseOffset + count);
+        return batch === undefined ? null : this.#clock.wallMs() - batch.appendTimeUs / 1_000;
+      }),
+    );
   }
 
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {

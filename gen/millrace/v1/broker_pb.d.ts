@@ -624,6 +624,28 @@ export declare type PartitionStatus = Message<"millrace.v1.PartitionStatus"> & {
    * @generated from field: millrace.v1.BlockedOn blocked_on = 6;
    */
   blockedOn: BlockedOn;
+
+  /**
+   * The member that has it; empty: nobody.
+   *
+   * @generated from field: string member_id = 7;
+   */
+  memberId: string;
+
+  /**
+   * Records delivered to that member and not acked. Always set.
+   *
+   * @generated from field: optional int32 in_flight_records = 8;
+   */
+  inFlightRecords?: number | undefined;
+
+  /**
+   * How long ago the first record that is not acked was appended, by the database's clock. Only from GetGroup and GetSubscription; unset
+   * elsewhere, if there is no such record, and if the database did not say it within a second.
+   *
+   * @generated from field: google.protobuf.Duration oldest_unacked_age = 9;
+   */
+  oldestUnackedAge?: Duration | undefined;
 };
 
 /**

@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { StartPosition, TopicPartition } from "./record_pb.js";
-import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Assignor, BlockedOn, PartitionStatus } from "./broker_pb.js";
 import type { CommitOffsetsRequestSchema, CommitOffsetsResponseSchema, FetchOffsetsRequestSchema, FetchOffsetsResponseSchema, ResetOffsetsRequestSchema, ResetOffsetsResponseSchema } from "./offset_pb.js";
 
@@ -636,6 +636,20 @@ export declare type Group = Message<"millrace.v1.Group"> & {
    * @generated from field: string leader_id = 8;
    */
   leaderId: string;
+
+  /**
+   * Records that it has not acked, in all partitions of its subscriptions together. Always set.
+   *
+   * @generated from field: optional int64 lag = 9;
+   */
+  lag?: bigint | undefined;
+
+  /**
+   * Records delivered to its members and not acked. Always set.
+   *
+   * @generated from field: optional int64 in_flight_records = 10;
+   */
+  inFlightRecords?: bigint | undefined;
 };
 
 /**
@@ -774,6 +788,20 @@ export declare type ListGroupsRequest = Message<"millrace.v1.ListGroupsRequest">
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Only groups in one of these states. Default: empty, in any. Limit: list_states_max = 10 entries, each a state but UNSPECIFIED.
+   *
+   * @generated from field: repeated millrace.v1.GroupState states = 3;
+   */
+  states: GroupState[];
+
+  /**
+   * Only groups that are subscribed to this topic. Default: empty, all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   *
+   * @generated from field: string topic = 4;
+   */
+  topic: string;
 };
 
 /**
@@ -810,6 +838,217 @@ export declare type ListGroupsResponse = Message<"millrace.v1.ListGroupsResponse
 export declare const ListGroupsResponseSchema: GenMessage<ListGroupsResponse>;
 
 /**
+ * ListMembersRequest asks for a page.
+ *
+ * @generated from message millrace.v1.ListMembersRequest
+ */
+export declare type ListMembersRequest = Message<"millrace.v1.ListMembersRequest"> & {
+  /**
+   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * How many at most. Default: 100. Limit: page_size_max = 1000.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Where the last page ended; empty for the first page. Limit: page_token_chars_max = 400 characters.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message millrace.v1.ListMembersRequest.
+ * Use `create(ListMembersRequestSchema)` to create a new message.
+ */
+export declare const ListMembersRequestSchema: GenMessage<ListMembersRequest>;
+
+/**
+ * ListMembersResponse is a page of members.
+ *
+ * @generated from message millrace.v1.ListMembersResponse
+ */
+export declare type ListMembersResponse = Message<"millrace.v1.ListMembersResponse"> & {
+  /**
+   * The members, ordered by id.
+   *
+   * @generated from field: repeated millrace.v1.Member members = 1;
+   */
+  members: Member[];
+
+  /**
+   * For the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The group's generation. Always set. If it differs from that of the page before, partitions may have moved between the two.
+   *
+   * @generated from field: optional int64 generation = 3;
+   */
+  generation?: bigint | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.ListMembersResponse.
+ * Use `create(ListMembersResponseSchema)` to create a new message.
+ */
+export declare const ListMembersResponseSchema: GenMessage<ListMembersResponse>;
+
+/**
+ * RebalanceCause is one reason of a rebalance: several that come close together make one rebalance.
+ *
+ * @generated from message millrace.v1.RebalanceCause
+ */
+export declare type RebalanceCause = Message<"millrace.v1.RebalanceCause"> & {
+  /**
+   * Why.
+   *
+   * @generated from field: millrace.v1.RebalanceReason reason = 1;
+   */
+  reason: RebalanceReason;
+
+  /**
+   * The first member that it is about; empty: none is.
+   *
+   * @generated from field: string member_id = 2;
+   */
+  memberId: string;
+
+  /**
+   * How often it came up before the rebalance began.
+   *
+   * @generated from field: int32 count = 3;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message millrace.v1.RebalanceCause.
+ * Use `create(RebalanceCauseSchema)` to create a new message.
+ */
+export declare const RebalanceCauseSchema: GenMessage<RebalanceCause>;
+
+/**
+ * Rebalance is one that is over.
+ *
+ * @generated from message millrace.v1.Rebalance
+ */
+export declare type Rebalance = Message<"millrace.v1.Rebalance"> & {
+  /**
+   * The generation that it began. Always set.
+   *
+   * @generated from field: optional int64 generation = 1;
+   */
+  generation?: bigint | undefined;
+
+  /**
+   * When it was over, by the database's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 2;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * From its first cause until every partition was where it belongs, or the next rebalance began.
+   *
+   * @generated from field: google.protobuf.Duration duration = 3;
+   */
+  duration?: Duration | undefined;
+
+  /**
+   * Why it was called for.
+   *
+   * @generated from field: repeated millrace.v1.RebalanceCause causes = 4;
+   */
+  causes: RebalanceCause[];
+
+  /**
+   * How many members the group had at its end. Always set.
+   *
+   * @generated from field: optional int32 member_count = 5;
+   */
+  memberCount?: number | undefined;
+
+  /**
+   * Partitions that came to a member. Always set.
+   *
+   * @generated from field: optional int32 assigned_count = 6;
+   */
+  assignedCount?: number | undefined;
+
+  /**
+   * Partitions that were taken from a member that stayed. Always set.
+   *
+   * @generated from field: optional int32 revoked_count = 7;
+   */
+  revokedCount?: number | undefined;
+
+  /**
+   * False: the next rebalance began before every partition was where it belongs.
+   *
+   * @generated from field: bool completed = 8;
+   */
+  completed: boolean;
+};
+
+/**
+ * Describes the message millrace.v1.Rebalance.
+ * Use `create(RebalanceSchema)` to create a new message.
+ */
+export declare const RebalanceSchema: GenMessage<Rebalance>;
+
+/**
+ * ListRebalancesRequest names a group.
+ *
+ * @generated from message millrace.v1.ListRebalancesRequest
+ */
+export declare type ListRebalancesRequest = Message<"millrace.v1.ListRebalancesRequest"> & {
+  /**
+   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message millrace.v1.ListRebalancesRequest.
+ * Use `create(ListRebalancesRequestSchema)` to create a new message.
+ */
+export declare const ListRebalancesRequestSchema: GenMessage<ListRebalancesRequest>;
+
+/**
+ * ListRebalancesResponse has the rebalances.
+ *
+ * @generated from message millrace.v1.ListRebalancesResponse
+ */
+export declare type ListRebalancesResponse = Message<"millrace.v1.ListRebalancesResponse"> & {
+  /**
+   * The newest first; the last rebalances_kept = 100 are kept.
+   *
+   * @generated from field: repeated millrace.v1.Rebalance rebalances = 1;
+   */
+  rebalances: Rebalance[];
+};
+
+/**
+ * Describes the message millrace.v1.ListRebalancesResponse.
+ * Use `create(ListRebalancesResponseSchema)` to create a new message.
+ */
+export declare const ListRebalancesResponseSchema: GenMessage<ListRebalancesResponse>;
+
+/**
  * GroupState is what a group is at.
  *
  * @generated from enum millrace.v1.GroupState
@@ -830,7 +1069,7 @@ export enum GroupState {
   EMPTY = 1,
 
   /**
-   * Not sent any more: COMPLETING_REBALANCE has taken its place.
+   * Not sent any more: COMPLETING_REBALANCE has taken its place, and is what it finds in ListGroups.
    *
    * @generated from enum value: GROUP_STATE_RECONCILING = 2 [deprecated = true];
    * @deprecated
@@ -914,6 +1153,102 @@ export enum MemberKind {
 export declare const MemberKindSchema: GenEnum<MemberKind>;
 
 /**
+ * RebalanceReason is why a rebalance was called for.
+ *
+ * @generated from enum millrace.v1.RebalanceReason
+ */
+export enum RebalanceReason {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: REBALANCE_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A member has joined.
+   *
+   * @generated from enum value: REBALANCE_REASON_MEMBER_JOINED = 1;
+   */
+  MEMBER_JOINED = 1,
+
+  /**
+   * A member has left.
+   *
+   * @generated from enum value: REBALANCE_REASON_MEMBER_LEFT = 2;
+   */
+  MEMBER_LEFT = 2,
+
+  /**
+   * The stream of a member without a session timeout has ended.
+   *
+   * @generated from enum value: REBALANCE_REASON_STREAM_LOST = 3;
+   */
+  STREAM_LOST = 3,
+
+  /**
+   * Nothing was heard of a member for as long as its session timeout.
+   *
+   * @generated from enum value: REBALANCE_REASON_SESSION_TIMEOUT = 4;
+   */
+  SESSION_TIMEOUT = 4,
+
+  /**
+   * A leader did not hand in its plan within its rebalance timeout.
+   *
+   * @generated from enum value: REBALANCE_REASON_REBALANCE_TIMEOUT = 5;
+   */
+  REBALANCE_TIMEOUT = 5,
+
+  /**
+   * A member kept records for longer than its max poll interval without acking any.
+   *
+   * @generated from enum value: REBALANCE_REASON_MAX_POLL_INTERVAL = 6;
+   */
+  MAX_POLL_INTERVAL = 6,
+
+  /**
+   * Such a member works again.
+   *
+   * @generated from enum value: REBALANCE_REASON_MEMBER_RESUMED = 7;
+   */
+  MEMBER_RESUMED = 7,
+
+  /**
+   * A member reads other topics, or wants another rule.
+   *
+   * @generated from enum value: REBALANCE_REASON_MEMBER_CHANGED = 8;
+   */
+  MEMBER_CHANGED = 8,
+
+  /**
+   * The group has more or fewer partitions to give out: a topic has grown, was deleted, or was subscribed to or cancelled.
+   *
+   * @generated from enum value: REBALANCE_REASON_PARTITIONS_CHANGED = 9;
+   */
+  PARTITIONS_CHANGED = 9,
+
+  /**
+   * Partitions were taken back, or given out again, for a reset of their offsets.
+   *
+   * @generated from enum value: REBALANCE_REASON_OFFSETS_RESET = 10;
+   */
+  OFFSETS_RESET = 10,
+
+  /**
+   * Another broker has taken the group over.
+   *
+   * @generated from enum value: REBALANCE_REASON_TAKEOVER = 11;
+   */
+  TAKEOVER = 11,
+}
+
+/**
+ * Describes the enum millrace.v1.RebalanceReason.
+ */
+export declare const RebalanceReasonSchema: GenEnum<RebalanceReason>;
+
+/**
  * GroupService is for clients that want to see and drive membership themselves: JoinGroup, then SyncGroup for the
  * assignment, Heartbeat at the interval, and Pull or Subscribe with the member id to read. Subscribe and Pull alone
  * drive the same machine, and all kinds of member live in one group.
@@ -959,7 +1294,8 @@ export declare const GroupService: GenService<{
     output: typeof LeaveGroupResponseSchema;
   },
   /**
-   * GetGroup shows a group with its members and how far it has come. Errors: NOT_FOUND GROUP_NOT_FOUND.
+   * GetGroup shows a group with its members and how far it has come. Its rebalances are with ListRebalances, so that what a group has
+   * been through does not make this answer larger. Errors: NOT_FOUND GROUP_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.GroupService.GetGroup
    */
@@ -969,7 +1305,8 @@ export declare const GroupService: GenService<{
     output: typeof GetGroupResponseSchema;
   },
   /**
-   * ListGroups shows all groups in the order of their names, page by page. Errors: INVALID_ARGUMENT (a bad page token).
+   * ListGroups shows all groups, or those in some states or of a topic, in the order of their names, page by page.
+   * Errors: INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.GroupService.ListGroups
    */
@@ -1024,6 +1361,28 @@ export declare const GroupService: GenService<{
     methodKind: "unary";
     input: typeof ResetOffsetsRequestSchema;
     output: typeof ResetOffsetsResponseSchema;
+  },
+  /**
+   * ListMembers shows the members of a group with their partitions, in the order of their ids, page by page.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
+   *
+   * @generated from rpc millrace.v1.GroupService.ListMembers
+   */
+  listMembers: {
+    methodKind: "unary";
+    input: typeof ListMembersRequestSchema;
+    output: typeof ListMembersResponseSchema;
+  },
+  /**
+   * ListRebalances shows the last rebalances of a group that are over, the newest first. They are durable: another broker knows them too.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND.
+   *
+   * @generated from rpc millrace.v1.GroupService.ListRebalances
+   */
+  listRebalances: {
+    methodKind: "unary";
+    input: typeof ListRebalancesRequestSchema;
+    output: typeof ListRebalancesResponseSchema;
   },
 }>;
 

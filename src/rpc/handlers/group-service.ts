@@ -3,40 +3,28 @@ import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
   AssignmentTaskSchema,
   DeleteGroupResponseSchema,
-  GetGroupResponseSchema,
-  GroupSchema,
-  GroupState,
   JoinGroupResponseSchema,
   LeaveGroupResponseSchema,
-  ListGroupsResponseSchema,
-  MemberKind,
-  MemberSchema,
   SyncGroupResponseSchema,
-  type Group,
   type GroupService,
   type JoinGroupRequest,
-  type Member,
   type SyncGroupRequest,
 } from '../../../gen/millrace/v1/group_pb.js';
-import type {
-  AssignmentTask,
-  GroupSummary,
-  JoinGroupCommand,
-  MemberDetails,
-  SyncGroupCommand,
-} from '../../broker/broker.ts';
+import type { AssignmentTask, JoinGroupCommand, SyncGroupCommand } from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { msOr } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
-import { assignorName, enterCommand, pageRequest, withoutRepeats } from './commands.ts';
+import { assignorName, enterCommand, withoutRepeats } from './commands.ts';
+import { groupViewHandlers } from './group-views.ts';
 import { offsetHandlers } from './offsets.ts';
-import { assignor, blockedOn, partitionStatuses, topicPartitions } from './responses.ts';
+import { topicPartitions } from './responses.ts';
 
 export function groupService(context: HandlerContext): UnaryHandlers<typeof GroupService> {
   const { broker, validation } = context;
   return {
     ...offsetHandlers(context),
+    ...groupViewHandlers(context),
 
     async joinGroup(call, request) {
       validation.joinGroup(request);
@@ -69,26 +57,10 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
       return create(LeaveGroupResponseSchema);
     },
 
-    async getGroup(call, request) {
-      validation.getGroup(request);
-      const { group, members, partitions } = await broker().getGroup(call.caller, request.group);
-      return create(GetGroupResponseSchema, {
-        group: groupMessage(group),
-        members: members.map(memberMessage),
-        partitions: partitionStatuses(partitions),
-      });
-    },
-
     async deleteGroup(call, request) {
       validation.deleteGroup(request);
       await broker().deleteGroup(call.caller, request.group);
       return create(DeleteGroupResponseSchema);
-    },
-
-    async listGroups(call, request) {
-      validation.listGroups(request);
-      const page = await broker().listGroups(call.caller, pageRequest(request));
-      return create(ListGroupsResponseSchema, { groups: page.items.map(groupMessage), nextPageToken: page.nextToken });
     },
   };
 }
@@ -131,37 +103,5 @@ function assignmentTask({ members, topics, current }: AssignmentTask) {
     }),
     topics: [...topics],
     current: current.map(({ memberId, partitions }) => ({ memberId, partitions: topicPartitions(partitions) })),
-  });
-}
-
-function groupMessage(group: GroupSummary): Group {
-  return create(GroupSchema, {
-    name: group.name,
-    state: GroupState[group.state],
-    generation: BigInt(group.generation),
-    assignor: assignor(group.assignor),
-    memberCount: group.memberCount,
-    topics: [...group.topics],
-    assignorName: group.assignor,
-    leaderId: group.leaderId ?? '',
-  });
-}
-
-function memberMessage(member: MemberDetails): Member {
-  return create(MemberSchema, {
-    memberId: member.memberId,
-    clientId: member.clientId,
-    host: member.host,
-    topics: [...member.topics],
-    partitions: topicPartitions(member.partitions),
-    revoking: topicPartitions(member.revoking),
-    kind: MemberKind[member.kind],
-    groupInstanceId: member.instanceId ?? '',
-    rebalanceTimeout: durationFromMs(member.rebalanceTimeoutMs),
-    maxPollInterval: durationFromMs(member.maxPollIntervalMs),
-    stalled: member.stalled,
-    ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
-    inFlightRecords: member.inFlightRecords,
-    blockedOn: blockedOn(member.blockedOn),
   });
 }

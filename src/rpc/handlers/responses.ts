@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { timestampFromMs, type Timestamp } from '@bufbuild/protobuf/wkt';
+import { durationFromMs, timestampFromMs, type Duration, type Timestamp } from '@bufbuild/protobuf/wkt';
 import {
   Assignor,
   BlockedOn,
@@ -58,6 +58,14 @@ export function partitionStatuses(statuses: readonly delivery.PartitionStatus[])
       highWatermark: BigInt(status.highWatermark),
       lag: BigInt(status.lag),
       blockedOn: blockedOn(status.blockedOn),
+      memberId: status.memberId ?? '',
+      inFlightRecords: status.inFlightRecords,
+      ...(status.oldestUnackedAgeMs !== null && { oldestUnackedAge: ageDuration(status.oldestUnackedAgeMs) }),
     }),
   );
+}
+
+/** The database's clock may have been set back since: nothing is younger than now. */
+function ageDuration(ageMs: number): Duration {
+  return durationFromMs(Math.max(0, Math.round(ageMs)));
 }

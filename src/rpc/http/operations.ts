@@ -1,4 +1,7 @@
 import type { Registry } from 'prom-client';
+import type { ReportBug } from '../errors.ts';
+import type { Handlers } from '../handlers/handlers.ts';
+import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
 import { pathOf, type NodeResponse } from './rpc-listener.ts';
 import type { NodeRequest } from './request-body.ts';
 
@@ -8,33 +11,41 @@ export interface Readiness {
   readonly reason: string;
 }
 
-/** What operators and their tools ask for over plain HTTP: /healthz, /readyz, /metrics. */
+export interface Operations {
+  readonly handlers: Handlers;
+  readonly ready: () => Readiness;
+  readonly metrics: Registry;
+  readonly reportBug: ReportBug;
+}
+
+/** What operators and their tools ask for over plain HTTP: /healthz, /readyz, /metrics, /consumer-groups. */
 export async function serveOperations(
   request: NodeRequest,
   response: NodeResponse,
-  ready: () => Readiness,
-  metrics: Registry,
+  operations: Operations,
 ): Promise<void> {
+  const { status, body, headers } = await answerTo(request, operations);
+  (response as { writeHead(status: number, headers: Answer['headers']): unknown }).writeHead(status, headers);
+  response.end(body);
+}
+
+async function answerTo(request: NodeRequest, { handlers, ready, metrics, reportBug }: Operations): Promise<Answer> {
   switch (pathOf(request)) {
     case '/healthz':
-      answer(response, 200, 'ok\n');
-      return;
+      return text(200, 'ok\n');
     case '/readyz': {
       const { ok, reason } = ready();
-      answer(response, ok ? 200 : 503, `${ok ? 'ready' : reason}\n`);
-      return;
+      return text(ok ? 200 : 503, `${ok ? 'ready' : reason}\n`);
     }
     case '/metrics':
-      answer(response, 200, await metrics.metrics(), metrics.contentType);
-      return;
-    default:
-      answer(response, 404, `there is no ${pathOf(request)} here\n`);
+      return text(200, await metrics.metrics(), metrics.contentType);
+    default: {
+      const answer = await consumerGroupsAnswer(request, handlers, reportBug);
+      return answer ?? text(404, `there is no ${pathOf(request)} here\n`);
+    }
   }
 }
 
-function answer(response: NodeResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void {
-  (response as { writeHead(status: number, headers: Record<string, string>): unknown }).writeHead(status, {
-    'content-type': type,
-  });
-  response.end(body);
+function text(status: number, body: string, type = 'text/plain; charset=utf-8'): Answer {
+  return { status, body, headers: { 'content-type': type } };
 }

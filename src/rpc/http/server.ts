@@ -1,23 +1,16 @@
 import { createServer, type Server } from 'node:http';
 import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Registry } from 'prom-client';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import type { ReportBug } from '../errors.ts';
-import type { Handlers } from '../handlers/handlers.ts';
-import { serveOperations, type Readiness } from './operations.ts';
+import { serveOperations, type Operations } from './operations.ts';
 import type { NodeRequest } from './request-body.ts';
 import { createRoutes } from './routes.ts';
 import { createRpcListener, type NodeResponse, type RpcListener } from './rpc-listener.ts';
 import { keepSessionAlive } from './session-keepalive.ts';
 
-export interface HttpServerOptions {
-  readonly handlers: Handlers;
-  readonly ready: () => Readiness;
-  readonly metrics: Registry;
+export interface HttpServerOptions extends Operations {
   readonly clock: Clock;
-  readonly reportBug: ReportBug;
 }
 
 /** A client of HTTP/2 without TLS begins with "PRI * HTTP/2.0". */
@@ -94,9 +87,8 @@ export class HttpServer {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
     });
     if (this.#serveRpc(request, response)) return;
-    const { ready, metrics, reportBug } = this.#options;
-    serveOperations(request, response, ready, metrics).catch((error: unknown) => {
-      reportBug(error);
+    serveOperations(request, response, this.#options).catch((error: unknown) => {
+      this.#options.reportBug(error);
       response.destroy();
     });
   };

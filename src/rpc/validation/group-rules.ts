@@ -2,9 +2,13 @@ import {
   AssignmentPlanSchema,
   DeleteGroupRequestSchema,
   GetGroupRequestSchema,
+  GroupState,
+  GroupStateSchema,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
   ListGroupsRequestSchema,
+  ListMembersRequestSchema,
+  ListRebalancesRequestSchema,
   MemberAssignmentSchema,
   SyncGroupRequestSchema,
   type AssignmentPlan,
@@ -84,5 +88,26 @@ export function listGroupsRule(ruled: RuledFields) {
   return message(ruled, ListGroupsRequestSchema, {
     pageSize: field.count(limits.pageSizeMax),
     pageToken: field.pageToken,
+    states: field.list(0, limits.listStatesMax, listedState),
+    topic: field.optionalName,
   });
+}
+
+const knownState = field.oneOf(GroupStateSchema);
+
+const listedState: Rule<GroupState> = (state, at, report) => {
+  if (state === GroupState.UNSPECIFIED) report(at, 'must be a state');
+  else knownState(state, at, report);
+};
+
+export function listMembersRule(ruled: RuledFields) {
+  return message(ruled, ListMembersRequestSchema, {
+    group: field.name,
+    pageSize: field.count(limits.pageSizeMax),
+    pageToken: field.pageToken,
+  });
+}
+
+export function listRebalancesRule(ruled: RuledFields) {
+  return message(ruled, ListRebalancesRequestSchema, { group: field.name });
 }

@@ -7,6 +7,8 @@ import {
   joinGroupRule,
   leaveGroupRule,
   listGroupsRule,
+  listMembersRule,
+  listRebalancesRule,
   syncGroupRule,
 } from './group-rules.ts';
 import { readMessagesRule } from './message-rules.ts';
@@ -54,6 +56,8 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     commitOffsets: validate(commitOffsetsRule(ruled)),
     fetchOffsets: validate(fetchOffsetsRule(ruled, topicPartition)),
     resetOffsets: validate(resetOffsetsRule(ruled, topicPartition)),
+    listMembers: validate(listMembersRule(ruled)),
+    listRebalances: validate(listRebalancesRule(ruled)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),

@@ -67,7 +67,16 @@ test('an event that reaches the client with a field missing', async () => {
   await once(stream, 'data');
   const { sink } = broker.streams[0]!;
   const at = { topic: 'orders', partition: 0 };
-  const partition = { ...at, committedOffset: 0, highWatermark: 0, lag: 0, blockedOn: null };
+  const partition = {
+    ...at,
+    committedOffset: 0,
+    highWatermark: 0,
+    lag: 0,
+    blockedOn: null,
+    memberId: null,
+    inFlightRecords: 0,
+    oldestUnackedAgeMs: null,
+  };
   const inFlight = { inFlightRecords: 0, inFlightBytes: 0, lag: 0 };
   sink.send({ type: 'assigned', generation: 0, partitions: [at] });
   sink.send({ type: 'revoking', generation: 0, partitions: [at], deadlineAtMs: 1_500 });

@@ -9,9 +9,12 @@ import {
 import {
   DeleteGroupRequestSchema,
   GetGroupRequestSchema,
+  GroupState,
   JoinGroupRequestSchema,
   LeaveGroupRequestSchema,
   ListGroupsRequestSchema,
+  ListMembersRequestSchema,
+  ListRebalancesRequestSchema,
   SyncGroupRequestSchema,
 } from '../../../gen/millrace/v1/group_pb.js';
 import {
@@ -250,7 +253,15 @@ const leaving = [...names, ['member_id', { memberId: '' }]] as const;
 samples('leaveGroup', LeaveGroupRequestSchema, { group: 'billing', memberId: 'm' }, leaving);
 samples('getGroup', GetGroupRequestSchema, {}, names);
 samples('deleteGroup', DeleteGroupRequestSchema, {}, names);
-samples('listGroups', ListGroupsRequestSchema, {}, pages);
+samples('listGroups', ListGroupsRequestSchema, {}, [
+  ...pages,
+  ['states', { states: Array.from({ length: 11 }, () => GroupState.STABLE) }],
+  ['states[1]', { states: [GroupState.STABLE, GroupState.UNSPECIFIED] }],
+  ['states[0]', { states: [99 as never] }],
+  ['topic', { topic: 'a b' }],
+]);
+samples('listMembers', ListMembersRequestSchema, { group: 'billing' }, [...names, ...pages]);
+samples('listRebalances', ListRebalancesRequestSchema, {}, names);
 
 const commit = { topic: 'orders', offset: 1n };
 const commits = (...changes: object[]) => ({ offsets: changes.map((change) => ({ ...commit, ...change })) });
