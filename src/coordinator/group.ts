@@ -303,7 +303,7 @@ export class Group {
   }
 
   #isDue(nowMs: number): boolean {
-    return this.#fresh || this.#membership.roster.size === 0 || nowMs >= this.#rebalancedMs + this.#gatherMs;
+    return this.#membership.roster.size === 0 || nowMs >= this.#rebalancedMs + this.#gatherMs;
   }
 
   /** Decides who is to have what, and begins a generation if that is not as it was. */

@@ -41,6 +41,8 @@ export class Membership {
   changed = false;
   /** No deadline of a member is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
   wakeMs = Infinity;
+  /** It is an instance that came back with other wishes: nobody undoes that. */
+  #heirChanged = false;
   readonly #holdings: Holdings;
   readonly #rebalance: Rebalance;
   readonly #turn: Turn;
@@ -132,8 +134,7 @@ export class Membership {
     });
     this.joins.clear();
     this.#rebalance.withdraw('MEMBER_JOINED');
-    // It may also be about an instance that came back with other wishes.
-    if (!this.changed) this.#rebalance.withdraw('MEMBER_CHANGED');
+    if (!this.#heirChanged) this.#rebalance.withdraw('MEMBER_CHANGED');
     return undone.flat();
   }
 
@@ -151,7 +152,7 @@ export class Membership {
   /** A rebalance has seen everything up to here. */
   seen(): void {
     this.joins.clear();
-    this.changed = false;
+    this.changed = this.#heirChanged = false;
   }
 
   #refusal(joining: JoinInput['member'], member: Member | undefined, instance: Member | undefined): Refusal | null {
@@ -193,7 +194,7 @@ export class Membership {
     const sameAsSeen = joined === undefined && sameWishes(old.row, row);
     if (joined?.before === null) this.joins.set(row.memberId, { inputs: [...joined.inputs, input], before: null });
     // What the first one changed has not been seen by a rebalance either.
-    else if (!sameAsSeen) this.changed = true;
+    else if (!sameAsSeen) this.changed = this.#heirChanged = true;
     this.#turn.memberTouched(old.row.memberId, old.row);
     this.#turn.memberTouched(row.memberId, null);
     const member = this.roster.replace(old, row);

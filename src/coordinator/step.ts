@@ -38,7 +38,7 @@ export type GroupInput =
   /** The time has come that `nextDeadlineMs()` named. */
   | { readonly type: 'tick' };
 
-/** Why an input was refused: nothing has changed. */
+/** Why an input was refused: nothing has changed. A join that is refused because the assignor failed was a sign of life and of work. */
 export type RefusalReason =
   | 'MEMBER_UNKNOWN'
   | 'INSTANCE_ID_IN_USE'
@@ -52,7 +52,7 @@ export type RefusalReason =
 /** In order; to be carried out after `persist`, the first if there is one, is durable. */
 export type GroupEffect =
   | { readonly type: 'persist'; readonly change: GroupChange }
-  /** An input that changed nothing, the same object that was given. */
+  /** An input that changed nothing, the same object that was given; a join may have been given in an earlier step, and gathered. */
   | {
       readonly type: 'refused';
       readonly input: GroupInput;

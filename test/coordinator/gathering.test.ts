@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CheckedScene } from './invariants.ts';
-import { alive, drained, id, join, joinByStream, leave, tick, topic } from './scene.ts';
+import { alive, drained, id, join, joinByStream, joinInstance, leave, tick, topic } from './scene.ts';
 
 const types = (effects: readonly { readonly type: string }[]) => effects.map(({ type }) => type);
 
@@ -53,6 +53,21 @@ describe('a group that gathers changes', () => {
       sinceGeneration: 3,
       revoking: false,
     });
+  });
+
+  test('tells a new process of an instance what was taken from the one before it', () => {
+    const scene = new CheckedScene({ gatherMs: 3_000 });
+    scene.step(topic(2), joinInstance('a1', 'a'));
+    scene.nowMs = 3_000;
+    scene.step(join('b'));
+    scene.step(topic(3));
+    scene.step(alive('a1', { topicId: 1, partition: 1 }));
+    scene.step(joinInstance('a2', 'a'));
+    scene.nowMs = 6_000;
+    const effects = scene.step(tick);
+    expect(effects).toContainEqual({ type: 'replaced', memberId: 'a2', oldMemberId: 'a1' });
+    const partitions = [{ topicId: 1, partition: 1 }];
+    expect(effects).toContainEqual({ type: 'revoked', memberId: 'a2', partitions, stalled: false });
   });
 
   test('begins no generation for who came and went between two rebalances', () => {

@@ -83,6 +83,8 @@ export class CheckedScene extends Scene {
     for (const effect of effects) if (effect.type === 'refused') this.#turn.refused.add(effect.input);
     if (this.#stalled() !== stalled) this.#turn.stallsChanged = true;
     this.#notePlan(all, seqs);
+    // A deadline that does not pass would be looked at for ever.
+    expect(this.group.nextDeadlineMs() ?? Infinity).toBeGreaterThan(this.nowMs);
     this.#singleHolder();
     this.#stalledHoldNothing();
     if (early && all.length > 0 && all.every((input) => this.#turn.refused.has(input))) {
@@ -297,7 +299,7 @@ export class CheckedScene extends Scene {
     }
   }
 
-  /** 7: acks count by the rule of SPEC.md exactly where the effects have told a member that it holds the partition. */
+  /** 10: acks count by the rule of SPEC.md exactly where the effects have told a member that it holds the partition. */
   #ownersAck(effects: readonly GroupEffect[]): void {
     for (const effect of effects) this.#follow(effect);
     for (const { generations } of this.#claims.values()) generations.add(this.group.generation);
@@ -324,7 +326,7 @@ export class CheckedScene extends Scene {
     }
   }
 
-  /** 8 and 9 */
+  /** 7 and 8 */
   #toldAll(): void {
     const now = this.group.snapshot();
     expect(this.durable.snapshot()).toEqual(now);

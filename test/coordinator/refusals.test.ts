@@ -67,6 +67,13 @@ const wrong: readonly [string, readonly GroupInput[][], GroupInput, RefusalReaso
     'client_assignors has no rule that all members of this group have',
   ],
   [
+    'a member comes with a rule that only some have',
+    [[topic(2), joinClassic('a', ['even', 'odd']), joinClassic('b', ['even'])]],
+    joinClassic('c', ['odd']),
+    'INCONSISTENT_PROTOCOLS',
+    'client_assignors has no rule that all members of this group have',
+  ],
+  [
     'a member drops the rule that they share',
     byLeader,
     joinClassic('b', ['odd']),
@@ -246,6 +253,15 @@ describe('an assignor that fails', () => {
     scene.nowMs = 30_000;
     scene.step(tick);
     expect(scene.group.state()).toBe('EMPTY');
+  });
+
+  test('does not undo what else the rebalance is for, nor is it among its causes', () => {
+    const scene = new CheckedScene(options);
+    scene.step(topic(4), join('a'), join('b'));
+    const effects = scene.step(join('c'), leave('b'), join('a', [1], { assignor: 'bad' }));
+    expect(scene.group.partitionsOf(id('a')).length).toBe(4);
+    const causes = [{ reason: 'MEMBER_LEFT', memberId: 'b', count: 1 }];
+    expect(effects).toContainEqual({ type: 'rebalanced', rebalance: expect.objectContaining({ causes }) });
   });
 
   test('does not stir what is on its way', () => {

@@ -97,6 +97,17 @@ describe('a member that is asked whether it works', () => {
   });
 });
 
+test('another process of an instance that stalled gets its share: it has not been idle', () => {
+  const one = new CheckedScene();
+  one.step(topic(4), join('a1', [1], { ...short, instanceId: 'a' }), join('b', [1], short));
+  one.busySinceMs.set(id('a1'), 0);
+  one.nowMs = 10_000;
+  one.step(tick);
+  one.step(join('a2', [1], { ...short, instanceId: 'a' }));
+  expect(one.group.isStalled(id('a2'))).toBe(false);
+  expect(one.revoking().length).toBe(2);
+});
+
 test('when all have stalled nobody holds anything, and the first that works again gets all', () => {
   const one = scene();
   one.busySinceMs.set(id('b'), 0);
