@@ -22,7 +22,14 @@ beforeEach(async () => {
   ledger = new Ledger(world, database);
   database.log.create({ name: 'orders', partitions: 1, idempotencyWindowMs: 1_000, description: '' });
   const { groups, subscriptions, cursors } = database.groups;
-  groups.push({ id: 1, name: 'billing', generation: 1, members: new Map(), assignments: new Map() });
+  groups.push({
+    id: 1,
+    name: 'billing',
+    generation: 1,
+    members: new Map(),
+    assignments: new Map(),
+    rebalances: new Map(),
+  });
   const row = { id: 1, groupId: 1, topicId: 1, createdAtMs: 0 };
   subscriptions.push(row);
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
