@@ -176,9 +176,11 @@ export class ConsumerGroup {
   /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
   worked(member: Member): void {
     member.worked(this.#context.clock.nowMs());
-    if (!member.stalled) return;
     member.stalled = false;
-    this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
+    // Asked of the machine: that it is stalled may be decided and not carried out yet.
+    if (this.machine.isStalled(member.id)) {
+      this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
+    }
   }
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
@@ -234,7 +236,7 @@ export class ConsumerGroup {
   /** The client of a stream has gone: a member without a session timeout goes with it. */
   streamClosed(member: Member, session: StreamSession): void {
     session.stop();
-    if (!member.readers.delete(session)) return;
+    if (!member.readerGone(session, this.#context.clock.nowMs())) return;
     const row = this.machine.member(member.id);
     if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
   }

@@ -30,7 +30,7 @@ export interface CoordinationDeps {
   readonly snapshot: GroupSnapshot;
   readonly context: GroupContext;
   readonly carryOut: (effects: readonly GroupEffect[]) => void;
-  /** When the member acked last, or was given something while it had nothing; null: it has nothing to ack. */
+  /** Since when the member owes a sign of work; null: it reads, and has nothing to ack. */
   readonly busySinceMs: (memberId: MemberId) => number | null;
 }
 

@@ -71,7 +71,8 @@ export class Entrance {
       group.alive(memberId);
     }
     const member = group.member(memberId);
-    group.worked(member);
+    // Who subscribes or pulls asks for records. JoinGroup asks for none: a leader's is about what others get.
+    if (wishes === null) group.worked(member);
     return { group, member };
   }
 

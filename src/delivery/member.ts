@@ -31,7 +31,7 @@ export class Member {
   syncedVersion = -1;
   /** It kept records for longer than its max poll interval, and its partitions were taken. */
   stalled = false;
-  /** When it acked last, or was given something while it had nothing. */
+  /** When it acked last, or was given something or stopped to read while it had nothing. */
   #busySinceMs = 0;
   #rotation = 0;
 
@@ -48,14 +48,20 @@ export class Member {
     this.#busySinceMs = nowMs;
   }
 
-  /** Called before it is given something. */
+  /** Called before it is given records or partitions. */
   given(nowMs: number): void {
     if (this.credit.records === 0) this.#busySinceMs = nowMs;
   }
 
-  /** null: it has nothing that it could ack. */
+  /** Its stream, or a pull of it, has ended. */
+  readerGone(reader: Reader, nowMs: number): boolean {
+    this.given(nowMs);
+    return this.readers.delete(reader);
+  }
+
+  /** null: it has nothing that it could ack, and reads. One that does not read keeps what it holds from others all the same. */
   get busySinceMs(): number | null {
-    return this.credit.records === 0 ? null : this.#busySinceMs;
+    return this.credit.records === 0 && this.readers.size > 0 ? null : this.#busySinceMs;
   }
 
   hold(log: ConsumedLog): void {
