@@ -19,9 +19,7 @@ export type * from './step.ts';
 
 export interface GroupOptions {
   readonly assignors?: Assignors;
-  /**
-   * At least so long from one rebalance to the next: what calls for it meanwhile goes together in one. The first comes at once. Default: 0.
-   */
+  /** What calls for a rebalance within so long of the last one goes together in the next. Default: 0. */
   readonly gatherMs?: number;
 }
 

@@ -179,11 +179,11 @@ export class Membership {
       this.#turn.memberTouched(row.memberId, before);
       member.row = row;
     }
-    if (!sameWishes(before, row)) {
-      if (joined === undefined) this.joins.set(row.memberId, { inputs: [input], before });
-      this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
-    }
     this.#renew(member, nowMs);
+    // A leader joins again to hear what it has to give out; that says nothing of what it does with what it was given itself.
+    if (sameWishes(before, row)) return;
+    if (joined === undefined) this.joins.set(row.memberId, { inputs: [input], before });
+    this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
     this.progress(row.memberId, nowMs, nowMs);
   }
 

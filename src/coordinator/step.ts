@@ -10,14 +10,14 @@ export interface PlannedPartition extends PartitionRef {
 }
 
 export type GroupInput =
-  /** A new member, or what is new of a member that exists. It is a sign of life, and of work. */
+  /** A new member, or what is new of a member that exists. It is a sign of life and, if it wishes something new, of work. */
   | { readonly type: 'join'; readonly member: Omit<MemberRow, 'joinSeq'> }
   | { readonly type: 'leave'; readonly memberId: MemberId; readonly reason: RemovalReason }
   /** Any sign of life: Heartbeat, Pull, Ack. Moves the session deadline. `revoked` confirms revocations. */
   | { readonly type: 'alive'; readonly memberId: MemberId; readonly revoked: readonly PartitionRef[] }
   /**
-   * What the member does with what it was given. `busySinceMs`: when it acked last, or was given something while it had nothing;
-   * null: it has nothing that it could ack.
+   * What the member does with what it holds. `busySinceMs`: when it acked last, or was given something or stopped to read while it had
+   * nothing; null: it reads, and has nothing that it could ack.
    */
   | { readonly type: 'progress'; readonly memberId: MemberId; readonly busySinceMs: number | null }
   /** Nothing of a partition that is being revoked is in flight any more. */

@@ -64,7 +64,7 @@ export class ConsumerGroup {
         for (const effect of effects) this.#enactment.carryOut(effect);
         for (const look of [...this.#watchers]) look();
       },
-      busySinceMs: (memberId) => this.members.get(memberId)?.busySinceMs ?? null,
+      busySinceMs: (memberId) => this.members.get(memberId)?.busySinceMs(context.clock.nowMs()) ?? null,
     });
     for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
   }
@@ -134,6 +134,7 @@ export class ConsumerGroup {
     this.#makeRoom(row.memberId);
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
+    member.heard(this.#context.clock.nowMs());
     this.members.set(row.memberId, member);
     try {
       await this.#coordination.feed({ type: 'join', member: row });
@@ -186,6 +187,7 @@ export class ConsumerGroup {
 
   /** A sign of life. It changes nothing durable, so it costs no write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
+    this.members.get(memberId)?.heard(this.#context.clock.nowMs());
     if (revoked.length === 0 && this.machine.member(memberId)?.sessionTimeoutMs === null) return;
     this.#coordination.tell({ type: 'alive', memberId, revoked });
   }
@@ -193,9 +195,11 @@ export class ConsumerGroup {
   /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
   worked(member: Member): void {
     member.worked(this.#context.clock.nowMs());
-    // The machine knows before the member does: what it decided may still be on its way to the database.
-    if (!this.machine.isStalled(member.id)) return;
-    this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
+    member.stalled = false;
+    // Asked of the machine: that it is stalled may be decided and not carried out yet.
+    if (this.machine.isStalled(member.id)) {
+      this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
+    }
   }
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
@@ -251,7 +255,7 @@ export class ConsumerGroup {
   /** The client of a stream has gone: a member without a session timeout goes with it. */
   streamClosed(member: Member, session: StreamSession): void {
     session.stop();
-    if (!member.readers.delete(session)) return;
+    if (!member.readerGone(session, this.#context.clock.nowMs())) return;
     const row = this.machine.member(member.id);
     if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
   }

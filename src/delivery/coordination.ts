@@ -30,7 +30,7 @@ export interface CoordinationDeps {
   readonly snapshot: GroupSnapshot;
   readonly context: GroupContext;
   readonly carryOut: (effects: readonly GroupEffect[]) => void;
-  /** When the member acked last, or was given something while it had nothing; null: it has nothing to ack. */
+  /** Since when the member owes a sign of work; null: it reads, and has nothing to ack. */
   readonly busySinceMs: (memberId: MemberId) => number | null;
 }
 
@@ -127,11 +127,7 @@ export class Coordination {
   async #step(bundle: readonly Entry[]): Promise<void> {
     const { context, groupId, carryOut } = this.#d;
     const nowMs = context.clock.nowMs();
-    const inputs = bundle.map(({ input }) => input);
-    for (const memberId of this.machine.overdue(nowMs)) {
-      inputs.push({ type: 'progress', memberId, busySinceMs: this.#d.busySinceMs(memberId) });
-    }
-    const effects = this.machine.step(inputs, nowMs);
+    const effects = this.machine.step([...this.#progress(nowMs), ...bundle.map(({ input }) => input)], nowMs);
     const preparing = this.machine.preparing;
     for (const effect of effects) {
       if (effect.type === 'refused') this.#refuse(effect);
@@ -143,6 +139,13 @@ export class Coordination {
     if (effects.length > 0) carryOut(effects);
     if (preparing) return;
     for (const { done } of this.#gathered.splice(0)) done?.resolve();
+  }
+
+  /** What the members are doing whose max poll interval may be over. */
+  #progress(nowMs: number): GroupInput[] {
+    return this.machine.overdue(nowMs).map((memberId) => {
+      return { type: 'progress', memberId, busySinceMs: this.#d.busySinceMs(memberId) };
+    });
   }
 
   #refuse({ input, reason, message }: Refused): void {

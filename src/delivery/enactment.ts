@@ -97,6 +97,7 @@ export class Enactment {
     const member = this.#d.members.get(memberId);
     if (member === undefined) return;
     member.stalled = false;
+    member.given(this.#d.context.clock.nowMs());
     for (const ref of added) {
       const log = this.#d.log(ref);
       if (log === undefined) continue;
@@ -135,6 +136,7 @@ export class Enactment {
   #replaced(memberId: MemberId, oldMemberId: MemberId): void {
     const [old, member] = [this.#d.members.get(oldMemberId), this.#d.members.get(memberId)];
     if (old === undefined || member === undefined) return;
+    member.given(this.#d.context.clock.nowMs());
     for (const log of [...old.logs]) {
       const { revokeDeadlineAtMs } = log;
       this.takeBack(log, true);

@@ -50,13 +50,14 @@ export class Entrance {
   async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
     const group = this.#groups.find(command.group);
     const row = group?.machine.member(memberId);
-    if (group === undefined || row === undefined) throw this.#fenced(group, memberId, command.instanceId);
+    if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.topicIds(command.topics);
     return this.#groups.occupy(group, async () => {
       await this.#subscribe(group, command, topicIds);
       await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
       const member = group.member(memberId);
-      group.worked(member);
+      // Who subscribes or pulls asks for records. JoinGroup asks for none: a leader's is about what others get.
+      if (wishes === null) group.worked(member);
       return { group, member };
     });
   }
@@ -93,10 +94,14 @@ export class Entrance {
     await this.#groups.subscribe(group, command.topics, command.start);
   }
 
-  #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Rejection {
+  /** A process stops when it hears that its instance is another's. So only the owner may say it, and only when it is durable. */
+  async #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Promise<Rejection> {
     this.#context.counts.fencedCalls++;
-    const successor = instanceId === null ? undefined : group?.machine.instance(instanceId);
-    return successor === undefined ? fenced(memberId) : instanceFenced(memberId);
+    if (group === undefined || instanceId === null) return fenced(memberId);
+    if (group.machine.instance(instanceId) === undefined) return fenced(memberId);
+    await group.settled();
+    await this.#context.rounds.proven();
+    return instanceFenced(memberId);
   }
 
   #refuseIfFull(group: ConsumerGroup): void {

@@ -15,6 +15,9 @@ export interface Reader {
   readonly blockedOn: BlockedOn | null;
 }
 
+/** Whoever misses so many heartbeats is away. */
+const awayAfterMs = 3 * limits.heartbeatIntervalMs;
+
 /** A member at work: the logs that it holds, and what it may have in flight of them. */
 export class Member {
   readonly id: MemberId;
@@ -31,8 +34,9 @@ export class Member {
   syncedVersion = -1;
   /** It kept records for longer than its max poll interval, and its partitions were taken. */
   stalled = false;
-  /** When it acked last, or was given something while it had nothing. */
+  /** When it acked last, or was given something or stopped to read while it had nothing. */
   #busySinceMs = 0;
+  #heardMs = -Infinity;
   #rotation = 0;
 
   constructor(id: MemberId) {
@@ -48,14 +52,28 @@ export class Member {
     this.#busySinceMs = nowMs;
   }
 
-  /** Called before it is given something. */
+  /** Called before it is given records or partitions. */
   given(nowMs: number): void {
     if (this.credit.records === 0) this.#busySinceMs = nowMs;
   }
 
-  /** null: it has nothing that it could ack. */
-  get busySinceMs(): number | null {
-    return this.credit.records === 0 ? null : this.#busySinceMs;
+  /** Its stream, or a pull of it, has ended. */
+  readerGone(reader: Reader, nowMs: number): boolean {
+    this.given(nowMs);
+    return this.readers.delete(reader);
+  }
+
+  heard(nowMs: number): void {
+    this.#heardMs = nowMs;
+  }
+
+  /**
+   * null: it has nothing that it could ack, and reads. One that does not read keeps what it holds from others all the same; but one
+   * that is not heard of is away, which is for its session timeout to judge: a static member may be restarting.
+   */
+  busySinceMs(nowMs: number): number | null {
+    if (this.readers.size > 0) return this.credit.records === 0 ? null : this.#busySinceMs;
+    return nowMs - this.#heardMs > awayAfterMs ? null : this.#busySinceMs;
   }
 
   hold(log: ConsumedLog): void {

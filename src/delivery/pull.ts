@@ -76,7 +76,7 @@ export class PullSession implements Reader {
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
     } finally {
       signal.removeEventListener('abort', give);
-      this.#member.readers.delete(this);
+      this.#member.readerGone(this, clock.nowMs());
     }
   }
 

@@ -139,14 +139,25 @@ describe('a member that does not ack', () => {
     expect(idle.of('assigned')).toHaveLength(1);
   });
 
-  test('and pulls is busy from what it pulled, and gets partitions again when it pulls', async () => {
-    logs[0]!.append(1);
+  test('but pulls again gets partitions again', async () => {
     const join = await scene.join('billing', slow);
     const { memberId } = join;
-    await scene.wait(scene.pull('billing', { memberId, maxPollIntervalMs: 60_000 }));
-    // The lease of what was pulled ends before, and then it has nothing to ack.
     await pass(61_000, join);
-    expect(describeGroup()).toMatchObject({ members: [{ stalled: false }] });
+    expect(describeGroup()).toMatchObject({ members: [{ stalled: true, partitions: [] }] });
+    await scene.wait(scene.pull('billing', { memberId, maxPollIntervalMs: 60_000 }));
+    await scene.gathered();
+    expect(describeGroup().members[0]?.partitions).toHaveLength(4);
+  });
+
+  test('is not taken for slow while it is away: a static one may come back within its session', async () => {
+    const away = { ...slow, sessionTimeoutMs: 600_000, instanceId: 'worker-1' };
+    logs[0]!.append(1);
+    const first = await scene.subscribe('billing', away);
+    first.stream!.closed();
+    await pass(300_000);
+    const again = await scene.subscribe('billing', away);
+    expect(again.assigned).toEqual([0, 1, 2, 3]);
+    expect(describeGroup().group.generation).toBe(1);
   });
 });
 

@@ -43,6 +43,17 @@ test('a broker that was taken over writes nothing and says so', async () => {
   expect(stored?.committedOffset).toBe(0);
 });
 
+test('a broker that was taken over does not tell a process that another one has its instance', async () => {
+  const instance = { instanceId: 'worker-1', sessionTimeoutMs: 30_000 };
+  const first = await Scene.open();
+  first.addTopic('orders', 1);
+  await first.subscribe('billing', instance);
+  const second = await successor(first);
+  const { memberId } = await second.subscribe('billing', instance);
+  // The first broker still has the process before it; the one that is told so stops for good.
+  await expect(first.subscribe('billing', { ...instance, memberId })).rejects.toMatchObject({ kind: 'FENCED' });
+});
+
 test('a generation never falls, also across a change of owner', async () => {
   const first = await Scene.open();
   first.addTopic('orders', 2);

@@ -6,9 +6,10 @@ import { Ownership } from '../../src/ownership/ownership.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { Connection, type Link } from './connection.ts';
 import type { Database } from './database.ts';
+import { fussy } from './fussy-assignor.ts';
 import type { Ledger } from './ledger.ts';
 import { SimulatedProcess } from './process.ts';
-import type { Sabotage } from './sabotage.ts';
+import { sabotaged, type Sabotage } from './sabotage.ts';
 import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from './stores.ts';
 import type { World } from './world.ts';
 
@@ -37,6 +38,7 @@ export class SimulatedBroker {
   readonly #lease: ReturnType<typeof leaseStore>;
   readonly #parts: StoreParts;
   #open: OpenBroker | null = null;
+  #calls: Broker | null = null;
   #stopping = false;
 
   constructor(site: BrokerSite, name: string) {
@@ -64,7 +66,7 @@ export class SimulatedBroker {
 
   /** The calls, while it serves. */
   get calls(): Broker | null {
-    return this.ended ? null : (this.#open?.broker ?? null);
+    return this.ended ? null : this.#calls;
   }
 
   /** Calls `tell` when the process has ended, for whatever reason. */
@@ -126,6 +128,7 @@ export class SimulatedBroker {
       const open = await openBroker({
         stores: { log: logStore(this.#parts), topics: topicStore(this.#parts), groups: groupStore(this.#parts) },
         codec: createBatchCodec(),
+        assignors: [fussy],
         clock: this.process,
         random: this.process,
         limits: {
@@ -148,6 +151,8 @@ export class SimulatedBroker {
         return;
       }
       this.#open = open;
+      this.#calls =
+        this.#site.sabotage === null ? open.broker : sabotaged(open.broker, this.#site.sabotage, this.#site.ledger);
       this.#site.world.note(`${this.process.name} serves in epoch ${epoch}`);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;

@@ -1,12 +1,17 @@
-import type { Simulation } from './simulation.ts';
+import { fussy } from './fussy-assignor.ts';
+import type { Member } from './member.ts';
+import type { SimulatedGroup, Simulation } from './simulation.ts';
 
 const membersMax = 5;
+/** A member with a longer one could be stuck for longer than everything may take in the end. */
+const stuckMaxPollIntervalMsMax = 10_000;
 
 /** What goes wrong, drawn from the seed: which kinds at all in this run, how often, and each time. */
 export class Faults {
   readonly #simulation: Simulation;
   readonly #kinds: readonly (() => void)[];
   readonly #intervalMs: number;
+  readonly #intruders: Member[] = [];
   #healed = false;
 
   constructor(simulation: Simulation) {
@@ -30,7 +35,7 @@ export class Faults {
       () => {
         this.#slowDatabase();
       },
-      () => this.#broker()?.process.jump(world.between(-3_600_000, 3_600_000)),
+      () => this.#broker()?.process.jump(world.pick([5_000, 3_600_000, 86_400_000])! * world.between(-1, 1)),
       () => {
         simulation.network.breakStreams(0.3);
       },
@@ -45,6 +50,20 @@ export class Faults {
       },
       () => {
         this.#slowMember();
+      },
+      () => this.#member()?.stall(world.between(1_000, 10_000)),
+      () => {
+        this.#restartInstance();
+      },
+      () => {
+        this.#doubleInstance();
+      },
+      () => {
+        this.#changeTopics();
+      },
+      () => void simulation.growTopic(world.pick(simulation.database.log.rows())!.name),
+      () => {
+        this.#intrude();
       },
     ].filter(() => world.chance(0.6));
     simulation.database.breakRate = world.pick([0, 0.001, 0.01, 0.05])!;
@@ -75,9 +94,28 @@ export class Faults {
       broker.link.up = true;
       if (broker.process.frozen) broker.thaw();
     }
+    for (const intruder of this.#intruders) intruder.crash();
     for (const group of groups) {
       if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
+      for (const member of group.members) if (member.alive) member.read(group.site.topics);
+      this.#stick(group);
     }
+  }
+
+  /** A member may never handle anything again and keep its membership alive: the others have to get what it has. */
+  #stick(group: SimulatedGroup): void {
+    const { world } = this.#simulation;
+    const live = group.members.filter(({ alive }) => alive);
+    const member = world.pick(live.filter(({ maxPollIntervalMs }) => maxPollIntervalMs < stuckMaxPollIntervalMsMax));
+    if (member === undefined || !world.chance(0.5)) return;
+    world.note('a member of the group is stuck');
+    world.count('a member is stuck');
+    member.stall(Infinity);
+    // Of those with its instance at most one stays.
+    const others = live.filter(
+      (one) => one !== member && (one.instanceId === null || one.instanceId !== member.instanceId),
+    );
+    if (others.length === 0) this.#simulation.startMember(group);
   }
 
   #broker() {
@@ -134,6 +172,51 @@ export class Faults {
   #member() {
     const { world, groups } = this.#simulation;
     return world.pick(groups.flatMap(({ members }) => members.filter(({ alive }) => alive)));
+  }
+
+  #changeTopics(): void {
+    const { world, groups } = this.#simulation;
+    // Where who joins may be refused, so may be who changes: for ever.
+    const among = groups.filter(({ site }) => site.topics.length > 1 && !site.assignors.includes(fussy.name));
+    const group = world.pick(among);
+    const member = world.pick(group?.members.filter(({ alive }) => alive) ?? []);
+    member?.read(world.chance(0.5) ? group!.site.topics : [world.pick(group!.site.topics)!]);
+  }
+
+  #instance() {
+    const { world, groups } = this.#simulation;
+    const all = groups.flatMap((group) => group.members.map((member) => ({ group, member })));
+    return world.pick(all.filter(({ member }) => member.alive && member.instanceId !== null));
+  }
+
+  /** A process dies, and its instance is started again: before its session is over, or later. */
+  #restartInstance(): void {
+    const { world } = this.#simulation;
+    const found = this.#instance();
+    if (found === undefined) return;
+    const { group, member } = found;
+    member.crash();
+    world.after(world.chance(0.5) ? world.between(10, 3_000) : world.between(3_000, 20_000), () => {
+      if (group.members.some(({ alive, instanceId }) => alive && instanceId === member.instanceId)) return;
+      this.#simulation.startMember(group, member.instanceId);
+    });
+  }
+
+  /** An instance is started although it runs. */
+  #doubleInstance(): void {
+    const found = this.#instance();
+    if (found !== undefined) this.#simulation.startMember(found.group, found.member.instanceId);
+  }
+
+  #intrude(): void {
+    const { world, groups } = this.#simulation;
+    const group = world.pick(groups.filter(({ site }) => site.clientSide));
+    if (group === undefined) return;
+    const intruder = this.#simulation.startIntruder(group);
+    this.#intruders.push(intruder);
+    world.after(world.between(500, 4_000), () => {
+      intruder.crash();
+    });
   }
 
   #leave(): void {

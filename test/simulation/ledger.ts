@@ -1,10 +1,11 @@
-import type { GroupChange, MemberId } from '../../src/coordinator/group.ts';
+import type { MemberId } from '../../src/coordinator/group.ts';
 import { mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
 import type { AckCommand, AckOutcome } from '../../src/delivery/calls.ts';
 import type { TopicPartition } from '../../src/delivery/session.ts';
 import type { AckRound, CursorKey, SubscriptionRow } from '../../src/delivery/store.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
 import type { Database } from './database.ts';
+import { GroupLedger, type Recipient } from './group-ledger.ts';
 import type { World } from './world.ts';
 
 /** One record as it went out to a member. */
@@ -17,13 +18,6 @@ export interface SentRecord {
 
 export interface SentBatch extends TopicPartition {
   readonly records: readonly SentRecord[];
-}
-
-/** Who sends to whom. */
-export interface Recipient {
-  readonly epoch: number;
-  readonly group: string;
-  readonly memberId: MemberId;
 }
 
 /** What a group has done with one partition. */
@@ -46,6 +40,8 @@ class Consumption {
  */
 export class Ledger {
   readonly world: World;
+  /** Memberships and assignments. */
+  readonly groups: GroupLedger;
   readonly #database: Database;
   readonly #consumptions = new Map<string, Consumption>();
   /** Where each record is: by its value. */
@@ -53,10 +49,6 @@ export class Ledger {
   readonly #written = new Map<string, string>();
   /** Cursors as they are durable. */
   readonly #cursors = new Map<string, CursorSnapshot>();
-  /** Each holding of a partition, and whose it is. */
-  readonly #holdings = new Map<string, MemberId>();
-  /** What the members of a group were told to have, by broker. */
-  readonly #told = new Map<string, Map<MemberId, ReadonlySet<string>>>();
   /** The lowest offset that a member has given back, by what came: whether it counted is not looked at. */
   readonly #givenBack = new Map<string, number>();
   #appends = 0;
@@ -65,6 +57,7 @@ export class Ledger {
   constructor(world: World, database: Database) {
     this.world = world;
     this.#database = database;
+    this.groups = new GroupLedger(world, database);
     database.observer = {
       writing: (epoch) => {
         world.demand(epoch === database.epoch, () => `a broker of epoch ${epoch} wrote in epoch ${database.epoch}`);
@@ -101,23 +94,6 @@ export class Ledger {
       const [topicId, partition, offset] = where.split(/[/@]/).map(Number) as [number, number, number];
       const found = this.#database.log.partition(topicId, partition).values[offset];
       this.world.demand(found === value, () => `${value} was confirmed at ${where}, where now ${found} is`);
-    }
-  }
-
-  /** A change of a group is being committed. */
-  groupSaved(groupId: number, change: GroupChange, epoch: number): void {
-    const row = this.#database.groups.groups.find(({ id }) => id === groupId)!;
-    const said = `epoch ${epoch} saves generation ${change.generation} of ${row.name}`;
-    this.world.note(said);
-    this.world.demand(change.generation >= row.generation, () => `${said}, which is at ${row.generation}`);
-    for (const { topicId, partition, memberId, sinceGeneration } of change.putAssignments) {
-      const holding = `${groupId}:${topicId}/${partition} since ${sinceGeneration}`;
-      const holder = this.#holdings.get(holding) ?? memberId;
-      this.world.demand(holder === memberId, () => `${said}: ${holding} is given to ${memberId} and was to ${holder}`);
-      this.#holdings.set(holding, memberId);
-      const before = row.assignments.get(`${topicId}/${partition}`)?.sinceGeneration ?? 0;
-      this.world.demand(sinceGeneration >= before, () => `${said}: ${holding}, and before since ${before}`);
-      this.world.demand(sinceGeneration <= change.generation, () => `${said}: ${holding}`);
     }
   }
 
@@ -164,35 +140,10 @@ export class Ledger {
     }
   }
 
-  /** A member is told something in this generation, which must be durable by then. */
-  generationTold({ group, memberId }: Recipient, generation: number): void {
-    const durable = this.#groupRow(group)?.generation ?? 0;
-    this.world.demand(
-      generation <= durable,
-      () => `${memberId} of ${group} is told of generation ${generation} when ${durable} is durable`,
-    );
-  }
-
-  /** A member is told what it has: nobody else of whom this broker knows may still have been told the same. */
-  assignmentTold({ epoch, group, memberId }: Recipient, partitions: readonly TopicPartition[]): void {
-    const told = this.#toldIn(epoch, group);
-    const own = new Set(partitions.map(({ topic, partition }) => `${topic}/${partition}`));
-    for (const [other, theirs] of told) {
-      if (other === memberId) continue;
-      for (const one of own) {
-        this.world.demand(!theirs.has(one), () => `${group}: ${one} is ${memberId}'s while ${other} still has it`);
-      }
-    }
-    told.set(memberId, own);
-  }
-
-  /** The member's stream has ended, seen from the broker. */
-  streamEnded({ epoch, group, memberId }: Recipient): void {
-    this.#toldIn(epoch, group).delete(memberId);
-  }
-
   /** Records go out to a member. */
-  sent({ epoch, group, memberId }: Recipient, { topic, partition, records }: SentBatch): void {
+  sent(recipient: Recipient, { topic, partition, records }: SentBatch): void {
+    const { epoch, group, memberId } = recipient;
+    this.groups.delivered(recipient, { topic, partition });
     const topicId = this.#topicId(topic);
     const { values } = this.#database.log.partition(topicId, partition);
     const consumption = this.#consumption(group, topicId, partition);
@@ -250,7 +201,7 @@ export class Ledger {
       const { named, start } = this.#consumption(group, this.#topicId(topic), partition);
       for (const offset of offsetsOf(upToOffset, runs, start)) named.add(offset);
     }
-    const rows = this.#groupRow(group)?.assignments;
+    const rows = this.groups.row(group)?.assignments;
     return entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
   }
 
@@ -267,6 +218,11 @@ export class Ledger {
       this.world.count(`${action} is answered ${status}`);
       if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
       const holder = holders[index] ?? null;
+      const successor = this.groups.successorOf(memberId);
+      this.world.demand(
+        successor === undefined || holder?.memberId !== successor,
+        () => `${where}: ${status} ${action} of ${memberId}, whose instance is ${successor}`,
+      );
       this.world.demand(
         holder?.memberId === memberId && holder.sinceGeneration <= generation,
         () =>
@@ -296,7 +252,7 @@ export class Ledger {
       for (let offset = consumption.start; offset < values.length; offset++) {
         if (!consumption.received.has(offset)) return `${name}@${offset} was acked and never handled`;
       }
-      const row = this.#groupRow(group)!;
+      const row = this.groups.row(group)!;
       const holder = row.assignments.get(`${topicId}/${partition}`)?.memberId;
       if (holder === undefined || !row.members.has(holder)) return `${name} is with nobody`;
     }
@@ -315,24 +271,13 @@ export class Ledger {
 
   #cursorName(group: string, topicId: number, partition: number): string {
     const { subscriptions } = this.#database.groups;
-    const groupId = this.#groupRow(group)!.id;
+    const groupId = this.groups.row(group)!.id;
     const { id } = subscriptions.find((one) => one.groupId === groupId && one.topicId === topicId)!;
     return nameOf({ subscriptionId: id, partition, lane: 0 });
   }
 
-  #groupRow(name: string) {
-    return this.#database.groups.groups.find((group) => group.name === name);
-  }
-
   #topicId(name: string): number {
-    return this.#database.log.rows().find((row) => row.name === name)?.id ?? -1;
-  }
-
-  #toldIn(epoch: number, group: string): Map<MemberId, ReadonlySet<string>> {
-    const name = `${epoch}/${group}`;
-    let told = this.#told.get(name);
-    if (told === undefined) this.#told.set(name, (told = new Map<MemberId, ReadonlySet<string>>()));
-    return told;
+    return this.#database.log.idOf(name);
   }
 }
 

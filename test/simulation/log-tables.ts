@@ -43,6 +43,12 @@ export class LogTables {
     return Array.from(this.topics.values(), ({ row }) => row);
   }
 
+  /** -1: there is no such topic. */
+  idOf(name: string): number {
+    for (const { row } of this.topics.values()) if (row.name === name) return row.id;
+    return -1;
+  }
+
   create({ name, partitions, idempotencyWindowMs, description }: NewTopic): TopicRow | null {
     if (this.rows().some((row) => row.name === name)) return null;
     const row: TopicRow = {

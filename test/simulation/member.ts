@@ -1,5 +1,6 @@
 import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
-import type { MemberId } from '../../src/coordinator/group.ts';
+import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
+import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
@@ -15,6 +16,12 @@ export interface MemberSite {
   readonly topics: readonly string[];
   /** Where the group begins. */
   readonly start: StartPosition;
+  /** Whether its members give out the partitions themselves. */
+  readonly clientSide: boolean;
+  /** Among which its members choose where the broker gives them out. */
+  readonly assignors: readonly AssignorName[];
+  /** A process has stopped because its instance is another's. */
+  readonly fenced: (member: Member) => void;
   readonly ack: (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<AckOutcome[]>;
   /** Whether members still do what members should not: be slow, refuse, hold back. */
   readonly troubled: () => boolean;
@@ -22,31 +29,96 @@ export interface MemberSite {
 
 export const retryMs = 300;
 
+const beatMs = 3_000;
+
 /** A consumer: how it handles what it gets. */
 export abstract class Member {
   alive = true;
+  /** Never handles anything again, and does not know. */
+  stuck = false;
+  memberId: MemberId | null = null;
+  /** A name that outlives the process; null: none. */
+  readonly instanceId: string | null;
+  readonly maxPollIntervalMs: number;
   protected readonly site: MemberSite;
-  protected memberId: MemberId | null = null;
+  /** What it reads. */
+  #topics: readonly string[];
   protected generation = 0;
   /** Rises with each stream or membership: what was begun under an older one is not finished. */
   protected round = 0;
+  /** It begins nothing new. */
+  protected stopping = false;
+  /** What it was asked to give back. */
+  protected revoking: readonly TopicPartition[] = [];
   #busyUntilMs = 0;
+  #stalledUntilMs = 0;
   #slow = false;
 
-  constructor(site: MemberSite) {
+  constructor(site: MemberSite, instanceId: string | null) {
+    const { world } = site;
     this.site = site;
+    this.instanceId = instanceId;
+    this.maxPollIntervalMs = world.chance(0.4) ? world.whole(1_000, 4_000) : 300_000;
+    this.#topics = site.topics;
   }
 
   /** A broker says that it is no member, or that there is no such group. */
   protected abstract sentAway(error: Rejection): void;
+  /** It reads other topics from now on. */
+  protected abstract changed(): void;
   /** Whether it may ack everything up to an offset. */
   protected abstract readonly cumulative: boolean;
   abstract start(): void;
+
+  get topics(): readonly string[] {
+    return this.#topics;
+  }
 
   /** Goes without a word. */
   crash(): void {
     this.alive = false;
     this.round++;
+  }
+
+  read(topics: readonly string[]): void {
+    if (topics.length === this.#topics.length && topics.every((topic) => this.#topics.includes(topic))) return;
+    this.#topics = topics;
+    this.site.world.count('a member changes its topics');
+    this.changed();
+  }
+
+  /** Handles nothing for so long, and keeps its membership alive. */
+  stall(forMs: number): void {
+    this.stuck = forMs === Infinity;
+    this.#stalledUntilMs = Math.max(this.#stalledUntilMs, this.site.world.nowMs + forMs);
+  }
+
+  /**
+   * What a refusal means for its membership. `entering`: of a call that names its instance as well, and so says for certain whether another
+   * process has that now; where it is not certain, the member asks again with the id that it has, and does not push another one out.
+   */
+  protected refused({ reason }: Rejection, entering: boolean): void {
+    if (reason === 'INSTANCE_FENCED') this.#stop();
+    const gone = reason === 'MEMBER_FENCED' || reason === 'GROUP_NOT_FOUND';
+    if (gone && (entering || this.instanceId === null)) this.forgetMembership();
+  }
+
+  /** Its instance is another's: it stops, and what it has in hand it may still finish. */
+  #stop(): void {
+    const { world, troubled, fenced } = this.site;
+    if (this.stopping || !this.alive) return;
+    this.stopping = true;
+    world.count("a process stops because its instance is another's");
+    world.after(troubled() ? world.between(0, 1_000) : 0, () => {
+      if (!this.alive) return;
+      this.crash();
+      fenced(this);
+    });
+  }
+
+  protected forgetMembership(): void {
+    this.memberId = null;
+    this.generation = 0;
   }
 
   beSlow(slow: boolean): void {
@@ -64,7 +136,7 @@ export abstract class Member {
 
   /** When everything that it took in is handled. */
   protected get busyMs(): number {
-    return Math.max(0, this.#busyUntilMs - this.site.world.nowMs);
+    return Math.max(0, Math.max(this.#busyUntilMs, this.#stalledUntilMs) - this.site.world.nowMs);
   }
 
   /** Takes a batch in: it is handled after those before it, and then acked, or not. */
@@ -73,9 +145,46 @@ export abstract class Member {
     const { round } = this;
     const workMs = this.#slow && this.site.troubled() ? world.between(500, 3_000) : world.between(0, 20);
     this.#busyUntilMs = Math.max(this.#busyUntilMs, world.nowMs) + workMs;
-    world.after(this.#busyUntilMs - world.nowMs, () => {
-      if (this.round === round) void this.#handle(batch, round);
+    this.#handleAfter(this.#busyUntilMs - world.nowMs, batch, round);
+  }
+
+  #handleAfter(delayMs: number, batch: SentBatch, round: number): void {
+    const { world } = this.site;
+    world.after(delayMs, () => {
+      const stalledMs = this.#stalledUntilMs - world.nowMs;
+      if (this.round !== round || stalledMs === Infinity) return;
+      if (stalledMs > 0) this.#handleAfter(stalledMs, batch, round);
+      else void this.#handle(batch, round);
     });
+  }
+
+  /** Says that it lives, whatever its handler does. */
+  protected async beat(): Promise<void> {
+    const { world, network, ledger, group } = this.site;
+    while (this.alive && !this.stopping) {
+      const { memberId, generation } = this;
+      const revoked = world.chance(0.5) ? this.revoking : [];
+      if (memberId !== null) {
+        try {
+          const beat = await network.call(async (broker, { epoch }) => {
+            const answer = await broker.heartbeat(caller, { group, memberId, generation, revoked });
+            ledger.groups.generationTold({ epoch, group, memberId }, answer.generation);
+            return answer;
+          });
+          if (this.memberId === memberId) this.generation = Math.max(this.generation, beat.generation);
+          if (revoked.length > 0) this.revoking = [];
+          if (beat.planWanted) this.lead();
+        } catch (error) {
+          if (error instanceof Rejection && this.memberId === memberId) this.sentAway(error);
+        }
+      }
+      await world.pause(beatMs);
+    }
+  }
+
+  /** It is to say who gets what. */
+  protected lead(): void {
+    // Only those who can are asked.
   }
 
   async #handle(batch: SentBatch, round: number): Promise<void> {

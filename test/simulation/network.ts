@@ -68,13 +68,17 @@ export class Network {
       throw new Unavailable('nobody serves');
     }
     const answer = Promise.withResolvers<T>();
-    world.after(deadlineMs, () => {
+    const cancelDeadline = world.after(deadlineMs, () => {
       answer.reject(new Unavailable('the deadline is over'));
     });
     this.#arrive(broker, work, answer);
     // Sent twice: the first answer counts, the second request arrives when it likes.
     if (this.#happens(0.03)) this.#arrive(broker, work, answer);
-    return answer.promise;
+    try {
+      return await answer.promise;
+    } finally {
+      cancelDeadline();
+    }
   }
 
   /** A stream of calls to some broker. Once one of them is lost, so are all behind it. */
@@ -168,6 +172,7 @@ export class Network {
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
       this.#world.count(`a call ends with ${error instanceof Rejection ? error.reason : (error as Fault).kind}`);
+      if (error instanceof Rejection) this.#ledger.groups.refusalTold(error);
       reply = () => {
         answer.reject(error);
       };
@@ -234,7 +239,7 @@ class Stream implements EventSink, ClientStream {
     const { epoch } = this.#broker!;
     if (event.type === 'joined') this.#memberId = event.memberId;
     const recipient = { epoch, group: this.#group, memberId: this.#memberId };
-    this.#ledger.generationTold(recipient, event.generation);
+    this.#ledger.groups.generationTold(recipient, event.generation);
     let told: ClientEvent;
     let bytes = 50;
     if (event.type === 'batch') {
@@ -245,7 +250,7 @@ class Stream implements EventSink, ClientStream {
       bytes += event.field.length;
     } else {
       if (event.type === 'assigned') {
-        this.#ledger.assignmentTold(recipient, event.partitions);
+        this.#ledger.groups.assignmentTold(recipient, event.partitions);
         this.#order.assigned(event.partitions);
       }
       told = event;
@@ -264,6 +269,7 @@ class Stream implements EventSink, ClientStream {
   end(error: Rejection | null): void {
     if (this.#brokerSideOver) return;
     this.#endBrokerSide();
+    this.#refused(error);
     this.#travel(() => {
       this.#closeClient(error);
     });
@@ -293,10 +299,17 @@ class Stream implements EventSink, ClientStream {
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
       this.#brokerSideOver = true;
+      this.#refused(error as CallError);
       this.#travel(() => {
         this.#closeClient(error as CallError);
       });
     }
+  }
+
+  #refused(error: CallError | null): void {
+    if (!(error instanceof Rejection)) return;
+    this.#world.count(`a stream ends with ${error.reason}`);
+    this.#ledger.groups.refusalTold(error);
   }
 
   /** What the network carries arrives in order. */
@@ -326,7 +339,7 @@ class Stream implements EventSink, ClientStream {
   #endBrokerSide(): void {
     this.#brokerSideOver = true;
     const { epoch } = this.#broker!;
-    this.#ledger.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
+    this.#ledger.groups.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
   }
 
   /** The end of its process ends the stream, and the client hears of it soon, or only when nothing answers its pings. */

@@ -18,7 +18,7 @@ export class SimulatedProcess implements Clock, Random {
     this.name = name;
     this.#rate = world.between(0.99, 1.01);
     this.#bootMs = world.between(0, 1e7);
-    this.#wallOffsetMs = world.between(-60_000, 60_000);
+    this.#wallOffsetMs = world.pick([1_000, 60_000, 7_200_000])! * world.between(-1, 1);
   }
 
   get alive(): boolean {

@@ -27,7 +27,7 @@ export class Publisher {
   /** Requests under way at once. */
   readonly #window: number;
   #published = 0;
-  /** By key: the last place. */
+  /** By key and partition, of which a key has another one when the topic grows: the last place. */
   readonly #last = new Map<string, number>();
 
   constructor(world: World, network: Network, ledger: Ledger, name: string, topic: string) {
@@ -92,11 +92,13 @@ export class Publisher {
   #confirmed(records: readonly NewRecord[], published: PublishedRecords | null): void {
     records.forEach(({ key, value }, index) => {
       const offset = published!.offsets[index]!;
+      const partition = published!.partitions[index]!;
+      const place = `${key} in ${partition}`;
       if (published!.duplicates?.[index] === 1) this.#world.count('a publish is found to be there already');
-      this.#ledger.confirmed(this.#topic, published!.partitions[index]!, offset, value);
-      const before = this.#last.get(key) ?? -1;
+      this.#ledger.confirmed(this.#topic, partition, offset, value);
+      const before = this.#last.get(place) ?? -1;
       this.#world.demand(offset > before, () => `${value} of key ${key} is at ${offset}, not behind ${before}`);
-      this.#last.set(key, offset);
+      this.#last.set(place, offset);
     });
   }
 

@@ -9,24 +9,28 @@ export class PullMember extends Member {
   protected readonly cumulative = false;
   readonly #sessionTimeoutMs: number;
 
-  constructor(site: MemberSite) {
-    super(site);
+  constructor(site: MemberSite, instanceId: string | null = null) {
+    super(site, instanceId);
     this.#sessionTimeoutMs = site.world.whole(6_000, 20_000);
   }
 
   start(): void {
     void this.#run();
+    if (this.site.world.chance(0.5)) void this.beat();
   }
 
-  protected override sentAway(): void {
-    this.memberId = null;
-    this.generation = 0;
-    this.round++;
+  protected override changed(): void {
+    // The next Pull says it.
+  }
+
+  protected override sentAway(error: Rejection): void {
+    this.refused(error, false);
+    if (!this.stopping) this.round++;
   }
 
   async #run(): Promise<void> {
     const { world } = this.site;
-    while (this.alive) {
+    while (this.alive && !this.stopping) {
       try {
         const { memberId, generation, fields } = await this.#pull();
         if (!this.alive) return;
@@ -36,26 +40,26 @@ export class PullMember extends Member {
         for (const field of fields) this.take(decode(field));
         await world.pause(this.busyMs);
       } catch (error) {
-        if (error instanceof Rejection && error.reason === 'MEMBER_FENCED') this.sentAway();
+        if (error instanceof Rejection) this.refused(error, true);
         await world.pause(retryMs * world.fraction());
       }
     }
   }
 
   #pull(): Promise<PullOutcome> {
-    const { world, network, ledger, group, topics, start } = this.site;
+    const { world, network, ledger, group, start } = this.site;
     const waitMs = world.pick([0, 500, 3_000])!;
     const command = {
       group,
-      topics,
+      topics: this.topics,
       start,
       maxRecords: world.whole(1, 20),
       maxBytes: 1e6,
       waitMs,
       memberId: this.memberId,
       clientId: 'pull',
-      instanceId: null,
-      maxPollIntervalMs: 300_000,
+      instanceId: this.instanceId,
+      maxPollIntervalMs: this.maxPollIntervalMs,
       sessionTimeoutMs: this.#sessionTimeoutMs,
       autoAck: false,
       signal: new AbortController().signal,
@@ -63,7 +67,7 @@ export class PullMember extends Member {
     return network.call(async (broker, { epoch }) => {
       const pulled = await broker.pull(caller, command);
       const recipient = { epoch, group, memberId: pulled.memberId };
-      ledger.generationTold(recipient, pulled.generation);
+      ledger.groups.generationTold(recipient, pulled.generation);
       for (const field of pulled.fields) ledger.sent(recipient, decode(field));
       return pulled;
     }, waitMs + 8_000);

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Sabotage } from './sabotage.ts';
 import { Simulation } from './simulation.ts';
 
-const seedsMax = 60;
+const seedsMax = 100;
 
 /** The first seed whose run ends with the finding; what is wrong may first show in another way. */
 async function find(sabotage: Sabotage, finding: RegExp): Promise<{ readonly seed: number; readonly message: string }> {
@@ -27,6 +27,10 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   DELIVERS_WITHOUT_A_LEASE: /delivers to .* ms after its renewal/,
   FORGETS_IDEMPOTENCY_KEYS: /is at .* and at/,
   READS_NOTHING: /ms after the last fault .* is committed at \d+ of \d+/,
+  BELIEVES_FENCED_INSTANCES: /ACK of .*, whose instance is/,
+  SPARES_STALLED_MEMBERS: /ms after the last fault .* is committed at \d+ of \d+/,
+  TAKES_OLD_PLANS: /the plan for generation \d+ of .* is taken, and came in generation/,
+  TELLS_BEFORE_IT_IS_DURABLE: /is told of generation \d+ when \d+ is durable/,
 };
 
 describe('the simulation finds a broker that', () => {

@@ -1,3 +1,6 @@
+import type { Broker } from '../../src/broker/broker.ts';
+import type { Ledger } from './ledger.ts';
+
 /**
  * Ways in which a broker or its database can be made wrong on purpose, each of which one of the checks has to find: a check that
  * cannot fail says nothing.
@@ -21,4 +24,57 @@ export type Sabotage =
   /** Appends a publish again that has been appended already. */
   | 'FORGETS_IDEMPOTENCY_KEYS'
   /** Finds nothing in the database that is not in memory any more. */
-  | 'READS_NOTHING';
+  | 'READS_NOTHING'
+  /** Takes an ack of a process whose instance is another's for one of that other. */
+  | 'BELIEVES_FENCED_INSTANCES'
+  /** Leaves partitions with members that do not work on them. */
+  | 'SPARES_STALLED_MEMBERS'
+  /** Takes a leader's plan whatever generation it was made for. */
+  | 'TAKES_OLD_PLANS'
+  /** Carries out what a coordinator decided before it is written. */
+  | 'TELLS_BEFORE_IT_IS_DURABLE';
+
+/** The calls of a broker that is wrong in this way, as far as the calls are what is wrong. */
+export function sabotaged(broker: Broker, sabotage: Sabotage, ledger: Ledger): Broker {
+  const changed = wrongCalls(broker, sabotage, ledger);
+  return new Proxy(broker, {
+    get: (_, name: keyof Broker) => changed[name] ?? (broker[name] as () => unknown).bind(broker),
+  });
+}
+
+function wrongCalls(broker: Broker, sabotage: Sabotage, { groups }: Ledger): Partial<Broker> {
+  const patient = { maxPollIntervalMs: 86_400_000 };
+  switch (sabotage) {
+    case 'COUNTS_ACKS_OF_OTHERS':
+      return {
+        ack: (caller, command) => {
+          const holder = groups.holding(command.group, command.entries[0]!);
+          const claimed = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
+          return broker.ack(caller, { ...command, ...claimed });
+        },
+      };
+    case 'BELIEVES_FENCED_INSTANCES':
+      return {
+        ack: (caller, command) => {
+          const memberId = groups.successorOf(command.memberId) ?? command.memberId;
+          return broker.ack(caller, { ...command, memberId });
+        },
+      };
+    case 'SPARES_STALLED_MEMBERS':
+      return {
+        subscribe: (caller, command, sink) => broker.subscribe(caller, { ...command, ...patient }, sink),
+        pull: (caller, command) => broker.pull(caller, { ...command, ...patient }),
+        joinGroup: (caller, command) => broker.joinGroup(caller, { ...command, ...patient }),
+      };
+    case 'TAKES_OLD_PLANS':
+      return {
+        syncGroup: async (caller, command) => {
+          if (command.plan === null) return broker.syncGroup(caller, command);
+          const { generation } = await broker.listMembers(caller, command.group, { size: 1, token: '' });
+          return broker.syncGroup(caller, { ...command, plan: { ...command.plan, generation } });
+        },
+      };
+    default:
+      return {};
+  }
+}

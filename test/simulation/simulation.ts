@@ -1,8 +1,11 @@
 import type { AckCommand, AckOutcome, Broker } from '../../src/broker/broker.ts';
+import type { GroupState } from '../../src/coordinator/group.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
+import { ClassicMember } from './classic-member.ts';
 import { Database } from './database.ts';
 import { Faults } from './faults.ts';
+import { fussy } from './fussy-assignor.ts';
 import { Ledger } from './ledger.ts';
 import type { Member, MemberSite } from './member.ts';
 import { caller, Network } from './network.ts';
@@ -17,9 +20,15 @@ export interface SimulationOptions {
   readonly sabotage?: Sabotage;
 }
 
+export interface SimulatedGroup {
+  readonly site: MemberSite;
+  readonly members: Member[];
+}
+
 /** How long a healed system may take until everything has come to everybody: sessions and leases of before have to end. */
 const convergenceMsMax = 90_000;
 const traceLines = 60;
+const partitionsMax = 6;
 
 /**
  * One run: some brokers on one database, publishers and groups of members, and faults between all of them, for a while; then the
@@ -32,10 +41,12 @@ export class Simulation {
   readonly ledger: Ledger;
   readonly network: Network;
   readonly brokers: SimulatedBroker[] = [];
-  readonly groups: { readonly site: MemberSite; readonly members: Member[] }[] = [];
+  readonly groups: SimulatedGroup[] = [];
   troubled = true;
   readonly #sabotage: Sabotage;
   readonly #publishers: Publisher[] = [];
+  /** Of each group, as its owner says. */
+  readonly #states = new Map<string, GroupState>();
 
   constructor({ seed, sabotage = null }: SimulationOptions) {
     this.seed = seed;
@@ -76,11 +87,55 @@ export class Simulation {
     });
   }
 
-  startMember(group: (typeof this.groups)[number]): Member {
-    const member = this.world.chance(0.3) ? new PullMember(group.site) : new StreamMember(group.site);
+  startMember(group: SimulatedGroup, instanceId = this.#newInstance(group)): Member {
+    const member = this.#newMember(group.site, instanceId);
     group.members.push(member);
     member.start();
     return member;
+  }
+
+  /** A member that the others of a group which gives out its partitions itself cannot have among them. */
+  startIntruder(group: SimulatedGroup): Member {
+    const member = new PullMember(group.site);
+    group.members.push(member);
+    member.start();
+    return member;
+  }
+
+  /** The topic gets a few more partitions, if it has not many yet. */
+  async growTopic(name: string): Promise<void> {
+    const { world, network } = this;
+    const has = this.database.log.rows().find((row) => row.name === name)?.partitions.length ?? 0;
+    const partitions = Math.min(partitionsMax, has + world.whole(1, 2));
+    while (partitions > has) {
+      try {
+        await network.call((broker) => broker.addPartitions(caller, { name, partitions }));
+        world.count('a topic grows');
+        return;
+      } catch (error) {
+        if (error instanceof Rejection && error.reason === 'PARTITIONS_CANNOT_SHRINK') return;
+        await world.pause(100);
+      }
+    }
+  }
+
+  #newInstance({ site, members }: SimulatedGroup): string | null {
+    return this.world.chance(0.4) ? `${site.group}-instance-${members.length}` : null;
+  }
+
+  #newMember(site: MemberSite, instanceId: string | null): Member {
+    const kind = site.clientSide ? 1 : this.world.fraction();
+    if (kind < 0.3) return new PullMember(site, instanceId);
+    return kind < 0.75 ? new StreamMember(site, instanceId) : new ClassicMember(site, instanceId);
+  }
+
+  /** A supervisor starts a process again whose instance is not another's after all: an early call of its own has come late. */
+  #restartFenced(group: SimulatedGroup, { instanceId }: Member): void {
+    this.world.after(this.world.between(500, 3_000), () => {
+      if (group.members.some((member) => member.alive && member.instanceId === instanceId)) return;
+      this.world.count('a process is started again that its own late call has fenced');
+      this.startMember(group, instanceId);
+    });
   }
 
   async #run(): Promise<void> {
@@ -108,24 +163,37 @@ export class Simulation {
       void publishing.run(world.whole(10, 40), forMs);
     }
     for (let group = 0; group < world.whole(1, 3); group++) {
-      const site: MemberSite = {
-        start: { type: world.chance(0.8) ? 'earliest' : 'latest' },
-        world,
-        network: this.network,
-        ledger: this.ledger,
-        group: `group-${group}`,
-        topics: group === 0 ? topics : [world.pick(topics)!],
-        ack: (broker, serving, command) => this.#ack(broker, serving, command),
-        troubled: () => this.troubled,
+      const started: SimulatedGroup = {
+        site: this.#site(`group-${group}`, group === 0 ? topics : [world.pick(topics)!], (member) => {
+          this.#restartFenced(started, member);
+        }),
+        members: [],
       };
       const sizeMin = world.whole(1, 3);
       // Some groups are there when the first record comes, others come later.
       world.after(world.chance(0.5) ? 0 : world.between(0, forMs / 2), () => {
-        const started = { site, members: [] };
         this.groups.push(started);
         for (let member = 0; member < sizeMin; member++) this.startMember(started);
       });
     }
+  }
+
+  #site(group: string, topics: readonly string[], fenced: MemberSite['fenced']): MemberSite {
+    const { world, network, ledger } = this;
+    const assignors = ['sticky', 'range', 'round_robin', 'cooperative_sticky'];
+    return {
+      start: { type: world.chance(0.8) ? 'earliest' : 'latest' },
+      world,
+      network,
+      ledger,
+      group,
+      topics,
+      clientSide: world.chance(0.25),
+      assignors: world.chance(0.2) ? ['sticky', fussy.name] : assignors,
+      fenced,
+      ack: (broker, serving, command) => this.#ack(broker, serving, command),
+      troubled: () => this.troubled,
+    };
   }
 
   async #createTopic(name: string): Promise<void> {
@@ -144,12 +212,7 @@ export class Simulation {
 
   async #ack(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
     const holders = this.ledger.ackArrived(command);
-    const holder = holders[0] ?? null;
-    const counted =
-      this.#sabotage === 'COUNTS_ACKS_OF_OTHERS' && holder !== null
-        ? { ...command, memberId: holder.memberId, generation: holder.sinceGeneration }
-        : command;
-    const outcomes = await broker.ack(caller, counted);
+    const outcomes = await broker.ack(caller, command);
     if (!serving.ended) this.ledger.ackAnswered(command, holders, outcomes);
     return outcomes;
   }
@@ -161,6 +224,7 @@ export class Simulation {
     const done = await world.run(convergenceMsMax, () => {
       if (world.nowMs - lookedMs < 250) return false;
       lookedMs = world.nowMs;
+      void this.#lookAtGroups();
       missing = this.#missing();
       return missing === null;
     });
@@ -169,7 +233,26 @@ export class Simulation {
 
   #missing(): string | null {
     if (this.#publishers.some(({ done }) => !done)) return 'a publisher is not done';
-    return this.ledger.missing();
+    return this.ledger.missing() ?? this.#unsettled();
+  }
+
+  /** What is not as the members of each group wish it. */
+  #unsettled(): string | null {
+    for (const { site, members } of this.groups) {
+      const live = members.filter(({ alive }) => alive);
+      const missing = this.ledger.groups.missing(site.group, live, site.assignors.includes(fussy.name));
+      if (missing !== null) return missing;
+      const state = this.#states.get(site.group);
+      if (state !== 'STABLE') return `${site.group} is ${state ?? 'not known'}`;
+    }
+    return null;
+  }
+
+  /** Asks the owner for the states of its groups. */
+  async #lookAtGroups(): Promise<void> {
+    const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
+    const listed = await owner?.calls?.listGroups(caller, { states: [], topic: null }, { size: 100, token: '' });
+    for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
   }
 
   #report(error: Error): Error {

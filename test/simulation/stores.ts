@@ -103,6 +103,7 @@ export function logStore(parts: StoreParts): LogStore {
 /** The topics. None is deleted or changed here, but that it gets more partitions. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
+  const { ledger } = parts;
   const { log, groups } = parts.database;
   const never = (): Promise<never> => Promise.reject(new Error('no topic is changed here'));
   return {
@@ -112,7 +113,9 @@ export function topicStore(parts: StoreParts): TopicStore {
     addPartitions: (topicId, count) =>
       write(parts, connection, ['topics'], () => {
         const row = log.addPartitions(topicId, count);
-        if (row !== null) groups.addPartitions(topicId, row.partitions.length);
+        if (row === null) return null;
+        groups.addPartitions(topicId, row.partitions.length);
+        ledger.subscribed(groups.subscriptions.filter((subscription) => subscription.topicId === topicId));
         return row;
       }),
     deleteTopic: never,
@@ -151,16 +154,20 @@ export function groupStore(parts: StoreParts): GroupStore {
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
     resetCursors: (resets) => write(parts, folds, ['cursors'], () => tables.resetCursors(resets)),
     // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
-    saveGroups: (changes) =>
-      write(
+    saveGroups: (changes) => {
+      const saved = write(
         parts,
         groups,
         lockNames(changes, ({ groupId }) => `group ${groupId}`),
         () => {
-          for (const { groupId, change } of changes) ledger.groupSaved(groupId, change, parts.epoch());
+          for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
           return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
         },
-      ),
+      );
+      if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;
+      saved.catch(() => undefined);
+      return Promise.resolve();
+    },
     loadRebalances: (groupId) => reads.call(() => tables.loadRebalances(groupId)),
     createSubscriptions: (wanted) =>
       write(

@@ -1,30 +1,26 @@
-import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
-import { caller, type ClientStream } from './network.ts';
+import type { ClientStream } from './network.ts';
 
-/**
- * A member with a stream: with a session timeout it outlives it, without one it goes with it. A classic one joins by JoinGroup, asks
- * for its assignment by SyncGroup, and reads by a stream all the same.
- */
+/** A member with a stream: with a session timeout it outlives it, without one it goes with it. */
 export class StreamMember extends Member {
   /** A stream that breaks is begun again, with everything that is not acked. */
   protected readonly cumulative = true;
-  readonly #sessionTimeoutMs: number | null;
-  readonly #classic: boolean;
+  protected readonly sessionTimeoutMs: number | null;
+  protected readonly rebalanceTimeoutMs: number;
   #stream: ClientStream | null = null;
-  #revoking: readonly TopicPartition[] = [];
 
-  constructor(site: MemberSite) {
-    super(site);
-    this.#sessionTimeoutMs = site.world.chance(0.6) ? site.world.whole(6_000, 15_000) : null;
-    this.#classic = this.#sessionTimeoutMs !== null && site.world.chance(0.4);
+  constructor(site: MemberSite, instanceId: string | null, hasSession = instanceId !== null) {
+    super(site, instanceId);
+    const { world } = site;
+    this.sessionTimeoutMs = hasSession || world.chance(0.4) ? world.whole(6_000, 15_000) : null;
+    // A leader hears with a heartbeat that its plan is wanted, and needs the time for that.
+    this.rebalanceTimeoutMs = world.whole(site.clientSide ? 5_000 : 1_000, 8_000);
   }
 
   start(): void {
     void this.#begin();
-    if (this.#sessionTimeoutMs !== null) void this.#beat();
-    if (this.#classic) void this.#sync();
+    if (this.sessionTimeoutMs !== null) void this.beat();
   }
 
   override crash(): void {
@@ -32,128 +28,73 @@ export class StreamMember extends Member {
     this.#stream?.close();
   }
 
-  async #begin(): Promise<void> {
-    const { network, group, topics, start, world } = this.site;
-    const round = ++this.round;
-    while (this.#classic && this.memberId === null && this.round === round) {
-      try {
-        const joined = await network.call((broker) =>
-          broker.joinGroup(caller, {
-            group,
-            topics,
-            start,
-            clientId: 'classic',
-            instanceId: null,
-            maxPollIntervalMs: 300_000,
-            clientAssignors: [],
-            metadata: new Uint8Array(),
-            memberId: null,
-            sessionTimeoutMs: this.#sessionTimeoutMs!,
-            rebalanceTimeoutMs: world.whole(1_000, 8_000),
-            assignor: 'range',
-          }),
-        );
-        if (this.round === round) ({ memberId: this.memberId, generation: this.generation } = joined);
-      } catch {
-        await world.pause(retryMs * world.fraction());
-      }
-    }
-    if (this.alive && this.round === round) this.#open();
+  /** Becomes a member before the stream is opened. @returns whether it may be opened. */
+  protected enter(_isCurrent: () => boolean): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
-  #open(): void {
-    const { network, group, topics, start, world } = this.site;
-    const round = ++this.round;
-    const stream = network.open(
-      {
-        group,
-        topics,
-        start,
-        maxInFlightRecords: world.whole(1, 40),
-        maxInFlightBytes: 1e6,
-        clientId: 'stream',
-        instanceId: null,
-        maxPollIntervalMs: 300_000,
-        metadata: new Uint8Array(),
-        memberId: this.memberId,
-        sessionTimeoutMs: this.#sessionTimeoutMs,
-        rebalanceTimeoutMs: world.whole(1_000, 8_000),
-        assignor: world.pick(['sticky', 'range', 'round_robin'] as const)!,
-        autoAck: false,
-      },
-      {
-        event: (event) => {
-          if (this.round !== round) return;
-          this.generation = Math.max(this.generation, event.generation);
-          if (event.type === 'joined') this.memberId = event.memberId;
-          else if (event.type === 'revoking') this.#revoking = event.partitions;
-          else if (event.type === 'batch') this.take(event.batch);
-        },
-        closed: (error) => {
-          if (this.round === round) this.#closed(error);
-        },
-      },
-    );
-    this.#stream = stream;
+  protected override changed(): void {
+    this.#stream?.close();
+    if (this.sessionTimeoutMs === null) this.forgetMembership();
+    void this.#begin();
   }
 
   protected override sentAway(error: Rejection): void {
     this.#stream?.close();
-    this.#closed(error);
+    this.#closed(error, false);
   }
 
-  #closed(error: Error | null): void {
+  async #begin(): Promise<void> {
+    const round = ++this.round;
+    const isCurrent = (): boolean => this.alive && this.round === round;
+    if ((await this.enter(isCurrent)) && isCurrent()) this.#open();
+  }
+
+  #open(): void {
+    const { network, group, start, world, assignors } = this.site;
+    const round = ++this.round;
+    let isOpen = false;
+    this.#stream = network.open(
+      {
+        group,
+        topics: this.topics,
+        start,
+        maxInFlightRecords: world.whole(1, 40),
+        maxInFlightBytes: 1e6,
+        clientId: 'stream',
+        instanceId: this.instanceId,
+        maxPollIntervalMs: this.maxPollIntervalMs,
+        metadata: new Uint8Array(),
+        memberId: this.memberId,
+        sessionTimeoutMs: this.sessionTimeoutMs,
+        rebalanceTimeoutMs: this.rebalanceTimeoutMs,
+        assignor: world.pick(assignors)!,
+        autoAck: false,
+      },
+      {
+        event: (event) => {
+          isOpen = true;
+          if (this.round !== round) return;
+          this.generation = Math.max(this.generation, event.generation);
+          if (event.type === 'joined') this.memberId = event.memberId;
+          else if (event.type === 'revoking') this.revoking = event.partitions;
+          else if (event.type === 'batch') this.take(event.batch);
+        },
+        closed: (error) => {
+          if (this.round === round) this.#closed(error, !isOpen);
+        },
+      },
+    );
+  }
+
+  #closed(error: Error | null, entering: boolean): void {
     const { world } = this.site;
-    const gone = error instanceof Rejection && ['MEMBER_FENCED', 'GROUP_NOT_FOUND'].includes(error.reason);
-    if (gone || this.#sessionTimeoutMs === null) {
-      this.memberId = null;
-      this.generation = 0;
-    }
+    if (error instanceof Rejection) this.refused(error, entering);
+    if (this.stopping) return;
+    if (this.sessionTimeoutMs === null) this.forgetMembership();
     const round = ++this.round;
     world.after(retryMs * world.fraction(), () => {
       if (this.alive && this.round === round) void this.#begin();
     });
-  }
-
-  /** Waits for each change of its assignment. */
-  async #sync(): Promise<void> {
-    const { world, network, group } = this.site;
-    while (this.alive) {
-      const { memberId } = this;
-      const command = {
-        group,
-        knownGeneration: this.generation,
-        plan: null,
-        waitMs: 3_000,
-        signal: new AbortController().signal,
-      };
-      try {
-        if (memberId === null) throw new Error('it has not joined yet');
-        const synced = await network.call((broker) => broker.syncGroup(caller, { ...command, memberId }));
-        if (this.memberId === memberId) this.generation = Math.max(this.generation, synced.generation);
-      } catch {
-        await world.pause(retryMs);
-      }
-    }
-  }
-
-  async #beat(): Promise<void> {
-    const { world, network, group } = this.site;
-    while (this.alive) {
-      const { memberId, generation } = this;
-      const revoked = world.chance(0.5) ? this.#revoking : [];
-      if (memberId !== null) {
-        try {
-          const beat = await network.call((broker) =>
-            broker.heartbeat(caller, { group, memberId, generation, revoked }),
-          );
-          if (this.memberId === memberId) this.generation = Math.max(this.generation, beat.generation);
-          if (revoked.length > 0) this.#revoking = [];
-        } catch (error) {
-          if (error instanceof Rejection && this.memberId === memberId) this.sentAway(error);
-        }
-      }
-      await world.pause(3_000);
-    }
   }
 }

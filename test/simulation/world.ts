@@ -106,13 +106,13 @@ export class World {
       await new Promise(setImmediate);
       if (this.#violation !== null) throw this.#violation;
       if (done()) return true;
+      while (this.#queue[0]?.cancelled === true) this.#pop();
       const next = this.#queue[0];
       if (next === undefined || next.atMs > untilMs) {
         this.nowMs = untilMs;
         return false;
       }
       this.#pop();
-      if (next.cancelled) continue;
       this.nowMs = Math.max(this.nowMs, next.atMs);
       this.happenings++;
       next.run();

@@ -320,8 +320,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   groupInstanceId: string;
 
   /**
-   * How long the member may keep records without acking any. After that its partitions go to others; it stays a member and gets some again
-   * once it acks or pulls. Heartbeats do not count.
+   * How long the member may keep records without acking any, or partitions without reading them. After that its partitions go to others; it
+   * stays a member and gets some again once it acks, pulls or subscribes. Heartbeats do not count.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 14;
@@ -453,7 +453,7 @@ export declare type Joined = Message<"millrace.v1.Joined"> & {
   sessionTimeout?: Duration | undefined;
 
   /**
-   * How long the member may keep records without acking any.
+   * How long the member may keep records without acking any, or partitions without reading them.
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 5;
    */
@@ -773,7 +773,7 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   groupInstanceId: string;
 
   /**
-   * How long the member may keep records without a Pull or Ack; then its partitions go to others until it calls again.
+   * How long the member may go without a Pull or Ack; then its partitions go to others until it calls again.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 12;

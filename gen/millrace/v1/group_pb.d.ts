@@ -98,8 +98,8 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
   groupInstanceId: string;
 
   /**
-   * How long the member may keep records without acking any. After that its partitions go to others; it stays a member and gets some again
-   * once it acks or pulls. Heartbeats do not count.
+   * How long the member may keep records without acking any, or partitions without reading them. After that its partitions go to others; it
+   * stays a member and gets some again once it acks, pulls or subscribes; for JoinGroup alone it does not. Heartbeats do not count.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 11;
@@ -187,7 +187,7 @@ export declare type JoinGroupResponse = Message<"millrace.v1.JoinGroupResponse">
   assignmentTask?: AssignmentTask | undefined;
 
   /**
-   * How long the member may keep records without acking any.
+   * How long the member may keep records without acking any, or partitions without reading them.
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 8;
    */
@@ -749,7 +749,7 @@ export declare type Member = Message<"millrace.v1.Member"> & {
   rebalanceTimeout?: Duration | undefined;
 
   /**
-   * How long it may keep records without acking any.
+   * How long it may keep records without acking any, or partitions without reading them.
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 13;
    */

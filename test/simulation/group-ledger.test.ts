@@ -1,0 +1,159 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import { Database } from './database.ts';
+import { GroupLedger } from './group-ledger.ts';
+import { World } from './world.ts';
+
+const [first, second] = ['first', 'second'] as [MemberId, MemberId];
+const orders = (...partitions: number[]) => partitions.map((partition) => ({ topic: 'orders', partition }));
+const to = (memberId: MemberId) => ({ epoch: 1, group: 'billing', memberId });
+
+let world: World;
+let database: Database;
+let ledger: GroupLedger;
+
+beforeEach(() => {
+  world = new World(1);
+  database = new Database(world);
+  ledger = new GroupLedger(world, database);
+  database.log.create({ name: 'orders', partitions: 2, idempotencyWindowMs: 1_000, description: '' });
+  database.groups.groups.push({
+    id: 1,
+    name: 'billing',
+    generation: 0,
+    members: new Map(),
+    assignments: new Map(),
+    rebalances: new Map(),
+    emptySinceMs: 0,
+  });
+});
+
+function rowOf(memberId: MemberId, instanceId: string | null = null): MemberRow {
+  return {
+    memberId,
+    clientId: 'client',
+    host: 'host',
+    instanceId,
+    kind: 'STREAM',
+    sessionTimeoutMs: 10_000,
+    rebalanceTimeoutMs: 10_000,
+    maxPollIntervalMs: 10_000,
+    assignor: 'sticky',
+    clientAssignors: [],
+    metadata: new Uint8Array(),
+    topicIds: [1],
+    joinSeq: 0,
+  };
+}
+
+/** Commits who holds the first partitions, each since a generation. */
+function save(
+  generation: number,
+  holders: readonly (readonly [MemberId, number])[],
+  change: Partial<GroupChange> = {},
+) {
+  const putAssignments = holders.map(([memberId, sinceGeneration], partition) => {
+    return { topicId: 1, partition, memberId, sinceGeneration };
+  });
+  const whole = {
+    generation,
+    putMembers: [],
+    removedMembers: [],
+    putAssignments,
+    removedAssignments: [],
+    rebalances: [],
+  };
+  ledger.saved(1, { ...whole, ...change }, 1);
+  const row = ledger.row('billing')!;
+  row.generation = generation;
+  for (const one of putAssignments) row.assignments.set(`1/${one.partition}`, one);
+  for (const one of change.removedMembers ?? []) row.members.delete(one);
+  for (const one of change.putMembers ?? []) row.members.set(one.memberId, one);
+}
+
+const violation = () => expect(world.run(1)).rejects;
+
+describe('the check of groups finds', () => {
+  test('a generation that falls', async () => {
+    save(2, []);
+    save(1, []);
+    await violation().toThrow('saves generation 1 of billing, which is at 2');
+  });
+
+  test('a generation that is told before it is durable', async () => {
+    save(1, []);
+    ledger.generationTold(to(first), 2);
+    await violation().toThrow('is told of generation 2 when 1 is durable');
+  });
+
+  test('a partition with two members since one generation', async () => {
+    save(1, [[first, 1]]);
+    save(1, [[second, 1]]);
+    await violation().toThrow('1/0 since 1 is given to second and was to first');
+  });
+
+  test('two members that are told to have one partition', async () => {
+    save(1, [[first, 1]]);
+    ledger.assignmentTold(to(first), orders(0));
+    save(2, [[second, 2]]);
+    ledger.assignmentTold(to(second), orders(0));
+    await violation().toThrow("orders/0 is second's while first still has it");
+  });
+
+  test('a partition that stays and is told to be gone', async () => {
+    save(1, [
+      [first, 1],
+      [first, 1],
+    ]);
+    ledger.assignmentTold(to(first), orders(0, 1));
+    ledger.assignmentTold(to(first), orders(0));
+    await violation().toThrow('first is told that it has lost orders/1, which it holds since 1');
+  });
+
+  test('records that go to a member after they went to who came after it', async () => {
+    save(1, [[first, 1]]);
+    save(2, [[second, 2]]);
+    ledger.delivered(to(second), orders(0)[0]!);
+    ledger.delivered(to(first), orders(0)[0]!);
+    await violation().toThrow("goes to first, whose it was before it was another's");
+  });
+
+  test('records that go to a member that never had the partition', async () => {
+    save(1, [[first, 1]]);
+    ledger.delivered(to(second), orders(0)[0]!);
+    await violation().toThrow('goes to second, whose it never was');
+  });
+
+  test('a process that is told to stop and whose instance is its own', async () => {
+    save(1, [], { putMembers: [rowOf(first, 'worker')] });
+    ledger.refusalTold(new Rejection('INSTANCE_FENCED', '', { metadata: { memberId: first } }));
+    await violation().toThrow("first is told that its instance is another's, and is a member of billing");
+  });
+
+  test('two plans for one generation', async () => {
+    ledger.planTaken(1, 'billing', 1, 1);
+    ledger.planTaken(1, 'billing', 1, 1);
+    await violation().toThrow('the plan for generation 1 of billing is taken twice');
+  });
+});
+
+test('a process goes on with what the one before it held, since the same generation', async () => {
+  save(1, [[first, 1]], { putMembers: [rowOf(first, 'worker')] });
+  ledger.delivered(to(first), orders(0)[0]!);
+  save(1, [[second, 1]], { putMembers: [rowOf(second, 'worker')], removedMembers: [first] });
+  ledger.delivered(to(second), orders(0)[0]!);
+  expect(ledger.successorOf(first)).toBe(second);
+  await expect(world.run(1)).resolves.toBe(false);
+});
+
+test('a member that should have a partition and has none is missed, and so is a process that is no member', () => {
+  save(1, [[first, 1]], { putMembers: [rowOf(first), rowOf(second)] });
+  const live = (memberId: MemberId | null, stuck = false) => ({ memberId, topics: ['orders'], stuck });
+  expect(ledger.missing('billing', [live(first), live(second)], false)).toBe('second of billing has nothing');
+  expect(ledger.missing('billing', [live(first), live(second, true)], false)).toBeNull();
+  expect(ledger.missing('billing', [live(first)], false)).toBe('second is a member of billing, and no process is it');
+  const withAnother = [live(first), live(second, true), live(null)];
+  expect(ledger.missing('billing', withAnother, false)).toBe('a process is not a member of billing');
+  expect(ledger.missing('billing', withAnother, true)).toBeNull();
+});
