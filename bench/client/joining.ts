@@ -41,10 +41,11 @@ export async function joinByStream(client: Client, group: string, topics: readon
 }
 
 /** Waits until the group has so many members and nothing of it moves. */
-export async function waitForRest(client: Client, group: string, members: number): Promise<void> {
-  await waitFor(`${group} to be at rest`, 120_000, 10, async () => {
+export async function waitForMembers(client: Client, group: string, members: number): Promise<void> {
+  const atRest = members === 0 ? GroupState.EMPTY : GroupState.STABLE;
+  await waitFor(`${group} to be at rest with ${members} members`, 120_000, 10, async () => {
     const { groups } = await call(client, GroupService.method.listGroups, { pageSize: 1_000 });
     const found = groups.find(({ name }) => name === group);
-    return found?.memberCount === members && found.state === GroupState.STABLE;
+    return found?.memberCount === members && found.state === atRest;
   });
 }

@@ -53,7 +53,7 @@ runLoad<HeartbeatSpec, HeartbeatResult>(async (spec) => {
       sessionTimeout: { seconds: 1_800n },
     });
     joinLatency.record(monotonicUs() - startUs);
-    const request = create(HeartbeatRequestSchema, { group, memberId, generation: generation! });
+    const request = create(HeartbeatRequestSchema, { group, memberId, generation: generation ?? 0n });
     requests.push(Buffer.from(toBinary(HeartbeatRequestSchema, request)));
   };
 

@@ -1,5 +1,6 @@
 import { selected } from '../support/site.ts';
 import type { Bench } from '../support/site.ts';
+import { runHeartbeats } from './coordinator/heartbeats.ts';
 import { runCurve, runMachine } from './coordinator/machine.ts';
 import { runLarge } from './coordinator/large.ts';
 import { runMembers } from './coordinator/members.ts';
@@ -12,6 +13,7 @@ const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   machine: runMachine,
   curve: runCurve,
   shell: runShell,
+  heartbeats: runHeartbeats,
   members: runMembers,
   large: runLarge,
   pauses: runPauses,

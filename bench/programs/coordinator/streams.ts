@@ -1,6 +1,6 @@
 import type { Client } from '@grpc/grpc-js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
-import { joinByStream, waitForRest } from '../../client/joining.ts';
+import { joinByStream, waitForMembers } from '../../client/joining.ts';
 import { call, connect } from '../../client/service-client.ts';
 import type { MembersResult, MembersSpec } from '../../load/members.ts';
 import { Histogram } from '../../support/histogram.ts';
@@ -41,7 +41,7 @@ export async function startGroup(
   );
   for (const load of loads) load.start();
   const client = connect(site.broker.grpcAddress);
-  await waitForRest(client, group, size.members);
+  await waitForMembers(client, group, size.members);
   client.close();
   let results: MembersResult[] = [];
   // The broker is at rest before its last events have reached everybody.
@@ -69,15 +69,15 @@ export async function rejoin(
   const histogram = new Histogram();
   const warmUp = Math.ceil(times / 5);
   for (let i = 0; i < warmUp + times; i++) {
-    await waitForRest(client, group, members);
+    await waitForMembers(client, group, members);
     await delay(restMs);
     const late = await joinByStream(client, group, topics);
     if (i >= warmUp) histogram.record(late.joinMs * 1000);
-    await waitForRest(client, group, members + 1);
+    await waitForMembers(client, group, members + 1);
     await delay(restMs);
     late.leave();
   }
-  await waitForRest(client, group, members);
+  await waitForMembers(client, group, members);
   return histogram;
 }
 
