@@ -63,10 +63,10 @@ export async function runTakeover(bench: Bench): Promise<void> {
 async function prepare(databaseUrl: string, groups: number): Promise<void> {
   const broker = await startBroker({ databaseUrl });
   const client = connect(broker.grpcAddress);
-  const [topic] = await makeTopics(client, 'takeover', 1, partitions);
+  await makeTopics(client, 'takeover', 1, partitions);
   client.close();
   await broker.stop();
-  await fillGroups(databaseUrl, { groups, membersPerGroup, topic: topic! });
+  await fillGroups(databaseUrl, { groups, membersPerGroup });
 }
 
 async function takeOver(
