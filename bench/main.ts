@@ -40,7 +40,8 @@ const help = `npm run bench -- NAME [options]
   --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
                         curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
-                        coordinator: machine, curve, shell, heartbeats, members, large, pauses, takeover)
+                        coordinator: machine, curve, shell, heartbeats, members, large, pauses, offsets,
+                        takeover)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
   --database-url URL    a PostgreSQL to measure on; its user must be allowed to create databases.
                         Default: an embedded one, in a temporary directory, removed afterwards

@@ -4,6 +4,7 @@ import { runHeartbeats } from './coordinator/heartbeats.ts';
 import { runCurve, runMachine } from './coordinator/machine.ts';
 import { runLarge } from './coordinator/large.ts';
 import { runMembers } from './coordinator/members.ts';
+import { runOffsets } from './coordinator/offsets.ts';
 import { runPauses } from './coordinator/pauses.ts';
 import { runShell } from './coordinator/shell.ts';
 import { runTakeover } from './coordinator/takeover.ts';
@@ -17,6 +18,7 @@ const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   members: runMembers,
   large: runLarge,
   pauses: runPauses,
+  offsets: runOffsets,
   takeover: runTakeover,
 };
 
