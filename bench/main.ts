@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runAppend } from './programs/append.ts';
+import { runCoordinator } from './programs/coordinator.ts';
 import { runFanout } from './programs/fanout.ts';
 import { runHeld } from './programs/held.ts';
 import { runLatency } from './programs/latency.ts';
@@ -21,6 +22,7 @@ const programs: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   held: runHeld,
   peer: runPeer,
   restart: runRestart,
+  coordinator: runCoordinator,
 };
 
 const help = `npm run bench -- NAME [options]
@@ -31,11 +33,15 @@ const help = `npm run bench -- NAME [options]
   held      publish and ack while another session holds a transaction open
   peer      the same work on a table with FOR UPDATE SKIP LOCKED, as a ratio
   restart   how long a broker takes to serve again
+  coordinator
+            groups: joins, heartbeats, rebalances, offset commits, their cost by size, takeover
   all       all of them
 
   --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
-                        curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16)
+                        curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
+                        coordinator: machine, curve, shell, heartbeats, members, large, pauses, offsets,
+                        takeover)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
   --database-url URL    a PostgreSQL to measure on; its user must be allowed to create databases.
                         Default: an embedded one, in a temporary directory, removed afterwards

@@ -1,11 +1,12 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import { Http2Sessions } from '../../src/rpc/grpc/http2-sessions.ts';
 import { methodPath } from '../client/service-client.ts';
 import { runLoad } from '../support/load-process.ts';
 
 /**
- * A gRPC server that answers a publish with nothing, at once: what this machine and this client can do at most. What a
+ * A gRPC server that answers a publish, a join or a heartbeat with nothing, at once: what this machine and this client can do at most. What a
  * broker does not reach because the client or the transport does not is told apart by it.
  */
 export interface EchoSpec {
@@ -19,16 +20,22 @@ const answerOf = (): Buffer => Buffer.alloc(0);
 runLoad<EchoSpec, null>(async ({ port }) => {
   const server = new Server({ 'grpc.max_receive_message_length': -1, 'grpc.enable_channelz': 0 });
   const raw = { requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: answerOf };
-  const { publish, publishStream } = BrokerService.method;
+  const { publish, publishStream, heartbeat } = BrokerService.method;
+  const { joinGroup } = GroupService.method;
+  const answerNothing = (_call: unknown, answer: (error: null, response: object) => void): void => {
+    answer(null, {});
+  };
   server.addService(
     {
       Publish: { path: methodPath(publish), requestStream: false, responseStream: false, ...raw, ...unused },
+      Heartbeat: { path: methodPath(heartbeat), requestStream: false, responseStream: false, ...raw, ...unused },
+      JoinGroup: { path: methodPath(joinGroup), requestStream: false, responseStream: false, ...raw, ...unused },
       PublishStream: { path: methodPath(publishStream), requestStream: true, responseStream: true, ...raw, ...unused },
     },
     {
-      Publish: (_call: unknown, answer: (error: null, response: object) => void) => {
-        answer(null, {});
-      },
+      Publish: answerNothing,
+      Heartbeat: answerNothing,
+      JoinGroup: answerNothing,
       PublishStream: (call: {
         on(event: string, listener: () => void): void;
         write(response: object): void;

@@ -37,6 +37,10 @@ export class Histogram {
     return this.#count === 0 ? 0 : this.#sum / this.#count;
   }
 
+  get maxUs(): number {
+    return this.#max;
+  }
+
   record(us: number, times = 1): void {
     const value = us < 0 ? 0 : us;
     const bucket = bucketOf(value);

@@ -56,10 +56,15 @@ export interface LoadProcess<Result> {
 }
 
 /** Starts `bench/load/<program>.ts` and waits until it is ready. */
-export async function startLoad<Spec, Result>(program: string, spec: Spec): Promise<LoadProcess<Result>> {
+export async function startLoad<Spec, Result>(
+  program: string,
+  spec: Spec,
+  nodeFlags: readonly string[] = [],
+): Promise<LoadProcess<Result>> {
   const child = fork(fileURLToPath(new URL(`../load/${program}.ts`, import.meta.url)), {
     execArgv: [
       '--disable-warning=ExperimentalWarning',
+      ...nodeFlags,
       ...(process.env['BENCH_LOAD_NODE_FLAGS'] ?? '').split(' ').filter(Boolean),
     ],
     serialization: 'advanced',
@@ -99,6 +104,18 @@ export async function startLoad<Spec, Result>(program: string, spec: Spec): Prom
   };
   answers.onProgress = (messages) => load.onProgress?.(messages);
   return load;
+}
+
+/** Runs a program that has done its work when it is ready, in a process of its own. @returns what it found. */
+export async function measureApart<Spec, Result>(
+  program: string,
+  spec: Spec,
+  nodeFlags: readonly string[] = [],
+): Promise<Result> {
+  const load = await startLoad<Spec, Result>(program, spec, nodeFlags);
+  const result = await load.collect();
+  await load.end();
+  return result;
 }
 
 /** Runs a load program in this process: the child's side. `prepare` connects and says what the program is. */

@@ -28,6 +28,11 @@ export function selected(bench: Bench, scenario: string): boolean {
   return bench.only === null || bench.only.test(scenario);
 }
 
+/** For whatever is to be profiled. */
+export function profileFlags({ profileDir }: Bench): string[] {
+  return profileDir === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
+}
+
 /** A broker on a database of its own. */
 export interface Site {
   readonly broker: BrokerProcess;
@@ -39,13 +44,15 @@ export interface Site {
 const brokerMemoryMibMax = 512;
 
 /** Starts a broker for `work`, and notes how much memory it took at its worst. */
-export async function withBroker<T>(bench: Bench, name: string, work: (site: Site) => Promise<T>): Promise<T> {
+export async function withBroker<T>(
+  bench: Bench,
+  name: string,
+  work: (site: Site) => Promise<T>,
+  flags: readonly string[] = [],
+): Promise<T> {
   const databaseName = `bench_${name}_${process.pid}`;
   const databaseUrl = await bench.database.create(databaseName);
-  const broker = await startBroker({
-    databaseUrl,
-    nodeFlags: bench.profileDir === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${bench.profileDir}`],
-  });
+  const broker = await startBroker({ databaseUrl, flags, nodeFlags: profileFlags(bench) });
   const admin = connect(broker.grpcAddress);
   try {
     const result = await work({ broker, databaseUrl, withTopic: topics(admin) });

@@ -226,10 +226,7 @@ export class ConsumerGroup {
     session.tell(this.#joined(member));
     member.readers.add(session);
     this.#enactment.tellAssigned(member);
-    this.#enactment.tellRevoking(
-      session,
-      member.logs.filter((log) => log.revoking),
-    );
+    this.#enactment.tellRevoking(session, member.askedBack);
     session.wake();
     return session;
   }
@@ -312,6 +309,8 @@ export class ConsumerGroup {
   }
 
   refs(partitions: readonly TopicPartition[]): PartitionRef[] {
+    // Nearly every heartbeat: it must not cost a look at every subscription.
+    if (partitions.length === 0) return [];
     const ids = new Map(Array.from(this.subscriptions.values(), (s) => [s.topicName, s.row.topicId]));
     return partitions.flatMap(({ topic, partition }) => {
       const topicId = ids.get(topic);

@@ -114,8 +114,7 @@ export class Enactment {
     const logs = effect.partitions.flatMap((ref) => this.#d.log(ref) ?? []);
     const { clock } = this.#d.context;
     const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
-    for (const log of logs) log.revokeDeadlineAtMs = deadlineAtMs;
-    member.assignmentVersion++;
+    for (const log of logs) member.askBack(log, deadlineAtMs);
     for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, logs);
     for (const log of logs) if (log.cursor.inFlightRecords === 0) this.drained(log);
   }
@@ -141,8 +140,9 @@ export class Enactment {
       const { revokeDeadlineAtMs } = log;
       this.takeBack(log, true);
       member.hold(log);
-      log.revokeDeadlineAtMs = revokeDeadlineAtMs;
-      if (revokeDeadlineAtMs !== null) this.drained(log);
+      if (revokeDeadlineAtMs === null) continue;
+      member.askBack(log, revokeDeadlineAtMs);
+      this.drained(log);
     }
     this.#d.members.delete(oldMemberId);
     this.endReaders(old, instanceFenced(oldMemberId));

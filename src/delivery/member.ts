@@ -24,6 +24,8 @@ export class Member {
   readonly readers = new Set<Reader>();
   /** Held logs, in no order. */
   readonly logs: ConsumedLog[] = [];
+  /** Those of them that it is asked to give back: every heartbeat tells them, so they are not looked for among all. */
+  readonly #asked = new Set<ConsumedLog>();
   /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
   /** Joined by a Pull without a member id and has not been heard of since: it makes room for whoever joins next. */
@@ -82,7 +84,14 @@ export class Member {
       this.logs.push(log);
     }
     log.holder = this;
-    log.revokeDeadlineAtMs = null;
+    this.#keep(log);
+    this.assignmentVersion++;
+  }
+
+  /** It is to give the log back, until then at the latest, by the wall clock. */
+  askBack(log: ConsumedLog, deadlineAtMs: number): void {
+    log.revokeDeadlineAtMs = deadlineAtMs;
+    this.#asked.add(log);
     this.assignmentVersion++;
   }
 
@@ -94,8 +103,13 @@ export class Member {
       this.logs[last.heldAt] = last;
     }
     log.holder = null;
-    log.revokeDeadlineAtMs = null;
+    this.#keep(log);
     this.assignmentVersion++;
+  }
+
+  #keep(log: ConsumedLog): void {
+    log.revokeDeadlineAtMs = null;
+    this.#asked.delete(log);
   }
 
   /** The held logs, beginning behind the one that was served last, so that none starves. */
@@ -113,12 +127,16 @@ export class Member {
     this.#rotation = (log.heldAt + 1) % Math.max(1, this.logs.length);
   }
 
+  get askedBack(): ConsumedLog[] {
+    return [...this.#asked];
+  }
+
   partitions(): TopicPartition[] {
     return sorted(this.logs);
   }
 
   revoking(): TopicPartition[] {
-    return sorted(this.logs.filter((log) => log.revoking));
+    return sorted(this.askedBack);
   }
 }
 

@@ -1,0 +1,51 @@
+import type { Client } from '@grpc/grpc-js';
+import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
+import { GroupService, GroupState } from '../../gen/millrace/v1/group_pb.js';
+import { waitFor } from '../support/timing.ts';
+import { call, openServerStream } from './service-client.ts';
+
+/** A member that joined by a stream, and reads nothing. */
+export interface JoinedStream {
+  /** From the call to the first Assigned with partitions. */
+  readonly joinMs: number;
+  leave(): void;
+}
+
+/** @throws Error if it was given nothing within a minute. */
+export async function joinByStream(client: Client, group: string, topics: readonly string[]): Promise<JoinedStream> {
+  const startMs = performance.now();
+  const stream = openServerStream(client, BrokerService.method.subscribe, {
+    group,
+    topics: [...topics],
+    clientId: 'late',
+  });
+  let joinMs: number | null = null;
+  let failed: Error | null = null;
+  stream.on('data', ({ event }: SubscribeResponse) => {
+    if (event.case === 'assigned' && event.value.partitions.length > 0) joinMs ??= performance.now() - startMs;
+  });
+  stream.on('error', (error) => {
+    failed = error;
+  });
+  await waitFor(`a member of ${group} to be assigned something`, 60_000, 1, () => {
+    if (failed !== null) throw failed;
+    return joinMs !== null;
+  });
+  return {
+    joinMs: joinMs!,
+    leave: () => {
+      stream.cancel();
+    },
+  };
+}
+
+/** Waits until the group has so many members and nothing of it moves. */
+export async function waitForMembers(client: Client, group: string, members: number): Promise<void> {
+  const atRest = members === 0 ? GroupState.EMPTY : GroupState.STABLE;
+  await waitFor(`${group} to be at rest with ${members} members`, 120_000, 10, async () => {
+    const { groups } = await call(client, GroupService.method.listGroups, { pageSize: 1_000 });
+    const found = groups.find(({ name }) => name === group);
+    return found?.memberCount === members && found.state === atRest;
+  });
+}

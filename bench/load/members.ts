@@ -1,0 +1,66 @@
+import type { Client } from '@grpc/grpc-js';
+import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
+import { connect, openServerStream } from '../client/service-client.ts';
+import { runLoad } from '../support/load-process.ts';
+import { monotonicUs } from '../support/timing.ts';
+
+/** A load process whose members join one group at once, each by a stream, and read nothing. */
+export interface MembersSpec {
+  readonly address: string;
+  readonly topics: readonly string[];
+  readonly group: string;
+  readonly members: number;
+  readonly connections: number;
+}
+
+export interface MembersResult {
+  readonly startedUs: number;
+  /** When the last Assigned came. */
+  readonly assignedUs: number;
+  /** That the members have by now, together. */
+  readonly partitions: number;
+}
+
+runLoad<MembersSpec, MembersResult>((spec) => {
+  const clients: Client[] = Array.from({ length: spec.connections }, () => {
+    // Otherwise grpc-js has one connection for all clients of an address.
+    return connect(spec.address, { 'grpc.use_local_subchannel_pool': 1 });
+  });
+  const held = new Map<number, number>();
+  let startedUs = 0;
+  let assignedUs = 0;
+  let total = 0;
+  let stopped = false;
+  const subscribe = (member: number): void => {
+    const { group, topics } = spec;
+    const stream = openServerStream(clients[member % clients.length]!, BrokerService.method.subscribe, {
+      group,
+      topics: [...topics],
+      clientId: 'bench',
+    });
+    stream.on('data', ({ event }: SubscribeResponse) => {
+      if (event.case !== 'assigned') return;
+      const { length } = event.value.partitions;
+      total += length - (held.get(member) ?? 0);
+      held.set(member, length);
+      assignedUs = monotonicUs();
+    });
+    stream.on('error', (error) => {
+      if (!stopped) throw error;
+    });
+  };
+  return Promise.resolve({
+    start: () => {
+      startedUs = monotonicUs();
+      for (let member = 0; member < spec.members; member++) subscribe(member);
+    },
+    mark: () => undefined,
+    collect: () => ({ startedUs, assignedUs, partitions: total }),
+    stop: () => {
+      stopped = true;
+      for (const client of clients) client.close();
+      return Promise.resolve();
+    },
+  });
+});

@@ -1,0 +1,28 @@
+import { selected } from '../support/site.ts';
+import type { Bench } from '../support/site.ts';
+import { runHeartbeats } from './coordinator/heartbeats.ts';
+import { runCurve, runMachine } from './coordinator/machine.ts';
+import { runLarge } from './coordinator/large.ts';
+import { runMembers } from './coordinator/members.ts';
+import { runOffsets } from './coordinator/offsets.ts';
+import { runPauses } from './coordinator/pauses.ts';
+import { runShell } from './coordinator/shell.ts';
+import { runTakeover } from './coordinator/takeover.ts';
+
+/** From the pure machine outwards: what is added by the shell, by the database and the network, and by a broker that dies. */
+const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
+  machine: runMachine,
+  curve: runCurve,
+  shell: runShell,
+  heartbeats: runHeartbeats,
+  members: runMembers,
+  large: runLarge,
+  pauses: runPauses,
+  offsets: runOffsets,
+  takeover: runTakeover,
+};
+
+/** The coordination of consumer groups: joins, heartbeats, rebalances; its cost by size; what it does to those who stay. */
+export async function runCoordinator(bench: Bench): Promise<void> {
+  for (const [name, part] of Object.entries(parts)) if (selected(bench, name)) await part(bench);
+}

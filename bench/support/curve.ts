@@ -1,0 +1,35 @@
+/** How the time of something grows with its size. */
+export interface Point {
+  readonly n: number;
+  readonly ms: number;
+}
+
+/**
+ * The exponent of the power law that fits best: ms = a * n^exponent, by least squares of the logarithms. NaN with fewer than two sizes.
+ */
+export function fittedExponent(points: readonly Point[]): number {
+  const logs = points.map(({ n, ms }) => ({ x: Math.log(n), y: Math.log(ms) }));
+  const meanX = mean(logs.map(({ x }) => x));
+  const meanY = mean(logs.map(({ y }) => y));
+  const covariance = mean(logs.map(({ x, y }) => (x - meanX) * (y - meanY)));
+  const variance = mean(logs.map(({ x }) => (x - meanX) ** 2));
+  return variance === 0 ? NaN : covariance / variance;
+}
+
+/** What n log n comes to over the same sizes: it is no power law, so what a fit says of it depends on them. */
+export function exponentOfNLogN(points: readonly Point[]): number {
+  return fittedExponent(points.map(({ n }) => ({ n, ms: nLogN(n) })));
+}
+
+/** Growth from one point to the next, as a multiple of what n log n would have grown by: above 1 is worse. */
+export function againstNLogN(from: Point, to: Point): number {
+  return to.ms / from.ms / (nLogN(to.n) / nLogN(from.n));
+}
+
+function nLogN(n: number): number {
+  return n * Math.log(n);
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
