@@ -1425,7 +1425,8 @@ export declare const BrokerService: GenService<{
   },
   /**
    * Heartbeat keeps a member with a session timeout alive. It answers with the current generation.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again).
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again);
+   * UNAVAILABLE NOT_OWNER (the database does not answer this broker, and another one may have taken over: resume there).
    *
    * @generated from rpc millrace.v1.BrokerService.Heartbeat
    */
