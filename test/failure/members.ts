@@ -2,7 +2,7 @@ import { status, type Client, type ClientReadableStream, type ServiceError } fro
 import { call, openServerStream } from '../../bench/client/service-client.ts';
 import { AckStatus, BrokerService, type AckEntry, type SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
-import type { Batch } from '../../gen/millrace/v1/record_pb.js';
+import type { Batch, TopicPartition } from '../../gen/millrace/v1/record_pb.js';
 import { grpcDetails } from '../rpc/grpc-client.ts';
 import { connectImpatiently, inTime, isTemporary, type Delivery } from './clients.ts';
 
@@ -43,6 +43,21 @@ export class GroupLedger {
   }
 }
 
+/** What a member could tell of itself. */
+export type MemberReport =
+  | { readonly type: 'joined'; readonly memberId: string }
+  | { readonly type: 'assigned'; readonly partitions: readonly number[] }
+  | { readonly type: 'revoking'; readonly partitions: readonly number[] }
+  | {
+      readonly type: 'delivered';
+      readonly n: number;
+      readonly partition: number;
+      readonly offset: number;
+      readonly attempt: number;
+    }
+  | { readonly type: 'acked'; readonly partition: number; readonly next: number }
+  | { readonly type: 'fenced'; readonly reason: string };
+
 export interface MemberOptions {
   readonly addresses: readonly string[];
   readonly group: string;
@@ -50,7 +65,13 @@ export interface MemberOptions {
   readonly ledger: GroupLedger;
   /** Such a member comes back by this name alone, as a process does that was started anew. */
   readonly instanceId?: string;
-  readonly sessionTimeoutS?: number;
+  /** Default: 30. null: it lives as long as its stream. */
+  readonly sessionTimeoutS?: number | null;
+  readonly maxPollIntervalS?: number;
+  /** Default: true. Otherwise it keeps what it gets. */
+  readonly acks?: boolean;
+  /** Told at once, so that what is acked has been reported before. */
+  readonly report?: (report: MemberReport) => void;
 }
 
 /** What both kinds of member do: find the broker, keep the session, ack what they get. */
@@ -59,6 +80,8 @@ abstract class SessionMember {
   /** The broker that answered last, and when that was. */
   heardFrom = '';
   heardMs = -Infinity;
+  /** Heartbeats that were answered. */
+  beats = 0;
   /** Reasons with which it was told that it is no member any more. */
   readonly fenced: string[] = [];
   protected readonly o: MemberOptions;
@@ -98,6 +121,7 @@ abstract class SessionMember {
     for (const { record, offset, attempt } of records) {
       const n = Number(Buffer.from(record!.value).toString());
       this.o.ledger.note({ n, partition: partition!, offset: offset!, attempt });
+      this.o.report?.({ type: 'delivered', n, partition: partition!, offset: Number(offset), attempt });
     }
   }
 
@@ -112,6 +136,7 @@ abstract class SessionMember {
       const { partition, upToOffset } = acks[index]!;
       if (result.status === AckStatus.OK || result.status === AckStatus.ALREADY_ACKED) {
         ledger.confirm(partition!, upToOffset! + 1n);
+        this.o.report?.({ type: 'acked', partition: partition!, next: Number(upToOffset) + 1 });
       } else {
         ledger.refusedAcks.push(`${AckStatus[result.status]} ${partition}/${upToOffset} for ${this.memberId}`);
       }
@@ -125,7 +150,9 @@ abstract class SessionMember {
       await pause(heartbeatMs, signal);
       if (signal.aborted) return;
       if (this.memberId === '') throw unanswered;
+      if (this.o.sessionTimeoutS === null) continue;
       await call(client, BrokerService.method.heartbeat, { group, memberId: this.memberId }, inTime());
+      this.beats++;
       this.heard();
     }
   }
@@ -165,7 +192,10 @@ abstract class SessionMember {
     if (error.code === status.ABORTED) {
       const { reason } = grpcDetails(error)['ErrorInfo'] as { reason: string };
       this.fenced.push(reason);
+      this.o.report?.({ type: 'fenced', reason });
       this.memberId = '';
+      // Another process has its place: coming back would drive that one away.
+      if (reason === 'INSTANCE_FENCED') this.#stopping.abort();
     } else if (error !== unanswered && !isTemporary(error)) throw error;
   }
 }
@@ -191,19 +221,24 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 /** Reads by Subscribe. */
 export class StreamMember extends SessionMember {
   assigned: readonly number[] = [];
+  generation = 0n;
+  /** Everything that it was told of its partitions, since it was made. */
+  readonly changes: string[] = [];
 
   protected async serve(client: Client, signal: AbortSignal): Promise<void> {
-    const { group, topic, instanceId, sessionTimeoutS = 30 } = this.o;
+    const { group, topic, instanceId, sessionTimeoutS = 30, maxPollIntervalS } = this.o;
     if (instanceId !== undefined) this.memberId = '';
     const stream = openServerStream(client, BrokerService.method.subscribe, {
       group,
       topics: [topic],
       memberId: this.memberId,
       start: { position: { case: 'earliest', value: {} } },
-      sessionTimeout: { seconds: BigInt(sessionTimeoutS), nanos: 0 },
+      ...(sessionTimeoutS === null ? {} : { sessionTimeout: seconds(sessionTimeoutS) }),
+      ...(maxPollIntervalS === undefined ? {} : { maxPollInterval: seconds(maxPollIntervalS) }),
       ...(instanceId === undefined ? {} : { groupInstanceId: instanceId }),
     });
     signal.addEventListener('abort', () => stream.cancel(), { once: true });
+    if (signal.aborted) stream.cancel();
     const acks = new Set<Promise<void>>();
     try {
       await this.#read(client, stream, acks);
@@ -220,16 +255,35 @@ export class StreamMember extends SessionMember {
   ): Promise<void> {
     for await (const { event, generation } of stream as AsyncIterable<SubscribeResponse>) {
       this.heard();
-      if (event.case === 'joined') this.memberId = event.value.memberId;
-      if (event.case === 'assigned') this.assigned = event.value.partitions.map(({ partition }) => partition!);
+      this.generation = generation!;
+      if (event.case === 'joined') this.#joined(event.value.memberId);
+      if (event.case === 'assigned' || event.case === 'revoking') this.#changed(event.case, event.value.partitions);
       if (event.case !== 'batch') continue;
       this.note(event.value);
+      if (this.o.acks === false) continue;
       // What an ack that failed was about is sent again to the next stream only.
       const acked = this.ack(client, generation!, [event.value]).catch(() => stream.cancel());
       acks.add(acked);
       void acked.then(() => acks.delete(acked));
     }
   }
+
+  #joined(memberId: string): void {
+    this.memberId = memberId;
+    this.changes.push('joined');
+    this.o.report?.({ type: 'joined', memberId });
+  }
+
+  #changed(type: 'assigned' | 'revoking', named: readonly TopicPartition[]): void {
+    const partitions = named.map(({ partition }) => partition!);
+    if (type === 'assigned') this.assigned = partitions;
+    this.changes.push(`${type} ${partitions.join()}`);
+    this.o.report?.({ type, partitions });
+  }
+}
+
+function seconds(count: number): { seconds: bigint; nanos: number } {
+  return { seconds: BigInt(count), nanos: 0 };
 }
 
 /** Joins by JoinGroup, asks for its assignment by SyncGroup, and reads by Pull. */
@@ -246,7 +300,7 @@ export class ClassicMember extends SessionMember {
           group,
           topics: [topic],
           start: { position: { case: 'earliest', value: {} } },
-          sessionTimeout: { seconds: BigInt(sessionTimeoutS), nanos: 0 },
+          sessionTimeout: seconds(sessionTimeoutS ?? 30),
         },
         inTime(),
       );
@@ -254,12 +308,7 @@ export class ClassicMember extends SessionMember {
     }
     const { memberId } = this;
     while (!signal.aborted) {
-      const pulled = await call(
-        client,
-        BrokerService.method.pull,
-        { group, memberId, wait: { seconds: 1n, nanos: 0 } },
-        inTime(),
-      );
+      const pulled = await call(client, BrokerService.method.pull, { group, memberId, wait: seconds(1) }, inTime());
       this.heard();
       if (pulled.generation! !== this.#generation) {
         const synced = await call(client, GroupService.method.syncGroup, { group, memberId }, inTime());
