@@ -1,6 +1,13 @@
+import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { status, type Client, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { call, openServerStream } from '../../bench/client/service-client.ts';
-import { AckStatus, BrokerService, type AckEntry, type SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
+import {
+  AckStatus,
+  BrokerService,
+  type AckEntry,
+  type Revoking,
+  type SubscribeResponse,
+} from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import type { Batch, TopicPartition } from '../../gen/millrace/v1/record_pb.js';
 import { grpcDetails } from '../rpc/grpc-client.ts';
@@ -47,7 +54,7 @@ export class GroupLedger {
 export type MemberReport =
   | { readonly type: 'joined'; readonly memberId: string }
   | { readonly type: 'assigned'; readonly partitions: readonly number[] }
-  | { readonly type: 'revoking'; readonly partitions: readonly number[] }
+  | { readonly type: 'revoking'; readonly partitions: readonly number[]; readonly deadlineMs: number }
   | {
       readonly type: 'delivered';
       readonly n: number;
@@ -68,6 +75,7 @@ export interface MemberOptions {
   /** Default: 30. null: it lives as long as its stream. */
   readonly sessionTimeoutS?: number | null;
   readonly maxPollIntervalS?: number;
+  readonly rebalanceTimeoutS?: number;
   /** Default: true. Otherwise it keeps what it gets. */
   readonly acks?: boolean;
   /** Told at once, so that what is acked has been reported before. */
@@ -226,7 +234,7 @@ export class StreamMember extends SessionMember {
   readonly changes: string[] = [];
 
   protected async serve(client: Client, signal: AbortSignal): Promise<void> {
-    const { group, topic, instanceId, sessionTimeoutS = 30, maxPollIntervalS } = this.o;
+    const { group, topic, instanceId, sessionTimeoutS = 30, maxPollIntervalS, rebalanceTimeoutS } = this.o;
     if (instanceId !== undefined) this.memberId = '';
     const stream = openServerStream(client, BrokerService.method.subscribe, {
       group,
@@ -235,6 +243,7 @@ export class StreamMember extends SessionMember {
       start: { position: { case: 'earliest', value: {} } },
       ...(sessionTimeoutS === null ? {} : { sessionTimeout: seconds(sessionTimeoutS) }),
       ...(maxPollIntervalS === undefined ? {} : { maxPollInterval: seconds(maxPollIntervalS) }),
+      ...(rebalanceTimeoutS === undefined ? {} : { rebalanceTimeout: seconds(rebalanceTimeoutS) }),
       ...(instanceId === undefined ? {} : { groupInstanceId: instanceId }),
     });
     signal.addEventListener('abort', () => stream.cancel(), { once: true });
@@ -257,7 +266,8 @@ export class StreamMember extends SessionMember {
       this.heard();
       this.generation = generation!;
       if (event.case === 'joined') this.#joined(event.value.memberId);
-      if (event.case === 'assigned' || event.case === 'revoking') this.#changed(event.case, event.value.partitions);
+      if (event.case === 'assigned') this.#assigned(event.value.partitions);
+      if (event.case === 'revoking') this.#revoking(event.value);
       if (event.case !== 'batch') continue;
       this.note(event.value);
       if (this.o.acks === false) continue;
@@ -274,11 +284,16 @@ export class StreamMember extends SessionMember {
     this.o.report?.({ type: 'joined', memberId });
   }
 
-  #changed(type: 'assigned' | 'revoking', named: readonly TopicPartition[]): void {
+  #assigned(named: readonly TopicPartition[]): void {
+    this.assigned = named.map(({ partition }) => partition!);
+    this.changes.push(`assigned ${this.assigned.join()}`);
+    this.o.report?.({ type: 'assigned', partitions: this.assigned });
+  }
+
+  #revoking({ partitions: named, deadline }: Revoking): void {
     const partitions = named.map(({ partition }) => partition!);
-    if (type === 'assigned') this.assigned = partitions;
-    this.changes.push(`${type} ${partitions.join()}`);
-    this.o.report?.({ type, partitions });
+    this.changes.push(`revoking ${partitions.join()}`);
+    this.o.report?.({ type: 'revoking', partitions, deadlineMs: timestampMs(deadline!) });
   }
 }
 
