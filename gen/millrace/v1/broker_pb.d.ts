@@ -516,7 +516,7 @@ export declare type Revoking = Message<"millrace.v1.Revoking"> & {
   partitions: TopicPartition[];
 
   /**
-   * When they are taken away at the latest.
+   * When they are taken away at the latest, by the broker's clock: if that is wrong, so is this, and the time that the member has is not.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 3;
    */
@@ -640,7 +640,7 @@ export declare const PartitionStatusSchema: GenMessage<PartitionStatus>;
  */
 export declare type Draining = Message<"millrace.v1.Draining"> & {
   /**
-   * When the stream is ended at the latest.
+   * When the stream is ended at the latest, by the broker's clock.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 1;
    */
@@ -786,7 +786,7 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
   generation?: bigint | undefined;
 
   /**
-   * When the lease of the returned records runs out; unset if there are none, or with auto_ack.
+   * When the lease of the returned records runs out, by the broker's clock; unset if there are none, or with auto_ack.
    *
    * @generated from field: google.protobuf.Timestamp lease_deadline = 3;
    */
