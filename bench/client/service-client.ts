@@ -1,7 +1,13 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { DescMethod, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { Client, credentials } from '@grpc/grpc-js';
-import type { ChannelOptions, ClientDuplexStream, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+import type {
+  CallOptions,
+  ChannelOptions,
+  ClientDuplexStream,
+  ClientReadableStream,
+  ServiceError,
+} from '@grpc/grpc-js';
 
 /**
  * A grpc-js client from a protobuf-es service descriptor: protoc-gen-es makes messages and descriptors but no stubs
@@ -39,13 +45,19 @@ export function decodeResponse<M extends DescMethod>(method: M): (bytes: Buffer)
 }
 
 /** A unary call as a promise. @throws ServiceError of grpc-js */
-export function call<M extends DescMethod>(client: Client, method: M, request: Request<M>): Promise<Response<M>> {
+export function call<M extends DescMethod>(
+  client: Client,
+  method: M,
+  request: Request<M>,
+  options: CallOptions = {},
+): Promise<Response<M>> {
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest<Request<M>, Response<M>>(
       methodPath(method),
       encodeRequest(method),
       decodeResponse(method),
       request,
+      options,
       (error: ServiceError | null, response) => {
         if (error !== null) reject(error);
         else resolve(response!);

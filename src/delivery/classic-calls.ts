@@ -14,6 +14,7 @@ import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Entrance } from './entrance.ts';
 import type { Groups } from './groups.ts';
+import { refuseIfUnsure } from './not-owner.ts';
 
 /** The calls of members that drive their membership themselves: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. */
 export class ClassicCalls {
@@ -77,7 +78,9 @@ export class ClassicCalls {
     const group = this.#groups.get(command.group);
     const member = group.member(command.memberId);
     this.#context.counts.heartbeats++;
+    // The sign of life counts all the same: if this broker turns out to be the owner still, nobody has lost a session.
     group.alive(command.memberId, group.refs(command.revoked));
+    refuseIfUnsure(this.#context);
     return {
       generation: group.generation,
       heartbeatIntervalMs: limits.heartbeatIntervalMs,

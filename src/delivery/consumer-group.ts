@@ -9,6 +9,7 @@ import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
 import { fenced } from './refusals.ts';
 import { Member } from './member.ts';
+import { refuseIfUnsure, unsureOwner } from './not-owner.ts';
 import { Enactment } from './enactment.ts';
 import { Turns } from './turns.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
@@ -122,6 +123,7 @@ export class ConsumerGroup {
   member(memberId: MemberId): Member {
     const member = this.members.get(memberId);
     if (member !== undefined && this.machine.member(memberId) !== undefined) return member;
+    refuseIfUnsure(this.#context);
     this.#context.counts.fencedCalls++;
     throw fenced(memberId);
   }
@@ -208,7 +210,7 @@ export class ConsumerGroup {
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     this.#sendAgain(member);
     member.credit = new Credit(options.recordsMax, options.bytesMax);
-    const session = new StreamSession({
+    const session: StreamSession = new StreamSession({
       member,
       sink,
       autoAck: options.autoAck,
@@ -216,6 +218,10 @@ export class ConsumerGroup {
       clock,
       unsentBytesMax,
       mayDeliver,
+      onUnsure: () => {
+        session.end(unsureOwner());
+        this.streamClosed(member, session);
+      },
       generation: () => this.generation,
       ackNow: (log, upTo) => {
         const freed = log.cursor.ackUpTo(upTo);

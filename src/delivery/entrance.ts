@@ -6,6 +6,7 @@ import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
 import type { Member } from './member.ts';
+import { refuseIfUnsure } from './not-owner.ts';
 import { fenced, instanceFenced } from './refusals.ts';
 
 /** What a call says of a member beside what every `EnterCommand` does. */
@@ -35,6 +36,9 @@ export class Entrance {
   async enter(command: EnterCommand, wishes: MemberWishes, rejoin = false): Promise<Entered> {
     this.#refuseUnknownAssignor(wishes.assignor);
     const { memberId } = command;
+    // It has tried to come back: should this broker turn out to be the owner still, its session goes on.
+    if (memberId !== null) this.#groups.find(command.group)?.alive(memberId);
+    refuseIfUnsure(this.#context);
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
     const topicIds = this.#groups.topicIds(command.topics);
     return this.#groups.enter(command.group, async (group) => {

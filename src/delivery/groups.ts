@@ -5,6 +5,7 @@ import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
+import { refuseIfUnsure } from './not-owner.ts';
 import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import { cursorName, type GroupStore, type LoadedGroup, type StoredCursor } from './store.ts';
@@ -77,6 +78,7 @@ export class Groups {
   get(name: string): ConsumerGroup {
     const group = this.#byName.get(name);
     if (group !== undefined) return group;
+    refuseIfUnsure(this.#context);
     throw new Rejection('GROUP_NOT_FOUND', `there is no group "${name}": Subscribe, Pull or JoinGroup makes one`, {
       metadata: { group: name },
     });

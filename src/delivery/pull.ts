@@ -6,6 +6,7 @@ import type { ConsumedLog } from './consumed-log.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Member, Reader } from './member.ts';
+import { refuseIfUnsure } from './not-owner.ts';
 import { handOut, nextPiece, type Piece } from './piece.ts';
 import type { BlockedOn } from './session.ts';
 
@@ -71,6 +72,7 @@ export class PullSession implements Reader {
         await this.#wait(Math.min(untilMs, this.#lookAgainMs));
       }
       if (this.#error !== null) throw this.#error;
+      refuseIfUnsure(this.#context);
       // It may also have left while it waited.
       this.#group.member(this.#member.id);
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };

@@ -29,6 +29,8 @@ export interface StreamOptions {
   readonly unsentBytesMax: number;
   /** False while this broker cannot be sure that it still owns the group. */
   readonly mayDeliver: () => boolean;
+  /** That was so when there was something to tell the client: it is to look elsewhere. */
+  readonly onUnsure: () => void;
   readonly generation: () => number;
   /** Acks the records of an auto-ack stream as they are handed to the transport. */
   readonly ackNow: (log: ConsumedLog, upTo: number) => void;
@@ -168,6 +170,11 @@ export class StreamSession implements Reader {
 
   #idle(): void {
     if (this.#ended) return;
+    // Without a session timeout a client has nothing to ask: an open stream would tell it that all is well.
+    if (!this.#o.mayDeliver()) {
+      this.#o.onUnsure();
+      return;
+    }
     const nowMs = this.#o.clock.nowMs();
     const quietMs = nowMs - this.#lastBatchMs;
     if (quietMs < idleFirstMs) {

@@ -3,7 +3,7 @@
  * can hold the clock still; `system.ts` is the only place that reads the machine's.
  */
 export interface Clock {
-  /** Milliseconds since the epoch, of this machine. Only for logs; stored times are the database's. */
+  /** Milliseconds since the epoch, of this machine. Only for logs and for deadlines that clients are told; stored times are the database's. */
   wallMs(): number;
   /** Milliseconds of a clock that never goes back. Durations and deadlines in memory use this one. */
   nowMs(): number;

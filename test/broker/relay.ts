@@ -6,12 +6,16 @@ export class Relay {
   readonly port: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #toBroker: Promise<unknown>[] = [];
+  #held = false;
+  #silent = false;
 
   private constructor(server: Server, target: number) {
     this.#server = server;
     this.port = (server.address() as AddressInfo).port;
     server.on('connection', (client) => {
       const broker = connect(target, '127.0.0.1');
+      this.#toBroker.push(once(broker, 'close'));
       for (const [from, to] of [
         [client, broker],
         [broker, client],
@@ -19,7 +23,10 @@ export class Relay {
         this.#sockets.add(from);
         from.on('error', () => undefined);
         from.on('close', () => to.destroy());
-        from.on('data', (chunk: Buffer) => to.write(chunk));
+        from.on('data', (chunk: Buffer) => {
+          if (!this.#silent) to.write(chunk);
+        });
+        if (this.#held) from.pause();
       }
     });
   }
@@ -41,10 +48,23 @@ export class Relay {
 
   /** Swallows everything from now on, and closes nothing, as a machine without power does. */
   silence(): void {
-    for (const socket of this.#sockets) {
-      socket.removeAllListeners('data');
-      socket.on('data', () => undefined);
-    }
+    this.#silent = true;
+  }
+
+  /** Lets nothing through for a while, and loses nothing, as a network that is away. */
+  hold(): void {
+    this.#held = true;
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  letThrough(): void {
+    this.#held = false;
+    for (const socket of this.#sockets) socket.resume();
+  }
+
+  /** Resolves when every connection to the broker that there is now has been closed, by whom ever. */
+  async closed(): Promise<void> {
+    await Promise.all(this.#toBroker);
   }
 
   async close(): Promise<void> {

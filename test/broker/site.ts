@@ -12,7 +12,7 @@ import { connectRefusal, grpcRefusal, type ConnectError, type Refusal } from './
 
 /** A real broker on a database of its own, how a client of either edge speaks to it, and what it has confirmed. */
 export class Site {
-  readonly broker: BrokerProcess;
+  broker: BrokerProcess;
   readonly client: Client;
   readonly #database: TestDatabase;
   /** Values that were confirmed, by topic, partition and offset. */
@@ -32,6 +32,13 @@ export class Site {
       await database.drop();
       throw error;
     }
+  }
+
+  /** Starts a broker with the same ports, when the one before has been told to end. */
+  async restart(): Promise<void> {
+    await this.broker.exited;
+    const { grpcPort, httpPort } = this.broker;
+    this.broker = await startBroker({ databaseUrl: this.#database.url, grpcPort, httpPort });
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,26 @@
-import { status, type Client, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { status, type ChannelOptions, type Client, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { call, connect, openServerStream } from '../../bench/client/service-client.ts';
-import { waitFor } from '../../bench/support/timing.ts';
+import { delay, waitFor } from '../../bench/support/timing.ts';
 import { BrokerService, type SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 
 /** Clients as users write them: they keep going when a broker dies, and note what they were promised. */
 
 export const partitions = 6;
+
+/** A broker that is gone is soon tried again: it may be back, or its successor be there. */
+const impatient: ChannelOptions = {
+  'grpc.initial_reconnect_backoff_ms': 50,
+  'grpc.max_reconnect_backoff_ms': 200,
+  'grpc.use_local_subchannel_pool': 1,
+};
+
+export function connectImpatiently(address: string): Client {
+  return connect(address, impatient);
+}
+
+/** For a call: a frozen broker answers nothing, and its machine still takes connections. */
+export const inTime = () => ({ deadline: Date.now() + 3_000 });
 
 export async function createTopic(address: string, name: string): Promise<void> {
   const client = connect(address);
@@ -17,9 +31,9 @@ export async function createTopic(address: string, name: string): Promise<void> 
   }
 }
 
-function isTemporary(error: unknown): boolean {
+export function isTemporary(error: unknown): boolean {
   const { code } = error as ServiceError;
-  return code === status.UNAVAILABLE || code === status.CANCELLED || code === status.UNKNOWN;
+  return [status.UNAVAILABLE, status.CANCELLED, status.UNKNOWN, status.DEADLINE_EXCEEDED].includes(code);
 }
 
 /**
@@ -35,12 +49,13 @@ export class Publisher {
   #running: Promise<void>[] = [];
 
   constructor(addresses: readonly string[], topic: string) {
-    this.#clients = addresses.map((address) => connect(address));
+    this.#clients = addresses.map((address) => connectImpatiently(address));
     this.#topic = topic;
   }
 
-  start(inFlight: number, batch: number): void {
-    this.#running = Array.from({ length: inFlight }, () => this.#run(batch));
+  /** `restMs`: between two publishes of each that is in flight. */
+  start(inFlight: number, batch: number, restMs = 0): void {
+    this.#running = Array.from({ length: inFlight }, () => this.#run(batch, restMs));
   }
 
   /** Resolves when everything that was begun is confirmed. */
@@ -50,10 +65,11 @@ export class Publisher {
     for (const client of this.#clients) client.close();
   }
 
-  async #run(batch: number): Promise<void> {
+  async #run(batch: number, restMs: number): Promise<void> {
     while (!this.#stopped) {
       const numbers = Array.from({ length: batch }, () => this.#next++);
       await this.#publish(numbers);
+      if (restMs > 0) await delay(restMs);
     }
   }
 
@@ -66,7 +82,8 @@ export class Publisher {
     for (let attempt = 0; ; attempt++) {
       const client = this.#clients[attempt % this.#clients.length]!;
       try {
-        const { results } = await call(client, BrokerService.method.publish, { topic: this.#topic, records });
+        const request = { topic: this.#topic, records };
+        const { results } = await call(client, BrokerService.method.publish, request, inTime());
         results.forEach((result, index) => {
           this.confirmed.set(numbers[index]!, { partition: result.partition!, offset: result.offset! });
         });

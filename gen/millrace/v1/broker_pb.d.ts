@@ -516,7 +516,7 @@ export declare type Revoking = Message<"millrace.v1.Revoking"> & {
   partitions: TopicPartition[];
 
   /**
-   * When they are taken away at the latest.
+   * When they are taken away at the latest, by the broker's clock: if that is wrong, so is this, and the time that the member has is not.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 3;
    */
@@ -662,7 +662,7 @@ export declare const PartitionStatusSchema: GenMessage<PartitionStatus>;
  */
 export declare type Draining = Message<"millrace.v1.Draining"> & {
   /**
-   * When the stream is ended at the latest.
+   * When the stream is ended at the latest, by the broker's clock.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 1;
    */
@@ -808,7 +808,7 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
   generation?: bigint | undefined;
 
   /**
-   * When the lease of the returned records runs out; unset if there are none, or with auto_ack.
+   * When the lease of the returned records runs out, by the broker's clock; unset if there are none, or with auto_ack.
    *
    * @generated from field: google.protobuf.Timestamp lease_deadline = 3;
    */
@@ -1447,7 +1447,8 @@ export declare const BrokerService: GenService<{
   },
   /**
    * Heartbeat keeps a member with a session timeout alive. It answers with the current generation.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again).
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again);
+   * UNAVAILABLE NOT_OWNER (the database does not answer this broker, and another one may have taken over: resume there).
    *
    * @generated from rpc millrace.v1.BrokerService.Heartbeat
    */
