@@ -40,10 +40,13 @@ export async function joinByStream(client: Client, group: string, topics: readon
   };
 }
 
+/** Each look is a call: of a large group they would be what is measured. */
+const lookEveryMs = 100;
+
 /** Waits until the group has so many members and nothing of it moves. */
 export async function waitForMembers(client: Client, group: string, members: number): Promise<void> {
   const atRest = members === 0 ? GroupState.EMPTY : GroupState.STABLE;
-  await waitFor(`${group} to be at rest with ${members} members`, 120_000, 10, async () => {
+  await waitFor(`${group} to be at rest with ${members} members`, 120_000, lookEveryMs, async () => {
     const { groups } = await call(client, GroupService.method.listGroups, { pageSize: 1_000 });
     const found = groups.find(({ name }) => name === group);
     return found?.memberCount === members && found.state === atRest;
