@@ -251,8 +251,10 @@ export class Simulation {
   /** Asks the owner for the states of its groups. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
-    const listed = await owner?.calls?.listGroups(caller, { size: 100, token: '' });
-    for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
+    for (const { site } of this.groups) {
+      const details = await owner?.calls?.getGroup(caller, site.group).catch(() => null);
+      if (details != null) this.#states.set(site.group, details.group.state);
+    }
   }
 
   #report(error: Error): Error {
