@@ -248,7 +248,7 @@ export class Simulation {
     return null;
   }
 
-  /** Asks the owner for the states of its groups. */
+  /** Asks the owner for the states of its groups; one that it cannot tell yet is asked for again. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
     for (const { site } of this.groups) {
