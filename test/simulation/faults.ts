@@ -1,5 +1,6 @@
 import { fussy } from './fussy-assignor.ts';
 import type { Member } from './member.ts';
+import { networkDelayMsMax } from './network.ts';
 import type { SimulatedGroup, Simulation } from './simulation.ts';
 
 const membersMax = 5;
@@ -97,9 +98,11 @@ export class Faults {
     for (const intruder of this.#intruders) intruder.crash();
     for (const group of groups) {
       if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
-      for (const member of group.members) if (member.alive) member.read(group.site.topics);
       this.#stick(group);
     }
+    world.after(networkDelayMsMax, () => {
+      for (const group of groups) for (const member of group.members) member.readAll();
+    });
   }
 
   /** A member may never handle anything again and keep its membership alive: the others have to get what it has. */

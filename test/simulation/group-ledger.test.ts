@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Database } from './database.ts';
 import { GroupLedger } from './group-ledger.ts';
 import { World } from './world.ts';
@@ -13,20 +14,12 @@ let world: World;
 let database: Database;
 let ledger: GroupLedger;
 
-beforeEach(() => {
+beforeEach(async () => {
   world = new World(1);
   database = new Database(world);
   ledger = new GroupLedger(world, database);
   database.log.create({ name: 'orders', partitions: 2, idempotencyWindowMs: 1_000, description: '' });
-  database.groups.groups.push({
-    id: 1,
-    name: 'billing',
-    generation: 0,
-    members: new Map(),
-    assignments: new Map(),
-    rebalances: new Map(),
-    emptySinceMs: 0,
-  });
+  await new MemoryGroupStore(database.groups).createGroup('billing');
 });
 
 function rowOf(memberId: MemberId, instanceId: string | null = null): MemberRow {

@@ -43,6 +43,7 @@ export abstract class Member {
   protected readonly site: MemberSite;
   /** What it reads. */
   #topics: readonly string[];
+  #hasChanged = false;
   protected generation = 0;
   /** Rises with each stream or membership: what was begun under an older one is not finished. */
   protected round = 0;
@@ -83,7 +84,15 @@ export abstract class Member {
   read(topics: readonly string[]): void {
     if (topics.length === this.#topics.length && topics.every((topic) => this.#topics.includes(topic))) return;
     this.#topics = topics;
+    this.#hasChanged = true;
     this.site.world.count('a member changes its topics');
+    this.changed();
+  }
+
+  /** Reads all topics of its group; says so even if it does already: what it said before may have arrived later. */
+  readAll(): void {
+    if (!this.alive || !this.#hasChanged) return;
+    this.#topics = this.site.topics;
     this.changed();
   }
 

@@ -36,6 +36,8 @@ export interface ClientStream {
   close(): void;
 }
 
+/** What is on its way for longer does not come any more. */
+export const networkDelayMsMax = 15_000;
 /** A dead connection is noticed when a ping and its answer's time are over. */
 const keepaliveMs = 20_000;
 
@@ -127,7 +129,7 @@ export class Network {
     const world = this.#world;
     if (!this.faulty) return world.between(0.1, 1);
     const fraction = world.fraction();
-    if (fraction < 0.01) return world.between(1_000, 15_000);
+    if (fraction < 0.01) return world.between(1_000, networkDelayMsMax);
     return fraction < 0.1 ? world.between(5, 300) : world.between(0.1, 3);
   }
 

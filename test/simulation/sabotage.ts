@@ -68,10 +68,10 @@ function wrongCalls(broker: Broker, sabotage: Sabotage, { groups }: Ledger): Par
       };
     case 'TAKES_OLD_PLANS':
       return {
-        syncGroup: async (caller, command) => {
-          if (command.plan === null) return broker.syncGroup(caller, command);
-          const { generation } = await broker.listMembers(caller, command.group, { size: 1, token: '' });
-          return broker.syncGroup(caller, { ...command, plan: { ...command.plan, generation } });
+        syncGroup: (caller, command) => {
+          const { group, plan } = command;
+          const generation = groups.row(group)?.generation ?? 0;
+          return broker.syncGroup(caller, plan === null ? command : { ...command, plan: { ...plan, generation } });
         },
       };
     default:
