@@ -8,7 +8,10 @@ import { waitFor } from './timing.ts';
 const root = new URL('../../', import.meta.url);
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { scripts: { start: string } };
 /** The flags of `npm start`, and the cache of compiled code that makes its second start three times as fast as the first. */
-const nodeFlags = scripts.start.split(' ').filter((word) => word.startsWith('--'));
+const nodeFlags = scripts.start
+  .replace(/\$\{\w+:-(\w+)\}/g, '$1')
+  .split(' ')
+  .filter((word) => word.startsWith('--'));
 const compileCache = fileURLToPath(new URL(/NODE_COMPILE_CACHE=(\S+)/.exec(scripts.start)![1]!, root));
 const entryPoint = fileURLToPath(new URL('src/main.ts', root));
 

@@ -256,12 +256,11 @@ export class Cursor {
     const unchanged = this.#committed === this.#toldCommitted && this.#newlyAcked.length === 0;
     if (unchanged && this.#newAttempts.size === 0 && !this.#metadataIsNew) return null;
     cutBelow(this.#newlyAcked, this.#committed);
-    const counts = new Map(Array.from(this.#newAttempts, (offset) => [offset, this.#attempts.get(offset) ?? 0]));
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
       acked: this.#newlyAcked,
-      attempts: flatAttempts(counts, this.#committed, this.#acked),
+      attempts: this.#newAttempts.size === 0 ? [] : flatAttempts(this.#newCounts(), this.#committed, this.#acked),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
     this.#toldCommitted = this.#committed;
@@ -269,6 +268,10 @@ export class Cursor {
     this.#newAttempts.clear();
     this.#metadataIsNew = false;
     return delta;
+  }
+
+  #newCounts(): Map<number, number> {
+    return new Map(Array.from(this.#newAttempts, (offset) => [offset, this.#attempts.get(offset) ?? 0]));
   }
 
   snapshot(): CursorSnapshot {

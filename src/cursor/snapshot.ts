@@ -65,12 +65,16 @@ export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): Com
   return b.seq > a.seq ? b : a;
 }
 
+const none: readonly number[] = [];
+
 /** Counts as they are stored: of un-acked offsets only, ascending. */
 export function flatAttempts(
   counts: ReadonlyMap<number, number>,
   committedOffset: number,
   acked: OffsetRuns,
 ): readonly number[] {
+  // Of nearly every cursor: thousands of them may go in one round.
+  if (counts.size === 0) return none;
   return Array.from(counts)
     .filter(([offset]) => offset >= committedOffset && !coversRun(acked, offset, offset))
     .sort(([a], [b]) => a - b)

@@ -3,7 +3,7 @@ import { endOffset, type EncodedBatch } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Member } from './member.ts';
-import type { BlockedOn, PartitionStatus } from './session.ts';
+import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
 import type { CursorKey } from './store.ts';
 
 /** How long a failed read of older batches waits before it is tried again. */
@@ -12,6 +12,8 @@ const readRetryMs = 500;
 /** A log as one group consumes it: the pure cursor, the member that holds it, and what is being read for it. */
 export class ConsumedLog {
   readonly key: CursorKey;
+  /** What clients are told of where it is. */
+  readonly place: TopicPartition;
   readonly cursor: Cursor;
   readonly log: PartitionLog;
   holder: Member | null = null;
@@ -34,6 +36,7 @@ export class ConsumedLog {
 
   constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, clock: Clock) {
     this.key = key;
+    this.place = { topic: log.address.topicName, partition: key.partition };
     this.cursor = cursor;
     this.log = log;
     this.#clock = clock;

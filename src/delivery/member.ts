@@ -140,9 +140,15 @@ export class Member {
   }
 }
 
+/** By topic and partition. A member is told all that it has with each change: for 100,000 partitions no object each, and no names compared. */
 function sorted(logs: readonly ConsumedLog[]): TopicPartition[] {
-  return logs
-    .filter((log) => log.key.lane === 0)
-    .map((log) => ({ topic: log.topic, partition: log.key.partition }))
-    .sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition));
+  const byTopic = new Map<string, TopicPartition[]>();
+  for (const { place, key } of logs) {
+    if (key.lane !== 0) continue;
+    const places = byTopic.get(place.topic);
+    if (places === undefined) byTopic.set(place.topic, [place]);
+    else places.push(place);
+  }
+  const topics = [...byTopic].sort(([a], [b]) => (a < b ? -1 : 1));
+  return topics.flatMap(([, places]) => places.sort((a, b) => a.partition - b.partition));
 }
