@@ -23,7 +23,8 @@ const runElsewhere: readonly { readonly command: RegExp; readonly by: string; re
   { command: /^npm ci && npm start$|^npm start( -- --help)?$/, by: 'test/readme/readme.test.ts', text: 'npm start --' },
   { command: /^npm run demo( -- --limit \d+)?$/, by: 'test/demo/demo.test.ts', text: 'bench/demo/main.ts' },
   {
-    command: /^npm run bench -- (append|fanout|latency|held|peer|restart|coordinator|all|NAME)( --[a-z]+( ('[^']+'|\S+))?)*$/,
+    command:
+      /^npm run bench -- (append|fanout|latency|held|peer|restart|coordinator|all|NAME)( --[a-z]+( ('[^']+'|\S+))?)*$/,
     by: '.ci/run',
     text: 'npm run --silent bench -- all --size smoke',
   },
