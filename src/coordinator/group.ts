@@ -70,6 +70,7 @@ export class Group {
   /** A plan was accepted in this turn, and nothing has moved for it yet. */
   #planned = false;
   #refused: GroupEffect[] = [];
+  readonly #rowNow = (memberId: MemberId): MemberRow | null => this.#find(memberId)?.row ?? null;
 
   /**
    * Takes a group over as it was left. Members with a session have one full timeout from now to return. The first step
@@ -112,7 +113,7 @@ export class Group {
     this.#planned = false;
     this.#holdings.giveFreed(this.#generation);
     this.#settle(nowMs);
-    const effects = this.#turn.finish(this.#generation, (memberId) => this.#find(memberId)?.row ?? null);
+    const effects = this.#turn.finish(this.#generation, this.#rowNow);
     return refused.length === 0 ? effects : [...effects, ...refused];
   }
 

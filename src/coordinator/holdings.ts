@@ -136,6 +136,8 @@ export class Holdings {
   }
 
   giveFreed(generation: number): void {
+    // Most steps are heartbeats, and free nothing.
+    if (this.#freed.size === 0) return;
     for (const partition of this.#freed) {
       const { target } = partition;
       if (target === null) continue;
