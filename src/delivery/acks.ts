@@ -24,7 +24,7 @@ export function applyAcks(
 ): { outcomes: (() => AckOutcome)[]; moved: ConsumedLog[] } {
   const moved: ConsumedLog[] = [];
   const outcomes = command.entries.map((entry) => {
-    const log = findLog(group, entry);
+    const log = group.subscriptionTo(entry.topic)?.logs[entry.partition];
     const settled = log === undefined ? none('NOT_OWNER') : applyEntry(group, command, entry, log, nowMs);
     if (log !== undefined && settled.status === 'OK') {
       moved.push(log);
@@ -40,13 +40,6 @@ export function applyAcks(
     });
   });
   return { outcomes, moved };
-}
-
-function findLog(group: ConsumerGroup, entry: AckEntry): ConsumedLog | undefined {
-  for (const subscription of group.subscriptions.values()) {
-    if (subscription.topicName === entry.topic) return subscription.logs[entry.partition];
-  }
-  return undefined;
 }
 
 function applyEntry(

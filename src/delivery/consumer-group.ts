@@ -35,7 +35,9 @@ export class ConsumerGroup {
   readonly id: number;
   readonly name: string;
   readonly members = new Map<MemberId, Member>();
+  /** By topic id. */
   readonly subscriptions = new Map<number, ActiveSubscription>();
+  readonly #byTopicName = new Map<string, ActiveSubscription>();
   readonly #coordination: Coordination;
   readonly #enactment: Enactment;
   readonly #context: GroupContext;
@@ -83,6 +85,7 @@ export class ConsumerGroup {
   addSubscription(row: SubscriptionRow, topicName: string, claimed: readonly ClaimedLog[]): ActiveSubscription {
     const subscription = new ActiveSubscription(row, topicName, claimed, this.#context.clock);
     this.subscriptions.set(row.topicId, subscription);
+    this.#byTopicName.set(topicName, subscription);
     this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: claimed.length });
     return subscription;
   }
@@ -107,12 +110,24 @@ export class ConsumerGroup {
     const subscription = this.subscriptions.get(topicId);
     if (subscription === undefined) return;
     this.subscriptions.delete(topicId);
+    // Under its name there may be another topic by now.
+    const { topicName } = subscription;
+    if (this.#byTopicName.get(topicName) === subscription) this.#byTopicName.delete(topicName);
     for (const log of subscription.logs) {
       this.#context.rounds.forget(log);
       this.#enactment.takeBack(log, false);
       log.close();
     }
     await this.#coordination.feed({ type: 'topic', topicId, partitions: 0 });
+  }
+
+  subscriptionTo(topicName: string): ActiveSubscription | undefined {
+    return this.#byTopicName.get(topicName);
+  }
+
+  /** In the order of their topics' names. */
+  sortedSubscriptions(): ActiveSubscription[] {
+    return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
   }
 
   log(ref: PartitionRef): ConsumedLog | undefined {
@@ -315,12 +330,9 @@ export class ConsumerGroup {
   }
 
   refs(partitions: readonly TopicPartition[]): PartitionRef[] {
-    // Nearly every heartbeat: it must not cost a look at every subscription.
-    if (partitions.length === 0) return [];
-    const ids = new Map(Array.from(this.subscriptions.values(), (s) => [s.topicName, s.row.topicId]));
     return partitions.flatMap(({ topic, partition }) => {
-      const topicId = ids.get(topic);
-      return topicId === undefined ? [] : [{ topicId, partition }];
+      const subscription = this.subscriptionTo(topic);
+      return subscription === undefined ? [] : [{ topicId: subscription.row.topicId, partition }];
     });
   }
 

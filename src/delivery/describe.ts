@@ -34,7 +34,7 @@ export interface DeliveryCounts {
 
 export function isShown(group: ConsumerGroup, { states, topic }: GroupFilter): boolean {
   if (states.length > 0 && !states.includes(group.machine.state())) return false;
-  return topic === null || subscriptionsOf(group).some(({ topicName }) => topicName === topic);
+  return topic === null || group.subscriptionTo(topic) !== undefined;
 }
 
 export function summaryOf(group: ConsumerGroup): GroupSummary {
@@ -46,9 +46,7 @@ export function summaryOf(group: ConsumerGroup): GroupSummary {
     assignor: machine.assignor,
     leaderId: machine.leader,
     memberCount: machine.memberCount,
-    topics: subscriptionsOf(group)
-      .map(({ topicName }) => topicName)
-      .sort(),
+    topics: group.sortedSubscriptions().map(({ topicName }) => topicName),
     ...extentOf(group),
   };
 }
@@ -57,9 +55,7 @@ export function detailsOf(group: ConsumerGroup): GroupDetails {
   return {
     group: summaryOf(group),
     members: membersOf(group).members,
-    partitions: subscriptionsOf(group)
-      .sort((a, b) => (a.topicName < b.topicName ? -1 : 1))
-      .flatMap(statusOf),
+    partitions: group.sortedSubscriptions().flatMap(statusOf),
   };
 }
 
@@ -114,10 +110,6 @@ export function countsOf(
     ...counted,
     rebalanceSeconds: rebalanceMs / 1_000,
   };
-}
-
-function subscriptionsOf(group: ConsumerGroup): ActiveSubscription[] {
-  return [...group.subscriptions.values()];
 }
 
 function extentOf(group: ConsumerGroup): { lag: number; inFlightRecords: number } {

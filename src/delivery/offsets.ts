@@ -16,7 +16,6 @@ import type { OffsetRetention } from './offset-retention.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
 import type { TopicPartition } from './session.ts';
-import type { ActiveSubscription } from './subscription.ts';
 
 /** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
 export class Offsets {
@@ -41,10 +40,9 @@ export class Offsets {
       group.worked(group.member(member.memberId));
       group.alive(member.memberId);
     }
-    const subscriptions = byTopic(group);
     let changed = 0;
     const committed = command.offsets.map((entry) => {
-      const log = subscriptions.get(entry.topic)?.logs[entry.partition];
+      const log = group.subscriptionTo(entry.topic)?.logs[entry.partition];
       const [status, moved] = log === undefined ? unknownPartition : this.#commit(group, member, entry, log);
       if (moved) changed++;
       if (status === 'OK') this.#context.counts.commits++;
@@ -87,15 +85,15 @@ export class Offsets {
    * topic and partition. All of it is durable.
    */
   async fetch(groupName: string, named: readonly TopicPartition[]): Promise<FetchedOffset[]> {
-    const subscriptions = byTopic(this.#groups.get(groupName));
+    const group = this.#groups.get(groupName);
     const wanted =
       named.length === 0
-        ? [...subscriptions.values()]
-            .sort((a, b) => (a.topicName < b.topicName ? -1 : 1))
+        ? group
+            .sortedSubscriptions()
             .flatMap(({ topicName, logs }) => logs.map((_, partition) => ({ topic: topicName, partition })))
         : named;
     const fetched = wanted.map(({ topic, partition }) => {
-      const log = subscriptions.get(topic)?.logs[partition];
+      const log = group.subscriptionTo(topic)?.logs[partition];
       return { topic, partition, lane: 0, committed: log === undefined ? null : committedOf(log) };
     });
     await this.#context.rounds.durable();
@@ -133,10 +131,6 @@ export class Offsets {
 }
 
 const unknownPartition = ['UNKNOWN_PARTITION', false] as const;
-
-function byTopic(group: ConsumerGroup): Map<string, ActiveSubscription> {
-  return new Map(Array.from(group.subscriptions.values(), (subscription) => [subscription.topicName, subscription]));
-}
 
 function committedOf({ cursor, log }: ConsumedLog): NonNullable<FetchedOffset['committed']> {
   const { committedOffset, metadata } = cursor;

@@ -18,14 +18,13 @@ export function selectedLogs(
   group: ConsumerGroup,
   { topics, partitions }: Pick<ResetOffsetsCommand, 'topics' | 'partitions'>,
 ): ConsumedLog[] {
-  const subscriptions = [...group.subscriptions.values()];
   const subscription = (topic: string): ActiveSubscription => {
-    const found = subscriptions.find(({ topicName }) => topicName === topic);
+    const found = group.subscriptionTo(topic);
     if (found !== undefined) return found;
     throw subscriptionNotFound(group.name, topic);
   };
   const selected = new Set<ConsumedLog>();
-  const whole = topics.length + partitions.length === 0 ? subscriptions : topics.map(subscription);
+  const whole = topics.length + partitions.length === 0 ? group.subscriptions.values() : topics.map(subscription);
   for (const { logs } of whole) for (const log of logs) selected.add(log);
   for (const { topic, partition } of partitions) {
     const { logs } = subscription(topic);
