@@ -1,15 +1,18 @@
-import { NOBODY, type Assignment, type AssignorInput, readersByTopic } from './assignors/assignor.ts';
+import type { Assignment, AssignorInput } from './assignors/assignor.ts';
+import { Slots, type SlotFault } from './assignors/slots.ts';
 import type { Member } from './member.ts';
+import type { Roster } from './roster.ts';
 import type { PlannedPartition } from './step.ts';
 
 /** Assignment by the members themselves: the one that joined first, the leader, says who gets what. */
 
 /** The rule by which the members give out partitions: the leader's best that all can; null: the broker does. */
-export function clientAssignorOf(members: Iterable<Member>): string | null {
-  const [leader, ...others] = members;
-  if (leader === undefined) return null;
-  const everybodyCan = (name: string): boolean => others.every(({ row }) => row.clientAssignors.includes(name));
-  return leader.row.clientAssignors.find(everybodyCan) ?? null;
+export function clientAssignorOf(roster: Roster): string | null {
+  const rules = roster.first?.row.clientAssignors ?? [];
+  // Nearly every group: its members need not be copied to see that.
+  if (rules.length === 0) return null;
+  const members = [...roster];
+  return rules.find((name) => members.every(({ row }) => row.clientAssignors.includes(name))) ?? null;
 }
 
 /**
@@ -36,29 +39,23 @@ export function areConsistent(
  * The leader's plan as an assignment, or what is wrong with it: it names everything that somebody reads exactly once.
  */
 export function assignmentOf(plan: readonly PlannedPartition[], input: AssignorInput): Assignment | string {
-  const indexes = new Map(input.members.map((member, index) => [member.memberId, index]));
-  const assignment = new Map(
-    input.topics.map(({ topicId, partitions }) => [topicId, new Int32Array(partitions).fill(NOBODY)]),
-  );
-  for (const { topicId, partition, memberId } of plan) {
-    const owners = assignment.get(topicId);
-    const index = indexes.get(memberId);
-    if (owners?.[partition] === undefined) return `there is no partition ${partition} of topic ${topicId} to assign`;
-    if (index === undefined) return `"${memberId}" is not a member that can get partitions now`;
-    if (input.members[index]?.topicIds.includes(topicId) !== true)
-      return `"${memberId}" does not read topic ${topicId}`;
-    if (owners[partition] !== NOBODY) return `partition ${partition} of topic ${topicId} is assigned twice`;
-    owners[partition] = index;
+  const slots = new Slots(input);
+  for (const planned of plan) {
+    const fault = slots.give(planned.topicId, planned.partition, planned.memberId);
+    if (fault !== null) return words[fault](planned);
   }
-  return forgotten(assignment, input) ?? assignment;
+  const forgotten = slots.forgotten();
+  if (forgotten === null) return slots.assignment;
+  return `partition ${forgotten.partition} of topic ${forgotten.topicId} is assigned to nobody`;
 }
 
-function forgotten(assignment: Assignment, input: AssignorInput): string | null {
-  const readers = readersByTopic(input);
-  for (const [at, { topicId }] of input.topics.entries()) {
-    if (readers[at]?.length === 0) continue;
-    const partition = assignment.get(topicId)?.indexOf(NOBODY) ?? -1;
-    if (partition >= 0) return `partition ${partition} of topic ${topicId} is assigned to nobody`;
-  }
-  return null;
-}
+const nothingThere = ({ topicId, partition }: PlannedPartition): string =>
+  `there is no partition ${partition} of topic ${topicId} to assign`;
+
+const words: Readonly<Record<SlotFault, (planned: PlannedPartition) => string>> = {
+  NO_TOPIC: nothingThere,
+  NO_PARTITION: nothingThere,
+  NO_MEMBER: ({ memberId }) => `"${memberId}" is not a member that can get partitions now`,
+  NO_READER: ({ memberId, topicId }) => `"${memberId}" does not read topic ${topicId}`,
+  TWICE: ({ topicId, partition }) => `partition ${partition} of topic ${topicId} is assigned twice`,
+};

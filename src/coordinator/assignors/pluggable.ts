@@ -1,5 +1,6 @@
 import { AssignorError } from './assignor-error.ts';
-import { NOBODY, type Assignment, type Assignor, type AssignorInput, type AssignorMember } from './assignor.ts';
+import type { Assignment, Assignor, AssignorInput, AssignorMember } from './assignor.ts';
+import { Slots, type SlotFault } from './slots.ts';
 
 /** An assignor as an operator writes one: docs/assignors.md. */
 export interface PluggableAssignor {
@@ -82,32 +83,19 @@ function pluggableMember(member: AssignorMember, names: TopicNames): PluggableMe
 
 type TopicNames = ReadonlyMap<number, string>;
 
-interface KnownTopic {
-  readonly topicId: number;
-  readonly owners: Int32Array;
-  /** The members that read it, by id: their indexes. */
-  readonly readers: ReadonlyMap<string, number>;
-}
-
-/** Reads what an assignor returned, and checks each thing that it could have got wrong. */
+/** Reads what an assignor returned, and finds the words for each thing that it could have got wrong. */
 class ReturnedSlots {
   readonly #name: string;
-  readonly #topics: ReadonlyMap<string, KnownTopic>;
-  readonly #memberIds: ReadonlySet<string>;
+  readonly #slots: Slots;
+  readonly #names: TopicNames;
+  /** By name. */
+  readonly #topicIds: ReadonlyMap<string, number>;
 
-  constructor(name: string, { members, topics }: AssignorInput, names: TopicNames) {
+  constructor(name: string, input: AssignorInput, names: TopicNames) {
     this.#name = name;
-    this.#memberIds = new Set(members.map(({ memberId }) => memberId));
-    const readers = new Map(topics.map(({ topicId }) => [topicId, new Map<string, number>()]));
-    members.forEach(({ memberId, topicIds }, index) => {
-      for (const topicId of topicIds) readers.get(topicId)?.set(memberId, index);
-    });
-    this.#topics = new Map(
-      topics.map(({ topicId, partitions }) => {
-        const owners = new Int32Array(partitions).fill(NOBODY);
-        return [names.get(topicId) ?? '', { topicId, owners, readers: readers.get(topicId) ?? new Map() }];
-      }),
-    );
+    this.#slots = new Slots(input);
+    this.#names = names;
+    this.#topicIds = new Map(Array.from(names, ([topicId, topic]) => [topic, topicId]));
   }
 
   assignment(returned: unknown): Assignment {
@@ -117,7 +105,7 @@ class ReturnedSlots {
     }
     for (let index = 0; index < returned.length; index++) this.#take(returned[index], index);
     this.#refuseForgotten();
-    return new Map(Array.from(this.#topics.values(), ({ topicId, owners }) => [topicId, owners]));
+    return this.#slots.assignment;
   }
 
   #take(slot: unknown, index: number): void {
@@ -126,31 +114,34 @@ class ReturnedSlots {
       const types = 'topic and memberId, which are strings, and partition, which is a number';
       throw this.#error(`returned ${shown(slot)} at [${index}], without ${types}`);
     }
-    const known = this.#topics.get(topic);
-    const what = `partition ${partition} of topic "${topic}"`;
-    if (known === undefined) throw this.#error(`gave ${what} to "${memberId}": the group has no such topic`);
-    const holder = known.owners[partition];
-    if (holder === undefined) throw this.#error(`gave ${what} to "${memberId}": there is no such partition`);
-    if (!this.#memberIds.has(memberId)) throw this.#error(`gave ${what} to "${memberId}", which is not a member`);
-    const reader = known.readers.get(memberId);
-    if (reader === undefined) throw this.#error(`gave ${what} to "${memberId}", which does not read that topic`);
-    if (holder !== NOBODY) throw this.#error(`gave ${what} twice, the second time to "${memberId}"`);
-    known.owners[partition] = reader;
+    const topicId = this.#topicIds.get(topic);
+    const fault = topicId === undefined ? 'NO_TOPIC' : this.#slots.give(topicId, partition, memberId);
+    if (fault !== null) {
+      throw this.#error(words[fault](`partition ${partition} of topic "${topic}"`, memberId));
+    }
   }
 
   #refuseForgotten(): void {
-    for (const [topic, { owners, readers }] of this.#topics) {
-      const forgotten = readers.size === 0 ? -1 : owners.indexOf(NOBODY);
-      if (forgotten === -1) continue;
-      const [one = ''] = readers.keys();
-      throw this.#error(`forgot partition ${forgotten} of topic "${topic}", which "${one}" reads`);
-    }
+    const forgotten = this.#slots.forgotten();
+    if (forgotten === null) return;
+    const { topicId, partition, readerId } = forgotten;
+    throw this.#error(
+      `forgot partition ${partition} of topic "${this.#names.get(topicId) ?? ''}", which "${readerId}" reads`,
+    );
   }
 
   #error(what: string): AssignorError {
     return new AssignorError(`the assignor "${this.#name}" ${what}`);
   }
 }
+
+const words: Readonly<Record<SlotFault, (what: string, memberId: string) => string>> = {
+  NO_TOPIC: (what, memberId) => `gave ${what} to "${memberId}": the group has no such topic`,
+  NO_PARTITION: (what, memberId) => `gave ${what} to "${memberId}": there is no such partition`,
+  NO_MEMBER: (what, memberId) => `gave ${what} to "${memberId}", which is not a member`,
+  NO_READER: (what, memberId) => `gave ${what} to "${memberId}", which does not read that topic`,
+  TWICE: (what, memberId) => `gave ${what} twice, the second time to "${memberId}"`,
+};
 
 /** Nobody will wait for the promise, so a rejection of it must not end the process. */
 function isPromise(value: unknown): boolean {
