@@ -102,12 +102,10 @@ export class Delivery {
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
-    const { offsetRetentionMs } = deps.limits;
     this.#retention = new OffsetRetention({
       groups: this.#groups,
       context: this.#context,
-      retentionMs: offsetRetentionMs,
-      log: deps.log,
+      retentionMs: deps.limits.offsetRetentionMs,
     });
     this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
   }

@@ -19,7 +19,6 @@ export interface OffsetRetentionDeps {
   readonly context: GroupContext;
   /** 0: for ever. */
   readonly retentionMs: number;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
 /**
@@ -99,11 +98,12 @@ export class OffsetRetention {
   }
 
   async #delete(group: ConsumerGroup): Promise<void> {
-    const { groups, retentionMs, log } = this.#d;
+    const { groups, retentionMs, context } = this.#d;
+    const { clock, log } = context;
     // Somebody may have come, or used the offsets, while others were deleted.
     const known = this.#empty.get(group);
     if (this.#stopped || known === undefined || known.generation !== group.generation) return;
-    if (this.#d.context.clock.nowMs() - known.sinceMs < retentionMs) return;
+    if (clock.nowMs() - known.sinceMs < retentionMs) return;
     try {
       await groups.delete(group.name);
       log.info(
