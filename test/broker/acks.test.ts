@@ -1,38 +1,20 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { AckAction, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
-import { Member } from './member.ts';
-import { Site } from './site.ts';
+import { groupScene } from './group-scene.ts';
+import type { Site } from './site.ts';
 
+const scene = groupScene([
+  ['a0', 'a1', 'a2', 'a3', 'a4'],
+  ['b0', 'b1', 'b2'],
+]);
+const { join } = scene;
 let site: Site;
-let members: Member[] = [];
 let topic = '';
 let group = '';
-beforeAll(async () => {
-  site = await Site.open();
+beforeEach(() => {
+  ({ site, topic, group } = scene);
 });
-let tests = 0;
-beforeEach(async () => {
-  tests++;
-  topic = `orders-${tests}`;
-  group = `group-${tests}`;
-  await site.createTopic(topic);
-  await site.publish(topic, 0, ['a0', 'a1', 'a2', 'a3', 'a4']);
-  await site.publish(topic, 1, ['b0', 'b1', 'b2']);
-});
-afterEach(() => {
-  for (const member of members) member.leave();
-  members = [];
-});
-afterAll(async () => {
-  await site.close();
-});
-
-function join(request: object = {}): Member {
-  const member = new Member(site.broker.grpcAddress, { group, topics: [topic], ...request });
-  members.push(member);
-  return member;
-}
 
 /** What the broker holds to be acked, in each partition. */
 async function committed(): Promise<bigint[]> {

@@ -1,40 +1,21 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { partitionOfText } from '../../src/log/partitioner.ts';
-import { Member } from './member.ts';
-import { Site } from './site.ts';
+import { groupScene } from './group-scene.ts';
+import type { Site } from './site.ts';
 
 const { addPartitions, getTopic } = TopicService.method;
 
+const scene = groupScene();
+const { join } = scene;
 let site: Site;
-let members: Member[] = [];
 let topic = '';
 let group = '';
-beforeAll(async () => {
-  site = await Site.open();
+beforeEach(() => {
+  ({ site, topic, group } = scene);
 });
-let tests = 0;
-beforeEach(async () => {
-  tests++;
-  topic = `orders-${tests}`;
-  group = `group-${tests}`;
-  await site.createTopic(topic);
-});
-afterEach(() => {
-  for (const member of members) member.leave();
-  members = [];
-});
-afterAll(async () => {
-  await site.close();
-});
-
-function join(request: object = {}): Member {
-  const member = new Member(site.broker.grpcAddress, { group, topics: [topic], ...request });
-  members.push(member);
-  return member;
-}
 
 const add = (partitions: number) => site.call(addPartitions, { name: topic, partitions });
 

@@ -1,8 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import { failureOf } from '../rpc/grpc-client.ts';
-import { Member } from './member.ts';
+import { groupScene } from './group-scene.ts';
+import type { Member } from './member.ts';
 import { grpcRefusal } from './refusal.ts';
 import { Relay } from './relay.ts';
 import { Site } from './site.ts';
@@ -12,33 +13,14 @@ import { Site } from './site.ts';
 const fromNow = { position: { case: 'latest' as const, value: {} } };
 const seconds = (count: number) => ({ seconds: BigInt(count), nanos: 0 });
 
+const scene = groupScene();
+const { join } = scene;
 let site: Site;
-let members: Member[] = [];
 let topic = '';
 let group = '';
-let tests = 0;
-beforeAll(async () => {
-  site = await Site.open();
+beforeEach(() => {
+  ({ site, topic, group } = scene);
 });
-beforeEach(async () => {
-  tests++;
-  topic = `orders-${tests}`;
-  group = `group-${tests}`;
-  await site.createTopic(topic);
-});
-afterEach(() => {
-  for (const member of members) member.leave();
-  members = [];
-});
-afterAll(async () => {
-  await site.close();
-});
-
-function join(request: object = {}, address = site.broker.grpcAddress): Member {
-  const member = new Member(address, { group, topics: [topic], ...request });
-  members.push(member);
-  return member;
-}
 
 async function committed(name = group): Promise<number[]> {
   const { partitions } = await site.call(GroupService.method.getGroup, { group: name });

@@ -1,42 +1,24 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import { OffsetStatus, type ResetOffsetsResponse } from '../../gen/millrace/v1/offset_pb.js';
 import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
-import { Member } from './member.ts';
-import { Site } from './site.ts';
+import { groupScene } from './group-scene.ts';
+import type { Site } from './site.ts';
 
 const { commitOffsets, fetchOffsets, resetOffsets, deleteGroup, getGroup, leaveGroup } = GroupService.method;
 const { createSubscription } = SubscriptionService.method;
 
+const scene = groupScene([
+  ['a0', 'a1', 'a2', 'a3', 'a4'],
+  ['b0', 'b1', 'b2'],
+]);
+const { join } = scene;
 let site: Site;
-let members: Member[] = [];
 let topic = '';
 let group = '';
-beforeAll(async () => {
-  site = await Site.open();
+beforeEach(() => {
+  ({ site, topic, group } = scene);
 });
-let tests = 0;
-beforeEach(async () => {
-  tests++;
-  topic = `orders-${tests}`;
-  group = `group-${tests}`;
-  await site.createTopic(topic);
-  await site.publish(topic, 0, ['a0', 'a1', 'a2', 'a3', 'a4']);
-  await site.publish(topic, 1, ['b0', 'b1', 'b2']);
-});
-afterEach(() => {
-  for (const member of members) member.leave();
-  members = [];
-});
-afterAll(async () => {
-  await site.close();
-});
-
-function join(request: object = {}): Member {
-  const member = new Member(site.broker.grpcAddress, { group, topics: [topic], ...request });
-  members.push(member);
-  return member;
-}
 
 async function makeGroup(): Promise<void> {
   const start = { position: { case: 'earliest' as const, value: {} } };
@@ -101,7 +83,7 @@ test('a member commits what it has handled, over gRPC and JSON alike, and each e
 });
 
 test('pages of a fetch leave nothing out, also where notes make them too large for a message', async () => {
-  const wide = `wide-${tests}`;
+  const wide = `wide-${group}`;
   await site.createTopic(wide, 1_000);
   await makeGroup();
   const start = { position: { case: 'earliest' as const, value: {} } };
@@ -213,7 +195,7 @@ test('a group is deleted once it is empty, and what it had is forgotten', async 
 });
 
 test('ten thousand partitions are committed and fetched by one call each', async () => {
-  const names = Array.from({ length: 10 }, (_, at) => `many-${tests}-${at}`);
+  const names = Array.from({ length: 10 }, (_, at) => `many-${group}-${at}`);
   for (const name of names) {
     await site.createTopic(name, 1_000);
     await site.call(createSubscription, { group, topic: name });
