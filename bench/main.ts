@@ -8,7 +8,8 @@ import { runHeld } from './programs/held.ts';
 import { runLatency } from './programs/latency.ts';
 import { runPeer } from './programs/peer.ts';
 import { runRestart } from './programs/restart.ts';
-import { openDatabase } from './support/database.ts';
+import { killBrokers } from './support/broker-process.ts';
+import { openDatabase, type Database } from './support/database.ts';
 import { describeMachine } from './support/machine.ts';
 import { Report } from './support/report.ts';
 import { machineUsage } from './support/usage.ts';
@@ -108,6 +109,24 @@ function reportMachine(report: Report, name: string, before: MachineUsage, after
   report.section(`The machine during ${name}, % of all cores`, ['busy', 'stolen by its host'], [row]);
 }
 
+/** Ends brokers, load and database with this process, also when it alone gets the signal. */
+function endOnSignals(database: Database): void {
+  let ending = false;
+  for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+  ] as const) {
+    process.on(signal, () => {
+      if (ending) return;
+      ending = true;
+      process.stderr.write(`${signal}: ends, without results\n`);
+      killBrokers();
+      void database.close().finally(() => process.exit(128 + number));
+    });
+  }
+}
+
 async function main(options: Options): Promise<number> {
   const startedAt = performance.now();
   const say = (text: string): void => {
@@ -115,6 +134,7 @@ async function main(options: Options): Promise<number> {
   };
   const report = new Report((text) => process.stdout.write(`${text}\n`));
   const database = await openDatabase(options);
+  endOnSignals(database);
   const machine = describeMachine();
   process.stdout.write(`${JSON.stringify({ machine, postgres: database.settings, seed: options.seed }, null, 2)}\n`);
   try {

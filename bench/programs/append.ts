@@ -1,6 +1,5 @@
 import { Histogram } from '../support/histogram.ts';
 import { endAll, measure, stopAll, sum } from '../support/interval.ts';
-import { freePort } from '../support/free-port.ts';
 import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import type { Cost } from '../support/meter.ts';
@@ -8,9 +7,8 @@ import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';
 import type { PublishResult } from '../load/publish.ts';
-import type { EchoSpec } from '../load/echo.ts';
 import type { RawAppendSpec } from '../load/raw-append.ts';
-import { startPublishers } from './millrace-load.ts';
+import { startPublishers, withNothing } from './millrace-load.ts';
 
 const partitions = 6;
 const inFlight = 8;
@@ -191,16 +189,11 @@ async function publish(bench: Bench, site: Site, shape: PublishLoadShape): Promi
 /** The same clients against a server that does nothing. */
 async function publishToNothing(bench: Bench, shape: PublishLoadShape): Promise<Point> {
   bench.say(`the same to a server that does nothing, ${shape.call ?? 'unary'}`);
-  const port = await freePort();
-  const server = await startLoad<EchoSpec, null>('echo', { port });
   const processes = shape.processes ?? 2;
-  const site = { broker: { grpcAddress: `127.0.0.1:${port}` } };
-  const load = { inFlight: inFlight / processes, ...shape, processes, seed: bench.seed };
-  const loads = await startPublishers(site, 'nothing', load);
-  const point = await run(bench, loads, server.pid);
-  await server.stop();
-  await server.end();
-  return point;
+  return withNothing(async (target, pid) => {
+    const load = { inFlight: inFlight / processes, ...shape, processes, seed: bench.seed };
+    return run(bench, await startPublishers(target, 'nothing', load), pid);
+  });
 }
 
 async function rawAppend(

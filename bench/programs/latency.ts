@@ -9,7 +9,7 @@ import type { Cell } from '../support/table.ts';
 import type { PublishResult } from '../load/publish.ts';
 import type { ConsumeResult } from '../load/consume.ts';
 import type { RawAppendSpec } from '../load/raw-append.ts';
-import { startConsumers, startPublishers } from './millrace-load.ts';
+import { startConsumers, startPublishers, withNothing, type Target } from './millrace-load.ts';
 
 const partitions = 6;
 const valueBytes = 1024;
@@ -28,11 +28,12 @@ const rates: readonly Rate[] = [
   { name: '20000', perSecond: 20_000, call: 'stream', publishers: 4 },
 ];
 
-/** Of one rate: from when a record was due to its handler, to its confirmation, and to a raw append's commit. */
+/** Of one rate: from when a record was due to its handler, to its confirmation, to a raw append's commit, and to the answer of a server that does nothing. */
 interface Latencies {
   readonly endToEnd: Histogram;
   readonly confirmed: Histogram;
   readonly raw: Histogram;
+  readonly nothing: Histogram;
 }
 
 export async function runLatency(bench: Bench): Promise<void> {
@@ -45,11 +46,13 @@ export async function runLatency(bench: Bench): Promise<void> {
       rows.push(row(rate, 'end to end', latencies.endToEnd));
       rows.push(row(rate, 'publish confirmed', latencies.confirmed));
       rows.push(row(rate, 'raw append', latencies.raw));
+      rows.push(row(rate, 'answer of nothing', latencies.nothing));
       if (rate.perSecond === 2_000) judge(bench, latencies);
     }
     bench.report.section('Latency of single 1 KiB records at a fixed rate, one group', columns, rows, [
       'Open loop: measured from when a record was due, so a stall counts for every record it delayed.',
-      'End to end: to when the handler has the decoded record. Raw and broker take turns within the run.',
+      'End to end: to when the handler has the decoded record. Raw, broker and nothing take turns within the run.',
+      'Nothing: a gRPC server that answers the same publishers at once, without any work.',
     ]);
     await bench.database.drop(rawName);
   });
@@ -74,14 +77,20 @@ function judge(bench: Bench, { endToEnd, raw }: Latencies): void {
   );
 }
 
-/** Raw and broker in turn, a few rounds: what the disk does to one it does to the other. */
+/** Raw, broker and nothing in turn, a few rounds: what the machine does to one it does to the others. */
 async function measureRate(bench: Bench, site: Site, rawUrl: string, rate: Rate): Promise<Latencies> {
-  const latencies = { endToEnd: new Histogram(), confirmed: new Histogram(), raw: new Histogram() };
+  const latencies = {
+    endToEnd: new Histogram(),
+    confirmed: new Histogram(),
+    raw: new Histogram(),
+    nothing: new Histogram(),
+  };
   const rounds = bySize(bench, { smoke: 1, full: 4 });
   for (let round = 1; round <= rounds; round++) {
     bench.say(`${rate.perSecond} msg/s, round ${round} of ${rounds}`);
     await rawRound(bench, rawUrl, rate, latencies);
     await brokerRound(bench, site, rate, latencies);
+    await nothingRound(bench, rate, latencies);
   }
   return latencies;
 }
@@ -100,17 +109,28 @@ async function rawRound(bench: Bench, databaseUrl: string, rate: Rate, latencies
   latencies.raw.add(result!.latency);
 }
 
+async function nothingRound(bench: Bench, rate: Rate, latencies: Latencies): Promise<void> {
+  await withNothing(async (target) => {
+    const results = await runFor(bench, await startRate(bench, target, 'nothing', rate));
+    for (const { latency } of results) latencies.nothing.add(latency);
+  });
+}
+
+function startRate(bench: Bench, target: Target, topic: string, rate: Rate): Promise<LoadProcess<PublishResult>[]> {
+  return startPublishers(target, topic, {
+    batch: 1,
+    valueBytes,
+    call: rate.call,
+    publishers: rate.publishers,
+    requestsPerSecond: rate.perSecond,
+    seed: bench.seed,
+  });
+}
+
 async function brokerRound(bench: Bench, site: Site, rate: Rate, latencies: Latencies): Promise<void> {
   await site.withTopic(partitions, async (topic) => {
     const consumers = await startConsumers(site, topic, { partitions, groupCount: 1, stamped: true });
-    const publishers = await startPublishers(site, topic, {
-      batch: 1,
-      valueBytes,
-      call: rate.call,
-      publishers: rate.publishers,
-      requestsPerSecond: rate.perSecond,
-      seed: bench.seed,
-    });
+    const publishers = await startRate(bench, site, topic, rate);
     const results = await runFor<PublishResult | ConsumeResult>(bench, [...publishers, ...consumers]);
     for (const result of results) {
       if ('endToEnd' in result) latencies.endToEnd.add(result.endToEnd);

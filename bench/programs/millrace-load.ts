@@ -1,11 +1,23 @@
+import { freePort } from '../support/free-port.ts';
 import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
+import type { EchoSpec } from '../load/echo.ts';
 import type { PublishResult, PublishSpec } from '../load/publish.ts';
 import type { ConsumeResult, ConsumeSpec } from '../load/consume.ts';
 
 /** Where the load goes: a broker, or something that speaks like one. */
 export interface Target {
   readonly broker: { readonly grpcAddress: string };
+}
+
+/** Runs the same load on a gRPC server that answers at once, without any work: what clients and transport allow. */
+export async function withNothing<T>(run: (target: Target, pid: number) => Promise<T>): Promise<T> {
+  const port = await freePort();
+  const server = await startLoad<EchoSpec, null>('echo', { port });
+  const result = await run({ broker: { grpcAddress: `127.0.0.1:${port}` } }, server.pid);
+  await server.stop();
+  await server.end();
+  return result;
 }
 
 type Publishing = Pick<PublishSpec, 'batch' | 'valueBytes' | 'seed'> &

@@ -56,6 +56,14 @@ export interface BrokerProcess {
   stop(): Promise<number | null>;
 }
 
+/** Brokers that run: they end with this process, however it ends, but for a SIGKILL. */
+const running = new Set<ChildProcess>();
+process.on('exit', killBrokers);
+
+export function killBrokers(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
 /** Starts `src/main.ts` as `npm start` does and waits until it serves. @throws Error with its output if it does not. */
 export async function startBroker(options: BrokerOptions): Promise<BrokerProcess> {
   const grpcPort = options.grpcPort ?? (await freePort());
@@ -66,9 +74,11 @@ export async function startBroker(options: BrokerOptions): Promise<BrokerProcess
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: options.detached ?? false,
   });
+  running.add(child);
   const output = collectOutput(child);
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     child.once('exit', (code, signal) => {
+      running.delete(child);
       resolve({ code, signal });
     });
   });

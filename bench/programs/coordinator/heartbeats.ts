@@ -1,6 +1,4 @@
-import type { EchoSpec } from '../../load/echo.ts';
 import type { HeartbeatResult, HeartbeatSpec } from '../../load/heartbeats.ts';
-import { freePort } from '../../support/free-port.ts';
 import { Histogram } from '../../support/histogram.ts';
 import { endAll, stopAll, sum } from '../../support/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
@@ -12,6 +10,7 @@ import type { Bench } from '../../support/site.ts';
 import type { Cell } from '../../support/table.ts';
 import { delay } from '../../support/timing.ts';
 import { readWrites } from '../../support/writes.ts';
+import { withNothing } from '../millrace-load.ts';
 
 const membersPerGroup = 10;
 const processes = 2;
@@ -79,13 +78,9 @@ async function beat(
 /** The same clients against a server that answers at once, without any work. */
 async function beatNothing(bench: Bench, topic: string, groups: number, ms: number): Promise<Interval> {
   bench.say('heartbeats to a server that does nothing');
-  const port = await freePort();
-  const server = await startLoad<EchoSpec, null>('echo', { port });
-  const loads = await startMembers(`127.0.0.1:${port}`, topic, groups);
-  const measured = await beat(bench, null, server.pid, loads, ms);
-  await server.stop();
-  await server.end();
-  return measured;
+  return withNothing(async ({ broker }, pid) => {
+    return beat(bench, null, pid, await startMembers(broker.grpcAddress, topic, groups), ms);
+  });
 }
 
 async function interval(
