@@ -2,6 +2,7 @@ import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Delivery } from '../delivery/delivery.ts';
+import type { MayGrow } from '../delivery/growth.ts';
 import type { GroupStore } from '../delivery/store.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
@@ -22,6 +23,8 @@ export interface BrokerOptions {
   readonly assignors?: readonly PluggableAssignor[];
   /** False while this process cannot be sure that it owns the database. */
   readonly mayDeliver: () => boolean;
+  /** Whether there is memory for more that stays. Default: always. */
+  readonly mayGrow?: MayGrow;
   /** A write was refused because another broker has taken over. Called at least once then. */
   readonly onFenced: () => void;
   readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
@@ -43,7 +46,7 @@ export interface OpenBroker {
 
 /** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
-  const { stores, codec, clock, random, limits, mayDeliver, onFenced } = options;
+  const { stores, codec, clock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
   const log = new Log({ store: stores.log, clock, codec, limits, onFenced, log: options.log });
   const delivery = new Delivery({
     store: stores.groups,
@@ -54,6 +57,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     random,
     limits,
     mayDeliver,
+    mayGrow,
     onFenced,
     log: options.log,
   });
@@ -62,6 +66,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     log,
     clock,
     random,
+    mayGrow,
     onGrown: (topicId) => delivery.topicGrown(topicId),
     onDeleted: (topicId) => delivery.topicDeleted(topicId),
     warn: (fields, message) => {

@@ -1,3 +1,4 @@
+import { refuseUnlessMayGrow, type MayGrow } from '../delivery/growth.ts';
 import { Fault } from '../errors/fault.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { Log } from '../log/log.ts';
@@ -25,6 +26,7 @@ export interface TopicsDeps {
   readonly onGrown: (topicId: number) => Promise<void>;
   /** The topic's rows are gone from the database: its subscriptions with it. */
   readonly onDeleted: (topicId: number) => Promise<void>;
+  readonly mayGrow: MayGrow;
   readonly warn: (fields: object, message: string) => void;
 }
 
@@ -46,6 +48,7 @@ export class Topics {
 
   async create(command: CreateTopicCommand): Promise<TopicDetails> {
     if (this.#d.log.topic(command.name) !== undefined) throw exists(command.name);
+    refuseUnlessMayGrow(this.#d.mayGrow);
     const row = await this.#d.store.createTopic(command);
     if (row === null) {
       // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
@@ -78,6 +81,7 @@ export class Topics {
    * so that repeating the call heals that.
    */
   async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
+    refuseUnlessMayGrow(this.#d.mayGrow);
     const row = await this.#d.store.addPartitions(this.row(name).id, partitions);
     if (row === null) throw topicNotFound(name);
     this.#d.log.growTopic(row);

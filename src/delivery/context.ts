@@ -1,6 +1,7 @@
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRounds } from './ack-rounds.ts';
+import type { MayGrow } from './growth.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from './piece.ts';
 
@@ -28,4 +29,5 @@ export interface GroupContext extends HandOut {
   readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
+  readonly mayGrow: MayGrow;
 }

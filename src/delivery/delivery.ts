@@ -41,6 +41,7 @@ import {
   type DeliveryCounts,
 } from './describe.ts';
 import { Entrance } from './entrance.ts';
+import type { MayGrow } from './growth.ts';
 import { GroupWriter } from './group-writer.ts';
 import { Groups, type TopicLogs } from './groups.ts';
 import { OffsetRetention } from './offset-retention.ts';
@@ -60,6 +61,8 @@ export interface DeliveryDeps {
   readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
+  /** Default: always. */
+  readonly mayGrow?: MayGrow;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
 }
@@ -91,6 +94,7 @@ export class Delivery {
       codec,
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
+      mayGrow: deps.mayGrow ?? (() => true),
       rounds,
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,

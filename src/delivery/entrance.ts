@@ -6,6 +6,7 @@ import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
 import type { Member } from './member.ts';
+import { refuseUnlessMayGrow } from './growth.ts';
 import { refuseIfUnsure } from './not-owner.ts';
 import { fenced, instanceFenced } from './refusals.ts';
 
@@ -109,6 +110,7 @@ export class Entrance {
   }
 
   #refuseIfFull(group: ConsumerGroup): void {
+    refuseUnlessMayGrow(this.#context.mayGrow);
     if (group.machine.memberCount < this.#membersMax) return;
     throw new Rejection(
       'GROUP_MEMBERS_MAX',

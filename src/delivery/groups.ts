@@ -5,6 +5,7 @@ import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
+import { refuseUnlessMayGrow } from './growth.ts';
 import { refuseIfUnsure } from './not-owner.ts';
 import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
@@ -95,6 +96,7 @@ export class Groups {
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
+    refuseUnlessMayGrow(this.#context.mayGrow);
     const id = await this.#store.createGroup(name);
     const group = new ConsumerGroup(
       { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
@@ -180,6 +182,7 @@ export class Groups {
     const topicId = this.topicId(topic);
     const known = group.subscriptions.get(topicId);
     if (known !== undefined) return known;
+    refuseUnlessMayGrow(this.#context.mayGrow);
     const key = `${group.id}/${topicId}`;
     return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
   }

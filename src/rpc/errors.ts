@@ -59,6 +59,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   PARTITIONS_CANNOT_SHRINK: { code: 'FAILED_PRECONDITION', precondition: 'partitions' },
   PUBLISH_QUEUE_FULL: { code: 'RESOURCE_EXHAUSTED', quota: 'publish queue', retryAfterMs: 100 },
   GROUP_NOT_EMPTY: { code: 'FAILED_PRECONDITION', precondition: 'group_without_members' },
+  BROKER_FULL: { code: 'RESOURCE_EXHAUSTED', quota: 'memory of the broker', retryAfterMs: 10_000 },
   GROUP_MEMBERS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'members of a group' },
   GROUP_TOPICS_MAX: { code: 'RESOURCE_EXHAUSTED', quota: 'topics of a group' },
   GROUP_DELETED: { code: 'ABORTED', retryAfterMs: 100 },

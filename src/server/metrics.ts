@@ -1,5 +1,6 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { OpenBroker } from '../broker/open-broker.ts';
+import type { HeapUse } from './heap-watch.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
 type Described = readonly [count: Exclude<keyof Counts, 'groupsByState'>, name: string, help: string];
@@ -45,7 +46,12 @@ const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'
  * Puts the broker's numbers on /metrics. They are counted when somebody asks, all of them at once: the first metric of the registry
  * is collected first and sets the others.
  */
-export function exposeMetrics(registry: Registry, counts: () => Counts | null, epoch: () => number | null): void {
+export function exposeMetrics(
+  registry: Registry,
+  counts: () => Counts | null,
+  epoch: () => number | null,
+  heap: () => HeapUse,
+): void {
   const registers = [registry];
   const active = new Gauge({
     name: 'millrace_active',
@@ -53,6 +59,9 @@ export function exposeMetrics(registry: Registry, counts: () => Counts | null, e
     registers,
     collect() {
       active.set(epoch() === null ? 0 : 1);
+      const { keptBytes, maxBytes } = heap();
+      heapKept.set(keptBytes);
+      heapMax.set(maxBytes);
       const now = counts();
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
       for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
@@ -63,6 +72,12 @@ export function exposeMetrics(registry: Registry, counts: () => Counts | null, e
       }
     },
   });
+  const heapKept = new Gauge({
+    name: 'millrace_heap_kept_bytes',
+    help: 'What the last full collection of the heap left in it, in bytes.',
+    registers,
+  });
+  const heapMax = new Gauge({ name: 'millrace_heap_max_bytes', help: 'How much it may be, in bytes.', registers });
   const byState = new Gauge({
     name: 'millrace_groups_by_state',
     help: 'Consumer groups in each state.',

@@ -13,6 +13,7 @@ import { createBatchCodec } from '../wire/batch-codec.ts';
 import { loadAssignorModules } from './assignor-modules.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
+import { HeapWatch } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
 
@@ -50,6 +51,7 @@ export class Server {
   #storage: Storage | null = null;
   #ownership: Ownership | null = null;
   #open: OpenBroker | null = null;
+  readonly #heap: HeapWatch;
   #assignors: readonly PluggableAssignor[] = [];
   #ports = { grpc: 0, http: 0 };
   #notReady = 'starting: the database is not there yet';
@@ -61,10 +63,12 @@ export class Server {
     this.ended = this.#ending.promise;
     const { settings, log, clock, random } = options;
     const metrics = new Registry();
+    this.#heap = new HeapWatch(log);
     exposeMetrics(
       metrics,
       () => this.#open?.counts() ?? null,
       () => (this.#open === null ? null : (this.#ownership?.epoch ?? null)),
+      () => this.#heap.use,
     );
     this.#rpc = createRpcServers({
       broker: () => this.#open?.broker ?? null,
@@ -81,6 +85,7 @@ export class Server {
   async start(): Promise<void> {
     const { settings, log, clock } = this.#o;
     this.#startedMs = clock.nowMs();
+    this.#heap.start();
     try {
       this.#assignors = await loadAssignorModules(settings.assignorModules);
       if (this.#stopping) return;
@@ -167,6 +172,7 @@ export class Server {
         limits: settings.limits,
         assignors: this.#assignors,
         mayDeliver: () => this.#ownership?.mayDeliver() ?? false,
+        mayGrow: () => this.#heap.mayGrow,
         onFenced: () => this.#ownership?.fenced(),
         log,
       });
@@ -203,6 +209,7 @@ export class Server {
     await this.#step('give up the lease', () => this.#ownership?.stop());
     await this.#step('close the connections', () => this.#storage?.close());
     await this.#step('stop the database', () => this.#stopDatabase());
+    this.#heap.stop();
     this.#ending.resolve(ending);
   }
 

@@ -27,6 +27,8 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_delivered_bytes_total: 'counter',
   millrace_rebalances_total: 'counter',
   millrace_rebalance_seconds_total: 'counter',
+  millrace_heap_kept_bytes: 'gauge',
+  millrace_heap_max_bytes: 'gauge',
   millrace_heartbeats_total: 'counter',
   millrace_session_timeouts_total: 'counter',
   millrace_fenced_calls_total: 'counter',

@@ -156,6 +156,7 @@ export class Scene {
   /** What was logged that is no warning. */
   readonly said: object[] = [];
   mayDeliver = true;
+  mayGrow = true;
   fenced = 0;
   readonly logged: string[] = [];
   #ids = 0;
@@ -193,6 +194,7 @@ export class Scene {
         offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
       },
       mayDeliver: () => this.mayDeliver,
+      mayGrow: () => this.mayGrow,
       onFenced: () => {
         this.fenced++;
       },

@@ -1410,7 +1410,7 @@ export declare const BrokerService: GenService<{
    * when there is nothing to send, Idle with the reason. It reads each partition in order (PARTITIONED).
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member)
    * or MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
-   * RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX;
+   * RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, or BROKER_FULL (no memory for another member or subscription);
    * UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe

@@ -334,7 +334,8 @@ export declare const SubscriptionStateSchema: GenEnum<SubscriptionState>;
 export declare const SubscriptionService: GenService<{
   /**
    * CreateSubscription makes the claim of a group on a topic.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ALREADY_EXISTS SUBSCRIPTION_EXISTS; OUT_OF_RANGE OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ALREADY_EXISTS SUBSCRIPTION_EXISTS; OUT_OF_RANGE OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT;
+   * RESOURCE_EXHAUSTED BROKER_FULL (no memory for more cursors).
    *
    * @generated from rpc millrace.v1.SubscriptionService.CreateSubscription
    */

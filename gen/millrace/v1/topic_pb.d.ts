@@ -413,7 +413,7 @@ export declare const TopicSemanticsSchema: GenEnum<TopicSemantics>;
 export declare const TopicService: GenService<{
   /**
    * CreateTopic makes a topic with its partitions.
-   * Errors: ALREADY_EXISTS TOPIC_EXISTS; INVALID_ARGUMENT.
+   * Errors: ALREADY_EXISTS TOPIC_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for more partitions).
    *
    * @generated from rpc millrace.v1.TopicService.CreateTopic
    */
@@ -447,7 +447,7 @@ export declare const TopicService: GenService<{
    * AddPartitions gives a topic more partitions while it is in use. Records stay where they are; those published from now on go by the
    * new number, so the order of a key that moves holds from here on only. Subscriptions start at offset 0 in the new partitions, and
    * running members get them by a rebalance in which the partitions that stay do not pause. Repeating the call changes nothing.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; FAILED_PRECONDITION PARTITIONS_CANNOT_SHRINK; INVALID_ARGUMENT.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; FAILED_PRECONDITION PARTITIONS_CANNOT_SHRINK; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL.
    *
    * @generated from rpc millrace.v1.TopicService.AddPartitions
    */

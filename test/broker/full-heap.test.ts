@@ -1,0 +1,61 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { status, type ServiceError } from '@grpc/grpc-js';
+import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { GroupService } from '../../gen/millrace/v1/group_pb.js';
+import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
+import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { Site } from './site.ts';
+
+/** A real broker with a heap that some 30,000 cursors fill. */
+
+const { joinGroup } = GroupService.method;
+const topic = 'wide';
+let site: Site;
+beforeAll(async () => {
+  site = await Site.open({ nodeFlags: ['--max-old-space-size=80'] });
+});
+afterAll(async () => {
+  await site.close();
+});
+
+/** Groups join a topic of 1,000 partitions until one is refused. @returns the members that were not. */
+async function fill(): Promise<
+  { readonly group: string; readonly memberId: string; readonly generation?: bigint | undefined }[]
+> {
+  const members = [];
+  for (let n = 0; n < 1_000; n++) {
+    const group = `group-${n}`;
+    try {
+      members.push({ group, ...(await site.call(joinGroup, { group, topics: [topic] })) });
+    } catch (error) {
+      expect(status[(error as ServiceError).code]).toBe('RESOURCE_EXHAUSTED');
+      return members;
+    }
+  }
+  throw new Error('a million cursors did not fill 80 MiB');
+}
+
+test('so many cursors that the heap is full end the broker, and every successor', { timeout: 120_000 }, async () => {
+  await site.createTopic(topic, 1_000);
+  const members = await fill();
+  expect(members.length).toBeGreaterThan(5);
+
+  const newGroup = { group: 'another', topics: [topic] };
+  const refusals = [
+    await site.refusal(joinGroup, newGroup),
+    await site.refusal(BrokerService.method.pull, newGroup),
+    await site.refusal(SubscriptionService.method.createSubscription, { group: 'another', topic }),
+    await site.refusal(TopicService.method.createTopic, { topic: { name: 'more', partitions: 1 } }),
+  ];
+  expect(new Set(refusals.map(({ reason }) => reason))).toEqual(new Set(['BROKER_FULL']));
+  expect(refusals[0]!.message).toContain('HEAP_MIB');
+
+  // What is there goes on.
+  const { group, memberId } = members[0]!;
+  const { generation } = await site.call(BrokerService.method.heartbeat, { group, memberId });
+  await site.call(joinGroup, { group, topics: [topic], memberId });
+  await site.publish(topic, 7, ['still here']);
+  await site.expectAllThere();
+  expect(generation).toBe(members[0]!.generation);
+  expect(await site.broker.ready()).toBe(true);
+});
