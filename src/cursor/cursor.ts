@@ -47,10 +47,13 @@ const nothing: Freed = { records: 0, bytes: 0 };
  *  7. The snapshot is the merge of all deltas, in any order, however often.
  *  8. At most `limits.cursorInFlightRecordsMax` records are in flight.
  *  9. Nothing that was said before a reset says anything after it.
+ * 10. durableOffset is never ahead of what the written deltas say, nor of committedOffset.
  */
 export class Cursor {
   #resets: number;
   #committed: number;
+  /** As far as it is known to be durable. */
+  #durable: number;
   #acked: number[];
   #ackedCount: number;
   #metadata: CommitMetadata | null;
@@ -73,6 +76,7 @@ export class Cursor {
     this.#resets = snapshot.resets;
     this.#metadata = snapshot.metadata;
     this.#committed = this.#position = this.#handedOut = this.#toldCommitted = snapshot.committedOffset;
+    this.#durable = this.#committed;
     this.#acked = [...snapshot.acked];
     this.#ackedCount = countOf(snapshot.acked);
     for (let at = 0; at < snapshot.attempts.length; at += 2) {
@@ -83,6 +87,14 @@ export class Cursor {
   /** The next offset to be read by a group that had lost everything in flight: all below is acked. */
   get committedOffset(): number {
     return this.#committed;
+  }
+
+  /**
+   * The committed offset as it is durable: what clients may be told. The other one may have gone ahead of it, by acks whose round is
+   * still being written, and of which a crash leaves nothing.
+   */
+  get durableOffset(): number {
+    return this.#durable;
   }
 
   /** How often it was begun anew. */
@@ -167,6 +179,7 @@ export class Cursor {
     assert(resets > this.#resets, `incarnation ${resets} is not later than ${this.#resets}`);
     this.#resets = resets;
     this.#committed = this.#position = this.#handedOut = this.#toldCommitted = offset;
+    this.#durable = offset;
     this.#acked = [];
     this.#ackedCount = 0;
     this.#attempts.clear();
@@ -268,6 +281,11 @@ export class Cursor {
     this.#newAttempts.clear();
     this.#metadataIsNew = false;
     return delta;
+  }
+
+  /** A delta is durable. One of an earlier incarnation says nothing any more. */
+  written({ resets, committedOffset }: CursorDelta): void {
+    if (resets === this.#resets) this.#durable = Math.max(this.#durable, committedOffset);
   }
 
   #newCounts(): Map<number, number> {

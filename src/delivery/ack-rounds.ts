@@ -2,7 +2,7 @@ import { Fault } from '../errors/fault.ts';
 import type { Clock } from '../time/clock.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import { notOwner } from './not-owner.ts';
-import type { AckRound, CursorKey, GroupStore, StoredCursor } from './store.ts';
+import type { AckRound, GroupStore, StoredCursor } from './store.ts';
 import type { CursorDelta } from '../cursor/cursor.ts';
 
 /**
@@ -19,8 +19,9 @@ const roundMsPerCursor = 0.05;
 const foldIntervalMs = 5_000;
 const retryMs = 250;
 
+/** What a round says of a cursor. */
 interface Delta {
-  readonly key: CursorKey;
+  readonly log: ConsumedLog;
   readonly delta: CursorDelta;
 }
 
@@ -70,7 +71,7 @@ export class AckRounds {
   forget(log: ConsumedLog): void {
     this.#dirty.delete(log);
     this.#unfolded.delete(log);
-    this.#owed = this.#owed.filter((one) => one.key.subscriptionId !== log.key.subscriptionId);
+    this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
   }
 
   /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
@@ -125,15 +126,16 @@ export class AckRounds {
     const startedMs = this.#d.clock.nowMs();
     const waiters = this.#waiters;
     this.#waiters = [];
-    const round = this.#take();
+    const deltas = this.#take();
     const proof = this.#proofWanted;
     this.#proofWanted = false;
     try {
-      if (round.deltas.length > 0 || proof) await this.#d.store.appendAcks(round);
-      this.#nextStartMs = startedMs + this.#intervalMs(round.deltas.length);
+      if (deltas.length > 0 || proof) await this.#d.store.appendAcks({ deltas: deltas.map(told) });
+      for (const { log, delta } of deltas) log.cursor.written(delta);
+      this.#nextStartMs = startedMs + this.#intervalMs(deltas.length);
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {
-      this.#failed(round, waiters, error);
+      this.#failed(deltas, waiters, error);
     }
     this.#running = false;
     if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
@@ -143,22 +145,22 @@ export class AckRounds {
     return Math.min(roundIntervalMsMax, roundIntervalMs + cursors * roundMsPerCursor);
   }
 
-  #take(): AckRound {
+  #take(): Delta[] {
     const deltas = this.#owed;
     this.#owed = [];
     for (const log of this.#dirty) {
       const delta = log.cursor.takeDelta();
       if (delta === null) continue;
-      deltas.push({ key: log.key, delta });
+      deltas.push({ log, delta });
       this.#unfolded.add(log);
     }
     this.#dirty.clear();
-    return { deltas };
+    return deltas;
   }
 
   /** The acks stand in memory and are written by a later round: deltas may be written twice. Nobody is told OK meanwhile. */
-  #failed(round: AckRound, waiters: readonly Waiter[], error: unknown): void {
-    this.#owed = [...round.deltas];
+  #failed(deltas: readonly Delta[], waiters: readonly Waiter[], error: unknown): void {
+    this.#owed = [...deltas];
     this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
     const fault = error instanceof Error ? error : new Error(String(error));
     for (const waiter of waiters) waiter.reject(fault);
@@ -193,6 +195,10 @@ export class AckRounds {
       throw error;
     }
   }
+}
+
+function told({ log, delta }: Delta): AckRound['deltas'][number] {
+  return { key: log.key, delta };
 }
 
 function snapshotsOf(logs: ReadonlySet<ConsumedLog>): StoredCursor[] {

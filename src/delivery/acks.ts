@@ -30,13 +30,14 @@ export function applyAcks(
       moved.push(log);
       group.settle(log, settled.records, settled.bytes);
     }
-    // The committed offset is read when the answer is made, after the round.
+    // The committed offset is read when the answer is made, after the round; and what is durable of it, since acks that came
+    // meanwhile have gone ahead in memory.
     return (): AckOutcome => ({
       topic: entry.topic,
       partition: entry.partition,
       lane: entry.lane,
       status: settled.status,
-      committedOffset: log?.cursor.committedOffset ?? null,
+      committedOffset: log?.cursor.durableOffset ?? null,
     });
   });
   return { outcomes, moved };

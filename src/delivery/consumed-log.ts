@@ -68,7 +68,7 @@ export class ConsumedLog {
     return {
       topic: this.topic,
       partition: this.key.partition,
-      committedOffset: this.cursor.committedOffset,
+      committedOffset: this.cursor.durableOffset,
       highWatermark: this.log.endOffset,
       lag: this.cursor.lag(this.log.endOffset),
       blockedOn: this.revoking ? 'REVOKING' : this.holder === null ? 'NO_ASSIGNMENT' : this.blockedOn,

@@ -52,7 +52,7 @@ export class Offsets {
     const { rounds } = this.#context;
     await (changed < committed.length ? rounds.proven() : rounds.durable());
     return committed.map(({ entry: { topic, partition, lane }, log, status }) => {
-      return { topic, partition, lane, status, committedOffset: log?.cursor.committedOffset ?? null };
+      return { topic, partition, lane, status, committedOffset: log?.cursor.durableOffset ?? null };
     });
   }
 
@@ -108,10 +108,16 @@ export class Offsets {
     return this.#groups.within(command.group, async (group) => {
       if (!command.force) refuseUnlessEmpty(group);
       const logs = selectedLogs(group, command);
-      if (command.dryRun) return described(logs, await resetTargets(command.to, logs));
+      if (command.dryRun) return described(logs, await this.#targets(command.to, logs));
       const topicIds = new Set(logs.map(({ log }) => log.address.topicId));
       return group.withheld([...topicIds], () => this.#begin(group, logs, command.to));
     });
+  }
+
+  /** Counted from what is durable: acks that are being written come before. */
+  async #targets(to: ResetOffsetsCommand['to'], logs: readonly ConsumedLog[]): Promise<number[]> {
+    await this.#context.rounds.durable();
+    return resetTargets(to, logs);
   }
 
   /** Nobody has the logs. What is durable comes first: memory begins anew once nothing of before can come back. */
@@ -120,7 +126,7 @@ export class Offsets {
     logs: readonly ConsumedLog[],
     to: ResetOffsetsCommand['to'],
   ): Promise<ResetOffset[]> {
-    const offsets = await resetTargets(to, logs);
+    const offsets = await this.#targets(to, logs);
     const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
     await this.#context.writer.settle((store) => store.resetCursors(resets));
     const results = described(logs, offsets);
@@ -141,6 +147,6 @@ function described(logs: readonly ConsumedLog[], offsets: readonly number[]): Re
   return logs.map(({ key, cursor, log, topic }, at) => {
     const offset = offsets[at]!;
     const lag = Math.max(0, log.endOffset - offset);
-    return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.committedOffset, offset, lag };
+    return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.durableOffset, offset, lag };
   });
 }

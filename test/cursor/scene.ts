@@ -122,9 +122,13 @@ export class CheckedScene {
   /** Makes what changed durable. */
   round(): void {
     const delta = this.cursor.takeDelta();
-    if (delta !== null) this.deltas.push(delta);
+    if (delta !== null) {
+      this.deltas.push(delta);
+      this.cursor.written(delta);
+    }
     expect(this.cursor.takeDelta()).toBeNull();
     expect(this.stored()).toEqual(this.cursor.snapshot());
+    expect(this.cursor.durableOffset).toBe(this.cursor.committedOffset);
   }
 
   /** What a database has: the folded snapshot with all deltas applied. */
@@ -172,6 +176,7 @@ export class CheckedScene {
     expect(this.next()).toEqual(oracle.next(this.endOffset, this.nowMs));
     expect(snapshot).toEqual(oracle.snapshot());
     expect(cursor.committedOffset).toBe(snapshot.committedOffset);
+    expect(cursor.durableOffset).toBeLessThanOrEqual(this.stored().committedOffset);
     expect(cursor.metadata).toBe(snapshot.metadata?.text ?? '');
     expect(cursor.inFlightRecords).toBe(flying.length);
     expect(cursor.inFlightBytes).toBe(flying.reduce((sum, offset) => sum + bytesOf(offset, offset), 0));

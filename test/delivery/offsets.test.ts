@@ -73,6 +73,23 @@ function counted(write: string): { count: number } {
   return counter;
 }
 
+/** Rounds wait until so many of them are let go. */
+function heldRounds(): { release(count: number): void } {
+  const held: (() => void)[] = [];
+  let released = 0;
+  scene.store.before = (write) => {
+    if (write !== 'appendAcks' || released-- > 0) return;
+    released = 0;
+    return new Promise((resolve) => held.push(resolve));
+  };
+  return {
+    release: (count) => {
+      released = Math.max(0, count - held.length);
+      for (const go of held.splice(0, count)) go();
+    },
+  };
+}
+
 describe('a commit of a member', () => {
   test('acks what is below it, gives the credit back, and outlives the broker with what it notes', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 3, sessionTimeoutMs: 30_000 });
@@ -160,6 +177,23 @@ describe('a commit of a member', () => {
     expect(answered).toBe(false);
     gate.resolve();
     expect(await answer).toEqual(['OK', 3]);
+  });
+
+  test('is not answered with an offset that only a later commit or ack, whose round is still held, has reached', async () => {
+    const stream = await scene.subscribe('billing');
+    const rounds = heldRounds();
+    const first = [commit(stream, 2), scene.ack('billing', stream, { partition: 1, upToOffset: 0 })] as const;
+    await scene.clock.settle();
+    const second = [commit(stream, 5), scene.ack('billing', stream, { partition: 1, upToOffset: 2 })] as const;
+    await scene.clock.settle();
+    rounds.release(1);
+    expect(await first[0]).toEqual(['OK', 2]);
+    expect(await first[1]).toMatchObject({ status: 'OK', committedOffset: 1 });
+    const shown = scene.delivery.getSubscription('billing', 'orders').partitions;
+    expect(shown.map(({ committedOffset }) => committedOffset)).toEqual([2, 1]);
+    rounds.release(1);
+    expect(await second[0]).toEqual(['OK', 5]);
+    expect(await second[1]).toMatchObject({ status: 'OK', committedOffset: 3 });
   });
 
   test('of thousands of partitions is one write', async () => {
