@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { limits } from '../limits/limits.ts';
+import { Attempts } from './attempts.ts';
 import { InFlight, type BytesOf, type Freed } from './in-flight.ts';
 import { backoffMs, prolonged, type Pause } from './pause.ts';
 import { addRun, countOf, coversRun, cutBelow, runFrom, type OffsetRuns } from './runs.ts';
-import { flatAttempts, type CommitMetadata, type CursorDelta, type CursorSnapshot } from './snapshot.ts';
+import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
 
 export type { OffsetRuns } from './runs.ts';
 export { begunAt, laterOf, mergeDelta } from './snapshot.ts';
@@ -57,8 +58,7 @@ export class Cursor {
   #acked: number[];
   #ackedCount: number;
   #metadata: CommitMetadata | null;
-  /** Ended attempts of un-acked offsets. */
-  readonly #attempts = new Map<number, number>();
+  readonly #attempts: Attempts;
   readonly #inFlight = new InFlight();
   /** Where delivery goes on; what is acked or in flight behind it is skipped. */
   #position: number;
@@ -69,7 +69,6 @@ export class Cursor {
   /** Since the last delta. */
   #toldCommitted: number;
   #newlyAcked: number[] = [];
-  readonly #newAttempts = new Set<number>();
   #metadataIsNew = false;
 
   constructor(snapshot: CursorSnapshot) {
@@ -79,9 +78,7 @@ export class Cursor {
     this.#durable = this.#committed;
     this.#acked = [...snapshot.acked];
     this.#ackedCount = countOf(snapshot.acked);
-    for (let at = 0; at < snapshot.attempts.length; at += 2) {
-      this.#attempts.set(snapshot.attempts[at]!, snapshot.attempts[at + 1]!);
-    }
+    this.#attempts = new Attempts(snapshot.attempts);
   }
 
   /** The next offset to be read by a group that had lost everything in flight: all below is acked. */
@@ -117,12 +114,12 @@ export class Cursor {
 
   /** Whether any un-acked record has an ended attempt: if not, every delivery is a first attempt. */
   get hasAttempts(): boolean {
-    return this.#attempts.size > 0;
+    return this.#attempts.any;
   }
 
   /** The number of the attempt that a delivery of the record is. */
   attemptOf(offset: number): number {
-    return (this.#attempts.get(offset) ?? 0) + 1;
+    return this.#attempts.of(offset) + 1;
   }
 
   /** Records that the group has not acked, below the end of the log. */
@@ -186,7 +183,6 @@ export class Cursor {
     this.#metadata = null;
     this.#pause = null;
     this.#newlyAcked = [];
-    this.#newAttempts.clear();
     this.#metadataIsNew = false;
   }
 
@@ -217,7 +213,7 @@ export class Cursor {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#find(named);
     if (typeof found === 'string') return refused(found);
-    for (const run of found) this.#countAttempts(run.first, run.last);
+    for (const run of found) this.#attempts.count(run.first, run.last);
     const lowest = found[0]!.first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
     this.#pause = prolonged(this.#pause, found, untilMs, nowMs);
@@ -233,7 +229,7 @@ export class Cursor {
   /** The holder has lost the log: the next one begins at the committed offset, and only what it gets itself may it ack. */
   giveBackAll(countAttempt: boolean): Freed {
     const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
-      if (countAttempt) this.#countAttempts(first, last);
+      if (countAttempt) this.#attempts.count(first, last);
     });
     this.#position = this.#handedOut = this.#committed;
     return freed;
@@ -253,7 +249,7 @@ export class Cursor {
       const freed = this.#inFlight.remove(first, last);
       records += freed.records;
       bytes += freed.bytes;
-      this.#countAttempts(first, last);
+      this.#attempts.count(first, last);
       this.#position = Math.min(this.#position, first);
     }
     return { records, bytes };
@@ -267,18 +263,17 @@ export class Cursor {
   /** What is to be made durable since the last delta; null if nothing is. */
   takeDelta(): CursorDelta | null {
     const unchanged = this.#committed === this.#toldCommitted && this.#newlyAcked.length === 0;
-    if (unchanged && this.#newAttempts.size === 0 && !this.#metadataIsNew) return null;
+    if (unchanged && !this.#attempts.anyNew && !this.#metadataIsNew) return null;
     cutBelow(this.#newlyAcked, this.#committed);
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
       acked: this.#newlyAcked,
-      attempts: this.#newAttempts.size === 0 ? [] : flatAttempts(this.#newCounts(), this.#committed, this.#acked),
+      attempts: this.#attempts.takeNew(this.#committed, this.#acked),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
     this.#toldCommitted = this.#committed;
     this.#newlyAcked = [];
-    this.#newAttempts.clear();
     this.#metadataIsNew = false;
     return delta;
   }
@@ -288,16 +283,12 @@ export class Cursor {
     if (resets === this.#resets) this.#durable = Math.max(this.#durable, committedOffset);
   }
 
-  #newCounts(): Map<number, number> {
-    return new Map(Array.from(this.#newAttempts, (offset) => [offset, this.#attempts.get(offset) ?? 0]));
-  }
-
   snapshot(): CursorSnapshot {
     return {
       resets: this.#resets,
       committedOffset: this.#committed,
       acked: [...this.#acked],
-      attempts: flatAttempts(this.#attempts, this.#committed, this.#acked),
+      attempts: this.#attempts.flat(this.#committed, this.#acked),
       metadata: this.#metadata,
     };
   }
@@ -327,12 +318,9 @@ export class Cursor {
     if (run < this.#acked.length) last = Math.min(last, this.#acked[run]! - 1);
     const piece = this.#inFlight.at(first);
     if (piece !== undefined) last = Math.min(last, piece.first - 1);
-    if (this.#attempts.size === 0) return last;
+    if (!this.#attempts.any) return last;
     if (this.attemptOf(first) >= aloneFromAttempt) return first;
-    for (const [offset, ended] of this.#attempts) {
-      if (offset > first && offset <= last && ended + 1 >= aloneFromAttempt) last = offset - 1;
-    }
-    return last;
+    return (this.#attempts.lowest(first + 1, last, aloneFromAttempt - 1) ?? last + 1) - 1;
   }
 
   /** Everything below `offset` is acked, and what was acked beyond it may now follow on. */
@@ -346,17 +334,9 @@ export class Cursor {
     this.#ackedCount = countOf(this.#acked);
     this.#committed = offset;
     this.#position = Math.max(this.#position, offset);
-    if (this.#attempts.size > 0) this.#forgetAttempts();
+    if (this.#attempts.any) this.#attempts.forget((of) => this.#isAcked(of, of));
     // What the log waited for is acked after all: a pause may be long, and nothing needs it any more.
     if (this.#pause?.runs.every(({ first, last }) => this.#isAcked(first, last)) === true) this.#pause = null;
-  }
-
-  #forgetAttempts(): void {
-    for (const offset of this.#attempts.keys()) {
-      if (offset >= this.#committed && !coversRun(this.#acked, offset, offset)) continue;
-      this.#attempts.delete(offset);
-      this.#newAttempts.delete(offset);
-    }
   }
 
   #refusal(runs: OffsetRuns): 'UNKNOWN_OFFSET' | 'ALREADY_ACKED' | null {
@@ -402,13 +382,6 @@ export class Cursor {
     const freed = this.#inFlight.remove(lowest, Infinity);
     this.#position = Math.min(this.#position, lowest);
     return { status: 'OK', ...freed };
-  }
-
-  #countAttempts(first: number, last: number): void {
-    for (let offset = first; offset <= last; offset++) {
-      this.#attempts.set(offset, (this.#attempts.get(offset) ?? 0) + 1);
-      this.#newAttempts.add(offset);
-    }
   }
 }
 
