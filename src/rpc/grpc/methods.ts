@@ -29,10 +29,12 @@ export function publishMethod(publish: PublishHandler, reportBug: ReportBug) {
   };
 }
 
-export function unaryMethod({ method, handle }: UnaryMethod, reportBug: ReportBug) {
-  const answer = async (call: RawUnaryCall): Promise<Buffer> => {
-    const request = decodeBinary(method.input, call.request);
-    return encoded(method.output, await handle(new GrpcCall(call), request));
+export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, reportBug: ReportBug) {
+  const answer = async (raw: RawUnaryCall): Promise<Buffer> => {
+    const call = new GrpcCall(raw);
+    const answered = handleBytes?.(call, raw.request) ?? null;
+    if (answered !== null) return answered;
+    return encoded(method.output, await handle(call, decodeBinary(method.input, raw.request)));
   };
   return (call: RawUnaryCall, respond: Respond): void => {
     answer(call).then(

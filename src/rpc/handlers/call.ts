@@ -16,6 +16,12 @@ export interface Call {
  */
 export type UnaryHandler<I, O> = (call: Call, request: I) => Promise<O | Buffer>;
 
+/**
+ * Does the same from the request's bytes, for requests in the form that clients send; null: they are to be decoded.
+ * @throws Rejection, Fault
+ */
+export type BytesHandler = (call: Call, request: Buffer) => Promise<Buffer> | null;
+
 /** The unary handlers of a service, by method; `Raw` names those that take the request's bytes. */
 export type UnaryHandlers<S extends DescService, Raw extends string = never> = {
   readonly [

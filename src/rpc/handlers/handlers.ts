@@ -5,9 +5,10 @@ import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { brokerService, subscribeHandler, type SubscribeHandler } from './broker-service.ts';
-import type { Call, HandlerContext, UnaryHandler } from './call.ts';
+import type { BytesHandler, Call, HandlerContext, UnaryHandler } from './call.ts';
 import { groupService } from './group-service.ts';
 import { messageService } from './message-service.ts';
+import { commitOffsetsOfBytes } from './offsets.ts';
 import { publishHandler, type PublishHandler } from './publish.ts';
 import { PublishStream, type PublishStreamOutput } from './publish-stream.ts';
 import { subscriptionService } from './subscription-service.ts';
@@ -34,6 +35,8 @@ export interface Handlers {
 export interface UnaryMethod {
   readonly method: DescMethodUnary;
   readonly handle: UnaryHandler<unknown, unknown>;
+  /** Asked first where there is one and the request has come in protobuf; an edge may do without. */
+  readonly handleBytes: BytesHandler | null;
 }
 
 export function createHandlers(context: HandlerContext): Handlers {
@@ -45,15 +48,20 @@ export function createHandlers(context: HandlerContext): Handlers {
       ...methods(BrokerService, brokerService(context)),
       ...methods(TopicService, topicService(context)),
       ...methods(SubscriptionService, subscriptionService(context)),
-      ...methods(GroupService, groupService(context)),
+      ...methods(GroupService, groupService(context), { commitOffsets: commitOffsetsOfBytes(context) }),
       ...methods(MessageService, messageService(context)),
     ],
   };
 }
 
-function methods(service: DescService, handlers: object): UnaryMethod[] {
+function methods(
+  service: DescService,
+  handlers: object,
+  ofBytes: Readonly<Record<string, BytesHandler>> = {},
+): UnaryMethod[] {
   return Object.entries(handlers).map(([localName, handle]) => ({
     method: service.method[localName] as DescMethodUnary,
     handle: handle as UnaryMethod['handle'],
+    handleBytes: ofBytes[localName] ?? null,
   }));
 }

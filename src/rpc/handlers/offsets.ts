@@ -1,7 +1,5 @@
 import { create } from '@bufbuild/protobuf';
 import {
-  CommitOffsetsResponseSchema,
-  CommittedOffsetSchema,
   FetchedOffsetSchema,
   FetchOffsetsResponseSchema,
   OffsetStatus,
@@ -15,7 +13,6 @@ import type { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import type { TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
 import type {
   CommitOffsetsCommand,
-  CommittedOffset,
   FetchedOffset,
   FetchOffsetsCommand,
   ResetOffset,
@@ -23,8 +20,10 @@ import type {
   ResetTo,
 } from '../../broker/broker.ts';
 import { limits } from '../../limits/limits.ts';
+import { encodeCommittedOffsets } from '../../wire/encode-committed-offsets.ts';
+import { scanCommitOffsets } from '../../wire/scan-commit-offsets.ts';
 import { microseconds, numberOr } from '../validation/defaults.ts';
-import type { HandlerContext, UnaryHandlers } from './call.ts';
+import type { BytesHandler, HandlerContext, UnaryHandlers } from './call.ts';
 import { memberIdOrNull } from './commands.ts';
 
 /** The calls of GroupService on offsets. */
@@ -35,8 +34,7 @@ export function offsetHandlers({
   return {
     async commitOffsets(call, request) {
       validation.commitOffsets(request);
-      const committed = await broker().commitOffsets(call.caller, commitOffsetsCommand(request));
-      return create(CommitOffsetsResponseSchema, { results: committed.map(committedOffset) });
+      return encodeCommittedOffsets(await broker().commitOffsets(call.caller, commitOffsetsCommand(request)));
     },
 
     async fetchOffsets(call, request) {
@@ -56,25 +54,30 @@ export function offsetHandlers({
   };
 }
 
-function commitOffsetsCommand(request: CommitOffsetsRequest): CommitOffsetsCommand {
-  const memberId = memberIdOrNull(request.memberId);
+/** CommitOffsets from the request's bytes, if they are in the form that clients send. */
+export function commitOffsetsOfBytes({ broker }: HandlerContext): BytesHandler {
+  return (call, request) => {
+    const scanned = scanCommitOffsets(request);
+    if (scanned === null) return null;
+    const { group, memberId, generation, offsets } = scanned;
+    const command = { group, member: committing(memberId, generation), offsets };
+    return broker().commitOffsets(call.caller, command).then(encodeCommittedOffsets);
+  };
+}
+
+function commitOffsetsCommand({ group, memberId, generation, offsets }: CommitOffsetsRequest): CommitOffsetsCommand {
   return {
-    group: request.group,
-    member: memberId === null ? null : { memberId, generation: Number(request.generation ?? 0n) },
-    offsets: request.offsets.map(({ topic, partition, lane, offset, metadata }) => {
+    group,
+    member: committing(memberId, Number(generation ?? 0n)),
+    offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
       return { topic, partition: partition ?? 0, lane: lane ?? 0, offset: Number(offset ?? 0n), metadata };
     }),
   };
 }
 
-function committedOffset({ topic, partition, lane, status, committedOffset }: CommittedOffset) {
-  return create(CommittedOffsetSchema, {
-    topic,
-    partition,
-    lane,
-    status: OffsetStatus[status],
-    ...(committedOffset !== null && { committedOffset: BigInt(committedOffset) }),
-  });
+function committing(memberId: string, generation: number | null): CommitOffsetsCommand['member'] {
+  const id = memberIdOrNull(memberId);
+  return id === null ? null : { memberId: id, generation: generation ?? 0 };
 }
 
 function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand {
