@@ -11,11 +11,12 @@ import type { CursorDelta } from '../cursor/cursor.ts';
  * elsewhere in the database; an appended row does not.
  *
  * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
- * gathers many acks in each: 5 ms, more with many cursors, so that the rounds' WAL stays small beside the appends'.
+ * gathers many acks in each: 5 ms, more with many cursors that move again and again, so that the rounds' WAL stays small beside the
+ * appends'. A cursor that has not moved for longer than a round ever waits costs the same however long it waits, and so counts for nothing.
  */
 const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
-const roundMsPerCursor = 0.05;
+const roundMsPerRepeatedCursor = 0.05;
 const foldIntervalMs = 5_000;
 const retryMs = 250;
 
@@ -124,6 +125,7 @@ export class AckRounds {
   async #run(): Promise<void> {
     this.#running = true;
     const startedMs = this.#d.clock.nowMs();
+    const intervalMs = this.#intervalMs(startedMs);
     const waiters = this.#waiters;
     this.#waiters = [];
     const deltas = this.#take();
@@ -132,7 +134,7 @@ export class AckRounds {
     try {
       if (deltas.length > 0 || proof) await this.#d.store.appendAcks({ deltas: deltas.map(told) });
       for (const { log, delta } of deltas) log.cursor.written(delta);
-      this.#nextStartMs = startedMs + this.#intervalMs(deltas.length);
+      this.#nextStartMs = startedMs + intervalMs;
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {
       this.#failed(deltas, waiters, error);
@@ -141,8 +143,14 @@ export class AckRounds {
     if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
   }
 
-  #intervalMs(cursors: number): number {
-    return Math.min(roundIntervalMsMax, roundIntervalMs + cursors * roundMsPerCursor);
+  /** From the start of the round at hand to that of the next. */
+  #intervalMs(startedMs: number): number {
+    let repeated = 0;
+    for (const log of this.#dirty) {
+      if (startedMs - log.lastRoundMs < roundIntervalMsMax) repeated++;
+      log.lastRoundMs = startedMs;
+    }
+    return Math.min(roundIntervalMsMax, roundIntervalMs + repeated * roundMsPerRepeatedCursor);
   }
 
   #take(): Delta[] {
@@ -201,6 +209,6 @@ function told({ log, delta }: Delta): AckRound['deltas'][number] {
   return { key: log.key, delta };
 }
 
-function snapshotsOf(logs: ReadonlySet<ConsumedLog>): StoredCursor[] {
-  return Array.from(logs, (log) => ({ key: log.key, cursor: log.cursor.snapshot() }));
+function* snapshotsOf(logs: ReadonlySet<ConsumedLog>): Generator<StoredCursor> {
+  for (const { key, cursor } of logs) yield { key, cursor: cursor.snapshot() };
 }

@@ -25,6 +25,8 @@ export class ConsumedLog {
   creditWaitSinceMs: number | null = null;
   /** Cancels the timer of the earliest lease; null while none is set. */
   leaseTimer: (() => void) | null = null;
+  /** When the last ack round began in which it moved. */
+  lastRoundMs = -Infinity;
   /** Why the last look found nothing to deliver. */
   blockedOn: BlockedOn = 'CAUGHT_UP';
 

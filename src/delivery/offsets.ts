@@ -40,44 +40,48 @@ export class Offsets {
       group.worked(group.member(member.memberId));
       group.alive(member.memberId);
     }
-    let changed = 0;
-    const committed = command.offsets.map((entry) => {
-      const log = group.subscriptionTo(entry.topic)?.logs[entry.partition];
-      const [status, moved] = log === undefined ? unknownPartition : this.#commit(group, member, entry, log);
-      if (moved) changed++;
+    const { offsets } = command;
+    const logs = offsets.map(({ topic, partition }) => group.subscriptionTo(topic)?.logs[partition]);
+    let unwritten = false;
+    const statuses = offsets.map((entry, at) => {
+      const log = logs[at];
+      const outcome = log === undefined ? 'UNKNOWN_PARTITION' : this.#commit(group, member, entry, log);
+      if (outcome !== 'CHANGED') unwritten = true;
+      const status = outcome === 'CHANGED' || outcome === 'UNCHANGED' ? 'OK' : outcome;
       if (status === 'OK') this.#context.counts.commits++;
-      return { entry, log, status };
+      return status;
     });
     // As with acks: also what changed nothing waits, and only the owner may refuse.
     const { rounds } = this.#context;
-    await (changed < committed.length ? rounds.proven() : rounds.durable());
-    return committed.map(({ entry: { topic, partition, lane }, log, status }) => {
-      return { topic, partition, lane, status, committedOffset: log?.cursor.durableOffset ?? null };
+    await (unwritten ? rounds.proven() : rounds.durable());
+    return offsets.map(({ topic, partition, lane }, at) => {
+      return { topic, partition, lane, status: statuses[at]!, committedOffset: logs[at]?.cursor.durableOffset ?? null };
     });
   }
 
-  /** @returns what became of the entry, and whether anything changed. */
+  /** Nothing is durable yet. */
   #commit(
     group: ConsumerGroup,
     member: CommitOffsetsCommand['member'],
     { offset, metadata }: OffsetCommit,
     log: ConsumedLog,
-  ): readonly [OffsetStatus, boolean] {
+  ): 'CHANGED' | 'UNCHANGED' | Exclude<OffsetStatus, 'OK'> {
     const refusal = member === null ? null : refusalOf(group, member.memberId, member.generation, log);
-    if (refusal !== null) return [refusal, false];
+    if (refusal !== null) return refusal;
     const { cursor } = log;
-    if (offset < cursor.committedOffset) return ['NOT_ADVANCED', false];
+    if (offset < cursor.committedOffset) return 'NOT_ADVANCED';
     const advances = offset > cursor.committedOffset;
     if (advances) {
-      if (offset > log.log.endOffset) return ['UNKNOWN_OFFSET', false];
+      if (offset > log.log.endOffset) return 'UNKNOWN_OFFSET';
       const settled = member === null ? cursor.advance(offset) : cursor.ackUpTo(offset - 1);
-      if (settled.status !== 'OK') return ['UNKNOWN_OFFSET', false];
+      if (settled.status !== 'OK') return 'UNKNOWN_OFFSET';
       group.settle(log, settled.records, settled.bytes);
     }
     const notes = metadata !== cursor.metadata;
     if (notes) cursor.annotate(metadata);
-    if (advances || notes) this.#context.rounds.mark(log);
-    return ['OK', advances || notes];
+    if (!advances && !notes) return 'UNCHANGED';
+    this.#context.rounds.mark(log);
+    return 'CHANGED';
   }
 
   /**
@@ -135,8 +139,6 @@ export class Offsets {
     return results;
   }
 }
-
-const unknownPartition = ['UNKNOWN_PARTITION', false] as const;
 
 function committedOf({ cursor, log }: ConsumedLog): NonNullable<FetchedOffset['committed']> {
   const { committedOffset, metadata } = cursor;

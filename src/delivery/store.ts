@@ -94,6 +94,8 @@ export interface GroupStore {
   /**
    * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state
    * of the cursors that changed since the last fold, they are written to `cursors`, and the oldest table of the ring is truncated.
+   * They are asked for and written in pieces, while rounds go on: a cursor's state may be a later one than that of the turn. If a piece fails,
+   * those before it stay written, and nothing is truncated.
    */
-  fold(snapshots: () => readonly StoredCursor[]): Promise<void>;
+  fold(snapshots: () => Iterable<StoredCursor>): Promise<void>;
 }

@@ -1,12 +1,16 @@
 import type { Client } from 'pg';
 import type { CommitMetadata, CursorDelta } from '../cursor/cursor.ts';
 import { cursorName, type AckRound } from '../delivery/store.ts';
-import { arrayLiteral, parseArrayLiteral } from './array-literal.ts';
+import { parseArrayLiteral } from './array-literal.ts';
+import { bigintArray, integerArray, textArray } from './number-array.ts';
+import { inOneRoundTrip } from './one-round-trip.ts';
 import type { Fence } from './writer.ts';
 
 /** The tables of the ack log: append-only, used in turn. */
 export const ackLogTables = [0, 1, 2] as const;
 export type AckLogTable = (typeof ackLogTables)[number];
+
+type Deltas = AckRound['deltas'];
 
 /** Appends a round, fenced, in one statement. */
 export async function appendRound(
@@ -16,31 +20,50 @@ export async function appendRound(
   { deltas }: AckRound,
 ): Promise<void> {
   const notes = notesOf(deltas);
-  await client.query({
-    name: 'append_acks',
-    text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)',
-    values: [
-      fence.broker,
-      fence.slot,
-      fence.epoch(),
-      table,
-      arrayLiteral(deltas.map(({ key }) => key.subscriptionId)),
-      arrayLiteral(deltas.map(({ key }) => key.partition)),
-      arrayLiteral(deltas.map(({ key }) => key.lane)),
-      arrayLiteral(deltas.map(({ delta }) => delta.committedOffset)),
-      arrayLiteral(deltas.map(({ delta }) => delta.acked.length)),
-      arrayLiteral(deltas.flatMap(({ delta }) => delta.acked)),
-      arrayLiteral(deltas.map(({ delta }) => delta.attempts.length)),
-      arrayLiteral(deltas.flatMap(({ delta }) => delta.attempts)),
-      arrayLiteral(deltas.some(({ delta }) => delta.resets > 0) ? deltas.map(({ delta }) => delta.resets) : []),
-      arrayLiteral(notes.map(({ at }) => at)),
-      arrayLiteral(notes.map(({ note }) => note.seq)),
-      notes.length === 0 ? '{}' : notes.map(({ note }) => note.text),
-    ],
-  });
+  const anyReset = deltas.some(({ delta }) => delta.resets > 0);
+  const parameters = [
+    fence.broker,
+    fence.slot,
+    fence.epoch(),
+    table,
+    integerArray(deltas, ({ key }) => key.subscriptionId),
+    integerArray(deltas, ({ key }) => key.partition),
+    integerArray(deltas, ({ key }) => key.lane),
+    bigintArray(deltas, ({ delta }) => delta.committedOffset),
+    integerArray(deltas, ({ delta }) => delta.acked.length),
+    bigintArray(
+      flat(deltas, ({ delta }) => delta.acked),
+      itself,
+    ),
+    integerArray(deltas, ({ delta }) => delta.attempts.length),
+    bigintArray(
+      flat(deltas, ({ delta }) => delta.attempts),
+      itself,
+    ),
+    integerArray(anyReset ? deltas : [], ({ delta }) => delta.resets),
+    integerArray(notes, ({ at }) => at),
+    bigintArray(notes, ({ note }) => note.seq),
+    textArray(notes.map(({ note }) => note.text)),
+  ];
+  await inOneRoundTrip(client, [
+    {
+      name: 'append_acks',
+      text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)',
+      parameters,
+    },
+  ]);
 }
 
-function notesOf(deltas: AckRound['deltas']): { readonly at: number; readonly note: CommitMetadata }[] {
+const itself = (value: number): number => value;
+
+/** Of nearly all of thousands of deltas there is nothing. */
+function flat(deltas: Deltas, numbersOf: (delta: Deltas[number]) => readonly number[]): number[] {
+  const all: number[] = [];
+  for (const delta of deltas) for (const value of numbersOf(delta)) all.push(value);
+  return all;
+}
+
+function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMetadata }[] {
   const notes: { at: number; note: CommitMetadata }[] = [];
   for (const [at, { delta }] of deltas.entries()) if (delta.metadata !== null) notes.push({ at, note: delta.metadata });
   return notes;

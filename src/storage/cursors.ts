@@ -2,6 +2,7 @@ import type { Client } from 'pg';
 import { laterOf, mergeDelta, type CommitMetadata, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
 import type { CursorKey, CursorReset, StoredCursor } from '../delivery/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from './array-literal.ts';
+import { asBuffer, bigintArray, integerArray } from './number-array.ts';
 
 /** The table of cursors, as of the last fold. */
 
@@ -50,6 +51,35 @@ export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta
 export async function writeCursors(client: Client, stored: readonly StoredCursor[]): Promise<void> {
   if (stored.length === 0) return;
   const sorted = inOrder(stored);
+  const keys = [
+    asBuffer(integerArray(sorted, ({ key }) => key.subscriptionId)),
+    asBuffer(integerArray(sorted, ({ key }) => key.partition)),
+    asBuffer(integerArray(sorted, ({ key }) => key.lane)),
+    asBuffer(integerArray(sorted, ({ cursor }) => cursor.resets)),
+    asBuffer(bigintArray(sorted, ({ cursor }) => cursor.committedOffset)),
+  ];
+  await (sorted.every(isPlain) ? writePlain(client, keys) : writeAll(client, keys, sorted));
+}
+
+/** Nothing but a committed offset, as most cursors are. */
+function isPlain({ cursor }: StoredCursor): boolean {
+  return cursor.acked.length === 0 && cursor.attempts.length === 0 && cursor.metadata === null;
+}
+
+async function writePlain(client: Client, keys: readonly Buffer[]): Promise<void> {
+  await client.query({
+    name: 'write_plain_cursors',
+    text: `UPDATE millrace.cursors AS c
+              SET committed_offset = w.committed_offset, acked = '{}', attempts = '{}', metadata = NULL, metadata_seq = NULL
+             FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[])
+                  AS w (subscription_id, partition, lane, resets, committed_offset)
+            WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
+              AND c.resets = w.resets`,
+    values: [...keys],
+  });
+}
+
+async function writeAll(client: Client, keys: readonly Buffer[], sorted: readonly StoredCursor[]): Promise<void> {
   const metadata = sorted.map(({ cursor }) => cursor.metadata);
   const anyMetadata = metadata.some((note) => note !== null);
   await client.query({
@@ -58,19 +88,15 @@ export async function writeCursors(client: Client, stored: readonly StoredCursor
               SET committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[],
                   metadata = w.metadata, metadata_seq = w.metadata_seq
              -- Arrays that are empty, because no cursor has a note, are filled up with null.
-             FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[], $7::integer[],
+             FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[], $6::text[], $7::text[],
                     $8::text[], $9::bigint[])
-                  AS w (subscription_id, partition, lane, committed_offset, acked, attempts, resets, metadata, metadata_seq)
+                  AS w (subscription_id, partition, lane, resets, committed_offset, acked, attempts, metadata, metadata_seq)
             WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
               AND c.resets = w.resets`,
     values: [
-      arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
-      arrayLiteral(sorted.map(({ key }) => key.partition)),
-      arrayLiteral(sorted.map(({ key }) => key.lane)),
-      arrayLiteral(sorted.map(({ cursor }) => cursor.committedOffset)),
+      ...keys,
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
-      arrayLiteral(sorted.map(({ cursor }) => cursor.resets)),
       anyMetadata ? metadata.map((note) => note?.text ?? null) : '{}',
       anyMetadata ? metadata.map((note) => note?.seq ?? null) : '{}',
     ],

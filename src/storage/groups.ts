@@ -24,6 +24,12 @@ import type { Fence, Writer } from './writer.ts';
 /** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
 const truncateWaitMs = 100;
 
+/**
+ * Cursors that one transaction of a fold writes. A million at once would hold up everything else for seconds while they are written into one
+ * statement, and take gigabytes; so many take 5 ms.
+ */
+const foldedTogetherMax = 5_000;
+
 export interface GroupStorageDeps {
   readonly reads: Connection;
   readonly groups: Writer;
@@ -42,8 +48,8 @@ export interface GroupStorageDeps {
  * What holds at every moment, so that a crash loses nothing:
  *  1. Every durable ack is in `cursors` or in a table of the ack log.
  *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
- *     is so for the tables not in use once a fold that began after the turn has committed: it writes every cursor that
- *     a round named since the fold before, and those that were found in the log at the load.
+ *     is so for the tables not in use once a fold that began after the turn has committed, all its pieces: it writes every cursor
+ *     that a round named since the fold before, each as it is by then, and those that were found in the log at the load.
  *  3. Rounds may go twice, late, or in another order: they say how far a cursor is, and in which incarnation. Those of an
  *     incarnation before that in `cursors` say nothing.
  */
@@ -129,12 +135,12 @@ export class GroupStorage implements GroupStore {
     });
   }
 
-  async fold(snapshots: () => readonly StoredCursor[]): Promise<void> {
-    // Without a pause between: what a round before the turn has said is in the snapshots.
+  async fold(snapshots: () => Iterable<StoredCursor>): Promise<void> {
+    // Each is taken after the turn: what a round before it has said is in them.
     this.#table = following(this.#table);
-    const changed = snapshots();
-    const inherited = this.#inherited;
-    await this.#d.folds.transaction((client) => writeCursors(client, withInherited(changed, inherited)));
+    for (const piece of pieces(withInherited(snapshots(), this.#inherited))) {
+      await this.#d.folds.transaction((client) => writeCursors(client, piece));
+    }
     this.#inherited = new Map();
     await this.#truncate(ackLogTables.filter((table) => table !== this.#table && this.#filled.has(table)));
   }
@@ -161,12 +167,26 @@ function following(table: AckLogTable): AckLogTable {
 }
 
 /** A cursor that changed since the load knows what was found in the log. */
-function withInherited(
-  changed: readonly StoredCursor[],
+function* withInherited(
+  changed: Iterable<StoredCursor>,
   inherited: ReadonlyMap<string, StoredCursor>,
-): readonly StoredCursor[] {
-  if (inherited.size === 0) return changed;
-  const all = new Map(inherited);
-  for (const one of changed) all.set(cursorName(one.key), one);
-  return [...all.values()];
+): Generator<StoredCursor> {
+  const left = new Map(inherited);
+  for (const one of changed) {
+    if (left.size > 0) left.delete(cursorName(one.key));
+    yield one;
+  }
+  yield* left.values();
+}
+
+/** One piece after the other is taken from what is there when its turn comes. */
+function* pieces(cursors: Iterable<StoredCursor>): Generator<StoredCursor[]> {
+  let piece: StoredCursor[] = [];
+  for (const cursor of cursors) {
+    piece.push(cursor);
+    if (piece.length < foldedTogetherMax) continue;
+    yield piece;
+    piece = [];
+  }
+  if (piece.length > 0) yield piece;
 }

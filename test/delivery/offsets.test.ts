@@ -211,6 +211,26 @@ describe('a commit of a member', () => {
     expect(acks.count).toBe(1);
   });
 
+  test('of other partitions does not wait for the thousands before it, one of the same ones does: they share a round', async () => {
+    for (const name of ['wide', 'broad']) for (const log of scene.addTopic(name, 2_000)) log.append(9);
+    const topics = ['wide', 'broad'];
+    const stream = await scene.subscribe('billing', { topics, maxInFlightRecords: 100_000, maxInFlightBytes: 1e9 });
+    await scene.clock.advance(100);
+    const acks = counted('appendAcks');
+    const tookMs = async (topic: string, offset: number): Promise<number> => {
+      const fromMs = scene.clock.nowMs();
+      const entries = Array.from({ length: 2_000 }, (_, partition) => ({ topic, partition, offset }));
+      await commitAll(stream, entries);
+      return scene.clock.nowMs() - fromMs;
+    };
+    expect(await tookMs('wide', 1)).toBeLessThan(2);
+    expect(await tookMs('broad', 1)).toBeLessThan(7);
+    expect(await tookMs('wide', 2)).toBeLessThan(7);
+    // The round before was of cursors that had just moved.
+    expect(await tookMs('wide', 3)).toBeGreaterThan(40);
+    expect(acks.count).toBe(4);
+  });
+
   test('that a broker refuses which was taken over is no answer: it does not know what its successor has', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     await successor(scene);

@@ -1,5 +1,5 @@
 import { mergeDelta } from '../../src/cursor/cursor.ts';
-import type { AckRound, GroupStore, StoredCursor } from '../../src/delivery/store.ts';
+import { cursorName, type AckRound, type GroupStore, type StoredCursor } from '../../src/delivery/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
@@ -188,29 +188,45 @@ export function groupStore(parts: StoreParts): GroupStore {
         database.groups.ackLog.push(structuredClone(round));
         ledger.acksWritten(round);
       }),
-    fold(snapshots) {
+    async fold(snapshots) {
       const rounds = new Set(database.groups.ackLog);
-      const stored = structuredClone(snapshots());
-      return write(parts, folds, ['cursors'], () => {
-        fold(database, stored, rounds);
+      const written = new Set<string>();
+      for (const piece of pieces(snapshots())) {
+        await write(parts, folds, ['cursors'], () => {
+          for (const one of piece) database.groups.fold(one);
+          ledger.folded();
+        });
+        for (const { key } of piece) written.add(cursorName(key));
+      }
+      await write(parts, folds, ['cursors'], () => {
+        foldRest(database, written, rounds);
         ledger.folded();
       });
     },
   };
 }
 
-/** Writes the cursors that changed, and those that only the log knows of; then the rounds that are in them go. */
-function fold(database: Database, stored: readonly StoredCursor[], rounds: ReadonlySet<AckRound>): void {
+/** Small ones, so that much may come between them. */
+function* pieces(cursors: Iterable<StoredCursor>): Generator<readonly StoredCursor[]> {
+  let piece: StoredCursor[] = [];
+  for (const cursor of cursors) {
+    piece.push(structuredClone(cursor));
+    if (piece.length < 2) continue;
+    yield piece;
+    piece = [];
+  }
+  if (piece.length > 0) yield piece;
+}
+
+/** Writes the cursors that only the log knows of; then the rounds that are in all cursors go. */
+function foldRest(database: Database, written: ReadonlySet<string>, rounds: ReadonlySet<AckRound>): void {
   const { cursors, ackLog } = database.groups;
-  const keyOf = ({ key }: Pick<StoredCursor, 'key'>): string => `${key.subscriptionId}/${key.partition}/${key.lane}`;
-  const changed = new Set(stored.map(keyOf));
   for (const { deltas } of rounds) {
     for (const { key, delta } of deltas) {
-      const known = cursors.get(keyOf({ key }));
-      if (known === undefined || changed.has(keyOf({ key }))) continue;
-      cursors.set(keyOf({ key }), { key, cursor: mergeDelta(known.cursor, delta) });
+      const known = cursors.get(cursorName(key));
+      if (known === undefined || written.has(cursorName(key))) continue;
+      cursors.set(cursorName(key), { key, cursor: mergeDelta(known.cursor, delta) });
     }
   }
-  for (const one of stored) database.groups.fold(one);
   ackLog.splice(0, ackLog.length, ...ackLog.filter((round) => !rounds.has(round)));
 }

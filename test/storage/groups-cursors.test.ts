@@ -295,6 +295,41 @@ describe('a fold', () => {
     expect(await loaded()).toEqual([delta(11), delta(12), start]);
   });
 
+  test('of more cursors than one transaction writes loses no round that comes between, and nothing if it breaks there', async () => {
+    const count = 5_001;
+    const groupId = await store.createGroup('wide');
+    const offsets = Array.from({ length: count }, () => 10);
+    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets }]);
+    const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
+    const round = (offset: number) => store.appendAcks({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
+    const committed = async (): Promise<Set<number>> => {
+      const stored = await store.loadCursors();
+      return new Set(
+        stored.filter(({ key }) => key.subscriptionId === subscription!.id).map((one) => one.cursor.committedOffset),
+      );
+    };
+    await round(11);
+    let now = 11;
+    let between = Promise.resolve();
+    function* snapshots(breaks: boolean): Generator<StoredCursor> {
+      for (const [at, key] of wide.entries()) {
+        if (at === count - 1) {
+          if (breaks) throw new Error('the last piece is not written');
+          between = round(++now);
+        }
+        yield { key, cursor: delta(now) };
+      }
+    }
+    await expect(store.fold(() => snapshots(true))).rejects.toThrow('the last piece');
+    expect(await rounds()).toEqual([1, 0, 0]);
+    expect(await committed()).toEqual(new Set([11]));
+    await store.fold(() => snapshots(false));
+    await between;
+    expect(await rounds()).toEqual([0, 0, 1]);
+    await takeOver();
+    expect(await committed()).toEqual(new Set([12]));
+  });
+
   test('is held up by a transaction elsewhere only as long as that one lives', async () => {
     const session = await site.session();
     await append(delta(11));

@@ -175,7 +175,7 @@ export class MemoryGroupStore implements GroupStore {
     });
   }
 
-  async fold(snapshots: () => readonly StoredCursor[]): Promise<void> {
+  async fold(snapshots: () => Iterable<StoredCursor>): Promise<void> {
     await this.#write('fold', () => {
       const covered = this.shared.ackLog.length;
       for (const stored of snapshots()) this.shared.fold(stored);

@@ -1,0 +1,80 @@
+import type { BinaryValue } from './parameter.ts';
+
+/**
+ * Arrays in PostgreSQL's binary format, one element for each of some items: to write thousands of numbers as text, and to have the
+ * server parse them, costs five times as much.
+ *
+ * The format: dimensions (1, or 0 for an empty array), a flag for nulls, the element's type, the size and the lower
+ * bound of the dimension, then for each element its length and its bytes; all numbers are big endian.
+ */
+const headerBytes = 20;
+/** An array without elements has no dimension, and so neither its size nor its lower bound. */
+const emptyArrayBytes = 12;
+const integerOid = 23;
+const bigintOid = 20;
+const textOid = 25;
+
+export function integerArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
+  return {
+    byteLength: arrayBytes(items.length, 4),
+    writeTo(buffer, at) {
+      let to = writeHeader(buffer, at, integerOid, items.length);
+      for (const item of items) {
+        to = buffer.writeInt32BE(4, to);
+        to = buffer.writeInt32BE(valueOf(item), to);
+      }
+    },
+  };
+}
+
+/** Of numbers from 0 to 2^53 - 1. */
+export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
+  return {
+    byteLength: arrayBytes(items.length, 8),
+    writeTo(buffer, at) {
+      let to = writeHeader(buffer, at, bigintOid, items.length);
+      for (const item of items) {
+        const value = valueOf(item);
+        to = buffer.writeInt32BE(8, to);
+        to = buffer.writeUInt32BE(Math.floor(value / 0x1_0000_0000), to);
+        to = buffer.writeUInt32BE(value % 0x1_0000_0000, to);
+      }
+    },
+  };
+}
+
+export function textArray(texts: readonly string[]): BinaryValue {
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  return {
+    byteLength: arrayBytes(texts.length, 0) + bytes,
+    writeTo(buffer, at) {
+      let to = writeHeader(buffer, at, textOid, texts.length);
+      for (const text of texts) {
+        const written = buffer.write(text, to + 4);
+        to = buffer.writeInt32BE(written, to) + written;
+      }
+    },
+  };
+}
+
+/** For `pg`, which takes a buffer for a value in the binary format. */
+export function asBuffer(value: BinaryValue): Buffer {
+  const buffer = Buffer.allocUnsafe(value.byteLength);
+  value.writeTo(buffer, 0);
+  return buffer;
+}
+
+function arrayBytes(count: number, elementBytes: number): number {
+  return count === 0 ? emptyArrayBytes : headerBytes + count * (4 + elementBytes);
+}
+
+/** @returns where the elements begin. */
+function writeHeader(buffer: Buffer, at: number, oid: number, count: number): number {
+  buffer.writeInt32BE(count === 0 ? 0 : 1, at);
+  buffer.writeInt32BE(0, at + 4);
+  buffer.writeInt32BE(oid, at + 8);
+  if (count === 0) return at + emptyArrayBytes;
+  buffer.writeInt32BE(count, at + 12);
+  buffer.writeInt32BE(1, at + 16);
+  return at + headerBytes;
+}
