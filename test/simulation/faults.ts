@@ -73,12 +73,30 @@ export class Faults {
 
   start(): void {
     const { world } = this.#simulation;
-    if (this.#healed) return;
-    world.after(2 * this.#intervalMs * world.fraction(), () => {
+    this.#repeat(this.#intervalMs, () => world.pick(this.#kinds)?.());
+    if (world.chance(0.6)) {
+      this.#repeat(world.between(1_000, 8_000), () => {
+        this.#meddle();
+      });
+    }
+  }
+
+  #repeat(intervalMs: number, work: () => void): void {
+    const { world } = this.#simulation;
+    world.after(2 * intervalMs * world.fraction(), () => {
       if (this.#healed) return;
-      world.pick(this.#kinds)?.();
-      this.start();
+      work();
+      this.#repeat(intervalMs, work);
     });
+  }
+
+  /** Somebody outside of the groups does something with their offsets, whether or not that is a good moment. */
+  #meddle(): void {
+    const { world, groups, operator } = this.#simulation;
+    const group = world.pick(groups);
+    if (group === undefined) return;
+    if (world.chance(0.3)) this.#abandon(group);
+    else void (world.chance(0.4) ? operator.commit(group.site) : operator.reset(group.site));
   }
 
   /** Everything works again, and nothing fails any more. */
@@ -219,6 +237,23 @@ export class Faults {
     this.#intruders.push(intruder);
     world.after(world.between(500, 4_000), () => {
       intruder.crash();
+    });
+  }
+
+  /** Everybody leaves or is gone; for a while the group is nobody's, and somebody outside may change its offsets. */
+  #abandon(group: SimulatedGroup): void {
+    const { world, operator } = this.#simulation;
+    for (const member of group.members.filter(({ alive }) => alive)) {
+      if (world.chance(0.8)) void member.leave();
+      else member.crash();
+    }
+    for (let times = world.whole(0, 2); times > 0; times--) {
+      world.after(world.between(0, 10_000), () => {
+        void (world.chance(0.6) ? operator.commit(group.site) : operator.reset(group.site));
+      });
+    }
+    world.after(world.between(1_000, 12_000), () => {
+      if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
     });
   }
 

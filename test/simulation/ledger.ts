@@ -1,8 +1,8 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
-import { mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
-import type { AckCommand, AckOutcome } from '../../src/delivery/calls.ts';
+import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../../src/delivery/calls.ts';
 import type { TopicPartition } from '../../src/delivery/session.ts';
-import type { AckRound, CursorKey, SubscriptionRow } from '../../src/delivery/store.ts';
+import type { AckRound, CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/store.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
 import type { Database } from './database.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
@@ -26,12 +26,35 @@ class Consumption {
   readonly sent = new Set<number>();
   /** Its ack was answered: it is never sent again. */
   readonly acked = new Set<number>();
-  /** Named by an ack, whether or not it counted. */
+  /** Named by an ack or commit of who may say so. */
   readonly named = new Set<number>();
+  /** Named by an ack, whether or not it counted, in whatever incarnation. */
+  readonly namedEver = new Set<number>();
+  /** Committed by somebody outside, so that no member has to handle it. */
+  readonly excused = new Set<number>();
   /** Handled by a member. */
   readonly received = new Set<number>();
   /** The first offset that is owed. */
   start = 0;
+  /** How often it was begun anew. */
+  resets = 0;
+
+  /** It is begun anew at the offset: what was said of it before says nothing any more, and what lies behind comes again. */
+  begin(offset: number, resets: number): void {
+    this.start = offset;
+    this.resets = resets;
+    for (const set of [this.sent, this.acked, this.named, this.excused]) set.clear();
+    for (let below = 0; below < offset; below++) this.acked.add(below);
+    for (const one of this.received) if (one >= offset) this.received.delete(one);
+  }
+}
+
+/** What was so when an ack or a commit came. */
+export interface Arrival {
+  /** Who held the partition of each entry, as is durable. */
+  readonly holders: readonly ({ readonly memberId: MemberId; readonly sinceGeneration: number } | null)[];
+  /** How often the cursor of each entry had been begun anew. */
+  readonly resets: readonly number[];
 }
 
 /**
@@ -51,6 +74,8 @@ export class Ledger {
   readonly #cursors = new Map<string, CursorSnapshot>();
   /** The lowest offset that a member has given back, by what came: whether it counted is not looked at. */
   readonly #givenBack = new Map<string, number>();
+  /** Of each batch that was sent: how often the cursor had been begun anew by then. */
+  readonly #sentIn = new WeakMap<SentBatch, number>();
   #appends = 0;
   readonly counts = { sent: 0, received: 0, acked: 0, refused: 0, confirmed: 0, duplicates: 0 };
 
@@ -119,8 +144,23 @@ export class Ledger {
       const consumption = this.#consumptionOf(key);
       for (let offset = before.committedOffset; offset < endOf(after); offset++) {
         if (!isAcked(after, offset) || isAcked(before, offset)) continue;
-        this.world.demand(consumption.sent.has(offset), () => `${nameOf(key)}@${offset} is acked and was never sent`);
+        const where = `${nameOf(key)}@${offset}`;
+        const known = consumption.sent.has(offset) || consumption.excused.has(offset);
+        this.world.demand(known, () => `${where} is acked and was never sent`);
+        this.world.demand(consumption.named.has(offset), () => `${where} is acked by an ack that should not count`);
       }
+    }
+  }
+
+  /** Cursors are being begun anew; those that are by now are left as they are. */
+  cursorsReset(resets: readonly CursorReset[]): void {
+    for (const { key, offset, resets: incarnation } of resets) {
+      const before = this.#cursors.get(nameOf(key))!;
+      if (before.resets >= incarnation) continue;
+      this.world.note(`${nameOf(key)} begins anew at ${offset}`);
+      this.world.count(`a cursor is reset ${offset < before.committedOffset ? 'to the past' : 'ahead'}`);
+      this.#cursors.set(nameOf(key), begunAt(offset, incarnation));
+      this.#consumptionOf(key).begin(offset, incarnation);
     }
   }
 
@@ -141,12 +181,14 @@ export class Ledger {
   }
 
   /** Records go out to a member. */
-  sent(recipient: Recipient, { topic, partition, records }: SentBatch): void {
+  sent(recipient: Recipient, batch: SentBatch): void {
+    const { topic, partition, records } = batch;
     const { epoch, group, memberId } = recipient;
     this.groups.delivered(recipient, { topic, partition });
     const topicId = this.#topicId(topic);
     const { values } = this.#database.log.partition(topicId, partition);
     const consumption = this.#consumption(group, topicId, partition);
+    this.#sentIn.set(batch, consumption.resets);
     const isOwner = epoch === this.#database.epoch;
     this.world.demand(
       isOwner || this.#database.sinceRenewalMs(epoch) < leaseMs,
@@ -166,12 +208,13 @@ export class Ledger {
     }
   }
 
-  received(group: string, { topic, partition, records }: SentBatch): void {
-    const { received } = this.#consumption(group, this.#topicId(topic), partition);
-    for (const { offset } of records) {
+  /** A member has handled a batch; if the group began anew since it was sent, the records come again and are to be handled again. */
+  received(group: string, batch: SentBatch): void {
+    const { received, resets } = this.#consumption(group, this.#topicId(batch.topic), batch.partition);
+    for (const { offset } of batch.records) {
       this.counts.received++;
       if (received.has(offset)) this.counts.duplicates++;
-      received.add(offset);
+      if (this.#sentIn.get(batch) === resets) received.add(offset);
     }
   }
 
@@ -183,39 +226,52 @@ export class Ledger {
     return lowest;
   }
 
-  /** Whether an ack has named the record, so that it may be passed over; before the group's start nothing is owed. */
-  mayPassOver(group: string, { topic, partition }: TopicPartition, offset: number): boolean {
-    const { start, named } = this.#consumption(group, this.#topicId(topic), partition);
-    return offset < start || named.has(offset);
+  /**
+   * Whether an ack that may count has named the record, so that it may be passed over; before the group's start nothing is owed. A broker
+   * that does not know yet that it was replaced goes by what it was told, also of cursors that were begun anew since.
+   */
+  mayPassOver(group: string, { topic, partition }: TopicPartition, offset: number, epoch: number): boolean {
+    const { start, named, namedEver } = this.#consumption(group, this.#topicId(topic), partition);
+    return offset < start || (epoch === this.#database.epoch ? named : namedEver).has(offset);
   }
 
-  /** Who held the partitions that an ack names when it came. */
-  ackArrived(command: AckCommand): ({ memberId: MemberId; sinceGeneration: number } | null)[] {
-    const { group, memberId, entries } = command;
-    for (const { topic, partition, action, upToOffset, runs } of entries) {
+  /** An ack comes to a broker. @returns what was so then. */
+  ackArrived(command: AckCommand): Arrival {
+    const { group, memberId, generation, entries } = command;
+    const rows = this.groups.row(group)?.assignments;
+    const holders = entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
+    const resets = entries.map(({ topic, partition, action, upToOffset, runs }, index) => {
+      const consumption = this.#consumption(group, this.#topicId(topic), partition);
       if (action !== 'ACK') {
         const name = `${group}/${memberId}/${topic}/${partition}`;
         this.#givenBack.set(name, Math.min(this.#givenBack.get(name) ?? Infinity, runs?.[0] ?? 0));
-        continue;
+        return consumption.resets;
       }
-      const { named, start } = this.#consumption(group, this.#topicId(topic), partition);
-      for (const offset of offsetsOf(upToOffset, runs, start)) named.add(offset);
-    }
-    const rows = this.groups.row(group)?.assignments;
-    return entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
+      const holder = holders[index] ?? null;
+      const mayCount = holder?.memberId === memberId && holder.sinceGeneration <= generation;
+      for (const offset of offsetsOf(upToOffset, runs, 0)) {
+        consumption.namedEver.add(offset);
+        if (mayCount) consumption.named.add(offset);
+      }
+      return consumption.resets;
+    });
+    return { holders, resets };
   }
 
-  /** An ack is answered. */
+  /** An ack is answered, or a commit of a member, which is one by another name. */
   ackAnswered(
     { group, memberId, generation, entries }: AckCommand,
-    holders: ReturnType<Ledger['ackArrived']>,
-    outcomes: readonly AckOutcome[],
+    { holders, resets }: Arrival,
+    outcomes: readonly Pick<AckOutcome, 'status' | 'committedOffset'>[],
+    call: 'ACK' | 'COMMIT' = 'ACK',
   ): void {
-    outcomes.forEach(({ status }, index) => {
+    outcomes.forEach(({ status, committedOffset }, index) => {
       const { topic, partition, action, upToOffset, runs } = entries[index]!;
       const where = `${group}: ${topic}/${partition}`;
       if (status !== 'OK') this.counts.refused++;
-      this.world.count(`${action} is answered ${status}`);
+      this.world.count(`${call === 'COMMIT' ? call : action} is answered ${status}`);
+      const isSame = this.#consumption(group, this.#topicId(topic), partition).resets === resets[index];
+      if (isSame) this.#committedTold(group, { topic, partition }, committedOffset);
       if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
       const holder = holders[index] ?? null;
       const successor = this.groups.successorOf(memberId);
@@ -228,7 +284,7 @@ export class Ledger {
         () =>
           `${where}: ${status} ${action} of ${memberId} in generation ${generation}, and ${holder?.memberId} holds it since ${holder?.sinceGeneration}`,
       );
-      if (action !== 'ACK' && status === 'OK') return;
+      if ((action !== 'ACK' && status === 'OK') || !isSame) return;
       const topicId = this.#topicId(topic);
       const consumption = this.#consumption(group, topicId, partition);
       const durable = this.#cursors.get(this.#cursorName(group, topicId, partition))!;
@@ -238,6 +294,85 @@ export class Ledger {
         consumption.acked.add(offset);
       }
     });
+  }
+
+  /** Somebody outside commits the offset. @returns what was so then. */
+  commitArrived(
+    group: string,
+    place: TopicPartition,
+    offset: number,
+  ): { readonly isEmpty: boolean; readonly resets: number } {
+    const isEmpty = this.groups.row(group)?.members.size === 0;
+    const consumption = this.#consumptions.get(this.#consumptionName(group, place));
+    for (let below = 0; isEmpty && consumption !== undefined && below < offset; below++) {
+      for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(below);
+    }
+    return { isEmpty, resets: consumption?.resets ?? 0 };
+  }
+
+  /** A commit of somebody outside is answered. `resetting`: a reset was under way when it came, which may have come before or after it. */
+  commitAnswered(
+    group: string,
+    place: TopicPartition,
+    offset: number,
+    arrival: ReturnType<Ledger['commitArrived']>,
+    { status, committedOffset }: Pick<CommittedOffset, 'status' | 'committedOffset'>,
+    resetting: boolean,
+  ): void {
+    const where = `${group}: ${place.topic}/${place.partition}`;
+    this.world.count(`a commit from outside is answered ${status}`);
+    this.world.demand(arrival.isEmpty, () => `${where}: ${status} commit from outside, and the group has members`);
+    const consumption = this.#consumptions.get(this.#consumptionName(group, place));
+    if (consumption?.resets !== arrival.resets || resetting) return;
+    this.#committedTold(group, place, committedOffset);
+    if (status !== 'OK' && status !== 'NOT_ADVANCED') return;
+    const durable = this.#cursorOf(group, place);
+    this.world.demand(
+      durable.committedOffset >= offset,
+      () => `${where}@${offset} is answered as committed and not durable`,
+    );
+    for (let below = consumption.start; below < offset; below++) consumption.acked.add(below);
+  }
+
+  /** The partitions of a topic, and where each of them ends. */
+  places(topic: string): (TopicPartition & { readonly end: number })[] {
+    const row = this.#database.log.rows().find(({ name }) => name === topic);
+    return (row?.partitions ?? []).map(({ partition }) => {
+      return { topic, partition, end: this.#database.log.partition(row!.id, partition).values.length };
+    });
+  }
+
+  /** How often the cursors of a group were begun anew. */
+  incarnations(group: string): ReadonlyMap<string, number> {
+    return new Map(
+      Array.from(this.#consumptions)
+        .filter(([name]) => name.startsWith(`${group}:`))
+        .map(([name, { resets }]) => [name, resets]),
+    );
+  }
+
+  /** A reset is answered: it is durable, and happened after the call came. */
+  resetAnswered(group: string, before: ReadonlyMap<string, number>, answered: readonly ResetOffset[]): void {
+    for (const place of answered) {
+      const name = this.#consumptionName(group, place);
+      const { resets, start } = this.#consumptions.get(name)!;
+      const known = before.get(name) ?? 0;
+      this.world.demand(resets > known, () => `${name} is answered as reset and is not`);
+      this.world.demand(
+        resets > known + 1 || start === place.offset,
+        () => `${name} is answered as reset to ${place.offset}, and begins at ${start}`,
+      );
+    }
+  }
+
+  /** A client is told how far a group has come in the partition. */
+  #committedTold(group: string, place: TopicPartition, told: number | null): void {
+    const { committedOffset } = this.#cursorOf(group, place);
+    this.world.demand(
+      told === null || told <= committedOffset,
+      () =>
+        `${group}: ${place.topic}/${place.partition} is told to be committed at ${told}, and ${committedOffset} is durable`,
+    );
   }
 
   /** What is still to happen before everything has come to everybody; null: nothing. */
@@ -250,7 +385,8 @@ export class Ledger {
         return `${name} is committed at ${cursor.committedOffset} of ${values.length}`;
       }
       for (let offset = consumption.start; offset < values.length; offset++) {
-        if (!consumption.received.has(offset)) return `${name}@${offset} was acked and never handled`;
+        if (!consumption.received.has(offset) && !consumption.excused.has(offset))
+          return `${name}@${offset} was acked and never handled`;
       }
       const row = this.groups.row(group)!;
       const holder = row.assignments.get(`${topicId}/${partition}`)?.memberId;
@@ -263,6 +399,14 @@ export class Ledger {
     const { subscriptions, groups } = this.#database.groups;
     const { groupId, topicId } = subscriptions.find(({ id }) => id === subscriptionId)!;
     return this.#consumption(groups.find(({ id }) => id === groupId)!.name, topicId, partition);
+  }
+
+  #consumptionName(group: string, { topic, partition }: TopicPartition): string {
+    return `${group}:${this.#topicId(topic)}/${partition}`;
+  }
+
+  #cursorOf(group: string, { topic, partition }: TopicPartition): CursorSnapshot {
+    return this.#cursors.get(this.#cursorName(group, this.#topicId(topic), partition))!;
   }
 
   #consumption(group: string, topicId: number, partition: number): Consumption {

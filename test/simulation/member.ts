@@ -1,4 +1,4 @@
-import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
+import type { AckCommand, AckEntry, Broker, StartPosition } from '../../src/broker/broker.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
@@ -6,6 +6,14 @@ import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import { caller, type Network } from './network.ts';
 import type { World } from './world.ts';
+
+type AckCall = (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<unknown>;
+
+/** When a batch was taken in. */
+interface Taken {
+  readonly round: number;
+  readonly generation: number;
+}
 
 /** What all members have: a place to live, a group to belong to. */
 export interface MemberSite {
@@ -22,7 +30,9 @@ export interface MemberSite {
   readonly assignors: readonly AssignorName[];
   /** A process has stopped because its instance is another's. */
   readonly fenced: (member: Member) => void;
-  readonly ack: (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<AckOutcome[]>;
+  readonly ack: AckCall;
+  /** The same, of acks up to an offset, by CommitOffsets. */
+  readonly commit: AckCall;
   /** Whether members still do what members should not: be slow, refuse, hold back. */
   readonly troubled: () => boolean;
 }
@@ -151,19 +161,20 @@ export abstract class Member {
   /** Takes a batch in: it is handled after those before it, and then acked, or not. */
   protected take(batch: SentBatch): void {
     const { world } = this.site;
-    const { round } = this;
+    // Acked in the generation in which it came: of what was delivered before the group began anew, nothing counts after it.
+    const { round, generation } = this;
     const workMs = this.#slow && this.site.troubled() ? world.between(500, 3_000) : world.between(0, 20);
     this.#busyUntilMs = Math.max(this.#busyUntilMs, world.nowMs) + workMs;
-    this.#handleAfter(this.#busyUntilMs - world.nowMs, batch, round);
+    this.#handleAfter(this.#busyUntilMs - world.nowMs, batch, { round, generation });
   }
 
-  #handleAfter(delayMs: number, batch: SentBatch, round: number): void {
+  #handleAfter(delayMs: number, batch: SentBatch, taken: Taken): void {
     const { world } = this.site;
     world.after(delayMs, () => {
       const stalledMs = this.#stalledUntilMs - world.nowMs;
-      if (this.round !== round || stalledMs === Infinity) return;
-      if (stalledMs > 0) this.#handleAfter(stalledMs, batch, round);
-      else void this.#handle(batch, round);
+      if (this.round !== taken.round || stalledMs === Infinity) return;
+      if (stalledMs > 0) this.#handleAfter(stalledMs, batch, taken);
+      else void this.#handle(batch, taken);
     });
   }
 
@@ -196,39 +207,40 @@ export abstract class Member {
     // Only those who can are asked.
   }
 
-  async #handle(batch: SentBatch, round: number): Promise<void> {
-    const { world, ledger, group, troubled } = this.site;
+  async #handle(batch: SentBatch, taken: Taken): Promise<void> {
+    const { world, ledger, group, troubled, ack, commit } = this.site;
     ledger.received(group, batch);
     const offsets = batch.records.map(({ offset }) => offset);
     const last = offsets.at(-1)!;
     const choice = troubled() ? world.fraction() : 0;
     if (choice < 0.7) {
       const named = this.cumulative ? { upToOffset: last } : { runs: runsOf(offsets) };
-      await this.#say([{ ...entryOf(batch), ...named }], round);
+      const call = this.cumulative && world.chance(0.3) ? commit : ack;
+      await this.#say([{ ...entryOf(batch), ...named }], taken, call);
     } else if (choice < 0.85) {
       // Some, and the rest later.
       const now = offsets.filter(() => world.chance(0.5));
       const later = offsets.filter((offset) => !now.includes(offset));
-      if (now.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(now) }], round);
+      if (now.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(now) }], taken);
       await world.pause(world.between(0, 2_000));
-      if (later.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(later) }], round);
+      if (later.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(later) }], taken);
     } else {
       const refused = world.pick(offsets)!;
       const before = offsets.filter((offset) => offset < refused);
       const action = choice < 0.95 ? 'NACK' : 'RELEASE';
       const refusal = { ...entryOf(batch), action, runs: [refused, refused], delayMs: world.whole(0, 500) } as const;
       const entries = before.length > 0 ? [{ ...entryOf(batch), runs: runsOf(before) }, refusal] : [refusal];
-      await this.#say(entries, round);
+      await this.#say(entries, taken);
     }
   }
 
-  /** Acks, again and again until there is an answer; in the generation that it knew when it began. */
-  async #say(entries: readonly AckEntry[], round: number): Promise<void> {
-    const { world, network, group, ack } = this.site;
-    const { memberId, generation } = this;
+  /** Acks, again and again until there is an answer. */
+  async #say(entries: readonly AckEntry[], { round, generation }: Taken, call = this.site.ack): Promise<void> {
+    const { world, network, group } = this.site;
+    const { memberId } = this;
     while (this.round === round && memberId !== null) {
       try {
-        await network.call((broker, serving) => ack(broker, serving, { group, memberId, generation, entries }));
+        await network.call((broker, serving) => call(broker, serving, { group, memberId, generation, entries }));
         return;
       } catch (error) {
         if (error instanceof Rejection) {

@@ -247,7 +247,7 @@ class Stream implements EventSink, ClientStream {
     if (event.type === 'batch') {
       const batch = decode(event.field);
       this.#ledger.sent(recipient, batch);
-      this.#order.sent(this.#memberId, batch);
+      this.#order.sent(this.#memberId, batch, epoch);
       told = { type: 'batch', generation: event.generation, batch };
       bytes += event.field.length;
     } else {

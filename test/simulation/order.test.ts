@@ -14,17 +14,19 @@ const batch = (...offsets: number[]) => ({
 });
 
 let world: World;
+let database: Database;
 let ledger: Ledger;
 let order: StreamOrder;
 
 beforeEach(async () => {
   world = new World(1);
-  const database = new Database(world);
+  database = new Database(world);
   ledger = new Ledger(world, database);
   database.log.create({ name: 'orders', partitions: 1, idempotencyWindowMs: 1_000, description: '' });
   const { groups, subscriptions, cursors } = database.groups;
-  const nothing = { members: new Map(), assignments: new Map(), rebalances: new Map() };
-  groups.push({ id: 1, name: 'billing', generation: 1, ...nothing, emptySinceMs: 0 });
+  const held = { topicId: 1, partition: 0, memberId: member, sinceGeneration: 1 };
+  const assigned = { members: new Map(), assignments: new Map([['1/0', held]]), rebalances: new Map() };
+  groups.push({ id: 1, name: 'billing', generation: 1, ...assigned, emptySinceMs: 0 });
   const row = { id: 1, groupId: 1, topicId: 1, createdAtMs: 0 };
   subscriptions.push(row);
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
@@ -34,41 +36,62 @@ beforeEach(async () => {
   order.assigned([partition]);
 });
 
-function say(action: 'ACK' | 'NACK', offset: number): void {
+function sent(what: ReturnType<typeof batch>, epoch = database.epoch): void {
+  order.sent(member, what, epoch);
+}
+
+function say(action: 'ACK' | 'NACK', offset: number, memberId = member): void {
   const entry = { ...partition, lane: 0, upToOffset: null, runs: [offset, offset], delayMs: null, error: '' };
-  ledger.ackArrived({ group: 'billing', memberId: member, generation: 1, entries: [{ ...entry, action }] });
+  ledger.ackArrived({ group: 'billing', memberId, generation: 1, entries: [{ ...entry, action }] });
 }
 
 describe('the check of the order finds', () => {
+  test('a record that is passed over because of an ack of somebody else, though not of a broker that was replaced', async () => {
+    say('ACK', 0, 'other' as MemberId);
+    sent(batch(1), database.epoch - 1);
+    await expect(world.run(1)).resolves.toBe(false);
+    order.assigned([]);
+    order.assigned([partition]);
+    sent(batch(1));
+    await expect(world.run(1)).rejects.toThrow('orders/0@1 comes before @0, which is not acked');
+  });
+
+  test('a record that was acked before the group began anew, and does not come again', async () => {
+    say('ACK', 0);
+    ledger.cursorsReset([{ key: { subscriptionId: 1, partition: 0, lane: 0 }, offset: 0, resets: 1 }]);
+    sent(batch(1));
+    await expect(world.run(1)).rejects.toThrow('orders/0@1 comes before @0, which is not acked');
+  });
+
   test('a record that is passed over', async () => {
-    order.sent(member, batch(0, 1));
-    order.sent(member, batch(3));
+    sent(batch(0, 1));
+    sent(batch(3));
     await expect(world.run(1)).rejects.toThrow('orders/0@3 comes before @2, which is not acked');
   });
 
   test('a record that comes again without having been given back', async () => {
-    order.sent(member, batch(0, 1));
-    order.sent(member, batch(1));
+    sent(batch(0, 1));
+    sent(batch(1));
     await expect(world.run(1)).rejects.toThrow('orders/0@1 comes behind @1');
   });
 
   test('what goes back further than the member asked', async () => {
-    order.sent(member, batch(0, 1, 2));
+    sent(batch(0, 1, 2));
     say('NACK', 1);
-    order.sent(member, batch(0));
+    sent(batch(0));
     await expect(world.run(1)).rejects.toThrow('orders/0@0 comes behind @2');
   });
 
   test('a partition that the stream was not told to have', async () => {
-    order.sent(member, { ...batch(0), partition: 1 });
+    sent({ ...batch(0), partition: 1 });
     await expect(world.run(1)).rejects.toThrow('was not told to have it');
   });
 });
 
 test('what is acked is passed over, and what is given back comes again', async () => {
   say('ACK', 0);
-  order.sent(member, batch(1, 2));
+  sent(batch(1, 2));
   say('NACK', 2);
-  order.sent(member, batch(2, 3));
+  sent(batch(2, 3));
   await expect(world.run(1)).resolves.toBe(false);
 });

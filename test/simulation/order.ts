@@ -26,7 +26,8 @@ export class StreamOrder {
     for (const name of held) if (!this.#next.has(name)) this.#next.set(name, 0);
   }
 
-  sent(memberId: MemberId, batch: SentBatch): void {
+  /** @param epoch of the broker that sends it. */
+  sent(memberId: MemberId, batch: SentBatch, epoch: number): void {
     const { world } = this.#ledger;
     const name = nameOf(batch);
     let next = this.#next.get(name);
@@ -41,7 +42,7 @@ export class StreamOrder {
       }
       for (let passed = next; passed < offset; passed++) {
         world.demand(
-          this.#ledger.mayPassOver(this.#group, batch, passed),
+          this.#ledger.mayPassOver(this.#group, batch, passed, epoch),
           () => `${this.#group}: ${name}@${offset} comes before @${passed}, which is not acked`,
         );
       }

@@ -1,5 +1,6 @@
 import type { PullOutcome } from '../../src/broker/broker.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
+import type { SentBatch } from './ledger.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
 import { caller, decode } from './network.ts';
 
@@ -32,12 +33,12 @@ export class PullMember extends Member {
     const { world } = this.site;
     while (this.alive && !this.stopping) {
       try {
-        const { memberId, generation, fields } = await this.#pull();
+        const { memberId, generation, batches } = await this.#pull();
         if (!this.alive) return;
         if (this.memberId !== memberId) this.round++;
         this.memberId = memberId;
         this.generation = Math.max(this.generation, generation);
-        for (const field of fields) this.take(decode(field));
+        for (const batch of batches) this.take(batch);
         await world.pause(this.busyMs);
       } catch (error) {
         if (error instanceof Rejection) this.refused(error, true);
@@ -46,7 +47,7 @@ export class PullMember extends Member {
     }
   }
 
-  #pull(): Promise<PullOutcome> {
+  #pull(): Promise<PullOutcome & { readonly batches: readonly SentBatch[] }> {
     const { world, network, ledger, group, start } = this.site;
     const waitMs = world.pick([0, 500, 3_000])!;
     const command = {
@@ -68,8 +69,9 @@ export class PullMember extends Member {
       const pulled = await broker.pull(caller, command);
       const recipient = { epoch, group, memberId: pulled.memberId };
       ledger.groups.generationTold(recipient, pulled.generation);
-      for (const field of pulled.fields) ledger.sent(recipient, decode(field));
-      return pulled;
+      const batches = pulled.fields.map(decode);
+      for (const batch of batches) ledger.sent(recipient, batch);
+      return { ...pulled, batches };
     }, waitMs + 8_000);
   }
 }

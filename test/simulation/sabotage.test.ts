@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Sabotage } from './sabotage.ts';
 import { Simulation } from './simulation.ts';
 
-const seedsMax = 100;
+const seedsMax = 300;
 
 /** The first seed whose run ends with the finding; what is wrong may first show in another way. */
 async function find(sabotage: Sabotage, finding: RegExp): Promise<{ readonly seed: number; readonly message: string }> {
@@ -23,6 +23,8 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   LOSES_ACKS: /is answered as acked and not durable/,
   FORGETS_ACKS: /was acked by .* and goes out again|takes the ack of .* back/,
   REPEATS_A_GENERATION: /is given to .* and was to|saves generation \d+ of .*, which is at/,
+  LOSES_A_RESET: /is answered as reset and is not/,
+  COUNTS_COMMITS_OF_OTHERS: /is acked by an ack that should not count/,
   COUNTS_ACKS_OF_OTHERS: /ACK of .* in generation \d+, and .* holds it since/,
   DELIVERS_WITHOUT_A_LEASE: /delivers to .* ms after its renewal/,
   FORGETS_IDEMPOTENCY_KEYS: /is at .* and at/,

@@ -17,6 +17,10 @@ export type Sabotage =
   | 'FORGETS_ACKS'
   /** Takes groups over as they were one generation ago. */
   | 'REPEATS_A_GENERATION'
+  /** Says of a reset that it is durable, and has not written it. */
+  | 'LOSES_A_RESET'
+  /** Lets a commit of any member and generation count. */
+  | 'COUNTS_COMMITS_OF_OTHERS'
   /** Lets an ack of any member and generation count. */
   | 'COUNTS_ACKS_OF_OTHERS'
   /** Delivers for as long as its process runs, whatever became of its lease. */
@@ -51,6 +55,14 @@ function wrongCalls(broker: Broker, sabotage: Sabotage, { groups }: Ledger): Par
           const holder = groups.holding(command.group, command.entries[0]!);
           const claimed = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
           return broker.ack(caller, { ...command, ...claimed });
+        },
+      };
+    case 'COUNTS_COMMITS_OF_OTHERS':
+      return {
+        commitOffsets: (caller, command) => {
+          const holder = groups.holding(command.group, command.offsets[0]!);
+          const member = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
+          return broker.commitOffsets(caller, { ...command, member: member ?? command.member });
         },
       };
     case 'BELIEVES_FENCED_INSTANCES':

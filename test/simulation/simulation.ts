@@ -9,6 +9,7 @@ import { fussy } from './fussy-assignor.ts';
 import { Ledger } from './ledger.ts';
 import type { Member, MemberSite } from './member.ts';
 import { caller, Network } from './network.ts';
+import { Operator } from './operator.ts';
 import { PullMember } from './pull-member.ts';
 import { Publisher } from './publisher.ts';
 import type { Sabotage } from './sabotage.ts';
@@ -42,6 +43,7 @@ export class Simulation {
   readonly network: Network;
   readonly brokers: SimulatedBroker[] = [];
   readonly groups: SimulatedGroup[] = [];
+  readonly operator: Operator;
   troubled = true;
   readonly #sabotage: Sabotage;
   readonly #publishers: Publisher[] = [];
@@ -55,6 +57,7 @@ export class Simulation {
     this.database = new Database(this.world);
     this.ledger = new Ledger(this.world, this.database);
     this.network = new Network(this.world, this.ledger, () => this.brokers);
+    this.operator = new Operator(this.world, this.network, this.ledger);
   }
 
   /** @throws what was violated, with the seed, how to run it again, and what happened last. */
@@ -192,6 +195,7 @@ export class Simulation {
       assignors: world.chance(0.2) ? ['sticky', fussy.name] : assignors,
       fenced,
       ack: (broker, serving, command) => this.#ack(broker, serving, command),
+      commit: (broker, serving, command) => this.#commit(broker, serving, command),
       troubled: () => this.troubled,
     };
   }
@@ -211,10 +215,26 @@ export class Simulation {
   }
 
   async #ack(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
-    const holders = this.ledger.ackArrived(command);
+    const arrival = this.ledger.ackArrived(command);
     const outcomes = await broker.ack(caller, command);
-    if (!serving.ended) this.ledger.ackAnswered(command, holders, outcomes);
+    if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes);
     return outcomes;
+  }
+
+  /** What a client acks up to an offset, said as a commit: the next offset to be read. */
+  async #commit(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<void> {
+    const { group, memberId, generation, entries } = command;
+    const arrival = this.ledger.ackArrived(command);
+    const offsets = entries.map(({ topic, partition, lane, upToOffset }) => {
+      return { topic, partition, lane, offset: upToOffset! + 1, metadata: '' };
+    });
+    const committed = await broker.commitOffsets(caller, { group, member: { memberId, generation }, offsets });
+    if (serving.ended) return;
+    const outcomes = committed.map(({ status, committedOffset }) => {
+      if (status === 'UNKNOWN_PARTITION') throw new Violation(`${group} does not know what it has delivered`);
+      return { status: status === 'NOT_ADVANCED' ? ('ALREADY_ACKED' as const) : status, committedOffset };
+    });
+    this.ledger.ackAnswered(command, arrival, outcomes, 'COMMIT');
   }
 
   async #converge(): Promise<void> {

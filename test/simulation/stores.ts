@@ -153,7 +153,12 @@ export function groupStore(parts: StoreParts): GroupStore {
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
-    resetCursors: (resets) => write(parts, folds, ['cursors'], () => tables.resetCursors(resets)),
+    resetCursors: (resets) =>
+      write(parts, folds, ['cursors'], () => {
+        if (sabotage === 'LOSES_A_RESET') return;
+        ledger.cursorsReset(resets);
+        return tables.resetCursors(resets);
+      }),
     // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
     saveGroups: (changes) => {
       const saved = write(

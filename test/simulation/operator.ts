@@ -1,0 +1,99 @@
+import type { ResetTo } from '../../src/broker/broker.ts';
+import type { TopicPartition } from '../../src/delivery/session.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import type { Ledger } from './ledger.ts';
+import type { MemberSite } from './member.ts';
+import { caller, Unavailable, type Network } from './network.ts';
+import type { World } from './world.ts';
+
+const retriesMax = 2;
+
+/** Somebody who belongs to no group: commits offsets for groups that have no members, and lets groups begin anew elsewhere. */
+export class Operator {
+  readonly #world: World;
+  readonly #network: Network;
+  readonly #ledger: Ledger;
+  /** Resets that are under way, by epoch and group. */
+  readonly #resetting = new Map<string, number>();
+
+  constructor(world: World, network: Network, ledger: Ledger) {
+    this.#world = world;
+    this.#network = network;
+    this.#ledger = ledger;
+  }
+
+  /** Commits one partition somewhere, also behind its end, and where the group has been already. */
+  async commit({ group, topics }: MemberSite): Promise<void> {
+    const place = this.#place(topics);
+    if (place === null) return;
+    const offset = this.#world.whole(0, place.end + 2);
+    await this.#again(() =>
+      this.#network.call(async (broker, serving) => {
+        const name = `${serving.epoch}/${group}`;
+        const resetting = this.#resetting.has(name);
+        const arrival = this.#ledger.commitArrived(group, place, offset);
+        const offsets = [{ topic: place.topic, partition: place.partition, lane: 0, offset, metadata: `${offset}` }];
+        const [committed] = await broker.commitOffsets(caller, { group, member: null, offsets });
+        if (serving.ended) return;
+        this.#ledger.commitAnswered(group, place, offset, arrival, committed!, resetting);
+      }),
+    );
+  }
+
+  /** Lets the group, or one partition of it, begin anew. */
+  async reset({ group, topics }: MemberSite): Promise<void> {
+    const world = this.#world;
+    const place = this.#place(topics);
+    if (place === null) return;
+    const to = this.#target(place.end);
+    const partitions = world.chance(0.5) ? [{ topic: place.topic, partition: place.partition }] : [];
+    const force = world.chance(0.6);
+    await this.#again(() =>
+      this.#network.call(async (broker, serving) => {
+        const name = `${serving.epoch}/${group}`;
+        const before = this.#ledger.incarnations(group);
+        this.#resetting.set(name, (this.#resetting.get(name) ?? 0) + 1);
+        try {
+          const reset = await broker.resetOffsets(caller, { group, topics: [], partitions, to, dryRun: false, force });
+          if (serving.ended) return;
+          world.count(`a group is reset${force ? ' by force' : ''}`);
+          this.#ledger.resetAnswered(group, before, reset);
+        } finally {
+          const others = this.#resetting.get(name)! - 1;
+          if (others > 0) this.#resetting.set(name, others);
+          else this.#resetting.delete(name);
+        }
+      }),
+    );
+  }
+
+  #target(end: number): ResetTo {
+    const world = this.#world;
+    return world.pick<ResetTo>([
+      { type: 'earliest' },
+      { type: 'latest' },
+      { type: 'offset', offset: world.whole(0, end) },
+      { type: 'shift', by: world.whole(-20, 5) },
+    ])!;
+  }
+
+  #place(topics: readonly string[]): (TopicPartition & { readonly end: number }) | null {
+    return this.#world.pick(topics.flatMap((topic) => this.#ledger.places(topic))) ?? null;
+  }
+
+  /** What was not answered may be said again, or not: then nobody knows whether it happened. */
+  async #again(call: () => Promise<void>): Promise<void> {
+    for (let retries = 0; retries <= retriesMax; retries++) {
+      try {
+        await call();
+        return;
+      } catch (error) {
+        if (!(error instanceof Rejection || error instanceof Fault || error instanceof Unavailable)) throw error;
+        if (error instanceof Rejection && error.reason !== 'DRAINING') return;
+        if (this.#world.chance(0.3)) return;
+        await this.#world.pause(this.#world.between(0, 500));
+      }
+    }
+  }
+}
