@@ -4,6 +4,7 @@ import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../..
 import type { TopicPartition } from '../../src/delivery/session.ts';
 import type { AckRound, CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/store.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
+import { Consumption } from './consumption.ts';
 import type { Database } from './database.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
 import type { World } from './world.ts';
@@ -20,41 +21,21 @@ export interface SentBatch extends TopicPartition {
   readonly records: readonly SentRecord[];
 }
 
-/** What a group has done with one partition. */
-class Consumption {
-  /** Sent to a member, by whatever broker. */
-  readonly sent = new Set<number>();
-  /** Its ack was answered: it is never sent again. */
-  readonly acked = new Set<number>();
-  /** Named by an ack or commit of who may say so. */
-  readonly named = new Set<number>();
-  /** Named by an ack, whether or not it counted, in whatever incarnation. */
-  readonly namedEver = new Set<number>();
-  /** Committed by somebody outside, so that no member has to handle it. */
-  readonly excused = new Set<number>();
-  /** Handled by a member. */
-  readonly received = new Set<number>();
-  /** The first offset that is owed. */
-  start = 0;
-  /** How often it was begun anew. */
-  resets = 0;
-
-  /** It is begun anew at the offset: what was said of it before says nothing any more, and what lies behind comes again. */
-  begin(offset: number, resets: number): void {
-    this.start = offset;
-    this.resets = resets;
-    for (const set of [this.sent, this.acked, this.named, this.excused]) set.clear();
-    for (let below = 0; below < offset; below++) this.acked.add(below);
-    for (const one of this.received) if (one >= offset) this.received.delete(one);
-  }
-}
-
 /** What was so when an ack or a commit came. */
 export interface Arrival {
   /** Who held the partition of each entry, as is durable. */
   readonly holders: readonly ({ readonly memberId: MemberId; readonly sinceGeneration: number } | null)[];
   /** How often the cursor of each entry had been begun anew. */
   readonly resets: readonly number[];
+  /** A reset was under way at this broker, which may come before this or after it. */
+  readonly resetting: boolean;
+}
+
+/** What was so when a commit came from outside. */
+export interface OutsideArrival {
+  readonly isEmpty: boolean;
+  readonly resets: number;
+  readonly resetting: boolean;
 }
 
 /**
@@ -76,6 +57,8 @@ export class Ledger {
   readonly #givenBack = new Map<string, number>();
   /** Of each batch that was sent: how often the cursor had been begun anew by then. */
   readonly #sentIn = new WeakMap<SentBatch, number>();
+  /** Resets that are under way, by epoch and group. */
+  readonly #resetting = new Map<string, number>();
   #appends = 0;
   readonly counts = { sent: 0, received: 0, acked: 0, refused: 0, confirmed: 0, duplicates: 0 };
 
@@ -236,7 +219,7 @@ export class Ledger {
   }
 
   /** An ack comes to a broker. @returns what was so then. */
-  ackArrived(command: AckCommand): Arrival {
+  ackArrived(epoch: number, command: AckCommand): Arrival {
     const { group, memberId, generation, entries } = command;
     const rows = this.groups.row(group)?.assignments;
     const holders = entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
@@ -255,13 +238,13 @@ export class Ledger {
       }
       return consumption.resets;
     });
-    return { holders, resets };
+    return { holders, resets, resetting: this.#resetting.has(`${epoch}/${group}`) };
   }
 
   /** An ack is answered, or a commit of a member, which is one by another name. */
   ackAnswered(
     { group, memberId, generation, entries }: AckCommand,
-    { holders, resets }: Arrival,
+    { holders, resets, resetting }: Arrival,
     outcomes: readonly Pick<AckOutcome, 'status' | 'committedOffset'>[],
     call: 'ACK' | 'COMMIT' = 'ACK',
   ): void {
@@ -270,7 +253,7 @@ export class Ledger {
       const where = `${group}: ${topic}/${partition}`;
       if (status !== 'OK') this.counts.refused++;
       this.world.count(`${call === 'COMMIT' ? call : action} is answered ${status}`);
-      const isSame = this.#consumption(group, this.#topicId(topic), partition).resets === resets[index];
+      const isSame = !resetting && this.#consumption(group, this.#topicId(topic), partition).resets === resets[index];
       if (isSame) this.#committedTold(group, { topic, partition }, committedOffset);
       if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
       const holder = holders[index] ?? null;
@@ -297,33 +280,28 @@ export class Ledger {
   }
 
   /** Somebody outside commits the offset. @returns what was so then. */
-  commitArrived(
-    group: string,
-    place: TopicPartition,
-    offset: number,
-  ): { readonly isEmpty: boolean; readonly resets: number } {
+  commitArrived(epoch: number, group: string, place: TopicPartition, offset: number): OutsideArrival {
     const isEmpty = this.groups.row(group)?.members.size === 0;
     const consumption = this.#consumptions.get(this.#consumptionName(group, place));
     for (let below = 0; isEmpty && consumption !== undefined && below < offset; below++) {
       for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(below);
     }
-    return { isEmpty, resets: consumption?.resets ?? 0 };
+    return { isEmpty, resets: consumption?.resets ?? 0, resetting: this.#resetting.has(`${epoch}/${group}`) };
   }
 
-  /** A commit of somebody outside is answered. `resetting`: a reset was under way when it came, which may have come before or after it. */
+  /** A commit of somebody outside is answered. */
   commitAnswered(
     group: string,
     place: TopicPartition,
     offset: number,
-    arrival: ReturnType<Ledger['commitArrived']>,
+    { isEmpty, resets, resetting }: OutsideArrival,
     { status, committedOffset }: Pick<CommittedOffset, 'status' | 'committedOffset'>,
-    resetting: boolean,
   ): void {
     const where = `${group}: ${place.topic}/${place.partition}`;
     this.world.count(`a commit from outside is answered ${status}`);
-    this.world.demand(arrival.isEmpty, () => `${where}: ${status} commit from outside, and the group has members`);
+    this.world.demand(isEmpty, () => `${where}: ${status} commit from outside, and the group has members`);
     const consumption = this.#consumptions.get(this.#consumptionName(group, place));
-    if (consumption?.resets !== arrival.resets || resetting) return;
+    if (consumption?.resets !== resets || resetting) return;
     this.#committedTold(group, place, committedOffset);
     if (status !== 'OK' && status !== 'NOT_ADVANCED') return;
     const durable = this.#cursorOf(group, place);
@@ -342,13 +320,20 @@ export class Ledger {
     });
   }
 
-  /** How often the cursors of a group were begun anew. */
-  incarnations(group: string): ReadonlyMap<string, number> {
-    return new Map(
-      Array.from(this.#consumptions)
-        .filter(([name]) => name.startsWith(`${group}:`))
-        .map(([name, { resets }]) => [name, resets]),
-    );
+  /** A reset comes to a broker. @returns how often the cursors of the group had been begun anew by then. */
+  resetArrived(epoch: number, group: string): ReadonlyMap<string, number> {
+    const name = `${epoch}/${group}`;
+    this.#resetting.set(name, (this.#resetting.get(name) ?? 0) + 1);
+    const cursors = [...this.#consumptions].filter(([cursor]) => cursor.startsWith(`${group}:`));
+    return new Map(cursors.map(([cursor, { resets }]) => [cursor, resets]));
+  }
+
+  /** It is over, whatever came of it. */
+  resetEnded(epoch: number, group: string): void {
+    const name = `${epoch}/${group}`;
+    const others = this.#resetting.get(name)! - 1;
+    if (others > 0) this.#resetting.set(name, others);
+    else this.#resetting.delete(name);
   }
 
   /** A reset is answered: it is durable, and happened after the call came. */

@@ -14,8 +14,6 @@ export class Operator {
   readonly #world: World;
   readonly #network: Network;
   readonly #ledger: Ledger;
-  /** Resets that are under way, by epoch and group. */
-  readonly #resetting = new Map<string, number>();
 
   constructor(world: World, network: Network, ledger: Ledger) {
     this.#world = world;
@@ -30,13 +28,11 @@ export class Operator {
     const offset = this.#world.whole(0, place.end + 2);
     await this.#again(() =>
       this.#network.call(async (broker, serving) => {
-        const name = `${serving.epoch}/${group}`;
-        const resetting = this.#resetting.has(name);
-        const arrival = this.#ledger.commitArrived(group, place, offset);
+        const arrival = this.#ledger.commitArrived(serving.epoch, group, place, offset);
         const offsets = [{ topic: place.topic, partition: place.partition, lane: 0, offset, metadata: `${offset}` }];
         const [committed] = await broker.commitOffsets(caller, { group, member: null, offsets });
         if (serving.ended) return;
-        this.#ledger.commitAnswered(group, place, offset, arrival, committed!, resetting);
+        this.#ledger.commitAnswered(group, place, offset, arrival, committed!);
       }),
     );
   }
@@ -51,18 +47,15 @@ export class Operator {
     const force = world.chance(0.6);
     await this.#again(() =>
       this.#network.call(async (broker, serving) => {
-        const name = `${serving.epoch}/${group}`;
-        const before = this.#ledger.incarnations(group);
-        this.#resetting.set(name, (this.#resetting.get(name) ?? 0) + 1);
+        const { epoch } = serving;
+        const before = this.#ledger.resetArrived(epoch, group);
         try {
           const reset = await broker.resetOffsets(caller, { group, topics: [], partitions, to, dryRun: false, force });
           if (serving.ended) return;
           world.count(`a group is reset${force ? ' by force' : ''}`);
           this.#ledger.resetAnswered(group, before, reset);
         } finally {
-          const others = this.#resetting.get(name)! - 1;
-          if (others > 0) this.#resetting.set(name, others);
-          else this.#resetting.delete(name);
+          this.#ledger.resetEnded(epoch, group);
         }
       }),
     );

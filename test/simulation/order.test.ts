@@ -42,7 +42,7 @@ function sent(what: ReturnType<typeof batch>, epoch = database.epoch): void {
 
 function say(action: 'ACK' | 'NACK', offset: number, memberId = member): void {
   const entry = { ...partition, lane: 0, upToOffset: null, runs: [offset, offset], delayMs: null, error: '' };
-  ledger.ackArrived({ group: 'billing', memberId, generation: 1, entries: [{ ...entry, action }] });
+  ledger.ackArrived(database.epoch, { group: 'billing', memberId, generation: 1, entries: [{ ...entry, action }] });
 }
 
 describe('the check of the order finds', () => {

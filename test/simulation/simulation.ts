@@ -215,7 +215,7 @@ export class Simulation {
   }
 
   async #ack(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
-    const arrival = this.ledger.ackArrived(command);
+    const arrival = this.ledger.ackArrived(serving.epoch, command);
     const outcomes = await broker.ack(caller, command);
     if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes);
     return outcomes;
@@ -224,7 +224,7 @@ export class Simulation {
   /** What a client acks up to an offset, said as a commit: the next offset to be read. */
   async #commit(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<void> {
     const { group, memberId, generation, entries } = command;
-    const arrival = this.ledger.ackArrived(command);
+    const arrival = this.ledger.ackArrived(serving.epoch, command);
     const offsets = entries.map(({ topic, partition, lane, upToOffset }) => {
       return { topic, partition, lane, offset: upToOffset! + 1, metadata: '' };
     });
