@@ -2,7 +2,9 @@ import type { Client } from 'pg';
 import { laterOf, mergeDelta, type CommitMetadata, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
 import type { CursorKey, CursorReset, StoredCursor } from '../delivery/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from './array-literal.ts';
-import { asBuffer, bigintArray, integerArray } from './number-array.ts';
+import { bigintArray, integerArray, textArray } from './number-array.ts';
+import type { Statement } from './one-round-trip.ts';
+import type { BinaryValue } from './parameter.ts';
 
 /** The table of cursors, as of the last fold. */
 
@@ -44,21 +46,20 @@ export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta
 }
 
 /**
- * Writes the state of cursors. A cursor that is gone (its topic was deleted) is passed over; one that stands as it is to be
+ * What writes the state of cursors. A cursor that is gone (its topic was deleted) is passed over; one that stands as it is to be
  * is not written again, nor one that was begun anew since the state was taken. Only the owner's folds and resets update cursors,
  * one at a time, so there is nobody to wait for but a delete.
  */
-export async function writeCursors(client: Client, stored: readonly StoredCursor[]): Promise<void> {
-  if (stored.length === 0) return;
+export function cursorUpdate(stored: readonly StoredCursor[]): Statement {
   const sorted = inOrder(stored);
-  const keys = [
-    asBuffer(integerArray(sorted, ({ key }) => key.subscriptionId)),
-    asBuffer(integerArray(sorted, ({ key }) => key.partition)),
-    asBuffer(integerArray(sorted, ({ key }) => key.lane)),
-    asBuffer(integerArray(sorted, ({ cursor }) => cursor.resets)),
-    asBuffer(bigintArray(sorted, ({ cursor }) => cursor.committedOffset)),
+  const plain = [
+    integerArray(sorted, ({ key }) => key.subscriptionId),
+    integerArray(sorted, ({ key }) => key.partition),
+    integerArray(sorted, ({ key }) => key.lane),
+    integerArray(sorted, ({ cursor }) => cursor.resets),
+    bigintArray(sorted, ({ cursor }) => cursor.committedOffset),
   ];
-  await (sorted.every(isPlain) ? writePlain(client, keys) : writeAll(client, keys, sorted));
+  return sorted.every(isPlain) ? plainUpdate(plain) : fullUpdate(plain, sorted);
 }
 
 /** Nothing but a committed offset, as most cursors are. */
@@ -66,8 +67,8 @@ function isPlain({ cursor }: StoredCursor): boolean {
   return cursor.acked.length === 0 && cursor.attempts.length === 0 && cursor.metadata === null;
 }
 
-async function writePlain(client: Client, keys: readonly Buffer[]): Promise<void> {
-  await client.query({
+function plainUpdate(parameters: readonly BinaryValue[]): Statement {
+  return {
     name: 'write_plain_cursors',
     text: `UPDATE millrace.cursors AS c
               SET committed_offset = w.committed_offset, acked = '{}', attempts = '{}', metadata = NULL, metadata_seq = NULL
@@ -75,32 +76,30 @@ async function writePlain(client: Client, keys: readonly Buffer[]): Promise<void
                   AS w (subscription_id, partition, lane, resets, committed_offset)
             WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
               AND c.resets = w.resets`,
-    values: [...keys],
-  });
+    parameters,
+  };
 }
 
-async function writeAll(client: Client, keys: readonly Buffer[], sorted: readonly StoredCursor[]): Promise<void> {
+function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor[]): Statement {
   const metadata = sorted.map(({ cursor }) => cursor.metadata);
-  const anyMetadata = metadata.some((note) => note !== null);
-  await client.query({
+  return {
     name: 'write_cursors',
     text: `UPDATE millrace.cursors AS c
               SET committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[],
-                  metadata = w.metadata, metadata_seq = w.metadata_seq
-             -- Arrays that are empty, because no cursor has a note, are filled up with null.
+                  metadata = w.metadata, metadata_seq = CASE WHEN w.metadata IS NOT NULL THEN w.metadata_seq END
              FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[], $6::text[], $7::text[],
                     $8::text[], $9::bigint[])
                   AS w (subscription_id, partition, lane, resets, committed_offset, acked, attempts, metadata, metadata_seq)
             WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
               AND c.resets = w.resets`,
-    values: [
-      ...keys,
+    parameters: [
+      ...plain,
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
-      anyMetadata ? metadata.map((note) => note?.text ?? null) : '{}',
-      anyMetadata ? metadata.map((note) => note?.seq ?? null) : '{}',
+      textArray(metadata.map((note) => note?.text ?? null)),
+      bigintArray(metadata, (note) => note?.seq ?? 0),
     ],
-  });
+  };
 }
 
 /** Begins cursors anew, each in the incarnation that is named; one that is there already is left alone, so that it may be repeated. */

@@ -14,7 +14,7 @@ import {
 } from '../delivery/store.ts';
 import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from './ack-log.ts';
 import type { Connection } from './connection.ts';
-import { mergeDeltas, readCursors, resetCursors, writeCursors } from './cursors.ts';
+import { cursorUpdate, mergeDeltas, readCursors, resetCursors } from './cursors.ts';
 import { faultOf } from './faults.ts';
 import { createGroup, deleteGroup, loadGroups, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
@@ -139,7 +139,7 @@ export class GroupStorage implements GroupStore {
     // Each is taken after the turn: what a round before it has said is in them.
     this.#table = following(this.#table);
     for (const piece of pieces(withInherited(snapshots(), this.#inherited))) {
-      await this.#d.folds.transaction((client) => writeCursors(client, piece));
+      await this.#d.folds.write(cursorUpdate(piece));
     }
     this.#inherited = new Map();
     await this.#truncate(ackLogTables.filter((table) => table !== this.#table && this.#filled.has(table)));

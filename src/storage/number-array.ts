@@ -13,6 +13,8 @@ const emptyArrayBytes = 12;
 const integerOid = 23;
 const bigintOid = 20;
 const textOid = 25;
+/** In place of an element's length. */
+const nullLength = -1;
 
 export function integerArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
   return {
@@ -43,25 +45,19 @@ export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number
   };
 }
 
-export function textArray(texts: readonly string[]): BinaryValue {
-  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+/** A text that is null is SQL's null. */
+export function textArray(texts: readonly (string | null)[]): BinaryValue {
+  const bytes = texts.reduce((sum, text) => sum + (text === null ? 0 : Buffer.byteLength(text)), 0);
   return {
     byteLength: arrayBytes(texts.length, 0) + bytes,
     writeTo(buffer, at) {
       let to = writeHeader(buffer, at, textOid, texts.length);
       for (const text of texts) {
-        const written = buffer.write(text, to + 4);
-        to = buffer.writeInt32BE(written, to) + written;
+        const written = text === null ? 0 : buffer.write(text, to + 4);
+        to = buffer.writeInt32BE(text === null ? nullLength : written, to) + written;
       }
     },
   };
-}
-
-/** For `pg`, which takes a buffer for a value in the binary format. */
-export function asBuffer(value: BinaryValue): Buffer {
-  const buffer = Buffer.allocUnsafe(value.byteLength);
-  value.writeTo(buffer, 0);
-  return buffer;
 }
 
 function arrayBytes(count: number, elementBytes: number): number {

@@ -2,6 +2,7 @@ import type { Client } from 'pg';
 import { Fault } from '../errors/fault.ts';
 import type { Connection } from './connection.ts';
 import { faultOf } from './faults.ts';
+import { inOneRoundTrip, type Statement } from './one-round-trip.ts';
 
 /** Which row of `broker_fence` a writer's transactions are fenced by. */
 export interface Fence {
@@ -53,6 +54,24 @@ export class Writer {
         const fault = faultOf(error, commitSent);
         await client.query('ROLLBACK').catch(() => undefined);
         throw fault;
+      }
+    });
+  }
+
+  /** The same for one statement that is known beforehand, in one round trip instead of four. @throws Fault */
+  write(statement: Statement): Promise<void> {
+    return this.#connection.run(async (client) => {
+      const { broker, slot, epoch } = this.#fence;
+      // The name is its own: `pg` keeps account of the statements that it has prepared itself.
+      const fence = {
+        name: 'fence_first',
+        text: 'SELECT millrace.fence($1, $2, $3)',
+        parameters: [broker, slot, epoch()],
+      };
+      try {
+        await inOneRoundTrip(client, [fence, statement]);
+      } catch (error) {
+        throw faultOf(error, true);
       }
     });
   }
