@@ -13,6 +13,10 @@ import type { CursorDelta } from '../cursor/cursor.ts';
  * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
  * gathers many acks in each: 5 ms, more with many cursors that move again and again, so that the rounds' WAL stays small beside the
  * appends'. A cursor that has not moved for longer than a round ever waits costs the same however long it waits, and so counts for nothing.
+ *
+ * One round at a time, so that whoever is answered has its own round on disk and all before it: "acked already" may rest on an
+ * earlier one. The rows would not mind another order, since each says by itself how far a cursor is (src/cursor/SPEC.md, invariant 10); but the
+ * answers would, and there is little to gain: a round of a thousand cursors takes the database 1.5 ms, and the next one gathers meanwhile.
  */
 const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
