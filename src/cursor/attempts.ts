@@ -1,6 +1,8 @@
 import type { OffsetRuns } from './runs.ts';
 import { flatAttempts } from './snapshot.ts';
 
+const none: readonly number[] = [];
+
 /** How many attempts have ended of each record that is not acked. Counted record by record, since few have any. */
 export class Attempts {
   readonly #ended = new Map<number, number>();
@@ -59,7 +61,7 @@ export class Attempts {
 
   /** Those that were counted since the last call. */
   takeNew(committedOffset: number, acked: OffsetRuns): readonly number[] {
-    if (this.#new.size === 0) return [];
+    if (this.#new.size === 0) return none;
     const counts = new Map(Array.from(this.#new, (offset) => [offset, this.of(offset)]));
     this.#new.clear();
     return flatAttempts(counts, committedOffset, acked);

@@ -26,6 +26,7 @@ export type NextDelivery =
   | { readonly type: 'blocked'; readonly on: 'RETRY' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
 
 const nothing: Freed = { records: 0, bytes: 0 };
+const noRuns: OffsetRuns = [];
 
 /**
  * What one group has consumed of one log, and what is being delivered of it. Deterministic, without I/O and without a clock; SPEC.md
@@ -268,14 +269,21 @@ export class Cursor {
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
-      acked: this.#newlyAcked,
+      acked: this.#takeNewlyAcked(),
       attempts: this.#attempts.takeNew(this.#committed, this.#acked),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
     this.#toldCommitted = this.#committed;
-    this.#newlyAcked = [];
     this.#metadataIsNew = false;
     return delta;
+  }
+
+  /** Nearly always none: then the cursor keeps its array, since a new one in each of a million cursors is work for the collector. */
+  #takeNewlyAcked(): OffsetRuns {
+    if (this.#newlyAcked.length === 0) return noRuns;
+    const taken = this.#newlyAcked;
+    this.#newlyAcked = [];
+    return taken;
   }
 
   /** A delta is durable. One of an earlier incarnation says nothing any more. */

@@ -16,6 +16,8 @@ export interface Freed {
   readonly bytes: number;
 }
 
+const nothing: Freed = { records: 0, bytes: 0 };
+
 /** What is in flight of one cursor: pieces in the order of their offsets, which do not overlap. */
 export class InFlight {
   #pieces: Piece[] = [];
@@ -41,6 +43,7 @@ export class InFlight {
 
   /** Takes first … last out, as far as it is in flight; `each` sees the runs that were. */
   remove(first: number, last: number, each?: (first: number, last: number) => void): Freed {
+    if (this.#pieces.length === 0) return nothing;
     const from = this.#from(first);
     const left: Piece[] = [];
     let until = from;
