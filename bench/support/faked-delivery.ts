@@ -47,7 +47,6 @@ class EmptyLog implements PartitionLog {
   readonly address: LogAddress;
   readonly startOffset = 0;
   readonly endOffset = 0;
-  readonly #listeners = new Set<() => void>();
 
   constructor(address: LogAddress) {
     this.address = address;
@@ -57,10 +56,8 @@ class EmptyLog implements PartitionLog {
   fetch = () => Promise.resolve(null);
   offsetAtTime = () => Promise.resolve(0);
 
-  onAppend(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
+  addListener = () => undefined;
+  removeListener = () => undefined;
 }
 
 /** Groups at work without database, logs and network. */

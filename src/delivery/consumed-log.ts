@@ -1,6 +1,6 @@
 import type { Cursor } from '../cursor/cursor.ts';
 import { endOffset, type EncodedBatch } from '../log/batch.ts';
-import type { PartitionLog } from '../log/partition-log.ts';
+import type { AppendListener, PartitionLog } from '../log/partition-log.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Member } from './member.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
@@ -10,7 +10,7 @@ import type { CursorKey } from './store.ts';
 const readRetryMs = 500;
 
 /** A log as one group consumes it: the pure cursor, the member that holds it, and what is being read for it. */
-export class ConsumedLog {
+export class ConsumedLog implements AppendListener {
   readonly key: CursorKey;
   /** What clients are told of where it is. */
   readonly place: TopicPartition;
@@ -31,7 +31,6 @@ export class ConsumedLog {
   blockedOn: BlockedOn = 'CAUGHT_UP';
 
   readonly #clock: Clock;
-  readonly #stopListening: () => void;
   #fetched: EncodedBatch | null = null;
   #fetching = false;
   #closed = false;
@@ -42,7 +41,12 @@ export class ConsumedLog {
     this.cursor = cursor;
     this.log = log;
     this.#clock = clock;
-    this.#stopListening = log.onAppend(() => this.holder?.wake());
+    log.addListener(this);
+  }
+
+  /** The log has more records. */
+  appended(): void {
+    this.holder?.wake();
   }
 
   get revoking(): boolean {
@@ -84,7 +88,7 @@ export class ConsumedLog {
     this.#closed = true;
     this.#fetched = null;
     this.leaseTimer?.();
-    this.#stopListening();
+    this.log.removeListener(this);
   }
 
   async #fetch(offset: number): Promise<void> {

@@ -17,6 +17,12 @@ export interface PartitionLog {
   fetch(offset: number): Promise<EncodedBatch | null>;
   /** The first offset appended at or after a time; the end if there is none. */
   offsetAtTime(timeUs: number): Promise<number>;
-  /** `listener` is called after each commit that moved `endOffset`. The returned function stops that. */
-  onAppend(listener: () => void): () => void;
+  /** From now on the listener hears of each commit that moved `endOffset`. */
+  addListener(listener: AppendListener): void;
+  removeListener(listener: AppendListener): void;
+}
+
+/** An object, and no function made for it: a group over 100,000 partitions listens to each of them. */
+export interface AppendListener {
+  appended(): void;
 }

@@ -31,9 +31,18 @@ export class TailCache {
   #sweepAt = sweepMin;
   #unencoded: Tail[] = [];
   #bytes = 0;
+  readonly #tailParts: TailParts;
 
   constructor(options: TailCacheOptions) {
     this.#o = options;
+    const { codec, joinBytesMax } = options;
+    this.#tailParts = {
+      codec,
+      joinBytesMax,
+      onBytes: (change) => {
+        this.#bytes += change;
+      },
+    };
   }
 
   get bytes(): number {
@@ -41,9 +50,7 @@ export class TailCache {
   }
 
   tailOf(address: LogAddress): Tail {
-    return new Tail(address, this.#o.codec, this.#o.joinBytesMax, (bytes) => {
-      this.#bytes += bytes;
-    });
+    return new Tail(address, this.#tailParts);
   }
 
   /** Takes in what was committed to a log. */
@@ -81,22 +88,25 @@ export class TailCache {
   }
 }
 
+/** What all tails of a cache share. */
+interface TailParts {
+  readonly codec: BatchCodec;
+  readonly joinBytesMax: number;
+  readonly onBytes: (change: number) => void;
+}
+
 /** The newest batches of one log: neighbours without a gap, the oldest first. */
 export class Tail {
   readonly #address: LogAddress;
-  readonly #codec: BatchCodec;
-  readonly #joinBytesMax: number;
-  readonly #onBytes: (change: number) => void;
+  readonly #parts: TailParts;
   #entries: Entry[] = [];
   #head = 0;
   /** Entries from this index on may not be encoded yet. */
   #rawFrom = 0;
 
-  constructor(address: LogAddress, codec: BatchCodec, joinBytesMax: number, onBytes: (change: number) => void) {
+  constructor(address: LogAddress, parts: TailParts) {
     this.#address = address;
-    this.#codec = codec;
-    this.#joinBytesMax = joinBytesMax;
-    this.#onBytes = onBytes;
+    this.#parts = parts;
   }
 
   push(batch: StoredBatch, count: number, bytes: number): void {
@@ -105,7 +115,7 @@ export class Tail {
     if (last !== undefined && last.endOffset !== batch.baseOffset) this.clear();
     const { baseOffset } = batch;
     this.#entries.push({ baseOffset, endOffset: baseOffset + count, raw: batch, encoded: null, bytes });
-    this.#onBytes(bytes);
+    this.#parts.onBytes(bytes);
   }
 
   /** The batch that contains the offset; small neighbours behind it come with it. */
@@ -113,7 +123,7 @@ export class Tail {
     const index = this.#indexOf(offset);
     if (index < 0) return null;
     const entry = this.#entries[index]!;
-    if (entry.baseOffset === offset && entry.bytes < this.#joinBytesMax / 2) this.#joinFrom(index);
+    if (entry.baseOffset === offset && entry.bytes < this.#parts.joinBytesMax / 2) this.#joinFrom(index);
     return this.#encoded(this.#entries[index]!);
   }
 
@@ -133,7 +143,7 @@ export class Tail {
   dropBelow(offset: number): void {
     while (this.#head < this.#entries.length && this.#entries[this.#head]!.endOffset <= offset) {
       const entry = this.#entries[this.#head++]!;
-      this.#onBytes(-entry.bytes);
+      this.#parts.onBytes(-entry.bytes);
       // The entry may stay in the array for a while; what it holds is not counted any more.
       entry.raw = null;
       entry.encoded = null;
@@ -168,18 +178,18 @@ export class Tail {
   #joinFrom(index: number): void {
     let until = index + 1;
     let bytes = this.#entries[index]!.bytes;
-    while (until < this.#entries.length && bytes + this.#entries[until]!.bytes <= this.#joinBytesMax) {
+    while (until < this.#entries.length && bytes + this.#entries[until]!.bytes <= this.#parts.joinBytesMax) {
       bytes += this.#entries[until]!.bytes;
       until++;
     }
     if (until === index + 1) return;
     const joined = this.#entries.slice(index, until);
     const encoded = joined.every(({ raw }) => raw !== null)
-      ? this.#codec.encode(
+      ? this.#parts.codec.encode(
           this.#address,
           joined.map(({ raw }) => raw!),
         )
-      : this.#codec.join(joined.map((entry) => this.#encoded(entry)));
+      : this.#parts.codec.join(joined.map((entry) => this.#encoded(entry)));
     const before = joined.reduce((sum, entry) => sum + entry.bytes, 0);
     this.#entries.splice(index, until - index, {
       baseOffset: encoded.baseOffset,
@@ -189,13 +199,13 @@ export class Tail {
       bytes: encoded.bytes.length,
     });
     this.#rawFrom = Math.min(this.#rawFrom, index);
-    this.#onBytes(encoded.bytes.length - before);
+    this.#parts.onBytes(encoded.bytes.length - before);
   }
 
   #encoded(entry: Entry): EncodedBatch {
     if (entry.encoded !== null) return entry.encoded;
-    const encoded = this.#codec.encode(this.#address, [entry.raw!]);
-    this.#onBytes(encoded.bytes.length - entry.bytes);
+    const encoded = this.#parts.codec.encode(this.#address, [entry.raw!]);
+    this.#parts.onBytes(encoded.bytes.length - entry.bytes);
     entry.encoded = encoded;
     entry.raw = null;
     entry.bytes = encoded.bytes.length;

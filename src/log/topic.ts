@@ -1,7 +1,7 @@
 import { Rejection } from '../errors/rejection.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
-import type { PartitionLog } from './partition-log.ts';
+import type { AppendListener, PartitionLog } from './partition-log.ts';
 import type { Reader } from './reader.ts';
 import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
 import type { Tail, TailCache } from './tail-cache.ts';
@@ -98,7 +98,9 @@ export class Partition implements PartitionLog {
   readonly #tails: TailCache;
   readonly #tail: Tail;
   readonly #reader: Reader;
-  readonly #listeners = new Set<() => void>();
+  /** Most logs have one listener at most; a set for each would be a sixth of the heap of a broker with 100,000. */
+  #listener: AppendListener | null = null;
+  #moreListeners: Set<AppendListener> | null = null;
 
   constructor(topic: TopicRow, row: PartitionRow, { store, tails, reader }: TopicParts) {
     this.id = row.id;
@@ -124,23 +126,31 @@ export class Partition implements PartitionLog {
     return found === null ? this.endOffset : Math.max(found, this.startOffset);
   }
 
-  onAppend(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => {
-      this.#listeners.delete(listener);
-    };
+  addListener(listener: AppendListener): void {
+    if (this.#listener === null) this.#listener = listener;
+    else (this.#moreListeners ??= new Set()).add(listener);
+  }
+
+  removeListener(listener: AppendListener): void {
+    if (this.#listener === listener) this.#listener = null;
+    else this.#moreListeners?.delete(listener);
   }
 
   /** A batch was committed. Nobody is told yet. */
   committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
     this.endOffset = batch.baseOffset + count;
     // Without a reader, or after the topic went, it would only take the place of what somebody reads.
-    if (this.isKnown && this.#listeners.size > 0) this.#tails.add(this.#tail, batch, count, bytes);
+    if (this.isKnown && this.#isHeard) this.#tails.add(this.#tail, batch, count, bytes);
   }
 
   /** The end has moved. */
   announce(): void {
-    for (const listener of this.#listeners) listener();
+    this.#listener?.appended();
+    if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.appended();
+  }
+
+  get #isHeard(): boolean {
+    return this.#listener !== null || (this.#moreListeners !== null && this.#moreListeners.size > 0);
   }
 
   forget(): void {

@@ -14,7 +14,7 @@ import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/se
 import type { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
-import type { PartitionLog } from '../../src/log/partition-log.ts';
+import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
@@ -53,7 +53,7 @@ export class FakeLog implements PartitionLog {
   /** What a fetch waits for. */
   gate: Promise<void> = Promise.resolve();
   readonly #batches: EncodedBatch[] = [];
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<AppendListener>();
 
   constructor(topicId: number, topicName: string, partition: number) {
     this.address = { topicId, topicName, partition, lane: 0 };
@@ -66,7 +66,7 @@ export class FakeLog implements PartitionLog {
     const recordEnds = Uint32Array.from(offsets, (_, i) => (i + 1) * recordSize);
     this.#batches.push({ baseOffset, count, bytes, recordsStart: 0, recordEnds });
     this.endOffset += count;
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener.appended();
   }
 
   cached(offset: number): EncodedBatch | null {
@@ -83,9 +83,12 @@ export class FakeLog implements PartitionLog {
     return Promise.resolve(0);
   }
 
-  onAppend(listener: () => void): () => void {
+  addListener(listener: AppendListener): void {
     this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  }
+
+  removeListener(listener: AppendListener): void {
+    this.#listeners.delete(listener);
   }
 
   get listeners(): number {

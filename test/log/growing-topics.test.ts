@@ -41,7 +41,7 @@ test('a publish that waits or is in flight while its topic grows goes where it w
 test('readers of the partitions that a topic had do not notice that it grows', async () => {
   const [log] = scene.log.partitionLogs(1);
   let appends = 0;
-  log!.onAppend(() => appends++);
+  log!.addListener({ appended: () => appends++ });
   grow(3);
   scene.publish(records('x'));
   await scene.clock.settle();

@@ -75,7 +75,7 @@ describe('a topic', () => {
   test('that is deleted lets go of what it holds, and one of the same name begins anew', async () => {
     const scene = await Scene.open();
     const old = scene.partition();
-    old.onAppend(() => undefined);
+    old.addListener({ appended: () => undefined });
     scene.publish(records('x'));
     await scene.clock.settle();
     await old.fetch(0);
@@ -93,7 +93,7 @@ describe('a topic', () => {
 
   test('that is deleted while its append is in flight answers what became of the append, and keeps nothing', async () => {
     const scene = await Scene.open();
-    scene.partition().onAppend(() => undefined);
+    scene.partition().addListener({ appended: () => undefined });
     const gate = scene.hold('append');
     const inFlight = scene.publish(records('x'));
     await scene.clock.settle();

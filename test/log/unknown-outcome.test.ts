@@ -40,7 +40,7 @@ describe('after an append whose outcome is unknown', () => {
   test('readers hear of records that were stored after all, without another publish', async () => {
     const scene = await Scene.open();
     const heard: number[] = [];
-    scene.partition().onAppend(() => heard.push(scene.partition().endOffset));
+    scene.partition().addListener({ appended: () => heard.push(scene.partition().endOffset) });
     scene.publish(records('x'));
     await scene.clock.settle();
     loseAnswer(scene);

@@ -100,12 +100,13 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
   test('reaches those who read the log, though nobody publishes any more', async () => {
     const [partition] = log.partitionLogs(topic.id);
     const heard = Promise.withResolvers<void>();
-    const stop = partition!.onAppend(heard.resolve);
+    const listener = { appended: heard.resolve };
+    partition!.addListener(listener);
     const cut = proxy.afterCommit();
     await expect(publish('lost answer')).rejects.toMatchObject(unknown);
     await cut;
     await heard.promise;
-    stop();
+    partition!.removeListener(listener);
     expect(partition!.endOffset).toBe(2);
     expect(endOffset((await partition!.fetch(1))!)).toBe(2);
   });
