@@ -29,6 +29,10 @@ export class ConsumedLog implements AppendListener {
   lastRoundMs = -Infinity;
   /** Why the last look found nothing to deliver. */
   blockedOn: BlockedOn = 'CAUGHT_UP';
+  /** Where it is among the logs of its holder, which `ReadyLogs` alone decides: it waits for this; null: it is ready. */
+  waitsFor: BlockedOn | null = null;
+  turnBefore: ConsumedLog | null = null;
+  turnAfter: ConsumedLog | null = null;
 
   readonly #clock: Clock;
   #fetched: EncodedBatch | null = null;
@@ -46,7 +50,7 @@ export class ConsumedLog implements AppendListener {
 
   /** The log has more records. */
   appended(): void {
-    this.holder?.wake();
+    this.holder?.wakeFor(this);
   }
 
   get revoking(): boolean {
@@ -96,12 +100,12 @@ export class ConsumedLog implements AppendListener {
     try {
       this.#fetched = await this.log.fetch(offset);
       this.#fetching = false;
-      if (!this.#closed) this.holder?.wake();
+      if (!this.#closed) this.holder?.wakeFor(this);
     } catch {
       // The database is away. `#fetching` stays set meanwhile, so that a busy pump does not ask again at every turn.
       this.#clock.after(readRetryMs, () => {
         this.#fetching = false;
-        if (!this.#closed) this.holder?.wake();
+        if (!this.#closed) this.holder?.wakeFor(this);
       });
     }
   }

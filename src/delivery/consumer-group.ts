@@ -223,8 +223,7 @@ export class ConsumerGroup {
   openStream(member: Member, sink: EventSink, options: StreamCredit): StreamSession {
     const { clock, unsentBytesMax, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
-    this.#sendAgain(member);
-    member.credit = new Credit(options.recordsMax, options.bytesMax);
+    member.beginStream(new Credit(options.recordsMax, options.bytesMax));
     const session: StreamSession = new StreamSession({
       member,
       sink,
@@ -282,10 +281,10 @@ export class ConsumerGroup {
   settle(log: ConsumedLog, records: number, bytes: number): void {
     const { holder } = log;
     if (holder === null) return;
-    if (records > 0) holder.credit.give(records, bytes);
+    holder.regain(records, bytes);
     if (log.revoking && log.cursor.inFlightRecords === 0) this.#enactment.drained(log);
     if (holder.anonymous && this.members.size > 1) this.#dismiss(holder);
-    holder.wake();
+    holder.wakeFor(log);
   }
 
   /**
@@ -362,14 +361,6 @@ export class ConsumerGroup {
     this.#coordination.stop();
     for (const member of this.members.values()) this.#enactment.endReaders(member, error);
     for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
-  }
-
-  /** A resumed stream gets everything un-acked again, attempt unchanged, and its credit counts from zero. */
-  #sendAgain(member: Member): void {
-    for (const log of member.logs) {
-      const freed = log.cursor.resend();
-      if (freed.records > 0) member.credit.give(freed.records, freed.bytes);
-    }
   }
 
   /** Anonymous pull members make room for whoever joins. */

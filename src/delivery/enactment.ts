@@ -83,7 +83,7 @@ export class Enactment {
     const freed = log.cursor.giveBackAll(countAttempt);
     if (countAttempt && freed.records > 0) this.#d.context.rounds.mark(log);
     if (holder === null) return;
-    if (freed.records > 0) holder.credit.give(freed.records, freed.bytes);
+    holder.regain(freed.records, freed.bytes);
     holder.letGo(log);
     holder.wake();
   }

@@ -3,6 +3,7 @@ import { Credit } from '../credit/credit.ts';
 import type { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { ConsumedLog } from './consumed-log.ts';
+import { ReadyLogs } from './ready-logs.ts';
 import type { BlockedOn, TopicPartition } from './session.ts';
 
 /** A reader on whose behalf a member is woken: its stream, or a pull that waits. */
@@ -24,6 +25,8 @@ export class Member {
   readonly readers = new Set<Reader>();
   /** Held logs, in no order. */
   readonly logs: ConsumedLog[] = [];
+  /** Those of them that may have something for its stream. */
+  readonly ready = new ReadyLogs();
   /** Those of them that it is asked to give back: every heartbeat tells them, so they are not looked for among all. */
   readonly #asked = new Set<ConsumedLog>();
   /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
@@ -47,6 +50,28 @@ export class Member {
 
   wake(): void {
     for (const reader of this.readers) reader.wake();
+  }
+
+  /** The log may have something to deliver. */
+  wakeFor(log: ConsumedLog): void {
+    this.ready.add(log);
+    this.wake();
+  }
+
+  /** So much is no longer in flight. */
+  regain(records: number, bytes: number): void {
+    if (records === 0) return;
+    this.credit.give(records, bytes);
+    this.ready.creditReturned();
+  }
+
+  /** A stream begins: it may have so much in flight, and everything that is not acked goes out again, attempt unchanged. */
+  beginStream(credit: Credit): void {
+    for (const log of this.logs) {
+      log.cursor.resend();
+      this.ready.add(log);
+    }
+    this.credit = credit;
   }
 
   /** What it has done with what it has: the time counts from here. */
@@ -82,6 +107,9 @@ export class Member {
     if (log.holder !== this) {
       log.heldAt = this.logs.length;
       this.logs.push(log);
+      this.ready.admit(log);
+    } else {
+      this.ready.add(log);
     }
     log.holder = this;
     this.#keep(log);
@@ -92,6 +120,7 @@ export class Member {
   askBack(log: ConsumedLog, deadlineAtMs: number): void {
     log.revokeDeadlineAtMs = deadlineAtMs;
     this.#asked.add(log);
+    this.ready.add(log);
     this.assignmentVersion++;
   }
 
@@ -102,6 +131,7 @@ export class Member {
       last.heldAt = log.heldAt;
       this.logs[last.heldAt] = last;
     }
+    this.ready.remove(log);
     log.holder = null;
     this.#keep(log);
     this.assignmentVersion++;
@@ -112,7 +142,7 @@ export class Member {
     this.#asked.delete(log);
   }
 
-  /** The held logs, beginning behind the one that was served last, so that none starves. */
+  /** For pulls: the held logs, beginning behind the one that was served last, so that none starves. */
   *inTurn(): Generator<ConsumedLog> {
     const count = this.logs.length;
     for (let step = 0; step < count; step++) {

@@ -17,9 +17,6 @@ const idlePartitionsMax = 100;
 /** How soon to look again whether this broker is sure to own the group. */
 const ownershipRetryMs = 100;
 
-/** Which reason an Idle event names when the partitions differ: the one that acting on would help most. */
-const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
-
 export interface StreamOptions {
   readonly member: Member;
   readonly sink: EventSink;
@@ -114,16 +111,16 @@ export class StreamSession implements Reader {
 
   #findPiece(): Piece | null {
     const { member, clock } = this.#o;
+    const { ready, credit } = member;
     const nowMs = clock.nowMs();
-    let reason: BlockedOn | null = null;
-    for (const log of member.inTurn()) {
-      const look = nextPiece(log, member.credit, nowMs, false);
+    for (let log = ready.next; log !== null; log = ready.next) {
+      const look = nextPiece(log, credit, nowMs, false);
       if ('batch' in look) return look;
       log.blockedOn = look.blockedOn;
+      ready.wait(log, look.blockedOn);
       if (look.untilMs !== null) this.#wakeAt(look.untilMs, nowMs);
-      if (reason === null || urgency.indexOf(look.blockedOn) < urgency.indexOf(reason)) reason = look.blockedOn;
     }
-    this.#block(reason ?? this.#without());
+    this.#block(ready.reason ?? this.#without());
     return null;
   }
 
@@ -137,7 +134,7 @@ export class StreamSession implements Reader {
     this.#lastBatchMs = clock.nowMs();
     member.given(this.#lastBatchMs);
     const field = handOut(piece, member.credit, this.#o.handOut, null);
-    member.served(piece.log);
+    member.ready.served(piece.log);
     this.blockedOn = null;
     this.#toldBlockedOn = null;
     sink.send({ type: 'batch', generation: this.#o.generation(), field });
@@ -157,6 +154,7 @@ export class StreamSession implements Reader {
     this.#wakeAtMs = atMs;
     this.#cancelWake = this.#o.clock.after(Math.max(1, Math.ceil(atMs - nowMs)), () => {
       this.#wakeAtMs = Infinity;
+      this.#o.member.ready.timePassed();
       this.wake();
     });
   }
