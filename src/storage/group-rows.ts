@@ -95,23 +95,30 @@ function lastOfEach(changes: readonly Change[]): {
   members: MemberOutcome[];
   assignments: AssignmentOutcome[];
 } {
-  const generations = new Map<number, number>();
-  const members = new Map<string, MemberOutcome>();
-  const assignments = new Map<string, AssignmentOutcome>();
-  for (const { groupId, change } of changes) {
-    const member = (key: MemberId, row: MemberRow | null): void => {
-      members.set(`${groupId}/${key}`, { groupId, key, row });
-    };
-    const assignment = (key: AssignmentOutcome['key'], row: AssignmentRow | null): void => {
-      assignments.set(`${groupId}/${key.topicId}/${key.partition}`, { groupId, key, row });
-    };
-    generations.set(groupId, change.generation);
-    for (const memberId of change.removedMembers) member(memberId, null);
-    for (const row of change.putMembers) member(row.memberId, row);
-    for (const ref of change.removedAssignments) assignment(ref, null);
-    for (const row of change.putAssignments) assignment(row, row);
-  }
-  return { generations, members: [...members.values()], assignments: [...assignments.values()] };
+  const generations = new Map(changes.map(({ groupId, change }) => [groupId, change.generation]));
+  const members = changes.flatMap(memberOutcomes);
+  const assignments = changes.flatMap(assignmentOutcomes);
+  // One change says one thing of each row. That may be 100,000 rows, for which a key each costs more than the rest of the write.
+  if (generations.size === changes.length) return { generations, members, assignments };
+  return {
+    generations,
+    members: withoutEarlier(members, ({ groupId, key }) => `${groupId}/${key}`),
+    assignments: withoutEarlier(assignments, ({ groupId, key }) => `${groupId}/${key.topicId}/${key.partition}`),
+  };
+}
+
+function memberOutcomes({ groupId, change }: Change): MemberOutcome[] {
+  const gone = change.removedMembers.map((key) => ({ groupId, key, row: null }));
+  return [...gone, ...change.putMembers.map((row) => ({ groupId, key: row.memberId, row }))];
+}
+
+function assignmentOutcomes({ groupId, change }: Change): AssignmentOutcome[] {
+  const gone = change.removedAssignments.map((key) => ({ groupId, key, row: null }));
+  return [...gone, ...change.putAssignments.map((row) => ({ groupId, key: row, row }))];
+}
+
+function withoutEarlier<T>(outcomes: readonly T[], nameOf: (outcome: T) => string): T[] {
+  return [...new Map(outcomes.map((outcome) => [nameOf(outcome), outcome])).values()];
 }
 
 async function saveGenerations(client: Client, generations: ReadonlyMap<number, number>): Promise<void> {
@@ -208,17 +215,24 @@ async function putAssignments(client: Client, assignments: readonly AssignmentOu
   const put = assignments.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
   if (put.length === 0) return;
   const rows = put.map(({ row }) => row);
+  const numbers = new Map<MemberId, number>();
+  for (const { memberId } of rows) if (!numbers.has(memberId)) numbers.set(memberId, numbers.size + 1);
+  // Few members get many partitions: each name goes to the server once.
   await client.query(
     `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)
-     SELECT * FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::text[], $5::bigint[])
+     SELECT w.group_id, w.topic_id, w.partition, m.member_id, w.since_generation
+       FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[])
+         AS w (group_id, topic_id, partition, member, since_generation)
+       JOIN unnest($6::text[]) WITH ORDINALITY AS m (member_id, member) ON m.member = w.member
      ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET
        member_id = excluded.member_id, since_generation = excluded.since_generation`,
     [
       arrayLiteral(put.map(({ groupId }) => groupId)),
       arrayLiteral(rows.map(({ topicId }) => topicId)),
       arrayLiteral(rows.map(({ partition }) => partition)),
-      rows.map(({ memberId }) => memberId),
+      arrayLiteral(rows.map(({ memberId }) => numbers.get(memberId)!)),
       arrayLiteral(rows.map(({ sinceGeneration }) => sinceGeneration)),
+      [...numbers.keys()],
     ],
   );
 }
