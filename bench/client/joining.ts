@@ -19,6 +19,7 @@ export async function joinByStream(client: Client, group: string, topics: readon
     group,
     topics: [...topics],
     clientId: 'late',
+    assignmentChanges: true,
   });
   let joinMs: number | null = null;
   let failed: Error | null = null;

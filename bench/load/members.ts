@@ -27,7 +27,6 @@ runLoad<MembersSpec, MembersResult>((spec) => {
     // Otherwise grpc-js has one connection for all clients of an address.
     return connect(spec.address, { 'grpc.use_local_subchannel_pool': 1 });
   });
-  const held = new Map<number, number>();
   let startedUs = 0;
   let assignedUs = 0;
   let total = 0;
@@ -38,12 +37,15 @@ runLoad<MembersSpec, MembersResult>((spec) => {
       group,
       topics: [...topics],
       clientId: 'bench',
+      assignmentChanges: true,
     });
+    const held = new Set<string>();
     stream.on('data', ({ event }: SubscribeResponse) => {
       if (event.case !== 'assigned') return;
-      const { length } = event.value.partitions;
-      total += length - (held.get(member) ?? 0);
-      held.set(member, length);
+      total -= held.size;
+      for (const { topic, partition } of event.value.removed) held.delete(`${topic}/${partition}`);
+      for (const { topic, partition } of event.value.partitions) held.add(`${topic}/${partition}`);
+      total += held.size;
       assignedUs = monotonicUs();
     });
     stream.on('error', (error) => {

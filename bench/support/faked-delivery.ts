@@ -135,4 +135,5 @@ const wishes = {
   assignor: 'sticky',
   metadata: new Uint8Array(),
   autoAck: false,
+  assignmentChanges: true,
 } as const;

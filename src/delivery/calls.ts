@@ -34,6 +34,8 @@ export interface SubscribeCommand extends EnterCommand {
   readonly assignor: AssignorName;
   readonly metadata: Uint8Array;
   readonly autoAck: boolean;
+  /** To be told changes of the assignment, not all of it each time. */
+  readonly assignmentChanges: boolean;
 }
 
 export interface PullCommand extends EnterCommand {

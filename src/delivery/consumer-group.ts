@@ -20,11 +20,12 @@ import { ActiveSubscription, type ClaimedLog } from './subscription.ts';
 /** Waits that nobody calls off. */
 const never = new AbortController().signal;
 
-/** What a stream may have in flight. */
-export interface StreamCredit {
+/** What the client of a stream asks for. */
+export interface StreamWishes {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly autoAck: boolean;
+  readonly assignmentChanges: boolean;
 }
 
 /**
@@ -220,7 +221,7 @@ export class ConsumerGroup {
   }
 
   /** Opens the member's stream; one that is open already ends with REPLACED. */
-  openStream(member: Member, sink: EventSink, options: StreamCredit): StreamSession {
+  openStream(member: Member, sink: EventSink, options: StreamWishes): StreamSession {
     const { clock, unsentBytesMax, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     member.beginStream(new Credit(options.recordsMax, options.bytesMax));
@@ -228,6 +229,7 @@ export class ConsumerGroup {
       member,
       sink,
       autoAck: options.autoAck,
+      assignmentChanges: options.assignmentChanges,
       handOut: this.#context,
       clock,
       unsentBytesMax,
@@ -273,6 +275,7 @@ export class ConsumerGroup {
   streamClosed(member: Member, session: StreamSession): void {
     session.stop();
     if (!member.readerGone(session, this.#context.clock.nowMs())) return;
+    member.changes = null;
     const row = this.machine.member(member.id);
     if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
   }

@@ -136,6 +136,7 @@ export class Delivery {
       recordsMax: command.maxInFlightRecords,
       bytesMax: command.maxInFlightBytes,
       autoAck: command.autoAck,
+      assignmentChanges: command.assignmentChanges,
     });
     return {
       closed: () => {

@@ -58,11 +58,7 @@ export class Enactment {
   }
 
   tellAssigned(member: Member): void {
-    const partitions = member.partitions();
-    for (const reader of member.readers) {
-      if (reader instanceof StreamSession)
-        reader.tell({ type: 'assigned', generation: this.#d.generation(), partitions });
-    }
+    for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellAssigned();
   }
 
   tellRevoking(session: StreamSession, logs: readonly ConsumedLog[]): void {

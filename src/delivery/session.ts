@@ -41,7 +41,14 @@ export type StreamEvent =
       readonly sessionTimeoutMs: number | null;
       readonly maxPollIntervalMs: number;
     }
-  | { readonly type: 'assigned'; readonly generation: number; readonly partitions: readonly TopicPartition[] }
+  | {
+      readonly type: 'assigned';
+      readonly generation: number;
+      /** All that the member has; with `removed`, what it has gained. */
+      readonly partitions: readonly TopicPartition[];
+      /** What it has lost, if it is told changes. */
+      readonly removed?: readonly TopicPartition[];
+    }
   | {
       readonly type: 'revoking';
       readonly generation: number;

@@ -1,5 +1,6 @@
 import type { Rejection } from '../errors/rejection.ts';
 import type { Clock } from '../time/clock.ts';
+import { AssignmentChanges } from './assignment-changes.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { Member, Reader } from './member.ts';
 import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
@@ -21,6 +22,8 @@ export interface StreamOptions {
   readonly member: Member;
   readonly sink: EventSink;
   readonly autoAck: boolean;
+  /** From the second time on its client is told what has changed in the assignment, not all of it. */
+  readonly assignmentChanges: boolean;
   readonly handOut: HandOut;
   readonly clock: Clock;
   readonly unsentBytesMax: number;
@@ -66,6 +69,16 @@ export class StreamSession implements Reader {
 
   tell(event: StreamEvent): void {
     if (!this.#ended) this.#o.sink.send(event);
+  }
+
+  /** Tells the client what the member has, or what has changed in that. */
+  tellAssigned(): void {
+    const { member, assignmentChanges } = this.#o;
+    const generation = this.#o.generation();
+    const changes = member.changes?.take();
+    if (changes === undefined) this.tell({ type: 'assigned', generation, partitions: member.partitions() });
+    else this.tell({ type: 'assigned', generation, partitions: changes.came, removed: changes.went });
+    if (assignmentChanges) member.changes ??= new AssignmentChanges();
   }
 
   /** Tells the client to go elsewhere; nothing new is delivered, acks still count. */

@@ -138,11 +138,13 @@ export class FakeStream implements EventSink {
 
   /** The partitions that it was last told to have. */
   get assigned(): number[] {
-    return (
-      this.of('assigned')
-        .at(-1)
-        ?.partitions.map(({ partition }) => partition) ?? []
-    );
+    let assigned: number[] = [];
+    for (const { partitions, removed } of this.of('assigned')) {
+      const named = partitions.map(({ partition }) => partition);
+      const lost = new Set(removed?.map(({ partition }) => partition));
+      assigned = removed === undefined ? named : [...new Set([...assigned, ...named])].filter((one) => !lost.has(one));
+    }
+    return assigned;
   }
 
   get generation(): number {
@@ -256,6 +258,7 @@ export class Scene {
       rebalanceTimeoutMs: 10_000,
       assignor: 'sticky',
       autoAck: false,
+      assignmentChanges: false,
       ...changes,
     };
     sink.stream = await this.wait(this.delivery.subscribe('host', command, sink));

@@ -70,6 +70,7 @@ export class StreamMember extends Member {
         rebalanceTimeoutMs: this.rebalanceTimeoutMs,
         assignor: world.pick(assignors)!,
         autoAck: false,
+        assignmentChanges: this.instanceId !== null,
       },
       {
         event: (event) => {

@@ -22,13 +22,24 @@ test('a list of partitions is encoded as protobuf-es would', () => {
   );
 });
 
+test('a change of the assignment says what was gained and what was lost, also if that is nothing', () => {
+  fc.assert(
+    fc.property(places, places, (partitions, removed) => {
+      const assigned = encodeEvent({ type: 'assigned', generation: 7, partitions, removed }) as Buffer;
+      expect(fromBinary(SubscribeResponseSchema, assigned)).toMatchObject({
+        event: { case: 'assigned', value: { generation: 7n, changes: true, partitions, removed } },
+      });
+    }),
+  );
+});
+
 test('events with partitions say what they are to say, also with none', () => {
   fc.assert(
     fc.property(places, fc.nat(1_000), (partitions, generation) => {
       const assigned = encodeEvent({ type: 'assigned', generation, partitions }) as Buffer;
       expect(fromBinary(SubscribeResponseSchema, assigned)).toMatchObject({
         generation: BigInt(generation),
-        event: { case: 'assigned', value: { generation: BigInt(generation), partitions } },
+        event: { case: 'assigned', value: { generation: BigInt(generation), changes: false, partitions, removed: [] } },
       });
       const revoking = encodeEvent({ type: 'revoking', generation, partitions, deadlineAtMs: 5_000 }) as Buffer;
       expect(fromBinary(SubscribeResponseSchema, revoking)).toMatchObject({

@@ -335,6 +335,15 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
    * @generated from field: bytes metadata = 15;
    */
   metadata: Uint8Array;
+
+  /**
+   * Each Assigned of the stream after its first names what has changed since the one before, and not all partitions. For members with very many
+   * partitions, which are otherwise told all of them with each change.
+   * Default: false.
+   *
+   * @generated from field: bool assignment_changes = 16;
+   */
+  assignmentChanges: boolean;
 };
 
 /**
@@ -371,7 +380,7 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
     case: "joined";
   } | {
     /**
-     * The partitions that the member has from now on, all of them.
+     * The partitions that the member has from now on: all of them, or with assignment_changes what is different.
      *
      * @generated from field: millrace.v1.Assigned assigned = 3;
      */
@@ -467,7 +476,7 @@ export declare type Joined = Message<"millrace.v1.Joined"> & {
 export declare const JoinedSchema: GenMessage<Joined>;
 
 /**
- * Assigned is the whole assignment of the member.
+ * Assigned is the assignment of the member: the whole of it, or what has changed in it, if the member asked for assignment_changes.
  *
  * @generated from message millrace.v1.Assigned
  */
@@ -480,11 +489,28 @@ export declare type Assigned = Message<"millrace.v1.Assigned"> & {
   generation?: bigint | undefined;
 
   /**
-   * All partitions of the member, ordered by topic and partition. Partitions that it kept were not interrupted.
+   * All partitions of the member, ordered by topic and partition. Partitions that it kept were not interrupted. With changes: those that
+   * it has gained; also one that it has, if Revoking had announced that it moves and it stays.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */
   partitions: TopicPartition[];
+
+  /**
+   * Whether this is what has changed since the last Assigned of the stream. Default: false, it is the whole assignment; so is the first of
+   * each stream, also of one that resumes a member.
+   *
+   * @generated from field: bool changes = 3;
+   */
+  changes: boolean;
+
+  /**
+   * With changes: the partitions that the member has lost, ordered by topic and partition. They may be with others already, and acks for
+   * them are refused. Default: none.
+   *
+   * @generated from field: repeated millrace.v1.TopicPartition removed = 4;
+   */
+  removed: TopicPartition[];
 };
 
 /**

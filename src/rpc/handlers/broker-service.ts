@@ -71,6 +71,7 @@ function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
     assignor: assignorName(request),
     metadata: request.metadata,
     autoAck: request.autoAck,
+    assignmentChanges: request.assignmentChanges,
   };
 }
 

@@ -23,9 +23,15 @@ function listEvent(event: ListEvent): Buffer {
   const generation = BigInt(event.generation);
   const outer = toBinary(SubscribeResponseSchema, create(SubscribeResponseSchema, { generation }));
   if (event.type === 'assigned') {
-    const inner = toBinary(AssignedSchema, create(AssignedSchema, { generation }));
-    const list = encodePartitions(AssignedSchema.field.partitions.number, event.partitions);
-    return Buffer.concat([outer, encodeNested(SubscribeResponseSchema.field.assigned.number, [inner, list])]);
+    const { partitions, removed = [] } = event;
+    const changes = event.removed !== undefined;
+    const inner = toBinary(AssignedSchema, create(AssignedSchema, { generation, changes }));
+    const { field } = AssignedSchema;
+    const lists = [
+      encodePartitions(field.partitions.number, partitions),
+      encodePartitions(field.removed.number, removed),
+    ];
+    return Buffer.concat([outer, encodeNested(SubscribeResponseSchema.field.assigned.number, [inner, ...lists])]);
   }
   const deadline = timestamp(event.deadlineAtMs);
   const inner = toBinary(RevokingSchema, create(RevokingSchema, { generation, deadline }));

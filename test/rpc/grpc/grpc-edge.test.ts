@@ -103,6 +103,26 @@ test('an event that reaches the client with a field missing', async () => {
   expect(seen.every(({ generation }) => generation !== undefined)).toBe(true);
 });
 
+test('a member that asked for changes of its assignment is told which they are', async () => {
+  const { broker, grpcPort } = await serve();
+  const request = { group: 'billing', topics: ['orders'], assignmentChanges: true };
+  const stream = new GrpcClient(grpcPort).stream(subscribe, request);
+  const events = stream[Symbol.asyncIterator]() as AsyncIterator<SubscribeResponse>;
+  await events.next();
+  const { sink, command } = broker.streams[0]!;
+  expect(command).toMatchObject({ assignmentChanges: true });
+  const at = (partition: number) => ({ topic: 'orders', partition });
+  sink.send({ type: 'assigned', generation: 1, partitions: [at(0), at(1)] });
+  sink.send({ type: 'assigned', generation: 2, partitions: [at(2)], removed: [at(0)] });
+  expect((await events.next()).value).toMatchObject({
+    event: { case: 'assigned', value: { changes: false, partitions: [at(0), at(1)], removed: [] } },
+  });
+  expect((await events.next()).value).toMatchObject({
+    event: { case: 'assigned', value: { generation: 2n, changes: true, partitions: [at(2)], removed: [at(0)] } },
+  });
+  sink.end(null);
+});
+
 test('every other call reaches the broker and comes back', async () => {
   const { broker, grpcPort } = await serve();
   const client = new GrpcClient(grpcPort);

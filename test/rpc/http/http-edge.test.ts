@@ -42,6 +42,27 @@ function detailsOf(error: ConnectError): Record<string, unknown> {
 }
 
 describe.each(transports)('%s', (_name, transport) => {
+  test('a member that asked for changes of its assignment is told which they are', async () => {
+    const { broker, httpUrl } = await serve();
+    const client = createClient(BrokerService, transport(httpUrl));
+    const canceller = new AbortController();
+    const request = { group: 'billing', topics: ['orders'], assignmentChanges: true };
+    const stream = client.subscribe(request, { signal: canceller.signal })[Symbol.asyncIterator]();
+    await stream.next();
+    const { sink, command } = broker.streams[0]!;
+    expect(command).toMatchObject({ assignmentChanges: true });
+    const [gained, lost] = [
+      { topic: 'orders', partition: 2 },
+      { topic: 'orders', partition: 0 },
+    ];
+    sink.send({ type: 'assigned', generation: 2, partitions: [gained], removed: [lost] });
+    expect((await stream.next()).value).toMatchObject({
+      event: { case: 'assigned', value: { generation: 2n, changes: true, partitions: [gained], removed: [lost] } },
+    });
+    canceller.abort();
+    await stream.next().catch(() => undefined);
+  });
+
   test('publishes, subscribes, acks and reads', async () => {
     const { broker, httpUrl } = await serve();
     const client = createClient(BrokerService, transport(httpUrl));
