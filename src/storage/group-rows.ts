@@ -217,13 +217,15 @@ async function putAssignments(client: Client, assignments: readonly AssignmentOu
   const rows = put.map(({ row }) => row);
   const numbers = new Map<MemberId, number>();
   for (const { memberId } of rows) if (!numbers.has(memberId)) numbers.set(memberId, numbers.size + 1);
-  // Few members get many partitions: each name goes to the server once.
+  // Few members get many partitions: each name goes to the server once. In the order of the key, as neighbours lie on one page: of what a join
+  // moves in 100,000 partitions every page has some, and in the order of its members the write takes a third longer.
   await client.query(
     `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)
      SELECT w.group_id, w.topic_id, w.partition, m.member_id, w.since_generation
        FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[])
          AS w (group_id, topic_id, partition, member, since_generation)
        JOIN unnest($6::text[]) WITH ORDINALITY AS m (member_id, member) ON m.member = w.member
+      ORDER BY w.group_id, w.topic_id, w.partition
      ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET
        member_id = excluded.member_id, since_generation = excluded.since_generation`,
     [
