@@ -22,8 +22,15 @@ export function retarget(assignor: Assignor, members: readonly Member[], topics:
 
 export function assignorInput(members: readonly Member[], topics: readonly Topic[]): AssignorInput {
   const indexes = new Map(members.map((member, index) => [member, index]));
-  const holders = (topic: Topic): Int32Array =>
-    Int32Array.from(topic.partitions, ({ holder }) => (holder === null ? NOBODY : (indexes.get(holder) ?? NOBODY)));
+  const holders = ({ partitions }: Topic): Int32Array => {
+    const found = new Int32Array(partitions.length);
+    // With `Int32Array.from` a rebalance of 100,000 partitions takes twice as long, all in all.
+    for (let at = 0; at < found.length; at++) {
+      const { holder } = partitions[at]!;
+      found[at] = holder === null ? NOBODY : (indexes.get(holder) ?? NOBODY);
+    }
+    return found;
+  };
   return {
     members: members.map((member) => member.row),
     topics: topics.map((topic) => ({ topicId: topic.topicId, partitions: topic.partitions.length })),
