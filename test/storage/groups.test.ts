@@ -111,6 +111,19 @@ describe('a group', () => {
     });
   });
 
+  test('of very many partitions is emptied in seconds although the statistics were taken while no group had any', async () => {
+    const groupId = await store.createGroup('large');
+    const a = member('a');
+    const putAssignments = Array.from({ length: 30_000 }, (_, partition) => held(partition, a));
+    await store.saveGroups([{ groupId, change: change(1, { putMembers: [a], putAssignments }) }]);
+    await store.saveGroups([{ groupId, change: change(2, { removedAssignments: putAssignments }) }]);
+    await site.client.query('ANALYZE millrace.group_assignments');
+    await store.saveGroups([{ groupId, change: change(3, { putAssignments }) }]);
+    await store.saveGroups([{ groupId, change: change(4, { removedAssignments: putAssignments }) }]);
+    const { rows } = await site.client.query('SELECT 1 FROM millrace.group_assignments WHERE group_id = $1', [groupId]);
+    expect(rows).toEqual([]);
+  }, 20_000);
+
   test('is not mixed up with another one that is saved along', async () => {
     const ids = [await store.createGroup('x'), await store.createGroup('y')];
     const a = member('a');
