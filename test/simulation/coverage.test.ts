@@ -12,6 +12,7 @@ const wanted = [
   'records are read from the database',
   'a segment begins',
   'revoking is told',
+  'changes are told',
   'draining is told',
   'a call ends with OUTCOME_UNKNOWN',
   'a call ends with DATABASE_UNAVAILABLE',

@@ -2,7 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
 import type { Broker, SubscribeCommand } from '../../src/broker/broker.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
+import type { EventSink, MemberStream, StreamEvent, TopicPartition } from '../../src/delivery/session.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
@@ -195,6 +195,8 @@ class Stream implements EventSink, ClientStream {
   readonly #delayMs: () => number;
   readonly #order: StreamOrder;
   #memberId = '' as MemberId;
+  /** What the client was told that it has; null before the first time. */
+  #assigned: Map<string, TopicPartition> | null = null;
   #held: MemberStream | null = null;
   #lastArrivalMs = 0;
   /** Nothing passes any more. */
@@ -252,8 +254,9 @@ class Stream implements EventSink, ClientStream {
       bytes += event.field.length;
     } else {
       if (event.type === 'assigned') {
-        this.#ledger.groups.assignmentTold(recipient, event.partitions);
-        this.#order.assigned(event.partitions);
+        const assignment = this.#assignment(event);
+        this.#ledger.groups.assignmentTold(recipient, assignment);
+        this.#order.assigned(assignment);
       }
       told = event;
       this.#world.count(`${event.type} is told`);
@@ -266,6 +269,26 @@ class Stream implements EventSink, ClientStream {
       });
       if (!this.#clientSideOver) this.#listener.event(told);
     });
+  }
+
+  /** What the client makes of it: all that it has, put together from the changes if that is what it is told. */
+  #assignment({ partitions, removed }: Extract<StreamEvent, { readonly type: 'assigned' }>): readonly TopicPartition[] {
+    const byName = (of: readonly TopicPartition[]) => of.map((one) => [`${one.topic}/${one.partition}`, one] as const);
+    if (removed === undefined) this.#assigned = new Map(byName(partitions));
+    else {
+      this.#world.count('changes are told');
+      const group = this.#group;
+      const assigned = this.#assigned;
+      this.#world.demand(assigned !== null, () => `${group}: a stream is told changes of what it has not been told`);
+      for (const [name] of byName(removed)) {
+        this.#world.demand(
+          assigned?.delete(name) === true,
+          () => `${group}: ${name} is told to be gone and was not there`,
+        );
+      }
+      for (const [name, one] of byName(partitions)) assigned?.set(name, one);
+    }
+    return [...(this.#assigned?.values() ?? [])];
   }
 
   end(error: Rejection | null): void {
