@@ -36,6 +36,12 @@ const sessionSettings = {
 export const writerSettings = { lock_timeout: '10s', idle_in_transaction_session_timeout: '10s' };
 
 /**
+ * For sessions that find all their rows by keys. A plan that was made while a table was small reads all of it for each row, and is kept when the table has
+ * grown, until it is analyzed.
+ */
+export const keyedSettings = { ...writerSettings, enable_seqscan: 'off' };
+
+/**
  * A broker that hangs while it sends an append leaves the server in a transaction that is not idle, but waits for the rest of it. Before
  * PostgreSQL 17 only a broker that takes over ends that.
  */

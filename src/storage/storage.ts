@@ -3,7 +3,7 @@ import type { LogStore, TopicStore } from '../log/store.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { checkDatabase } from './check-database.ts';
-import { Connection, writerSettings, type ConnectionOptions } from './connection.ts';
+import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './connection.ts';
 import { GroupStorage } from './groups.ts';
 import { LeaseStorage, sessionPrefix } from './lease.ts';
 import { PostgresLogStore } from './log-store.ts';
@@ -84,7 +84,7 @@ export function openStorage(options: StorageOptions): Storage {
       groups: writer(connect('groups', writerSettings), groupSlot),
       acks: connect('acks', writerSettings),
       acksFence: { broker: brokerId, slot: ackSlot, epoch },
-      folds: writer(slow('folds'), foldSlot),
+      folds: writer(open('folds', { settings: keyedSettings }), foldSlot),
       log,
     }),
     lease,

@@ -59,7 +59,9 @@ async function loaded(): Promise<CursorSnapshot[]> {
 }
 
 async function rounds(): Promise<number[]> {
-  return Promise.all([0, 1, 2].map((table) => site.count(`ack_log_${table}`)));
+  const counts = [];
+  for (const table of [0, 1, 2]) counts.push(await site.count(`ack_log_${table}`));
+  return counts;
 }
 
 const start = delta(10);
@@ -444,3 +446,24 @@ test('a round of nothing is written and read like any other', async () => {
   const loaded = await store.loadCursors();
   expect(loaded.map(({ cursor }) => cursor.committedOffset).sort()).toEqual([10, 10, 12]);
 });
+
+test('very many cursors are folded and begun anew in seconds although the statistics were taken while there was none', async () => {
+  const count = 30_000;
+  const groupId = await store.createGroup('large');
+  const offsets = Array.from({ length: count }, () => 0);
+  const subscribe = async () => (await store.createSubscriptions([{ groupId, topicId: 2, offsets }]))[0]!.id;
+  // The table has pages, and nothing in them.
+  await store.cancelSubscription(await subscribe());
+  await store.cancelSubscription(keys[0]!.subscriptionId);
+  await site.client.query('DELETE FROM millrace.subscriptions');
+  await site.client.query('ANALYZE millrace.cursors');
+  const subscriptionId = await subscribe();
+  const all = offsets.map((_, partition) => ({ subscriptionId, partition, lane: 0 }));
+  await store.fold(() => all.map((key) => ({ key, cursor: delta(5) })));
+  await store.fold(() => all.map((key) => ({ key, cursor: delta(6, [8, 9]) })));
+  await store.resetCursors(all.map((key) => ({ key, offset: 3, resets: 1 })));
+  const { rows } = await site.client.query(
+    'SELECT committed_offset::integer AS at, resets, count(*)::integer FROM millrace.cursors GROUP BY 1, 2',
+  );
+  expect(rows).toEqual([{ at: 3, resets: 1, count }]);
+}, 20_000);
