@@ -93,6 +93,7 @@ export class FakedDelivery {
       random: systemRandom,
       limits,
       mayDeliver: () => true,
+      mayGrow: () => true,
       onFenced: () => undefined,
       log: { info: () => undefined, warn: (_, message) => process.stderr.write(`${message}\n`) },
     });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { limits } from '../limits/limits.ts';
 import { Attempts } from './attempts.ts';
-import { InFlight, type BytesOf, type Freed } from './in-flight.ts';
+import { InFlight, nothing, type BytesOf, type Freed } from './in-flight.ts';
 import { backoffMs, prolonged, type Pause } from './pause.ts';
 import { addRun, countOf, coversRun, cutBelow, runFrom, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
@@ -25,7 +25,6 @@ export type NextDelivery =
   | { readonly type: 'deliver'; readonly first: number; readonly last: number }
   | { readonly type: 'blocked'; readonly on: 'RETRY' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
 
-const nothing: Freed = { records: 0, bytes: 0 };
 const noRuns: OffsetRuns = [];
 
 /**

@@ -16,7 +16,7 @@ export interface Freed {
   readonly bytes: number;
 }
 
-const nothing: Freed = { records: 0, bytes: 0 };
+export const nothing: Freed = { records: 0, bytes: 0 };
 
 /** What is in flight of one cursor: pieces in the order of their offsets, which do not overlap. */
 export class InFlight {

@@ -61,8 +61,7 @@ export interface DeliveryDeps {
   readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
-  /** Default: always. */
-  readonly mayGrow?: MayGrow;
+  readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
 }
@@ -79,7 +78,7 @@ export class Delivery {
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
-    const { store, clock, random, codec, mayDeliver, onFenced } = deps;
+    const { store, clock, random, codec, mayDeliver, mayGrow, onFenced } = deps;
     const rounds = new AckRounds({
       store,
       clock,
@@ -94,7 +93,7 @@ export class Delivery {
       codec,
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
-      mayGrow: deps.mayGrow ?? (() => true),
+      mayGrow,
       rounds,
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,

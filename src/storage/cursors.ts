@@ -63,15 +63,20 @@ export function cursorUpdate(stored: readonly StoredCursor[]): Statement {
 }
 
 /**
- * The cursors that `values` names, by columns of `cursors`, and where they stand: `c`, to be updated from `w`. Each is looked up by its key, whatever the
+ * Updates the cursors `c` from `w`: key, incarnation and committed offset ($1 to $5), and what `more` there is. Each is looked up by its key, whatever the
  * statistics say. As a join it depends on them: planned after an ANALYZE at a moment when no row was left (every group was deleted), 5,000 of
  * 100,000 cursors took minutes. Nobody else updates cursors meanwhile, so none moves between look-up and update.
  */
-function keyedUpdate(set: string, values: string, columns: string, condition: string): string {
+function keyedUpdate(
+  set: string,
+  condition: string,
+  more: { readonly values: string; readonly columns: string } | null,
+): string {
   return `WITH w AS MATERIALIZED (
             SELECT v.*, (SELECT f.ctid FROM millrace.cursors AS f
                           WHERE f.subscription_id = v.subscription_id AND f.partition = v.partition AND f.lane = v.lane) AS place
-              FROM unnest(${values}) AS v (subscription_id, partition, lane, resets, committed_offset${columns}))
+              FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[]${more?.values ?? ''})
+                   AS v (subscription_id, partition, lane, resets, committed_offset${more?.columns ?? ''}))
           UPDATE millrace.cursors AS c SET ${set} FROM w WHERE c.ctid = w.place AND ${condition}`;
 }
 
@@ -85,9 +90,8 @@ function plainUpdate(parameters: readonly BinaryValue[]): Statement {
     name: 'write_plain_cursors',
     text: keyedUpdate(
       "committed_offset = w.committed_offset, acked = '{}', attempts = '{}', metadata = NULL, metadata_seq = NULL",
-      '$1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[]',
-      '',
       'c.resets = w.resets',
+      null,
     ),
     parameters,
   };
@@ -100,9 +104,11 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
     text: keyedUpdate(
       `committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[],
        metadata = w.metadata, metadata_seq = CASE WHEN w.metadata IS NOT NULL THEN w.metadata_seq END`,
-      `$1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[]`,
-      ', acked, attempts, metadata, metadata_seq',
       'c.resets = w.resets',
+      {
+        values: ', $6::text[], $7::text[], $8::text[], $9::bigint[]',
+        columns: ', acked, attempts, metadata, metadata_seq',
+      },
     ),
     parameters: [
       ...plain,
@@ -121,9 +127,8 @@ export async function resetCursors(client: Client, resets: readonly CursorReset[
     keyedUpdate(
       `resets = w.resets, committed_offset = w.committed_offset, acked = '{}', attempts = '{}',
        metadata = NULL, metadata_seq = NULL`,
-      '$1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[]',
-      '',
       'c.resets < w.resets',
+      null,
     ),
     [
       arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
