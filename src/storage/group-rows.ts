@@ -139,28 +139,40 @@ async function saveGenerations(client: Client, generations: ReadonlyMap<number, 
 async function removeMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
   const gone = members.filter(({ row }) => row === null);
   if (gone.length === 0) return;
-  await client.query(
-    `DELETE FROM millrace.group_members AS m USING unnest($1::integer[], $2::text[]) AS w (group_id, member_id)
-      WHERE m.group_id = w.group_id AND m.member_id = w.member_id`,
-    [arrayLiteral(gone.map(({ groupId }) => groupId)), gone.map(({ key }) => key)],
-  );
+  await removeKeyed(client, 'group_members', { group_id: 'integer', member_id: 'text' }, [
+    arrayLiteral(gone.map(({ groupId }) => groupId)),
+    gone.map(({ key }) => key),
+  ]);
 }
 
 async function removeAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
   const gone = assignments.filter(({ row }) => row === null);
   if (gone.length === 0) return;
-  // Each row is looked up by its key, whatever the statistics say. As a join of the two it depends on them: after an ANALYZE at a moment when the table
-  // was empty, one look through all of it for each row took minutes for 100,000. The group is locked, so no row moves between look-up and removal.
+  await removeKeyed(client, 'group_assignments', { group_id: 'integer', topic_id: 'integer', partition: 'integer' }, [
+    arrayLiteral(gone.map(({ groupId }) => groupId)),
+    arrayLiteral(gone.map(({ key }) => key.topicId)),
+    arrayLiteral(gone.map(({ key }) => key.partition)),
+  ]);
+}
+
+/**
+ * Removes rows, each looked up by its key, whatever the statistics say. As a join of the two it depends on them: after an ANALYZE at a moment when the
+ * table was empty, one look through all of it for each row took minutes for 100,000. The groups are locked, so no row moves between look-up and
+ * removal.
+ */
+async function removeKeyed(
+  client: Client,
+  table: string,
+  key: Readonly<Record<string, 'integer' | 'text'>>,
+  values: readonly (string | readonly string[])[],
+): Promise<void> {
+  const columns = Object.keys(key);
+  const arrays = Object.values(key).map((type, at) => `$${at + 1}::${type}[]`);
   await client.query(
-    `DELETE FROM millrace.group_assignments WHERE ctid = ANY (ARRAY(
-       SELECT (SELECT a.ctid FROM millrace.group_assignments AS a
-                WHERE a.group_id = w.group_id AND a.topic_id = w.topic_id AND a.partition = w.partition)
-         FROM unnest($1::integer[], $2::integer[], $3::integer[]) AS w (group_id, topic_id, partition)))`,
-    [
-      arrayLiteral(gone.map(({ groupId }) => groupId)),
-      arrayLiteral(gone.map(({ key }) => key.topicId)),
-      arrayLiteral(gone.map(({ key }) => key.partition)),
-    ],
+    `DELETE FROM millrace.${table} WHERE ctid = ANY (ARRAY(
+       SELECT (SELECT t.ctid FROM millrace.${table} AS t WHERE ${columns.map((one) => `t.${one} = w.${one}`).join(' AND ')})
+         FROM unnest(${arrays.join(', ')}) AS w (${columns.join(', ')})))`,
+    [...values],
   );
 }
 
