@@ -88,6 +88,12 @@ async function untilSettled(count: number): Promise<bigint> {
   return generation;
 }
 
+/** The group is settled when the broker says so; its members hear of it a little later. */
+async function untilTold(...told: readonly StreamMember[]): Promise<void> {
+  const assigned = (): number => told.reduce((sum, member) => sum + member.assigned.length, 0);
+  await waitFor('the members to be told what they have', 15_000, 5, () => assigned() === partitions);
+}
+
 async function generationNow(): Promise<bigint> {
   return (await site.call(GroupService.method.getGroup, { group })).group!.generation!;
 }
@@ -163,6 +169,7 @@ describe('a network that is away', () => {
     const near = join();
     const far = join({ addresses: [relay.address], sessionTimeoutS: 6 });
     const generation = await untilSettled(2);
+    await untilTold(near, far);
     const before = [[...near.changes], [...far.changes]];
     relay.hold();
     await publish();
@@ -238,6 +245,7 @@ describe('a member whose handler takes longer than its max poll interval', () =>
       await untilSettled(1);
       const quick = join();
       await untilSettled(2);
+      await untilTold(slow, quick);
       const { memberId, generation, assigned } = slow;
       await publish();
       await waitFor('the quick one to have everything', 15_000, 5, () => quick.assigned.length === partitions);
