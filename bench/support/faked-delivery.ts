@@ -1,5 +1,6 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
+import { Reply } from '../../src/delivery/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
 import type { GroupStore, NewSubscription, SubscriptionRow } from '../../src/delivery/store.ts';
 import type { LogAddress } from '../../src/log/batch.ts';
@@ -112,7 +113,11 @@ export class FakedDelivery {
       onEvent(event);
     };
     const sink: EventSink = { unsentBytes: 0, onDrain: null, end: () => undefined, send };
-    const stream = await this.delivery.subscribe('127.0.0.1', { ...wishes, group, topics: this.topics }, sink);
+    const stream = await this.delivery.subscribe(
+      '127.0.0.1',
+      { ...wishes, group, topics: this.topics, reply: new Reply() },
+      sink,
+    );
     return { memberId, generation, stream };
   }
 }

@@ -1,4 +1,5 @@
 import type { AssignorName, GroupState, MemberId, MemberKind } from '../coordinator/group.ts';
+import type { Reply } from './reply.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
 
 /** The calls on groups and subscriptions, and what they answer, in plain types; the edges translate them from and to the proto. */
@@ -24,6 +25,8 @@ export interface EnterCommand {
   readonly clientId: string;
   readonly instanceId: string | null;
   readonly maxPollIntervalMs: number;
+  /** A new member leaves when it is lost. */
+  readonly reply: Reply;
 }
 
 export interface SubscribeCommand extends EnterCommand {
@@ -44,8 +47,6 @@ export interface PullCommand extends EnterCommand {
   readonly waitMs: number;
   readonly sessionTimeoutMs: number;
   readonly autoAck: boolean;
-  /** Aborted when the client has gone: the wait ends, nothing is taken. */
-  readonly signal: AbortSignal;
 }
 
 export interface PullOutcome {
@@ -150,6 +151,7 @@ export interface SyncGroupCommand {
   /** From the leader: who is to have what in a generation. */
   readonly plan: { readonly generation: number; readonly members: readonly MemberAssignment[] } | null;
   readonly waitMs: number;
+  /** Aborted when the client has gone: the wait ends. */
   readonly signal: AbortSignal;
 }
 

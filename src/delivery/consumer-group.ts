@@ -11,6 +11,7 @@ import { fenced } from './refusals.ts';
 import { Member } from './member.ts';
 import { refuseIfUnsure, unsureOwner } from './not-owner.ts';
 import { Enactment } from './enactment.ts';
+import type { Reply } from './reply.ts';
 import { Turns } from './turns.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
@@ -145,22 +146,31 @@ export class ConsumerGroup {
   }
 
   /**
-   * Joins, or changes a member. Resolves when the assignment is durable and in force.
+   * Joins, or changes a member. Resolves when the assignment is durable and in force. `reply`: of a call that names no member.
    * @throws Rejection INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED, GROUP_DELETED
    */
-  async join(row: Omit<MemberRow, 'joinSeq'>): Promise<Member> {
+  async join(row: Omit<MemberRow, 'joinSeq'>, reply: Reply | null = null): Promise<Member> {
     this.#makeRoom(row.memberId);
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
     member.heard(this.#context.clock.nowMs());
     this.members.set(row.memberId, member);
+    if (reply !== null && !this.#isKnownInstance(row.instanceId)) member.reply = reply;
+    const joining = this.#coordination.feed({ type: 'join', member: row });
+    member.reply?.whenLost(() => void this.leave(member.id, 'LEFT'));
     try {
-      await this.#coordination.feed({ type: 'join', member: row });
+      await joining;
     } catch (error) {
       if (known === undefined && this.machine.member(row.memberId) === undefined) this.members.delete(row.memberId);
       throw error;
     }
     return member;
+  }
+
+  /** The instance belongs to a client that knows it is a member: a join that is given up does not end that. */
+  #isKnownInstance(instanceId: string | null): boolean {
+    const row = instanceId === null ? undefined : this.machine.instance(instanceId);
+    return row !== undefined && (this.members.get(row.memberId)?.isIntroduced ?? true);
   }
 
   /** The leader's plan. @throws Rejection NOT_LEADER, PLAN_STALE, ASSIGNOR_FAILED */

@@ -48,7 +48,7 @@ export class Entrance {
       await this.#subscribe(group, command, topicIds);
       const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
       const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
-      return { group, member: await group.join(row) };
+      return { group, member: await group.join(row, command.reply) };
     });
   }
 

@@ -5,6 +5,7 @@ import { limits } from '../limits/limits.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
 import { ReadyLogs } from './ready-logs.ts';
+import type { Reply } from './reply.ts';
 import type { BlockedOn, TopicPartition } from './session.ts';
 
 /** A reader on whose behalf a member is woken: its stream, or a pull that waits. */
@@ -36,6 +37,8 @@ export class Member {
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
   /** Joined by a Pull without a member id and has not been heard of since: it makes room for whoever joins next. */
   anonymous = false;
+  /** The answer that tells its client the member id; null: the client knows it from elsewhere. */
+  reply: Reply | null = null;
   /** Rises with every change of what it holds; SyncGroup waits for it. */
   assignmentVersion = 0;
   /** The version that the last SyncGroup answered with; -1: none has. */
@@ -49,6 +52,11 @@ export class Member {
 
   constructor(id: MemberId) {
     this.id = id;
+  }
+
+  /** Whether its client can have the member id. */
+  get isIntroduced(): boolean {
+    return this.reply === null || this.reply.isHandedOver;
   }
 
   wake(): void {

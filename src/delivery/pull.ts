@@ -56,7 +56,8 @@ export class PullSession implements Reader {
   /** @throws Rejection MEMBER_FENCED if the member is removed meanwhile. */
   async run(): Promise<Pulled> {
     const { clock } = this.#context;
-    const { signal, waitMs } = this.#command;
+    const { waitMs } = this.#command;
+    const { signal } = this.#command.reply;
     const startedMs = clock.nowMs();
     const give = (): void => {
       this.end(null);
@@ -73,8 +74,8 @@ export class PullSession implements Reader {
       }
       if (this.#error !== null) throw this.#error;
       refuseIfUnsure(this.#context);
-      // It may also have left while it waited.
-      this.#group.member(this.#member.id);
+      // It may also have left while it waited; one that was given up leaves by itself, and nobody reads that it is none any more.
+      if (!signal.aborted) this.#group.member(this.#member.id);
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
     } finally {
       signal.removeEventListener('abort', give);

@@ -34,6 +34,10 @@ export class Site {
     }
   }
 
+  get databaseUrl(): string {
+    return this.#database.url;
+  }
+
   /** Starts a broker with the same ports, when the one before has been told to end. */
   async restart(): Promise<void> {
     await this.broker.exited;

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { Reply } from '../../src/delivery/reply.ts';
 import { offsetsOf, Scene, type FakeLog } from './scene.ts';
 
 let scene: Scene;
@@ -78,10 +79,10 @@ test('one curl after another, without a member id: none waits for the session of
 });
 
 test('a client that goes away while it waits takes nothing with it', async () => {
-  const gone = new AbortController();
-  const pulling = scene.pull('billing', { waitMs: 60_000, signal: gone.signal });
+  const reply = new Reply();
+  const pulling = scene.pull('billing', { waitMs: 60_000, reply });
   await scene.clock.settle();
-  gone.abort();
+  reply.lose();
   expect(offsetsOf(await scene.wait(pulling))).toEqual([]);
   logs[0]!.append(1);
   expect(offsetsOf(await scene.wait(scene.pull('billing')))).toEqual([0]);

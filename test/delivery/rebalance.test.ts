@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
-import { Scene, type FakeLog } from './scene.ts';
+import { handedOver, Scene, type FakeLog } from './scene.ts';
 
 /** What comes so soon after a rebalance waits for the next one. */
 const gatherMs = limits.rebalanceGatherMs;
@@ -150,6 +150,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
       maxPollIntervalMs: 300_000,
       clientAssignors: [],
       metadata: new Uint8Array(),
+      reply: handedOver(),
       sessionTimeoutMs: 30_000,
       rebalanceTimeoutMs: 10_000,
       assignor: 'sticky',

@@ -10,6 +10,7 @@ import type {
 } from '../../src/delivery/calls.ts';
 import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/calls.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
+import { Reply } from '../../src/delivery/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
 import type { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
@@ -259,6 +260,7 @@ export class Scene {
       assignor: 'sticky',
       autoAck: false,
       assignmentChanges: false,
+      reply: handedOver(),
       ...changes,
     };
     sink.stream = await this.wait(this.delivery.subscribe('host', command, sink));
@@ -281,6 +283,7 @@ export class Scene {
       assignor: 'sticky',
       clientAssignors: [],
       metadata: new Uint8Array(),
+      reply: handedOver(),
       ...changes,
     };
     return this.wait(this.delivery.join('host', command));
@@ -306,7 +309,7 @@ export class Scene {
       maxPollIntervalMs: 300_000,
       sessionTimeoutMs: 30_000,
       autoAck: false,
-      signal: new AbortController().signal,
+      reply: handedOver(),
       ...changes,
     });
   }
@@ -355,6 +358,13 @@ export class Scene {
     }
     return promise;
   }
+}
+
+/** Of a call that is answered, as the edge would settle it in the end. */
+export function handedOver(): Reply {
+  const reply = new Reply();
+  reply.handOver();
+  return reply;
 }
 
 export function offsetsOf(outcome: PullOutcome): number[] {

@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/calls.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { Scene, type FakeLog } from './scene.ts';
+import { handedOver, Scene, type FakeLog } from './scene.ts';
 
 const maxPollIntervalMs = 10_000;
 
@@ -30,6 +30,7 @@ function join(changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome
       assignor: 'sticky',
       clientAssignors: [],
       metadata: new Uint8Array(),
+      reply: handedOver(),
       ...changes,
     }),
   );

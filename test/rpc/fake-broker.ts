@@ -106,7 +106,9 @@ export class FakeBroker implements Broker {
     this.#called(caller, command);
     if (command.waitMs > 0) {
       await new Promise((resolve) => {
-        command.signal.addEventListener('abort', resolve);
+        command.reply.whenLost(() => {
+          resolve(undefined);
+        });
       });
     }
     return { memberId, generation: 1, leaseDeadlineAtMs: null, fields: this.fields, blockedOn: 'CAUGHT_UP' };

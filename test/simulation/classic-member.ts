@@ -99,8 +99,8 @@ export class ClassicMember extends StreamMember {
       rebalanceTimeoutMs: this.rebalanceTimeoutMs,
       assignor: this.#assignor,
     };
-    return network.call(async (broker, { epoch }) => {
-      const joined = await broker.joinGroup(caller, command);
+    return network.call(async (broker, { epoch }, reply) => {
+      const joined = await broker.joinGroup(caller, { ...command, reply });
       ledger.groups.generationTold({ epoch, group, memberId: joined.memberId }, joined.generation);
       return joined;
     });

@@ -3,6 +3,7 @@ import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
 import type { Broker, SubscribeCommand } from '../../src/broker/broker.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { EventSink, MemberStream, StreamEvent, TopicPartition } from '../../src/delivery/session.ts';
+import { Reply } from '../../src/delivery/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
@@ -41,6 +42,9 @@ export const networkDelayMsMax = 15_000;
 /** A dead connection is noticed when a ping and its answer's time are over. */
 const keepaliveMs = 20_000;
 
+/** What a broker does for a call. */
+export type Work<T> = (broker: Broker, serving: SimulatedBroker, reply: Reply) => Promise<T>;
+
 /** Calls that reach one broker in their order, or not at all. */
 export interface OrderedCalls {
   /** @throws CallError */
@@ -62,7 +66,7 @@ export class Network {
   }
 
   /** Calls some broker that serves. @throws CallError */
-  async call<T>(work: (broker: Broker, serving: SimulatedBroker) => Promise<T>, deadlineMs = 8_000): Promise<T> {
+  async call<T>(work: Work<T>, deadlineMs = 8_000): Promise<T> {
     const world = this.#world;
     const broker = this.#pick();
     if (broker === null) {
@@ -70,12 +74,14 @@ export class Network {
       throw new Unavailable('nobody serves');
     }
     const answer = Promise.withResolvers<T>();
+    const replies = [new Reply()];
+    // Sent twice: the first answer counts, the second request arrives when it likes.
+    if (this.#happens(0.03)) replies.push(new Reply());
     const cancelDeadline = world.after(deadlineMs, () => {
       answer.reject(new Unavailable('the deadline is over'));
+      for (const reply of replies) this.#giveUp(broker, reply);
     });
-    this.#arrive(broker, work, answer);
-    // Sent twice: the first answer counts, the second request arrives when it likes.
-    if (this.#happens(0.03)) this.#arrive(broker, work, answer);
+    for (const reply of replies) this.#arrive(broker, work, answer, reply);
     try {
       return await answer.promise;
     } finally {
@@ -96,7 +102,7 @@ export class Network {
         arrivalMs = Math.max(arrivalMs, world.nowMs + this.delayMs());
         if (!isLost) {
           world.after(arrivalMs - world.nowMs, () => {
-            broker!.process.enter(() => void this.#handle(broker!, work, answer));
+            broker!.process.enter(() => void this.#handle(broker!, work, answer, new Reply()));
           });
         }
         world.after(isLost ? world.between(1, 500) : deadlineMs, () => {
@@ -107,7 +113,7 @@ export class Network {
     };
   }
 
-  open(command: SubscribeCommand, listener: StreamListener): ClientStream {
+  open(command: Omit<SubscribeCommand, 'reply'>, listener: StreamListener): ClientStream {
     const broker = this.#pick();
     const stream = new Stream(this.#world, this.#ledger, command.group, broker, listener, () => this.delayMs());
     this.#streams.add(stream);
@@ -141,11 +147,7 @@ export class Network {
     return this.#world.pick(this.#brokers().filter(({ calls }) => calls !== null)) ?? null;
   }
 
-  #arrive<T>(
-    broker: SimulatedBroker,
-    work: (broker: Broker, serving: SimulatedBroker) => Promise<T>,
-    answer: PromiseWithResolvers<T>,
-  ): void {
+  #arrive<T>(broker: SimulatedBroker, work: Work<T>, answer: PromiseWithResolvers<T>, reply: Reply): void {
     if (this.#happens(0.02)) return;
     this.#world.after(this.delayMs(), () => {
       if (broker.calls === null) {
@@ -153,33 +155,48 @@ export class Network {
         return;
       }
       broker.process.enter(() => {
-        void this.#handle(broker, work, answer);
+        void this.#handle(broker, work, answer, reply);
+      });
+    });
+  }
+
+  /** Its client gives the call up; the broker hears of it before the answer, after it, or not at all. */
+  #giveUp(broker: SimulatedBroker, reply: Reply): void {
+    if (this.#happens(0.1)) return;
+    this.#world.after(this.delayMs(), () => {
+      broker.process.enter(() => {
+        if (!reply.isHandedOver) this.#world.count('a call is given up before its answer');
+        reply.lose();
       });
     });
   }
 
   async #handle<T>(
     broker: SimulatedBroker,
-    work: (broker: Broker, serving: SimulatedBroker) => Promise<T>,
+    work: Work<T>,
     answer: PromiseWithResolvers<T>,
+    reply: Reply,
   ): Promise<void> {
     const { calls } = broker;
     if (calls === null) return;
-    let reply: () => void;
+    let send: () => void;
     try {
-      const value = await work(calls, broker);
-      reply = () => {
+      const value = await work(calls, broker, reply);
+      if (reply.isLost) return;
+      reply.handOver();
+      send = () => {
         answer.resolve(value);
       };
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
       this.#world.count(`a call ends with ${error instanceof Rejection ? error.reason : (error as Fault).kind}`);
       if (error instanceof Rejection) this.#ledger.groups.refusalTold(error);
-      reply = () => {
+      reply.lose();
+      send = () => {
         answer.reject(error);
       };
     }
-    if (!broker.ended && !this.#happens(0.02)) this.#world.after(this.delayMs(), reply);
+    if (!broker.ended && !this.#happens(0.02)) this.#world.after(this.delayMs(), send);
   }
 }
 
@@ -193,6 +210,7 @@ class Stream implements EventSink, ClientStream {
   readonly #broker: SimulatedBroker | null;
   readonly #listener: StreamListener;
   readonly #delayMs: () => number;
+  readonly #reply = new Reply();
   readonly #order: StreamOrder;
   #memberId = '' as MemberId;
   /** What the client was told that it has; null before the first time. */
@@ -225,7 +243,7 @@ class Stream implements EventSink, ClientStream {
     return this.#brokerSideOver && this.#clientSideOver;
   }
 
-  async open(command: SubscribeCommand): Promise<void> {
+  async open(command: Omit<SubscribeCommand, 'reply'>): Promise<void> {
     const broker = this.#broker;
     if (broker === null || broker.calls === null || this.#clientSideOver) {
       this.#brokerSideOver = true;
@@ -240,6 +258,7 @@ class Stream implements EventSink, ClientStream {
 
   send(event: StreamEvent): void {
     if (this.#brokerSideOver) return;
+    this.#reply.handOver();
     const { epoch } = this.#broker!;
     if (event.type === 'joined') this.#memberId = event.memberId;
     const recipient = { epoch, group: this.#group, memberId: this.#memberId };
@@ -315,15 +334,16 @@ class Stream implements EventSink, ClientStream {
     });
   }
 
-  async #subscribe(broker: SimulatedBroker, command: SubscribeCommand): Promise<void> {
+  async #subscribe(broker: SimulatedBroker, command: Omit<SubscribeCommand, 'reply'>): Promise<void> {
     const { calls } = broker;
     if (calls === null) return;
     try {
-      this.#held = await calls.subscribe(caller, command, this);
+      this.#held = await calls.subscribe(caller, { ...command, reply: this.#reply }, this);
       if (this.#brokerSideOver) this.#held.closed();
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
       this.#brokerSideOver = true;
+      this.#reply.lose();
       this.#refused(error as CallError);
       this.#travel(() => {
         this.#closeClient(error as CallError);
@@ -363,6 +383,7 @@ class Stream implements EventSink, ClientStream {
 
   #endBrokerSide(): void {
     this.#brokerSideOver = true;
+    this.#reply.lose();
     const { epoch } = this.#broker!;
     this.#ledger.groups.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
   }

@@ -63,10 +63,9 @@ export class PullMember extends Member {
       maxPollIntervalMs: this.maxPollIntervalMs,
       sessionTimeoutMs: this.#sessionTimeoutMs,
       autoAck: false,
-      signal: new AbortController().signal,
     };
-    return network.call(async (broker, { epoch }) => {
-      const pulled = await broker.pull(caller, command);
+    return network.call(async (broker, { epoch }, reply) => {
+      const pulled = await broker.pull(caller, { ...command, reply });
       const recipient = { epoch, group, memberId: pulled.memberId };
       ledger.groups.generationTold(recipient, pulled.generation);
       const batches = pulled.fields.map(decode);

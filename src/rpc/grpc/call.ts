@@ -1,4 +1,5 @@
 import type { Caller } from '../../broker/broker.ts';
+import { Reply } from '../../delivery/reply.ts';
 import { callerOf } from '../caller.ts';
 import type { Call } from '../handlers/call.ts';
 
@@ -13,25 +14,35 @@ interface RawCall {
 export class GrpcCall implements Call {
   readonly caller: Caller;
   readonly #call: RawCall;
-  #controller: AbortController | null = null;
+  #reply: Reply | null = null;
 
   constructor(call: RawCall) {
     this.#call = call;
     this.caller = callerOf(hostOf(call.getPeer()));
   }
 
-  signal(): AbortSignal {
-    if (this.#controller === null) {
-      const controller = new AbortController();
-      this.#controller = controller;
-      if (this.#call.cancelled) controller.abort();
-      // Also emitted after a status has been sent, when nobody listens any more.
+  reply(): Reply {
+    if (this.#reply === null) {
+      const reply = new Reply();
+      this.#reply = reply;
+      if (this.#call.cancelled) reply.lose();
+      // Also emitted at the end of every call that was answered.
       else
         this.#call.once('cancelled', () => {
-          controller.abort();
+          reply.lose();
         });
     }
-    return this.#controller.signal;
+    return this.#reply;
+  }
+
+  /** The answer, or the first event, goes to the transport. */
+  answered(): void {
+    this.#reply?.handOver();
+  }
+
+  /** An error goes to the transport instead. */
+  failed(): void {
+    this.#reply?.lose();
   }
 }
 

@@ -14,10 +14,13 @@ export class GrpcEventSink implements EventSink {
   #unsentBytes = 0;
   #ended = false;
   readonly #call: RawServerStream;
+  readonly #answered: () => void;
   readonly #reportBug: ReportBug;
 
-  constructor(call: RawServerStream, reportBug: ReportBug) {
+  /** @param answered called with each event, before it goes to the transport. */
+  constructor(call: RawServerStream, reportBug: ReportBug, answered: () => void) {
     this.#call = call;
+    this.#answered = answered;
     this.#reportBug = reportBug;
   }
 
@@ -30,6 +33,7 @@ export class GrpcEventSink implements EventSink {
     const message = encodeEvent(event);
     const bytes = message.byteLength;
     this.#unsentBytes += bytes;
+    this.#answered();
     // A batch is no Buffer: ./send-in-pieces.ts.
     this.#call.write(message as Buffer, () => {
       this.#unsentBytes -= bytes;

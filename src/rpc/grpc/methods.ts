@@ -30,18 +30,20 @@ export function publishMethod(publish: PublishHandler, reportBug: ReportBug) {
 }
 
 export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, reportBug: ReportBug) {
-  const answer = async (raw: RawUnaryCall): Promise<Buffer> => {
-    const call = new GrpcCall(raw);
+  const answer = async (call: GrpcCall, raw: RawUnaryCall): Promise<Buffer> => {
     const answered = handleBytes?.(call, raw.request) ?? null;
     if (answered !== null) return answered;
     return encoded(method.output, await handle(call, decodeBinary(method.input, raw.request)));
   };
-  return (call: RawUnaryCall, respond: Respond): void => {
-    answer(call).then(
+  return (raw: RawUnaryCall, respond: Respond): void => {
+    const call = new GrpcCall(raw);
+    answer(call, raw).then(
       (response) => {
+        call.answered();
         respond(null, response);
       },
       (error: unknown) => {
+        call.failed();
         respond(statusOf(error, reportBug));
       },
     );
@@ -58,21 +60,25 @@ export function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 export function subscribeMethod(subscribe: Handlers['subscribe'], streams: OpenStreams, reportBug: ReportBug) {
-  const open = async (call: RawServerStream, sink: GrpcEventSink): Promise<void> => {
+  const open = async (raw: RawServerStream, call: GrpcCall, sink: GrpcEventSink): Promise<void> => {
     let member: MemberStream | null = null;
-    call.once('cancelled', () => {
+    raw.once('cancelled', () => {
       sink.closed();
       member?.closed();
     });
-    const request = decodeBinary(SubscribeRequestSchema, call.request);
-    member = await subscribe(new GrpcCall(call), request, sink);
+    const request = decodeBinary(SubscribeRequestSchema, raw.request);
+    member = await subscribe(call, request, sink);
     // The client may have gone while the broker was at it.
-    if (call.cancelled) member.closed();
+    if (raw.cancelled) member.closed();
   };
-  return (call: RawServerStream): void => {
-    const sink = new GrpcEventSink(call, reportBug);
-    streams.opened(call);
-    open(call, sink).catch((error: unknown) => {
+  return (raw: RawServerStream): void => {
+    const call = new GrpcCall(raw);
+    const sink = new GrpcEventSink(raw, reportBug, () => {
+      call.answered();
+    });
+    streams.opened(raw);
+    open(raw, call, sink).catch((error: unknown) => {
+      call.failed();
       sink.fail(error);
     });
   };

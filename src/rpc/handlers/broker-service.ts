@@ -55,15 +55,15 @@ export type SubscribeHandler = (call: Call, request: SubscribeRequest, sink: Eve
 export function subscribeHandler({ broker, validation }: HandlerContext): SubscribeHandler {
   return async (call, request, sink) => {
     validation.subscribe(request);
-    return broker().subscribe(call.caller, subscribeCommand(request), sink);
+    return broker().subscribe(call.caller, subscribeCommand(call, request), sink);
   };
 }
 
-function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
+function subscribeCommand(call: Call, request: SubscribeRequest): SubscribeCommand {
   // A member with an instance id is to outlive its process, and so its stream.
   const sessionTimeoutMs = request.groupInstanceId === '' ? null : limits.sessionTimeoutMsDefault;
   return {
-    ...enterCommand(request),
+    ...enterCommand(call, request),
     maxInFlightRecords: numberOr(request.maxInFlightRecords, limits.maxInFlightRecordsDefault),
     maxInFlightBytes: numberOr(request.maxInFlightBytes, limits.maxInFlightBytesDefault),
     sessionTimeoutMs: msOr(request.sessionTimeout, sessionTimeoutMs),
@@ -77,13 +77,12 @@ function subscribeCommand(request: SubscribeRequest): SubscribeCommand {
 
 function pullCommand(call: Call, request: PullRequest): PullCommand {
   return {
-    ...enterCommand(request),
+    ...enterCommand(call, request),
     maxRecords: numberOr(request.maxRecords, limits.pullRecordsDefault),
     maxBytes: numberOr(request.maxBytes, limits.pullBytesDefault),
     waitMs: msOr(request.wait, 0),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     autoAck: request.autoAck,
-    signal: call.signal(),
   };
 }
 

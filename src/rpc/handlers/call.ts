@@ -1,12 +1,13 @@
 import type { DescMethodUnary, DescService, MessageShape } from '@bufbuild/protobuf';
 import type { Broker, Caller } from '../../broker/broker.ts';
+import type { Reply } from '../../delivery/reply.ts';
 import type { Validation } from '../validation/validation.ts';
 
 /** One call, as a handler sees it. */
 export interface Call {
   readonly caller: Caller;
-  /** Aborted when the client has gone. Made on demand: most calls never ask. */
-  signal(): AbortSignal;
+  /** What becomes of the answer. Made on demand: most calls never ask. */
+  reply(): Reply;
 }
 
 /**

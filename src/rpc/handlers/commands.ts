@@ -5,6 +5,7 @@ import type { EnterCommand, PageRequest, StartPosition } from '../../broker/brok
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
+import type { Call } from './call.ts';
 
 /** Parts that the commands of several services share. The request has been validated. */
 
@@ -42,15 +43,18 @@ export function assignorName(request: { readonly assignor: Assignor; readonly as
 }
 
 /** What every request that makes or resumes a member says. */
-export function enterCommand(request: {
-  readonly group: string;
-  readonly topics: readonly string[];
-  readonly start?: StartPositionMessage | undefined;
-  readonly memberId: string;
-  readonly clientId: string;
-  readonly groupInstanceId: string;
-  readonly maxPollInterval?: Duration | undefined;
-}): EnterCommand {
+export function enterCommand(
+  call: Call,
+  request: {
+    readonly group: string;
+    readonly topics: readonly string[];
+    readonly start?: StartPositionMessage | undefined;
+    readonly memberId: string;
+    readonly clientId: string;
+    readonly groupInstanceId: string;
+    readonly maxPollInterval?: Duration | undefined;
+  },
+): EnterCommand {
   return {
     group: request.group,
     topics: withoutRepeats(request.topics),
@@ -59,6 +63,7 @@ export function enterCommand(request: {
     clientId: textOr(request.clientId, 'member'),
     instanceId: textOrNull(request.groupInstanceId),
     maxPollIntervalMs: msOr(request.maxPollInterval, limits.maxPollIntervalMsDefault),
+    reply: call.reply(),
   };
 }
 

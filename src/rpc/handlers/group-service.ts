@@ -28,7 +28,7 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
 
     async joinGroup(call, request) {
       validation.joinGroup(request);
-      const joined = await broker().joinGroup(call.caller, joinGroupCommand(request));
+      const joined = await broker().joinGroup(call.caller, joinGroupCommand(call, request));
       return create(JoinGroupResponseSchema, {
         memberId: joined.memberId,
         generation: BigInt(joined.generation),
@@ -65,9 +65,9 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
   };
 }
 
-function joinGroupCommand(request: JoinGroupRequest): JoinGroupCommand {
+function joinGroupCommand(call: Call, request: JoinGroupRequest): JoinGroupCommand {
   return {
-    ...enterCommand(request),
+    ...enterCommand(call, request),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     rebalanceTimeoutMs: msOr(request.rebalanceTimeout, limits.rebalanceTimeoutMsDefault),
     assignor: assignorName(request),
@@ -83,7 +83,7 @@ function syncGroupCommand(call: Call, request: SyncGroupRequest): SyncGroupComma
     knownGeneration: request.knownGeneration === undefined ? null : Number(request.knownGeneration),
     plan: planOf(request),
     waitMs: msOr(request.wait, limits.syncWaitMsDefault),
-    signal: call.signal(),
+    signal: call.reply().signal,
   };
 }
 

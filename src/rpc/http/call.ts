@@ -1,11 +1,49 @@
-import type { HandlerContext as ConnectContext } from '@connectrpc/connect';
+import { Code, ConnectError, type HandlerContext as ConnectContext } from '@connectrpc/connect';
+import type { Caller } from '../../broker/broker.ts';
+import { Reply } from '../../delivery/reply.ts';
 import { callerOf } from '../caller.ts';
 import type { Call } from '../handlers/call.ts';
 import { requestFacts } from './request-facts.ts';
 
 /** A call of connect-node as the handlers see it. */
-export function callOf(context: ConnectContext): Call {
-  return { caller: callerOf(context.values.get(requestFacts).host), signal: () => context.signal };
+export class HttpCall implements Call {
+  readonly caller: Caller;
+  readonly #context: ConnectContext;
+  #reply: Reply | null = null;
+
+  constructor(context: ConnectContext) {
+    this.#context = context;
+    this.caller = callerOf(context.values.get(requestFacts).host);
+  }
+
+  reply(): Reply {
+    if (this.#reply === null) {
+      const reply = new Reply();
+      this.#reply = reply;
+      const { signal } = this.#context;
+      if (signal.aborted) reply.lose();
+      // Also at the end of every call that was answered.
+      else
+        signal.addEventListener('abort', () => {
+          reply.lose();
+        });
+    }
+    return this.#reply;
+  }
+
+  /**
+   * The answer, or the first event, goes to the transport: connect-node writes it before anything else can happen.
+   * @throws ConnectError what ended the call, if it ended before: its client is not to read an answer that does not hold.
+   */
+  answered(): void {
+    if (this.#reply?.isLost === true) throw ConnectError.from(this.#context.signal.reason, Code.Canceled);
+    this.#reply?.handOver();
+  }
+
+  /** An error goes to the transport instead, or nothing. */
+  failed(): void {
+    this.#reply?.lose();
+  }
 }
 
 /** The request as it was decoded before connect-node saw it; else as connect-node decoded it. */

@@ -2,6 +2,7 @@ import { toJson, type DescMethodUnary, type JsonObject, type MessageShape } from
 import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-connect';
 import { ErrorInfoSchema, type ErrorInfo } from '../../../gen/google/rpc/error_details_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
+import { Reply } from '../../delivery/reply.ts';
 import { invalidField, Rejection } from '../../errors/rejection.ts';
 import { callerOf } from '../caller.ts';
 import { rpcErrorOf, type ReportBug } from '../errors.ts';
@@ -75,7 +76,7 @@ async function listMembers(call: JsonCall, query: URLSearchParams, group: string
 }
 
 function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
-  const call = { caller: callerOf(request.socket.remoteAddress), signal: () => new AbortController().signal };
+  const call = { caller: callerOf(request.socket.remoteAddress), reply: () => new Reply() };
   return async (method, fields) => {
     const unary = handlers.unary.find((one) => one.method === method);
     if (unary === undefined) throw new Error(`no handler for ${method.name}`);

@@ -19,9 +19,12 @@ export class HttpEventSink implements EventSink {
   #ended = false;
   readonly #outbox = new Outbox<Buffer | FramedEvent>();
   readonly #reportBug: ReportBug;
+  readonly #answered: () => void;
 
-  constructor(reportBug: ReportBug) {
+  /** @param answered called with each event, before it goes to the transport. */
+  constructor(reportBug: ReportBug, answered: () => void) {
     this.#reportBug = reportBug;
+    this.#answered = answered;
   }
 
   get unsentBytes(): number {
@@ -52,6 +55,7 @@ export class HttpEventSink implements EventSink {
 
   async *messages(): AsyncGenerator<SubscribeResponse, void, undefined> {
     for await (const event of this.#outbox.items()) {
+      this.#answered();
       const bytes = Buffer.isBuffer(event) ? event : event.toBuffer();
       yield* inParts(fromBinary(SubscribeResponseSchema, bytes));
     }

@@ -7,7 +7,7 @@ import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
-import { callOf, decodedOr } from './call.ts';
+import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from './connect-error.ts';
 import { requestFacts } from './request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
@@ -29,11 +29,14 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
 
 function unaryRoute({ method, handle }: UnaryMethod, reportBug: ReportBug) {
   return async (message: unknown, context: ConnectContext): Promise<MessageShape<DescMethodUnary['output']>> => {
+    const call = new HttpCall(context);
     try {
-      const response = await handle(callOf(context), decodedOr(context, message));
+      const response = await handle(call, decodedOr(context, message));
+      call.answered();
       if (Buffer.isBuffer(response)) return fromBinary(method.output, response);
       return response as MessageShape<DescMethodUnary['output']>;
     } catch (error) {
+      call.failed();
       throw connectErrorOf(error, reportBug);
     }
   };
@@ -43,7 +46,7 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
   return async (message: PublishRequest, context: ConnectContext) => {
     try {
       const bytes = context.values.get(requestFacts).decoded ?? Buffer.from(toBinary(PublishRequestSchema, message));
-      return fromBinary(PublishResponseSchema, await handlers.publish(callOf(context), bytes as Buffer));
+      return fromBinary(PublishResponseSchema, await handlers.publish(new HttpCall(context), bytes as Buffer));
     } catch (error) {
       throw connectErrorOf(error, reportBug);
     }

@@ -12,25 +12,28 @@ import { Rejection } from '../../errors/rejection.ts';
 import type { ReportBug } from '../errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
-import { callOf, decodedOr } from './call.ts';
+import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from './connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
 import { Outbox } from './outbox.ts';
 
 export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
   return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
-    const sink = new HttpEventSink(reportBug);
+    const call = new HttpCall(context);
+    const sink = new HttpEventSink(reportBug, () => {
+      call.answered();
+    });
     context.signal.addEventListener('abort', () => {
       sink.closed();
     });
-    const member = await handlers
-      .subscribe(callOf(context), decodedOr(context, message), sink)
-      .catch((error: unknown) => {
-        throw connectErrorOf(error, reportBug);
-      });
+    const member = await handlers.subscribe(call, decodedOr(context, message), sink).catch((error: unknown) => {
+      call.failed();
+      throw connectErrorOf(error, reportBug);
+    });
     try {
       yield* sink.messages();
     } finally {
+      call.failed();
       sink.closed();
       member.closed();
     }
@@ -45,7 +48,7 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
   ): AsyncGenerator<PublishStreamResponse> {
     const outbox = new Outbox<Buffer>();
     const reading = new Gate();
-    const stream = handlers.publishStream(callOf(context), {
+    const stream = handlers.publishStream(new HttpCall(context), {
       respond: (response, taken) => {
         outbox.push(response, taken);
       },

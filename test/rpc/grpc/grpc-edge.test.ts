@@ -14,6 +14,7 @@ import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import type { PullCommand } from '../../../src/broker/broker.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { Rejection } from '../../../src/errors/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
@@ -305,7 +306,7 @@ describe('a stream', () => {
     const request = encode(PullRequestSchema, { group: 'billing', topics: ['orders'], wait: { seconds: 60n } });
     const cancel = new GrpcClient(grpcPort).cancellable(pull, request);
     await expect.poll(() => broker.calls.length).toBe(1);
-    const { signal } = broker.calls[0] as { signal: AbortSignal };
+    const { signal } = (broker.calls[0] as PullCommand).reply;
     expect(signal.aborted).toBe(false);
     const aborted = once(signal, 'abort');
     cancel();

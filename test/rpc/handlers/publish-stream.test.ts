@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { fromBinary } from '@bufbuild/protobuf';
+import { Reply } from '../../../src/delivery/reply.ts';
 import { Rejection } from '../../../src/errors/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { PublishStream, type PublishStreamOutput } from '../../../src/rpc/handlers/publish-stream.ts';
@@ -47,7 +48,7 @@ function open() {
   const context = { broker: () => broker, validation: createValidation(limits), recordBytesMax: limits.recordBytesMax };
   const call = {
     caller: { principal: 'anonymous', host: 'here' },
-    signal: () => new AbortController().signal,
+    reply: () => new Reply(),
   } as const;
   return { broker, commits, output, stream: new PublishStream(call, context, output) };
 }

@@ -19,7 +19,10 @@ function batchOf(sizes: readonly number[]): Buffer {
 
 /** What a client gets that reads everything. */
 async function received(fields: readonly Buffer[]): Promise<SubscribeResponse[]> {
-  const sink = new HttpEventSink(() => 'a bug');
+  const sink = new HttpEventSink(
+    () => 'a bug',
+    () => undefined,
+  );
   for (const field of fields) sink.send({ type: 'batch', generation: 3, field });
   sink.end(null);
   const messages: SubscribeResponse[] = [];
@@ -48,7 +51,10 @@ test.each([
 });
 
 test('a reader that stops in the middle of a batch holds up what comes behind it', async () => {
-  const sink = new HttpEventSink(() => 'a bug');
+  const sink = new HttpEventSink(
+    () => 'a bug',
+    () => undefined,
+  );
   const drained: number[] = [];
   sink.onDrain = () => drained.push(sink.unsentBytes);
   const field = batchOf([100_000, 100_000]);

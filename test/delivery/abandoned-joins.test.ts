@@ -1,0 +1,108 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { Reply } from '../../src/delivery/reply.ts';
+import { offsetsOf, Scene, type FakeLog, type FakeStream } from './scene.ts';
+
+/** The longest session that a client may ask for: nobody waits for it here. */
+const sessionTimeoutMs = 1_800_000;
+const instance = { instanceId: 'worker-1', sessionTimeoutMs };
+
+let scene: Scene;
+let logs: FakeLog[];
+beforeEach(async () => {
+  scene = await Scene.open();
+  logs = scene.addTopic('orders', 2);
+});
+
+const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
+
+/** What each call that makes a member does until somebody settles its reply. */
+const joins = {
+  JoinGroup: (reply: Reply, changes: object = {}) => scene.join('billing', { sessionTimeoutMs, reply, ...changes }),
+  Subscribe: async (reply: Reply, changes: object = {}) => {
+    const { stream } = await scene.subscribe('billing', { sessionTimeoutMs, reply, ...changes });
+    if (reply.isLost) stream!.closed();
+  },
+  'a Pull that waits': (reply: Reply, changes: object = {}) =>
+    scene.wait(scene.pull('billing', { sessionTimeoutMs, waitMs: 10_000, reply, ...changes })),
+} as const;
+
+/** The one that is left has everything, without a session timeout in between. */
+async function expectAllAt(other: FakeStream): Promise<void> {
+  await scene.gathered();
+  for (const log of logs) log.append(1);
+  await scene.clock.settle();
+  expect(memberIds()).toEqual([other.memberId]);
+  expect(other.batches.map(({ partition }) => partition).toSorted()).toEqual([0, 1]);
+}
+
+describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
+  test('after the join and before its answer leaves no member that holds partitions', async () => {
+    const other = await scene.subscribe('billing');
+    await scene.gathered();
+    const reply = new Reply();
+    const joining = begin(reply);
+    await scene.clock.settle();
+    expect(memberIds()).toHaveLength(2);
+    reply.lose();
+    await joining.catch(() => undefined);
+    await expectAllAt(other);
+  });
+
+  test('before it is a member leaves none either', async () => {
+    const other = await scene.subscribe('billing');
+    const reply = new Reply();
+    const joining = begin(reply);
+    reply.lose();
+    await joining.catch(() => undefined);
+    await expectAllAt(other);
+  });
+
+  test('by a client that is a member already takes nothing from that member', async () => {
+    const { memberId } = await scene.join('billing', { sessionTimeoutMs });
+    const reply = new Reply();
+    const joining = begin(reply, { memberId });
+    reply.lose();
+    await joining.catch(() => undefined);
+    await scene.gathered();
+    expect(memberIds()).toEqual([memberId]);
+  });
+
+  test('by a new process of a static member leaves the instance its partitions', async () => {
+    await scene.join('billing', instance);
+    const reply = new Reply();
+    const joining = begin(reply, instance);
+    reply.lose();
+    await joining.catch(() => undefined);
+    await scene.gathered();
+    expect(scene.delivery.describe('billing').members).toMatchObject([{ instanceId: 'worker-1' }]);
+  });
+
+  test('again and again by an instance that never got an answer leaves nothing of the instance', async () => {
+    const other = await scene.subscribe('billing');
+    const replies = [new Reply(), new Reply(), new Reply()];
+    const joining = replies.map((reply) => begin(reply, instance).catch(() => undefined));
+    await scene.clock.settle();
+    for (const reply of replies) reply.lose();
+    await Promise.all(joining);
+    await expectAllAt(other);
+  });
+});
+
+test('a client that dies after its answer was handed over keeps its partitions for its session', async () => {
+  const reply = new Reply();
+  const { memberId } = await scene.join('billing', { sessionTimeoutMs, reply });
+  reply.handOver();
+  reply.lose();
+  await scene.gathered();
+  expect(memberIds()).toEqual([memberId]);
+});
+
+test('records that a pull took for an answer that nobody read come to the next one, and count no attempt', async () => {
+  logs[0]!.append(2);
+  const reply = new Reply();
+  await scene.wait(scene.pull('billing', { sessionTimeoutMs, reply }));
+  reply.lose();
+  const next = await scene.wait(scene.pull('billing'));
+  expect(offsetsOf(next)).toEqual([0, 1]);
+  expect(JSON.parse(next.fields[0]!.toString())).toMatchObject({ attempts: [1, 1] });
+});
