@@ -17,6 +17,8 @@ export interface BrokerOptions {
   readonly stores: { readonly log: LogStore; readonly topics: TopicStore; readonly groups: GroupStore };
   readonly codec: BatchCodec;
   readonly clock: Clock;
+  /** By which members are judged: it stands while this process does. */
+  readonly awakeClock: Clock;
   readonly random: Random;
   readonly limits: TunableLimits;
   /** Beside the built-in ones. */
@@ -46,14 +48,14 @@ export interface OpenBroker {
 
 /** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
-  const { stores, codec, clock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
+  const { stores, codec, clock, awakeClock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
   const log = new Log({ store: stores.log, clock, codec, limits, onFenced, log: options.log });
   const delivery = new Delivery({
     store: stores.groups,
     topics: log,
     codec,
     assignors: registry(options.assignors ?? [], log),
-    clock,
+    clock: awakeClock,
     random,
     limits,
     mayDeliver,

@@ -7,6 +7,7 @@ import { Fault } from '../errors/fault.ts';
 import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
 import { openStorage, type Storage } from '../storage/storage.ts';
+import { AwakeClock } from '../time/awake-clock.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { createBatchCodec } from '../wire/batch-codec.ts';
@@ -51,6 +52,7 @@ export class Server {
   #storage: Storage | null = null;
   #ownership: Ownership | null = null;
   #open: OpenBroker | null = null;
+  readonly #awake: AwakeClock;
   readonly #heap: HeapWatch;
   #assignors: readonly PluggableAssignor[] = [];
   #ports = { grpc: 0, http: 0 };
@@ -62,6 +64,9 @@ export class Server {
     this.#o = options;
     this.ended = this.#ending.promise;
     const { settings, log, clock, random } = options;
+    this.#awake = new AwakeClock(clock, (ms) => {
+      log.warn({ ms: Math.round(ms) }, 'this process stood still; members get that time back');
+    });
     const metrics = new Registry();
     this.#heap = new HeapWatch(log);
     exposeMetrics(
@@ -76,7 +81,7 @@ export class Server {
       ready: () => this.#readiness(),
       metrics,
       log,
-      clock,
+      clock: this.#awake,
       random,
     });
   }
@@ -162,12 +167,14 @@ export class Server {
   async #activate(storage: Storage, epoch: number): Promise<void> {
     const { settings, log, clock, random } = this.#o;
     this.#notReady = 'starting: the state is being loaded';
+    this.#awake.start();
     try {
       storage.setEpoch(epoch);
       const open = await openBroker({
         stores: { log: storage.log, topics: storage.topics, groups: storage.groups },
         codec: createBatchCodec(),
         clock,
+        awakeClock: this.#awake,
         random,
         limits: settings.limits,
         assignors: this.#assignors,
@@ -210,6 +217,7 @@ export class Server {
     await this.#step('close the connections', () => this.#storage?.close());
     await this.#step('stop the database', () => this.#stopDatabase());
     this.#heap.stop();
+    this.#awake.stop();
     this.#ending.resolve(ending);
   }
 

@@ -1,6 +1,7 @@
 /**
  * Time and chance as the shells see them. They are constructor parameters everywhere, so that a test or the simulation
- * can hold the clock still; `system.ts` is the only place that reads the machine's.
+ * can hold the clock still; `system.ts` is the only place that reads the machine's, and `awake-clock.ts` leaves out of it
+ * what the process has slept through.
  */
 export interface Clock {
   /** Milliseconds since the epoch, of this machine. Only for logs and for deadlines that clients are told; stored times are the database's. */

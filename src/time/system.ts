@@ -1,11 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock, Random } from './clock.ts';
 
+/** A timer of Node that is set for longer fires at once. */
+const timerMsMax = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   nowMs: () => performance.now(),
   after(delayMs, run) {
-    const timer = setTimeout(run, delayMs);
+    let timer: NodeJS.Timeout;
+    const arm = (ms: number): void => {
+      const rest = ms - timerMsMax;
+      timer = rest > 0 ? setTimeout(arm, timerMsMax, rest) : setTimeout(run, ms);
+    };
+    arm(delayMs);
     return () => {
       clearTimeout(timer);
     };

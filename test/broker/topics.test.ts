@@ -33,6 +33,7 @@ async function open(): Promise<Broker> {
     stores: { log: new MemoryLogStore(clock, { shared: logs }), topics, groups: new MemoryGroupStore(groups) },
     codec: createBatchCodec(),
     clock,
+    awakeClock: clock,
     random: { uuid: () => 'id', fraction: () => 0.5 },
     limits,
     mayDeliver: () => true,

@@ -16,6 +16,7 @@ import type { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
+import type { Clock } from '../../src/time/clock.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
@@ -175,6 +176,8 @@ export class Scene {
       seed?: string;
       assignors?: Assignors;
       offsetRetentionMs?: number;
+      /** Default: the clock itself. */
+      awakeClock?: Clock;
     } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
@@ -191,7 +194,7 @@ export class Scene {
           [...this.topics.values()].find((logs) => logs[0]?.address.topicId === topicId) ?? [],
       },
       codec,
-      clock: this.clock,
+      clock: options.awakeClock ?? this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
       limits: {

@@ -3,6 +3,7 @@ import type { Broker } from '../../src/broker/broker.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
+import { AwakeClock } from '../../src/time/awake-clock.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { Connection, type Link } from './connection.ts';
 import type { Database } from './database.ts';
@@ -28,6 +29,7 @@ export interface BrokerSite {
 /** A broker process without its edges: ownership, log and delivery as `src/server` puts them together. */
 export class SimulatedBroker {
   readonly process: SimulatedProcess;
+  readonly #awake: AwakeClock;
   readonly ownership: Ownership;
   readonly link: Link = { up: true };
   epoch = 0;
@@ -45,6 +47,10 @@ export class SimulatedBroker {
     this.#site = site;
     const { world, database, ledger, sabotage } = site;
     this.process = new SimulatedProcess(world, name);
+    this.#awake = new AwakeClock(this.process, () => {
+      world.count('a broker wakes');
+    });
+    this.#awake.start();
     this.#parts = { database, ledger, sabotage, epoch: () => this.epoch, connect: () => this.#connect() };
     this.#lease = leaseStore(this.#parts);
     this.ownership = new Ownership({
@@ -130,6 +136,7 @@ export class SimulatedBroker {
         codec: createBatchCodec(),
         assignors: [fussy],
         clock: this.process,
+        awakeClock: this.#awake,
         random: this.process,
         limits: {
           recordBytesMax: limits.recordBytesMax,
@@ -163,6 +170,7 @@ export class SimulatedBroker {
   #end(): void {
     if (this.ended) return;
     this.ended = true;
+    this.#awake.stop();
     this.process.kill();
     for (const connection of this.#connections) connection.cut(this.#site.world.chance(0.5));
     this.#site.world.note(`${this.process.name} has ended`);

@@ -7,6 +7,8 @@ const seeds = 60;
 const wanted = [
   'a broker takes over from another',
   'a write is fenced',
+  'a broker wakes',
+  'a call is given up before its answer',
   'a publish is found to be there already',
   'a record goes out for the third time or more',
   'records are read from the database',
