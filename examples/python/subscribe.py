@@ -1,5 +1,6 @@
 """subscribe.py [TOPIC] [GROUP] [COUNT]: prints COUNT records (default: for ever) and acks them."""
 
+import os
 import sys
 import time
 
@@ -14,6 +15,8 @@ class Consumer:
         self.broker = broker_pb2_grpc.BrokerServiceStub(channel)
         self.topic, self.group, self.wanted = topic, group, wanted
         self.member_id = ""
+        # By partition: the record that failed. What lies behind it comes again after it.
+        self.failed = {}
 
     def run(self):
         """Streams until enough has come; subscribes again when the stream breaks."""
@@ -53,11 +56,11 @@ class Consumer:
             self.member_id = event.joined.member_id
             print(f"joined as {self.member_id}", flush=True)
         elif kind == "assigned":
+            # A partition that has moved begins where the group is by now, not at the record that failed here.
+            self.failed.clear()
             print("partitions:", *(p.partition for p in event.assigned.partitions), flush=True)
         elif kind == "batch":
-            self.handle(event.batch)
-            self.ack(event.batch, event.generation)
-            self.wanted -= len(event.batch.records)
+            self.work(event.batch, event.generation)
         elif kind == "revoking":
             # Acking what is in flight, as above, is all that is needed.
             print("leaving partitions:", *(p.partition for p in event.revoking.partitions), flush=True)
@@ -67,21 +70,44 @@ class Consumer:
         elif kind == "draining":
             print("the broker is going away; subscribing again when it ends the stream", flush=True)
 
-    def handle(self, batch):
-        """Your work. It may see a record again after a crash, so it should not mind."""
-        for delivered in batch.records:
-            record = delivered.record
-            where = f"{batch.topic}/{batch.partition} {delivered.offset} (attempt {delivered.attempt})"
-            print(f"{where} {record.key}: {record.value.decode()}", flush=True)
+    def work(self, batch, generation):
+        """Handles a batch in its order, as far as that goes, and tells the broker how far it went."""
+        records, first = batch.records, batch.records[0].offset
+        # It was under way when a record before it failed, and comes again behind that one: the order holds.
+        if first > self.failed.get(batch.partition, first):
+            return
+        self.failed.pop(batch.partition, None)
+        handled = 0
+        try:
+            for delivered in records:
+                self.handle(f"{batch.topic}/{batch.partition}", delivered)
+                handled += 1
+        except Exception as error:
+            print("failed:", error, flush=True)
+        self.wanted -= handled
+        place = {"topic": batch.topic, "partition": batch.partition}
+        acks = []
+        if handled > 0:
+            done = record_pb2.OffsetRange(first=first, last=records[handled - 1].offset)
+            acks.append(broker_pb2.AckEntry(ranges=[done], **place))
+        if handled < len(records):
+            self.failed[batch.partition] = offset = records[handled].offset
+            acks.append(broker_pb2.AckEntry(action=broker_pb2.ACK_ACTION_NACK, offsets=[offset], **place))
+        self.ack(acks, generation)
 
-    def ack(self, batch, generation):
-        """Handled, so acked: everything of this partition up to the last record, in one entry."""
-        entry = broker_pb2.AckEntry(
-            topic=batch.topic, partition=batch.partition, up_to_offset=batch.records[-1].offset
-        )
+    def handle(self, where, delivered):
+        """Your work. It may see a record again, after a crash for instance, so it should not mind."""
+        record, value = delivered.record, delivered.record.value.decode()
+        print(f"{where} {delivered.offset} (attempt {delivered.attempt}) {record.key}: {value}", flush=True)
+        if value == os.environ.get("FAIL_ONCE") and delivered.attempt == 1:
+            raise ValueError(f'"{value}" fails once, as was asked for')
+
+    def ack(self, acks, generation):
+        """What is handled is acked by a range, what failed gets a NACK. An ack by up_to_offset would speak
+        for everything before it as well; after a failure the broker rejects it (UNKNOWN_OFFSET)."""
         response = self.broker.Ack(
             broker_pb2.AckRequest(
-                group=self.group, member_id=self.member_id, generation=generation, acks=[entry]
+                group=self.group, member_id=self.member_id, generation=generation, acks=acks
             )
         )
         for result in response.results:

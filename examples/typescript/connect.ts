@@ -32,8 +32,8 @@ for await (const { event, generation } of broker.subscribe(
   if (event.case !== 'batch') continue;
   const { partition, records } = event.value;
   for (const { offset, record } of records) console.log(`${offset}: ${Buffer.from(record!.value).toString()}`);
-  const upToOffset = records.at(-1)!.offset!;
-  await broker.ack({ group, memberId, generation: generation!, acks: [{ topic, partition: partition!, upToOffset }] });
+  const ranges = [{ first: records[0]!.offset!, last: records.at(-1)!.offset! }];
+  await broker.ack({ group, memberId, generation: generation!, acks: [{ topic, partition: partition!, ranges }] });
   break;
 }
 // Leaving the loop does not end the request; without this the process would stay.

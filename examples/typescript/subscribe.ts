@@ -1,10 +1,11 @@
 /** node examples/typescript/subscribe.ts [TOPIC] [GROUP] [COUNT] : prints COUNT records (default: for ever) and acks them. */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
 import type { Client, ServiceError } from '@grpc/grpc-js';
-import { AckStatus, BlockedOn, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
-import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
-import type { Batch } from '../../gen/millrace/v1/record_pb.js';
+import { AckAction, AckStatus, BlockedOn, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import type { AckEntrySchema, SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
+import type { Batch, DeliveredRecord } from '../../gen/millrace/v1/record_pb.js';
 import { call, connect, serverStream } from './client.ts';
 
 const [topic = 'orders', group = 'billing', count = 'Infinity'] = process.argv.slice(2);
@@ -12,18 +13,46 @@ const client = connect(process.env['MILLRACE_ADDRESS'] ?? '127.0.0.1:50051');
 let wanted = Number(count);
 let memberId = '';
 
-/** Your work. It may see a record again after a crash, so it should not mind. */
-function handle(batch: Batch): void {
-  for (const { offset, attempt, record } of batch.records) {
-    const value = Buffer.from(record!.value).toString();
-    console.log(`${batch.topic}/${batch.partition} ${offset} (attempt ${attempt}) ${record!.key}: ${value}`);
-  }
+/** By partition: the record that failed. What lies behind it comes again after it. */
+const failed = new Map<number, bigint>();
+
+/** Your work. It may see a record again, after a crash for instance, so it should not mind. It throws when it fails. */
+function handle(where: string, { offset, attempt, record }: DeliveredRecord): void {
+  const value = Buffer.from(record!.value).toString();
+  console.log(`${where} ${offset} (attempt ${attempt}) ${record!.key}: ${value}`);
+  if (value === process.env['FAIL_ONCE'] && attempt === 1) throw new Error(`"${value}" fails once, as was asked for`);
 }
 
-/** Handled, so acked: everything of this partition up to the last record, in one entry. */
-async function ack(batch: Batch, generation: bigint): Promise<void> {
-  const entry = { topic: batch.topic, partition: batch.partition!, upToOffset: batch.records.at(-1)!.offset! };
-  const { results } = await call(client, BrokerService.method.ack, { group, memberId, generation, acks: [entry] });
+/** Handles a batch in its order, as far as that goes, and tells the broker how far it went. */
+async function work({ topic, partition, records }: Batch, generation: bigint): Promise<void> {
+  const first = records[0]!.offset!;
+  // It was under way when a record before it failed, and comes again behind that one: the order holds.
+  if (first > (failed.get(partition!) ?? first)) return;
+  failed.delete(partition!);
+  const place = { topic, partition: partition! };
+  let handled = 0;
+  try {
+    for (; handled < records.length; handled++) handle(`${topic}/${partition}`, records[handled]!);
+  } catch (error) {
+    console.log(`failed: ${(error as Error).message}`);
+  }
+  wanted -= handled;
+  const acks = [];
+  if (handled > 0) acks.push({ ...place, ranges: [{ first, last: records[handled - 1]!.offset! }] });
+  if (handled < records.length) {
+    const offset = records[handled]!.offset!;
+    failed.set(partition!, offset);
+    acks.push({ ...place, action: AckAction.NACK, offsets: [offset] });
+  }
+  await ack(acks, generation);
+}
+
+/**
+ * What is handled is acked by a range, what failed gets a NACK. An ack by upToOffset would speak for
+ * everything before it as well; after a failure the broker rejects it (UNKNOWN_OFFSET).
+ */
+async function ack(acks: MessageInitShape<typeof AckEntrySchema>[], generation: bigint): Promise<void> {
+  const { results } = await call(client, BrokerService.method.ack, { group, memberId, generation, acks });
   for (const result of results) {
     // The partition has moved to another member meanwhile, which gets the records again.
     if (result.status !== AckStatus.OK) console.log(`ack refused: ${AckStatus[result.status]}`);
@@ -36,12 +65,11 @@ async function take({ event, generation }: SubscribeResponse): Promise<void> {
       memberId = event.value.memberId;
       return console.log(`joined as ${memberId}`);
     case 'assigned':
+      // A partition that has moved begins where the group is by now, not at the record that failed here.
+      failed.clear();
       return console.log(`partitions: ${event.value.partitions.map((p) => p.partition).join(' ') || 'none'}`);
     case 'batch':
-      handle(event.value);
-      await ack(event.value, generation!);
-      wanted -= event.value.records.length;
-      return;
+      return work(event.value, generation!);
     case 'revoking':
       // Acking what is in flight, as above, is all that is needed.
       return console.log(`leaving partitions: ${event.value.partitions.map((p) => p.partition).join(' ')}`);

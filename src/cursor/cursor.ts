@@ -3,6 +3,7 @@ import { limits } from '../limits/limits.ts';
 import { Attempts } from './attempts.ts';
 import { InFlight, nothing, type BytesOf, type Freed } from './in-flight.ts';
 import { backoffMs, prolonged, type Pause } from './pause.ts';
+import { RefusedRecords } from './refused.ts';
 import { addRun, countOf, coversRun, cutBelow, runFrom, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
 
@@ -49,6 +50,7 @@ const noRuns: OffsetRuns = [];
  *  8. At most `limits.cursorInFlightRecordsMax` records are in flight.
  *  9. Nothing that was said before a reset says anything after it.
  * 10. durableOffset is never ahead of what the written deltas say, nor of committedOffset.
+ * 11. A cumulative ack never acks a record that the present holder has refused.
  */
 export class Cursor {
   #resets: number;
@@ -66,6 +68,8 @@ export class Cursor {
   #handedOut: number;
   /** Nothing goes out before: records were refused. */
   #pause: Pause | null = null;
+  /** What the present holder has refused; null until it refuses for the first time. */
+  #refused: RefusedRecords | null = null;
   /** Since the last delta. */
   #toldCommitted: number;
   #newlyAcked: number[] = [];
@@ -149,19 +153,19 @@ export class Cursor {
     this.#handedOut = Math.max(this.#handedOut, last + 1);
   }
 
-  /** Acks everything up to the offset, including it. */
+  /** Acks everything up to the offset, including it; nothing, if that passes a refused record. */
   ackUpTo(offset: number): Settled {
     if (offset < this.#committed) return refused('ALREADY_ACKED');
     if (this.#namesUnknown(this.#committed, offset)) return refused('UNKNOWN_OFFSET');
-    const freed = this.#inFlight.remove(this.#committed, offset);
-    this.#commit(offset + 1);
-    return { status: 'OK', ...freed };
+    return this.#refused !== null && this.#refused.lowest <= offset
+      ? refused('UNKNOWN_OFFSET')
+      : this.#ackBelow(offset + 1);
   }
 
-  /** Everything below the offset is acked, whoever had it: for a log that nobody holds. It never goes back. */
+  /** Acks everything below the offset, whoever had it: for a log that nobody holds. */
   advance(offset: number): Settled {
     this.#handedOut = Math.max(this.#handedOut, offset);
-    return this.ackUpTo(offset - 1);
+    return offset <= this.#committed ? refused('ALREADY_ACKED') : this.#ackBelow(offset);
   }
 
   /** Notes something with the committed offset, instead of what was noted before. */
@@ -182,6 +186,7 @@ export class Cursor {
     this.#attempts.clear();
     this.#metadata = null;
     this.#pause = null;
+    this.#refused = null;
     this.#newlyAcked = [];
     this.#metadataIsNew = false;
   }
@@ -201,6 +206,7 @@ export class Cursor {
       bytes += freed.bytes;
       this.#ackedCount += addRun(this.#acked, first, last);
       addRun(this.#newlyAcked, first, last);
+      this.#refused?.forget(first, last);
     }
     this.#commit(this.#committed);
     return { status: 'OK', records, bytes };
@@ -211,7 +217,7 @@ export class Cursor {
    * backoff that doubles with each attempt). What is named counts an attempt, what is in flight behind it does not.
    */
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
-    const found = this.#find(named);
+    const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
     for (const run of found) this.#attempts.count(run.first, run.last);
     const lowest = found[0]!.first;
@@ -222,7 +228,7 @@ export class Cursor {
 
   /** Gives back what is named, and what is in flight behind it, without an attempt: it goes out again at once. */
   release(named: Named, _nowMs: number): Settled {
-    const found = this.#find(named);
+    const found = this.#refuse(named);
     return typeof found === 'string' ? refused(found) : this.#rewind(found[0]!.first);
   }
 
@@ -232,6 +238,7 @@ export class Cursor {
       if (countAttempt) this.#attempts.count(first, last);
     });
     this.#position = this.#handedOut = this.#committed;
+    this.#refused = null;
     return freed;
   }
 
@@ -250,6 +257,7 @@ export class Cursor {
       records += freed.records;
       bytes += freed.bytes;
       this.#attempts.count(first, last);
+      (this.#refused ??= new RefusedRecords()).add(first, last, noRuns);
       this.#position = Math.min(this.#position, first);
     }
     return { records, bytes };
@@ -268,21 +276,14 @@ export class Cursor {
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
-      acked: this.#takeNewlyAcked(),
+      // Nearly always none: a new array in each of a million cursors is work for the collector.
+      acked: this.#newlyAcked.length === 0 ? noRuns : this.#newlyAcked.splice(0),
       attempts: this.#attempts.takeNew(this.#committed, this.#acked),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
     this.#toldCommitted = this.#committed;
     this.#metadataIsNew = false;
     return delta;
-  }
-
-  /** Nearly always none: then the cursor keeps its array, since a new one in each of a million cursors is work for the collector. */
-  #takeNewlyAcked(): OffsetRuns {
-    if (this.#newlyAcked.length === 0) return noRuns;
-    const taken = this.#newlyAcked;
-    this.#newlyAcked = [];
-    return taken;
   }
 
   /** A delta is durable. One of an earlier incarnation says nothing any more. */
@@ -330,6 +331,12 @@ export class Cursor {
     return (this.#attempts.lowest(first + 1, last, aloneFromAttempt - 1) ?? last + 1) - 1;
   }
 
+  #ackBelow(offset: number): Settled {
+    const freed = this.#inFlight.remove(this.#committed, offset - 1);
+    this.#commit(offset);
+    return { status: 'OK', ...freed };
+  }
+
   /** Everything below `offset` is acked, and what was acked beyond it may now follow on. */
   #commit(offset: number): void {
     this.#ackedCount -= countOf(this.#acked);
@@ -341,6 +348,7 @@ export class Cursor {
     this.#ackedCount = countOf(this.#acked);
     this.#committed = offset;
     this.#position = Math.max(this.#position, offset);
+    this.#refused?.forgetBelow(offset);
     if (this.#attempts.any) this.#attempts.forget((of) => this.#isAcked(of, of));
     // What the log waited for is acked after all: a pause may be long, and nothing needs it any more.
     if (this.#pause?.runs.every(({ first, last }) => this.#isAcked(first, last)) === true) this.#pause = null;
@@ -365,23 +373,18 @@ export class Cursor {
     return last < this.#committed || coversRun(this.#acked, Math.max(first, this.#committed), last);
   }
 
-  /** The runs in flight among what is named, ascending; or why there are none. */
-  #find(
-    named: Named,
-  ): { readonly first: number; readonly last: number }[] | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED' {
+  /**
+   * What is named is refused from now on, also what is back already: its handler may have failed
+   * all the same. @returns what of it is in flight, ascending; or why there is nothing.
+   */
+  #refuse(named: Named): Pause['runs'] | Exclude<Settled['status'], 'OK'> {
     const runs = 'upTo' in named ? [Math.min(this.#committed, named.upTo), named.upTo] : named.runs;
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refusal;
-    const found: { first: number; last: number }[] = [];
-    for (let at = 0; at < runs.length; at += 2) {
-      for (let from = runs[at]!; from <= runs[at + 1]!;) {
-        const first = this.#inFlight.lowest(from, runs[at + 1]!);
-        if (first === null) break;
-        const last = Math.min(runs[at + 1]!, this.#inFlight.at(first)!.last);
-        found.push({ first, last });
-        from = last + 1;
-      }
-    }
+    const of = (this.#refused ??= new RefusedRecords());
+    for (let at = 0; at < runs.length; at += 2)
+      of.add(Math.max(runs[at]!, this.#committed), runs[at + 1]!, this.#acked);
+    const found = this.#inFlight.among(runs);
     return found.length === 0 ? 'LEASE_EXPIRED' : found;
   }
 

@@ -1,3 +1,5 @@
+import type { OffsetRuns } from './runs.ts';
+
 /** Records that were delivered together and not acked: a run of offsets, its size, and until when. */
 interface Piece {
   readonly first: number;
@@ -70,10 +72,21 @@ export class InFlight {
     return this.#pieces[this.#from(offset)];
   }
 
-  /** The lowest offset in flight among first … last; null if there is none. */
-  lowest(first: number, last: number): number | null {
-    const piece = this.at(first);
-    return piece === undefined || piece.first > last ? null : Math.max(piece.first, first);
+  /** What is in flight among the runs, ascending. */
+  among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
+    const found: { first: number; last: number }[] = [];
+    for (let at = 0; at < runs.length; at += 2) {
+      const last = runs[at + 1]!;
+      for (
+        let index = this.#from(runs[at]!);
+        index < this.#pieces.length && this.#pieces[index]!.first <= last;
+        index++
+      ) {
+        const piece = this.#pieces[index]!;
+        found.push({ first: Math.max(piece.first, runs[at]!), last: Math.min(piece.last, last) });
+      }
+    }
+    return found;
   }
 
   /** The runs whose lease is over. */

@@ -45,6 +45,18 @@ export function cutBelow(runs: number[], offset: number): void {
   if (runs.length > 0 && runs[0]! < offset) runs[0] = offset;
 }
 
+/** Removes first … last, in place. */
+export function removeRun(runs: number[], first: number, last: number): void {
+  const at = runFrom(runs, first);
+  const left: number[] = [];
+  let behind = at;
+  for (; behind < runs.length && runs[behind]! <= last; behind += 2) {
+    if (runs[behind]! < first) left.push(runs[behind]!, first - 1);
+    if (runs[behind + 1]! > last) left.push(last + 1, runs[behind + 1]!);
+  }
+  if (behind > at) runs.splice(at, behind - at, ...left);
+}
+
 /** How many offsets the set has. */
 export function countOf(runs: OffsetRuns): number {
   let count = 0;

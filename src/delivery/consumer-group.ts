@@ -249,8 +249,8 @@ export class ConsumerGroup {
         this.streamClosed(member, session);
       },
       generation: () => this.generation,
-      ackNow: (log, upTo) => {
-        const freed = log.cursor.ackUpTo(upTo);
+      ackNow: ({ log, first, last }) => {
+        const freed = log.cursor.ackRuns([first, last]);
         rounds.mark(log);
         this.settle(log, freed.records, freed.bytes);
       },

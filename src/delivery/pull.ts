@@ -132,9 +132,11 @@ export class PullSession implements Reader {
       for (const log of logs) this.#group.watchLeases(log);
       return { fields, leaseUntilMs: this.#leaseUntilMs(this.#context.clock.nowMs()), blockedOn: null, acked: [] };
     }
+    // Exactly what goes out: the member may have other records, which it must ack by itself.
     for (const { piece } of taken) {
-      const freed = piece.log.cursor.ackUpTo(piece.last);
-      this.#group.settle(piece.log, freed.records, freed.bytes);
+      const { log, first, last } = piece;
+      const freed = log.cursor.ackRuns([first, last]);
+      this.#group.settle(log, freed.records, freed.bytes);
     }
     return { fields, leaseUntilMs: null, blockedOn: null, acked: [...logs] };
   }

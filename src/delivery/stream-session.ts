@@ -1,7 +1,6 @@
 import type { Rejection } from '../errors/rejection.ts';
 import type { Clock } from '../time/clock.ts';
 import { AssignmentChanges } from './assignment-changes.ts';
-import type { ConsumedLog } from './consumed-log.ts';
 import type { Member, Reader } from './member.ts';
 import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
 import type { BlockedOn, EventSink, StreamEvent } from './session.ts';
@@ -32,8 +31,8 @@ export interface StreamOptions {
   /** That was so when there was something to tell the client: it is to look elsewhere. */
   readonly onUnsure: () => void;
   readonly generation: () => number;
-  /** Acks the records of an auto-ack stream as they are handed to the transport. */
-  readonly ackNow: (log: ConsumedLog, upTo: number) => void;
+  /** Acks exactly the records that an auto-ack stream hands to the transport, none before them. */
+  readonly ackNow: (piece: Piece) => void;
 }
 
 export class StreamSession implements Reader {
@@ -151,7 +150,7 @@ export class StreamSession implements Reader {
     this.blockedOn = null;
     this.#toldBlockedOn = null;
     sink.send({ type: 'batch', generation: this.#o.generation(), field });
-    if (autoAck) this.#o.ackNow(piece.log, piece.last);
+    if (autoAck) this.#o.ackNow(piece);
   }
 
   #block(reason: BlockedOn): void {

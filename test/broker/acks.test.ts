@@ -92,6 +92,50 @@ describe('an ack that cannot be changes nothing', () => {
   });
 });
 
+describe('a refused record is not lost by a later cumulative statement', () => {
+  const refusals = {
+    'NACK with a delay': { action: AckAction.NACK, delay: { seconds: 2n } },
+    'NACK without a delay': { action: AckAction.NACK, delay: { seconds: 0n } },
+    RELEASE: { action: AckAction.RELEASE },
+  };
+  const passing = { upToOffset: 2n };
+
+  test.each(Object.entries(refusals))(
+    'an ack or a commit, before and after the record comes again: %s',
+    async (_name, refusal) => {
+      const member = await join().untilReceived(8);
+      const first = { offsets: [0n], ...refusal };
+      // In one call, so that the ack comes before the record can be on its way again.
+      expect(await member.ackAll(1, [first, passing])).toEqual([
+        ['OK', 0n],
+        ['UNKNOWN_OFFSET', 0n],
+      ]);
+      // Whether the record is out again by now is left to chance.
+      expect(await member.commit(1, 3n)).toEqual(['UNKNOWN_OFFSET', 0n]);
+      await member.untilReceived(11);
+      expect(member.of(1)).toEqual([0, 1, 2, 0, 1, 2]);
+      // Both may have been on the wire while the record came again.
+      expect(await member.ack(1, passing)).toEqual(['UNKNOWN_OFFSET', 0n]);
+      expect(await member.commit(1, 3n)).toEqual(['UNKNOWN_OFFSET', 0n]);
+      expect(await committed()).toEqual([0n, 0n]);
+      expect(await member.ack(1, { ranges: [{ first: 0n, last: 0n }] })).toEqual(['OK', 1n]);
+      expect(await member.ack(1, passing)).toEqual(['OK', 3n]);
+    },
+  );
+
+  test('it comes to the next member if the one that refused it leaves', async () => {
+    const member = await join().untilReceived(8);
+    expect(await member.ack(1, { offsets: [0n], action: AckAction.RELEASE })).toEqual(['OK', 0n]);
+    expect(await member.ack(1, { ranges: [{ first: 1n, last: 2n }] })).toEqual(['OK', 0n]);
+    expect(await member.ack(1, { upToOffset: 2n })).toEqual(['UNKNOWN_OFFSET', 0n]);
+    await site.call(GroupService.method.leaveGroup, { group, memberId: member.memberId });
+    const next = await join().untilReceived(6);
+    expect(next.of(1)).toEqual([0]);
+    // The refusal was that of the other member.
+    expect(await next.ack(1, { upToOffset: 0n })).toEqual(['OK', 3n]);
+  });
+});
+
 test('one wrong entry does not disturb those around it, over JSON as over gRPC', async () => {
   const member = await join().untilReceived(8);
   const acks = [

@@ -10,6 +10,8 @@ import {
   type SubscribeRequestSchema,
   type SubscribeResponse,
 } from '../../gen/millrace/v1/broker_pb.js';
+import { GroupService } from '../../gen/millrace/v1/group_pb.js';
+import { OffsetStatus } from '../../gen/millrace/v1/offset_pb.js';
 import { grpcRefusal, type Refusal } from './refusal.ts';
 
 export interface Delivered {
@@ -76,14 +78,33 @@ export class Member {
     entry: MessageInitShape<typeof AckEntrySchema>,
     generation = this.generation,
   ): Promise<readonly [string, bigint | undefined]> {
+    const [answer] = await this.ackAll(partition, [entry], generation);
+    return answer!;
+  }
+
+  /** Acks entries of a partition in one call: the broker takes nothing else between them. */
+  async ackAll(
+    partition: number,
+    entries: readonly MessageInitShape<typeof AckEntrySchema>[],
+    generation = this.generation,
+  ): Promise<(readonly [string, bigint | undefined])[]> {
     const { results } = await call(this.#client, BrokerService.method.ack, {
       group: this.group,
       memberId: this.memberId,
       generation,
-      acks: [{ topic: this.#topic, partition, ...entry }],
+      acks: entries.map((entry) => ({ topic: this.#topic, partition, ...entry })),
     });
+    return results.map(({ status, committedOffset }) => [AckStatus[status], committedOffset]);
+  }
+
+  /** Commits the next offset to be read. @returns the status by name and the committed offset. */
+  async commit(partition: number, offset: bigint): Promise<readonly [string, bigint | undefined]> {
+    const { group, memberId, generation } = this;
+    const offsets = [{ topic: this.#topic, partition, offset }];
+    const request = { group, memberId, generation, offsets };
+    const { results } = await call(this.#client, GroupService.method.commitOffsets, request);
     const { status, committedOffset } = results[0]!;
-    return [AckStatus[status], committedOffset];
+    return [OffsetStatus[status], committedOffset];
   }
 
   /** Takes no more from its stream: neither this program nor, soon, its operating system. */

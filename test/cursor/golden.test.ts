@@ -128,6 +128,7 @@ const nack = (offset: number, delayMs: number | null = null): Command => ({
   named: { runs: [offset, offset] },
   delayMs,
 });
+const release = (offset: number): Command => ({ type: 'release', named: { runs: [offset, offset] } });
 const append = (records: number): Command => ({ type: 'append', records });
 const pass = (ms: number): Command => ({ type: 'pass', ms });
 const lost: Command = { type: 'giveBackAll', countAttempt: true };
@@ -143,7 +144,12 @@ const stories: Record<string, () => Story> = {
   'nack-rewind': () =>
     new Story('A record is refused: the log waits, then starts again there, and again a little later.')
       .do(append(8), deliver(4), deliver(4), nack(2), ackUpTo(1), ack(6, 6), pass(999), deliver(), pass(1), deliver())
-      .do(nack(2), pass(2_000), deliver(), nack(9), ackUpTo(5), ackUpTo(7), { type: 'round' }),
+      .do(nack(2), pass(2_000), deliver(), nack(9), ack(2, 2), ackUpTo(5), ackUpTo(7), { type: 'round' }),
+  refused: () =>
+    new Story('A cumulative ack is on its way while a record is refused, and while that record goes out again.')
+      .do(append(6), deliver(3), nack(0, 2_000), ackUpTo(2), pass(2_000), deliver(), ackUpTo(2), ack(0, 0), ackUpTo(2))
+      .do(release(3), nack(4), ackUpTo(3), deliver(), ack(3, 3), ackUpTo(5), { type: 'resend' }, deliver(), ackUpTo(5))
+      .do({ type: 'giveBackAll', countAttempt: false }, deliver(), ackUpTo(5), round),
   'out-of-order': () =>
     new Story('Acks come in any order: the committed offset follows when the hole closes.')
       .do(append(10), deliver(5), deliver(5), ack(5, 9), { type: 'round' }, ack(1, 1, 3, 3), ack(3, 3), {
@@ -155,9 +161,10 @@ const stories: Record<string, () => Story> = {
       .do(append(20), deliver(), deliver(), ack(1, 1, 3, 3, 5, 5), deliver(), ack(0, 0), deliver())
       .do(ack(7, 7), { type: 'release', named: { runs: [2, 2] } }, deliver(1), deliver(1), ack(2, 2, 4, 4)),
   leases: () =>
-    new Story('Pulled records whose lease is over come again; an ack that is late still counts.')
+    new Story('Pulled records whose lease is over come again; an ack that is late still counts if it names them.')
       .do(append(6), deliver(2, 10), pass(5), deliver(2, 10), pass(5), { type: 'expire' }, deliver(1), ackUpTo(1))
-      .do(pass(5), { type: 'expire' }, { type: 'release', named: { upTo: 3 } }, ackUpTo(3)),
+      .do(ack(0, 1), ackUpTo(1))
+      .do(pass(5), { type: 'expire' }, { type: 'release', named: { upTo: 3 } }, ackUpTo(3), ack(2, 3)),
   takeover: () =>
     new Story('A broker dies between two rounds: acks that were not answered are forgotten, all else is as it was.')
       .do(append(8), deliver(), ackUpTo(1), ack(4, 5), nack(6, 0), { type: 'fold' }, { type: 'round' })

@@ -5,6 +5,8 @@ interface Slot {
   state: 'open' | 'inFlight' | 'acked';
   ended: number;
   leaseUntilMs: number | null;
+  /** The present holder has failed on it, given it back, or let its lease run out. */
+  refused: boolean;
 }
 
 /** Bytes of the record at an offset: all differ, so that a byte of the wrong record shows. */
@@ -26,7 +28,8 @@ export class Oracle {
   #position: number;
   #handedOut: number;
   #retryAtMs: number | null = null;
-  readonly #refused = new Set<number>();
+  /** What the pause waits for. */
+  readonly #pausedFor = new Set<number>();
 
   constructor(snapshot: CursorSnapshot, size: number) {
     const { committedOffset, acked, attempts } = snapshot;
@@ -36,6 +39,7 @@ export class Oracle {
       state: offset < committedOffset || contains(acked, offset) ? 'acked' : 'open',
       ended: 0,
       leaseUntilMs: null,
+      refused: false,
     }));
     for (let at = 0; at < attempts.length; at += 2) this.#slots[attempts[at]!]!.ended = attempts[at + 1]!;
     this.#position = this.#handedOut = this.committedOffset;
@@ -104,15 +108,23 @@ export class Oracle {
     const offsets = offsetsOf(named);
     const refusal = this.#refusal(offsets);
     if (refusal !== null) return unsettled(refusal);
+    const isOwed = (offset: number): boolean => this.#slots[offset]!.refused && this.#slots[offset]!.state !== 'acked';
+    if ('upTo' in named && offsets.some(isOwed)) return unsettled('UNKNOWN_OFFSET');
+    return this.#ack(offsets);
+  }
+
+  #ack(offsets: readonly number[]): Settled {
     const freed = this.#settle(offsets, 'acked');
-    if ([...this.#refused].every((offset) => this.#slots[offset]!.state === 'acked')) this.#retryAtMs = null;
+    if ([...this.#pausedFor].every((offset) => this.#slots[offset]!.state === 'acked')) this.#retryAtMs = null;
     this.#position = Math.max(this.#position, this.committedOffset);
     return { status: 'OK', ...freed };
   }
 
   advance(offset: number): Settled {
     this.#handedOut = Math.max(this.#handedOut, offset);
-    return this.ack({ upTo: offset - 1 });
+    const offsets = offsetsOf({ upTo: offset - 1 });
+    const refusal = this.#refusal(offsets);
+    return refusal === null ? this.#ack(offsets) : unsettled(refusal);
   }
 
   annotate(text: string): void {
@@ -126,10 +138,10 @@ export class Oracle {
     const doubled = limits.nackBackoffMsDefault * 2 ** (this.#slots[found[0]!]!.ended - 1);
     if (this.#retryAtMs === null || this.#retryAtMs <= nowMs) {
       this.#retryAtMs = nowMs;
-      this.#refused.clear();
+      this.#pausedFor.clear();
     }
     this.#retryAtMs = Math.max(this.#retryAtMs, nowMs + (delayMs ?? Math.min(limits.nackBackoffMsMax, doubled)));
-    for (const offset of found) this.#refused.add(offset);
+    for (const offset of found) this.#pausedFor.add(offset);
     return { status: 'OK', ...this.#rewind(found[0]!) };
   }
 
@@ -141,6 +153,7 @@ export class Oracle {
   giveBackAll(countAttempt: boolean): { records: number; bytes: number } {
     if (countAttempt) for (const offset of this.inFlight) this.#slots[offset]!.ended++;
     this.#handedOut = this.committedOffset;
+    for (const slot of this.#slots) slot.refused = false;
     return this.resend();
   }
 
@@ -152,6 +165,7 @@ export class Oracle {
   expireLeases(nowMs: number): { records: number; bytes: number } {
     const expired = this.inFlight.filter((offset) => (this.#slots[offset]!.leaseUntilMs ?? Infinity) <= nowMs);
     for (const offset of expired) this.#slots[offset]!.ended++;
+    this.#refuse(expired);
     this.#position = Math.min(this.#position, ...expired);
     return this.#settle(expired, 'open');
   }
@@ -160,8 +174,13 @@ export class Oracle {
     const offsets = offsetsOf(named);
     const refusal = this.#refusal(offsets);
     if (refusal !== null) return unsettled(refusal);
+    this.#refuse(offsets);
     const found = offsets.filter((offset) => this.#slots[offset]!.state === 'inFlight');
     return found.length > 0 ? found : unsettled('LEASE_EXPIRED');
+  }
+
+  #refuse(offsets: readonly number[]): void {
+    for (const offset of offsets) this.#slots[offset]!.refused = true;
   }
 
   #refusal(offsets: readonly number[]): Settled['status'] | null {

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { begunAt, mergeDelta, type Named } from '../../src/cursor/cursor.ts';
+import { begunAt, mergeDelta, type CursorSnapshot, type Named } from '../../src/cursor/cursor.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { property } from '../coordinator/property.ts';
-import { runsOf } from './oracle.ts';
+import { offsetsOf, runsOf } from './oracle.ts';
 import { CheckedScene, size, type Command } from './scene.ts';
 
 // Bounds that forty offsets reach.
@@ -126,4 +126,81 @@ test('no more than the bound is in flight, and no more holes than what is in fli
     }),
     property(500),
   );
+});
+
+/** Much that is refused, near the beginning of a log whose records are out. */
+const few = fc.oneof(
+  fc.nat(7).map((upTo): Named => ({ upTo })),
+  fc.tuple(fc.nat(7), fc.nat(1)).map(([first, more]): Named => ({ runs: [first, first + more] })),
+);
+const refusing = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ type: fc.constant('deliver' as const), most: fc.integer({ min: 1, max: 8 }), leaseMs }),
+    },
+    { weight: 4, arbitrary: few.map((one): Command => ({ type: 'ack', named: one })) },
+    { weight: 2, arbitrary: few.map((one): Command => ({ type: 'nack', named: one, delayMs: 0 })) },
+    { weight: 2, arbitrary: few.map((one): Command => ({ type: 'release', named: one })) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom<Command>({ type: 'expire' }, { type: 'pass', ms: 20 }, { type: 'resend' }),
+    },
+    { weight: 1, arbitrary: command },
+  ),
+  { maxLength: 40 },
+);
+
+/** What the holder has refused and nobody has acked since, told from what goes in and comes out alone. */
+class Refusals {
+  readonly open = new Set<number>();
+
+  /** @returns the refused records that the command acked. */
+  do(scene: CheckedScene, command: Command): number[] {
+    const before = scene.cursor.snapshot();
+    const attempts = Array.from({ length: size }, (_, at) => scene.cursor.attemptOf(at));
+    const said = scene.do(command) as { readonly status?: string } | null;
+    const { cursor } = scene;
+    const acked = [...this.open].filter((at) => contains(cursor.snapshot(), at));
+    for (const at of acked) this.open.delete(at);
+    if (command.type === 'nack' || command.type === 'release') {
+      const counts = said?.status === 'OK' || said?.status === 'LEASE_EXPIRED';
+      for (const at of counts ? offsetsOf(command.named) : []) if (!contains(before, at)) this.open.add(at);
+    } else if (command.type === 'expire') {
+      for (let at = 0; at < size; at++) if (cursor.attemptOf(at) > attempts[at]!) this.open.add(at);
+    } else if (command.type === 'giveBackAll' || command.type === 'takeover' || command.type === 'reset') {
+      this.open.clear();
+    }
+    return acked;
+  }
+}
+
+function contains({ committedOffset, acked }: CursorSnapshot, at: number): boolean {
+  return at < committedOffset || offsetsOf({ runs: acked }).includes(at);
+}
+
+test('a record that was refused is never acked by a cumulative ack, and its own ack always counts', () => {
+  let rejected = 0;
+  fc.assert(
+    fc.property(refusing, (all) => {
+      const scene = new CheckedScene();
+      const refusals = new Refusals();
+      const begin: readonly Command[] = [
+        { type: 'append', records: 20 },
+        { type: 'deliver', most: 5, leaseMs: 10 },
+      ];
+      for (const one of [...begin, ...all]) {
+        const passed = one.type === 'ack' && 'upTo' in one.named ? one.named.upTo : -1;
+        if ([...refusals.open].some((at) => at <= passed)) rejected++;
+        const acked = refusals.do(scene, one);
+        if (passed >= 0) expect(acked).toEqual([]);
+      }
+      for (const at of refusals.open) {
+        expect(scene.do({ type: 'ack', named: { runs: [at, at] } })).toMatchObject({ status: 'OK' });
+      }
+    }),
+    property(500),
+  );
+  // Otherwise the property has seen nothing.
+  expect(rejected).toBeGreaterThan(50);
 });

@@ -1,10 +1,26 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { addRun, countOf, coversRun, cutBelow, runFrom } from '../../src/cursor/runs.ts';
+import { addRun, countOf, coversRun, cutBelow, removeRun, runFrom } from '../../src/cursor/runs.ts';
 import { property } from '../coordinator/property.ts';
 import { offsetsOf, runsOf } from './oracle.ts';
 
 const run = fc.tuple(fc.nat(60), fc.nat(8)).map(([first, more]) => [first, first + more] as const);
+
+test('runs taken out of a set leave the set of the other offsets, ascending and not touching', () => {
+  fc.assert(
+    fc.property(fc.array(run, { maxLength: 20 }), fc.array(run, { maxLength: 8 }), (all, others) => {
+      const runs: number[] = [];
+      for (const [from, to] of all) addRun(runs, from, to);
+      const set = new Set(offsetsOf({ runs }));
+      for (const [from, to] of others) {
+        removeRun(runs, from, to);
+        for (const offset of offsetsOf({ runs: [from, to] })) set.delete(offset);
+        expect(runs).toEqual(runsOf([...set].sort((a, b) => a - b)));
+      }
+    }),
+    property(1_000),
+  );
+});
 
 test('runs added in any order are the set of their offsets, ascending and not touching', () => {
   fc.assert(

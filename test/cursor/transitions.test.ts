@@ -2,9 +2,19 @@ import { expect, test } from 'vitest';
 import { begunAt, Cursor } from '../../src/cursor/cursor.ts';
 
 /** What has become of one record, as the holder of the log sees it. */
-type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'ACKED';
+type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'ACKED';
 type Input =
-  'deliver' | 'ack' | 'nack' | 'release' | 'leaseOver' | 'leftByPeace' | 'lost' | 'resend' | 'takeover' | 'reset';
+  | 'deliver'
+  | 'ackUpTo'
+  | 'ackRuns'
+  | 'nack'
+  | 'release'
+  | 'leaseOver'
+  | 'leftByPeace'
+  | 'lost'
+  | 'resend'
+  | 'takeover'
+  | 'reset';
 type Outcome = readonly [State, said: string, ended: number];
 
 /** The record at offset 0 of a log that has no other, with a lease until 10 ms. */
@@ -15,7 +25,8 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
     cursor.deliver(next.first, next.last, () => 100, 10);
     return 'deliver';
   },
-  ack: (cursor) => cursor.ackUpTo(0).status,
+  ackUpTo: (cursor) => cursor.ackUpTo(0).status,
+  ackRuns: (cursor) => cursor.ackRuns([0, 0]).status,
   nack: (cursor) => cursor.nack({ upTo: 0 }, 0, 0).status,
   release: (cursor) => cursor.release({ upTo: 0 }, 0).status,
   leaseOver: (cursor) => cursor.expireLeases(10).records,
@@ -39,15 +50,18 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
 const ways: Readonly<Record<State, readonly Input[]>> = {
   WAITING: [],
   IN_FLIGHT: ['deliver'],
-  RETURNED: ['deliver', 'release'],
-  ACKED: ['deliver', 'ack'],
+  RETURNED: ['deliver', 'resend'],
+  REFUSED: ['deliver', 'release'],
+  REPEATED: ['deliver', 'release', 'deliver'],
+  ACKED: ['deliver', 'ackUpTo'],
 };
 
 /** A missing cell does not compile. */
 const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
   WAITING: {
     deliver: ['IN_FLIGHT', 'deliver', 0],
-    ack: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    ackUpTo: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['WAITING', 'UNKNOWN_OFFSET', 0],
     nack: ['WAITING', 'UNKNOWN_OFFSET', 0],
     release: ['WAITING', 'UNKNOWN_OFFSET', 0],
     leaseOver: ['WAITING', '0', 0],
@@ -59,10 +73,11 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
   },
   IN_FLIGHT: {
     deliver: ['IN_FLIGHT', 'CAUGHT_UP', 0],
-    ack: ['ACKED', 'OK', 0],
-    nack: ['RETURNED', 'OK', 1],
-    release: ['RETURNED', 'OK', 0],
-    leaseOver: ['RETURNED', '1', 1],
+    ackUpTo: ['ACKED', 'OK', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'OK', 1],
+    release: ['REFUSED', 'OK', 0],
+    leaseOver: ['REFUSED', '1', 1],
     leftByPeace: ['WAITING', '1', 0],
     lost: ['WAITING', '1', 1],
     resend: ['RETURNED', '1', 0],
@@ -71,9 +86,10 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
   },
   RETURNED: {
     deliver: ['IN_FLIGHT', 'deliver', 0],
-    ack: ['ACKED', 'OK', 0],
-    nack: ['RETURNED', 'LEASE_EXPIRED', 0],
-    release: ['RETURNED', 'LEASE_EXPIRED', 0],
+    ackUpTo: ['ACKED', 'OK', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'LEASE_EXPIRED', 0],
+    release: ['REFUSED', 'LEASE_EXPIRED', 0],
     leaseOver: ['RETURNED', '0', 0],
     leftByPeace: ['WAITING', '0', 0],
     lost: ['WAITING', '0', 0],
@@ -81,9 +97,36 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     takeover: ['WAITING', 'reload', 0],
     reset: ['WAITING', 'begun anew', 0],
   },
+  REFUSED: {
+    deliver: ['REPEATED', 'deliver', 0],
+    ackUpTo: ['REFUSED', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'LEASE_EXPIRED', 0],
+    release: ['REFUSED', 'LEASE_EXPIRED', 0],
+    leaseOver: ['REFUSED', '0', 0],
+    leftByPeace: ['WAITING', '0', 0],
+    lost: ['WAITING', '0', 0],
+    resend: ['REFUSED', '0', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
+  },
+  REPEATED: {
+    deliver: ['REPEATED', 'CAUGHT_UP', 0],
+    ackUpTo: ['REPEATED', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'OK', 1],
+    release: ['REFUSED', 'OK', 0],
+    leaseOver: ['REFUSED', '1', 1],
+    leftByPeace: ['WAITING', '1', 0],
+    lost: ['WAITING', '1', 1],
+    resend: ['REFUSED', '1', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['REPEATED', 'a bug', 0],
+  },
   ACKED: {
     deliver: ['ACKED', 'CAUGHT_UP', 0],
-    ack: ['ACKED', 'ALREADY_ACKED', 0],
+    ackUpTo: ['ACKED', 'ALREADY_ACKED', 0],
+    ackRuns: ['ACKED', 'ALREADY_ACKED', 0],
     nack: ['ACKED', 'ALREADY_ACKED', 0],
     release: ['ACKED', 'ALREADY_ACKED', 0],
     leaseOver: ['ACKED', '0', 0],
@@ -95,11 +138,13 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
   },
 };
 
-/** The state shows in what is in flight and in what a release would be told; the cursor is of no use afterwards. */
+/** The state shows in what is in flight and in how acks are answered; the cursor is of no use afterwards. */
 function stateOf(cursor: Cursor): State {
   if (cursor.committedOffset === 1) return 'ACKED';
-  if (cursor.inFlightRecords === 1) return 'IN_FLIGHT';
-  return cursor.release({ upTo: 0 }, 0).status === 'LEASE_EXPIRED' ? 'RETURNED' : 'WAITING';
+  const isOut = cursor.inFlightRecords === 1;
+  if (cursor.ackUpTo(0).status === 'OK') return isOut ? 'IN_FLIGHT' : 'RETURNED';
+  if (cursor.ackRuns([0, 0]).status === 'UNKNOWN_OFFSET') return 'WAITING';
+  return isOut ? 'REPEATED' : 'REFUSED';
 }
 
 const cells = Object.entries(table).flatMap(([state, row]) =>

@@ -76,18 +76,26 @@ function installed(example: string): string[] {
     .filter((word) => /^(@\w+\/)?[a-z0-9-]+$/.test(word) && !/^(-.*|apt-get|npm|install)$/.test(word));
 }
 
+/** The record on which the handlers of the examples fail at its first attempt. */
+const failing = 'order 5';
+
 /** Runs a script of an example against the broker. */
 function script(program: string, directory: string, ...args: string[]): Promise<string> {
-  const env = { MILLRACE_ADDRESS: broker.grpcAddress, MILLRACE_URL: broker.httpUrl };
+  const env = { MILLRACE_ADDRESS: broker.grpcAddress, MILLRACE_URL: broker.httpUrl, FAIL_ONCE: failing };
   return run(program, args, { cwd: directory, env });
 }
 
 const node = (directory: string, ...args: string[]): Promise<string> => script(process.execPath, directory, ...args);
 
-/** Ten records of three keys: all there, each key in its order. */
+/** Ten records of three keys: all there, each key in its order, also around the one that fails once. */
 function expectTenOrders(output: string): void {
   expect(output).toMatch(/joined as /);
   expect(output).toMatch(/partitions: 0 1 2 3 4 5/);
+  expect(output.match(/failed: .*order 5.* fails once/g)).toHaveLength(1);
+  const again = /\(attempt 2\) customer-2: order 5/.exec(output);
+  expect(again).not.toBeNull();
+  expect(again!.index).toBeLessThan(output.indexOf('customer-2: order 8'));
+  expect(output).not.toContain('ack refused');
   const found = [...output.matchAll(/\(attempt 1\) (customer-\d): order (\d+)/g)].map((match) => [
     match[1]!,
     match[2]!,

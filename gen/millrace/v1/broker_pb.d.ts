@@ -939,7 +939,9 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
 
   /**
    * Everything that was delivered up to this offset, including it: also what was in an answer to Pull that was lost on the way.
-   * A client that has lost one names what it has by offsets or ranges. Limit: 0 or more.
+   * A client that has lost one names what it has by offsets or ranges. For a client whose handlers may fail, ranges are the rule:
+   * an ack that would pass a record which this member has refused, or whose lease ran out, is answered
+   * ACK_STATUS_UNKNOWN_OFFSET until that record is acked by offsets or ranges. Limit: 0 or more.
    *
    * @generated from field: optional int64 up_to_offset = 5;
    */
@@ -1318,14 +1320,15 @@ export enum AckAction {
 
   /**
    * Failed. The partition goes back to the lowest of the named offsets and starts again there after the delay, in order;
-   * later records in flight count as released. The named ones come back with the next attempt.
+   * later records in flight count as released. The named ones come back with the next attempt. From then on this member acks
+   * the named ones by offsets or ranges: an ack by up_to_offset does not pass them (ACK_STATUS_UNKNOWN_OFFSET).
    *
    * @generated from enum value: ACK_ACTION_NACK = 2;
    */
   NACK = 2,
 
   /**
-   * Not done and not tried: as NACK, at once, without counting an attempt.
+   * Not done and not tried: as NACK, at once, without counting an attempt. For up_to_offset the same holds as after a NACK.
    *
    * @generated from enum value: ACK_ACTION_RELEASE = 3;
    */
@@ -1379,14 +1382,17 @@ export enum AckStatus {
   NOT_OWNER = 4,
 
   /**
-   * The lease had run out and the record was taken back; nothing changed.
+   * NACK or RELEASE of a record that is not in flight: its lease had run out, or it was taken back behind another one. It comes
+   * again anyway; nothing changed, but an ack by up_to_offset does not pass it, as after a NACK that counted.
    *
    * @generated from enum value: ACK_STATUS_LEASE_EXPIRED = 5;
    */
   LEASE_EXPIRED = 5,
 
   /**
-   * An offset was never delivered to this member, or was given back; nothing changed.
+   * An offset was never delivered to this member, or was given back. Or the ack is by up_to_offset and would pass a record
+   * that this member has refused (NACK, RELEASE, a lease that ran out) and not acked since, also when that record has been
+   * delivered to it again: the member acks what it has handled by offsets or ranges. Nothing changed.
    *
    * @generated from enum value: ACK_STATUS_UNKNOWN_OFFSET = 6;
    */

@@ -56,7 +56,9 @@ export declare type CommitOffsetsRequest = Message<"millrace.v1.CommitOffsetsReq
 export declare const CommitOffsetsRequestSchema: GenMessage<CommitOffsetsRequest>;
 
 /**
- * OffsetCommit says how far a group has come in one partition: like an ack up to the offset before.
+ * OffsetCommit says how far a group has come in one partition: like an ack up to the offset before. As such it does not pass
+ * a record that the member has refused (OFFSET_STATUS_UNKNOWN_OFFSET), until Ack has named that record by offsets or ranges.
+ * A commit without a member asks nobody, and passes everything.
  *
  * @generated from message millrace.v1.OffsetCommit
  */
@@ -531,7 +533,8 @@ export enum OffsetStatus {
   NOT_OWNER = 4,
 
   /**
-   * Something below the offset was never delivered to this member, or it lies beyond the end of the partition; nothing changed.
+   * Something below the offset was never delivered to this member, or was refused by it (NACK, RELEASE, a lease that ran out)
+   * and not acked since by offsets or ranges of Ack; or the offset lies beyond the end of the partition. Nothing changed.
    *
    * @generated from enum value: OFFSET_STATUS_UNKNOWN_OFFSET = 5;
    */
