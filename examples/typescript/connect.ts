@@ -1,7 +1,7 @@
 /** node examples/typescript/connect.ts [TOPIC] : the same over HTTP with the Connect client, which needs no adapter. */
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
-import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { AckStatus, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 
 const [topic = 'orders'] = process.argv.slice(2);
@@ -33,7 +33,10 @@ for await (const { event, generation } of broker.subscribe(
   const { partition, records } = event.value;
   for (const { offset, record } of records) console.log(`${offset}: ${Buffer.from(record!.value).toString()}`);
   const upToOffset = records.at(-1)!.offset!;
-  await broker.ack({ group, memberId, generation: generation!, acks: [{ topic, partition: partition!, upToOffset }] });
+  const acks = [{ topic, partition: partition!, upToOffset }];
+  const { results } = await broker.ack({ group, memberId, generation: generation!, acks });
+  const refused = results.find(({ status }) => status !== AckStatus.OK);
+  if (refused !== undefined) throw new Error(`ack refused: ${AckStatus[refused.status]}`);
   break;
 }
 // Leaving the loop does not end the request; without this the process would stay.

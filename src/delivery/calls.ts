@@ -93,7 +93,8 @@ export interface AckOutcome {
 export interface HeartbeatCommand {
   readonly group: string;
   readonly memberId: MemberId;
-  readonly generation: number;
+  /** null only without `revoked`: which generation's partitions are given back would be a guess. */
+  readonly generation: number | null;
   readonly revoked: readonly TopicPartition[];
 }
 

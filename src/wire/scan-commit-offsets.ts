@@ -92,7 +92,7 @@ class CommitScan {
     const end = this.#length(requestEnd);
     if (end === unknown) return null;
     let topic: string | null = null;
-    let partition = 0;
+    let partition: number | null = null;
     let offset: number | null = null;
     let metadata: string | null = '';
     while (this.#at < end) {
@@ -113,7 +113,9 @@ class CommitScan {
         if (metadata === null) return null;
       } else return null;
     }
-    return topic === null || offset === null ? null : { topic, partition, lane: 0, offset, metadata };
+    // What is required and missing is for the ordinary rules to refuse.
+    if (topic === null || partition === null || offset === null) return null;
+    return { topic, partition, lane: 0, offset, metadata };
   }
 
   /** A topic; null: not a good name. */

@@ -883,7 +883,7 @@ export declare type AckRequest = Message<"millrace.v1.AckRequest"> & {
 
   /**
    * The generation in which the records were delivered. A partition that the member has kept since then may still be acked.
-   * Limit: 0 or more.
+   * Required: an ack without it would count for a generation that never delivered anything. Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
    */
@@ -917,7 +917,8 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 or more.
+   * The partition of the batch. Required, also for partition 0: an ack that forgets it would ack messages of partition 0
+   * that nobody has handled. Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */
@@ -1071,6 +1072,7 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
 
   /**
    * The generation that the member knows. An older one is no error: the answer has the current one.
+   * Required with revoked: a late call must not give back a partition that the member got again in a later generation.
    * Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
@@ -1078,8 +1080,8 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
   generation?: bigint | undefined;
 
   /**
-   * Partitions of a Revoking event that the member has finished with.
-   * Limit: heartbeat_partitions_max = 10000.
+   * Partitions of a Revoking event that the member has finished with. One that the member did not hold in the generation
+   * is not given back. Limit: heartbeat_partitions_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoked = 4;
    */

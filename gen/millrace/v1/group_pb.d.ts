@@ -392,7 +392,8 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
   wait?: Duration | undefined;
 
   /**
-   * With a plan: the generation that it is for, from the answer to JoinGroup. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
+   * The generation that the plan is for, from the answer to JoinGroup. Required with a plan: one of an earlier generation
+   * must not be carried out. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
    *
    * @generated from field: optional int64 generation = 5;
    */

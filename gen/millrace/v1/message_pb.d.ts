@@ -26,7 +26,8 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The partition. Default: 0, since a look into another partition does no harm.
+   * Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 partition = 2;
    */

@@ -69,7 +69,8 @@ export declare type OffsetCommit = Message<"millrace.v1.OffsetCommit"> & {
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 or more.
+   * The partition. Required, also for partition 0: a commit that forgets it would commit messages of partition 0 that
+   * nobody has handled. Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */

@@ -163,7 +163,8 @@ export declare type TopicPartition = Message<"millrace.v1.TopicPartition"> & {
   topic: string;
 
   /**
-   * The partition, counted from 0. Always set in answers.
+   * The partition, counted from 0. Always set in answers. Required in requests, also for partition 0: a request that
+   * forgets it would give back, assign or reset another partition than the one meant.
    * Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 2;
@@ -184,14 +185,14 @@ export declare const TopicPartitionSchema: GenMessage<TopicPartition>;
  */
 export declare type OffsetRange = Message<"millrace.v1.OffsetRange"> & {
   /**
-   * The first offset. Limit: 0 or more.
+   * The first offset. Required. Limit: 0 or more.
    *
    * @generated from field: optional int64 first = 1;
    */
   first?: bigint | undefined;
 
   /**
-   * The last offset. Limit: first or more.
+   * The last offset. Required. Limit: first or more.
    *
    * @generated from field: optional int64 last = 2;
    */
@@ -321,14 +322,15 @@ export declare const StartPosition_OffsetsSchema: GenMessage<StartPosition_Offse
  */
 export declare type StartPosition_PartitionOffset = Message<"millrace.v1.StartPosition.PartitionOffset"> & {
   /**
-   * The partition, counted from 0. Limit: 0 to the topic's partition count - 1.
+   * The partition, counted from 0. Required, also for partition 0: without it the offset would hold for another
+   * partition than the one meant. Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 1;
    */
   partition?: number | undefined;
 
   /**
-   * The next offset to be read. Limit: 0 to the end of the partition.
+   * The next offset to be read. Required. Limit: 0 to the end of the partition.
    *
    * @generated from field: optional int64 offset = 2;
    */

@@ -4,7 +4,7 @@ import type { StartPosition as StartPositionMessage } from '../../../gen/millrac
 import type { EnterCommand, PageRequest, StartPosition } from '../../broker/broker.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
+import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
 
 /** Parts that the commands of several services share. The request has been validated. */
 
@@ -16,8 +16,8 @@ export function startPosition(start: StartPositionMessage | undefined): StartPos
     case 'offset': {
       const offset = Number(position.value.offset ?? 0n);
       const partitions = position.value.partitions.map((entry) => ({
-        partition: entry.partition ?? 0,
-        offset: Number(entry.offset ?? 0n),
+        partition: given(entry.partition),
+        offset: Number(given(entry.offset)),
       }));
       return { type: 'offsets', offset, partitions };
     }

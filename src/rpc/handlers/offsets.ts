@@ -22,7 +22,7 @@ import type {
 import { limits } from '../../limits/limits.ts';
 import { encodeCommittedOffsets } from '../../wire/encode-committed-offsets.ts';
 import { scanCommitOffsets } from '../../wire/scan-commit-offsets.ts';
-import { microseconds, numberOr } from '../validation/defaults.ts';
+import { given, microseconds, numberOr } from '../validation/defaults.ts';
 import type { BytesHandler, HandlerContext, UnaryHandlers } from './call.ts';
 import { memberIdOrNull } from './commands.ts';
 
@@ -68,16 +68,16 @@ export function commitOffsetsOfBytes({ broker }: HandlerContext): BytesHandler {
 function commitOffsetsCommand({ group, memberId, generation, offsets }: CommitOffsetsRequest): CommitOffsetsCommand {
   return {
     group,
-    member: committing(memberId, Number(generation ?? 0n)),
+    member: committing(memberId, generation === undefined ? null : Number(generation)),
     offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
-      return { topic, partition: partition ?? 0, lane: lane ?? 0, offset: Number(offset ?? 0n), metadata };
+      return { topic, partition: given(partition), lane: lane ?? 0, offset: Number(given(offset)), metadata };
     }),
   };
 }
 
 function committing(memberId: string, generation: number | null): CommitOffsetsCommand['member'] {
   const id = memberIdOrNull(memberId);
-  return id === null ? null : { memberId: id, generation: generation ?? 0 };
+  return id === null ? null : { memberId: id, generation: given(generation ?? undefined) };
 }
 
 function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand {
@@ -136,5 +136,5 @@ function resetOffset({ topic, partition, lane, previousOffset, offset, lag }: Re
 }
 
 function named(partitions: readonly TopicPartition[]): { readonly topic: string; readonly partition: number }[] {
-  return partitions.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 }));
+  return partitions.map(({ topic, partition }) => ({ topic, partition: given(partition) }));
 }

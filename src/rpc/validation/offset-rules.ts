@@ -18,7 +18,7 @@ export function commitOffsetsRule(ruled: RuledFields) {
     topic: field.name,
     partition: field.partition,
     lane: field.lane,
-    offset: field.requiredOffset,
+    offset: field.requiredNumber,
     metadata: field.utf8(limits.offsetMetadataBytesMax),
   });
   const fields = {

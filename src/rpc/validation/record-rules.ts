@@ -9,7 +9,7 @@ import {
   type StartPosition_PartitionOffset,
   type TopicPartition,
 } from '../../../gen/millrace/v1/record_pb.js';
-import { list, name, notNegative, partition, requiredOffset, requiredPartition, timestamp } from './field-rules.ts';
+import { list, name, notNegative, partition, requiredNumber, timestamp } from './field-rules.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the messages of record.proto that stand in requests of several services. */
@@ -19,7 +19,7 @@ export function topicPartitionRule(ruled: RuledFields): Rule<TopicPartition> {
 }
 
 export function offsetRangeRule(ruled: RuledFields): Rule<OffsetRange> {
-  const ends = { first: requiredOffset, last: requiredOffset };
+  const ends = { first: requiredNumber, last: requiredNumber };
   return message(ruled, OffsetRangeSchema, ends, (range, field, report) => {
     if (range.first !== undefined && range.last !== undefined && range.last < range.first) {
       report(`${field}.last`, 'must not be less than first');
@@ -29,8 +29,8 @@ export function offsetRangeRule(ruled: RuledFields): Rule<OffsetRange> {
 
 export function startPositionRule(ruled: RuledFields, partitionsMax: number): Rule<StartPosition | undefined> {
   const partitionOffset = message(ruled, StartPosition_PartitionOffsetSchema, {
-    partition: requiredPartition,
-    offset: requiredOffset,
+    partition,
+    offset: requiredNumber,
   });
   const offset = message(
     ruled,

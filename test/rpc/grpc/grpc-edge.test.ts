@@ -165,7 +165,12 @@ test('every other call reaches the broker and comes back', async () => {
   const { group } = await client.unary(groups.getGroup, { group: 'billing' });
   expect(group).toMatchObject({ generation: 1n, memberCount: 0 });
   await client.unary(groups.listGroups, {});
-  const beat = await client.unary(heartbeat, { group: 'billing', memberId, revoked: [{ topic: 'orders' }] });
+  const beat = await client.unary(heartbeat, {
+    group: 'billing',
+    memberId,
+    generation: 1n,
+    revoked: [{ topic: 'orders', partition: 0 }],
+  });
   expect(beat).toMatchObject({ generation: 0n, revoking: [{ topic: 'orders', partition: 0 }] });
 
   broker.fields = [oneRecord('one'), oneRecord('two', 1n)];

@@ -37,12 +37,13 @@ test('offsets, ranges and a cumulative offset mean what they say', () => {
       { topic: 'orders', partition: 1, offsets: [7n, 5n, 6n, 9n] },
       {
         topic: 'orders',
+        partition: 0,
         ranges: [{ first: 0n, last: 3n }],
         action: AckAction.NACK,
         delay: { nanos: 1 },
         error: 'boom',
       },
-      { topic: 'orders', upToOffset: 0n, action: AckAction.RELEASE },
+      { topic: 'orders', partition: 0, upToOffset: 0n, action: AckAction.RELEASE },
     ],
   });
   const cleared = { delayMs: null, error: '', lane: 0, topic: 'orders' };

@@ -179,17 +179,19 @@ samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
   ...instances,
 ]);
 
-const entry = { topic: 'orders', offsets: [0n] };
+const entry = { topic: 'orders', partition: 0, offsets: [0n] };
 const acks = (...changes: object[]) => ({ acks: changes.map((change) => ({ ...entry, ...change })) });
 samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 1n, acks: [entry] }, [
   ...names,
   ['member_id', { memberId: '' }],
   ['member_id', { memberId: long }],
   ['generation', { generation: -1n }],
+  ['generation', { generation: undefined as never }],
   ['acks', { acks: [] }],
   ['acks', acks(...Array.from({ length: 10_001 }, () => ({})))],
   ['acks[1].topic', acks({}, { topic: '' })],
   ['acks[0].partition', acks({ partition: -1 })],
+  ['acks[1].partition', acks({}, { partition: undefined })],
   ['acks[0].lane', acks({ lane: 1 })],
   ['acks[0].action', acks({ action: 77 })],
   ['acks[0].up_to_offset', acks({ offsets: [], upToOffset: -1n })],
@@ -218,6 +220,8 @@ samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', 
   ['revoked', revoked(...Array.from({ length: 10_001 }, () => ({})))],
   ['revoked[0].topic', revoked({ partition: 1 })],
   ['revoked[0].partition', revoked({ topic: 'orders', partition: -1 })],
+  ['revoked[0].partition', revoked({ topic: 'orders' })],
+  ['generation', { ...revoked({ topic: 'orders', partition: 0 }), generation: undefined as never }],
 ]);
 
 samples('joinGroup', JoinGroupRequestSchema, { group: 'billing', topics: ['orders'] }, [
@@ -244,6 +248,10 @@ samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }
   ['generation', { plan: {} }],
   ['plan.members[0].member_id', { generation: 1n, plan: { members: [{ memberId: '' }] } }],
   ['plan.members[0].partitions[0].topic', { generation: 1n, plan: { members: [{ memberId: 'm', partitions: [{}] }] } }],
+  [
+    'plan.members[0].partitions[0].partition',
+    { generation: 1n, plan: { members: [{ memberId: 'm', partitions: [{ topic: 'orders' }] }] } },
+  ],
   ['plan', { generation: 1n, plan: { members: [planned(60_000), planned(60_000)] } }],
   ['plan.members[0].partitions', { generation: 1n, plan: { members: [planned(100_001)] } }],
   ['plan.members', { generation: 1n, plan: { members: new Array<object>(100_001).fill({ memberId: 'm' }) } }],
@@ -263,7 +271,7 @@ samples('listGroups', ListGroupsRequestSchema, {}, [
 samples('listMembers', ListMembersRequestSchema, { group: 'billing' }, [...names, ...pages]);
 samples('listRebalances', ListRebalancesRequestSchema, {}, names);
 
-const commit = { topic: 'orders', offset: 1n };
+const commit = { topic: 'orders', partition: 0, offset: 1n };
 const commits = (...changes: object[]) => ({ offsets: changes.map((change) => ({ ...commit, ...change })) });
 const ofMember = { group: 'billing', memberId: 'm', generation: 1n, offsets: [commit] };
 samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
@@ -276,6 +284,7 @@ samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
   ['offsets', commits(...Array.from({ length: 10_001 }, () => ({})))],
   ['offsets[1].topic', commits({}, { topic: '' })],
   ['offsets[0].partition', commits({ partition: -1 })],
+  ['offsets[1].partition', commits({}, { partition: undefined })],
   ['offsets[0].lane', commits({ lane: 1 })],
   ['offsets[0].offset', commits({ offset: undefined })],
   ['offsets[0].offset', commits({ offset: -1n })],
@@ -290,6 +299,7 @@ const partitionLists = [
   ['partitions', { partitions: Array.from({ length: 10_001 }, () => ({ topic: 'orders' })) }],
   ['partitions[0].topic', { partitions: [{ partition: 1 }] }],
   ['partitions[0].partition', { partitions: [{ topic: 'orders', partition: -1 }] }],
+  ['partitions[0].partition', { partitions: [{ topic: 'orders' }] }],
 ] as const;
 samples('fetchOffsets', FetchOffsetsRequestSchema, { group: 'billing' }, [
   ...names,
