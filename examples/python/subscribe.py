@@ -39,6 +39,8 @@ class Consumer:
                 topics=[self.topic],
                 start=record_pb2.StartPosition(earliest=record_pb2.StartPosition.Earliest()),
                 max_in_flight_records=1000,
+                # Acks name the lane of their batch, so topics with more than one may send theirs.
+                lanes=True,
             )
         )
         for event in stream:
@@ -77,7 +79,10 @@ class Consumer:
     def ack(self, batch, generation):
         """Handled, so acked: everything of this partition up to the last record, in one entry."""
         entry = broker_pb2.AckEntry(
-            topic=batch.topic, partition=batch.partition, up_to_offset=batch.records[-1].offset
+            topic=batch.topic,
+            partition=batch.partition,
+            lane=batch.lane,
+            up_to_offset=batch.records[-1].offset,
         )
         response = self.broker.Ack(
             broker_pb2.AckRequest(

@@ -22,7 +22,7 @@ await broker.publish({ topic, records: [{ key: 'k1', value: Buffer.from('hello')
 const stop = new AbortController();
 const start = { position: { case: 'earliest', value: {} } } as const;
 for await (const { event, generation } of broker.subscribe(
-  { group, topics: [topic], start },
+  { group, topics: [topic], start, lanes: true },
   { signal: stop.signal },
 )) {
   if (event.case === 'joined') {
@@ -30,10 +30,10 @@ for await (const { event, generation } of broker.subscribe(
     console.log(`joined as ${memberId} in generation ${generation}`);
   }
   if (event.case !== 'batch') continue;
-  const { partition, records } = event.value;
+  const { partition, lane, records } = event.value;
   for (const { offset, record } of records) console.log(`${offset}: ${Buffer.from(record!.value).toString()}`);
   const upToOffset = records.at(-1)!.offset!;
-  const acks = [{ topic, partition: partition!, upToOffset }];
+  const acks = [{ topic, partition: partition!, lane: lane!, upToOffset }];
   const { results } = await broker.ack({ group, memberId, generation: generation!, acks });
   const refused = results.find(({ status }) => status !== AckStatus.OK);
   if (refused !== undefined) throw new Error(`ack refused: ${AckStatus[refused.status]}`);

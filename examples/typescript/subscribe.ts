@@ -22,7 +22,8 @@ function handle(batch: Batch): void {
 
 /** Handled, so acked: everything of this partition up to the last record, in one entry. */
 async function ack(batch: Batch, generation: bigint): Promise<void> {
-  const entry = { topic: batch.topic, partition: batch.partition!, upToOffset: batch.records.at(-1)!.offset! };
+  const { topic: name, partition, lane, records } = batch;
+  const entry = { topic: name, partition: partition!, lane: lane!, upToOffset: records.at(-1)!.offset! };
   const { results } = await call(client, BrokerService.method.ack, { group, memberId, generation, acks: [entry] });
   for (const result of results) {
     // The partition has moved to another member meanwhile, which gets the records again.
@@ -61,6 +62,8 @@ async function subscribe(connection: Client): Promise<void> {
     topics: [topic],
     start: { position: { case: 'earliest', value: {} } },
     maxInFlightRecords: 1000,
+    // Acks name the lane of their batch, so topics with more than one may send theirs.
+    lanes: true,
   });
   try {
     for await (const response of stream) {

@@ -1,4 +1,5 @@
 import type { AssignorName, GroupState, MemberId, MemberKind } from '../coordinator/group.ts';
+import type { LogName } from '../log/lanes.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
 
 /** The calls on groups and subscriptions, and what they answer, in plain types; the edges translate them from and to the proto. */
@@ -9,7 +10,7 @@ export type StartPosition =
   | {
       readonly type: 'offsets';
       readonly offset: number | null;
-      readonly partitions: readonly { readonly partition: number; readonly offset: number }[];
+      readonly partitions: readonly (LogName & { readonly offset: number })[];
     }
   /** Microseconds since the epoch. */
   | { readonly type: 'time'; readonly timeUs: number };
@@ -24,6 +25,8 @@ export interface EnterCommand {
   readonly clientId: string;
   readonly instanceId: string | null;
   readonly maxPollIntervalMs: number;
+  /** Hands the lane of a batch back in its acks. */
+  readonly lanes: boolean;
 }
 
 export interface SubscribeCommand extends EnterCommand {
@@ -58,13 +61,16 @@ export interface PullOutcome {
   readonly blockedOn: BlockedOn | null;
 }
 
-export type AckAction = 'ACK' | 'NACK' | 'RELEASE';
-export type AckStatus = 'OK' | 'ALREADY_ACKED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'LEASE_EXPIRED' | 'UNKNOWN_OFFSET';
-
-export interface AckEntry {
+/** Which log of which topic an entry is about. */
+export interface NamedLog extends LogName {
   readonly topic: string;
-  readonly partition: number;
-  readonly lane: number;
+}
+
+export type AckAction = 'ACK' | 'NACK' | 'RELEASE';
+export type AckStatus =
+  'OK' | 'ALREADY_ACKED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'LEASE_EXPIRED' | 'UNKNOWN_OFFSET' | 'LANE_REQUIRED';
+
+export interface AckEntry extends NamedLog {
   readonly action: AckAction;
   readonly upToOffset: number | null;
   /** Runs [first, last, …], ascending, merged, from `offsets` or `ranges`; null with `upToOffset`. */
@@ -86,7 +92,7 @@ export interface AckOutcome {
   readonly partition: number;
   readonly lane: number;
   readonly status: AckStatus;
-  /** null if the topic, the partition or the subscription does not exist. */
+  /** null if no log was found: the topic, the partition or the subscription does not exist, or the lane is not named. */
   readonly committedOffset: number | null;
 }
 
@@ -161,10 +167,9 @@ export interface SyncGroupOutcome {
 }
 
 export type OffsetStatus =
-  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION';
+  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED';
 
-export interface OffsetCommit extends TopicPartition {
-  readonly lane: number;
+export interface OffsetCommit extends NamedLog {
   /** The next offset to be read. */
   readonly offset: number;
   readonly metadata: string;
@@ -180,13 +185,14 @@ export interface CommitOffsetsCommand {
 export interface CommittedOffset extends TopicPartition {
   readonly lane: number;
   readonly status: OffsetStatus;
-  /** null if the group has no such partition. */
+  /** null if no log was found. */
   readonly committedOffset: number | null;
 }
 
 export interface FetchedOffset extends TopicPartition {
   readonly lane: number;
-  /** null if the group has no such partition. */
+  readonly status: Extract<OffsetStatus, 'OK' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED'>;
+  /** null unless the status is OK. */
   readonly committed: {
     readonly offset: number;
     readonly metadata: string;
@@ -207,7 +213,7 @@ export interface ResetOffsetsCommand {
   readonly group: string;
   /** With neither topics nor partitions: all subscriptions. */
   readonly topics: readonly string[];
-  readonly partitions: readonly TopicPartition[];
+  readonly partitions: readonly NamedLog[];
   readonly to: ResetTo;
   readonly dryRun: boolean;
   /** Takes the partitions back from the members first. */

@@ -173,6 +173,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
       memberId: null,
       instanceId: null,
       maxPollIntervalMs: 300_000,
+      lanes: false,
       clientAssignors: [],
       metadata: new Uint8Array(),
       sessionTimeoutMs: 30_000,

@@ -36,7 +36,7 @@ function contentOf({ group, memberId, generation, offsets }: CommitOffsetsReques
     memberId,
     generation: generation === undefined ? null : Number(generation),
     offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
-      return { topic, partition: partition!, lane: lane ?? 0, offset: Number(offset), metadata };
+      return { topic, partition: partition!, lane: lane ?? null, offset: Number(offset), metadata };
     }),
   };
 }
@@ -63,7 +63,7 @@ const good = fc
       fc.record({
         topic,
         partition,
-        lane: optional(fc.constant(0)),
+        lane: optional(fc.nat(300)),
         offset,
         metadata: fc.oneof(fc.constant(''), ascii, fc.constant('n'.repeat(limits.offsetMetadataBytesMax))),
       }),
@@ -119,7 +119,7 @@ const defect: fc.Arbitrary<Defect> = fc.oneof(
       (_, entry) =>
         void (entry.partition = value),
   ),
-  fc.constantFrom(1, -1).map(
+  fc.constantFrom(2 ** 31 - 1, -1).map(
     (value): Defect =>
       (_, entry) =>
         void (entry.lane = value),
@@ -234,6 +234,7 @@ const statuses = [
   'NOT_OWNER',
   'UNKNOWN_OFFSET',
   'UNKNOWN_PARTITION',
+  'LANE_REQUIRED',
 ] as const;
 const result: fc.Arbitrary<CommittedOffset> = fc.record({
   topic: fc.oneof(topic, fc.string({ unit: 'binary', maxLength: 70 })),

@@ -149,7 +149,7 @@ export declare type Batch = Message<"millrace.v1.Batch"> & {
 export declare const BatchSchema: GenMessage<Batch>;
 
 /**
- * TopicPartition names one partition of one topic, with all its lanes.
+ * TopicPartition names one partition of one topic: with all its lanes, or, where an offset belongs to it, one lane of it.
  *
  * @generated from message millrace.v1.TopicPartition
  */
@@ -170,6 +170,15 @@ export declare type TopicPartition = Message<"millrace.v1.TopicPartition"> & {
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
+
+  /**
+   * The lane, where an offset belongs to the partition: in FetchOffsets and ResetOffsets, on a topic with more than one lane required.
+   * Nowhere else is it set: a partition is assigned, revoked and planned with all its lanes. Default: 0.
+   * Limit: 0 to the topic's number of lanes - 1.
+   *
+   * @generated from field: optional int32 lane = 3;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -335,6 +344,14 @@ export declare type StartPosition_PartitionOffset = Message<"millrace.v1.StartPo
    * @generated from field: optional int64 offset = 2;
    */
   offset?: bigint | undefined;
+
+  /**
+   * The lane. Required on a topic with more than one lane. Default: 0. Limit: 0 to the topic's number of lanes - 1.
+   * Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   *
+   * @generated from field: optional int32 lane = 3;
+   */
+  lane?: number | undefined;
 };
 
 /**

@@ -23,7 +23,7 @@ function ackEntry(entry: AckEntryMessage): AckEntry {
   return {
     topic: entry.topic,
     partition: given(entry.partition),
-    lane: entry.lane ?? 0,
+    lane: entry.lane ?? null,
     action: actions[entry.action],
     upToOffset: entry.upToOffset === undefined ? null : Number(entry.upToOffset),
     runs: entry.upToOffset === undefined ? runsOf(entry) : null,

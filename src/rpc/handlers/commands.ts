@@ -17,6 +17,7 @@ export function startPosition(start: StartPositionMessage | undefined): StartPos
       const offset = Number(position.value.offset ?? 0n);
       const partitions = position.value.partitions.map((entry) => ({
         partition: given(entry.partition),
+        lane: entry.lane ?? null,
         offset: Number(given(entry.offset)),
       }));
       return { type: 'offsets', offset, partitions };
@@ -50,6 +51,7 @@ export function enterCommand(request: {
   readonly clientId: string;
   readonly groupInstanceId: string;
   readonly maxPollInterval?: Duration | undefined;
+  readonly lanes: boolean;
 }): EnterCommand {
   return {
     group: request.group,
@@ -59,6 +61,7 @@ export function enterCommand(request: {
     clientId: textOr(request.clientId, 'member'),
     instanceId: textOrNull(request.groupInstanceId),
     maxPollIntervalMs: msOr(request.maxPollInterval, limits.maxPollIntervalMsDefault),
+    lanes: request.lanes,
   };
 }
 

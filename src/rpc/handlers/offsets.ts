@@ -15,6 +15,7 @@ import type {
   CommitOffsetsCommand,
   FetchedOffset,
   FetchOffsetsCommand,
+  NamedLog,
   ResetOffset,
   ResetOffsetsCommand,
   ResetTo,
@@ -70,7 +71,7 @@ function commitOffsetsCommand({ group, memberId, generation, offsets }: CommitOf
     group,
     member: committing(memberId, generation === undefined ? null : Number(generation)),
     offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
-      return { topic, partition: given(partition), lane: lane ?? 0, offset: Number(given(offset)), metadata };
+      return { topic, partition: given(partition), lane: lane ?? null, offset: Number(given(offset)), metadata };
     }),
   };
 }
@@ -88,9 +89,9 @@ function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand 
   };
 }
 
-function fetchedOffset({ topic, partition, lane, committed }: FetchedOffset) {
+function fetchedOffset({ topic, partition, lane, status, committed }: FetchedOffset) {
   if (committed === null) {
-    return create(FetchedOffsetSchema, { topic, partition, lane, status: OffsetStatus.UNKNOWN_PARTITION });
+    return create(FetchedOffsetSchema, { topic, partition, lane, status: OffsetStatus[status] });
   }
   return create(FetchedOffsetSchema, {
     topic,
@@ -100,7 +101,7 @@ function fetchedOffset({ topic, partition, lane, committed }: FetchedOffset) {
     highWatermark: BigInt(committed.highWatermark),
     lag: BigInt(committed.lag),
     metadata: committed.metadata,
-    status: OffsetStatus.OK,
+    status: OffsetStatus[status],
   });
 }
 
@@ -135,6 +136,6 @@ function resetOffset({ topic, partition, lane, previousOffset, offset, lag }: Re
   });
 }
 
-function named(partitions: readonly TopicPartition[]): { readonly topic: string; readonly partition: number }[] {
-  return partitions.map(({ topic, partition }) => ({ topic, partition: given(partition) }));
+function named(partitions: readonly TopicPartition[]): NamedLog[] {
+  return partitions.map(({ topic, partition, lane }) => ({ topic, partition: given(partition), lane: lane ?? null }));
 }

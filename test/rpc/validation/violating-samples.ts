@@ -83,6 +83,7 @@ const starts = [
   ['start.offset.partitions', offsets({ partitions: Array.from({ length: 1_001 }, () => ({})) })],
   ['start.offset.partitions[0].partition', offsets({ partitions: [{ offset: 0n }] })],
   ['start.offset.partitions[0].partition', offsets({ partitions: [{ partition: -1, offset: 0n }] })],
+  ['start.offset.partitions[0].lane', offsets({ partitions: [{ partition: 0, lane: -1, offset: 0n }] })],
   ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0 }] })],
   ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0, offset: -1n }] })],
   [
@@ -192,7 +193,7 @@ samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 
   ['acks[1].topic', acks({}, { topic: '' })],
   ['acks[0].partition', acks({ partition: -1 })],
   ['acks[1].partition', acks({}, { partition: undefined })],
-  ['acks[0].lane', acks({ lane: 1 })],
+  ['acks[0].lane', acks({ lane: -1 })],
   ['acks[0].action', acks({ action: 77 })],
   ['acks[0].up_to_offset', acks({ offsets: [], upToOffset: -1n })],
   ['acks[0].offsets[1]', acks({ offsets: [4n, -4n] })],
@@ -212,7 +213,7 @@ samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 
   ['acks[0].error', acks({ error: 'a\0b' })],
 ]);
 
-const revoked = (...partitions: { topic?: string; partition?: number }[]) => ({ revoked: partitions });
+const revoked = (...partitions: { topic?: string; partition?: number; lane?: number }[]) => ({ revoked: partitions });
 samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', generation: 1n }, [
   ...names,
   ['member_id', { memberId: '' }],
@@ -221,6 +222,7 @@ samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', 
   ['revoked[0].topic', revoked({ partition: 1 })],
   ['revoked[0].partition', revoked({ topic: 'orders', partition: -1 })],
   ['revoked[0].partition', revoked({ topic: 'orders' })],
+  ['revoked[0].lane', revoked({ topic: 'orders', partition: 0, lane: 0 })],
   ['generation', { ...revoked({ topic: 'orders', partition: 0 }), generation: undefined as never }],
 ]);
 
@@ -285,7 +287,7 @@ samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
   ['offsets[1].topic', commits({}, { topic: '' })],
   ['offsets[0].partition', commits({ partition: -1 })],
   ['offsets[1].partition', commits({}, { partition: undefined })],
-  ['offsets[0].lane', commits({ lane: 1 })],
+  ['offsets[0].lane', commits({ lane: -1 })],
   ['offsets[0].offset', commits({ offset: undefined })],
   ['offsets[0].offset', commits({ offset: -1n })],
   ['offsets[0].offset', commits({ offset: tooFar })],
@@ -300,6 +302,7 @@ const partitionLists = [
   ['partitions[0].topic', { partitions: [{ partition: 1 }] }],
   ['partitions[0].partition', { partitions: [{ topic: 'orders', partition: -1 }] }],
   ['partitions[0].partition', { partitions: [{ topic: 'orders' }] }],
+  ['partitions[0].lane', { partitions: [{ topic: 'orders', partition: 0, lane: -1 }] }],
 ] as const;
 samples('fetchOffsets', FetchOffsetsRequestSchema, { group: 'billing' }, [
   ...names,
@@ -369,7 +372,7 @@ samples('listSubscriptions', ListSubscriptionsRequestSchema, {}, [
 samples('readMessages', ReadMessagesRequestSchema, { topic: 'orders' }, [
   ['topic', { topic: '' }],
   ['partition', { partition: -1 }],
-  ['lane', { lane: 1 }],
+  ['lane', { lane: -1 }],
   ['offset', { from: { case: 'offset', value: -1n } }],
   ['timestamp', { from: { case: 'timestamp', value: { nanos: 1_000_000_000 } } }],
   ['max_records', { maxRecords: 10_001 }],
