@@ -16,8 +16,13 @@ export interface AckPipelineOptions {
   readonly onError: (error: Error) => void;
 }
 
-interface Waiting {
+/** The log that a batch is of. */
+export interface AckedLog {
   readonly partition: number;
+  readonly lane: number;
+}
+
+interface Waiting extends AckedLog {
   upToOffset: number;
   records: number;
 }
@@ -46,9 +51,10 @@ export class AckPipeline {
     this.#generation = generation;
   }
 
-  ack(partition: number, upToOffset: number, records: number): void {
-    const same = this.#options.perBatch ? undefined : this.#waiting.find((entry) => entry.partition === partition);
-    if (same === undefined) this.#waiting.push({ partition, upToOffset, records });
+  ack({ partition, lane }: AckedLog, upToOffset: number, records: number): void {
+    const isSame = (entry: Waiting): boolean => entry.partition === partition && entry.lane === lane;
+    const same = this.#options.perBatch ? undefined : this.#waiting.find(isSame);
+    if (same === undefined) this.#waiting.push({ partition, lane, upToOffset, records });
     else {
       same.upToOffset = upToOffset;
       same.records += records;
@@ -97,6 +103,7 @@ export class AckPipeline {
       acks: entries.map((entry) => ({
         topic: this.#options.topic,
         partition: entry.partition,
+        lane: entry.lane,
         action: AckAction.ACK,
         upToOffset: BigInt(entry.upToOffset),
       })),

@@ -4,11 +4,12 @@ import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 
 /**
  * The lean client: what a client costs that does not look at what passes through it. Requests are encoded once and
- * sent again and again, answers are dropped unread, and of a batch only partition, number of records and last offset
- * are read, which an ack needs. The difference to the ordinary client is what protobuf-es costs.
+ * sent again and again, answers are dropped unread, and of a batch only partition, lane, number of records and last
+ * offset are read, which an ack needs. The difference to the ordinary client is what protobuf-es costs.
  */
 export interface ScannedBatch {
   readonly partition: number;
+  readonly lane: number;
   readonly records: number;
   readonly lastOffset: number;
 }
@@ -19,6 +20,7 @@ export type LeanEvent =
 const batchField = 4;
 const recordsField = 4;
 const partitionField = 2;
+const laneField = 3;
 const offsetField = 1;
 
 /** A batch event is scanned; any other event, which is rare, is decoded. */
@@ -34,17 +36,19 @@ export function scanEvent(bytes: Buffer): LeanEvent {
 
 function scanBatch(batch: Reader): ScannedBatch {
   let partition = 0;
+  let lane = 0;
   let records = 0;
   let last: Reader | null = null;
   while (batch.more()) {
     const field = batch.tag();
     if (field === partitionField) partition = batch.varint();
+    else if (field === laneField) lane = batch.varint();
     else if (field === recordsField) {
       records++;
       last = batch.message();
     } else batch.skip();
   }
-  return { partition, records, lastOffset: last === null ? -1 : offsetOf(last) };
+  return { partition, lane, records, lastOffset: last === null ? -1 : offsetOf(last) };
 }
 
 function offsetOf(record: Reader): number {

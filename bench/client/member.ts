@@ -3,7 +3,7 @@ import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import type { Batch } from '../../gen/millrace/v1/record_pb.js';
 import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import { scanEvent } from './lean.ts';
-import { AckPipeline } from './ack-pipeline.ts';
+import { AckPipeline, type AckedLog } from './ack-pipeline.ts';
 import { decodeResponse, encodeRequest, methodPath } from './service-client.ts';
 
 export interface MemberOptions {
@@ -73,21 +73,22 @@ export class Member {
       maxInFlightRecords,
       maxInFlightBytes: BigInt(maxInFlightBytes),
       clientId: 'bench',
+      lanes: true,
     };
   }
 
   readonly #takeLean = (event: unknown): void => {
     const { batch, other } = event as ReturnType<typeof scanEvent>;
     if (batch === null) this.#take(other);
-    else this.#delivered(batch.partition, batch.lastOffset, batch.records);
+    else this.#delivered(batch, batch.lastOffset, batch.records);
   };
 
   readonly #take = (message: unknown): void => {
     const { event, generation } = message as SubscribeResponse;
     if (event.case === 'batch') {
-      const records = event.value.records;
+      const { partition, lane, records } = event.value;
       this.#options.onBatch?.(event.value);
-      this.#delivered(event.value.partition!, Number(records.at(-1)!.offset!), records.length);
+      this.#delivered({ partition: partition!, lane: lane! }, Number(records.at(-1)!.offset!), records.length);
     } else if (event.case === 'joined') {
       this.#memberId = event.value.memberId;
       this.#acks.identify(this.#memberId, generation!);
@@ -97,9 +98,9 @@ export class Member {
     }
   };
 
-  #delivered(partition: number, lastOffset: number, records: number): void {
+  #delivered(log: AckedLog, lastOffset: number, records: number): void {
     this.#options.onDelivered(records);
-    this.#acks.ack(partition, lastOffset, records);
+    this.#acks.ack(log, lastOffset, records);
   }
 
   #fail(error: Error): void {

@@ -63,6 +63,7 @@ class DemoMember {
       topics: [topic],
       start: { position: { case: 'earliest', value: {} } },
       clientId,
+      lanes: true,
     });
     for await (const response of this.#stream) await this.#take(response as SubscribeResponse);
   }
@@ -83,6 +84,7 @@ class DemoMember {
     const entry = {
       topic,
       partition: batch.partition!,
+      lane: batch.lane!,
       action: AckAction.ACK,
       upToOffset: batch.records.at(-1)!.offset!,
     };

@@ -30,6 +30,7 @@ export interface CommitResult {
 interface Place {
   readonly topic: string;
   readonly partition: number;
+  readonly lane: number;
 }
 
 runLoad<CommitSpec, CommitResult>((spec) => {
@@ -37,7 +38,7 @@ runLoad<CommitSpec, CommitResult>((spec) => {
   const client = connect(spec.address);
   const latency = new Histogram();
   const places: Place[] = topics.flatMap((topic) =>
-    Array.from({ length: partitionsPerTopic }, (_, partition) => ({ topic, partition })),
+    Array.from({ length: partitionsPerTopic }, (_, partition) => ({ topic, partition, lane: 0 })),
   );
   // The last call of a turn takes what is left, so that no cursor is in two calls at once.
   const slices = spec.groups.flatMap((group) =>

@@ -86,6 +86,7 @@ export class FakedDelivery {
           const id = ids.get(name);
           return id === undefined ? undefined : { id, name };
         },
+        lanes: () => 1,
         topics: () => this.topics.map((name, at) => ({ id: at + 1, name })),
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
       },
@@ -134,6 +135,7 @@ const wishes = {
   clientId: 'bench',
   instanceId: null,
   maxPollIntervalMs: 86_400_000,
+  lanes: true,
   maxInFlightRecords: 1_000,
   maxInFlightBytes: 8_388_608,
   sessionTimeoutMs: 1_800_000,

@@ -42,6 +42,8 @@ class Consumer:
                 topics=[self.topic],
                 start=record_pb2.StartPosition(earliest=record_pb2.StartPosition.Earliest()),
                 max_in_flight_records=1000,
+                # Acks name the lane of their batch, so topics with more than one may send theirs.
+                lanes=True,
             )
         )
         for event in stream:
@@ -85,7 +87,7 @@ class Consumer:
         except Exception as error:
             print("failed:", error, flush=True)
         self.wanted -= handled
-        place = {"topic": batch.topic, "partition": batch.partition}
+        place = {"topic": batch.topic, "partition": batch.partition, "lane": batch.lane}
         acks = []
         if handled > 0:
             done = record_pb2.OffsetRange(first=first, last=records[handled - 1].offset)

@@ -24,12 +24,12 @@ function handle(where: string, { offset, attempt, record }: DeliveredRecord): vo
 }
 
 /** Handles a batch in its order, as far as that goes, and tells the broker how far it went. */
-async function work({ topic, partition, records }: Batch, generation: bigint): Promise<void> {
+async function work({ topic, partition, lane, records }: Batch, generation: bigint): Promise<void> {
   const first = records[0]!.offset!;
   // It was under way when a record before it failed, and comes again behind that one: the order holds.
   if (first > (failed.get(partition!) ?? first)) return;
   failed.delete(partition!);
-  const place = { topic, partition: partition! };
+  const place = { topic, partition: partition!, lane: lane! };
   let handled = 0;
   try {
     for (; handled < records.length; handled++) handle(`${topic}/${partition}`, records[handled]!);
@@ -89,6 +89,8 @@ async function subscribe(connection: Client): Promise<void> {
     topics: [topic],
     start: { position: { case: 'earliest', value: {} } },
     maxInFlightRecords: 1000,
+    // Acks name the lane of their batch, so topics with more than one may send theirs.
+    lanes: true,
   });
   try {
     for await (const response of stream) {

@@ -2,7 +2,7 @@ import type { Delivery } from '../delivery/delivery.ts';
 import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Log } from '../log/log.ts';
-import { partitionOutOfRange } from '../log/topic.ts';
+import { demandLog } from '../log/lanes.ts';
 import type { Clock } from '../time/clock.ts';
 import type {
   AckCommand,
@@ -194,8 +194,7 @@ export class ActiveBroker implements Broker {
 
   async readMessages(_caller: Caller, command: ReadMessagesCommand): Promise<ReadMessagesOutcome> {
     const topic = this.#topics.row(command.topic);
-    const log = this.#log.partitionLogs(topic.id)[command.partition];
-    if (log !== undefined) return readMessages(command, log, this.#codec);
-    throw partitionOutOfRange(topic.name, topic.partitions.length, command.partition);
+    const log = demandLog(topic.name, this.#log.partitionLogs(topic.id), this.#log.lanes(topic.id), command);
+    return readMessages(command, log, this.#codec);
   }
 }

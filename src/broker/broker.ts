@@ -13,6 +13,7 @@ import type {
   JoinGroupCommand,
   JoinGroupOutcome,
   MemberDetails,
+  NamedLog,
   PullCommand,
   PullOutcome,
   ResetOffset,
@@ -23,7 +24,7 @@ import type {
   SyncGroupCommand,
   SyncGroupOutcome,
 } from '../delivery/calls.ts';
-import type { EventSink, MemberId, MemberStream, TopicPartition } from '../delivery/session.ts';
+import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
 import type { StoredRebalance } from '../delivery/store.ts';
 import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
 
@@ -100,7 +101,7 @@ export interface Page<T> {
 export interface FetchOffsetsCommand {
   readonly group: string;
   /** Empty: all. */
-  readonly partitions: readonly TopicPartition[];
+  readonly partitions: readonly NamedLog[];
   readonly page: PageRequest;
 }
 
@@ -140,14 +141,12 @@ export interface TopicExtent {
 
 export interface PartitionExtent {
   readonly partition: number;
+  readonly lane: number;
   readonly logStartOffset: number;
   readonly highWatermark: number;
 }
 
-export interface ReadMessagesCommand {
-  readonly topic: string;
-  readonly partition: number;
-  readonly lane: number;
+export interface ReadMessagesCommand extends NamedLog {
   readonly from: { readonly offset: number } | { readonly timeUs: number } | null;
   readonly maxRecords: number;
   readonly maxBytes: number;

@@ -19,8 +19,8 @@ export function fetchedPage(all: readonly FetchedOffset[], named: boolean, reque
     end++;
   }
   if (end >= all.length) return { items: all.slice(from), nextToken: '' };
-  const { topic, partition } = all[end - 1]!;
-  return { items: all.slice(from, end), nextToken: named ? String(end) : `${partition}~${topic}` };
+  const { topic, partition, lane } = all[end - 1]!;
+  return { items: all.slice(from, end), nextToken: named ? String(end) : `${partition}~${lane}~${topic}` };
 }
 
 function bytesOf({ topic, committed }: FetchedOffset): number {
@@ -33,9 +33,10 @@ function counted(token: string): number {
 }
 
 function firstBehind(all: readonly FetchedOffset[], token: string): number {
-  const [number = '', lastTopic = ''] = token.split('~');
-  const at = all.findIndex(({ topic, partition }) => {
-    return topic > lastTopic || (topic === lastTopic && partition > Number(number));
+  const [lastPartition = '', lastLane = '', lastTopic = ''] = token.split('~');
+  const at = all.findIndex(({ topic, partition, lane }) => {
+    if (topic !== lastTopic) return topic > lastTopic;
+    return partition === Number(lastPartition) ? lane > Number(lastLane) : partition > Number(lastPartition);
   });
   return at < 0 ? all.length : at;
 }

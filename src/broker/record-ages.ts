@@ -44,7 +44,11 @@ async function lookUp(
   for (const [topicName, ofTopic] of Map.groupBy(behind, ({ topic }) => topic)) {
     const topic = log.topic(topicName);
     if (topic === undefined) continue;
-    const places = ofTopic.map(({ partition, committedOffset }) => ({ partition, lane: 0, offset: committedOffset }));
+    const places = ofTopic.map(({ partition, lane, committedOffset }) => ({
+      partition,
+      lane,
+      offset: committedOffset,
+    }));
     try {
       const found = await log.appendAges(topic.id, places);
       for (const [index, status] of ofTopic.entries()) ages.set(status, found[index] ?? null);

@@ -63,6 +63,7 @@ export class Topics {
     const row = this.row(name);
     const partitions = this.#d.log.partitionLogs(row.id).map((log) => ({
       partition: log.address.partition,
+      lane: log.address.lane,
       logStartOffset: log.startOffset,
       highWatermark: log.endOffset,
     }));

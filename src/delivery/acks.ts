@@ -24,8 +24,9 @@ export function applyAcks(
 ): { outcomes: (() => AckOutcome)[]; moved: ConsumedLog[] } {
   const moved: ConsumedLog[] = [];
   const outcomes = command.entries.map((entry) => {
-    const log = group.subscriptionTo(entry.topic)?.logs[entry.partition];
-    const settled = log === undefined ? none('NOT_OWNER') : applyEntry(group, command, entry, log, nowMs);
+    const found = group.named(entry) ?? 'NOT_OWNER';
+    const log = typeof found === 'string' ? undefined : found;
+    const settled = typeof found === 'string' ? none(found) : applyEntry(group, command, entry, found, nowMs);
     if (log !== undefined && settled.status === 'OK') {
       moved.push(log);
       group.settle(log, settled.records, settled.bytes);
@@ -35,7 +36,7 @@ export function applyAcks(
     return (): AckOutcome => ({
       topic: entry.topic,
       partition: entry.partition,
-      lane: entry.lane,
+      lane: entry.lane ?? 0,
       status: settled.status,
       committedOffset: log?.cursor.durableOffset ?? null,
     });

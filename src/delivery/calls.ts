@@ -1,4 +1,5 @@
 import type { AssignorName, GroupState, MemberId, MemberKind } from '../coordinator/group.ts';
+import type { LogName } from '../log/lanes.ts';
 import type { Reply } from './reply.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
 
@@ -10,7 +11,7 @@ export type StartPosition =
   | {
       readonly type: 'offsets';
       readonly offset: number | null;
-      readonly partitions: readonly { readonly partition: number; readonly offset: number }[];
+      readonly partitions: readonly (LogName & { readonly offset: number })[];
     }
   /** Microseconds since the epoch. */
   | { readonly type: 'time'; readonly timeUs: number };
@@ -27,6 +28,8 @@ export interface EnterCommand {
   readonly maxPollIntervalMs: number;
   /** A new member leaves when it is lost. */
   readonly reply: Reply;
+  /** Hands the lane of a batch back in its acks. */
+  readonly lanes: boolean;
 }
 
 export interface SubscribeCommand extends EnterCommand {
@@ -59,13 +62,16 @@ export interface PullOutcome {
   readonly blockedOn: BlockedOn | null;
 }
 
-export type AckAction = 'ACK' | 'NACK' | 'RELEASE';
-export type AckStatus = 'OK' | 'ALREADY_ACKED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'LEASE_EXPIRED' | 'UNKNOWN_OFFSET';
-
-export interface AckEntry {
+/** Which log of which topic an entry is about. */
+export interface NamedLog extends LogName {
   readonly topic: string;
-  readonly partition: number;
-  readonly lane: number;
+}
+
+export type AckAction = 'ACK' | 'NACK' | 'RELEASE';
+export type AckStatus =
+  'OK' | 'ALREADY_ACKED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'LEASE_EXPIRED' | 'UNKNOWN_OFFSET' | 'LANE_REQUIRED';
+
+export interface AckEntry extends NamedLog {
   readonly action: AckAction;
   readonly upToOffset: number | null;
   /** Runs [first, last, …], ascending, merged, from `offsets` or `ranges`; null with `upToOffset`. */
@@ -87,14 +93,15 @@ export interface AckOutcome {
   readonly partition: number;
   readonly lane: number;
   readonly status: AckStatus;
-  /** null if the topic, the partition or the subscription does not exist. */
+  /** null if no log was found: the topic, the partition or the subscription does not exist, or the lane is not named. */
   readonly committedOffset: number | null;
 }
 
 export interface HeartbeatCommand {
   readonly group: string;
   readonly memberId: MemberId;
-  readonly generation: number;
+  /** null only without `revoked`: which generation's partitions are given back would be a guess. */
+  readonly generation: number | null;
   readonly revoked: readonly TopicPartition[];
 }
 
@@ -162,10 +169,9 @@ export interface SyncGroupOutcome {
 }
 
 export type OffsetStatus =
-  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION';
+  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED';
 
-export interface OffsetCommit extends TopicPartition {
-  readonly lane: number;
+export interface OffsetCommit extends NamedLog {
   /** The next offset to be read. */
   readonly offset: number;
   readonly metadata: string;
@@ -181,13 +187,14 @@ export interface CommitOffsetsCommand {
 export interface CommittedOffset extends TopicPartition {
   readonly lane: number;
   readonly status: OffsetStatus;
-  /** null if the group has no such partition. */
+  /** null if no log was found. */
   readonly committedOffset: number | null;
 }
 
 export interface FetchedOffset extends TopicPartition {
   readonly lane: number;
-  /** null if the group has no such partition. */
+  readonly status: Extract<OffsetStatus, 'OK' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED'>;
+  /** null unless the status is OK. */
   readonly committed: {
     readonly offset: number;
     readonly metadata: string;
@@ -208,7 +215,7 @@ export interface ResetOffsetsCommand {
   readonly group: string;
   /** With neither topics nor partitions: all subscriptions. */
   readonly topics: readonly string[];
-  readonly partitions: readonly TopicPartition[];
+  readonly partitions: readonly NamedLog[];
   readonly to: ResetTo;
   readonly dryRun: boolean;
   /** Takes the partitions back from the members first. */

@@ -1,4 +1,4 @@
-import type { MemberId } from '../coordinator/group.ts';
+import type { MemberId, PartitionRef } from '../coordinator/group.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type {
@@ -79,7 +79,7 @@ export class ClassicCalls {
     const member = group.member(command.memberId);
     this.#context.counts.heartbeats++;
     // The sign of life counts all the same: if this broker turns out to be the owner still, nobody has lost a session.
-    group.alive(command.memberId, group.refs(command.revoked));
+    group.alive(command.memberId, givenBack(group, command));
     refuseIfUnsure(this.#context);
     return {
       generation: group.generation,
@@ -94,6 +94,14 @@ export class ClassicCalls {
     group.member(memberId);
     await group.leave(memberId, 'LEFT');
   }
+}
+
+/** The partitions that a heartbeat gives back. The ones that the member got later than it knows are not among them: the call is late. */
+function givenBack(group: ConsumerGroup, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
+  return group.refs(revoked).filter((ref) => {
+    const holder = group.machine.holder(ref);
+    return generation !== null && holder !== undefined && holder.sinceGeneration <= generation;
+  });
 }
 
 /** Whether the member is the leader, and has to say who gets what in the generation that it knows by now. */

@@ -78,6 +78,7 @@ export class ConsumedLog implements AppendListener {
     return {
       topic: this.topic,
       partition: this.key.partition,
+      lane: this.key.lane,
       committedOffset: this.cursor.durableOffset,
       highWatermark: this.log.endOffset,
       lag: this.cursor.lag(this.log.endOffset),

@@ -3,7 +3,7 @@ import { Credit } from '../credit/credit.ts';
 import { Rejection } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
-import type { MemberAssignment } from './calls.ts';
+import type { MemberAssignment, NamedLog } from './calls.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
@@ -16,7 +16,7 @@ import { Turns } from './turns.ts';
 import type { EventSink, StreamEvent, TopicPartition } from './session.ts';
 import { StreamSession } from './stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from './store.ts';
-import { ActiveSubscription, type ClaimedLog } from './subscription.ts';
+import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
 
 /** Waits that nobody calls off. */
 const never = new AbortController().signal;
@@ -84,10 +84,10 @@ export class ConsumerGroup {
   }
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
-  addSubscription(row: SubscriptionRow, topicName: string, claimed: readonly ClaimedLog[]): ActiveSubscription {
-    const subscription = new ActiveSubscription(row, topicName, claimed, this.#context.clock);
+  addSubscription(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[]): ActiveSubscription {
+    const subscription = new ActiveSubscription(row, topic, claimed, this.#context.clock);
     this.subscriptions.set(row.topicId, subscription);
-    this.#byTopicName.set(topicName, subscription);
+    this.#byTopicName.set(topic.name, subscription);
     this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: claimed.length });
     return subscription;
   }
@@ -125,6 +125,11 @@ export class ConsumerGroup {
 
   subscriptionTo(topicName: string): ActiveSubscription | undefined {
     return this.#byTopicName.get(topicName);
+  }
+
+  /** The log that an entry of a request names; undefined: the group has none. */
+  named({ topic, partition, lane }: NamedLog): ConsumedLog | 'LANE_REQUIRED' | undefined {
+    return this.subscriptionTo(topic)?.find({ partition, lane });
   }
 
   /** In the order of their topics' names. */

@@ -41,7 +41,7 @@ export class Entrance {
     if (memberId !== null) this.#groups.find(command.group)?.alive(memberId);
     refuseIfUnsure(this.#context);
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
-    const topicIds = this.#groups.topicIds(command.topics);
+    const topicIds = this.#groups.readableTopicIds(command);
     return this.#groups.enter(command.group, async (group) => {
       const { clientId, instanceId, maxPollIntervalMs } = command;
       if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
@@ -56,7 +56,7 @@ export class Entrance {
     const group = this.#groups.find(command.group);
     const row = group?.machine.member(memberId);
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
-    const topicIds = this.#groups.topicIds(command.topics);
+    const topicIds = this.#groups.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
       await this.#subscribe(group, command, topicIds);
       await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);

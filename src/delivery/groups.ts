@@ -1,6 +1,7 @@
 import { begunAt } from '../cursor/cursor.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
+import { laneRequired } from '../log/lanes.ts';
 import { topicNotFound } from '../log/topic.ts';
 import type { StartPosition } from './calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
@@ -16,7 +17,9 @@ import type { ActiveSubscription } from './subscription.ts';
 export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
   topics(): Iterable<{ readonly id: number; readonly name: string }>;
-  /** By partition, lane 0; empty for a topic that does not exist. Another list when the topic grows. */
+  /** How many lanes each partition of the topic has. */
+  lanes(topicId: number): number;
+  /** By partition and lane; empty for a topic that does not exist. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
 }
 
@@ -66,7 +69,7 @@ export class Groups {
         const cursor = cursorOf.get(cursorName({ subscriptionId: row.id, partition, lane }));
         return { log, cursor: cursor ?? begunAt(log.startOffset) };
       });
-      group.addSubscription(row, topicName, logs);
+      group.addSubscription(row, { name: topicName, lanes: this.#topics.lanes(row.topicId) }, logs);
     }
     return group.resume(loaded.snapshot.assignments);
   }
@@ -166,6 +169,22 @@ export class Groups {
     return names.map((name) => this.topicId(name));
   }
 
+  /** The topics that a member wants to read. One that knows no lanes would ack another lane's records. @throws Rejection LANE_REQUIRED */
+  readableTopicIds({
+    topics,
+    lanes: knowsLanes,
+  }: {
+    readonly topics: readonly string[];
+    readonly lanes: boolean;
+  }): number[] {
+    return topics.map((name) => {
+      const topicId = this.topicId(name);
+      const lanes = this.#topics.lanes(topicId);
+      if (lanes === 1 || knowsLanes) return topicId;
+      throw laneRequired(name, lanes, 'hand the lane of a batch back in acks, and say with lanes = true that you do');
+    });
+  }
+
   topicId(name: string): number {
     const topic = this.#topics.topic(name);
     if (topic !== undefined) return topic.id;
@@ -198,18 +217,19 @@ export class Groups {
     start: StartPosition,
   ): Promise<ActiveSubscription> {
     const logs = this.#topics.partitionLogs(topicId);
-    const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs));
+    const lanes = this.#topics.lanes(topicId);
+    const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs, lanes));
     this.#chosenStarts.set(key, offsets);
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
     // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
-    const cursors = this.#topics.partitionLogs(topicId).map((log, partition) => {
-      const committedOffset = offsets[partition] ?? log.startOffset;
+    const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
+      const committedOffset = offsets[at] ?? log.startOffset;
       return { log, cursor: begunAt(committedOffset) };
     });
-    const topicName = logs[0]?.address.topicName ?? '';
-    return group.addSubscription(row, topicName, cursors);
+    const name = logs[0]?.address.topicName ?? '';
+    return group.addSubscription(row, { name, lanes }, cursors);
   }
 
   /** Groups that subscribe from now on see the new partitions by themselves. */

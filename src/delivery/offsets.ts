@@ -3,6 +3,7 @@ import type {
   CommitOffsetsCommand,
   CommittedOffset,
   FetchedOffset,
+  NamedLog,
   OffsetCommit,
   OffsetStatus,
   ResetOffset,
@@ -15,7 +16,6 @@ import type { Groups } from './groups.ts';
 import type { OffsetRetention } from './offset-retention.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
-import type { TopicPartition } from './session.ts';
 
 /** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
 export class Offsets {
@@ -41,11 +41,11 @@ export class Offsets {
       group.alive(member.memberId);
     }
     const { offsets } = command;
-    const logs = offsets.map(({ topic, partition }) => group.subscriptionTo(topic)?.logs[partition]);
+    const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');
     let unwritten = false;
     const statuses = offsets.map((entry, at) => {
-      const log = logs[at];
-      const outcome = log === undefined ? 'UNKNOWN_PARTITION' : this.#commit(group, member, entry, log);
+      const log = found[at]!;
+      const outcome = typeof log === 'string' ? log : this.#commit(group, member, entry, log);
       if (outcome !== 'CHANGED') unwritten = true;
       const status = outcome === 'CHANGED' || outcome === 'UNCHANGED' ? 'OK' : outcome;
       if (status === 'OK') this.#context.counts.commits++;
@@ -55,7 +55,9 @@ export class Offsets {
     const { rounds } = this.#context;
     await (unwritten ? rounds.proven() : rounds.durable());
     return offsets.map(({ topic, partition, lane }, at) => {
-      return { topic, partition, lane, status: statuses[at]!, committedOffset: logs[at]?.cursor.durableOffset ?? null };
+      const log = found[at]!;
+      const committedOffset = typeof log === 'string' ? null : log.cursor.durableOffset;
+      return { topic, partition, lane: lane ?? 0, status: statuses[at]!, committedOffset };
     });
   }
 
@@ -86,20 +88,14 @@ export class Offsets {
 
   /**
    * What the group has committed: of the partitions that are named, in their order, or of all that it is subscribed to, ordered by
-   * topic and partition. All of it is durable.
+   * topic, partition and lane. All of it is durable.
    */
-  async fetch(groupName: string, named: readonly TopicPartition[]): Promise<FetchedOffset[]> {
+  async fetch(groupName: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
     const group = this.#groups.get(groupName);
-    const wanted =
+    const fetched =
       named.length === 0
-        ? group
-            .sortedSubscriptions()
-            .flatMap(({ topicName, logs }) => logs.map((_, partition) => ({ topic: topicName, partition })))
-        : named;
-    const fetched = wanted.map(({ topic, partition }) => {
-      const log = group.subscriptionTo(topic)?.logs[partition];
-      return { topic, partition, lane: 0, committed: log === undefined ? null : committedOf(log) };
-    });
+        ? group.sortedSubscriptions().flatMap(({ logs }) => logs.map((log) => fetchedOf(log)))
+        : named.map((name) => fetchedNamed(name, group.named(name) ?? 'UNKNOWN_PARTITION'));
     await this.#context.rounds.durable();
     return fetched;
   }
@@ -140,9 +136,18 @@ export class Offsets {
   }
 }
 
-function committedOf({ cursor, log }: ConsumedLog): NonNullable<FetchedOffset['committed']> {
+function fetchedNamed(
+  { topic, partition, lane }: NamedLog,
+  log: ConsumedLog | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED',
+): FetchedOffset {
+  return typeof log === 'string' ? { topic, partition, lane: lane ?? 0, status: log, committed: null } : fetchedOf(log);
+}
+
+function fetchedOf({ topic, key: { partition, lane }, cursor, log }: ConsumedLog): FetchedOffset {
   const { committedOffset, metadata } = cursor;
-  return { offset: committedOffset, metadata, highWatermark: log.endOffset, lag: cursor.lag(log.endOffset) };
+  const lag = cursor.lag(log.endOffset);
+  const committed = { offset: committedOffset, metadata, highWatermark: log.endOffset, lag };
+  return { topic, partition, lane, status: 'OK', committed };
 }
 
 function described(logs: readonly ConsumedLog[], offsets: readonly number[]): ResetOffset[] {

@@ -1,6 +1,6 @@
 import { invalidField } from '../errors/rejection.ts';
 import { limits } from '../limits/limits.ts';
-import { partitionOutOfRange } from '../log/topic.ts';
+import { demandLog } from '../log/lanes.ts';
 import type { ResetOffsetsCommand, ResetTo } from './calls.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
@@ -11,8 +11,8 @@ import { inLog } from './start-position.ts';
 /** Which logs a reset is about, and where each of them is to begin. */
 
 /**
- * Those of the topics and partitions that are named, or of all subscriptions; each once, ordered by topic and partition.
- * @throws Rejection SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, INVALID_FIELD
+ * Those of the topics and partitions that are named, or of all subscriptions; each once, ordered by topic, partition and lane.
+ * @throws Rejection SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, LANE_REQUIRED, INVALID_FIELD
  */
 export function selectedLogs(
   group: ConsumerGroup,
@@ -26,18 +26,18 @@ export function selectedLogs(
   const selected = new Set<ConsumedLog>();
   const whole = topics.length + partitions.length === 0 ? group.subscriptions.values() : topics.map(subscription);
   for (const { logs } of whole) for (const log of logs) selected.add(log);
-  for (const { topic, partition } of partitions) {
-    const { logs } = subscription(topic);
-    const log = logs[partition];
-    if (log === undefined) throw partitionOutOfRange(topic, logs.length, partition);
-    selected.add(log);
+  for (const { topic, ...name } of partitions) {
+    const { logs, lanes } = subscription(topic);
+    selected.add(demandLog(topic, logs, lanes, name));
   }
   if (selected.size > limits.resetPartitionsMax) {
     throw invalidField('topics', `have ${selected.size} partitions, more than ${limits.resetPartitionsMax} at once`);
   }
-  return [...selected].sort((a, b) =>
-    a.topic === b.topic ? a.key.partition - b.key.partition : a.topic < b.topic ? -1 : 1,
-  );
+  return [...selected].sort((a, b) => (a.topic === b.topic ? inTopic(a, b) : a.topic < b.topic ? -1 : 1));
+}
+
+function inTopic({ key: a }: ConsumedLog, { key: b }: ConsumedLog): number {
+  return a.partition - b.partition || a.lane - b.lane;
 }
 
 /** Where each log begins; all of them lie in their logs as they are stored. @throws Rejection OFFSET_OUT_OF_RANGE */

@@ -21,6 +21,7 @@ export interface TopicPartition {
 }
 
 export interface PartitionStatus extends TopicPartition {
+  readonly lane: number;
   readonly committedOffset: number;
   readonly highWatermark: number;
   readonly lag: number;

@@ -1,12 +1,17 @@
 import { invalidField, Rejection } from '../errors/rejection.ts';
+import { laneRequired, namedLog, type LogName } from '../log/lanes.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { StartPosition } from './calls.ts';
 
 /**
- * The offset at which a new subscription begins in each of the topic's partitions. Latest is the end at this moment:
+ * The offset at which a new subscription begins in each of the topic's logs, in their order. Latest is the end at this moment:
  * what is published afterwards is owed, so no message can be owed and lie below the start.
  */
-export async function startOffsets(start: StartPosition, logs: readonly PartitionLog[]): Promise<number[]> {
+export async function startOffsets(
+  start: StartPosition,
+  logs: readonly PartitionLog[],
+  lanes: number,
+): Promise<number[]> {
   switch (start.type) {
     case 'earliest':
       return logs.map((log) => log.startOffset);
@@ -15,19 +20,29 @@ export async function startOffsets(start: StartPosition, logs: readonly Partitio
     case 'time':
       return Promise.all(logs.map((log) => log.offsetAtTime(start.timeUs)));
     case 'offsets':
-      return givenOffsets(start, logs);
+      return givenOffsets(start, logs, lanes);
   }
 }
 
-function givenOffsets(start: Extract<StartPosition, { type: 'offsets' }>, logs: readonly PartitionLog[]): number[] {
-  const offsets = logs.map(() => start.offset ?? 0);
-  for (const [index, { partition, offset }] of start.partitions.entries()) {
-    if (logs[partition] === undefined) {
-      throw invalidField(`start.offset.partitions[${index}].partition`, `the topic has no partition ${partition}`);
-    }
-    offsets[partition] = offset;
+function givenOffsets(
+  start: Extract<StartPosition, { type: 'offsets' }>,
+  logs: readonly PartitionLog[],
+  lanes: number,
+): number[] {
+  const given = new Map<PartitionLog, number>();
+  for (const [index, { offset, ...name }] of start.partitions.entries()) {
+    const log = namedLog(logs, lanes, name);
+    if (log === 'LANE_REQUIRED') throw laneRequired(logs[0]?.address.topicName ?? '', lanes, 'name the lane');
+    if (log === undefined) throw noSuchLog(`start.offset.partitions[${index}]`, logs.length / lanes, name);
+    given.set(log, offset);
   }
-  return logs.map((log, partition) => inLog(log, offsets[partition] ?? 0));
+  return logs.map((log) => inLog(log, given.get(log) ?? start.offset ?? 0));
+}
+
+/** `field` is the path of the entry. */
+function noSuchLog(field: string, partitions: number, { partition, lane }: LogName): Rejection {
+  if (partition >= partitions) return invalidField(`${field}.partition`, `the topic has no partition ${partition}`);
+  return invalidField(`${field}.lane`, `the topic has no lane ${lane}`);
 }
 
 /**

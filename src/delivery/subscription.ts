@@ -1,4 +1,5 @@
 import { begunAt, Cursor, type CursorSnapshot } from '../cursor/cursor.ts';
+import { namedLog, type LogName } from '../log/lanes.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { Clock } from '../time/clock.ts';
 import { ConsumedLog } from './consumed-log.ts';
@@ -10,23 +11,37 @@ export interface ClaimedLog {
   readonly cursor: CursorSnapshot;
 }
 
+/** What a subscription needs to know of its topic. */
+export interface SubscribedTopic {
+  readonly name: string;
+  readonly lanes: number;
+}
+
 /** A subscription at work: the claim and one consumed log for each partition of its topic. */
 export class ActiveSubscription {
   readonly row: SubscriptionRow;
   readonly topicName: string;
+  /** How many each partition of the topic has. */
+  readonly lanes: number;
   readonly #clock: Clock;
   readonly #logs: ConsumedLog[] = [];
 
-  constructor(row: SubscriptionRow, topicName: string, claimed: readonly ClaimedLog[], clock: Clock) {
+  constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], clock: Clock) {
     this.row = row;
-    this.topicName = topicName;
+    this.topicName = topic.name;
+    this.lanes = topic.lanes;
     this.#clock = clock;
     for (const one of claimed) this.#claim(one);
   }
 
-  /** By partition; lane 0. */
+  /** By partition and lane. */
   get logs(): readonly ConsumedLog[] {
     return this.#logs;
+  }
+
+  /** The log that an entry of a request names; undefined: there is none. */
+  find(name: LogName): ConsumedLog | 'LANE_REQUIRED' | undefined {
+    return namedLog(this.#logs, this.lanes, name);
   }
 
   /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */

@@ -142,7 +142,12 @@ export class Log {
     for (const topic of this.#byName.values()) yield topic.row;
   }
 
-  /** By partition, lane 0; empty for a topic that is not there. */
+  /** How many lanes each partition of the topic has. */
+  lanes(topicId: number): number {
+    return this.#byId.get(topicId)?.lanes ?? 1;
+  }
+
+  /** By partition and lane; empty for a topic that is not there. */
   partitionLogs(topicId: number): readonly PartitionLog[] {
     return this.#byId.get(topicId)?.partitions ?? [];
   }

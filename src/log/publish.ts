@@ -10,6 +10,8 @@ export interface PublishCommand {
   /** false: ack mode NONE. `publish` then answers null once the records are queued. */
   readonly committed: boolean;
   readonly expectedOffset: number | null;
+  /** The lane that `expectedOffset` is of; null: none is named. */
+  readonly lane: number | null;
   /** The stream that the request came by; null for a unary call. */
   readonly stream: PublishStreamToken | null;
 }

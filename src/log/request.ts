@@ -2,7 +2,8 @@ import { invalidField } from '../errors/rejection.ts';
 import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from './batch.ts';
 import { partitionOf, partitionOfText } from './partitioner.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import { partitionOutOfRange, type Partition, type Topic } from './topic.ts';
+import { demandLog, partitionOutOfRange } from './lanes.ts';
+import type { Partition, Topic } from './topic.ts';
 
 /** The records of a request that go to one partition. */
 export interface Share {
@@ -32,6 +33,7 @@ export function route(topic: Topic, command: PublishCommand): Pick<PendingPublis
   const single = singlePartition(topic, command);
   if (single !== null) {
     partitions.fill(single);
+    refuseWrongLane(topic, command, single);
     const share = { partition: topic.partitions[single]!, indexes: allOf(records.count), bytes: bytesOf(records) };
     return { shares: [share], partitions, bytes: records.buffer.length };
   }
@@ -40,7 +42,13 @@ export function route(topic: Topic, command: PublishCommand): Pick<PendingPublis
   if (command.expectedOffset !== null && shares.length > 1) {
     throw invalidField('expected_offset', 'the records fall into more than one partition: name the partition');
   }
+  refuseWrongLane(topic, command, partitions[0]!);
   return { shares, partitions, bytes: records.buffer.length };
+}
+
+/** The next offset that a request expects is that of one log. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
+function refuseWrongLane(topic: Topic, { expectedOffset, lane }: PublishCommand, partition: number): void {
+  if (expectedOffset !== null) demandLog(topic.row.name, topic.partitions, topic.lanes, { partition, lane });
 }
 
 /** The partition that all records go to, where that needs no look at each of them. */

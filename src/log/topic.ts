@@ -21,6 +21,8 @@ export class Topic {
   row: TopicRow;
   segment: number;
   readonly keys: KnownKeys;
+  /** How many logs each partition has. Everybody asks here: there are none with more than one yet. */
+  readonly lanes: number = 1;
   /** Another list when the topic grows: who holds one sees no other number of partitions in the middle of its work. */
   partitions: readonly Partition[];
   /** The partition that the next request without a key goes to. */
@@ -171,13 +173,4 @@ export function topicNotFound(name: string): Rejection {
   return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
     metadata: { topic: name },
   });
-}
-
-/** `count`: how many partitions the topic has. */
-export function partitionOutOfRange(topic: string, count: number, partition: number): Rejection {
-  return new Rejection(
-    'PARTITION_OUT_OF_RANGE',
-    `topic "${topic}" has partitions 0 to ${count - 1}, not ${partition}`,
-    { metadata: { topic, partitions: String(count) } },
-  );
 }

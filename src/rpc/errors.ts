@@ -48,6 +48,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
   MALFORMED_REQUEST: { code: 'INVALID_ARGUMENT' },
   REQUEST_TOO_LARGE: { code: 'INVALID_ARGUMENT' },
   PARTITION_OUT_OF_RANGE: { code: 'INVALID_ARGUMENT' },
+  LANE_REQUIRED: { code: 'INVALID_ARGUMENT' },
   OFFSET_OUT_OF_RANGE: { code: 'OUT_OF_RANGE' },
   ASSIGNOR_UNKNOWN: { code: 'INVALID_ARGUMENT' },
   TOPIC_NOT_FOUND: { code: 'NOT_FOUND' },

@@ -6,6 +6,11 @@ const ackModeTag = 0x10;
 const partitionTag = 0x08;
 const offsetTag = 0x10;
 const duplicateTag = 0x18;
+const laneTag = 0x20;
+
+/** The log has one lane. It is named all the same: a client that hands back what it was told need not know. */
+const lane = 0;
+const laneFieldBytes = 2;
 
 const ackModeCommitted = 1;
 const ackModeNone = 2;
@@ -25,10 +30,10 @@ export function encodePublishResponse(records: PublishedRecords | null): Buffer 
   return response;
 }
 
-/** At most 17, so that one byte holds the length of a result. */
+/** At most 19, so that one byte holds the length of a result. */
 function resultBytes({ partitions, offsets, duplicates }: PublishedRecords, i: number): number {
   const duplicateBytes = duplicates !== null && duplicates[i] === 1 ? 2 : 0;
-  return 2 + varintBytes(partitions[i]!) + varintBytes(offsets[i]!) + duplicateBytes;
+  return 2 + varintBytes(partitions[i]!) + varintBytes(offsets[i]!) + duplicateBytes + laneFieldBytes;
 }
 
 function writeResult(target: Buffer, start: number, records: PublishedRecords, i: number): number {
@@ -43,5 +48,7 @@ function writeResult(target: Buffer, start: number, records: PublishedRecords, i
     target[at++] = duplicateTag;
     target[at++] = 1;
   }
+  target[at++] = laneTag;
+  target[at++] = lane;
   return at;
 }

@@ -19,7 +19,8 @@ const int32Max = 0x7fff_ffff;
 export interface ScannedCommit {
   readonly topic: string;
   readonly partition: number;
-  readonly lane: number;
+  /** null: not set. */
+  readonly lane: number | null;
   readonly offset: number;
   readonly metadata: string;
 }
@@ -92,7 +93,8 @@ class CommitScan {
     const end = this.#length(requestEnd);
     if (end === unknown) return null;
     let topic: string | null = null;
-    let partition = 0;
+    let partition: number | null = null;
+    let lane: number | null = null;
     let offset: number | null = null;
     let metadata: string | null = '';
     while (this.#at < end) {
@@ -107,13 +109,16 @@ class CommitScan {
         partition = this.#varint(end);
         if (partition === unknown || partition > int32Max) return null;
       } else if (tag === laneTag) {
-        if (this.#varint(end) !== 0) return null;
+        lane = this.#varint(end);
+        if (lane === unknown || lane > int32Max) return null;
       } else if (tag === metadataTag) {
         metadata = this.#text(end, limits.offsetMetadataBytesMax);
         if (metadata === null) return null;
       } else return null;
     }
-    return topic === null || offset === null ? null : { topic, partition, lane: 0, offset, metadata };
+    // What is required and missing is for the ordinary rules to refuse.
+    if (topic === null || partition === null || offset === null) return null;
+    return { topic, partition, lane, offset, metadata };
   }
 
   /** A topic; null: not a good name. */

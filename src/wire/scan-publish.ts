@@ -11,7 +11,8 @@ const recordsTag = 0x12;
 const partitionTag = 0x18;
 const ackModeTag = 0x20;
 const expectedOffsetTag = 0x28;
-const fieldMax = 5;
+const laneTag = 0x30;
+const fieldMax = 6;
 
 /** Numbers of AckMode. */
 const ackModeNone = 2;
@@ -46,6 +47,7 @@ export function scanPublish(
     partition: fields.partition,
     committed: fields.ackMode !== ackModeNone,
     expectedOffset: fields.expectedOffset,
+    lane: fields.lane,
     stream,
   };
 }
@@ -56,11 +58,19 @@ interface PublishFields {
   partition: number | null;
   ackMode: number;
   expectedOffset: number | null;
+  lane: number | null;
 }
 
 function scanFields(reader: RequestReader, records: RecordScan): PublishFields {
   const end = reader.buffer.length;
-  const fields: PublishFields = { topic: '', recordCount: 0, partition: null, ackMode: 0, expectedOffset: null };
+  const fields: PublishFields = {
+    topic: '',
+    recordCount: 0,
+    partition: null,
+    ackMode: 0,
+    expectedOffset: null,
+    lane: null,
+  };
   while (reader.at < end) {
     const tag = reader.tag(end);
     if (tag === recordsTag) {
@@ -79,6 +89,9 @@ function scanFields(reader: RequestReader, records: RecordScan): PublishFields {
     } else if (tag === expectedOffsetTag) {
       reader.field = 'expected_offset';
       fields.expectedOffset = reader.int64(end);
+    } else if (tag === laneTag) {
+      reader.field = 'lane';
+      fields.lane = reader.int32(end);
     } else reader.skipUnknown(tag, fieldMax, end);
   }
   return fields;
@@ -102,7 +115,8 @@ function checkSize(bytes: number): void {
   });
 }
 
-function checkFields({ topic, recordCount, partition, ackMode, expectedOffset }: PublishFields): void {
+function checkFields(fields: PublishFields): void {
+  const { topic, recordCount, partition, ackMode, expectedOffset, lane } = fields;
   const wrongName = nameViolation(topic);
   if (wrongName !== null) throw invalidField('topic', wrongName);
   if (recordCount === 0) throw invalidField('records', 'is empty; at least 1 record is needed');
@@ -113,6 +127,12 @@ function checkFields({ topic, recordCount, partition, ackMode, expectedOffset }:
   if (partition !== null && partition < 0) throw invalidField('partition', `is ${partition}; it must not be negative`);
   if (ackMode < 0 || ackMode > ackModeNone) throw invalidField('ack_mode', `is ${ackMode}, which is not a known mode`);
   if (expectedOffset !== null) checkOffset(expectedOffset);
+  if (lane !== null) checkLane(lane, expectedOffset);
+}
+
+function checkLane(lane: number, expectedOffset: number | null): void {
+  if (lane < 0) throw invalidField('lane', `is ${lane}; it must not be negative`);
+  if (expectedOffset === null) throw invalidField('lane', 'is that of expected_offset, which is not set');
 }
 
 function checkOffset(offset: number): void {

@@ -21,7 +21,7 @@ describe('lean client', () => {
     const batch = fc.record({
       topic: fc.string(),
       partition: fc.nat(1000),
-      lane: fc.constant(0),
+      lane: fc.nat(300),
       records: fc.array(delivered, { minLength: 1, maxLength: 20 }),
     });
     fc.assert(
@@ -30,6 +30,7 @@ describe('lean client', () => {
         const { batch: scanned } = scanEvent(Buffer.from(toBinary(SubscribeResponseSchema, message)));
         expect(scanned).toEqual({
           partition: value.partition,
+          lane: value.lane,
           records: value.records.length,
           lastOffset: Number(value.records.at(-1)!.offset),
         });

@@ -177,6 +177,28 @@ test('an entry that names its offsets in two ways, or in none, is refused as a w
   expect(await committed()).toEqual([0n, 0n]);
 });
 
+test('an ack that forgets its partition does not ack messages of partition 0, nor those of the entries beside it', async () => {
+  const member = await join().untilReceived(8);
+  const who = { group, memberId: member.memberId, generation: member.generation };
+  const refusal = await site.refusal(BrokerService.method.ack, {
+    ...who,
+    acks: [
+      { topic, partition: 1, upToOffset: 2n },
+      { topic, upToOffset: 4n },
+    ],
+  });
+  expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['acks[1].partition'] });
+  expect(await committed()).toEqual([0n, 0n]);
+});
+
+test('an ack that forgets its generation is refused, and not answered as if it had acked', async () => {
+  const member = await join().untilReceived(8);
+  const acks = [{ topic, partition: 0, upToOffset: 4n }];
+  const refusal = await site.refusal(BrokerService.method.ack, { group, memberId: member.memberId, acks });
+  expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['generation'] });
+  expect(await committed()).toEqual([0n, 0n]);
+});
+
 test('after refused acks a new member gets exactly what was not acked, from the first attempt on', async () => {
   const first = await join().untilReceived(8);
   await first.ack(0, { upToOffset: 1n });

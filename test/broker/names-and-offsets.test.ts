@@ -51,7 +51,10 @@ describe.each([
     wrong(publish, { topic: name, records }, ['topic']),
     wrong(subscribe, { group: name, topics: ['orders', name], clientId: name }, ['group', 'topics[1]', 'client_id']),
     wrong(pull, { group: name, topics: [name], clientId: name }, ['group', 'topics[0]', 'client_id']),
-    wrong(ack, { group: name, memberId: 'm', acks: [entry, { ...entry, topic: name }] }, ['group', 'acks[1].topic']),
+    wrong(ack, { group: name, memberId: 'm', generation: 1n, acks: [entry, { ...entry, topic: name }] }, [
+      'group',
+      'acks[1].topic',
+    ]),
     wrong(heartbeat, { group: name, memberId: 'm' }, ['group']),
     wrong(joinGroup, { group: name, topics: [name] }, ['group', 'topics[0]']),
     wrong(syncGroup, { group: name, memberId: 'm' }, ['group']),
@@ -75,7 +78,7 @@ describe('a name that is missing is asked for', () => {
     wrong(createTopic, { topic: {} }, ['topic.name']),
     wrong(publish, { records }, ['topic']),
     wrong(subscribe, {}, ['group', 'topics']),
-    wrong(ack, { acks: [{}] }, ['group', 'member_id', 'acks[0].topic', 'acks[0]']),
+    wrong(ack, { acks: [{}] }, ['group', 'member_id', 'generation', 'acks[0].topic', 'acks[0].partition', 'acks[0]']),
     wrong(getGroup, {}, ['group']),
   ])('$name: $fields', async ({ refused, fields }) => {
     const refusal = await refused();
@@ -88,6 +91,7 @@ describe('a negative offset, partition or count is refused', () => {
   const at = (entryOf: object) => ({
     group: 'g',
     memberId: 'm',
+    generation: 1n,
     acks: [{ topic: 'orders', partition: 0, ...entryOf }],
   });
   const offsets = { offset: -1n, partitions: [{ partition: -1, offset: -7n }] };

@@ -48,7 +48,7 @@ test('a member commits what it has handled, over gRPC and JSON alike, and each e
       { topic, partition: 0, offset: 2n },
       { topic, partition: 1, offset: 4n },
       { topic, partition: 5, offset: 0n },
-      { topic: 'nowhere', offset: 0n },
+      { topic: 'nowhere', partition: 0, offset: 0n },
     ],
   });
   expect(committed.results.map(({ status, committedOffset }) => [OffsetStatus[status], committedOffset])).toEqual([
@@ -64,7 +64,15 @@ test('a member commits what it has handled, over gRPC and JSON alike, and each e
   ).toEqual({
     results: [{ topic, partition: 1, lane: 0, status: 'OFFSET_STATUS_OK', committedOffset: '0' }],
   });
-  expect(await json('FetchOffsets', { group, partitions: [{ topic, partition: 1 }, { topic: 'nowhere' }] })).toEqual({
+  expect(
+    await json('FetchOffsets', {
+      group,
+      partitions: [
+        { topic, partition: 1 },
+        { topic: 'nowhere', partition: 0 },
+      ],
+    }),
+  ).toEqual({
     offsets: [
       {
         topic,
@@ -80,6 +88,28 @@ test('a member commits what it has handled, over gRPC and JSON alike, and each e
     ],
   });
   expect(await member.ack(0, { upToOffset: 2n })).toEqual(['ALREADY_ACKED', 3n]);
+});
+
+test('a commit that forgets its partition commits nothing, neither for partition 0 nor for the entries beside it', async () => {
+  await makeGroup();
+  const offsets = [
+    { topic, partition: 1, offset: 2n },
+    { topic, offset: 4n },
+  ];
+  const refusal = await site.refusal(commitOffsets, { group, offsets });
+  expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['offsets[1].partition'] });
+  const { offsets: fetched } = await site.call(fetchOffsets, { group });
+  expect(fetched.map(({ committedOffset }) => committedOffset)).toEqual([0n, 0n]);
+});
+
+test('a reset that forgets its partition resets nothing', async () => {
+  const member = await join().untilReceived(8);
+  await member.ack(0, { upToOffset: 4n });
+  const to = { case: 'earliest' as const, value: {} };
+  const refusal = await site.refusal(resetOffsets, { group, to, partitions: [{ topic }], force: true });
+  expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['partitions[0].partition'] });
+  const { offsets: fetched } = await site.call(fetchOffsets, { group });
+  expect(fetched.map(({ committedOffset }) => committedOffset)).toEqual([5n, 0n]);
 });
 
 test('pages of a fetch leave nothing out, also where notes make them too large for a message', async () => {
@@ -182,7 +212,7 @@ test('a group is deleted once it is empty, and what it had is forgotten', async 
   const member = await join().untilReceived(8);
   await member.ack(0, { upToOffset: 4n });
   expect((await site.refusal(deleteGroup, { group })).reason).toBe('GROUP_NOT_EMPTY');
-  const withoutMember = { group, offsets: [{ topic, offset: 1n }] };
+  const withoutMember = { group, offsets: [{ topic, partition: 1, offset: 1n }] };
   expect((await site.refusal(commitOffsets, withoutMember)).reason).toBe('GROUP_NOT_EMPTY');
   await site.call(leaveGroup, { group, memberId: member.memberId });
   await site.call(commitOffsets, { group, offsets: [{ topic, partition: 1, offset: 1n }] });

@@ -118,7 +118,7 @@ describe('more than a call may ask for', () => {
     return { name: method.name, fields, refused: () => site.refusal(method, request) };
   }
   const who = { group: 'g', topics: ['orders'] };
-  const entry = { topic: 'orders', upToOffset: 0n };
+  const entry = { topic: 'orders', partition: 0, upToOffset: 0n };
   const minute = { seconds: 61n, nanos: 0 };
   const long = Array.from({ length: 10_001 }, (_, n) => BigInt(n));
   test.each([
@@ -134,8 +134,14 @@ describe('more than a call may ask for', () => {
     wrong(subscribe, { group: 'g', topics: Array.from({ length: 101 }, (_, n) => `t${n}`) }, ['topics']),
     wrong(subscribe, { ...who, sessionTimeout: { seconds: 5n, nanos: 0 } }, ['session_timeout']),
     wrong(pull, { ...who, memberId: 'm'.repeat(261) }, ['member_id']),
-    wrong(ack, { group: 'g', memberId: 'm', acks: Array.from({ length: 10_001 }, () => entry) }, ['acks']),
-    wrong(ack, { group: 'g', memberId: 'm', acks: [{ topic: 'orders', offsets: long }] }, ['acks[0].offsets']),
+    wrong(ack, { group: 'g', memberId: 'm', generation: 1n, acks: Array.from({ length: 10_001 }, () => entry) }, [
+      'acks',
+    ]),
+    wrong(
+      ack,
+      { group: 'g', memberId: 'm', generation: 1n, acks: [{ topic: 'orders', partition: 0, offsets: long }] },
+      ['acks[0].offsets'],
+    ),
     wrong(TopicService.method.createTopic, { topic: { name: 'wide', partitions: 1_001 } }, ['topic.partitions']),
     wrong(TopicService.method.createTopic, { topic: { name: 'wordy', description: 'x'.repeat(1_001) } }, [
       'topic.description',

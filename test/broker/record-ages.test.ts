@@ -12,6 +12,7 @@ function status(topic: string, partition: number, committedOffset: number, highW
   return {
     topic,
     partition,
+    lane: 0,
     committedOffset,
     highWatermark,
     lag,

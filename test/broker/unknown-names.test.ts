@@ -72,8 +72,8 @@ describe('an unknown group is named, with what makes one', () => {
     row(leaveGroup, who),
     row(getGroup, { group: 'nobody' }),
     row(deleteGroup, { group: 'nobody' }),
-    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', offset: 0n }] }),
-    row(commitOffsets, { group: 'nobody', offsets: [{ topic: 'orders', offset: 0n }] }),
+    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', partition: 0, offset: 0n }] }),
+    row(commitOffsets, { group: 'nobody', offsets: [{ topic: 'orders', partition: 0, offset: 0n }] }),
     row(fetchOffsets, { group: 'nobody' }),
     row(resetOffsets, { group: 'nobody', to: { case: 'earliest', value: {} } }),
   ])('%s', async (_name, refused) => {
@@ -93,7 +93,7 @@ describe('an unknown member is told to join again', () => {
     row(subscribe, { ...who, topics: ['orders'] }),
     row(pull, { ...who, topics: ['orders'] }),
     row(joinGroup, { ...who, topics: ['orders'] }),
-    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', offset: 0n }] }),
+    row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', partition: 0, offset: 0n }] }),
   ])('%s', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('MEMBER_FENCED');

@@ -263,10 +263,10 @@ describe('a fetch', () => {
     await emptyGroup();
     await commit(null, 2, { metadata: 'two' });
     const partitions = [
-      { topic: 'orders', partition: 1 },
-      { topic: 'orders', partition: 7 },
-      { topic: 'orders', partition: 0 },
-      { topic: 'nowhere', partition: 0 },
+      { topic: 'orders', partition: 1, lane: null },
+      { topic: 'orders', partition: 7, lane: null },
+      { topic: 'orders', partition: 0, lane: null },
+      { topic: 'nowhere', partition: 0, lane: null },
     ];
     expect((await scene.wait(scene.delivery.offsets.fetch('billing', partitions))).map((one) => one.committed)).toEqual(
       [
@@ -336,7 +336,7 @@ describe('a reset', () => {
   test('goes where it is told to, within the log as it is stored', async () => {
     await emptyGroup();
     logs[0]!.startOffset = 2;
-    const partitions = [{ topic: 'orders', partition: 0 }];
+    const partitions = [{ topic: 'orders', partition: 0, lane: null }];
     const to = async (target: ResetOffsetsCommand['to']) => (await reset(target, { partitions }))[0]!.offset;
     expect(await to({ type: 'latest' })).toBe(6);
     expect(await to({ type: 'earliest' })).toBe(2);
@@ -353,8 +353,8 @@ describe('a reset', () => {
   test('of a partition that is not there, or of one offset that is not, changes no other', async () => {
     await emptyGroup();
     const partitions = [
-      { topic: 'orders', partition: 0 },
-      { topic: 'orders', partition: 9 },
+      { topic: 'orders', partition: 0, lane: null },
+      { topic: 'orders', partition: 9, lane: null },
     ];
     await expect(reset({ type: 'latest' }, { partitions })).rejects.toMatchObject({ reason: 'PARTITION_OUT_OF_RANGE' });
     const topics = ['orders', 'nowhere'];
@@ -380,7 +380,10 @@ describe('a reset', () => {
     scene.store.after = (write) => {
       if (write === 'resetCursors' && lost-- > 0) throw new Fault('OUTCOME_UNKNOWN', 'the answer is lost');
     };
-    const resetting = reset({ type: 'offset', offset: 1 }, { partitions: [{ topic: 'orders', partition: 0 }] });
+    const resetting = reset(
+      { type: 'offset', offset: 1 },
+      { partitions: [{ topic: 'orders', partition: 0, lane: null }] },
+    );
     await scene.clock.advance(10);
     const joining = scene.subscribe('billing');
     expect(moves(await resetting)).toEqual([[0, 6, 1, 5]]);

@@ -77,6 +77,31 @@ test('a heartbeat that lists a partition gives it back before its deadline', asy
   expect(second.assigned).toEqual(revoking.map(({ partition }) => partition));
 });
 
+test('a late heartbeat does not give back a partition that the member has got again since', async () => {
+  const first = await scene.subscribe('billing');
+  const before = first.generation;
+  for (const log of logs) log.append(1);
+  await scene.clock.settle();
+  const second = await scene.subscribe('billing');
+  const { memberId } = first;
+  const moved = first.of('revoking').at(-1)!.partitions;
+  for (const { partition } of moved) await scene.ack('billing', first, { partition, upToOffset: 0 });
+  second.stream!.closed();
+  await scene.gathered();
+  expect(first.assigned).toEqual([0, 1, 2, 3]);
+  for (const log of logs) log.append(1);
+  await scene.clock.settle();
+  const third = await scene.subscribe('billing');
+  const revoking = first.of('revoking').at(-1)!.partitions;
+  expect(revoking).toEqual(moved);
+  scene.delivery.heartbeat({ group: 'billing', memberId, generation: before, revoked: revoking });
+  await scene.clock.settle();
+  expect(third.assigned).toEqual([]);
+  scene.delivery.heartbeat({ group: 'billing', memberId, generation: first.generation, revoked: revoking });
+  await scene.clock.settle();
+  expect(third.assigned).toEqual(revoking.map(({ partition }) => partition));
+});
+
 test('a member without a session timeout lives and dies with its stream', async () => {
   const first = await scene.subscribe('billing');
   const second = await scene.subscribe('billing');
@@ -148,6 +173,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
       memberId: null,
       instanceId: null,
       maxPollIntervalMs: 300_000,
+      lanes: false,
       clientAssignors: [],
       metadata: new Uint8Array(),
       reply: handedOver(),

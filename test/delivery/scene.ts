@@ -57,8 +57,8 @@ export class FakeLog implements PartitionLog {
   readonly #batches: EncodedBatch[] = [];
   readonly #listeners = new Set<AppendListener>();
 
-  constructor(topicId: number, topicName: string, partition: number) {
-    this.address = { topicId, topicName, partition, lane: 0 };
+  constructor(topicId: number, topicName: string, partition: number, lane = 0) {
+    this.address = { topicId, topicName, partition, lane };
   }
 
   append(count: number): void {
@@ -189,9 +189,9 @@ export class Scene {
       store: this.store,
       topics: {
         topic: (name) => this.#topicOf(name),
+        lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
         topics: () => [...this.topics.keys()].flatMap((name) => this.#topicOf(name) ?? []),
-        partitionLogs: (topicId) =>
-          [...this.topics.values()].find((logs) => logs[0]?.address.topicId === topicId) ?? [],
+        partitionLogs: (topicId) => this.#logsOf(topicId),
       },
       codec,
       clock: options.awakeClock ?? this.clock,
@@ -217,6 +217,10 @@ export class Scene {
     });
   }
 
+  #logsOf(topicId: number): FakeLog[] {
+    return [...this.topics.values()].find((logs) => logs[0]?.address.topicId === topicId) ?? [];
+  }
+
   #topicOf(name: string): { id: number; name: string } | undefined {
     const logs = this.topics.get(name);
     return logs === undefined ? undefined : { id: logs[0]!.address.topicId, name };
@@ -228,9 +232,12 @@ export class Scene {
     return scene;
   }
 
-  addTopic(name: string, partitions: number): FakeLog[] {
+  /** @returns the logs by partition and lane. */
+  addTopic(name: string, partitions: number, lanes = 1): FakeLog[] {
     const topicId = this.topics.size + 1;
-    const logs = Array.from({ length: partitions }, (_, partition) => new FakeLog(topicId, name, partition));
+    const logs = Array.from({ length: partitions * lanes }, (_, at) => {
+      return new FakeLog(topicId, name, Math.floor(at / lanes), at % lanes);
+    });
     this.topics.set(name, logs);
     return logs;
   }
@@ -257,6 +264,7 @@ export class Scene {
       memberId: null,
       instanceId: null,
       maxPollIntervalMs: 300_000,
+      lanes: false,
       metadata: new Uint8Array(),
       sessionTimeoutMs: null,
       rebalanceTimeoutMs: 10_000,
@@ -283,6 +291,7 @@ export class Scene {
       sessionTimeoutMs: 30_000,
       rebalanceTimeoutMs: 10_000,
       maxPollIntervalMs: 300_000,
+      lanes: false,
       assignor: 'sticky',
       clientAssignors: [],
       metadata: new Uint8Array(),
@@ -310,6 +319,7 @@ export class Scene {
       clientId: 'client',
       instanceId: null,
       maxPollIntervalMs: 300_000,
+      lanes: false,
       sessionTimeoutMs: 30_000,
       autoAck: false,
       reply: handedOver(),

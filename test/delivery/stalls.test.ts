@@ -25,6 +25,7 @@ function join(changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome
       clientId: 'client',
       instanceId: null,
       maxPollIntervalMs,
+      lanes: false,
       sessionTimeoutMs: 30_000,
       rebalanceTimeoutMs: 60_000,
       assignor: 'sticky',

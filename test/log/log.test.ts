@@ -74,6 +74,12 @@ describe('a publish', () => {
     const torn = command('orders', records('a:x', 'b:y', 'd:z'), { partition: null, expectedOffset: 0 });
     const refusal = await refusalOf(scene.log.publish(torn));
     expect([refusal.reason, refusal.violations[0]?.field]).toEqual(['INVALID_FIELD', 'expected_offset']);
+    const otherLane = command('orders', records('x'), { partition: 1, expectedOffset: 0, lane: 1 });
+    const noSuchLane = await refusalOf(scene.log.publish(otherLane));
+    expect([noSuchLane.reason, noSuchLane.metadata]).toEqual([
+      'PARTITION_OUT_OF_RANGE',
+      { topic: 'orders', lanes: '1' },
+    ]);
     expect(scene.log.stats().queuedRecords).toBe(0);
   });
 

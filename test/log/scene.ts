@@ -83,6 +83,7 @@ export function command(topic: string, set: RecordSet, changes: Partial<PublishC
     partition: 0,
     committed: true,
     expectedOffset: null,
+    lane: null,
     stream: null,
     ...changes,
   };

@@ -118,7 +118,7 @@ export class FakeBroker implements Broker {
     this.#called(caller, command);
     this.acks.push(command);
     return command.entries.map(({ topic, partition, lane }) => {
-      return { topic, partition, lane, status: 'OK', committedOffset: 1 };
+      return { topic, partition, lane: lane ?? 0, status: 'OK', committedOffset: 1 };
     });
   }
 
@@ -171,14 +171,15 @@ export class FakeBroker implements Broker {
   async commitOffsets(caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
     this.#called(caller, command);
     return command.offsets.map(({ topic, partition, lane, offset }) => {
-      return { topic, partition, lane, status: 'OK', committedOffset: offset };
+      return { topic, partition, lane: lane ?? 0, status: 'OK', committedOffset: offset };
     });
   }
 
   async fetchOffsets(caller: Caller, command: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
     this.#called(caller, command);
     const committed = { offset: 0, metadata: '', highWatermark: 0, lag: 0 };
-    return { items: command.partitions.map((one) => ({ ...one, lane: 0, committed })), nextToken: '' };
+    const items = command.partitions.map((one) => ({ ...one, lane: 0, status: 'OK' as const, committed }));
+    return { items, nextToken: '' };
   }
 
   async resetOffsets(caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
@@ -206,7 +207,7 @@ export class FakeBroker implements Broker {
 
   async getTopic(caller: Caller, name: string) {
     this.#called(caller, name);
-    return { topic: this.#topic(name), partitions: [{ partition: 0, logStartOffset: 0, highWatermark: 0 }] };
+    return { topic: this.#topic(name), partitions: [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0 }] };
   }
 
   async updateTopic(caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
@@ -217,7 +218,7 @@ export class FakeBroker implements Broker {
   async addPartitions(caller: Caller, command: AddPartitionsCommand) {
     this.#called(caller, command);
     const topic = { ...this.#topic(command.name), partitions: command.partitions };
-    const extent = { logStartOffset: 0, highWatermark: 0 };
+    const extent = { lane: 0, logStartOffset: 0, highWatermark: 0 };
     return {
       topic,
       partitions: Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent })),

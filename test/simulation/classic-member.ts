@@ -92,6 +92,7 @@ export class ClassicMember extends StreamMember {
       clientId: 'classic',
       instanceId: this.instanceId,
       maxPollIntervalMs: this.maxPollIntervalMs,
+      lanes: true,
       clientAssignors: this.#rules,
       metadata: this.#metadata,
       memberId: this.memberId,

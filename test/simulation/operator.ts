@@ -43,7 +43,7 @@ export class Operator {
     const place = this.#place(topics);
     if (place === null) return;
     const to = this.#target(place.end);
-    const partitions = world.chance(0.5) ? [{ topic: place.topic, partition: place.partition }] : [];
+    const partitions = world.chance(0.5) ? [{ topic: place.topic, partition: place.partition, lane: 0 }] : [];
     const force = world.chance(0.6);
     await this.#again(() =>
       this.#network.call(async (broker, serving) => {

@@ -119,6 +119,7 @@ function commandOf(topic: string, records: readonly NewRecord[], stream: Publish
     partition: null,
     committed: true,
     expectedOffset: null,
+    lane: null,
     stream,
   };
 }

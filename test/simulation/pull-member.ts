@@ -61,6 +61,7 @@ export class PullMember extends Member {
       clientId: 'pull',
       instanceId: this.instanceId,
       maxPollIntervalMs: this.maxPollIntervalMs,
+      lanes: true,
       sessionTimeoutMs: this.#sessionTimeoutMs,
       autoAck: false,
     };

@@ -64,6 +64,7 @@ export class StreamMember extends Member {
         clientId: 'stream',
         instanceId: this.instanceId,
         maxPollIntervalMs: this.maxPollIntervalMs,
+        lanes: true,
         metadata: new Uint8Array(),
         memberId: this.memberId,
         sessionTimeoutMs: this.sessionTimeoutMs,

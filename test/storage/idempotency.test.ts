@@ -195,6 +195,7 @@ test('of publishes with the same key that race, one is appended, also across a r
         partition,
         committed: true,
         expectedOffset: null,
+        lane: null,
         stream: null,
       });
       return `${key} ${published!.partitions[0]}:${published!.offsets[0]} ${published!.duplicates![0]}`;

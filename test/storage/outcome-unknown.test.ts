@@ -58,6 +58,7 @@ async function publish(text: string, wish: Wish = {}): Promise<string> {
     partition,
     committed: true,
     expectedOffset,
+    lane: null,
     stream,
   };
   const published = await log.publish(command);

@@ -56,10 +56,14 @@ export const ordinaryRequest: fc.Arbitrary<PublishRequest> = fc
       partition: fc.nat(2 ** 31 - 1),
       ackMode: fc.nat(2),
       expectedOffset: fc.bigInt({ min: 0n, max: 2n ** 53n - 1n }),
+      lane: fc.nat(2 ** 31 - 1),
     },
     { requiredKeys: ['topic', 'records'] },
   )
-  .map((request) => create(PublishRequestSchema, request));
+  .map(({ lane, ...request }) => {
+    const expects = request.expectedOffset !== undefined && lane !== undefined;
+    return create(PublishRequestSchema, { ...request, ...(expects && { lane }) });
+  });
 
 export function encodeRequest(request: PublishRequest): Buffer {
   return Buffer.from(toBinary(PublishRequestSchema, request));

@@ -24,6 +24,7 @@ test('the answer to a publish is byte for byte what protobuf-es writes, zeros in
           partition,
           offset: BigInt(offset),
           duplicate: keyed && duplicate,
+          lane: 0,
         })),
         ackMode: AckMode.COMMITTED,
       });

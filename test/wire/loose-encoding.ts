@@ -96,7 +96,8 @@ const anyFields = message(
   varintField(3, fc.bigInt({ min: -(2n ** 31n), max: 2n ** 31n - 1n })),
   varintField(4, fc.bigInt({ min: -1n, max: 9n })),
   varintField(5, fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
-  unknownField(6),
+  varintField(6, fc.bigInt({ min: -(2n ** 31n), max: 2n ** 31n - 1n })),
+  unknownField(7),
 );
 
 /** What comes last counts: good values for all that came before. */
@@ -104,6 +105,7 @@ const goodFields = fc.tuple(
   varintField(3, fc.bigInt({ min: 0n, max: 2n ** 31n - 1n })),
   varintField(4, fc.bigInt({ min: 0n, max: 2n })),
   varintField(5, fc.bigInt({ min: 0n, max: 2n ** 53n - 1n })),
+  varintField(6, fc.bigInt({ min: 0n, max: 2n ** 31n - 1n })),
   textField(1, topic),
   lengthField(2, record),
 );

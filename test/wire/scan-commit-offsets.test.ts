@@ -36,7 +36,7 @@ function contentOf({ group, memberId, generation, offsets }: CommitOffsetsReques
     memberId,
     generation: generation === undefined ? null : Number(generation),
     offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
-      return { topic, partition: partition ?? 0, lane: lane ?? 0, offset: Number(offset), metadata };
+      return { topic, partition: partition!, lane: lane ?? null, offset: Number(offset), metadata };
     }),
   };
 }
@@ -62,8 +62,8 @@ const good = fc
     offsets: fc.array(
       fc.record({
         topic,
-        partition: optional(partition),
-        lane: optional(fc.constant(0)),
+        partition,
+        lane: optional(fc.nat(300)),
         offset,
         metadata: fc.oneof(fc.constant(''), ascii, fc.constant('n'.repeat(limits.offsetMetadataBytesMax))),
       }),
@@ -119,12 +119,13 @@ const defect: fc.Arbitrary<Defect> = fc.oneof(
       (_, entry) =>
         void (entry.partition = value),
   ),
-  fc.constantFrom(1, -1).map(
+  fc.constantFrom(2 ** 31 - 1, -1).map(
     (value): Defect =>
       (_, entry) =>
         void (entry.lane = value),
   ),
   fc.constant((_: unknown, entry: CommitOffsetsRequest['offsets'][number]) => void delete entry.offset),
+  fc.constant((_: unknown, entry: CommitOffsetsRequest['offsets'][number]) => void delete entry.partition),
   fc.constant(
     (_: unknown, entry: CommitOffsetsRequest['offsets'][number]) => void (entry.metadata = 'n'.repeat(4_097)),
   ),
@@ -205,8 +206,20 @@ describe('the scan of a CommitOffsets request', () => {
     );
   });
 
+  test('leaves an entry that forgets its partition to the rules, and does not commit partition 0', () => {
+    const forgotten = { topic: 'orders', offset: 1n };
+    const offsets = [{ ...forgotten, partition: 0 }, forgotten];
+    const request = encoded(create(CommitOffsetsRequestSchema, { group: 'billing', offsets }));
+    expect(scanCommitOffsets(request)).toBeNull();
+    expect(ordinary(request)).toBeNull();
+  });
+
   test('leaves more entries than a call may have to the rules, which say so', () => {
-    const offsets = Array.from({ length: limits.commitOffsetsMax + 1 }, () => ({ topic: 'orders', offset: 1n }));
+    const offsets = Array.from({ length: limits.commitOffsetsMax + 1 }, () => ({
+      topic: 'orders',
+      partition: 0,
+      offset: 1n,
+    }));
     const request = create(CommitOffsetsRequestSchema, { group: 'billing', offsets });
     expect(scanCommitOffsets(encoded(request))).toBeNull();
     request.offsets.pop();
@@ -221,6 +234,7 @@ const statuses = [
   'NOT_OWNER',
   'UNKNOWN_OFFSET',
   'UNKNOWN_PARTITION',
+  'LANE_REQUIRED',
 ] as const;
 const result: fc.Arbitrary<CommittedOffset> = fc.record({
   topic: fc.oneof(topic, fc.string({ unit: 'binary', maxLength: 70 })),

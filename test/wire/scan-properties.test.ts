@@ -21,6 +21,7 @@ function expectSame(command: PublishCommand, decoded: PublishRequest): void {
   expect(command.topic).toBe(decoded.topic);
   expect(command.partition).toBe(decoded.partition ?? null);
   expect(command.expectedOffset).toBe(decoded.expectedOffset === undefined ? null : Number(decoded.expectedOffset));
+  expect(command.lane).toBe(decoded.lane ?? null);
   expect(command.committed).toBe(decoded.ackMode !== AckMode.NONE);
   const keys = decoded.records.map((record) => record.idempotencyKey || null);
   expect(command.idempotencyKeys).toEqual(keys.every((key) => key === null) ? null : keys);

@@ -53,6 +53,8 @@ describe('a request beyond a limit is refused, with the field, the limit and wha
       'has 10002 entries, more than publish_records_max = 10000',
     ],
     ['a negative partition', { partition: -1 }, 'partition', 'is -1; it must not be negative'],
+    ['a negative lane', { lane: -1, expectedOffset: 0n }, 'lane', 'is -1; it must not be negative'],
+    ['a lane of nothing', { lane: 0 }, 'lane', 'is that of expected_offset, which is not set'],
     ['an unknown ack mode', { ackMode: 3 as AckMode }, 'ack_mode', 'is 3, which is not a known mode'],
     ['a negative ack mode', { ackMode: -1 as AckMode }, 'ack_mode', 'is -1, which is not a known mode'],
     ['a negative offset', { expectedOffset: -1n }, 'expected_offset', 'is -1; it must not be negative'],

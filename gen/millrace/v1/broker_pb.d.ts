@@ -58,6 +58,15 @@ export declare type PublishRequest = Message<"millrace.v1.PublishRequest"> & {
    * @generated from field: optional int64 expected_offset = 5;
    */
   expectedOffset?: bigint | undefined;
+
+  /**
+   * The lane of the partition whose next offset expected_offset is. Required with expected_offset on a topic with more than one lane.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1, and not without expected_offset.
+   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   *
+   * @generated from field: optional int32 lane = 6;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -114,11 +123,18 @@ export declare type PublishResult = Message<"millrace.v1.PublishResult"> & {
   offset?: bigint | undefined;
 
   /**
-   * True if the idempotency key was known: the record was not appended, and partition and offset are the first one's.
+   * True if the idempotency key was known: the record was not appended, and partition, lane and offset are the first one's.
    *
    * @generated from field: bool duplicate = 3;
    */
   duplicate: boolean;
+
+  /**
+   * The lane. Always set; this version has only lane 0.
+   *
+   * @generated from field: optional int32 lane = 4;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -173,6 +189,15 @@ export declare type PublishStreamRequest = Message<"millrace.v1.PublishStreamReq
    * @generated from field: optional int64 expected_offset = 5;
    */
   expectedOffset?: bigint | undefined;
+
+  /**
+   * The lane of the partition whose next offset expected_offset is. Required with expected_offset on a topic with more than one lane.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1, and not without expected_offset.
+   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   *
+   * @generated from field: optional int32 lane = 6;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -344,6 +369,14 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
    * @generated from field: bool assignment_changes = 16;
    */
   assignmentChanges: boolean;
+
+  /**
+   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
+   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   *
+   * @generated from field: bool lanes = 17;
+   */
+  lanes: boolean;
 };
 
 /**
@@ -604,7 +637,7 @@ export declare type Idle = Message<"millrace.v1.Idle"> & {
 export declare const IdleSchema: GenMessage<Idle>;
 
 /**
- * PartitionStatus is how far a group has come in one partition.
+ * PartitionStatus is how far a group has come in one (partition, lane).
  *
  * @generated from message millrace.v1.PartitionStatus
  */
@@ -672,6 +705,13 @@ export declare type PartitionStatus = Message<"millrace.v1.PartitionStatus"> & {
    * @generated from field: google.protobuf.Duration oldest_unacked_age = 9;
    */
   oldestUnackedAge?: Duration | undefined;
+
+  /**
+   * The lane. Always set; this version has only lane 0.
+   *
+   * @generated from field: optional int32 lane = 10;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -805,6 +845,14 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
    * @generated from field: google.protobuf.Duration max_poll_interval = 12;
    */
   maxPollInterval?: Duration | undefined;
+
+  /**
+   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
+   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   *
+   * @generated from field: bool lanes = 13;
+   */
+  lanes: boolean;
 };
 
 /**
@@ -883,7 +931,7 @@ export declare type AckRequest = Message<"millrace.v1.AckRequest"> & {
 
   /**
    * The generation in which the records were delivered. A partition that the member has kept since then may still be acked.
-   * Limit: 0 or more.
+   * Required: an ack without it would count for a generation that never delivered anything. Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
    */
@@ -917,14 +965,16 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 or more.
+   * The partition of the batch. Required, also for partition 0: an ack that forgets it would ack messages of partition 0
+   * that nobody has handled. Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane. Default: 0. Limit: 0.
+   * The lane of the batch. Required on a topic with more than one lane, else the entry is refused with LANE_REQUIRED: the
+   * same offset of another lane is another record. Default: 0. Limit: 0 or more.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -1024,7 +1074,7 @@ export declare type AckResult = Message<"millrace.v1.AckResult"> & {
   partition?: number | undefined;
 
   /**
-   * The lane. Always set.
+   * The lane. Always set; 0 if the entry named none.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -1038,7 +1088,8 @@ export declare type AckResult = Message<"millrace.v1.AckResult"> & {
   status: AckStatus;
 
   /**
-   * The group's committed offset in this partition now: the next offset to be read. Always set when the topic and partition exist.
+   * The group's committed offset in this partition and lane now: the next offset to be read. Always set when they exist, except with
+   * LANE_REQUIRED.
    *
    * @generated from field: optional int64 committed_offset = 5;
    */
@@ -1073,6 +1124,7 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
 
   /**
    * The generation that the member knows. An older one is no error: the answer has the current one.
+   * Required with revoked: a late call must not give back a partition that the member got again in a later generation.
    * Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
@@ -1080,8 +1132,8 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
   generation?: bigint | undefined;
 
   /**
-   * Partitions of a Revoking event that the member has finished with.
-   * Limit: heartbeat_partitions_max = 10000.
+   * Partitions of a Revoking event that the member has finished with. One that the member did not hold in the generation
+   * is not given back. Limit: heartbeat_partitions_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoked = 4;
    */
@@ -1397,6 +1449,13 @@ export enum AckStatus {
    * @generated from enum value: ACK_STATUS_UNKNOWN_OFFSET = 6;
    */
   UNKNOWN_OFFSET = 6,
+
+  /**
+   * The topic has more than one lane, and the entry names none; nothing changed.
+   *
+   * @generated from enum value: ACK_STATUS_LANE_REQUIRED = 7;
+   */
+  LANE_REQUIRED = 7,
 }
 
 /**

@@ -123,6 +123,14 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
    * @generated from field: bytes metadata = 13;
    */
   metadata: Uint8Array;
+
+  /**
+   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
+   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   *
+   * @generated from field: bool lanes = 14;
+   */
+  lanes: boolean;
 };
 
 /**
@@ -392,7 +400,8 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
   wait?: Duration | undefined;
 
   /**
-   * With a plan: the generation that it is for, from the answer to JoinGroup. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
+   * The generation that the plan is for, from the answer to JoinGroup. Required with a plan: one of an earlier generation
+   * must not be carried out. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
    *
    * @generated from field: optional int64 generation = 5;
    */
@@ -1354,7 +1363,7 @@ export declare const GroupService: GenService<{
    * ResetOffsets lets the group begin anew elsewhere, in all the partitions that are named or in none: back, and what is there is
    * owed again; or ahead, and what is skipped no longer is.
    * Errors: NOT_FOUND GROUP_NOT_FOUND, NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION GROUP_NOT_EMPTY;
-   * INVALID_ARGUMENT PARTITION_OUT_OF_RANGE; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
+   * INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
    *
    * @generated from rpc millrace.v1.GroupService.ResetOffsets
    */

@@ -26,14 +26,16 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The partition. Default: 0, since a look into another partition does no harm.
+   * Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane. Default: 0. Limit: 0.
+   * The lane. Required on a topic with more than one lane. Default: 0. Limit: 0 to the topic's number of lanes - 1.
+   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -132,7 +134,7 @@ export declare const ReadMessagesResponseSchema: GenMessage<ReadMessagesResponse
 export declare const MessageService: GenService<{
   /**
    * ReadMessages returns stored records of one partition from a position on. It has no effect on any group.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT PARTITION_OUT_OF_RANGE; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
    *
    * @generated from rpc millrace.v1.MessageService.ReadMessages
    */

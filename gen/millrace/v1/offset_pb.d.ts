@@ -71,14 +71,16 @@ export declare type OffsetCommit = Message<"millrace.v1.OffsetCommit"> & {
   topic: string;
 
   /**
-   * The partition. Default: 0. Limit: 0 or more.
+   * The partition. Required, also for partition 0: a commit that forgets it would commit messages of partition 0 that
+   * nobody has handled. Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane. Default: 0. Limit: 0.
+   * The lane. Required on a topic with more than one lane, else the entry is refused with LANE_REQUIRED: the same offset of
+   * another lane is another record. Default: 0. Limit: 0 or more.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -148,7 +150,7 @@ export declare type CommittedOffset = Message<"millrace.v1.CommittedOffset"> & {
   partition?: number | undefined;
 
   /**
-   * The lane. Always set.
+   * The lane. Always set; 0 if the entry named none.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -163,7 +165,7 @@ export declare type CommittedOffset = Message<"millrace.v1.CommittedOffset"> & {
 
   /**
    * The group's committed offset now: the next offset to be read. It may be higher than what was committed, when records behind it were
-   * acked one by one. Always set, except with UNKNOWN_PARTITION.
+   * acked one by one. Always set, except with UNKNOWN_PARTITION and LANE_REQUIRED.
    *
    * @generated from field: optional int64 committed_offset = 5;
    */
@@ -190,7 +192,7 @@ export declare type FetchOffsetsRequest = Message<"millrace.v1.FetchOffsetsReque
   group: string;
 
   /**
-   * The partitions. Default: all that the group is subscribed to. Limit: fetch_offsets_max = 10000.
+   * The partitions, each with its lane. Default: all that the group is subscribed to. Limit: fetch_offsets_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */
@@ -225,7 +227,7 @@ export declare const FetchOffsetsRequestSchema: GenMessage<FetchOffsetsRequest>;
  */
 export declare type FetchOffsetsResponse = Message<"millrace.v1.FetchOffsetsResponse"> & {
   /**
-   * The partitions in the order in which they were named; if none were, by topic and partition.
+   * The partitions in the order in which they were named; if none were, by topic, partition and lane.
    *
    * @generated from field: repeated millrace.v1.FetchedOffset offsets = 1;
    */
@@ -266,14 +268,15 @@ export declare type FetchedOffset = Message<"millrace.v1.FetchedOffset"> & {
   partition?: number | undefined;
 
   /**
-   * The lane. Always set.
+   * The lane. Always set; 0 if the entry named none.
    *
    * @generated from field: optional int32 lane = 3;
    */
   lane?: number | undefined;
 
   /**
-   * The next offset to be read: everything below is acked. Always set, except with UNKNOWN_PARTITION, as are the following two.
+   * The next offset to be read: everything below is acked. Always set, except with UNKNOWN_PARTITION and LANE_REQUIRED, as are
+   * the following two.
    *
    * @generated from field: optional int64 committed_offset = 4;
    */
@@ -301,7 +304,7 @@ export declare type FetchedOffset = Message<"millrace.v1.FetchedOffset"> & {
   metadata: string;
 
   /**
-   * OK or UNKNOWN_PARTITION.
+   * OK, UNKNOWN_PARTITION or LANE_REQUIRED.
    *
    * @generated from field: millrace.v1.OffsetStatus status = 8;
    */
@@ -329,7 +332,7 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
   group: string;
 
   /**
-   * Topics, with all their partitions. Default: with no partitions either, all that the group is subscribed to.
+   * Topics, with all their partitions and lanes. Default: with no partitions either, all that the group is subscribed to.
    * Limit: reset_topics_max = 1000, which together have at most reset_partitions_max = 10000 partitions.
    * Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND.
    *
@@ -338,8 +341,8 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
   topics: string[];
 
   /**
-   * Single partitions, beside those of topics. Limit: reset_partitions_max = 10000.
-   * Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * Single partitions, each with its lane, beside those of topics. Limit: reset_partitions_max = 10000.
+   * Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE; INVALID_ARGUMENT, LANE_REQUIRED.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 3;
    */
@@ -423,7 +426,7 @@ export declare const ResetOffsetsRequestSchema: GenMessage<ResetOffsetsRequest>;
  */
 export declare type ResetOffsetsResponse = Message<"millrace.v1.ResetOffsetsResponse"> & {
   /**
-   * Each partition that was reset, by topic and partition.
+   * Each partition and lane that was reset, by topic, partition and lane.
    *
    * @generated from field: repeated millrace.v1.ResetOffset offsets = 1;
    */
@@ -457,7 +460,7 @@ export declare type ResetOffset = Message<"millrace.v1.ResetOffset"> & {
   partition?: number | undefined;
 
   /**
-   * The lane. Always set.
+   * The lane. Always set; 0 if the entry named none.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -541,11 +544,18 @@ export enum OffsetStatus {
   UNKNOWN_OFFSET = 5,
 
   /**
-   * The group has no subscription to the topic, or the topic no such partition.
+   * The group has no subscription to the topic, or the topic no such partition or lane.
    *
    * @generated from enum value: OFFSET_STATUS_UNKNOWN_PARTITION = 6;
    */
   UNKNOWN_PARTITION = 6,
+
+  /**
+   * The topic has more than one lane, and the entry names none; nothing changed.
+   *
+   * @generated from enum value: OFFSET_STATUS_LANE_REQUIRED = 7;
+   */
+  LANE_REQUIRED = 7,
 }
 
 /**

@@ -149,7 +149,7 @@ export declare type Batch = Message<"millrace.v1.Batch"> & {
 export declare const BatchSchema: GenMessage<Batch>;
 
 /**
- * TopicPartition names one partition of one topic, with all its lanes.
+ * TopicPartition names one partition of one topic: with all its lanes, or, where an offset belongs to it, one lane of it.
  *
  * @generated from message millrace.v1.TopicPartition
  */
@@ -163,12 +163,22 @@ export declare type TopicPartition = Message<"millrace.v1.TopicPartition"> & {
   topic: string;
 
   /**
-   * The partition, counted from 0. Always set in answers.
+   * The partition, counted from 0. Always set in answers. Required in requests, also for partition 0: a request that
+   * forgets it would give back, assign or reset another partition than the one meant.
    * Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
+
+  /**
+   * The lane, where an offset belongs to the partition: in FetchOffsets and ResetOffsets, on a topic with more than one lane required.
+   * Nowhere else is it set: a partition is assigned, revoked and planned with all its lanes. Default: 0.
+   * Limit: 0 to the topic's number of lanes - 1.
+   *
+   * @generated from field: optional int32 lane = 3;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -184,14 +194,14 @@ export declare const TopicPartitionSchema: GenMessage<TopicPartition>;
  */
 export declare type OffsetRange = Message<"millrace.v1.OffsetRange"> & {
   /**
-   * The first offset. Limit: 0 or more.
+   * The first offset. Required. Limit: 0 or more.
    *
    * @generated from field: optional int64 first = 1;
    */
   first?: bigint | undefined;
 
   /**
-   * The last offset. Limit: first or more.
+   * The last offset. Required. Limit: first or more.
    *
    * @generated from field: optional int64 last = 2;
    */
@@ -321,18 +331,27 @@ export declare const StartPosition_OffsetsSchema: GenMessage<StartPosition_Offse
  */
 export declare type StartPosition_PartitionOffset = Message<"millrace.v1.StartPosition.PartitionOffset"> & {
   /**
-   * The partition, counted from 0. Limit: 0 to the topic's partition count - 1.
+   * The partition, counted from 0. Required, also for partition 0: without it the offset would hold for another
+   * partition than the one meant. Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 1;
    */
   partition?: number | undefined;
 
   /**
-   * The next offset to be read. Limit: 0 to the end of the partition.
+   * The next offset to be read. Required. Limit: 0 to the end of the partition.
    *
    * @generated from field: optional int64 offset = 2;
    */
   offset?: bigint | undefined;
+
+  /**
+   * The lane. Required on a topic with more than one lane. Default: 0. Limit: 0 to the topic's number of lanes - 1.
+   * Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   *
+   * @generated from field: optional int32 lane = 3;
+   */
+  lane?: number | undefined;
 };
 
 /**

@@ -69,7 +69,7 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
 export declare const TopicSchema: GenMessage<Topic>;
 
 /**
- * PartitionInfo is the extent of one partition's log.
+ * PartitionInfo is the extent of one log: that of a partition in a lane.
  *
  * @generated from message millrace.v1.PartitionInfo
  */
@@ -94,6 +94,13 @@ export declare type PartitionInfo = Message<"millrace.v1.PartitionInfo"> & {
    * @generated from field: optional int64 high_watermark = 3;
    */
   highWatermark?: bigint | undefined;
+
+  /**
+   * The lane. Always set; this version has only lane 0.
+   *
+   * @generated from field: optional int32 lane = 4;
+   */
+  lane?: number | undefined;
 };
 
 /**
@@ -176,7 +183,7 @@ export declare type GetTopicResponse = Message<"millrace.v1.GetTopicResponse"> &
   topic?: Topic | undefined;
 
   /**
-   * Its partitions, in order.
+   * Its partitions with their lanes, in order.
    *
    * @generated from field: repeated millrace.v1.PartitionInfo partitions = 2;
    */
@@ -278,7 +285,7 @@ export declare type AddPartitionsResponse = Message<"millrace.v1.AddPartitionsRe
   topic?: Topic | undefined;
 
   /**
-   * All its partitions, in order.
+   * All its partitions with their lanes, in order.
    *
    * @generated from field: repeated millrace.v1.PartitionInfo partitions = 2;
    */

@@ -1,7 +1,7 @@
 import { AckAction, type AckEntry as AckEntryMessage, type AckRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import type { AckAction as AckActionName, AckCommand, AckEntry } from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
-import { msOr } from '../validation/defaults.ts';
+import { given, msOr } from '../validation/defaults.ts';
 
 const actions: Readonly<Record<AckAction, AckActionName>> = {
   [AckAction.UNSPECIFIED]: 'ACK',
@@ -14,7 +14,7 @@ export function ackCommand(request: AckRequest): AckCommand {
   return {
     group: request.group,
     memberId: request.memberId as MemberId,
-    generation: Number(request.generation ?? 0n),
+    generation: Number(given(request.generation)),
     entries: request.acks.map(ackEntry),
   };
 }
@@ -22,8 +22,8 @@ export function ackCommand(request: AckRequest): AckCommand {
 function ackEntry(entry: AckEntryMessage): AckEntry {
   return {
     topic: entry.topic,
-    partition: entry.partition ?? 0,
-    lane: entry.lane ?? 0,
+    partition: given(entry.partition),
+    lane: entry.lane ?? null,
     action: actions[entry.action],
     upToOffset: entry.upToOffset === undefined ? null : Number(entry.upToOffset),
     runs: entry.upToOffset === undefined ? runsOf(entry) : null,
@@ -34,7 +34,7 @@ function ackEntry(entry: AckEntryMessage): AckEntry {
 
 function runsOf(entry: AckEntryMessage): number[] {
   const runs = entry.offsets.map((offset) => ({ first: Number(offset), last: Number(offset) }));
-  for (const { first, last } of entry.ranges) runs.push({ first: Number(first ?? 0n), last: Number(last ?? 0n) });
+  for (const { first, last } of entry.ranges) runs.push({ first: Number(given(first)), last: Number(given(last)) });
   return mergedRuns(runs);
 }
 

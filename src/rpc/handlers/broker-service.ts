@@ -17,7 +17,7 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { EventSink, MemberStream } from '../../delivery/session.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
-import { msOr, numberOr } from '../validation/defaults.ts';
+import { given, msOr, numberOr } from '../validation/defaults.ts';
 import { ackCommand } from './ack-command.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, enterCommand } from './commands.ts';
@@ -110,7 +110,7 @@ function heartbeatCommand(request: HeartbeatRequest): HeartbeatCommand {
   return {
     group: request.group,
     memberId: request.memberId as MemberId,
-    generation: Number(request.generation ?? 0n),
-    revoked: request.revoked.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 })),
+    generation: request.generation === undefined ? null : Number(request.generation),
+    revoked: request.revoked.map(({ topic, partition }) => ({ topic, partition: given(partition) })),
   };
 }

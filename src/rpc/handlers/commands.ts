@@ -4,7 +4,7 @@ import type { StartPosition as StartPositionMessage } from '../../../gen/millrac
 import type { EnterCommand, PageRequest, StartPosition } from '../../broker/broker.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
+import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
 import type { Call } from './call.ts';
 
 /** Parts that the commands of several services share. The request has been validated. */
@@ -17,8 +17,9 @@ export function startPosition(start: StartPositionMessage | undefined): StartPos
     case 'offset': {
       const offset = Number(position.value.offset ?? 0n);
       const partitions = position.value.partitions.map((entry) => ({
-        partition: entry.partition ?? 0,
-        offset: Number(entry.offset ?? 0n),
+        partition: given(entry.partition),
+        lane: entry.lane ?? null,
+        offset: Number(given(entry.offset)),
       }));
       return { type: 'offsets', offset, partitions };
     }
@@ -53,6 +54,7 @@ export function enterCommand(
     readonly clientId: string;
     readonly groupInstanceId: string;
     readonly maxPollInterval?: Duration | undefined;
+    readonly lanes: boolean;
   },
 ): EnterCommand {
   return {
@@ -64,6 +66,7 @@ export function enterCommand(
     instanceId: textOrNull(request.groupInstanceId),
     maxPollIntervalMs: msOr(request.maxPollInterval, limits.maxPollIntervalMsDefault),
     reply: call.reply(),
+    lanes: request.lanes,
   };
 }
 

@@ -13,7 +13,7 @@ import {
 import type { AssignmentTask, JoinGroupCommand, SyncGroupCommand } from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
-import { msOr } from '../validation/defaults.ts';
+import { given, msOr } from '../validation/defaults.ts';
 import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
 import { assignorName, enterCommand, withoutRepeats } from './commands.ts';
 import { groupViewHandlers } from './group-views.ts';
@@ -91,9 +91,9 @@ function planOf({ generation, plan }: SyncGroupRequest): SyncGroupCommand['plan'
   if (plan === undefined) return null;
   const members = plan.members.map(({ memberId, partitions }) => ({
     memberId: memberId as MemberId,
-    partitions: partitions.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 })),
+    partitions: partitions.map(({ topic, partition }) => ({ topic, partition: given(partition) })),
   }));
-  return { generation: Number(generation ?? 0n), members };
+  return { generation: Number(given(generation)), members };
 }
 
 function assignmentTask({ members, topics, current }: AssignmentTask) {

@@ -29,7 +29,7 @@ function readMessagesCommand(request: ReadMessagesRequest): ReadMessagesCommand 
   return {
     topic: request.topic,
     partition: request.partition ?? 0,
-    lane: request.lane ?? 0,
+    lane: request.lane ?? null,
     from: readFrom(request.from),
     maxRecords: numberOr(request.maxRecords, limits.readRecordsDefault),
     maxBytes: numberOr(request.maxBytes, limits.readBytesDefault),

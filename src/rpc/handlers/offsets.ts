@@ -15,6 +15,7 @@ import type {
   CommitOffsetsCommand,
   FetchedOffset,
   FetchOffsetsCommand,
+  NamedLog,
   ResetOffset,
   ResetOffsetsCommand,
   ResetTo,
@@ -22,7 +23,7 @@ import type {
 import { limits } from '../../limits/limits.ts';
 import { encodeCommittedOffsets } from '../../wire/encode-committed-offsets.ts';
 import { scanCommitOffsets } from '../../wire/scan-commit-offsets.ts';
-import { microseconds, numberOr } from '../validation/defaults.ts';
+import { given, microseconds, numberOr } from '../validation/defaults.ts';
 import type { BytesHandler, HandlerContext, UnaryHandlers } from './call.ts';
 import { memberIdOrNull } from './commands.ts';
 
@@ -68,16 +69,16 @@ export function commitOffsetsOfBytes({ broker }: HandlerContext): BytesHandler {
 function commitOffsetsCommand({ group, memberId, generation, offsets }: CommitOffsetsRequest): CommitOffsetsCommand {
   return {
     group,
-    member: committing(memberId, Number(generation ?? 0n)),
+    member: committing(memberId, generation === undefined ? null : Number(generation)),
     offsets: offsets.map(({ topic, partition, lane, offset, metadata }) => {
-      return { topic, partition: partition ?? 0, lane: lane ?? 0, offset: Number(offset ?? 0n), metadata };
+      return { topic, partition: given(partition), lane: lane ?? null, offset: Number(given(offset)), metadata };
     }),
   };
 }
 
 function committing(memberId: string, generation: number | null): CommitOffsetsCommand['member'] {
   const id = memberIdOrNull(memberId);
-  return id === null ? null : { memberId: id, generation: generation ?? 0 };
+  return id === null ? null : { memberId: id, generation: given(generation ?? undefined) };
 }
 
 function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand {
@@ -88,9 +89,9 @@ function fetchOffsetsCommand(request: FetchOffsetsRequest): FetchOffsetsCommand 
   };
 }
 
-function fetchedOffset({ topic, partition, lane, committed }: FetchedOffset) {
+function fetchedOffset({ topic, partition, lane, status, committed }: FetchedOffset) {
   if (committed === null) {
-    return create(FetchedOffsetSchema, { topic, partition, lane, status: OffsetStatus.UNKNOWN_PARTITION });
+    return create(FetchedOffsetSchema, { topic, partition, lane, status: OffsetStatus[status] });
   }
   return create(FetchedOffsetSchema, {
     topic,
@@ -100,7 +101,7 @@ function fetchedOffset({ topic, partition, lane, committed }: FetchedOffset) {
     highWatermark: BigInt(committed.highWatermark),
     lag: BigInt(committed.lag),
     metadata: committed.metadata,
-    status: OffsetStatus.OK,
+    status: OffsetStatus[status],
   });
 }
 
@@ -135,6 +136,6 @@ function resetOffset({ topic, partition, lane, previousOffset, offset, lag }: Re
   });
 }
 
-function named(partitions: readonly TopicPartition[]): { readonly topic: string; readonly partition: number }[] {
-  return partitions.map(({ topic, partition }) => ({ topic, partition: partition ?? 0 }));
+function named(partitions: readonly TopicPartition[]): NamedLog[] {
+  return partitions.map(({ topic, partition, lane }) => ({ topic, partition: given(partition), lane: lane ?? null }));
 }

@@ -54,6 +54,7 @@ export function partitionStatuses(statuses: readonly delivery.PartitionStatus[])
     create(PartitionStatusSchema, {
       topic: status.topic,
       partition: status.partition,
+      lane: status.lane,
       committedOffset: BigInt(status.committedOffset),
       highWatermark: BigInt(status.highWatermark),
       lag: BigInt(status.lag),

@@ -108,6 +108,7 @@ function topicExtent({ topic, partitions }: TopicExtent): { topic: Topic; partit
 function partitionInfo(extent: PartitionExtent): PartitionInfo {
   return create(PartitionInfoSchema, {
     partition: extent.partition,
+    lane: extent.lane,
     logStartOffset: BigInt(extent.logStartOffset),
     highWatermark: BigInt(extent.highWatermark),
   });

@@ -9,6 +9,7 @@ import {
   SubscribeRequestSchema,
   type AckEntry,
   type AckRequest,
+  type HeartbeatRequest,
 } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StartPosition, TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
 import { limits } from '../../limits/limits.ts';
@@ -104,7 +105,7 @@ export function ackRule(ruled: RuledFields) {
   const fields = {
     group: field.name,
     memberId: field.memberId,
-    generation: field.notNegative,
+    generation: field.requiredNumber,
     acks: field.list(1, limits.ackEntriesMax, entry),
   };
   return message(ruled, AckRequestSchema, fields, offsetsInAll);
@@ -127,10 +128,15 @@ const offsetsInAll: Rule<AckRequest> = (request, _field, report) => {
 };
 
 export function heartbeatRule(ruled: RuledFields, topicPartition: Rule<TopicPartition>) {
-  return message(ruled, HeartbeatRequestSchema, {
+  const fields = {
     group: field.name,
     memberId: field.memberId,
     generation: field.notNegative,
     revoked: field.list(0, limits.heartbeatPartitionsMax, topicPartition),
-  });
+  };
+  return message(ruled, HeartbeatRequestSchema, fields, generationOfRevoked);
 }
+
+const generationOfRevoked: Rule<HeartbeatRequest> = ({ revoked, generation }, _field, report) => {
+  if (revoked.length > 0 && generation === undefined) report('generation', 'is required with revoked');
+};

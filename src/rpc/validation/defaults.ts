@@ -2,6 +2,12 @@ import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
 
 /** From proto values, already validated, to the broker's plain ones; what is not set becomes the default. */
 
+/** A required field: validation has refused the request if it is not set. */
+export function given<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a required field is not set and was not refused');
+  return value;
+}
+
 export function numberOr(value: number | bigint, whenZero: number): number {
   return Number(value) === 0 ? whenZero : Number(value);
 }

@@ -85,23 +85,23 @@ export const exact: Rule<bigint> = (value, field, report) => {
   if (value > BigInt(max) || value < BigInt(-max)) report(field, `must be from ${-max} to ${max}`);
 };
 
-export const requiredOffset: Rule<bigint | undefined> = (value, field, report) => {
-  if (value === undefined) report(field, 'is required');
-  else notNegative(value, field, report);
-};
+/** An offset or a generation without a default: 0 in its place would claim something that the caller did not say. */
+export const requiredNumber: Rule<bigint | undefined> = required(notNegative);
 
-export const partition: Rule<number | undefined> = (value, field, report) => {
+/** A partition that may be left out: only where nothing is claimed about it. */
+export const optionalPartition: Rule<number | undefined> = (value, field, report) => {
   if (value !== undefined && value < 0) report(field, 'must not be negative');
 };
 
-export const requiredPartition: Rule<number | undefined> = (value, field, report) => {
-  if (value === undefined) report(field, 'is required');
-  else partition(value, field, report);
-};
+/** Without a default: a client that forgets the field would ack, commit or give back partition 0 instead of its own. */
+export const partition: Rule<number | undefined> = required(optionalPartition);
 
-/** The log has one lane yet. */
-export const lane: Rule<number | undefined> = (value, field, report) => {
-  if (value !== undefined && value !== 0) report(field, 'must be 0: there is one lane');
+/** How many lanes there are, and so whether one must be named, is for the topic to say. */
+export const lane: Rule<number | undefined> = optionalPartition;
+
+/** Where a partition stands for all of its lanes. */
+export const noLane: Rule<number | undefined> = (value, field, report) => {
+  if (value !== undefined) report(field, 'must not be set: the partition is meant with all its lanes');
 };
 
 export function duration(msMin: number, msMax: number): Rule<Duration | undefined> {

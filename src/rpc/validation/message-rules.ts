@@ -8,7 +8,7 @@ import { message, type RuledFields } from './rule.ts';
 export function readMessagesRule(ruled: RuledFields) {
   return message(ruled, ReadMessagesRequestSchema, {
     topic: field.name,
-    partition: field.partition,
+    partition: field.optionalPartition,
     lane: field.lane,
     offset: field.notNegative,
     timestamp: field.timestamp,

@@ -18,7 +18,7 @@ export function commitOffsetsRule(ruled: RuledFields) {
     topic: field.name,
     partition: field.partition,
     lane: field.lane,
-    offset: field.requiredOffset,
+    offset: field.requiredNumber,
     metadata: field.utf8(limits.offsetMetadataBytesMax),
   });
   const fields = {
@@ -36,20 +36,20 @@ const generationOfMember: Rule<CommitOffsetsRequest> = ({ memberId, generation }
     report('generation', 'is of a member: without member_id there is none');
 };
 
-export function fetchOffsetsRule(ruled: RuledFields, topicPartition: Rule<TopicPartition>) {
+export function fetchOffsetsRule(ruled: RuledFields, partitionLog: Rule<TopicPartition>) {
   return message(ruled, FetchOffsetsRequestSchema, {
     group: field.name,
-    partitions: field.list(0, limits.fetchOffsetsMax, topicPartition),
+    partitions: field.list(0, limits.fetchOffsetsMax, partitionLog),
     pageSize: field.count(limits.fetchOffsetsMax),
     pageToken: field.pageToken,
   });
 }
 
-export function resetOffsetsRule(ruled: RuledFields, topicPartition: Rule<TopicPartition>) {
+export function resetOffsetsRule(ruled: RuledFields, partitionLog: Rule<TopicPartition>) {
   const fields = {
     group: field.name,
     topics: field.list(0, limits.resetTopicsMax, field.name),
-    partitions: field.list(0, limits.resetPartitionsMax, topicPartition),
+    partitions: field.list(0, limits.resetPartitionsMax, partitionLog),
     offset: field.notNegative,
     timestamp: field.timestamp,
     shiftBy: field.exact,

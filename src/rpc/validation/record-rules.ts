@@ -9,17 +9,23 @@ import {
   type StartPosition_PartitionOffset,
   type TopicPartition,
 } from '../../../gen/millrace/v1/record_pb.js';
-import { list, name, notNegative, partition, requiredOffset, requiredPartition, timestamp } from './field-rules.ts';
+import { lane, list, name, noLane, notNegative, partition, requiredNumber, timestamp } from './field-rules.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the messages of record.proto that stand in requests of several services. */
 
+/** A partition with all its lanes, as members have it. */
 export function topicPartitionRule(ruled: RuledFields): Rule<TopicPartition> {
-  return message(ruled, TopicPartitionSchema, { topic: name, partition });
+  return message(ruled, TopicPartitionSchema, { topic: name, partition, lane: noLane });
+}
+
+/** A partition that an offset belongs to. */
+export function partitionLogRule(ruled: RuledFields): Rule<TopicPartition> {
+  return message(ruled, TopicPartitionSchema, { topic: name, partition, lane });
 }
 
 export function offsetRangeRule(ruled: RuledFields): Rule<OffsetRange> {
-  const ends = { first: requiredOffset, last: requiredOffset };
+  const ends = { first: requiredNumber, last: requiredNumber };
   return message(ruled, OffsetRangeSchema, ends, (range, field, report) => {
     if (range.first !== undefined && range.last !== undefined && range.last < range.first) {
       report(`${field}.last`, 'must not be less than first');
@@ -29,8 +35,9 @@ export function offsetRangeRule(ruled: RuledFields): Rule<OffsetRange> {
 
 export function startPositionRule(ruled: RuledFields, partitionsMax: number): Rule<StartPosition | undefined> {
   const partitionOffset = message(ruled, StartPosition_PartitionOffsetSchema, {
-    partition: requiredPartition,
-    offset: requiredOffset,
+    partition,
+    offset: requiredNumber,
+    lane,
   });
   const offset = message(
     ruled,
@@ -45,10 +52,11 @@ export function startPositionRule(ruled: RuledFields, partitionsMax: number): Ru
 }
 
 function namedTwice(entries: readonly StartPosition_PartitionOffset[]): number {
-  const seen = new Set<number | undefined>();
-  return entries.findIndex(({ partition }) => {
-    const known = seen.has(partition);
-    seen.add(partition);
+  const seen = new Set<string>();
+  return entries.findIndex(({ partition, lane: named = 0 }) => {
+    const place = `${partition}/${named}`;
+    const known = seen.has(place);
+    seen.add(place);
     return known;
   });
 }

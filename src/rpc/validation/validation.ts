@@ -13,7 +13,7 @@ import {
 } from './group-rules.ts';
 import { readMessagesRule } from './message-rules.ts';
 import { commitOffsetsRule, fetchOffsetsRule, resetOffsetsRule } from './offset-rules.ts';
-import { startPositionRule, topicPartitionRule } from './record-rules.ts';
+import { partitionLogRule, startPositionRule, topicPartitionRule } from './record-rules.ts';
 import type { Rule, RuledFields } from './rule.ts';
 import {
   cancelSubscriptionRule,
@@ -41,6 +41,7 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
   const ruled: RuledFields = new Map();
   const start = startPositionRule(ruled, tunable.partitionsMax);
   const topicPartition = topicPartitionRule(ruled);
+  const partitionLog = partitionLogRule(ruled);
   return {
     ruled,
     subscribe: validate(subscribeRule(ruled, start)),
@@ -54,8 +55,8 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     listGroups: validate(listGroupsRule(ruled)),
     deleteGroup: validate(deleteGroupRule(ruled)),
     commitOffsets: validate(commitOffsetsRule(ruled)),
-    fetchOffsets: validate(fetchOffsetsRule(ruled, topicPartition)),
-    resetOffsets: validate(resetOffsetsRule(ruled, topicPartition)),
+    fetchOffsets: validate(fetchOffsetsRule(ruled, partitionLog)),
+    resetOffsets: validate(resetOffsetsRule(ruled, partitionLog)),
     listMembers: validate(listMembersRule(ruled)),
     listRebalances: validate(listRebalancesRule(ruled)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),

@@ -70,6 +70,7 @@ test('an event that reaches the client with a field missing', async () => {
   const at = { topic: 'orders', partition: 0 };
   const partition = {
     ...at,
+    lane: 0,
     committedOffset: 0,
     highWatermark: 0,
     lag: 0,
@@ -96,7 +97,7 @@ test('an event that reaches the client with a field missing', async () => {
         lag: 0n,
         inFlightRecords: 0,
         inFlightBytes: 0n,
-        partitions: [{ ...at, committedOffset: 0n, highWatermark: 0n, lag: 0n }],
+        partitions: [{ ...at, lane: 0, committedOffset: 0n, highWatermark: 0n, lag: 0n }],
       },
     },
     { case: 'draining', value: { memberId, deadline } },
@@ -146,7 +147,7 @@ test('every other call reaches the broker and comes back', async () => {
   const position = { case: 'offset', value: { partitions } } as const;
   const created = await client.unary(claims.createSubscription, { ...claim, start: { position } });
   expect(created.subscription).toMatchObject({ id: 1n, ...claim });
-  const command = { type: 'offsets', offset: 0, partitions: [{ partition: 1, offset: 9 }] };
+  const command = { type: 'offsets', offset: 0, partitions: [{ partition: 1, lane: null, offset: 9 }] };
   expect(broker.calls.at(-1)).toEqual({ ...claim, start: command });
   await client.unary(claims.getSubscription, claim);
   await client.unary(claims.listSubscriptions, { group: 'billing', pageSize: 7 });
@@ -166,7 +167,12 @@ test('every other call reaches the broker and comes back', async () => {
   const { group } = await client.unary(groups.getGroup, { group: 'billing' });
   expect(group).toMatchObject({ generation: 1n, memberCount: 0 });
   await client.unary(groups.listGroups, {});
-  const beat = await client.unary(heartbeat, { group: 'billing', memberId, revoked: [{ topic: 'orders' }] });
+  const beat = await client.unary(heartbeat, {
+    group: 'billing',
+    memberId,
+    generation: 1n,
+    revoked: [{ topic: 'orders', partition: 0 }],
+  });
   expect(beat).toMatchObject({ generation: 0n, revoking: [{ topic: 'orders', partition: 0 }] });
 
   broker.fields = [oneRecord('one'), oneRecord('two', 1n)];
@@ -177,7 +183,7 @@ test('every other call reaches the broker and comes back', async () => {
   const read = await client.unary(MessageService.method.readMessages, { topic: 'orders', from });
   expect(read).toMatchObject({ nextOffset: 0n, highWatermark: 0n, logStartOffset: 0n });
   expect(read.batches).toHaveLength(2);
-  expect(broker.calls.at(-1)).toMatchObject({ partition: 0, lane: 0, from: { timeUs: 1_000_000 }, maxRecords: 100 });
+  expect(broker.calls.at(-1)).toMatchObject({ partition: 0, lane: null, from: { timeUs: 1_000_000 }, maxRecords: 100 });
 });
 
 describe('bad input', () => {

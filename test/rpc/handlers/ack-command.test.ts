@@ -34,24 +34,25 @@ test('offsets, ranges and a cumulative offset mean what they say', () => {
     memberId: 'm',
     generation: 4n,
     acks: [
-      { topic: 'orders', partition: 1, offsets: [7n, 5n, 6n, 9n] },
+      { topic: 'orders', partition: 1, lane: 2, offsets: [7n, 5n, 6n, 9n] },
       {
         topic: 'orders',
+        partition: 0,
         ranges: [{ first: 0n, last: 3n }],
         action: AckAction.NACK,
         delay: { nanos: 1 },
         error: 'boom',
       },
-      { topic: 'orders', upToOffset: 0n, action: AckAction.RELEASE },
+      { topic: 'orders', partition: 0, upToOffset: 0n, action: AckAction.RELEASE },
     ],
   });
-  const cleared = { delayMs: null, error: '', lane: 0, topic: 'orders' };
+  const cleared = { delayMs: null, error: '', lane: null, topic: 'orders' };
   expect(ackCommand(request)).toEqual({
     group: 'billing',
     memberId: 'm',
     generation: 4,
     entries: [
-      { ...cleared, partition: 1, action: 'ACK', upToOffset: null, runs: [5, 7, 9, 9] },
+      { ...cleared, partition: 1, lane: 2, action: 'ACK', upToOffset: null, runs: [5, 7, 9, 9] },
       { ...cleared, partition: 0, action: 'NACK', upToOffset: null, runs: [0, 3], delayMs: 1, error: 'boom' },
       { ...cleared, partition: 0, action: 'RELEASE', upToOffset: 0, runs: null },
     ],

@@ -23,6 +23,7 @@ async function get({ httpUrl }: Serving, path: string, method = 'GET'): Promise<
 const partition: PartitionStatus = {
   topic: 'orders',
   partition: 0,
+  lane: 0,
   committedOffset: 4,
   highWatermark: 6,
   lag: 2,
@@ -79,6 +80,7 @@ describe('a group', () => {
           memberId: 'member-1',
           inFlightRecords: 1,
           oldestUnackedAge: '61.500s',
+          lane: 0,
         },
       ],
       rebalances: [

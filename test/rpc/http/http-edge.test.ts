@@ -164,7 +164,7 @@ describe('plain JSON', () => {
     const published = await post(serving, 'Publish', JSON.stringify(publish), 'application/json');
     expect(published.status).toBe(200);
     expect(await published.json()).toEqual({
-      results: [{ partition: 0, offset: '0' }],
+      results: [{ partition: 0, offset: '0', lane: 0 }],
       ackMode: 'ACK_MODE_COMMITTED',
     });
     const ack = {

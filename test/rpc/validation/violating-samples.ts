@@ -83,6 +83,7 @@ const starts = [
   ['start.offset.partitions', offsets({ partitions: Array.from({ length: 1_001 }, () => ({})) })],
   ['start.offset.partitions[0].partition', offsets({ partitions: [{ offset: 0n }] })],
   ['start.offset.partitions[0].partition', offsets({ partitions: [{ partition: -1, offset: 0n }] })],
+  ['start.offset.partitions[0].lane', offsets({ partitions: [{ partition: 0, lane: -1, offset: 0n }] })],
   ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0 }] })],
   ['start.offset.partitions[0].offset', offsets({ partitions: [{ partition: 0, offset: -1n }] })],
   [
@@ -179,18 +180,20 @@ samples('pull', PullRequestSchema, { group: 'billing', topics: ['orders'] }, [
   ...instances,
 ]);
 
-const entry = { topic: 'orders', offsets: [0n] };
+const entry = { topic: 'orders', partition: 0, offsets: [0n] };
 const acks = (...changes: object[]) => ({ acks: changes.map((change) => ({ ...entry, ...change })) });
 samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 1n, acks: [entry] }, [
   ...names,
   ['member_id', { memberId: '' }],
   ['member_id', { memberId: long }],
   ['generation', { generation: -1n }],
+  ['generation', { generation: undefined as never }],
   ['acks', { acks: [] }],
   ['acks', acks(...Array.from({ length: 10_001 }, () => ({})))],
   ['acks[1].topic', acks({}, { topic: '' })],
   ['acks[0].partition', acks({ partition: -1 })],
-  ['acks[0].lane', acks({ lane: 1 })],
+  ['acks[1].partition', acks({}, { partition: undefined })],
+  ['acks[0].lane', acks({ lane: -1 })],
   ['acks[0].action', acks({ action: 77 })],
   ['acks[0].up_to_offset', acks({ offsets: [], upToOffset: -1n })],
   ['acks[0].offsets[1]', acks({ offsets: [4n, -4n] })],
@@ -210,7 +213,7 @@ samples('ack', AckRequestSchema, { group: 'billing', memberId: 'm', generation: 
   ['acks[0].error', acks({ error: 'a\0b' })],
 ]);
 
-const revoked = (...partitions: { topic?: string; partition?: number }[]) => ({ revoked: partitions });
+const revoked = (...partitions: { topic?: string; partition?: number; lane?: number }[]) => ({ revoked: partitions });
 samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', generation: 1n }, [
   ...names,
   ['member_id', { memberId: '' }],
@@ -218,6 +221,9 @@ samples('heartbeat', HeartbeatRequestSchema, { group: 'billing', memberId: 'm', 
   ['revoked', revoked(...Array.from({ length: 10_001 }, () => ({})))],
   ['revoked[0].topic', revoked({ partition: 1 })],
   ['revoked[0].partition', revoked({ topic: 'orders', partition: -1 })],
+  ['revoked[0].partition', revoked({ topic: 'orders' })],
+  ['revoked[0].lane', revoked({ topic: 'orders', partition: 0, lane: 0 })],
+  ['generation', { ...revoked({ topic: 'orders', partition: 0 }), generation: undefined as never }],
 ]);
 
 samples('joinGroup', JoinGroupRequestSchema, { group: 'billing', topics: ['orders'] }, [
@@ -244,6 +250,10 @@ samples('syncGroup', SyncGroupRequestSchema, { group: 'billing', memberId: 'm' }
   ['generation', { plan: {} }],
   ['plan.members[0].member_id', { generation: 1n, plan: { members: [{ memberId: '' }] } }],
   ['plan.members[0].partitions[0].topic', { generation: 1n, plan: { members: [{ memberId: 'm', partitions: [{}] }] } }],
+  [
+    'plan.members[0].partitions[0].partition',
+    { generation: 1n, plan: { members: [{ memberId: 'm', partitions: [{ topic: 'orders' }] }] } },
+  ],
   ['plan', { generation: 1n, plan: { members: [planned(60_000), planned(60_000)] } }],
   ['plan.members[0].partitions', { generation: 1n, plan: { members: [planned(100_001)] } }],
   ['plan.members', { generation: 1n, plan: { members: new Array<object>(100_001).fill({ memberId: 'm' }) } }],
@@ -263,7 +273,7 @@ samples('listGroups', ListGroupsRequestSchema, {}, [
 samples('listMembers', ListMembersRequestSchema, { group: 'billing' }, [...names, ...pages]);
 samples('listRebalances', ListRebalancesRequestSchema, {}, names);
 
-const commit = { topic: 'orders', offset: 1n };
+const commit = { topic: 'orders', partition: 0, offset: 1n };
 const commits = (...changes: object[]) => ({ offsets: changes.map((change) => ({ ...commit, ...change })) });
 const ofMember = { group: 'billing', memberId: 'm', generation: 1n, offsets: [commit] };
 samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
@@ -276,7 +286,8 @@ samples('commitOffsets', CommitOffsetsRequestSchema, ofMember, [
   ['offsets', commits(...Array.from({ length: 10_001 }, () => ({})))],
   ['offsets[1].topic', commits({}, { topic: '' })],
   ['offsets[0].partition', commits({ partition: -1 })],
-  ['offsets[0].lane', commits({ lane: 1 })],
+  ['offsets[1].partition', commits({}, { partition: undefined })],
+  ['offsets[0].lane', commits({ lane: -1 })],
   ['offsets[0].offset', commits({ offset: undefined })],
   ['offsets[0].offset', commits({ offset: -1n })],
   ['offsets[0].offset', commits({ offset: tooFar })],
@@ -290,6 +301,8 @@ const partitionLists = [
   ['partitions', { partitions: Array.from({ length: 10_001 }, () => ({ topic: 'orders' })) }],
   ['partitions[0].topic', { partitions: [{ partition: 1 }] }],
   ['partitions[0].partition', { partitions: [{ topic: 'orders', partition: -1 }] }],
+  ['partitions[0].partition', { partitions: [{ topic: 'orders' }] }],
+  ['partitions[0].lane', { partitions: [{ topic: 'orders', partition: 0, lane: -1 }] }],
 ] as const;
 samples('fetchOffsets', FetchOffsetsRequestSchema, { group: 'billing' }, [
   ...names,
@@ -359,7 +372,7 @@ samples('listSubscriptions', ListSubscriptionsRequestSchema, {}, [
 samples('readMessages', ReadMessagesRequestSchema, { topic: 'orders' }, [
   ['topic', { topic: '' }],
   ['partition', { partition: -1 }],
-  ['lane', { lane: 1 }],
+  ['lane', { lane: -1 }],
   ['offset', { from: { case: 'offset', value: -1n } }],
   ['timestamp', { from: { case: 'timestamp', value: { nanos: 1_000_000_000 } } }],
   ['max_records', { maxRecords: 10_001 }],

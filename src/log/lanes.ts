@@ -1,0 +1,56 @@
+import { Rejection } from '../errors/rejection.ts';
+
+/** What an entry of a request names: a log of a topic, by its partition and lane. `lane` null: it names none. */
+export interface LogName {
+  readonly partition: number;
+  readonly lane: number | null;
+}
+
+/**
+ * Finds the log that is named among all logs of a topic, which stand in the order of partition and lane. A partition with one lane needs no
+ * name for it. With more of them the same offset is another record in each, so nobody may guess which one is meant.
+ * @returns undefined if the topic has no such partition or lane.
+ */
+export function namedLog<L>(
+  logs: readonly L[],
+  lanes: number,
+  { partition, lane }: LogName,
+): L | 'LANE_REQUIRED' | undefined {
+  const first = logs[partition * lanes];
+  if (first === undefined || lanes === 1) return (lane ?? 0) === 0 ? first : undefined;
+  if (lane === null) return 'LANE_REQUIRED';
+  return lane < lanes ? logs[partition * lanes + lane] : undefined;
+}
+
+/** `namedLog` for calls that are refused as a whole. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
+export function demandLog<L>(topic: string, logs: readonly L[], lanes: number, name: LogName): L {
+  const log = namedLog(logs, lanes, name);
+  if (log === 'LANE_REQUIRED') throw laneRequired(topic, lanes, 'name the lane');
+  if (log === undefined) throw outOfRange(topic, logs.length / lanes, lanes, name);
+  return log;
+}
+
+/** `todo`: what the caller is to do instead. */
+export function laneRequired(topic: string, lanes: number, todo: string): Rejection {
+  return new Rejection('LANE_REQUIRED', `each partition of topic "${topic}" has ${lanes} lanes: ${todo}`, {
+    metadata: { topic, lanes: String(lanes) },
+  });
+}
+
+function outOfRange(topic: string, partitions: number, lanes: number, { partition, lane }: LogName): Rejection {
+  if (partition >= partitions) return partitionOutOfRange(topic, partitions, partition);
+  return new Rejection(
+    'PARTITION_OUT_OF_RANGE',
+    `each partition of topic "${topic}" has lanes 0 to ${lanes - 1}, not ${lane}`,
+    { metadata: { topic, lanes: String(lanes) } },
+  );
+}
+
+/** `count`: how many partitions the topic has. */
+export function partitionOutOfRange(topic: string, count: number, partition: number): Rejection {
+  return new Rejection(
+    'PARTITION_OUT_OF_RANGE',
+    `topic "${topic}" has partitions 0 to ${count - 1}, not ${partition}`,
+    { metadata: { topic, partitions: String(count) } },
+  );
+}

@@ -1,0 +1,125 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/calls.ts';
+import { Rejection } from '../../src/errors/rejection.ts';
+import { Scene, type FakeLog, type FakeStream } from './scene.ts';
+
+/** A topic that no call can make yet: one partition with two lanes. */
+
+let scene: Scene;
+let logs: FakeLog[];
+beforeEach(async () => {
+  scene = await Scene.open();
+  logs = scene.addTopic('orders', 1, 2);
+});
+
+/** A member that knows lanes, with three records of each lane in flight. */
+async function reading(): Promise<FakeStream> {
+  const member = await scene.subscribe('billing', { lanes: true });
+  for (const log of logs) log.append(3);
+  await scene.clock.settle();
+  expect(member.offsets.toSorted()).toEqual([0, 0, 1, 1, 2, 2]);
+  return member;
+}
+
+/** Of lane 0 and lane 1. */
+async function committed(): Promise<(readonly [lane: number, offset: number | undefined])[]> {
+  const all = await scene.wait(scene.delivery.offsets.fetch('billing', []));
+  return all.map(({ lane, committed: of }) => [lane, of?.offset]);
+}
+
+describe('on a topic with two lanes', () => {
+  test('an ack that names no lane does not ack the same offsets of another lane', async () => {
+    const member = await reading();
+    const outcome = await scene.ack('billing', member, { lane: null, upToOffset: 2 });
+    expect(outcome).toMatchObject({ status: 'LANE_REQUIRED', lane: 0, committedOffset: null });
+    expect(await committed()).toEqual([
+      [0, 0],
+      [1, 0],
+    ]);
+  });
+
+  test('an ack that names its lane acks that lane alone', async () => {
+    const member = await reading();
+    const outcome = await scene.ack('billing', member, { lane: 1, upToOffset: 2 });
+    expect(outcome).toMatchObject({ status: 'OK', lane: 1, committedOffset: 3 });
+    expect(await committed()).toEqual([
+      [0, 0],
+      [1, 3],
+    ]);
+    expect((await scene.ack('billing', member, { lane: 2, upToOffset: 0 })).status).toBe('NOT_OWNER');
+  });
+
+  test('a commit that names no lane commits nothing, and the entries beside it count', async () => {
+    const { memberId, generation } = await reading();
+    const entry = { topic: 'orders', partition: 0, metadata: '' };
+    const offsets: OffsetCommit[] = [
+      { ...entry, lane: null, offset: 3 },
+      { ...entry, lane: 1, offset: 2 },
+      { ...entry, lane: 2, offset: 1 },
+    ];
+    const command = { group: 'billing', member: { memberId, generation }, offsets };
+    const results = await scene.wait(scene.delivery.offsets.commit(command));
+    expect(results.map(({ status }) => status)).toEqual(['LANE_REQUIRED', 'OK', 'UNKNOWN_PARTITION']);
+    expect(await committed()).toEqual([
+      [0, 0],
+      [1, 2],
+    ]);
+  });
+
+  test('a fetch that names no lane is not answered with the offset of one of them', async () => {
+    await reading();
+    const named = [null, 0, 1, 2].map((lane) => ({ topic: 'orders', partition: 0, lane }));
+    const fetched = await scene.wait(scene.delivery.offsets.fetch('billing', named));
+    expect(fetched.map(({ status, lane }) => [status, lane])).toEqual([
+      ['LANE_REQUIRED', 0],
+      ['OK', 0],
+      ['OK', 1],
+      ['UNKNOWN_PARTITION', 2],
+    ]);
+  });
+
+  test('a reset that names no lane resets none, dry or not', async () => {
+    const member = await reading();
+    for (const lane of [0, 1]) await scene.ack('billing', member, { lane, upToOffset: 2 });
+    const reset = (lane: number | null, dryRun: boolean) => {
+      const partitions = [{ topic: 'orders', partition: 0, lane }];
+      const to = { type: 'earliest' } as const;
+      const command: ResetOffsetsCommand = { group: 'billing', topics: [], partitions, to, dryRun, force: true };
+      return scene.wait(scene.delivery.offsets.reset(command));
+    };
+    for (const dryRun of [true, false]) {
+      await expect(reset(null, dryRun)).rejects.toMatchObject({ reason: 'LANE_REQUIRED', metadata: { lanes: '2' } });
+      await expect(reset(2, dryRun)).rejects.toMatchObject({ reason: 'PARTITION_OUT_OF_RANGE' });
+    }
+    expect(await reset(1, true)).toMatchObject([{ lane: 1, previousOffset: 3, offset: 0 }]);
+  });
+
+  test('a start position that names no lane does not begin in one of them', async () => {
+    const start = (lane: number | null) => {
+      const partitions = [{ partition: 0, lane, offset: 0 }];
+      const position = { type: 'offsets', offset: null, partitions } as const;
+      return scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: position }));
+    };
+    await expect(start(null)).rejects.toMatchObject({ reason: 'LANE_REQUIRED' });
+    await expect(start(2)).rejects.toMatchObject({ reason: 'INVALID_FIELD' });
+    expect((await start(1)).partitions.map(({ lane }) => lane)).toEqual([0, 1]);
+  });
+
+  test('a member that does not say that it knows lanes is not let in, whichever way it joins', async () => {
+    const refused = { reason: 'LANE_REQUIRED', metadata: { topic: 'orders', lanes: '2' } };
+    await expect(scene.subscribe('billing')).rejects.toMatchObject(refused);
+    await expect(scene.join('billing')).rejects.toMatchObject(refused);
+    await expect(scene.pull('billing')).rejects.toMatchObject(refused);
+    expect(() => scene.delivery.describe('billing')).toThrow(Rejection);
+  });
+});
+
+test('on a topic with one lane nobody needs to know of lanes, and there is no lane 1', async () => {
+  const [log] = scene.addTopic('invoices', 1);
+  const member = await scene.subscribe('shipping', { topics: ['invoices'] });
+  log!.append(2);
+  await scene.clock.settle();
+  const entry = { topic: 'invoices', upToOffset: 1 };
+  expect(await scene.ack('shipping', member, { ...entry, lane: 1 })).toMatchObject({ status: 'NOT_OWNER', lane: 1 });
+  expect(await scene.ack('shipping', member, { ...entry, lane: null })).toMatchObject({ status: 'OK', lane: 0 });
+});
