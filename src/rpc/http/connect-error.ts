@@ -4,5 +4,5 @@ import { rpcErrorOf, type ReportBug } from '../errors.ts';
 /** An error as connect-node sends it in all three protocols, with the same details as on the gRPC edge. */
 export function connectErrorOf(error: unknown, reportBug: ReportBug): ConnectError {
   const { code, message, details } = rpcErrorOf(error, reportBug);
-  return new ConnectError(message, code, undefined, [...details]);
+  return new ConnectError(message, code, undefined, [...details], error);
 }
