@@ -123,6 +123,11 @@ export const limits = {
   receiveWindowBytes: 4_194_304,
   /** A connection is pinged this often, and given up when the answer takes as long. */
   keepaliveMs: 10_000,
+
+  /** Lines of the log that its reader has not taken; what comes beyond it is dropped and counted. */
+  logBytesMax: 1_048_576,
+  /** How long the end of the process waits for a reader of the log. */
+  logFlushMs: 1_000,
 } as const;
 
 /** The limits that an operator may change at start. */
