@@ -3,6 +3,7 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from 'node
 import type { AddressInfo, Socket } from 'node:net';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { streamResetLimit } from '../stream-reset-limit.ts';
 import { serveOperations, type Operations } from './operations.ts';
 import type { NodeRequest } from './request-body.ts';
 import { createRoutes } from './routes.ts';
@@ -27,7 +28,10 @@ export class HttpServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #serveRpc: RpcListener;
   readonly #http1: Server;
-  readonly #http2 = createHttp2Server({ settings: { initialWindowSize: limits.receiveWindowBytes } });
+  readonly #http2 = createHttp2Server({
+    settings: { initialWindowSize: limits.receiveWindowBytes },
+    ...streamResetLimit,
+  });
   #stopped: Promise<void> | null = null;
 
   constructor(options: HttpServerOptions) {
