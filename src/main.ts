@@ -1,5 +1,5 @@
 import { flushCompileCache } from 'node:module';
-import { readSettings, SettingsError, type Settings } from './config/settings.ts';
+import { readSettings, SettingsError, type Reading } from './config/settings.ts';
 import { StopSignals, stopSignals } from './server/stop-signals.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
@@ -9,10 +9,12 @@ const exitFailed = 1;
 /** As sysexits.h has it: the command was used wrongly. */
 const exitUsage = 64;
 
-function settingsOrExit(): Settings {
+type Start = Reading & { readonly kind: 'start' };
+
+function settingsOrExit(): Start {
   try {
     const reading = readSettings(process.argv.slice(2), process.env, systemRandom);
-    if (reading.kind === 'start') return reading.settings;
+    if (reading.kind === 'start') return reading;
     process.stdout.write(`${reading.text}\n`);
     process.exit(0);
   } catch (error) {
@@ -22,7 +24,7 @@ function settingsOrExit(): Settings {
   }
 }
 
-async function run(settings: Settings): Promise<void> {
+async function run({ settings, nameOf }: Start): Promise<void> {
   // Loaded only now: it takes a second, which nobody should wait for who asked for help or mistyped a setting.
   const [{ createLogger }, { Output }, { Server }] = await Promise.all([
     import('./server/logger.ts'),
@@ -38,6 +40,7 @@ async function run(settings: Settings): Promise<void> {
   };
   const server = new Server({
     settings,
+    nameOf,
     log,
     clock: systemClock,
     random: systemRandom,

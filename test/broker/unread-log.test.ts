@@ -78,10 +78,13 @@ test.each([
   expect(performance.now() - sentMs).toBeLessThan(10_000);
 });
 
-test('a failed start whose reason nobody reads ends, too', { timeout: 90_000 }, async () => {
+test.each([
+  ['that nobody reads, and that is full', fullPipe],
+  ['whose reader has gone', pipeWithoutReader],
+])('a failed start ends with a log %s', { timeout: 90_000 }, async (_what, stderr) => {
   const flags = await flagsOf(starts.database.url.replace(/\/[^/?]+(?=$|\?)/, '/no_such_database'));
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entryPoint, ...flags], {
-    stdio: ['ignore', 'ignore', fullPipe()],
+    stdio: ['ignore', 'ignore', stderr()],
   });
   onTestFinished(() => {
     child.kill('SIGKILL');
