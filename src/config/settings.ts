@@ -27,7 +27,10 @@ export interface Settings {
   readonly limits: TunableLimits;
 }
 
-/** The name that a setting was given under, by its flag: the flag, or a variable that nobody may have set for the broker. */
+/**
+ * The name that a setting was given under, by its flag: the flag, or a variable that nobody may
+ * have set for the broker.
+ */
 export type NameOf = (flag: string) => string;
 
 /** To start with these settings, or to print this and end. */

@@ -44,7 +44,10 @@ export async function settle(dataDir: string, binaries: Binaries): Promise<Home>
   );
 }
 
-/** Where `relocate` has put the cluster, else the data directory. A path may begin and end with blanks. */
+/**
+ * Where `relocate` has put the cluster, else the data directory. A path may begin and end with
+ * blanks.
+ */
 async function locationOf(dataDir: string): Promise<string> {
   const noted = await readFile(join(dataDir, 'location'), 'utf8').catch(() => null);
   return noted === null ? dataDir : noted.replace(/\n$/, '');

@@ -46,7 +46,9 @@ export class Output {
     else this.#send(bytes);
   }
 
-  /** Resolves when the reader has taken everything or has gone, and after `logFlushMs` in any case. */
+  /**
+   * Resolves when the reader has taken everything or has gone, and after `logFlushMs` in any case.
+   */
   flushed(clock: Clock): Promise<void> {
     if (this.#heldBytes === 0 || this.#gone) return Promise.resolve();
     return new Promise((resolve) => {
@@ -66,7 +68,9 @@ export class Output {
     });
   }
 
-  /** A disk that is full takes the next text, perhaps; an error of the stream would end it for good. */
+  /**
+   * A disk that is full takes the next text, perhaps; an error of the stream would end it for good.
+   */
   #append(bytes: Buffer): void {
     try {
       writeSync(this.#stream.fd, bytes);
@@ -94,8 +98,8 @@ function isFile(fd: number): boolean {
 }
 
 /**
- * Node waits for a terminal, and one that is stopped by Ctrl-S would stop the whole broker. The handle is private; without
- * it everything works but for that.
+ * Node waits for a terminal, and one that is stopped by Ctrl-S would stop the whole broker. The
+ * handle is private; without it everything works but for that.
  */
 function doNotWaitFor(stream: Writable): void {
   const { _handle: handle } = stream as unknown as { readonly _handle?: { setBlocking?(blocking: boolean): void } };

@@ -1,6 +1,9 @@
 import type { NameOf } from '../config/settings.ts';
 
-/** Why an edge cannot listen, in one line for the person at the terminal that names the setting to change. */
+/**
+ * Why an edge cannot listen, in one line for the person at the terminal that names the setting to
+ * change.
+ */
 export function portError(
   nameOf: NameOf,
   flag: 'grpc-port' | 'http-port',
@@ -20,7 +23,10 @@ export function portError(
   }
 }
 
-/** Conda and some shells set HOST for themselves, and nobody remembers a variable that nobody has set. */
+/**
+ * Conda and some shells set HOST for themselves, and nobody remembers a variable that nobody has
+ * set.
+ */
 function hint(nameOf: NameOf): string {
   return nameOf('host') === 'HOST' ? '; HOST is a variable of the environment, and --host wins over it' : '';
 }

@@ -5,7 +5,7 @@ import { Writable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
 import { createLogger } from '../../src/server/logger.ts';
-import { Output, type StandardStream } from '../../src/server/output.ts';
+import { Output } from '../../src/server/output.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /** A stream whose reader takes a chunk when the test says so. */
@@ -51,7 +51,7 @@ const line = `${'x'.repeat(1_023)}\n`;
 
 describe('a log that nobody reads', () => {
   test('does not fill the memory: beyond its limit whole lines are dropped', () => {
-    const output = new Output(new Held() as StandardStream);
+    const output = new Output(new Held());
     for (let count = 0; count < 10_000; count += 1) output.write(line);
     expect(output.heldBytes).toBeLessThanOrEqual(limits.logBytesMax);
     expect(output.heldBytes).toBeGreaterThan(limits.logBytesMax - line.length);
@@ -59,7 +59,7 @@ describe('a log that nobody reads', () => {
 
   test('says how many lines it lost, once, when it is read again', async () => {
     const stream = new Held();
-    const log = createLogger('info', 'one', new Output(stream as StandardStream));
+    const log = createLogger('info', 'one', new Output(stream));
     for (let count = 0; count < 10_000; count += 1) log.info({ count }, 'x'.repeat(1_000));
     await stream.read();
     const lines = linesOf(stream.taken);
@@ -73,7 +73,7 @@ describe('a log that nobody reads', () => {
 
   test('holds up the end of the process for its time only', async () => {
     const clock = new FakeClock();
-    const output = new Output(new Held() as StandardStream);
+    const output = new Output(new Held());
     output.write(line);
     let over = false;
     const flushed = output.flushed(clock).then(() => (over = true));
@@ -85,7 +85,7 @@ describe('a log that nobody reads', () => {
 
   test('does not hold it up once it is read', async () => {
     const stream = new Held();
-    const output = new Output(stream as StandardStream);
+    const output = new Output(stream);
     output.write(line);
     const flushed = output.flushed(new FakeClock());
     await stream.read();
@@ -96,7 +96,7 @@ describe('a log that nobody reads', () => {
 
 test('a reader that is gone ends neither the broker nor its end', async () => {
   const stream = new Held();
-  const output = new Output(stream as StandardStream);
+  const output = new Output(stream);
   output.write(line);
   const flushed = output.flushed(new FakeClock());
   stream.destroy(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
@@ -107,7 +107,7 @@ test('a reader that is gone ends neither the broker nor its end', async () => {
 
 test('a terminal that is stopped does not stop the broker', () => {
   const stream = new Held(true);
-  expect(new Output(stream as StandardStream).isTerminal).toBe(true);
+  expect(new Output(stream).isTerminal).toBe(true);
   expect(stream.blocking).toBe(false);
 });
 
@@ -119,7 +119,7 @@ test('a log in a file is written line by line, and goes on after the disk was fu
   const path = join(directory, 'log');
   const stream = new Held();
   const file = Object.assign(stream, { fd: openSync(path, 'w') });
-  const output = new Output(file as StandardStream);
+  const output = new Output(file);
   let dropped = 0;
   output.onResume = (count) => (dropped = count);
   output.write('one\n');

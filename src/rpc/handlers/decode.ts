@@ -17,8 +17,9 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array):
 }
 
 /**
- * Takes the bytes and not their text: a decoder of UTF-8 replaces what is none, and two keys would become one. A byte order
- * mark is not JSON either. protobuf-es refuses half of a surrogate pair, which JSON can write as an escape.
+ * Takes the bytes and not their text: a decoder of UTF-8 replaces what is none, and two keys would
+ * become one. A byte order mark is not JSON either. protobuf-es refuses half of a surrogate pair,
+ * which JSON can write as an escape.
  * @throws Rejection MALFORMED_REQUEST
  */
 export function decodeJson<D extends DescMessage>(desc: D, json: Uint8Array): MessageShape<D> {

@@ -1,15 +1,18 @@
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 
 /**
- * Texts that stand for numbers in JSON. protobuf-es reads them with `BigInt()` and `Number()`, which also take
- * "0x1", " 1", "+1" and an empty text, and it reads a duration only up to its "s". A text that a client did not mean
- * as a number must not become one, because it may be an offset. What the JSON mapping of protobuf allows is taken: a
- * number (1, 1.0, 1e3), or a text in decimal.
+ * Texts that stand for numbers in JSON. protobuf-es reads them with `BigInt()` and `Number()`,
+ * which also take "0x1", " 1", "+1" and an empty text, and it reads a duration only up to its "s".
+ * A text that a client did not mean as a number must not become one, because it may be an offset.
+ * What the JSON mapping of protobuf allows is taken: a number (1, 1.0, 1e3), or a text in decimal.
  */
 type Check = (value: unknown, path: string) => void;
 
 const decimalText = /^-?\d+$/;
-/** A number of 32 bits may also be written as JSON writes numbers; protobuf-es then checks that it is a whole one. */
+/**
+ * A number of 32 bits may also be written as JSON writes numbers; protobuf-es then checks that it
+ * is a whole one.
+ */
 const numberText = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 const durationText = /^-?\d+(\.\d{1,9})?s$/;
 /** So much of a wrong text is shown. */

@@ -14,8 +14,9 @@ const refusedOriginsMax = 10;
 const originCharsMax = 200;
 
 /**
- * Which web pages may call the broker: those of the origins in `--cors-origins`. A browser asks first, by a
- * preflight; a page of another origin gets no answer that the browser would let it read.
+ * Which web pages may call the broker: those of the origins in `--cors-origins`. A browser asks
+ * first, by a preflight; a page of another origin gets no answer that the browser would let it
+ * read.
  */
 export class Cors {
   readonly #origins: ReadonlySet<string>;

@@ -1,12 +1,16 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../time/clock.ts';
 
-/** A client of HTTP/2 without TLS begins with "PRI * HTTP/2.0"; no request of HTTP/1.1 begins like that. */
+/**
+ * A client of HTTP/2 without TLS begins with "PRI * HTTP/2.0"; no request of HTTP/1.1 begins like
+ * that.
+ */
 const http2Preface = Buffer.from('PRI ');
 
 /**
- * Reads from a new connection until its bytes tell HTTP/2 from HTTP/1.1, however they are split into packets, and puts them
- * back. A connection that does not tell it within `timeoutMs` is dropped.
+ * Reads from a new connection until its bytes tell HTTP/2 from HTTP/1.1, however they are split
+ * into packets, and puts them back. A connection that does not tell it within `timeoutMs` is
+ * dropped.
  */
 export function tellVersion(
   socket: Socket,

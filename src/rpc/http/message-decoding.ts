@@ -6,9 +6,10 @@ import { decodeJson } from '../handlers/decode.ts';
 import { connectErrorOf } from './connect-error.ts';
 
 /**
- * What request-body.ts leaves to connect-node is decoded by connect-node, which replaces bytes that are not UTF-8, drops a byte
- * order mark and ignores fields that it does not know. Its JSON codec asks this decoder for the text of each message, so that
- * such a message is refused as in all other calls.
+ * What request-body.ts leaves to connect-node is decoded by connect-node, which replaces bytes that
+ * are not UTF-8, drops a byte order mark and ignores fields that it does not know. Its JSON codec
+ * asks this decoder for the text of each message, so that such a message is refused as in all other
+ * calls.
  */
 export function strictJson(method: DescMethod, reportBug: ReportBug): Pick<ConnectRouterOptions, 'jsonOptions'> {
   const textDecoder = {

@@ -1,4 +1,4 @@
-import { ScalarType, type DescField, type DescMessage, type DescMethod } from '@bufbuild/protobuf';
+import type { DescField, DescMessage, DescMethod, ScalarType } from '@bufbuild/protobuf';
 import { services } from '../../../src/rpc/handlers/handlers.ts';
 
 /** A field of a request, by the fields that lead to it; the last one is it. */
