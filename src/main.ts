@@ -1,5 +1,6 @@
 import { flushCompileCache } from 'node:module';
-import { readSettings, SettingsError, type Settings } from './config/settings.ts';
+import { readSettings, SettingsError, type Reading } from './config/settings.ts';
+import { StopSignals, stopSignals } from './server/stop-signals.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
 /** `npm start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
@@ -8,10 +9,12 @@ const exitFailed = 1;
 /** As sysexits.h has it: the command was used wrongly. */
 const exitUsage = 64;
 
-function settingsOrExit(): Settings {
+type Start = Reading & { readonly kind: 'start' };
+
+function settingsOrExit(): Start {
   try {
     const reading = readSettings(process.argv.slice(2), process.env, systemRandom);
-    if (reading.kind === 'start') return reading.settings;
+    if (reading.kind === 'start') return reading;
     process.stdout.write(`${reading.text}\n`);
     process.exit(0);
   } catch (error) {
@@ -21,26 +24,37 @@ function settingsOrExit(): Settings {
   }
 }
 
-async function run(settings: Settings): Promise<void> {
+async function run({ settings, nameOf }: Start): Promise<void> {
   // Loaded only now: it takes a second, which nobody should wait for who asked for help or mistyped a setting.
-  const [{ createLogger }, { Server }] = await Promise.all([
+  const [{ createLogger }, { Output }, { Server }] = await Promise.all([
     import('./server/logger.ts'),
+    import('./server/output.ts'),
     import('./server/server.ts'),
   ]);
-  const log = createLogger(settings.logLevel, settings.brokerId);
+  const [stdout, stderr] = [new Output(process.stdout), new Output(process.stderr)];
+  const log = createLogger(settings.logLevel, settings.brokerId, stderr);
+  /** A reader that does not read must not keep the process from ending. */
+  const exit = async (code: number): Promise<never> => {
+    await Promise.all([stdout, stderr].map((output) => output.flushed(systemClock)));
+    process.exit(code);
+  };
   const server = new Server({
     settings,
+    nameOf,
     log,
     clock: systemClock,
     random: systemRandom,
-    say: (text) => process.stdout.write(`${text}\n`),
+    say: (text) => {
+      stdout.write(`${text}\n`);
+    },
   });
-  let signals = 0;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  const signals = new StopSignals();
+  for (const signal of stopSignals) {
     process.on(signal, () => {
-      signals++;
+      const wish = signals.heard(signal, systemClock.nowMs());
       // Whoever asks twice does not want to wait for the drain.
-      if (signals > 1) process.exit(exitFailed);
+      if (wish === 'exit') process.exit(exitFailed);
+      if (wish === 'nothing') return;
       log.info(`${signal}: draining`);
       void server.stop();
     });
@@ -51,10 +65,10 @@ async function run(settings: Settings): Promise<void> {
   });
   const ending = await server.ended;
   if (ending.reason === 'failed') {
-    process.stderr.write(`${ending.error.message}\n`);
+    stderr.write(`${ending.error.message}\n`);
     log.debug({ err: ending.error }, 'the end');
   }
-  process.exit(ending.reason === 'failed' ? exitFailed : 0);
+  await exit(ending.reason === 'failed' ? exitFailed : 0);
 }
 
 await run(settingsOrExit());

@@ -51,8 +51,21 @@ export function configurationDocument(): string {
       lines.push(`| ${row.join(' | ')} |`);
     }
   }
+  lines.push('', ...notes);
   return `${lines.join('\n')}\n`;
 }
+
+const notes: readonly string[] = [
+  '## Beside the settings',
+  '',
+  'A path is used as it was given, with blanks at its ends. An error names a setting as it was given: `HOST` may be a variable that',
+  'conda or a shell has set for itself, and then `--host` wins over it.',
+  '',
+  'SIGTERM, SIGINT (Ctrl-C) and SIGHUP drain the broker and end it. Another SIGTERM or SIGINT half a second later ends it at once.',
+  'The log holds at most 1 MiB that nobody reads, drops lines beyond that and says how many, and delays the end by 1 s at most.',
+  '',
+  'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed.',
+];
 
 function usage(setting: Setting<unknown>): string {
   return setting.value === null ? `--${setting.flag}` : `--${setting.flag} ${setting.value}`;

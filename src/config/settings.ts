@@ -13,6 +13,8 @@ export interface Settings {
   readonly grpcPort: number;
   /** 0: any free one. */
   readonly httpPort: number;
+  /** Of web pages that may call the broker; `*` among them: all. */
+  readonly corsOrigins: readonly string[];
   /** null: start an embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null;
   readonly dataDir: string;
@@ -25,9 +27,16 @@ export interface Settings {
   readonly limits: TunableLimits;
 }
 
+/**
+ * The name that a setting was given under, by its flag: the flag, or a variable that nobody may
+ * have set for the broker.
+ */
+export type NameOf = (flag: string) => string;
+
 /** To start with these settings, or to print this and end. */
 export type Reading =
-  { readonly kind: 'start'; readonly settings: Settings } | { readonly kind: 'print'; readonly text: string };
+  | { readonly kind: 'start'; readonly settings: Settings; readonly nameOf: NameOf }
+  | { readonly kind: 'print'; readonly text: string };
 
 /** One wrong setting, in one line that names it as it was given. */
 export class SettingsError extends Error {
@@ -49,13 +58,15 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
   if (flags.has('help')) return { kind: 'print', text: helpText() };
   if (flags.has('version')) return { kind: 'print', text: versionText() };
   const given: Given = new Map([...readEnvironment(env), ...flags]);
+  const nameOf: NameOf = (flag) => given.get(flag)?.name ?? `--${flag}`;
   const read = <T>(setting: Setting<T>): T => valueOf(setting, given);
   const { host, grpcPort, httpPort, databaseUrl, dataDir } = settingsTable;
-  const { logLevel, allowUnsafeDatabase, writeConnections, brokerId, assignorModules } = settingsTable;
+  const { corsOrigins, logLevel, allowUnsafeDatabase, writeConnections, brokerId, assignorModules } = settingsTable;
   const settings: Settings = {
     host: read(host),
     grpcPort: read(grpcPort),
     httpPort: read(httpPort),
+    corsOrigins: read(corsOrigins)?.split(',') ?? [],
     databaseUrl: read(databaseUrl),
     dataDir: read(dataDir),
     logLevel: read(logLevel),
@@ -74,9 +85,9 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     },
   };
   if (settings.grpcPort !== 0 && settings.grpcPort === settings.httpPort) {
-    throw new SettingsError(`--http-port: ${String(settings.httpPort)} is the port of gRPC already`);
+    throw new SettingsError(`${nameOf('http-port')}: ${String(settings.httpPort)} is the port of gRPC already`);
   }
-  return { kind: 'start', settings };
+  return { kind: 'start', settings, nameOf };
 }
 
 function readFlags(argv: readonly string[]): Given {

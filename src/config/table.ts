@@ -19,6 +19,16 @@ export const settingsTable = {
     '127.0.0.1',
     (given) => (/^[A-Za-z0-9.:_%-]{1,255}$/.test(given) ? null : `"${given}" is not an address or host name`),
   ),
+  corsOrigins: text(
+    {
+      flag: 'cors-origins',
+      value: 'ORIGINS',
+      meaning:
+        'Origins of web pages that may call the broker over HTTP, with commas between them, as https://app.example:8443; * for all.',
+    },
+    null,
+    refuseOrigins,
+  ),
   databaseUrl: text(
     {
       flag: 'database-url',
@@ -32,7 +42,7 @@ export const settingsTable = {
   dataDir: text(
     { flag: 'data-dir', value: 'DIRECTORY', meaning: 'Where the embedded PostgreSQL keeps its data.' },
     './data',
-    (given) => (given.includes('\0') ? 'is not a path' : null),
+    refusePath,
   ),
   logLevel: oneOf({ flag: 'log-level', meaning: 'Least severe messages that are logged.' }, 'info', logLevels),
   allowUnsafeDatabase: onOrOff({
@@ -110,6 +120,20 @@ function refuseDatabaseUrl(given: string): string | null {
   const wanted = 'is not of the form postgresql://user:password@host:port/database';
   if (!URL.canParse(given)) return wanted;
   return /^postgres(ql)?:$/.test(new URL(given).protocol) ? null : wanted;
+}
+
+/** As browsers send an origin: in lower case, without a path. */
+const originForm = /^[a-z][a-z0-9+.-]*:\/\/[a-z0-9._:[\]-]+$/;
+
+function refuseOrigins(given: string): string | null {
+  const wrong = given.split(',').find((origin) => origin !== '*' && !originForm.test(origin));
+  return wrong === undefined ? null : `"${wrong}" is not an origin as browsers send it, e.g. https://app.example`;
+}
+
+/** Node replaces what is not UTF-8 in an argument, and two directories would be one. */
+function refusePath(given: string): string | null {
+  if (given.includes('\0')) return 'is not a path';
+  return given.includes('\ufffd') ? `"${given}" is not UTF-8` : null;
 }
 
 function refuseModulePaths(given: string): string | null {

@@ -26,7 +26,7 @@ export interface Home {
  */
 export async function settle(dataDir: string, binaries: Binaries): Promise<Home> {
   const linked = await linkLibraries(binaries);
-  const directory = (await readFile(join(dataDir, 'location'), 'utf8').catch(() => dataDir)).trim();
+  const directory = await locationOf(dataDir);
   const usable = linked ? binaries : await copyBinaries(binaries, directory);
   const self: Identity = { kind: 'self', ...ownUser() };
   if (self.uid !== 0 && hasPasswdEntry()) return homeOf(directory, self, usable);
@@ -42,6 +42,15 @@ export async function settle(dataDir: string, binaries: Binaries): Promise<Home>
     `PostgreSQL cannot run as uid ${String(self.uid)}: it needs a user that is not root and has an entry in ` +
       '/etc/passwd, or user namespaces; run the broker as such a user, or give --database-url',
   );
+}
+
+/**
+ * Where `relocate` has put the cluster, else the data directory. A path may begin and end with
+ * blanks.
+ */
+async function locationOf(dataDir: string): Promise<string> {
+  const noted = await readFile(join(dataDir, 'location'), 'utf8').catch(() => null);
+  return noted === null ? dataDir : noted.replace(/\n$/, '');
 }
 
 /** The user that owns the cluster already, so that root does not take a directory away from its owner; else nobody. */

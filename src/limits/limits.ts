@@ -121,8 +121,20 @@ export const limits = {
   publishStreamPendingBytesMax: 4_194_304,
   /** HTTP/2 window of a connection and of each of its streams, for what clients send. */
   receiveWindowBytes: 4_194_304,
+  /**
+   * Calls that a client may cancel on one connection: so many at once, and so many a second. Each
+   * Pull that a gateway gives up for its consumer is one. Beyond it the connection is closed, since
+   * each call costs the broker more than the client.
+   */
+  streamResetBurst: 20_000,
+  streamResetsPerSecond: 2_000,
   /** A connection is pinged this often, and given up when the answer takes as long. */
   keepaliveMs: 10_000,
+
+  /** Lines of the log that its reader has not taken; what comes beyond it is dropped. */
+  logBytesMax: 1_048_576,
+  /** How long the end of the process waits for a reader of the log. */
+  logFlushMs: 1_000,
 } as const;
 
 /** The limits that an operator may change at start. */

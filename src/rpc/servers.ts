@@ -7,6 +7,7 @@ import type { Clock, Random } from '../time/clock.ts';
 import type { ReportBug } from './errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
+import { Cors } from './http/cors.ts';
 import type { Readiness } from './http/operations.ts';
 import { HttpServer } from './http/server.ts';
 import { createValidation } from './validation/validation.ts';
@@ -19,7 +20,9 @@ export interface RpcOptions {
   readonly ready: () => Readiness;
   /** For /metrics; the metrics of the process are added to it. */
   readonly metrics: Registry;
-  readonly log: Pick<Logger, 'error'>;
+  readonly log: Pick<Logger, 'error' | 'warn'>;
+  /** Origins of web pages that may call the broker; none by default, `*` for all. */
+  readonly corsOrigins?: readonly string[];
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -47,7 +50,8 @@ export function createRpcServers(options: RpcOptions): RpcServers {
   collectDefaultMetrics({ register: options.metrics });
   const { ready, metrics, clock } = options;
   const grpc = new GrpcServer(handlers, clock, reportBug);
-  const http = new HttpServer({ handlers, ready, metrics, clock, reportBug });
+  const cors = new Cors(options.corsOrigins ?? [], clock, options.log);
+  const http = new HttpServer({ handlers, ready, metrics, clock, cors, reportBug });
   return {
     startGrpc: (host, port) => grpc.start(host, port),
     startHttp: (host, port) => http.start(host, port),

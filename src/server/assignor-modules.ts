@@ -15,7 +15,19 @@ export class AssignorModuleError extends Error {
  *
  * @throws AssignorModuleError
  */
-export async function loadAssignorModules(paths: readonly string[]): Promise<PluggableAssignor[]> {
+export async function loadAssignorModules(
+  paths: readonly string[],
+  setting = '--assignor-modules',
+): Promise<PluggableAssignor[]> {
+  try {
+    return await loadAll(paths);
+  } catch (error) {
+    if (!(error instanceof AssignorModuleError)) throw error;
+    throw new AssignorModuleError(`${setting}: ${error.message}`, { cause: error.cause });
+  }
+}
+
+async function loadAll(paths: readonly string[]): Promise<PluggableAssignor[]> {
   const taken = new Set(builtInAssignors.keys());
   const loaded: PluggableAssignor[] = [];
   // One after the other: which of two of the same name is refused must not be a matter of which file was read sooner.
@@ -50,5 +62,5 @@ async function exportsOf(path: string): Promise<Readonly<Record<string, unknown>
 }
 
 function wrong(path: string, what: string, cause?: unknown): AssignorModuleError {
-  return new AssignorModuleError(`--assignor-modules: ${path}: ${what}`, { cause });
+  return new AssignorModuleError(`${path}: ${what}`, { cause });
 }

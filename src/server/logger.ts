@@ -1,13 +1,24 @@
 import { pino, type Logger } from 'pino';
-import { PinoPretty } from 'pino-pretty';
+import { prettyFactory } from 'pino-pretty';
 import type { LogLevel } from '../config/table.ts';
+import type { Output } from './output.ts';
 
-/** The log goes to stderr, so that stdout is free for what a person asked for: JSON lines, or text on a terminal. */
-export function createLogger(level: LogLevel, brokerId: string): Logger {
-  const toTerminal = process.stderr.isTTY;
+/**
+ * The log goes to stderr, so that stdout is free for what a person asked for: JSON lines, or text
+ * on a terminal. pino's own destinations are not used: they hold without a limit what nobody reads,
+ * and try for ever to write it at the exit.
+ */
+export function createLogger(level: LogLevel, brokerId: string, output: Output): Logger {
+  const toTerminal = output.isTerminal;
   const options = { level, base: toTerminal ? {} : { broker: brokerId } };
-  const destination = toTerminal
-    ? PinoPretty({ destination: 2, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' })
-    : pino.destination({ fd: 2, sync: false });
-  return pino(options, destination);
+  const asText = prettyFactory({ translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' });
+  const log = pino(options, {
+    write(line: string) {
+      output.write(toTerminal ? asText(line) : line);
+    },
+  });
+  output.onResume = (droppedLines) => {
+    log.warn({ droppedLines }, 'nobody read the log for a while: lines of it were dropped');
+  };
+  return log;
 }

@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
 import { openBroker, type OpenBroker } from '../broker/open-broker.ts';
-import type { Settings } from '../config/settings.ts';
+import type { NameOf, Settings } from '../config/settings.ts';
 import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Fault } from '../errors/fault.ts';
 import { Ownership } from '../ownership/ownership.ts';
@@ -26,6 +26,8 @@ const databaseRetryMs = 250;
 
 export interface ServerOptions {
   readonly settings: Settings;
+  /** For errors, which name a setting as it was given. */
+  readonly nameOf: NameOf;
   readonly log: Logger;
   readonly clock: Clock;
   readonly random: Random;
@@ -78,6 +80,7 @@ export class Server {
     this.#rpc = createRpcServers({
       broker: () => this.#open?.broker ?? null,
       limits: settings.limits,
+      corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
       metrics,
       log,
@@ -92,7 +95,7 @@ export class Server {
     this.#startedMs = clock.nowMs();
     this.#heap.start();
     try {
-      this.#assignors = await loadAssignorModules(settings.assignorModules);
+      this.#assignors = await loadAssignorModules(settings.assignorModules, this.#o.nameOf('assignor-modules'));
       if (this.#stopping) return;
       this.#ports.http = await this.#listen('http-port');
       if (this.#stopping) return;
@@ -125,7 +128,7 @@ export class Server {
     try {
       return await open(host, port);
     } catch (error) {
-      throw portError(flag, host, port, error);
+      throw portError(this.#o.nameOf, flag, host, port, error);
     }
   }
 

@@ -115,6 +115,25 @@ describe('a data directory that cannot be used ends the start with one line that
 });
 
 test(
+  'two data directories whose names differ by a blank at the end are two databases, and neither broker ends the other one',
+  { timeout: 180_000 },
+  async () => {
+    const first = await start(join(directory, 'data'));
+    await first.begun.untilPrinted('Millrace serves', 60_000);
+    const client = connect(first.address);
+    await call(client, TopicService.method.createTopic, { topic: { name: 'orders' } });
+    const second = await start(join(directory, 'data '));
+    await second.begun.untilPrinted('Millrace serves', 60_000);
+    const other = connect(second.address);
+    expect((await call(other, TopicService.method.listTopics, {})).topics).toEqual([]);
+    await call(client, BrokerService.method.publish, { topic: 'orders', records: [{ key: 'kept' }] });
+    expect([first.begun.stderr, second.begun.stderr]).toEqual(['', '']);
+    client.close();
+    other.close();
+  },
+);
+
+test(
   'SIGTERM while the database is being made ends both, and the next start goes on from there',
   { timeout: 120_000 },
   async () => {

@@ -76,6 +76,14 @@ describe('text that is no JSON of the request', () => {
     expect((await site.jsonRefusal(publish, json)).reason).toBe('MALFORMED_REQUEST');
   });
 
+  test('two idempotency keys that are not UTF-8 do not become one, whose second record is dropped as a duplicate', async () => {
+    for (const byte of [0xff, 0xfe]) {
+      const [before, after] = ['{"topic": "orders", "records": [{"idempotencyKey": "', '"}]}'];
+      const body = Buffer.concat([Buffer.from(before), Buffer.from([byte]), Buffer.from(after)]);
+      expect((await site.connectRefusal(publish, body, 'json')).reason).toBe('MALFORMED_REQUEST');
+    }
+  });
+
   test('JSON that is nested a hundred thousand deep does not bring the broker down', async () => {
     const deep = '['.repeat(100_000) + ']'.repeat(100_000);
     expect((await site.jsonRefusal(publish, `{"topic": "orders", "records": ${deep}}`)).reason).toBe(

@@ -37,7 +37,7 @@ test('SIGTERM at whatever moment of the start ends it well', { timeout: 60_000 }
   }
 });
 
-test.each(['SIGTERM', 'SIGINT'] as const)(
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   '%s while it serves ends it well within its time, and it says so',
   async (signal) => {
     const { begun } = await start();

@@ -6,7 +6,7 @@ import { startBroker } from '../../bench/support/broker-process.ts';
 import { freePort } from '../../bench/support/free-port.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { createTestDatabase } from '../support/database.ts';
-import { answerOf, flagsOf, oneLine, Starts, type Start } from './start.ts';
+import { answerOf, flagsOf, oneLine, Start, Starts } from './start.ts';
 
 const starts = new Starts();
 const flagsFor = (url = starts.database.url): Promise<string[]> => flagsOf(url);
@@ -36,6 +36,11 @@ describe('a port that somebody else has', () => {
     expect(line).toContain('--host');
     expect(line).toContain('192.0.2.1');
   });
+});
+
+test('an address that the environment names, and nobody else, is named as a variable', async () => {
+  const begun = new Start(await flagsFor(), { env: { HOST: '192.0.2.1' } });
+  expect(await oneLine(begun, 1)).toMatch(/^HOST: cannot listen on 192\.0\.2\.1.*--host wins over it$/);
 });
 
 describe('a database that cannot be used ends the start with what is wrong', () => {

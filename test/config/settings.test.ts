@@ -30,6 +30,7 @@ test('with nothing set, it runs on the documented defaults and on loopback only'
     host: '127.0.0.1',
     grpcPort: 50_051,
     httpPort: 8_080,
+    corsOrigins: [],
     databaseUrl: null,
     dataDir: './data',
     logLevel: 'info',
@@ -49,6 +50,17 @@ test('a flag wins over its variable, and an empty variable counts as unset', () 
 
 test('assignor modules are paths with commas between them', () => {
   expect(settingsOf(['--assignor-modules', 'a.mjs,./b/c.ts']).assignorModules).toEqual(['a.mjs', './b/c.ts']);
+});
+
+test('origins of web pages are as browsers send them, with commas between them', () => {
+  expect(settingsOf(['--cors-origins', '*']).corsOrigins).toEqual(['*']);
+  const origins = ['https://app.example', 'http://localhost:3000', 'http://[::1]:80'];
+  expect(settingsOf([], { CORS_ORIGINS: origins.join() }).corsOrigins).toEqual(origins);
+});
+
+test('a path is used as it was given, with its blanks', () => {
+  expect(settingsOf(['--data-dir', ' x ']).dataDir).toBe(' x ');
+  expect(settingsOf([], { DATA_DIR: 'x ' }).dataDir).toBe('x ');
 });
 
 test('port 0 asks for a free one, for both edges at once', () => {
@@ -96,6 +108,13 @@ describe('a wrong setting stops the start with one line that names it', () => {
       { ASSIGNOR_MODULES: Array.from({ length: 11 }, (_, index) => `${index}.mjs`).join() },
       'ASSIGNOR_MODULES: names 11 modules, more than assignor_modules_max = 10',
     ],
+    [
+      ['--cors-origins', 'https://app.example/'],
+      {},
+      '--cors-origins: "https://app.example/" is not an origin as browsers send it, e.g. https://app.example',
+    ],
+    [['--data-dir', 'a\ufffd'], {}, '--data-dir: "a\ufffd" is not UTF-8'],
+    [[], { GRPC_PORT: '81', HTTP_PORT: '81' }, 'HTTP_PORT: 81 is the port of gRPC already'],
     [['--write-connections', '0'], {}, '--write-connections: "0" is not a whole number from 1 to 64'],
     [
       ['--publish-queue-bytes-max', '1'],

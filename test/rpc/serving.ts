@@ -25,7 +25,7 @@ export async function serve(overrides: Partial<RpcOptions> = {}): Promise<Servin
     limits,
     ready: () => ({ ok: true, reason: '' }),
     metrics: new Registry(),
-    log: { error: (entry: Record<string, unknown>) => bugs.push(entry) },
+    log: { error: (entry: Record<string, unknown>) => bugs.push(entry), warn: () => undefined },
     clock: systemClock,
     random: systemRandom,
     ...overrides,

@@ -1,19 +1,28 @@
 import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
+import { streamResetLimit } from '../stream-reset-limit.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for two things that it has no way to:
+ * The HTTP/2 connections of a grpc-js server, for three things that it has no way to:
  *
- * - wider windows for what clients send: one connection publishes about three times as fast as with the 64 KiB that HTTP/2
- *   begins with (`grpc-node.flow_control_window` works for clients only);
+ * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
+ *   ends connections of ordinary clients;
+ * - wider windows for what clients send: one connection publishes about three times as fast as with
+ *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - cutting them off: `forceShutdown` forgets them when channelz is off.
  *
- * They are reached by a private map; without it everything works, slower, and a forced shutdown takes until the next
- * keepalive.
+ * They are reached by private fields; without these everything works, slower, with Node's limit,
+ * and a forced shutdown takes until the next keepalive.
  */
 export class Http2Sessions {
   readonly #open = new Set<ServerHttp2Session>();
+
+  /** To be called before the server is bound. */
+  prepare(server: Server): void {
+    const { commonServerOptions } = server as unknown as { readonly commonServerOptions?: object };
+    if (commonServerOptions !== undefined) Object.assign(commonServerOptions, streamResetLimit);
+  }
 
   /** To be called as soon as the server is bound. */
   attach(server: Server): void {

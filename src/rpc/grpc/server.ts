@@ -40,6 +40,7 @@ export class GrpcServer {
       'grpc.enable_channelz': 0,
       interceptors: [explainTooLarge(reportBug), sendInPieces],
     });
+    this.#sessions.prepare(this.#server);
     this.#addServices(handlers, reportBug);
   }
 

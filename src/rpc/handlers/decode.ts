@@ -1,6 +1,8 @@
+import { isUtf8 } from 'node:buffer';
 import { fromBinary, fromJsonString, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
+import { checkJsonNumbers } from './json-numbers.ts';
 
 /** The bytes of a request become its message here, on both edges, so that both refuse bad ones in the same words. */
 
@@ -14,13 +16,26 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array):
   }
 }
 
-/** @throws Rejection MALFORMED_REQUEST */
-export function decodeJson<D extends DescMessage>(desc: D, json: string): MessageShape<D> {
+/**
+ * Takes the bytes and not their text: a decoder of UTF-8 replaces what is none, and two keys would
+ * become one. A byte order mark is not JSON either. protobuf-es refuses half of a surrogate pair,
+ * which JSON can write as an escape.
+ * @throws Rejection MALFORMED_REQUEST
+ */
+export function decodeJson<D extends DescMessage>(desc: D, json: Uint8Array): MessageShape<D> {
   try {
-    return fromJsonString(desc, json);
+    const text = textOf(json);
+    const message = fromJsonString(desc, text);
+    checkJsonNumbers(desc, JSON.parse(text));
+    return message;
   } catch (error) {
     throw malformed(desc, 'JSON', error);
   }
+}
+
+function textOf(bytes: Uint8Array): string {
+  if (!isUtf8(bytes)) throw new Error('its bytes are not UTF-8');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
 }
 
 export function tooLarge(bytesMax: number): Rejection {

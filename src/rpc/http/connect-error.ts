@@ -6,5 +6,5 @@ export function connectErrorOf(error: unknown, reportBug: ReportBug): ConnectErr
   // A call that was given up, or whose deadline is over, ends with what connect-node made of that.
   if (error instanceof ConnectError) return error;
   const { code, message, details } = rpcErrorOf(error, reportBug);
-  return new ConnectError(message, code, undefined, [...details]);
+  return new ConnectError(message, code, undefined, [...details], error);
 }

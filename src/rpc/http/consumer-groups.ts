@@ -25,6 +25,8 @@ type Route = (call: JsonCall, query: URLSearchParams) => Promise<JsonObject>;
 type JsonCall = (method: DescMethodUnary, request: JsonObject) => Promise<JsonObject>;
 
 const root = '/consumer-groups';
+/** Node hands on each byte of a path as one character, whatever it was meant to be. */
+const beyondAscii = /[^\x21-\x7e]/;
 
 /**
  * Consumer groups for operators and their tools: GET of /consumer-groups, /consumer-groups/{group} and
@@ -42,8 +44,7 @@ export async function consumerGroupsAnswer(
   if (route === null) return null;
   if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(path);
   try {
-    const query = new URLSearchParams(request.url?.slice(path.length));
-    return json(200, await route(jsonCall(handlers, request), query));
+    return json(200, await route(jsonCall(handlers, request), queryOf(request, path)));
   } catch (error) {
     return refused(error, reportBug);
   }
@@ -80,7 +81,7 @@ function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
   return async (method, fields) => {
     const unary = handlers.unary.find((one) => one.method === method);
     if (unary === undefined) throw new Error(`no handler for ${method.name}`);
-    const response = await unary.handle(call, decodeJson(method.input, JSON.stringify(fields)));
+    const response = await unary.handle(call, decodeJson(method.input, Buffer.from(JSON.stringify(fields))));
     // Zeros and empty lists too: a script need not know that proto3 leaves them out.
     const message = response as MessageShape<typeof method.output>;
     return toJson(method.output, message, { alwaysEmitImplicit: true }) as JsonObject;
@@ -111,11 +112,20 @@ function stateName(state: string): string {
   return state.startsWith('GROUP_STATE_') ? state : `GROUP_STATE_${state}`;
 }
 
-function decoded(name: string): string {
+/** URLSearchParams by itself replaces what is not UTF-8, and keeps a % that stands for nothing. */
+function queryOf(request: NodeRequest, path: string): URLSearchParams {
+  const query = request.url?.slice(path.length + 1) ?? '';
+  decoded(query);
+  return new URLSearchParams(query);
+}
+
+function decoded(text: string): string {
   try {
-    return decodeURIComponent(name);
+    if (beyondAscii.test(text)) throw new URIError('not a URI');
+    return decodeURIComponent(text);
   } catch {
-    throw new Rejection('MALFORMED_REQUEST', 'the path has a % that is not followed by a byte of UTF-8');
+    const why = 'has a % that is not followed by a byte of UTF-8, or a character that a URL must not have';
+    throw new Rejection('MALFORMED_REQUEST', `the path or its query ${why}`);
   }
 }
 

@@ -9,7 +9,7 @@ import { decodeBinary, decodeJson, tooLarge } from '../handlers/decode.ts';
 /**
  * Request bodies are decoded here and not by connect-node: it answers a malformed one without a reason, and INTERNAL if it
  * is binary; and the bytes of a Publish go to the scan as they came. connect-node then reads an empty message.
- * PublishStream, and what is compressed or of an unknown type, is left to connect-node.
+ * PublishStream, and what is compressed or of an unknown type, is left to connect-node: see message-decoding.ts.
  */
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -26,7 +26,8 @@ const contentTypes = /^application\/(?:(grpc-web|grpc|connect)(?:\+|$|;))?(json|
 export function bodyFormat(method: DescMethod, request: NodeRequest): BodyFormat | null {
   const single = method.methodKind === 'unary' || method.methodKind === 'server_streaming';
   const match = contentTypes.exec(request.headers['content-type'] ?? '');
-  if (!single || match === null || request.headers['content-encoding'] !== undefined) return null;
+  const encoding = request.headers['content-encoding'] ?? 'identity';
+  if (!single || match === null || encoding !== 'identity') return null;
   return { enveloped: match[1] !== undefined, json: match[2]?.toLowerCase() === 'json' };
 }
 
@@ -39,7 +40,7 @@ export async function readRequest(request: NodeRequest, method: DescMethod, form
   const bytes = format.enveloped ? unwrapped(body) : body;
   const isPublish = method === BrokerService.method.publish;
   if (!format.json) return isPublish ? bytes : decodeBinary(method.input, bytes);
-  const message = decodeJson(method.input, bytes.toString());
+  const message = decodeJson(method.input, bytes);
   return isPublish ? Buffer.from(toBinary(method.input, message)) : message;
 }
 

@@ -1,4 +1,4 @@
-import { fromBinary, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
+import { fromBinary, toBinary, type DescMethod, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { createConnectRouter, type ConnectRouter, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
@@ -9,6 +9,7 @@ import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.
 import { Reflection } from '../handlers/reflection.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from './connect-error.ts';
+import { malformedMessage, strictJson } from './message-decoding.ts';
 import { requestFacts } from './request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
 
@@ -19,11 +20,14 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
     acceptCompression: [],
     readMaxBytes: limits.jsonRequestBytesMax,
   });
-  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, reportBug));
-  router.rpc(BrokerService.method.publish, publishRoute(handlers, reportBug));
-  router.rpc(BrokerService.method.subscribe, subscribeRoute(handlers, reportBug));
-  router.rpc(BrokerService.method.publishStream, publishStreamRoute(handlers, stopping, reportBug));
-  router.rpc(ServerReflection.method.serverReflectionInfo, reflectionRoute());
+  const { publish, subscribe, publishStream } = BrokerService.method;
+  const { serverReflectionInfo } = ServerReflection.method;
+  const strict = (method: DescMethod) => strictJson(method, reportBug);
+  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, reportBug), strict(unary.method));
+  router.rpc(publish, publishRoute(handlers, reportBug), strict(publish));
+  router.rpc(subscribe, subscribeRoute(handlers, reportBug), strict(subscribe));
+  router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug), strict(publishStream));
+  router.rpc(serverReflectionInfo, reflectionRoute(reportBug), strict(serverReflectionInfo));
   return router;
 }
 
@@ -54,9 +58,13 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
 }
 
 /** For `buf curl`, which asks over HTTP/2 whatever protocol it then calls with. */
-function reflectionRoute() {
+function reflectionRoute(reportBug: ReportBug) {
   const reflection = new Reflection([...services, ServerReflection]);
   return async function* (questions: AsyncIterable<ServerReflectionRequest>) {
-    for await (const question of questions) yield reflection.answer(question);
+    try {
+      for await (const question of questions) yield reflection.answer(question);
+    } catch (error) {
+      throw connectErrorOf(malformedMessage(error), reportBug);
+    }
   };
 }

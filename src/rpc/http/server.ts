@@ -3,6 +3,9 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from 'node
 import type { AddressInfo, Socket } from 'node:net';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { streamResetLimit } from '../stream-reset-limit.ts';
+import type { Cors } from './cors.ts';
+import { tellVersion } from './first-bytes.ts';
 import { serveOperations, type Operations } from './operations.ts';
 import type { NodeRequest } from './request-body.ts';
 import { createRoutes } from './routes.ts';
@@ -11,10 +14,8 @@ import { keepSessionAlive } from './session-keepalive.ts';
 
 export interface HttpServerOptions extends Operations {
   readonly clock: Clock;
+  readonly cors: Cors;
 }
-
-/** A client of HTTP/2 without TLS begins with "PRI * HTTP/2.0". */
-const http2Preface = 'PRI ';
 
 /**
  * The HTTP edge: Connect, gRPC-Web and JSON, and what operators ask for, on one port. HTTP/1.1 and HTTP/2 (which
@@ -27,7 +28,10 @@ export class HttpServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #serveRpc: RpcListener;
   readonly #http1: Server;
-  readonly #http2 = createHttp2Server({ settings: { initialWindowSize: limits.receiveWindowBytes } });
+  readonly #http2 = createHttp2Server({
+    settings: { initialWindowSize: limits.receiveWindowBytes },
+    ...streamResetLimit,
+  });
   #stopped: Promise<void> | null = null;
 
   constructor(options: HttpServerOptions) {
@@ -86,6 +90,7 @@ export class HttpServer {
     response.once('close', () => {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
     });
+    if (this.#options.cors.answered(request, response)) return;
     if (this.#serveRpc(request, response)) return;
     serveOperations(request, response, this.#options).catch((error: unknown) => {
       this.#options.reportBug(error);
@@ -100,15 +105,8 @@ export class HttpServer {
     this.#http1.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
-      const drop = () => socket.destroy();
-      socket.setTimeout(this.#http1.headersTimeout, drop);
-      socket.on('error', drop).on('end', drop);
-      socket.once('data', (first) => {
-        socket.setTimeout(0);
-        socket.off('timeout', drop).off('error', drop).off('end', drop);
-        socket.pause();
-        socket.unshift(first);
-        if (first.toString('latin1', 0, http2Preface.length) === http2Preface) {
+      tellVersion(socket, this.#options.clock, this.#http1.headersTimeout, (isHttp2) => {
+        if (isHttp2) {
           // It reads what was put back by itself. Half-open, a client that was killed would go unnoticed until the ping.
           socket.allowHalfOpen = false;
           this.#http2.emit('connection', socket);

@@ -8,13 +8,13 @@ import {
   type SubscribeRequest,
   type SubscribeResponse,
 } from '../../../gen/millrace/v1/broker_pb.js';
-import { Rejection } from '../../errors/rejection.ts';
 import type { ReportBug } from '../errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from './connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
+import { malformedMessage } from './message-decoding.ts';
 import { Outbox } from './outbox.ts';
 
 export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
@@ -88,7 +88,7 @@ async function receiveAll(requests: AsyncIterable<PublishStreamRequest>, stream:
     }
     stream.finish();
   } catch (error) {
-    stream.refuse(new Rejection('MALFORMED_REQUEST', error instanceof Error ? error.message : String(error)));
+    stream.refuse(malformedMessage(error));
   }
 }
 

@@ -1,0 +1,107 @@
+import { fstatSync, writeSync } from 'node:fs';
+import type { Writable } from 'node:stream';
+import { limits } from '../limits/limits.ts';
+import type { Clock } from '../time/clock.ts';
+
+/** stdout or stderr of this process. */
+export type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
+
+/**
+ * What the broker prints, to a reader that may be slow, stopped or gone. The broker never waits for
+ * the reader: what the reader has not taken is held up to `logBytesMax`, and whole texts beyond
+ * that are dropped and counted.
+ */
+export class Output {
+  /** Called when the reader has taken everything, with how many texts were dropped meanwhile. */
+  onResume: ((dropped: number) => void) | null = null;
+  readonly isTerminal: boolean;
+  readonly #stream: StandardStream;
+  readonly #isFile: boolean;
+  readonly #waiting = new Set<() => void>();
+  #heldBytes = 0;
+  #dropped = 0;
+  #gone = false;
+
+  constructor(stream: StandardStream) {
+    this.#stream = stream;
+    this.isTerminal = stream.isTTY;
+    this.#isFile = isFile(stream.fd);
+    // The reader of a pipe has gone, or the terminal is closed. The broker goes on without it.
+    stream.on('error', () => {
+      this.#gone = true;
+      this.#settle();
+    });
+    if (this.isTerminal) doNotWaitFor(stream);
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  write(text: string): void {
+    if (this.#gone) return;
+    const bytes = Buffer.from(text);
+    if (this.#heldBytes + bytes.length > limits.logBytesMax) this.#dropped += 1;
+    else if (this.#isFile) this.#append(bytes);
+    else this.#send(bytes);
+  }
+
+  /**
+   * Resolves when the reader has taken everything or has gone, and after `logFlushMs` in any case.
+   */
+  flushed(clock: Clock): Promise<void> {
+    if (this.#heldBytes === 0 || this.#gone) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = clock.after(limits.logFlushMs, resolve);
+      this.#waiting.add(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  #send(bytes: Buffer): void {
+    this.#heldBytes += bytes.length;
+    this.#stream.write(bytes, () => {
+      this.#heldBytes -= bytes.length;
+      if (this.#heldBytes === 0) this.#settle();
+    });
+  }
+
+  /**
+   * A disk that is full takes the next text, perhaps; an error of the stream would end it for good.
+   */
+  #append(bytes: Buffer): void {
+    try {
+      writeSync(this.#stream.fd, bytes);
+      this.#settle();
+    } catch {
+      this.#dropped += 1;
+    }
+  }
+
+  #settle(): void {
+    for (const resume of this.#waiting) resume();
+    this.#waiting.clear();
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    if (dropped > 0 && !this.#gone) this.onResume?.(dropped);
+  }
+}
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Node waits for a terminal, and one that is stopped by Ctrl-S would stop the whole broker. The
+ * handle is private; without it everything works but for that.
+ */
+function doNotWaitFor(stream: Writable): void {
+  const { _handle: handle } = stream as unknown as { readonly _handle?: { setBlocking?(blocking: boolean): void } };
+  handle?.setBlocking?.(false);
+}
