@@ -3,7 +3,7 @@
 import sys
 import time
 
-from client import connect
+from client import connect, reason
 
 import grpc
 from millrace.v1 import broker_pb2, broker_pb2_grpc, record_pb2
@@ -27,7 +27,7 @@ class Consumer:
                 # removed. Both mean to subscribe again, as a new member; what was not acked comes again.
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED):
                     raise
-                print(f"{error.details()}; again in {wait:.1f} s", flush=True)
+                print(f"{reason(error)}: {error.details()}; again in {wait:.1f} s", flush=True)
                 time.sleep(wait)
                 wait = min(wait * 2, 5)
 
@@ -75,9 +75,12 @@ class Consumer:
             print(f"{where} {record.key}: {record.value.decode()}", flush=True)
 
     def ack(self, batch, generation):
-        """Handled, so acked: everything of this partition up to the last record, in one entry."""
+        """Names exactly the records of the batch, in one entry with its partition and lane."""
         entry = broker_pb2.AckEntry(
-            topic=batch.topic, partition=batch.partition, up_to_offset=batch.records[-1].offset
+            topic=batch.topic,
+            partition=batch.partition,
+            lane=batch.lane,
+            offsets=[delivered.offset for delivered in batch.records],
         )
         response = self.broker.Ack(
             broker_pb2.AckRequest(

@@ -5,7 +5,7 @@ import type { Client, ServiceError } from '@grpc/grpc-js';
 import { AckStatus, BlockedOn, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import type { Batch } from '../../gen/millrace/v1/record_pb.js';
-import { call, connect, serverStream } from './client.ts';
+import { call, connect, reason, serverStream } from './client.ts';
 
 const [topic = 'orders', group = 'billing', count = 'Infinity'] = process.argv.slice(2);
 const client = connect(process.env['MILLRACE_ADDRESS'] ?? '127.0.0.1:50051');
@@ -20,9 +20,10 @@ function handle(batch: Batch): void {
   }
 }
 
-/** Handled, so acked: everything of this partition up to the last record, in one entry. */
+/** Names exactly the records of the batch, in one entry with its partition and lane. */
 async function ack(batch: Batch, generation: bigint): Promise<void> {
-  const entry = { topic: batch.topic, partition: batch.partition!, upToOffset: batch.records.at(-1)!.offset! };
+  const offsets = batch.records.map(({ offset }) => offset!);
+  const entry = { topic: batch.topic, partition: batch.partition!, lane: batch.lane!, offsets };
   const { results } = await call(client, BrokerService.method.ack, { group, memberId, generation, acks: [entry] });
   for (const result of results) {
     // The partition has moved to another member meanwhile, which gets the records again.
@@ -83,7 +84,7 @@ while (wanted > 0) {
     // UNAVAILABLE: the broker or its database is away for now. ABORTED: this member was replaced or removed. Both mean
     // to subscribe again, as a new member; what was not acked comes again. Everything else is a mistake of ours.
     if (code !== status.UNAVAILABLE && code !== status.ABORTED) throw error;
-    console.log(`${message}; again in ${waitMs} ms`);
+    console.log(`${reason(error as ServiceError)}: ${message}; again in ${waitMs} ms`);
     await pause(waitMs);
     waitMs = Math.min(waitMs * 2, 5_000);
   }
