@@ -19,6 +19,7 @@ const typeScript = scripts('typescript', process.execPath, 'ts');
 /** Languages whose compilers and libraries are Debian's. Its packages belong to its own Python and Ruby, not to others in PATH. */
 const languages: readonly Language[] = [
   scripts('python', '/usr/bin/python3', 'py'),
+  commands('go', ['examples/go/gen/example']),
 ];
 /** Go compiles gRPC itself, and Java the stubs: up to half a minute each, and more where others compile too. */
 const buildMsMax = 300_000;
@@ -41,6 +42,11 @@ afterAll(async () => {
 function scripts(example: string, program: string, extension: string): Language {
   const script = (name: string): string[] => [program, `examples/${example}/${name}.${extension}`];
   return { example, publish: script('publish'), subscribe: script('subscribe') };
+}
+
+/** An example of one program with two commands. */
+function commands(example: string, program: readonly string[]): Language {
+  return { example, publish: [...program, 'publish'], subscribe: [...program, 'subscribe'] };
 }
 
 /** Runs a program of an example against the broker. */
