@@ -21,6 +21,7 @@ const languages: readonly Language[] = [
   scripts('python', '/usr/bin/python3', 'py'),
   commands('go', ['examples/go/gen/example']),
   scripts('ruby', '/usr/bin/ruby', 'rb'),
+  commands('java', ['/usr/bin/java', '@examples/java/debian.args', 'Main']),
 ];
 /** Go compiles gRPC itself, and Java the stubs: up to half a minute each, and more where others compile too. */
 const buildMsMax = 300_000;
