@@ -2,7 +2,7 @@ import { flushCompileCache } from 'node:module';
 import { readSettings, SettingsError, type Settings } from './config/settings.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
-/** `npm start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
+/** `npm start` and `millrace start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
 
 const exitFailed = 1;
 /** As sysexits.h has it: the command was used wrongly. */
