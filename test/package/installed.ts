@@ -50,22 +50,33 @@ export interface Installation {
   remove(): void;
 }
 
+type Locked = Readonly<Record<string, unknown>>;
+
 /**
- * The versions of the lock file, by package. npm's cache has them since npm ci, so the installation seldom needs the network, and
- * what is released today cannot fail a test. A package that the lock file has in two versions is left to npm.
+ * A lock file for a folder that depends on the packed file alone, with the versions of this repository's: npm's cache has them since
+ * npm ci, so the installation needs no network, and what is released today cannot fail a test.
  */
-function lockedVersions(): Record<string, string> {
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
-    readonly packages: Readonly<Record<string, { readonly version?: string; readonly dev?: boolean }>>;
+function lockFor(tarball: string): object {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    readonly packages: Readonly<Record<string, Locked>>;
   };
-  const versions = new Map<string, Set<string>>();
-  for (const [path, { version, dev }] of Object.entries(lock.packages)) {
-    const name = path.split('node_modules/').at(-1)!;
-    if (name === '' || version === undefined || dev === true) continue;
-    versions.set(name, (versions.get(name) ?? new Set()).add(version));
-  }
-  const single = Array.from(versions, ([name, of]) => [name, ...of]).filter(({ length }) => length === 2);
-  return Object.fromEntries(single) as Record<string, string>;
+  const { name, version, dependencies, bin, engines } = packages['']!;
+  const ofWorkspace = Object.keys(packages['.ci']!['optionalDependencies'] as object);
+  const installed = Object.entries(packages).filter(
+    ([path, { dev, link }]) =>
+      path.startsWith('node_modules/') &&
+      dev !== true &&
+      link !== true &&
+      !ofWorkspace.includes(path.replace('node_modules/', '')),
+  );
+  return {
+    lockfileVersion: 3,
+    packages: {
+      '': { dependencies: { [name as string]: tarball } },
+      [`node_modules/${name as string}`]: { version, resolved: tarball, dependencies, bin, engines },
+      ...Object.fromEntries(installed),
+    },
+  };
 }
 
 export async function installPackage(): Promise<Installation> {
@@ -75,9 +86,12 @@ export async function installPackage(): Promise<Installation> {
   await runIn(root, 'npm', 'pack', '--ignore-scripts=false', '--pack-destination', packed);
   const tarball = join(packed, (await runIn(packed, 'ls')).trim());
   const listing = await runIn(packed, 'tar', 'tzf', tarball);
-  writeFileSync(join(directory, 'package.json'), JSON.stringify({ overrides: lockedVersions() }));
+  const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { name: string };
+  const file = `file:${tarball}`;
+  writeFileSync(join(directory, 'package.json'), JSON.stringify({ dependencies: { [name]: file } }));
+  writeFileSync(join(directory, 'package-lock.json'), JSON.stringify(lockFor(file)));
   const quiet = ['--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund'];
-  await runIn(directory, 'npm', 'install', ...quiet, tarball);
+  await runIn(directory, 'npm', 'ci', ...quiet);
   return {
     directory,
     files: listing
