@@ -4,7 +4,11 @@ import { expect, test } from 'vitest';
 import { inlineCode } from '../support/markdown.ts';
 
 const root = new URL('../../', import.meta.url).pathname;
-const documents = ['README.md', 'CHANGELOG.md', ...globSync(['docs/*.md', 'examples/*/*.md', 'deploy/*.md'], { cwd: root })];
+const documents = [
+  'README.md',
+  'CHANGELOG.md',
+  ...globSync(['docs/*.md', 'examples/*/*.md', 'deploy/*.md'], { cwd: root }),
+];
 
 test.each(documents)('%s names no file that there is not', (document) => {
   const text = readFileSync(join(root, document), 'utf8');
