@@ -21,7 +21,7 @@ const newDate = { selector: 'NewExpression[callee.name="Date"][arguments.length=
 const pure = 'A pure machine does not wait: input and time go in, effects come out.';
 
 export default tseslint.config(
-  { ignores: ['gen/', 'examples/*/gen/', 'node_modules/', 'data/', 'coverage/', 'bench/results/'] },
+  { ignores: ['gen/', 'dist/', 'examples/*/gen/', 'node_modules/', 'data/', 'coverage/', 'bench/results/'] },
   {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.recommendedTypeChecked],

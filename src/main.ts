@@ -3,7 +3,7 @@ import { readSettings, SettingsError, type Reading } from './config/settings.ts'
 import { StopSignals, stopSignals } from './server/stop-signals.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
-/** `npm start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
+/** `npm start` and `millrace start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
 
 const exitFailed = 1;
 /** As sysexits.h has it: the command was used wrongly. */

@@ -1,4 +1,4 @@
-"""The connection that both examples use. The stubs in gen/ are made by the commands in README.md."""
+"""The connection that both programs use, and the reason of an error. The commands in README.md make gen/."""
 
 import os
 import pathlib
@@ -7,9 +7,24 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "gen"))
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 
 def connect():
     # No window is set here: the C core beneath Python's gRPC sizes its windows itself, and 2 KiB records come no faster
     # with grpc.http2.lookahead_bytes. What limits is Python.
     return grpc.insecure_channel(os.environ.get("MILLRACE_ADDRESS", "127.0.0.1:50051"))
+
+
+def reason(error):
+    """The reason of google.rpc.ErrorInfo, one of docs/errors.md; "" for an error without one.
+
+    With the package grpcio-status, rpc_status.from_call(error) reads the trailer.
+    """
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return info.reason
+    return ""

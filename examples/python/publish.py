@@ -3,7 +3,7 @@
 import sys
 import uuid
 
-from client import connect
+from client import connect, reason
 
 import grpc
 from millrace.v1 import broker_pb2, broker_pb2_grpc, record_pb2, topic_pb2, topic_pb2_grpc
@@ -15,8 +15,9 @@ def main(topic="orders", count="10"):
             new_topic = topic_pb2.Topic(name=topic, partitions=6)
             topic_pb2_grpc.TopicServiceStub(channel).CreateTopic(topic_pb2.CreateTopicRequest(topic=new_topic))
         except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.ALREADY_EXISTS:
+            if reason(error) != "TOPIC_EXISTS":
                 raise
+            print(f"{reason(error)}: publishing to the topic that exists")
 
         # One request is one transaction: all of these records or none. Those of one key stay in order.
         records = [

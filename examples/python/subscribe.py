@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from client import connect
+from client import connect, reason
 
 import grpc
 from millrace.v1 import broker_pb2, broker_pb2_grpc, record_pb2
@@ -30,7 +30,7 @@ class Consumer:
                 # removed. Both mean to subscribe again, as a new member; what was not acked comes again.
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED):
                     raise
-                print(f"{error.details()}; again in {wait:.1f} s", flush=True)
+                print(f"{reason(error)}: {error.details()}; again in {wait:.1f} s", flush=True)
                 time.sleep(wait)
                 wait = min(wait * 2, 5)
 

@@ -1,7 +1,10 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { DescMethod, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Client, credentials } from '@grpc/grpc-js';
-import type { ClientReadableStream } from '@grpc/grpc-js';
+import type { ClientReadableStream, Metadata } from '@grpc/grpc-js';
+import { ErrorInfoSchema } from '../../gen/google/rpc/error_details_pb.js';
+import { StatusSchema } from '../../gen/google/rpc/status_pb.js';
 
 /** protoc-gen-es makes messages and descriptors; this is all that a grpc-js client needs besides. */
 export function connect(address: string): Client {
@@ -42,4 +45,15 @@ export function serverStream<M extends DescMethod>(
 ): ClientReadableStream<MessageShape<M['output']>> {
   const { encode, decode } = codec(method);
   return client.makeServerStreamRequest(path(method), encode, decode, request);
+}
+
+/** The reason of google.rpc.ErrorInfo, one of docs/errors.md; '' for an error without one. */
+export function reason(error: { readonly metadata?: Metadata }): string {
+  const [trailer] = error.metadata?.get('grpc-status-details-bin') ?? [];
+  if (!(trailer instanceof Buffer)) return '';
+  for (const detail of fromBinary(StatusSchema, trailer).details) {
+    const info = anyUnpack(detail, ErrorInfoSchema);
+    if (info !== undefined) return info.reason;
+  }
+  return '';
 }

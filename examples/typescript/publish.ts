@@ -1,15 +1,16 @@
 /** node examples/typescript/publish.ts [TOPIC] [COUNT] : makes the topic if need be and publishes COUNT records. */
-import { status } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
-import { call, connect } from './client.ts';
+import { call, connect, reason } from './client.ts';
 
 const [topic = 'orders', count = '10'] = process.argv.slice(2);
 const client = connect(process.env['MILLRACE_ADDRESS'] ?? '127.0.0.1:50051');
 
 await call(client, TopicService.method.createTopic, { topic: { name: topic, partitions: 6 } }).catch(
-  (error: { code?: number }) => {
-    if (error.code !== status.ALREADY_EXISTS) throw error;
+  (error: ServiceError) => {
+    if (reason(error) !== 'TOPIC_EXISTS') throw error;
+    console.log(`${reason(error)}: publishing to the topic that exists`);
   },
 );
 

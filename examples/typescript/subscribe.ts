@@ -6,7 +6,7 @@ import type { Client, ServiceError } from '@grpc/grpc-js';
 import { AckAction, AckStatus, BlockedOn, BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import type { AckEntrySchema, SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import type { Batch, DeliveredRecord } from '../../gen/millrace/v1/record_pb.js';
-import { call, connect, serverStream } from './client.ts';
+import { call, connect, reason, serverStream } from './client.ts';
 
 const [topic = 'orders', group = 'billing', count = 'Infinity'] = process.argv.slice(2);
 const client = connect(process.env['MILLRACE_ADDRESS'] ?? '127.0.0.1:50051');
@@ -113,7 +113,7 @@ while (wanted > 0) {
     // UNAVAILABLE: the broker or its database is away for now. ABORTED: this member was replaced or removed. Both mean
     // to subscribe again, as a new member; what was not acked comes again. Everything else is a mistake of ours.
     if (code !== status.UNAVAILABLE && code !== status.ABORTED) throw error;
-    console.log(`${message}; again in ${waitMs} ms`);
+    console.log(`${reason(error as ServiceError)}: ${message}; again in ${waitMs} ms`);
     await pause(waitMs);
     waitMs = Math.min(waitMs * 2, 5_000);
   }

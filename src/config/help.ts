@@ -19,7 +19,7 @@ export function helpText(): string {
   const lines = [
     'Millrace, a message broker on PostgreSQL.',
     '',
-    'Usage: npm start -- [settings]',
+    'Usage: millrace start [settings], or in the repository: npm start -- [settings]',
     'Each setting is a flag or an environment variable; the flag wins.',
   ];
   for (const [title, settings] of groups) {
@@ -39,7 +39,8 @@ export function configurationDocument(): string {
     '# Configuration',
     '',
     'Each setting of the broker is a flag or an environment variable; the flag wins, and an empty variable counts as unset.',
-    'All are checked at start: a wrong one ends it with one line that names it. `npm start -- --help` prints the same list.',
+    'All are checked at start: a wrong one ends it with one line that names it. `millrace --help` prints the same list, and in the',
+    'repository `npm start -- --help`.',
     '',
     'This file is written from the table in `src/config/table.ts` by `npm run generate`.',
   ];

@@ -11,7 +11,7 @@ export function greeting(
   const grpc = `${host}:${ports.grpc}`;
   const http = `http://${host}:${ports.http}`;
   const curl = (call: string, body: string): string =>
-    `  npx buf curl --protocol grpc --http2-prior-knowledge -d '${body}' \\\n    http://${grpc}/millrace.v1.${call}`;
+    `  npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '${body}' \\\n    http://${grpc}/millrace.v1.${call}`;
   return [
     `Millrace serves, ${(startMs / 1000).toFixed(1)} s after its start.`,
     '',

@@ -1,24 +1,36 @@
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBroker } from '../../bench/support/broker-process.ts';
 import type { BrokerProcess } from '../../bench/support/broker-process.ts';
-import { codeBlocks, shellCommands } from '../support/markdown.ts';
+import { copyOf, missingPackage, packagesOf, removeCopies } from './copies.ts';
 import { run } from './programs.ts';
 
 const root = new URL('../../', import.meta.url).pathname;
-/** Debian's packages belong to Debian's Python, whatever other Python comes first in PATH. */
-const python = '/usr/bin/python3';
-const debianPackages = [
-  'python3-grpcio',
-  'python3-protobuf',
-  'protobuf-compiler',
-  'protobuf-compiler-grpc',
-  'libprotobuf-dev',
+
+interface Language {
+  readonly example: string;
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+  /** Its handler fails once on `failing`: it acks by ranges, and NACKs what failed. */
+  readonly failsOnce: boolean;
+}
+
+/** The record on which handlers fail at its first attempt. */
+const failing = 'order 5';
+
+const typeScript = scripts('typescript', process.execPath, 'ts');
+/** Languages whose compilers and libraries are Debian's. Its packages belong to its own Python and Ruby, not to others in PATH. */
+const languages: readonly Language[] = [
+  scripts('python', '/usr/bin/python3', 'py'),
+  commands('go', ['examples/go/gen/example']),
+  scripts('ruby', '/usr/bin/ruby', 'rb'),
+  commands('java', ['/usr/bin/java', '@examples/java/debian.args', 'Main']),
 ];
-const missing = missingForPython();
+/** Go compiles gRPC itself, and Java the stubs: up to half a minute each, and more where others compile too. */
+const buildMsMax = 300_000;
+
 let broker: BrokerProcess;
 let dataDir: string;
 
@@ -29,73 +41,48 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await broker?.stop();
+  removeCopies();
   rmSync(dataDir, { recursive: true, force: true });
 }, 60_000);
 
-/** What the Python example needs and this machine does not have; null: nothing, and then it must work. */
-function missingForPython(): string | null {
-  for (const name of debianPackages) {
-    const { stdout } = spawnSync('dpkg-query', ['-W', '-f=${db:Status-Status}', name], { encoding: 'utf8' });
-    if (stdout !== 'installed') return `${name} is not installed`;
-  }
-  return null;
+/** An example of two scripts. */
+function scripts(example: string, program: string, extension: string): Language {
+  const script = (name: string): string[] => [program, `examples/${example}/${name}.${extension}`];
+  return { example, publish: script('publish'), subscribe: script('subscribe'), failsOnce: extension !== 'rb' };
 }
 
-/** An example in a directory of its own, as a reader who copies it has it, with the stubs that its README's commands make. */
-async function copyOf(example: string): Promise<string> {
-  const directory = mkdtempSync(join(tmpdir(), `millrace-${example}-`));
-  onTestFinished(() => {
-    rmSync(directory, { recursive: true, force: true });
-  });
-  cpSync(join(root, 'proto'), join(directory, 'proto'), { recursive: true });
-  const notStubs = (source: string): boolean => !source.endsWith('/gen');
-  mkdirSync(join(directory, 'examples'));
-  cpSync(join(root, 'examples', example), join(directory, 'examples', example), { recursive: true, filter: notStubs });
-  for (const command of generatingCommands(example)) {
-    if (isInstall(command)) {
-      // What it would fetch is here already.
-      if (example === 'typescript') symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
-    } else await run('sh', ['-c', command], { cwd: directory });
-  }
-  return directory;
+/** An example of one program with two commands. */
+function commands(example: string, program: readonly string[]): Language {
+  return { example, publish: [...program, 'publish'], subscribe: [...program, 'subscribe'], failsOnce: false };
 }
 
-/** The commands of the block that makes the stubs. */
-function generatingCommands(example: string): string[] {
-  const readme = readFileSync(join(root, 'examples', example, 'README.md'), 'utf8');
-  const block = codeBlocks(readme).find(({ text }) => /\bprotoc\b|buf generate/.test(text));
-  return shellCommands(block!.text);
-}
-
-const isInstall = (command: string): boolean => /^(apt-get|npm) install /.test(command);
-
-function installed(example: string): string[] {
-  return generatingCommands(example)
-    .filter(isInstall)
-    .flatMap((command) => command.split(/\s+/))
-    .filter((word) => /^(@\w+\/)?[a-z0-9-]+$/.test(word) && !/^(-.*|apt-get|npm|install)$/.test(word));
-}
-
-/** The record on which the handlers of the examples fail at its first attempt. */
-const failing = 'order 5';
-
-/** Runs a script of an example against the broker. */
-function script(program: string, directory: string, ...args: string[]): Promise<string> {
+/** Runs a program of an example against the broker. */
+function start([program, ...first]: readonly string[], directory: string, ...more: string[]): Promise<string> {
   const env = { MILLRACE_ADDRESS: broker.grpcAddress, MILLRACE_URL: broker.httpUrl, FAIL_ONCE: failing };
-  return run(program, args, { cwd: directory, env });
+  return run(program!, [...first, ...more], { cwd: directory, env });
 }
 
-const node = (directory: string, ...args: string[]): Promise<string> => script(process.execPath, directory, ...args);
+/** Where records went: `topic/partition offset`. */
+const published = (output: string, topic: string): string[] =>
+  Array.from(output.matchAll(/^published to (\S+) at (\d+)$/gm), ([, log, offset]) => `${log} ${offset}`).filter(
+    (where) => where.startsWith(`${topic}/`),
+  );
+
+/** Where the records that came lay. */
+const consumed = (output: string): string[] =>
+  Array.from(output.matchAll(/^(\S+\/\d+ \d+) \(attempt 1\) /gm), ([, where]) => where!);
 
 /** Ten records of three keys: all there, each key in its order, also around the one that fails once. */
-function expectTenOrders(output: string): void {
+function expectTenOrders(output: string, failsOnce: boolean): void {
   expect(output).toMatch(/joined as /);
   expect(output).toMatch(/partitions: 0 1 2 3 4 5/);
-  expect(output.match(/failed: .*order 5.* fails once/g)).toHaveLength(1);
-  const again = /\(attempt 2\) customer-2: order 5/.exec(output);
-  expect(again).not.toBeNull();
-  expect(again!.index).toBeLessThan(output.indexOf('customer-2: order 8'));
   expect(output).not.toContain('ack refused');
+  if (failsOnce) {
+    expect(output.match(/failed: .*order 5.* fails once/g)).toHaveLength(1);
+    const again = /\(attempt 2\) customer-2: order 5/.exec(output);
+    expect(again).not.toBeNull();
+    expect(again!.index).toBeLessThan(output.indexOf('customer-2: order 8'));
+  }
   const found = [...output.matchAll(/\(attempt 1\) (customer-\d): order (\d+)/g)].map((match) => [
     match[1]!,
     match[2]!,
@@ -107,56 +94,83 @@ function expectTenOrders(output: string): void {
   }
 }
 
+/** The story that every example tells: publish, consume, ack, and learn from an error's reason that the topic exists. */
+async function expectStory({ example, publish, subscribe, failsOnce }: Language): Promise<void> {
+  const directory = await copyOf(example);
+  const topic = `${example}-orders`;
+  const first = await start(publish, directory, topic, '10');
+  expect(published(first, topic)).toHaveLength(10);
+  expect(first).not.toContain('TOPIC_EXISTS');
+  expectTenOrders(await start(subscribe, directory, topic, 'billing', '10'), failsOnce);
+  const second = await start(publish, directory, topic, '1');
+  expect(second).toContain('TOPIC_EXISTS: publishing to the topic that exists');
+  // A group gets again what was not acked, so a record more than the new one would be one of the first ten.
+  const rest = await start(subscribe, directory, topic, 'billing', '1');
+  expect(rest).not.toContain('ack refused');
+  expect(consumed(rest)).toEqual(published(second, topic));
+}
+
 describe('examples', () => {
-  it('TypeScript publishes and consumes through generated stubs alone, and ends when it has enough', async () => {
-    const directory = await copyOf('typescript');
-    const published = await node(directory, 'examples/typescript/publish.ts', 'ts-orders', '10');
-    expect(published.match(/published to ts-orders\/\d at \d+/g)).toHaveLength(10);
-    expectTenOrders(await node(directory, 'examples/typescript/subscribe.ts', 'ts-orders', 'billing', '10'));
-  }, 60_000);
+  it(
+    'TypeScript publishes, consumes, acks and reads the reason of an error through generated stubs alone, and ends',
+    () => expectStory(typeScript),
+    60_000,
+  );
 
   it('TypeScript over Connect gets back what it published, acks it, and ends', async () => {
-    const first = await node(root, 'examples/typescript/connect.ts', 'connect-orders');
+    const connect = [process.execPath, 'examples/typescript/connect.ts'];
+    const first = await start(connect, root, 'connect-orders');
     expect(first).toMatch(/joined as member-\S+ in generation 1\n0: hello\n$/);
     // A second run would get the first record again if that had not been acked.
-    expect(await node(root, 'examples/typescript/connect.ts', 'connect-orders')).toMatch(/generation \d+\n1: hello\n$/);
+    expect(await start(connect, root, 'connect-orders')).toMatch(/generation \d+\n1: hello\n$/);
   }, 60_000);
 
   it('the TypeScript README names what the example imports, and no package that this repository does not have', () => {
     const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, object>;
     const known = Object.keys({ ...manifest['dependencies'], ...manifest['devDependencies'] });
-    const named = installed('typescript');
+    const named = packagesOf('typescript');
     expect(known).toEqual(expect.arrayContaining(named));
     expect(named).toEqual(expect.arrayContaining(['@bufbuild/protobuf', '@grpc/grpc-js', '@bufbuild/protoc-gen-es']));
   });
+});
 
-  it('the Python README installs what the example needs', () => {
-    expect(installed('python').sort()).toEqual(debianPackages.toSorted());
+describe.each(languages)('the example in $example', (language) => {
+  const { example } = language;
+  const missing = missingPackage(example);
+
+  it('CI installs every Debian package that the README installs, and so runs the example', () => {
+    const ci = readFileSync(join(root, '.ci/run'), 'utf8').split(/[\s()]+/);
+    expect(packagesOf(example)).not.toEqual([]);
+    expect(packagesOf(example).filter((name) => !ci.includes(name))).toEqual([]);
   });
 
-  if (missing === null) {
-    it('Python publishes and consumes through generated stubs alone', async () => {
-      const directory = await copyOf('python');
-      const published = await script(python, directory, 'examples/python/publish.py', 'py-orders', '10');
-      expect(published.match(/published to py-orders\/\d at \d+/g)).toHaveLength(10);
-      const consumed = await script(python, directory, 'examples/python/subscribe.py', 'py-orders', 'billing', '10');
-      expectTenOrders(consumed);
-    }, 60_000);
+  if (missing !== null) {
+    it(`was not run: ${missing} is not installed`, () => {
+      expect(missing).not.toBeNull();
+    });
+    return;
+  }
 
-    it('what Python published TypeScript reads, and the other way round', async () => {
-      const directory = await copyOf('python');
-      await script(python, directory, 'examples/python/publish.py', 'mixed', '5');
-      await node(root, 'examples/typescript/publish.ts', 'mixed', '5');
+  it(
+    'publishes, consumes, acks and reads the reason of an error through generated stubs alone, and ends',
+    () => expectStory(language),
+    buildMsMax,
+  );
+
+  it(
+    'reads what TypeScript published, and the other way round',
+    async () => {
+      const directory = await copyOf(example);
+      const topic = `${example}-mixed`;
+      await start(language.publish, directory, topic, '5');
+      await start(typeScript.publish, root, topic, '5');
       for (const output of [
-        await script(python, directory, 'examples/python/subscribe.py', 'mixed', 'readers-in-python', '10'),
-        await node(root, 'examples/typescript/subscribe.ts', 'mixed', 'readers-in-typescript', '10'),
+        await start(language.subscribe, directory, topic, 'readers', '10'),
+        await start(typeScript.subscribe, root, topic, 'readers-in-typescript', '10'),
       ]) {
         expect(output.match(/order \d/g)).toHaveLength(10);
       }
-    }, 60_000);
-  } else {
-    it(`the Python example was not run: ${missing}`, () => {
-      expect(missing).not.toBeNull();
-    });
-  }
+    },
+    buildMsMax,
+  );
 });

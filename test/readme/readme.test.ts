@@ -21,6 +21,8 @@ const waitMsMax = 15_000;
 const runElsewhere: readonly { readonly command: RegExp; readonly by: string; readonly text: string }[] = [
   { command: /^npm ci( && npm test)?$/, by: '.ci/run', text: "step 'npm ci' npm ci" },
   { command: /^npm ci && npm start$|^npm start( -- --help)?$/, by: 'test/readme/readme.test.ts', text: 'npm start --' },
+  { command: /^npm run package$/, by: '.ci/run', text: 'npm run --silent package' },
+  { command: /^npx millrace start$/, by: 'test/package/package.test.ts', text: "'npx', 'millrace'" },
   { command: /^npm run demo( -- --limit \d+)?$/, by: 'test/demo/demo.test.ts', text: 'bench/demo/main.ts' },
   {
     command:
