@@ -1,3 +1,4 @@
+import type { DatabaseAddress } from '../address/database-address.ts';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { TunableLimits } from '../limits/limits.ts';
@@ -14,7 +15,7 @@ export interface Settings {
   /** 0: any free one. */
   readonly httpPort: number;
   /** null: start an embedded PostgreSQL in `dataDir`. */
-  readonly databaseUrl: string | null;
+  readonly database: DatabaseAddress | null;
   readonly dataDir: string;
   readonly logLevel: LogLevel;
   readonly allowUnsafeDatabase: boolean;
@@ -56,7 +57,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     host: read(host),
     grpcPort: read(grpcPort),
     httpPort: read(httpPort),
-    databaseUrl: read(databaseUrl),
+    database: read(databaseUrl),
     dataDir: read(dataDir),
     logLevel: read(logLevel),
     allowUnsafeDatabase: read(allowUnsafeDatabase),
