@@ -1,12 +1,12 @@
 import type { Client } from 'pg';
-import { shownHost, type DatabaseAddress } from '../address/database-address.ts';
+import type { DatabaseAddress } from '../address/database-address.ts';
 import type { LeaseRow, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { answered } from './answered.ts';
 import { writerSettings } from './connection.ts';
 import { faultOf, sqlState } from './faults.ts';
 import { endPredecessor, takeFence } from './fence.ts';
-import { sameHistory, type ServerChoice, type ServerIdentity } from './server-choice.ts';
+import type { ServerChoice } from './server-choice.ts';
 import { identityOf, openSession } from './session.ts';
 
 /** The owner's session holds this lock of the database. Any number, but always this one. */
@@ -37,8 +37,6 @@ export class LeaseStorage implements LeaseStore {
   #migrated = false;
   #listener: () => void = () => undefined;
   #closed = false;
-  /** Where this broker has taken over; null: nowhere yet. */
-  #ownedOn: ServerIdentity | null = null;
 
   constructor(deps: LeaseStorageDeps) {
     this.#d = deps;
@@ -52,11 +50,10 @@ export class LeaseStorage implements LeaseStore {
     // Taken twice it would have to be given back twice.
     if (this.#locked) return true;
     return this.#run(async (client) => {
-      this.#assertSameServer(client);
       const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
       this.#locked = rows[0]!.locked;
       // An owner that lost its session: the lease names the new one at once, or a standby takes it for somebody else's.
-      if (this.#locked && this.#ownedOn !== null) await signLease(client, this.#d.brokerId);
+      if (this.#locked && this.#d.server.owned) await signLease(client, this.#d.brokerId);
       return this.#locked;
     });
   }
@@ -81,7 +78,7 @@ export class LeaseStorage implements LeaseStore {
       const stop = this.#losePatience(patienceMs, pid, seen?.broker ?? brokerId);
       try {
         const epoch = await raiseEpoch(client, brokerId, seen, slots);
-        if (epoch !== null) this.#ownedOn = server;
+        if (epoch !== null) this.#d.server.own(server);
         return epoch;
       } finally {
         stop();
@@ -91,7 +88,6 @@ export class LeaseStorage implements LeaseStore {
 
   renew(epoch: number): Promise<boolean> {
     return this.#run(async (client) => {
-      this.#assertSameServer(client);
       const { rowCount } = await client.query(
         'UPDATE millrace.broker_lease SET renewed_at = clock_timestamp() WHERE broker = $1 AND epoch = $2',
         [this.#d.brokerId, epoch],
@@ -118,19 +114,6 @@ export class LeaseStorage implements LeaseStore {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#drop();
-  }
-
-  /**
-   * An owner goes on after a restart of its server, and not on another one: what it knows of the log and the groups need not be there.
-   * So a database that has moved is taken over anew, by whichever broker comes first.
-   */
-  #assertSameServer(client: Client): void {
-    const { server } = identityOf(client);
-    if (this.#ownedOn === null || sameHistory(this.#ownedOn, server)) return;
-    const [from, to] = [this.#ownedOn, server].map(({ named }) => shownHost(named));
-    const moved =
-      from === to ? `the database at ${to} is another one now` : `the database has moved from ${from} to ${to}`;
-    throw new DatabaseMoved(`${moved}, where it has to be taken over anew`);
   }
 
   async #run<T>(work: (client: Client) => Promise<T>, msMax = answerMs): Promise<T> {
@@ -223,11 +206,6 @@ export class LeaseStorage implements LeaseStore {
       return false;
     }
   }
-}
-
-/** The lease was this broker's, and its database is on another server, or is another one. */
-class DatabaseMoved extends Error {
-  override readonly name = 'DatabaseMoved';
 }
 
 /** The application_name of a session, for people who look at them. */

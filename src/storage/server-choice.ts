@@ -22,6 +22,7 @@ export interface ServerIdentity {
  */
 export class ServerChoice {
   #chosen: ServerIdentity | null = null;
+  #ownedOn: ServerIdentity | null = null;
   readonly #leavers = new Set<() => void>();
 
   /** null: none was chosen yet. */
@@ -29,8 +30,25 @@ export class ServerChoice {
     return this.#chosen;
   }
 
-  /** Called by the session of the lease. Sessions of another server end at once, in whatever they are doing. */
+  /** Whether this broker has taken over. */
+  get owned(): boolean {
+    return this.#ownedOn !== null;
+  }
+
+  /** This broker has taken over on the server that it has chosen. */
+  own(server: ServerIdentity): void {
+    this.#ownedOn = server;
+  }
+
+  /**
+   * Called by the session of the lease. Sessions of another server end at once, in whatever they are doing.
+   *
+   * An owner goes on after a restart of its server, and not on another one: what it knows of the log and the groups need not be there.
+   *
+   * @throws DatabaseMoved; then the choice is what it was.
+   */
   choose(server: ServerIdentity): void {
+    if (this.#ownedOn !== null && !sameHistory(this.#ownedOn, server)) throw new DatabaseMoved(this.#ownedOn, server);
     const moved = this.#chosen !== null && !sameRun(this.#chosen, server);
     this.#chosen = server;
     if (moved) for (const leave of this.#leavers) leave();
@@ -61,6 +79,18 @@ function sameRun(a: ServerIdentity, b: ServerIdentity): boolean {
 }
 
 /** Whether what was committed on one is on the other: it is the same server, which may have been restarted meanwhile. */
-export function sameHistory(a: ServerIdentity, b: ServerIdentity): boolean {
+function sameHistory(a: ServerIdentity, b: ServerIdentity): boolean {
   return a.address === b.address && a.port === b.port && a.timeline === b.timeline;
+}
+
+/** This broker's database is on another server now, or is another one: it has to be taken over anew, by whichever broker comes first. */
+export class DatabaseMoved extends Error {
+  override readonly name = 'DatabaseMoved';
+
+  constructor(ownedOn: ServerIdentity, found: ServerIdentity) {
+    const [from, to] = [shownHost(ownedOn.named), shownHost(found.named)];
+    const moved =
+      from === to ? `the database at ${to} is another one now` : `the database has moved from ${from} to ${to}`;
+    super(`${moved}, and has to be taken over anew`);
+  }
 }
