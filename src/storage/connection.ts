@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import { Fault } from '../errors/fault.ts';
 import { answered, type AnswerLimit } from './answered.ts';
 import { endsConnection, faultOf } from './faults.ts';
-import { identityOf, openSession, type SessionOptions } from './session.ts';
+import { hasUnreplicatedCommit, identityOf, openSession, type SessionOptions } from './session.ts';
 
 export interface ConnectionOptions extends SessionOptions {
   /** Work that has no answer by then is given up, and the connection with it. */
@@ -91,12 +91,20 @@ export class Connection {
     try {
       const client = await this.#connected();
       const { answer } = this.#options;
-      return await (answer === undefined ? work(client) : answered(client, answer, work));
+      const result = await (answer === undefined ? work(client) : answered(client, answer, work));
+      if (hasUnreplicatedCommit(client)) throw this.#unreplicated();
+      return result;
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
       throw faultOf(error, false);
     }
+  }
+
+  /** A commit that is on no replica yet is lost with its machine: nobody may be told that it is safe. */
+  #unreplicated(): Fault {
+    this.#abandon();
+    return new Fault('OUTCOME_UNKNOWN', 'the wait of a commit for its synchronous replica was cancelled');
   }
 
   async #connected(): Promise<Client> {

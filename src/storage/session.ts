@@ -47,6 +47,15 @@ export function identityOf(client: Client): SessionIdentity {
   return identity;
 }
 
+/** The function of the server that warns when somebody cancels the wait for a replica: the commit is confirmed then, and on one machine only. */
+const replicaWait = 'SyncRepWaitForLSN';
+const unreplicated = new WeakSet<Client>();
+
+/** Whether a commit of the session was confirmed without its synchronous replica. */
+export function hasUnreplicatedCommit(client: Client): boolean {
+  return unreplicated.has(client);
+}
+
 /**
  * Opens one session with all its settings, on the first host that takes writes, or on the chosen server. `onEnd` is called, maybe more
  * than once, when it has ended for whatever reason.
@@ -142,6 +151,9 @@ async function start(
   };
   client.on('error', ended);
   client.on('end', ended);
+  client.on('notice', ({ routine }) => {
+    if (routine === replicaWait) unreplicated.add(client);
+  });
   try {
     await client.connect().catch((error: unknown) => {
       throw unusable(named, error, tls === false ? null : address.tls.mode);

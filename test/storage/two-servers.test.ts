@@ -117,3 +117,26 @@ test('when no host can be used, the line says of each of them why', async () => 
     message: expect.stringMatching(new RegExp(`:${ports[0]}: .*ECONNREFUSED.*:${ports[1]}: .*ECONNREFUSED`)),
   });
 });
+
+test('a commit whose wait for its replica somebody cancels is not confirmed', async () => {
+  const [first] = servers;
+  const storage = storageOf(proxies[0]!);
+  const topic = await own(storage);
+  const append = (text: string) => storage.log.append(0, transaction([batch(topic, 0, values(text))]));
+  await append('before');
+  await query(first, "ALTER SYSTEM SET synchronous_standby_names = 'gone'");
+  await query(first, 'SELECT pg_reload_conf()');
+  // A session takes the new configuration in when it is next asked for something.
+  await expect
+    .poll(() => query(first, 'SHOW synchronous_standby_names'))
+    .toEqual([{ synchronous_standby_names: 'gone' }]);
+  const waiting = append('on one machine only');
+  waiting.catch(() => undefined);
+  const cancelled = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+  await expect.poll(() => query(first, cancelled)).toHaveLength(1);
+  await query(first, 'ALTER SYSTEM RESET synchronous_standby_names');
+  await query(first, 'SELECT pg_reload_conf()');
+  await expect(waiting).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
+  await append('after');
+  expect(await records(first)).toBe(3);
+});
