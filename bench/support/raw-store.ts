@@ -2,6 +2,7 @@ import pg from 'pg';
 import { limits } from '../../src/limits/limits.ts';
 import type { LogStore, TopicRow } from '../../src/log/store.ts';
 import { takeFence } from '../../src/storage/fence.ts';
+import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage } from '../../src/storage/storage.ts';
 import { topicSlot } from '../../src/storage/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
@@ -22,7 +23,7 @@ const appendSlots = 4;
 export async function openRawStore(databaseUrl: string, partitions: number): Promise<RawStore> {
   const silent = { info: () => undefined, warn: () => undefined };
   const storage = openStorage({
-    connectionString: databaseUrl,
+    address: parseDatabaseAddress(databaseUrl),
     brokerId,
     appendSlots,
     clock: systemClock,

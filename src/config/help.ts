@@ -53,7 +53,7 @@ export function configurationDocument(): string {
     }
   }
   lines.push('', ...notes);
-  return `${lines.join('\n')}\n`;
+  return `${lines.join('\n')}\n\n${connectionString}`;
 }
 
 const notes: readonly string[] = [
@@ -67,6 +67,33 @@ const notes: readonly string[] = [
   '',
   'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed.',
 ];
+
+const connectionString = `## The connection string
+
+\`postgresql://user:password@host:port/database\`. A character that would end a part is percent-encoded: the database \`a&b#c/d\` is
+\`a%26b%23c%2Fd\`. These parameters may follow, as \`?sslmode=require&connect_timeout=3\`, with the meaning that they have in libpq:
+
+| parameter | default | meaning |
+|---|---|---|
+| \`sslmode\` | \`prefer\` | \`disable\`, \`allow\`, \`prefer\`, \`require\` (encrypted, and the server is not verified), \`verify-ca\` (its certificate is), \`verify-full\` (and its host name). A Unix socket has no TLS. |
+| \`sslrootcert\` | the roots of Node | File with the certificates of the authorities that are trusted; with it, \`require\` is \`verify-ca\`. \`system\`: the roots of Node. |
+| \`sslcert\`, \`sslkey\` | (none) | Files with the certificate and the key of the client. |
+| \`connect_timeout\` | 5 | Seconds for each host. |
+| \`target_session_attrs\` | \`read-write\` | May only be that. |
+| \`host\`, \`port\`, \`user\`, \`password\`, \`dbname\` | | Instead of the parts with the same meaning. A host that begins with \`/\` is the directory of a Unix socket. |
+
+Any other parameter ends the start with a line that names it (\`application_name\`, \`options\`, \`statement_timeout\`, \`channel_binding\`, …): what a
+session needs, the broker sets itself, and reads back. Nothing is taken from \`PGHOST\`, \`PGSSLMODE\`, \`PGOPTIONS\`, \`~/.pgpass\` or other things of
+libpq. Without a user it is that of the operating system, and without a database the one with the name of the user.
+
+Several hosts (\`postgresql://user:password@a:5432,b:5432/database\`) are tried in turn, and the first that takes writes is used: a primary and its
+replicas. All sessions of a broker are on one server, that of the session which holds the lease; any other is ended. When the database moves
+to another server, after the promotion of a replica say, an owner ends, and the broker that comes first takes over there: a standby, or the same one
+started again. What was confirmed is there if the replication is synchronous. A server that was restarted goes on with its owner.
+
+The role must see when its own sessions began (\`pg_stat_activity\`): it does, unless it has \`SET ROLE\` to another one. A pooler must give each session a
+server of its own (pgbouncer: \`pool_mode = session\`).
+`;
 
 function usage(setting: Setting<unknown>): string {
   return setting.value === null ? `--${setting.flag}` : `--${setting.flag} ${setting.value}`;

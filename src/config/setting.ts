@@ -72,6 +72,14 @@ export function onOrOff(named: Named): Setting<boolean> {
   };
 }
 
+/** A value that `read` makes of its text; it throws a `WrongValue`. Unset: null. */
+export function parsed<T>(
+  named: Named & { readonly value: string; readonly shownDefault: string },
+  read: (text: string) => T,
+): Setting<T | null> {
+  return { ...named, fallback: null, parse: read };
+}
+
 /** Free text that `refuse` may object to: it answers what is wrong with it, or null. */
 export function text<T extends string | null>(
   named: Named & { readonly value: string; readonly shownDefault?: string },

@@ -1,3 +1,4 @@
+import type { DatabaseAddress } from '../address/database-address.ts';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { TunableLimits } from '../limits/limits.ts';
@@ -16,7 +17,7 @@ export interface Settings {
   /** Of web pages that may call the broker; `*` among them: all. */
   readonly corsOrigins: readonly string[];
   /** null: start an embedded PostgreSQL in `dataDir`. */
-  readonly databaseUrl: string | null;
+  readonly database: DatabaseAddress | null;
   readonly dataDir: string;
   readonly logLevel: LogLevel;
   readonly allowUnsafeDatabase: boolean;
@@ -67,7 +68,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     grpcPort: read(grpcPort),
     httpPort: read(httpPort),
     corsOrigins: read(corsOrigins)?.split(',') ?? [],
-    databaseUrl: read(databaseUrl),
+    database: read(databaseUrl),
     dataDir: read(dataDir),
     logLevel: read(logLevel),
     allowUnsafeDatabase: read(allowUnsafeDatabase),

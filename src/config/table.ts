@@ -1,5 +1,6 @@
+import { parseDatabaseAddress, WrongAddress, type DatabaseAddress } from '../address/database-address.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
-import { oneOf, onOrOff, text, wholeNumber, type Setting } from './setting.ts';
+import { oneOf, onOrOff, parsed, text, wholeNumber, WrongValue, type Setting } from './setting.ts';
 
 const portMax = 65_535;
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -29,15 +30,15 @@ export const settingsTable = {
     null,
     refuseOrigins,
   ),
-  databaseUrl: text(
+  databaseUrl: parsed(
     {
       flag: 'database-url',
       value: 'URL',
       shownDefault: '(an embedded PostgreSQL)',
-      meaning: 'PostgreSQL 14 or newer to use, as postgresql://user:password@host:port/database.',
+      meaning:
+        'PostgreSQL 14 or newer to use, as postgresql://user:password@host:port/database: docs/configuration.md.',
     },
-    null,
-    refuseDatabaseUrl,
+    databaseAddress,
   ),
   dataDir: text(
     { flag: 'data-dir', value: 'DIRECTORY', meaning: 'Where the embedded PostgreSQL keeps its data.' },
@@ -60,7 +61,8 @@ export const settingsTable = {
       flag: 'broker-id',
       value: 'NAME',
       shownDefault: '(host name and a random part)',
-      meaning: 'Name of this broker in the lease and in application_name; no two running ones may share it.',
+      meaning:
+        'Name of this broker in the lease, and of its sessions in application_name; no two running ones may share it.',
     },
     null,
     (given) => (/^[A-Za-z0-9._-]{1,40}$/.test(given) ? null : `"${given}" is not 1 to 40 of A-Z a-z 0-9 . _ -`),
@@ -116,10 +118,12 @@ function limit(name: keyof TunableLimits, meaning: string, min: number, max: num
 }
 
 /** Its password must not end up in a log, so the error does not repeat it. */
-function refuseDatabaseUrl(given: string): string | null {
-  const wanted = 'is not of the form postgresql://user:password@host:port/database';
-  if (!URL.canParse(given)) return wanted;
-  return /^postgres(ql)?:$/.test(new URL(given).protocol) ? null : wanted;
+function databaseAddress(given: string): DatabaseAddress {
+  try {
+    return parseDatabaseAddress(given);
+  } catch (error) {
+    throw error instanceof WrongAddress ? new WrongValue(error.message) : error;
+  }
 }
 
 /** As browsers send an origin: in lower case, without a path. */

@@ -1,3 +1,4 @@
+import { parseDatabaseAddress, type DatabaseAddress } from '../address/database-address.ts';
 import { startEmbeddedPostgres } from '../embedded/embedded.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Logger } from 'pino';
@@ -5,7 +6,7 @@ import type { Logger } from 'pino';
 /** The database that the settings ask for. */
 export interface Database {
   /** How the broker reaches it. */
-  readonly brokerUrl: string;
+  readonly address: DatabaseAddress;
   /** What a person may type into psql; null for a database that the person named. */
   readonly shownUrl: string | null;
   stop(): Promise<void>;
@@ -13,8 +14,8 @@ export interface Database {
 
 /** Starts the embedded PostgreSQL if no other database is named. @throws EmbeddedPostgresError */
 export async function provideDatabase(settings: Settings, log: Logger): Promise<Database> {
-  if (settings.databaseUrl !== null) {
-    return { brokerUrl: settings.databaseUrl, shownUrl: null, stop: () => Promise.resolve() };
+  if (settings.database !== null) {
+    return { address: settings.database, shownUrl: null, stop: () => Promise.resolve() };
   }
   const embedded = await startEmbeddedPostgres({
     dataDir: settings.dataDir,
@@ -28,7 +29,7 @@ export async function provideDatabase(settings: Settings, log: Logger): Promise<
     },
   });
   return {
-    brokerUrl: embedded.brokerConnectionString,
+    address: parseDatabaseAddress(embedded.brokerConnectionString),
     shownUrl: embedded.connectionString,
     stop: () => embedded.stop(),
   };

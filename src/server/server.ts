@@ -103,7 +103,7 @@ export class Server {
       this.#database = await this.#providing;
       if (this.#stopping) return;
       this.#storage = openStorage({
-        connectionString: this.#database.brokerUrl,
+        address: this.#database.address,
         brokerId: settings.brokerId,
         appendSlots: settings.writeConnections,
         clock,

@@ -4,7 +4,7 @@ import { cursorName, type AckRound } from '../delivery/store.ts';
 import { parseArrayLiteral } from './array-literal.ts';
 import { bigintArray, integerArray, textArray } from './number-array.ts';
 import { inOneRoundTrip } from './one-round-trip.ts';
-import type { Fence } from './writer.ts';
+import type { Fence } from './fence.ts';
 
 /** The tables of the ack log: append-only, used in turn. */
 export const ackLogTables = [0, 1, 2] as const;

@@ -8,10 +8,10 @@ import {
 } from '../log/store.ts';
 import { arrayLiteral } from './array-literal.ts';
 import { byteaArray, recordPart, recordParts } from './bytea-array.ts';
+import { signFence, type Fence } from './fence.ts';
 import { faultOf, segmentMovedState, sqlState } from './faults.ts';
 import { leafTable, ofLog } from './leaf.ts';
 import { inOneRoundTrip, type Statement, type TextRow } from './one-round-trip.ts';
-import type { Fence } from './writer.ts';
 
 /**
  * Appends in one round trip: fence and locks, an INSERT for each batch, and keys. So a partition is locked for the time of the
@@ -23,6 +23,7 @@ export async function append(
   transaction: AppendTransaction,
   keyTable: number,
 ): Promise<AppendedBatch[]> {
+  await signFence(client, fence);
   const { batches } = transaction;
   const statements = [
     lockStatement(fence, batches),

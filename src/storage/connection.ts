@@ -1,36 +1,13 @@
-import { Client, type Connection as Wire } from 'pg';
+import type { Client } from 'pg';
 import { Fault } from '../errors/fault.ts';
-import type { Clock } from '../time/clock.ts';
+import { answered, type AnswerLimit } from './answered.ts';
 import { endsConnection, faultOf } from './faults.ts';
+import { hasUnreplicatedCommit, identityOf, openSession, type SessionOptions } from './session.ts';
 
-const connectTimeoutMs = 5_000;
-
-type Settings = Readonly<Record<string, string>>;
-
-export interface AnswerLimit {
-  readonly withinMs: number;
-  readonly clock: Clock;
-}
-
-export interface ConnectionOptions {
-  readonly connectionString: string;
-  /** `millrace/<broker id>/<purpose>`: a successor ends its predecessor's backends by this name. */
-  readonly applicationName: string;
-  /** More settings of the session. */
-  readonly settings?: Settings;
+export interface ConnectionOptions extends SessionOptions {
   /** Work that has no answer by then is given up, and the connection with it. */
   readonly answer?: AnswerLimit;
 }
-
-/** What every session relies on, whatever the server's defaults are. */
-const sessionSettings = {
-  default_transaction_isolation: 'read committed',
-  search_path: 'pg_catalog',
-  jit: 'off',
-  // Every query here is a look-up by a whole key or a prefix of one: one plan serves all parameters.
-  plan_cache_mode: 'force_generic_plan',
-  TimeZone: 'UTC',
-};
 
 /** Writers must not wait for ever behind somebody's lock, nor hold one for ever when their broker hangs. */
 export const writerSettings = { lock_timeout: '10s', idle_in_transaction_session_timeout: '10s' };
@@ -47,9 +24,6 @@ export const keyedSettings = { ...writerSettings, enable_seqscan: 'off' };
  */
 export const appendSettings = { ...writerSettings, transaction_timeout: '30s' };
 
-/** Settings that older servers do not know, and do without. */
-const newerSettings = ['transaction_timeout'];
-
 /**
  * One connection to the database, for one purpose. It connects when it is first needed, and again when it was lost; work is done
  * one after the other.
@@ -63,6 +37,9 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
+    options.server?.onMoved(() => {
+      this.#leave();
+    });
   }
 
   /** Work that is under way or waits for it. */
@@ -104,11 +81,19 @@ export class Connection {
     void client?.end().catch(() => undefined);
   }
 
+  /** The broker's sessions are on another server now. */
+  #leave(): void {
+    const client = this.#client;
+    if (client !== null && !(this.#options.server?.admits(identityOf(client).server) ?? true)) this.#abandon();
+  }
+
   async #run<T>(work: (client: Client) => Promise<T>): Promise<T> {
     try {
       const client = await this.#connected();
       const { answer } = this.#options;
-      return await (answer === undefined ? work(client) : answered(client, answer, work));
+      const result = await (answer === undefined ? work(client) : answered(client, answer, work));
+      if (hasUnreplicatedCommit(client)) throw this.#unreplicated();
+      return result;
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
@@ -116,79 +101,20 @@ export class Connection {
     }
   }
 
+  /** A commit that is on no replica yet is lost with its machine: nobody may be told that it is safe. */
+  #unreplicated(): Fault {
+    this.#abandon();
+    return new Fault('OUTCOME_UNKNOWN', 'the wait of a commit for its synchronous replica was cancelled');
+  }
+
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Fault('DATABASE_UNAVAILABLE', 'the connection is closed');
     if (this.#client !== null) return this.#client;
     // Forgotten when it ends, so that the next work connects anew.
-    const client = await connect(this.#options, (ended) => {
+    const client = await openSession(this.#options, (ended) => {
       if (this.#client === ended) this.#client = null;
     });
     this.#client = client;
     return client;
   }
-}
-
-/**
- * Does `work`, and cuts the connection if that takes longer: for a database that is silent and not gone, because its machine hangs or
- * the network loses everything. TCP alone notices that after a quarter of an hour.
- */
-export async function answered<T>(
-  client: Client,
-  limit: AnswerLimit,
-  work: (client: Client) => Promise<T>,
-): Promise<T> {
-  const { connection } = client as unknown as { readonly connection: Wire };
-  const cancel = limit.clock.after(limit.withinMs, () => {
-    connection.stream.destroy(new Error(`Connection terminated: no answer for ${limit.withinMs} ms`));
-  });
-  try {
-    return await work(client);
-  } finally {
-    cancel();
-  }
-}
-
-/** Opens one session with all its settings. `onEnd` is called, maybe more than once, when it has ended for whatever reason. */
-export async function connect(options: ConnectionOptions, onEnd: (client: Client) => void): Promise<Client> {
-  const { connectionString, applicationName, settings = {} } = options;
-  const client = new Client({
-    connectionString,
-    application_name: applicationName,
-    connectionTimeoutMillis: connectTimeoutMs,
-    keepAlive: true,
-    options: asOptions({ ...sessionSettings, ...only(settings, (name) => !newerSettings.includes(name)) }),
-  });
-  // An idle client whose server goes away emits `error`; without a listener that would end the process.
-  const ended = (): void => {
-    onEnd(client);
-  };
-  client.on('error', ended);
-  client.on('end', ended);
-  await client.connect();
-  await adjust(
-    client,
-    only(settings, (name) => newerSettings.includes(name)),
-  );
-  return client;
-}
-
-/** Settings that depend on the server. A commit that is confirmed must be on disk; stronger ones (remote_apply, say) stay. */
-async function adjust(client: Client, ifKnown: Settings): Promise<void> {
-  await client.query(
-    `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')
-     UNION ALL
-     SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS newer (name, value)
-      WHERE current_setting(name, true) IS NOT NULL`,
-    [Object.keys(ifKnown), Object.values(ifKnown)],
-  );
-}
-
-function only(settings: Settings, wanted: (name: string) => boolean): Settings {
-  return Object.fromEntries(Object.entries(settings).filter(([name]) => wanted(name)));
-}
-
-function asOptions(settings: Settings): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `-c ${name}=${value.replaceAll(/([\\ ])/g, '\\$1')}`)
-    .join(' ');
 }

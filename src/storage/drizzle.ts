@@ -1,4 +1,6 @@
 import { createRequire } from 'node:module';
+// Loads `pg`, which drizzle-orm loads too: the environment must not choose which one it is.
+import './driver.ts';
 import type * as Drizzle from 'drizzle-orm';
 import type * as NodePostgres from 'drizzle-orm/node-postgres';
 import type * as PgCore from 'drizzle-orm/pg-core';
@@ -9,7 +11,7 @@ import type * as PgCore from 'drizzle-orm/pg-core';
  */
 const require = createRequire(import.meta.url);
 
-export const { and, asc, desc, DrizzleQueryError, eq, inArray, isNotNull, isNull, sql } =
+export const { and, asc, desc, DrizzleQueryError, eq, getTableColumns, inArray, isNotNull, isNull, sql } =
   require('drizzle-orm') as typeof Drizzle;
 export const { drizzle } = require('drizzle-orm/node-postgres') as typeof NodePostgres;
 export const {

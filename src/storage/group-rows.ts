@@ -4,6 +4,7 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordin
 import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
 import { saveRebalances } from './rebalances.ts';
 import { arrayLiteral, nestedArrayLiteral } from './array-literal.ts';
+import { epochMs } from './epoch.ts';
 import { consumerGroups, groupAssignments, groupMembers, subscriptions } from './group-schema.ts';
 
 /** Groups, their members and what these hold: how the rows are read and written. */
@@ -18,8 +19,8 @@ export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
   const groups = await db.select({ id, name, generation, emptyForMs }).from(consumerGroups).orderBy(asc(id));
   const members = byGroup(await db.select().from(groupMembers).orderBy(asc(groupMembers.joinSeq)), memberRow);
   const assignments = byGroup(await db.select().from(groupAssignments), assignmentRow);
-  const active = await db.select().from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
-  const claims = byGroup(active, subscriptionRow);
+  const active = await db.select(subscriptionColumns).from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
+  const claims = byGroup<SubscriptionRow, SubscriptionRow>(active, (row) => row);
   return groups.map((group) => ({
     id: group.id,
     name: group.name,
@@ -41,7 +42,9 @@ export async function createGroup(client: Client, name: string): Promise<number>
     .values({ name })
     .onConflictDoNothing()
     .returning({ id: consumerGroups.id });
-  const found = made[0] ?? (await db.select().from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
+  const found =
+    made[0] ??
+    (await db.select({ id: consumerGroups.id }).from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
   if (found === undefined) throw new Error(`group ${name} is neither new nor there`);
   return found.id;
 }
@@ -272,7 +275,9 @@ function assignmentRow(stored: typeof groupAssignments.$inferSelect): Assignment
 }
 
 /** A subscription as the broker knows it. */
-export function subscriptionRow(stored: typeof subscriptions.$inferSelect): SubscriptionRow {
-  const { id, groupId, topicId, createdAt } = stored;
-  return { id, groupId, topicId, createdAtMs: createdAt.getTime() };
-}
+export const subscriptionColumns = {
+  id: subscriptions.id,
+  groupId: subscriptions.groupId,
+  topicId: subscriptions.topicId,
+  createdAtMs: epochMs(subscriptions.createdAt),
+};

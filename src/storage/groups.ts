@@ -16,10 +16,11 @@ import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable
 import type { Connection } from './connection.ts';
 import { cursorUpdate, mergeDeltas, readCursors, resetCursors } from './cursors.ts';
 import { faultOf } from './faults.ts';
+import { signFence, type Fence } from './fence.ts';
 import { createGroup, deleteGroup, loadGroups, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
-import type { Fence, Writer } from './writer.ts';
+import type { Writer } from './writer.ts';
 
 /** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
 const truncateWaitMs = 100;
@@ -126,6 +127,7 @@ export class GroupStorage implements GroupStore {
     const table = this.#table;
     this.#filled.add(table);
     await this.#d.acks.run(async (client) => {
+      await signFence(client, this.#d.acksFence);
       try {
         await appendRound(client, this.#d.acksFence, table, round);
       } catch (error) {

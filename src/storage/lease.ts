@@ -1,9 +1,13 @@
 import type { Client } from 'pg';
+import type { DatabaseAddress } from '../address/database-address.ts';
 import type { LeaseRow, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
-import { answered, connect, writerSettings } from './connection.ts';
+import { answered } from './answered.ts';
+import { writerSettings } from './connection.ts';
 import { faultOf, sqlState } from './faults.ts';
-import { takeFence } from './fence.ts';
+import { endPredecessor, takeFence } from './fence.ts';
+import type { ServerChoice } from './server-choice.ts';
+import { identityOf, openSession } from './session.ts';
 
 /** The owner's session holds this lock of the database. Any number, but always this one. */
 const lockKey = 7_164_300;
@@ -15,7 +19,9 @@ const goodbyeMs = 1_000;
 const insufficientPrivilege = '42501';
 
 export interface LeaseStorageDeps {
-  readonly connectionString: string;
+  readonly address: DatabaseAddress;
+  /** Chosen by the session of the lease. */
+  readonly server: ServerChoice;
   readonly brokerId: string;
   /** Slots of the write connections that a takeover makes fence rows for. */
   readonly slots: readonly number[];
@@ -46,6 +52,8 @@ export class LeaseStorage implements LeaseStore {
     return this.#run(async (client) => {
       const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
       this.#locked = rows[0]!.locked;
+      // An owner that lost its session: the lease names the new one at once, or a standby takes it for somebody else's.
+      if (this.#locked && this.#d.server.owned) await signLease(client, this.#d.brokerId);
       return this.#locked;
     });
   }
@@ -54,7 +62,8 @@ export class LeaseStorage implements LeaseStore {
     return this.#run(async (client) => {
       // Asked for, and not tried: the server would log an error at the first start of everybody.
       this.#migrated ||= await hasLeaseTable(client);
-      return { lease: this.#migrated ? await readLease(client) : null, lockedBy: await readLockHolder(client) };
+      const found = this.#migrated ? await readLease(client) : null;
+      return { lease: found?.lease ?? null, lockedBy: await readLockHolder(client, found) };
     });
   }
 
@@ -65,10 +74,12 @@ export class LeaseStorage implements LeaseStore {
   takeOver(seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
     const { brokerId, slots } = this.#d;
     return this.#run(async (client) => {
-      const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-      const stop = this.#losePatience(patienceMs, rows[0]!.pid, seen?.broker ?? brokerId);
+      const { pid, server } = identityOf(client);
+      const stop = this.#losePatience(patienceMs, pid, seen?.broker ?? brokerId);
       try {
-        return await raiseEpoch(client, brokerId, seen, slots);
+        const epoch = await raiseEpoch(client, brokerId, seen, slots);
+        if (epoch !== null) this.#d.server.own(server);
+        return epoch;
       } finally {
         stop();
       }
@@ -94,6 +105,11 @@ export class LeaseStorage implements LeaseStore {
     }
   }
 
+  /** Connects, which chooses the server for all sessions of this broker. @throws Fault */
+  reach(): Promise<void> {
+    return this.#run(async () => undefined);
+  }
+
   /** Ends the session, and the lock with it. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -114,7 +130,7 @@ export class LeaseStorage implements LeaseStore {
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Error('the lease was given up');
     try {
-      this.#client ??= await this.#connect('lease', (client) => {
+      this.#client ??= await this.#open('lease', true, (client) => {
         if (client === this.#client) this.#forget();
       });
       return this.#client;
@@ -123,10 +139,10 @@ export class LeaseStorage implements LeaseStore {
     }
   }
 
-  #connect(purpose: string, onEnd: (client: Client) => void): Promise<Client> {
-    const { connectionString, brokerId } = this.#d;
-    const applicationName = sessionPrefix(brokerId) + purpose;
-    return connect({ connectionString, applicationName, settings: writerSettings }, onEnd);
+  #open(purpose: string, chooses: boolean, onEnd: (client: Client) => void): Promise<Client> {
+    const { address, server, brokerId, clock } = this.#d;
+    const applicationName = sessionName(brokerId, purpose);
+    return openSession({ address, server, applicationName, settings: writerSettings, clock, chooses }, onEnd);
   }
 
   async #drop(): Promise<void> {
@@ -165,9 +181,12 @@ export class LeaseStorage implements LeaseStore {
   async #endPredecessor(pid: number, predecessor: string): Promise<void> {
     try {
       // From a second session, because the first one waits for what is to be ended.
-      const client = await this.#connect('takeover', () => undefined);
+      const client = await this.#open('takeover', false, () => undefined);
       try {
-        await this.#ifAllowed(() => endBlockers(client, pid, this.#d.brokerId, predecessor));
+        await this.#ifAllowed(async () => {
+          await endPredecessor(client, pid);
+          return true;
+        });
       } finally {
         await client.end();
       }
@@ -178,10 +197,9 @@ export class LeaseStorage implements LeaseStore {
   }
 
   /** False: the role may not end the other's backends. */
-  async #ifAllowed(work: () => Promise<void>): Promise<boolean> {
+  async #ifAllowed(work: () => Promise<boolean>): Promise<boolean> {
     try {
-      await work();
-      return true;
+      return await work();
     } catch (error) {
       if (sqlState(error) !== insufficientPrivilege) throw error;
       this.#d.log.warn({ err: error }, 'this role may not end the connections of the broker before it');
@@ -190,9 +208,9 @@ export class LeaseStorage implements LeaseStore {
   }
 }
 
-/** The application_name of a broker's sessions, up to their purpose. */
-export function sessionPrefix(broker: string): string {
-  return `millrace/${broker}/`;
+/** The application_name of a session, for people who look at them. */
+export function sessionName(broker: string, purpose: string): string {
+  return `millrace/${broker}/${purpose}`;
 }
 
 /** A condition on `pg_locks AS l`. */
@@ -206,48 +224,77 @@ async function hasLeaseTable(client: Client): Promise<boolean> {
   return rows[0]!.there;
 }
 
-async function readLease(client: Client): Promise<LeaseRow | null> {
-  const { rows } = await client.query<{ broker: string; epoch: string; age_ms: number }>(
-    `SELECT broker, epoch,
-            CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
-                 ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
-       FROM millrace.broker_lease`,
-  );
-  const row = rows[0];
-  return row === undefined ? null : { broker: row.broker, epoch: Number(row.epoch), ageMs: row.age_ms };
+interface FoundLease {
+  readonly lease: LeaseRow;
+  /** The owner's session that had the lock; null in the row of a version before 0006. */
+  readonly session: { readonly pid: number; readonly startUs: string } | null;
 }
 
-async function readLockHolder(client: Client): Promise<LockHolder | null> {
-  const { rows } = await client.query<{ application_name: string | null }>(
-    `SELECT a.application_name FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid) WHERE ${isOurLock}`,
+/** The session as JSON, because a standby may read the table before it has migrated it. */
+const leaseSession = `(to_jsonb(b) ->> 'pid')::integer AS pid, (to_jsonb(b) ->> 'backend_start')::timestamptz AS backend_start`;
+
+async function readLease(client: Client): Promise<FoundLease | null> {
+  const { rows } = await client.query<{
+    broker: string;
+    epoch: string;
+    age_ms: number;
+    pid: number | null;
+    start_us: string | null;
+  }>(
+    `SELECT broker, epoch, pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
+            CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
+                 ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
+       FROM (SELECT broker, epoch, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS lease`,
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  const { broker, epoch, age_ms: ageMs, pid, start_us: startUs } = row;
+  return {
+    lease: { broker, epoch: Number(epoch), ageMs },
+    session: pid === null || startUs === null ? null : { pid, startUs },
+  };
+}
+
+/** The broker is the lease's if its session is the one that the lease names; any other is told by the name that it gives itself. */
+async function readLockHolder(client: Client, found: FoundLease | null): Promise<LockHolder | null> {
+  const { rows } = await client.query<{ pid: number; start_us: string | null; application_name: string | null }>(
+    `SELECT l.pid, (extract(epoch FROM a.backend_start) * 1000000)::bigint AS start_us, a.application_name
+       FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid) WHERE ${isOurLock}`,
   );
   const holder = rows[0];
   if (holder === undefined) return null;
-  return { broker: /^millrace\/(.+)\/[^/]*$/.exec(holder.application_name ?? '')?.[1] ?? null };
-}
-
-/** Only if the lease still is what it was judged by. */
-async function endLockHolder(client: Client, broker: string, ageMsMin: number): Promise<void> {
-  await client.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-      WHERE ${isOurLock} AND starts_with(a.application_name, $1)
-        AND EXISTS (SELECT FROM millrace.broker_lease AS b
-                     WHERE b.broker = $2 AND b.renewed_at <= clock_timestamp() - $3 * interval '1 ms')`,
-    [sessionPrefix(broker), broker, ageMsMin],
-  );
+  const named = /^millrace\/(.+)\/[^/]*$/.exec(holder.application_name ?? '')?.[1] ?? null;
+  if (found === null) return { broker: named };
+  const { lease, session } = found;
+  if (session === null) return { broker: null };
+  if (holder.pid === session.pid && (holder.start_us ?? session.startUs) === session.startUs) {
+    return { broker: lease.broker };
+  }
+  return { broker: named === null || named === lease.broker ? `process ${holder.pid} of the database` : named };
 }
 
 /**
- * All sessions of the predecessor. Sessions of this broker's own name only if the takeover waits for them: they are what
- * is left of an earlier try, or of a process that ran under the same name.
+ * Ends the session that holds the lock if it is the one that the lease names, and only if the lease still is what it was judged by. @returns
+ * false if the database does not say which session it is.
  */
-async function endBlockers(client: Client, pid: number, broker: string, predecessor: string): Promise<void> {
+async function endLockHolder(client: Client, broker: string, ageMsMin: number): Promise<boolean> {
+  const { rows } = await client.query<{ known: boolean }>(
+    `SELECT CASE WHEN b.pid = l.pid AND b.backend_start = a.backend_start THEN pg_terminate_backend(l.pid) END,
+            b.pid IS NOT NULL AND (b.pid <> l.pid OR a.backend_start IS NOT NULL) AS known
+       FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid),
+            (SELECT broker, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS b
+      WHERE ${isOurLock} AND b.broker = $1 AND b.renewed_at <= clock_timestamp() - $2 * interval '1 ms'`,
+    [broker, ageMsMin],
+  );
+  return rows[0]?.known ?? true;
+}
+
+/** Says in the lease which session holds the lock for its owner. */
+async function signLease(client: Client, broker: string): Promise<void> {
   await client.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE datname = current_database() AND pid NOT IN ($1, pg_backend_pid())
-        AND CASE WHEN starts_with(application_name, $2) THEN pid = ANY (pg_blocking_pids($1))
-                 ELSE starts_with(application_name, $3) END`,
-    [pid, sessionPrefix(broker), sessionPrefix(predecessor)],
+    `UPDATE millrace.broker_lease SET pid = a.pid, backend_start = a.backend_start
+       FROM pg_stat_get_activity(pg_backend_pid()) AS a WHERE broker = $1`,
+    [broker],
   );
 }
 
@@ -276,6 +323,7 @@ async function raiseEpoch(
       broker,
       epoch + 1,
     ]);
+    await signLease(client, broker);
     await client.query('COMMIT');
     return epoch + 1;
   } catch (error) {

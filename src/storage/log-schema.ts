@@ -14,6 +14,8 @@ export const brokerLease = millrace.table('broker_lease', {
   broker: text('broker').notNull(),
   epoch: bigNumber('epoch').notNull(),
   renewedAt: timeUs('renewed_at').notNull(),
+  pid: integer('pid'),
+  backendStart: timeUs('backend_start'),
 });
 
 export const brokerFence = millrace.table(
@@ -22,6 +24,8 @@ export const brokerFence = millrace.table(
     broker: text('broker').notNull(),
     slot: integer('slot').notNull(),
     epoch: bigNumber('epoch').notNull(),
+    pid: integer('pid'),
+    backendStart: timeUs('backend_start'),
   },
   (table) => [primaryKey({ columns: [table.broker, table.slot] })],
 );

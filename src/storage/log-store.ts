@@ -14,7 +14,6 @@ import { appendSettings, type Connection, type ConnectionOptions } from './conne
 import { sqlState } from './faults.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import { leafTable } from './leaf.ts';
-import { sessionPrefix } from './lease.ts';
 import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
   endsQuery,
@@ -52,7 +51,7 @@ export class PostgresLogStore implements LogStore {
   readonly #writers: readonly Connection[];
   readonly #readers: readonly Connection[];
   readonly #lookups: Connection;
-  readonly #unsettled: UnsettledSessions;
+  readonly #unsettled = new UnsettledSessions();
   readonly #segments = new Map<number, Promise<SegmentBases>>();
   /** Table that new idempotency keys go to; null: not read yet. */
   #keyTable: number | null = null;
@@ -67,7 +66,6 @@ export class PostgresLogStore implements LogStore {
     );
     this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
     this.#lookups = options.connect('lookup');
-    this.#unsettled = new UnsettledSessions(`${sessionPrefix(options.brokerId)}append-`);
   }
 
   async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {

@@ -3,7 +3,8 @@ import type { GroupChange, RebalanceRow } from '../coordinator/group.ts';
 import type { StoredRebalance } from '../delivery/store.ts';
 import { limits } from '../limits/limits.ts';
 import { arrayLiteral } from './array-literal.ts';
-import { desc, drizzle, eq } from './drizzle.ts';
+import { desc, drizzle, eq, getTableColumns } from './drizzle.ts';
+import { epochMs } from './epoch.ts';
 import { groupRebalances } from './group-schema.ts';
 
 /** The last rebalances of each group. */
@@ -42,17 +43,14 @@ export async function saveRebalances(
 
 /** The last rebalances of a group, the newest first. */
 export async function readRebalances(client: Client, groupId: number): Promise<StoredRebalance[]> {
+  const { groupId: id, endedAt, ...plain } = getTableColumns(groupRebalances);
   const rows = await drizzle({ client })
-    .select()
+    .select({ ...plain, endedAtMs: epochMs(endedAt) })
     .from(groupRebalances)
-    .where(eq(groupRebalances.groupId, groupId))
+    .where(eq(id, groupId))
     .orderBy(desc(groupRebalances.generation))
     .limit(limits.rebalancesKept);
-  return rows.map(({ groupId: _, endedAt, durationUs, ...row }) => ({
-    ...row,
-    durationMs: durationUs / 1_000,
-    endedAtMs: endedAt.getTime(),
-  }));
+  return rows.map(({ durationUs, ...row }) => ({ ...row, durationMs: durationUs / 1_000 }));
 }
 
 type Saved = { readonly groupId: number; readonly row: RebalanceRow };

@@ -1,3 +1,4 @@
+import type { DatabaseAddress } from '../address/database-address.ts';
 import type { GroupStore } from '../delivery/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import type { LeaseStore } from '../ownership/store.ts';
@@ -5,14 +6,15 @@ import type { Clock } from '../time/clock.ts';
 import { checkDatabase } from './check-database.ts';
 import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './connection.ts';
 import { GroupStorage } from './groups.ts';
-import { LeaseStorage, sessionPrefix } from './lease.ts';
+import { LeaseStorage, sessionName } from './lease.ts';
 import { PostgresLogStore } from './log-store.ts';
 import { migrate } from './migrate.ts';
+import { ServerChoice } from './server-choice.ts';
 import { PostgresTopicStore } from './topics.ts';
 import { ackSlot, foldSlot, groupSlot, topicSlot, Writer } from './writer.ts';
 
 export interface StorageOptions {
-  readonly connectionString: string;
+  readonly address: DatabaseAddress;
   readonly brokerId: string;
   /** Connections that append, each one transaction at a time. */
   readonly appendSlots: number;
@@ -41,12 +43,13 @@ const answerMsMaxDefault = 30_000;
 
 /** Opens the storage; connections are made when they are first needed. */
 export function openStorage(options: StorageOptions): Storage {
-  const { connectionString, brokerId, appendSlots, clock, log } = options;
+  const { address, brokerId, appendSlots, clock, log } = options;
   const opened: Connection[] = [];
+  const server = new ServerChoice();
   const answer = { withinMs: options.answerMsMax ?? answerMsMaxDefault, clock };
   const open = (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>): Connection => {
-    const applicationName = sessionPrefix(brokerId) + purpose;
-    const connection = new Connection({ connectionString, applicationName, ...more });
+    const applicationName = sessionName(brokerId, purpose);
+    const connection = new Connection({ address, applicationName, clock, server, ...more });
     opened.push(connection);
     return connection;
   };
@@ -69,7 +72,7 @@ export function openStorage(options: StorageOptions): Storage {
     maintenance: admin,
   });
   const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ackSlot, foldSlot, groupSlot, topicSlot];
-  const lease = new LeaseStorage({ connectionString, brokerId, slots, clock, log });
+  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log });
   return {
     log: logStore,
     topics: new PostgresTopicStore({
@@ -91,7 +94,11 @@ export function openStorage(options: StorageOptions): Storage {
     setEpoch(next) {
       current = next;
     },
-    check: (allowUnsafe) => admin.run((client) => checkDatabase(client, allowUnsafe)),
+    async check(allowUnsafe) {
+      // First, so that what is checked is what the lease will be held on.
+      await lease.reach();
+      await admin.run((client) => checkDatabase(client, allowUnsafe));
+    },
     migrate: () => admin.run((client) => migrate(client)),
     async close() {
       await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);

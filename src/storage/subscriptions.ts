@@ -2,7 +2,7 @@ import { and, drizzle, eq, inArray, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { NewSubscription, SubscriptionRow } from '../delivery/store.ts';
 import { arrayLiteral } from './array-literal.ts';
-import { subscriptionRow } from './group-rows.ts';
+import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from './group-schema.ts';
 
 /** Makes subscriptions with their cursors; a group's active one for a topic is found instead. In the order asked for. */
@@ -14,10 +14,10 @@ export async function createSubscriptions(
   const db = drizzle({ client });
   // In the order of topics, whose rows the foreign key locks.
   const values = wanted.map(({ groupId, topicId }) => ({ groupId, topicId })).sort((a, b) => a.topicId - b.topicId);
-  const made = await db.insert(subscriptions).values(values).onConflictDoNothing().returning();
+  const made = await db.insert(subscriptions).values(values).onConflictDoNothing().returning(subscriptionColumns);
   const groupIds = [...new Set(wanted.map(({ groupId }) => groupId))];
   const active = await db
-    .select()
+    .select(subscriptionColumns)
     .from(subscriptions)
     .where(and(inArray(subscriptions.groupId, groupIds), eq(subscriptions.state, 'ACTIVE')));
   const key = ({ groupId, topicId }: { groupId: number; topicId: number }): string => `${groupId}/${topicId}`;
@@ -31,7 +31,7 @@ export async function createSubscriptions(
       return id === undefined ? [] : [{ id, offsets: one.offsets }];
     }),
   );
-  const rows = new Map(active.map((row) => [key(row), subscriptionRow(row)]));
+  const rows = new Map(active.map((row) => [key(row), row]));
   return wanted.map((one) => rows.get(key(one))!);
 }
 

@@ -1,7 +1,8 @@
-import { and, asc, drizzle, eq, inArray, isNull, sql } from './drizzle.ts';
+import { and, asc, drizzle, eq, getTableColumns, inArray, isNull, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { NewTopic, TopicRow, TopicStore } from '../log/store.ts';
 import type { Connection } from './connection.ts';
+import { epochMs } from './epoch.ts';
 import { sqlState } from './faults.ts';
 import { ringTables } from './idempotency.ts';
 import { leafTable, topicTable } from './leaf.ts';
@@ -128,8 +129,9 @@ export class PostgresTopicStore implements TopicStore {
 
 async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
   const database = drizzle(client);
+  const { createdAt, ...plain } = getTableColumns(topics);
   const rows = await database
-    .select()
+    .select({ ...plain, createdAtMs: epochMs(createdAt) })
     .from(topics)
     .where(topicId === undefined ? undefined : eq(topics.id, topicId));
   const parts = await database
@@ -139,11 +141,7 @@ async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
     .orderBy(asc(partitions.topicId), asc(partitions.partition));
   const ofTopic = new Map<number, { id: number; partition: number }[]>(rows.map(({ id }) => [id, []]));
   for (const { id, topicId: owner, partition } of parts) ofTopic.get(owner)?.push({ id, partition });
-  return rows.map(({ createdAt, ...row }) => ({
-    ...row,
-    createdAtMs: createdAt.getTime(),
-    partitions: ofTopic.get(row.id) ?? [],
-  }));
+  return rows.map((row) => ({ ...row, partitions: ofTopic.get(row.id) ?? [] }));
 }
 
 /** @returns those of the segments that are gone for good. */

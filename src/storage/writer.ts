@@ -2,15 +2,8 @@ import type { Client } from 'pg';
 import { Fault } from '../errors/fault.ts';
 import type { Connection } from './connection.ts';
 import { faultOf } from './faults.ts';
+import { signFence, type Fence } from './fence.ts';
 import { inOneRoundTrip, type Statement } from './one-round-trip.ts';
-
-/** Which row of `broker_fence` a writer's transactions are fenced by. */
-export interface Fence {
-  readonly broker: string;
-  readonly slot: number;
-  /** The epoch in which this broker owns the database. */
-  readonly epoch: () => number;
-}
 
 /** Slots beside those of the appends, which are 0, 1, 2, … */
 export const ackSlot = 1000;
@@ -37,6 +30,7 @@ export class Writer {
   transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
     return this.#connection.run(async (client) => {
       const { broker, slot, epoch } = this.#fence;
+      await signFence(client, this.#fence);
       let commitSent = false;
       try {
         await client.query('BEGIN');
@@ -62,6 +56,7 @@ export class Writer {
   write(statement: Statement): Promise<void> {
     return this.#connection.run(async (client) => {
       const { broker, slot, epoch } = this.#fence;
+      await signFence(client, this.#fence);
       // The name is its own: `pg` keeps account of the statements that it has prepared itself.
       const fence = {
         name: 'fence_first',

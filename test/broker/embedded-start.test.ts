@@ -154,3 +154,24 @@ test(
     await next.begun.untilPrinted('Millrace serves', 60_000);
   },
 );
+
+test(
+  "libpq's variables reach neither the embedded server nor the broker's sessions on it",
+  { timeout: 120_000 },
+  async () => {
+    await expectDurable(join(directory, 'data'), {
+      env: {
+        PGSSLMODE: 'require',
+        PGSSLNEGOTIATION: 'direct',
+        PGHOST: '192.0.2.1',
+        PGPORT: '1',
+        PGUSER: 'nobody',
+        PGDATABASE: 'nowhere',
+        PGOPTIONS: '-c statement_timeout=1ms',
+        PGREPLICATION: 'database',
+        PGDATA: '/nowhere',
+        NODE_PG_FORCE_NATIVE: '1',
+      },
+    });
+  },
+);

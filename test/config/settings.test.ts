@@ -31,7 +31,7 @@ test('with nothing set, it runs on the documented defaults and on loopback only'
     grpcPort: 50_051,
     httpPort: 8_080,
     corsOrigins: [],
-    databaseUrl: null,
+    database: null,
     dataDir: './data',
     logLevel: 'info',
     allowUnsafeDatabase: false,
@@ -129,7 +129,7 @@ describe('a wrong setting stops the start with one line that names it', () => {
 test('the error of a wrong database URL does not print its password', () => {
   const message = errorOf([], { DATABASE_URL: 'mysql://me:secret@host/db' });
   expect(message).toBe('DATABASE_URL: is not of the form postgresql://user:password@host:port/database');
-  expect(settingsOf(['--database-url', 'postgres://me:secret@host/db']).databaseUrl).toContain('secret');
+  expect(settingsOf(['--database-url', 'postgres://me:secret@host/db']).database?.password).toBe('secret');
 });
 
 test('--help names every flag, variable and default; --version the version', () => {

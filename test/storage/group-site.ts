@@ -1,9 +1,11 @@
 import { Client } from 'pg';
+import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { Connection, writerSettings } from '../../src/storage/connection.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { GroupStorage } from '../../src/storage/groups.ts';
 import { migrate } from '../../src/storage/migrate.ts';
 import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/writer.ts';
+import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 /** A migrated database of its own, with topics 1 to 9, and the storage of groups of as many brokers as a test wants. */
@@ -71,8 +73,9 @@ export class GroupSite {
 
   #connection(broker: string, purpose: string): Connection {
     const connection = new Connection({
-      connectionString: this.database.url,
+      address: parseDatabaseAddress(this.database.url),
       applicationName: `millrace/${broker}/${purpose}`,
+      clock: systemClock,
       settings: writerSettings,
     });
     this.#connections.push(connection);

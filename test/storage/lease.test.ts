@@ -1,10 +1,12 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import type { Fault } from '../../src/errors/fault.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
 import { Connection, writerSettings } from '../../src/storage/connection.ts';
 import { LeaseStorage } from '../../src/storage/lease.ts';
 import { migrate } from '../../src/storage/migrate.ts';
+import { ServerChoice } from '../../src/storage/server-choice.ts';
 import { ackSlot, Writer } from '../../src/storage/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -27,7 +29,8 @@ afterEach(async () => {
 
 function leaseOf(brokerId: string): LeaseStorage {
   const lease = new LeaseStorage({
-    connectionString: database.url,
+    address: parseDatabaseAddress(database.url),
+    server: new ServerChoice(),
     brokerId,
     slots: [0, ackSlot],
     clock: systemClock,
@@ -39,8 +42,10 @@ function leaseOf(brokerId: string): LeaseStorage {
 
 function writerOf(broker: string, epoch: number): Writer {
   const connection = new Connection({
-    connectionString: database.url,
-    applicationName: `millrace/${broker}/append-0`,
+    address: parseDatabaseAddress(database.url),
+    // As a person might name it: nothing rests on the name.
+    applicationName: `somebody's`,
+    clock: systemClock,
     settings: writerSettings,
   });
   // A connection whose work hangs is only ended by force.

@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { boundsPerRecord, type RecordSelection, type StoredBatch } from '../../src/log/batch.ts';
 import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow } from '../../src/log/store.ts';
+import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
 import { ackSlot, foldSlot, groupSlot, topicSlot } from '../../src/storage/writer.ts';
@@ -50,7 +51,7 @@ export class LogSite {
   /** The storage of a broker that believes to own the database. */
   storage(brokerId: string, epoch: number, url = this.database.url, answerMsMax?: number): Storage {
     const storage = openStorage({
-      connectionString: url,
+      address: parseDatabaseAddress(url),
       brokerId,
       appendSlots,
       clock: systemClock,

@@ -9,19 +9,20 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   limits: [],
   errors: [],
   time: [],
+  address: [],
   cursor: ['limits', 'errors'],
   credit: ['limits', 'errors'],
   coordinator: ['limits', 'errors'],
   log: base,
   delivery: ['log', ...machines, ...base],
   ownership: base,
-  storage: ['log', 'delivery', 'ownership', ...machines, ...base],
+  storage: ['address', 'log', 'delivery', 'ownership', ...machines, ...base],
   broker: ['log', 'delivery', ...machines, ...base],
   wire: ['log', 'gen', 'limits', 'errors'],
   rpc: ['broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
   embedded: ['errors', 'time'],
-  config: ['limits', 'time'],
-  server: ['broker', 'config', 'coordinator', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
+  config: ['address', 'limits', 'time'],
+  server: ['address', 'broker', 'config', 'coordinator', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
 };
 
 /** Packages with a place of their own: the folders of src/ that may import what the pattern matches. */
@@ -31,7 +32,7 @@ const packagePlaces: readonly { pattern: RegExp; folders?: readonly string[]; no
   { pattern: /^@bufbuild\/protobuf/, folders: ['rpc', 'wire'] },
   { pattern: /^node:sqlite$/, folders: ['embedded'] },
   // The pure machines and what they stand on do no I/O.
-  { pattern: /^node:(?!assert)/, not: [...machines, 'limits', 'errors'] },
+  { pattern: /^node:(?!assert)/, not: [...machines, 'limits', 'errors', 'address'] },
 ];
 
 /** The string of an import, or the expression of a dynamic one. */
