@@ -161,19 +161,24 @@ export class Ownership {
         const epoch = await store.takeOver(operation.seen, patienceMs);
         return epoch === null ? { type: 'overtaken' } : { type: 'takenOver', epoch };
       }
+      case 'unlock':
+        await store.unlock();
+        return { type: 'gaveBack' };
       case 'renew': {
-        await store.tryLock();
-        const renewed = await store.renew(operation.epoch);
-        return { type: renewed ? 'renewed' : 'gone' };
+        // The lease first: it is what a standby that has found the lock free looks at.
+        if (!(await store.renew(operation.epoch))) return { type: 'gone' };
+        return { type: 'renewed', locked: await store.tryLock() };
       }
+      case 'relock':
+        return { type: 'relocked', locked: await store.tryLock() };
     }
   }
 
   async #look(lock: boolean): Promise<LeaseResult> {
     const { store } = this.#d;
-    const locked = lock && (await store.tryLock());
-    const { lease, lockedBy } = await store.read();
-    if (lock && !locked) this.#standBy(lockedBy?.broker ?? lease?.broker ?? 'another broker');
+    if (lock) await store.tryLock();
+    const { lease, locked, lockedBy } = await store.read();
+    if (lockedBy !== null && !locked) this.#standBy(lockedBy.broker ?? lease?.broker ?? 'another broker');
     return { type: 'looked', locked, lease, lockedBy };
   }
 

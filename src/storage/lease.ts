@@ -1,8 +1,8 @@
 import type { Client } from 'pg';
-import type { LeaseRow, LeaseStore, LockHolder } from '../ownership/store.ts';
+import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { answered, connect, writerSettings } from './connection.ts';
-import { faultOf, sqlState } from './faults.ts';
+import { endsConnection, faultOf, sqlState } from './faults.ts';
 import { takeFence } from './fence.ts';
 
 /** The owner's session holds this lock of the database. Any number, but always this one. */
@@ -50,11 +50,18 @@ export class LeaseStorage implements LeaseStore {
     });
   }
 
-  read(): Promise<{ lease: LeaseRow | null; lockedBy: LockHolder | null }> {
+  async unlock(): Promise<void> {
+    if (!this.#locked) return;
+    await this.#run((client) => client.query('SELECT pg_advisory_unlock($1)', [lockKey]));
+    this.#locked = false;
+  }
+
+  read(): Promise<LeaseSight> {
     return this.#run(async (client) => {
       // Asked for, and not tried: the server would log an error at the first start of everybody.
       this.#migrated ||= await hasLeaseTable(client);
-      return { lease: this.#migrated ? await readLease(client) : null, lockedBy: await readLockHolder(client) };
+      const lease = this.#migrated ? await readLease(client) : null;
+      return { lease, locked: this.#locked, lockedBy: await readLockHolder(client) };
     });
   }
 
@@ -106,7 +113,7 @@ export class LeaseStorage implements LeaseStore {
       return await answered(client, { withinMs: msMax, clock: this.#d.clock }, work);
     } catch (error) {
       // A session that the server still serves goes on, and keeps the lock.
-      if (sqlState(error) === null) await this.#drop();
+      if (sqlState(error) === null || endsConnection(error)) await this.#drop();
       throw faultOf(error, false);
     }
   }
@@ -195,6 +202,9 @@ export function sessionPrefix(broker: string): string {
   return `millrace/${broker}/`;
 }
 
+/** What names a renewal: its time to the microsecond, in a form that no setting of a session changes. */
+const renewal = 'extract(epoch FROM renewed_at)::text AS renewal';
+
 /** A condition on `pg_locks AS l`. */
 const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${lockKey} AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
@@ -207,14 +217,15 @@ async function hasLeaseTable(client: Client): Promise<boolean> {
 }
 
 async function readLease(client: Client): Promise<LeaseRow | null> {
-  const { rows } = await client.query<{ broker: string; epoch: string; age_ms: number }>(
-    `SELECT broker, epoch,
+  const { rows } = await client.query<{ broker: string; epoch: string; renewal: string; age_ms: number }>(
+    `SELECT broker, epoch, ${renewal},
             CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
                  ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
        FROM millrace.broker_lease`,
   );
   const row = rows[0];
-  return row === undefined ? null : { broker: row.broker, epoch: Number(row.epoch), ageMs: row.age_ms };
+  if (row === undefined) return null;
+  return { broker: row.broker, epoch: Number(row.epoch), ageMs: row.age_ms, renewal: row.renewal };
 }
 
 async function readLockHolder(client: Client): Promise<LockHolder | null> {
@@ -264,9 +275,12 @@ async function raiseEpoch(
       "INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ($1, 0, '-infinity') ON CONFLICT DO NOTHING",
       [broker],
     );
-    const { rows } = await client.query<{ epoch: string }>('SELECT epoch FROM millrace.broker_lease FOR UPDATE');
+    const { rows } = await client.query<{ epoch: string; renewal: string }>(
+      `SELECT epoch, ${renewal} FROM millrace.broker_lease FOR UPDATE`,
+    );
     const epoch = Number(rows[0]!.epoch);
-    if (epoch !== (seen?.epoch ?? 0)) {
+    // Judged again under the lock: the owner may have renewed its lease since.
+    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && rows[0]!.renewal !== seen.renewal)) {
       await client.query('ROLLBACK');
       return null;
     }
