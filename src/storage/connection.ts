@@ -1,7 +1,8 @@
 import { Client, type Connection as Wire } from 'pg';
 import { Fault } from '../errors/fault.ts';
 import type { Clock } from '../time/clock.ts';
-import { endsConnection, faultOf } from './faults.ts';
+import type { Trouble } from '../errors/trouble.ts';
+import { endsConnection, faultOf, faultOfConnecting } from './faults.ts';
 
 const connectTimeoutMs = 5_000;
 
@@ -20,6 +21,8 @@ export interface ConnectionOptions {
   readonly settings?: Settings;
   /** Work that has no answer by then is given up, and the connection with it. */
   readonly answer?: AnswerLimit;
+  /** Told what becomes of the work, for the log. */
+  readonly trouble?: Trouble;
 }
 
 /** What every session relies on, whatever the server's defaults are. */
@@ -108,23 +111,35 @@ export class Connection {
     try {
       const client = await this.#connected();
       const { answer } = this.#options;
-      return await (answer === undefined ? work(client) : answered(client, answer, work));
+      const result = await (answer === undefined ? work(client) : answered(client, answer, work));
+      this.#options.trouble?.worked();
+      return result;
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
-      throw faultOf(error, false);
+      const fault = faultOf(error, false);
+      this.#tell(fault);
+      throw fault;
     }
+  }
+
+  #tell(error: Error): void {
+    // That another broker has taken over is no trouble with the database, and after the close nothing is.
+    if (error instanceof Fault && error.kind !== 'FENCED' && !this.#closed) this.#options.trouble?.failed(error);
   }
 
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Fault('DATABASE_UNAVAILABLE', 'the connection is closed');
     if (this.#client !== null) return this.#client;
     // Forgotten when it ends, so that the next work connects anew.
-    const client = await connect(this.#options, (ended) => {
-      if (this.#client === ended) this.#client = null;
-    });
-    this.#client = client;
-    return client;
+    try {
+      this.#client = await connect(this.#options, (ended) => {
+        if (this.#client === ended) this.#client = null;
+      });
+      return this.#client;
+    } catch (error) {
+      throw faultOfConnecting(error);
+    }
   }
 }
 

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { answered, connect, writerSettings } from './connection.ts';
-import { endsConnection, faultOf, sqlState } from './faults.ts';
+import { endsConnection, faultOf, faultOfConnecting, sqlState } from './faults.ts';
 import { takeFence } from './fence.ts';
 
 /** The owner's session holds this lock of the database. Any number, but always this one. */
@@ -126,7 +126,7 @@ export class LeaseStorage implements LeaseStore {
       });
       return this.#client;
     } catch (error) {
-      throw faultOf(error, false);
+      throw faultOfConnecting(error);
     }
   }
 
