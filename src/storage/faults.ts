@@ -112,7 +112,11 @@ function isNetwork(error: Error): boolean {
 
 function lost(error: Error, commitSent: boolean): Fault {
   if (!commitSent) return notNow(error);
-  return new Fault('OUTCOME_UNKNOWN', 'the connection to the database broke while it was committing', error);
+  return new Fault(
+    'OUTCOME_UNKNOWN',
+    `the connection to the database broke while it was committing: ${error.message}`,
+    error,
+  );
 }
 
 function notNow(error: Error): Fault {

@@ -110,7 +110,7 @@ function opener({ connectionString, brokerId, clock, log }: StorageOptions, open
   return (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>, told = true): Connection => {
     // One kind: append-0, append-1, …
     const kind = purpose.replace(/-\d+$/, '');
-    const trouble = troubles.get(kind) ?? new Trouble({ what: `database sessions for "${kind}"`, clock, log });
+    const trouble = troubles.get(kind) ?? new Trouble({ what: `database sessions for ${kind}`, clock, log });
     troubles.set(kind, trouble);
     const applicationName = sessionPrefix(brokerId) + purpose;
     const connection = new Connection({ connectionString, applicationName, ...more, ...(told ? { trouble } : {}) });
