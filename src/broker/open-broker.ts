@@ -75,8 +75,19 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       options.log.warn(fields, message);
     },
   });
-  await topics.open();
-  await delivery.open();
+  const stop = (): void => {
+    log.stop();
+    delivery.stop();
+    void topics.stop();
+  };
+  try {
+    await topics.open();
+    await delivery.open();
+  } catch (error) {
+    // What has begun must not go on: the caller may try again.
+    stop();
+    throw error;
+  }
   log.start();
   return {
     broker: new ActiveBroker({ log, delivery, topics, codec, clock }),
@@ -85,11 +96,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       // Publishes and members at once: a member may be waiting for what is being published.
       await Promise.all([log.drain(), delivery.drain(graceMs), topics.stop()]);
     },
-    stop() {
-      log.stop();
-      delivery.stop();
-      void topics.stop();
-    },
+    stop,
   };
 }
 

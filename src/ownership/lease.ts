@@ -6,7 +6,7 @@ import type { LeaseRow, LockHolder } from './store.ts';
  *
  *     STANDBY ──looked──▶ PREPARING ──prepared──▶ TAKING_OVER ──takenOver──▶ ACTIVE ──gone, fenced──▶ LOST
  *        ▲   └─looked, evicted─┘ │ failed              │ failed, overtaken     │ ▲
- *        └───────────────────────┴─────────────────────┘                       └─┘ renewed, failed, unlocked
+ *        └───────────────────────┴─────────────────────┘                       └─┘ renewed, relocked, failed, unlocked
  *
  *     release: any ──▶ RELEASED     broken, abandon: any ──▶ LOST     LOST and RELEASED are final
  *
@@ -18,6 +18,8 @@ import type { LeaseRow, LockHolder } from './store.ts';
  *  4. While ACTIVE only `gone`, `fenced`, `broken`, `abandon` and `release` end it: losing the lock or the database does not.
  *  5. It takes over only with the lock in hand, or when the lease ran out and the lock cannot be taken from its owner.
  *  6. In a final state it gives up what it holds exactly once, after the operation under way has ended.
+ *  7. A lease that is young and was not given up is taken over only after two looks, `confirmMs` apart, found the lock free and
+ *     the lease not renewed in between.
  */
 export class Lease {
   #state: LeaseState = 'STANDBY';
@@ -25,12 +27,17 @@ export class Lease {
   #busy = false;
   #gaveUp = false;
   #seen: LeaseRow | null = null;
+  /** The young lease that is not renewed although its lock is free, and since when that is known. */
+  #unrenewed: { readonly renewal: string; readonly sinceMs: number } | null = null;
   /** When the next operation is due, and when the last one was begun. */
   #dueMs = -Infinity;
   #begunMs = -Infinity;
   #renewedMs = -Infinity;
+  #renewalDueMs = -Infinity;
   #failures = 0;
   #evictions = 0;
+  /** The operation under way, or the last one, is a look that tries the lock. */
+  #tried = false;
   /** The lock was lost while the operation under way was. */
   #lockLost = false;
 
@@ -83,8 +90,12 @@ export class Lease {
       case 'takenOver':
         return this.#takenOver(input.epoch, nowMs);
       case 'renewed':
-        return this.#renewed(nowMs);
+        return this.#renewed(input.locked, nowMs);
+      case 'relocked':
+        return this.#relocked(input.locked, nowMs);
       case 'overtaken':
+        return this.#overtaken(nowMs);
+      case 'gaveBack':
         return this.#standBy(nowMs + pollMs);
       case 'failed':
         return this.#failed(input.jitter, nowMs);
@@ -105,21 +116,30 @@ export class Lease {
 
   #tick(nowMs: number): LeaseEffect[] {
     if (this.#busy || nowMs < this.#dueMs) return [];
-    if (this.#state === 'ACTIVE') return this.#renew(nowMs);
+    if (this.#state === 'ACTIVE') return nowMs < this.#renewalDueMs ? this.#relock(nowMs) : this.#renew(nowMs);
     assert(this.#state === 'STANDBY', 'only a standby waits');
-    // The first contact after trouble only reads: a database that was restarted has dropped its owner's lock, and the
-    // owner, which is quicker to come back, is to have it again.
-    return this.#begin({ type: 'look', lock: this.#failures === 0 }, nowMs);
+    return this.#begin({ type: 'look', lock: false }, nowMs);
   }
 
-  #looked({ locked, lease, lockedBy }: Looked, nowMs: number): LeaseEffect[] {
+  #looked(looked: Looked, nowMs: number): LeaseEffect[] {
+    const { locked, lease, lockedBy } = looked;
     this.#seen = lease;
+    const vacant = this.#isVacant(looked, nowMs);
     if (this.#failures > 0) {
+      // A database that was restarted has dropped its owner's lock. The owner comes back sooner, and is to have the lock again.
       this.#failures = 0;
-      return this.#standBy(nowMs + courtesyMs);
+      return locked ? this.#begin({ type: 'unlock' }, nowMs) : this.#standBy(nowMs + courtesyMs);
     }
-    if (locked) return this.#prepare(nowMs);
-    const held = lease !== null && lockedBy !== null && [lease.broker, null].includes(lockedBy.broker);
+    if (locked) return vacant ? this.#prepare(nowMs) : this.#begin({ type: 'unlock' }, nowMs);
+    if (lockedBy === null) {
+      const mayTry = vacant && !this.#tried;
+      return mayTry ? this.#begin({ type: 'look', lock: true }, nowMs) : this.#standBy(nowMs + confirmPollMs);
+    }
+    return this.#lookedAtOwner(lease, lockedBy, nowMs);
+  }
+
+  #lookedAtOwner(lease: LeaseRow | null, lockedBy: LockHolder, nowMs: number): LeaseEffect[] {
+    const held = lease !== null && [lease.broker, null].includes(lockedBy.broker);
     if (!held || lease.ageMs < leaseMs) {
       // Whoever holds the lock is alive, or is taking over itself.
       this.#evictions = 0;
@@ -128,6 +148,23 @@ export class Lease {
     this.#evictions += 1;
     if (this.#evictions > evictionsMax) return this.#prepare(nowMs);
     return this.#begin({ type: 'evict', broker: lease.broker, ageMsMin: leaseMs }, nowMs);
+  }
+
+  /**
+   * Whether the owner has shown no sign of life for long enough, if the lock is free or in hand. A free lock alone is a weak sign:
+   * a session may be cut while its broker is well. The broker renews its lease at once then, so a young lease is watched for a while.
+   */
+  #isVacant({ locked, lease, lockedBy }: Looked, nowMs: number): boolean {
+    const held = lockedBy !== null && !locked;
+    if (held || lease === null || lease.ageMs >= leaseMs) {
+      this.#unrenewed = null;
+      return !held;
+    }
+    if (this.#unrenewed?.renewal !== lease.renewal) {
+      this.#unrenewed = { renewal: lease.renewal, sinceMs: nowMs };
+      return false;
+    }
+    return this.#begunMs >= this.#unrenewed.sinceMs + confirmMs;
   }
 
   #evicted(allowed: boolean, nowMs: number): LeaseEffect[] {
@@ -147,6 +184,12 @@ export class Lease {
     return this.#begin({ type: 'takeOver', seen: this.#seen }, nowMs);
   }
 
+  /** The lock is given back at once: the owner that has renewed its lease looks for it. */
+  #overtaken(nowMs: number): LeaseEffect[] {
+    this.#state = 'STANDBY';
+    return this.#begin({ type: 'unlock' }, nowMs);
+  }
+
   #standBy(dueMs: number): LeaseEffect[] {
     this.#state = 'STANDBY';
     this.#dueMs = dueMs;
@@ -156,15 +199,22 @@ export class Lease {
   #takenOver(epoch: number, nowMs: number): LeaseEffect[] {
     this.#state = 'ACTIVE';
     this.#epoch = epoch;
-    this.#renewed(nowMs);
+    this.#renewed(true, nowMs);
     return [{ type: 'active', epoch }];
   }
 
   /** A renewal counts from when it was sent: the database may have done it right then. */
-  #renewed(nowMs: number): LeaseEffect[] {
+  #renewed(locked: boolean, nowMs: number): LeaseEffect[] {
     this.#failures = 0;
     this.#renewedMs = this.#begunMs;
-    this.#dueMs = this.#lockLost ? nowMs : this.#begunMs + renewMs;
+    this.#renewalDueMs = this.#begunMs + renewMs;
+    return this.#relocked(locked, nowMs);
+  }
+
+  /** A standby may have the lock for a moment, until it finds that the lease was renewed. */
+  #relocked(locked: boolean, nowMs: number): LeaseEffect[] {
+    if (this.#lockLost) this.#renewalDueMs = nowMs;
+    this.#dueMs = locked ? this.#renewalDueMs : Math.min(this.#renewalDueMs, nowMs + relockMs);
     return [];
   }
 
@@ -172,20 +222,24 @@ export class Lease {
     this.#failures += 1;
     if (this.#state !== 'ACTIVE') return this.#standBy(nowMs + standbyRetryMs * (1 + jitter / 4));
     const retryMs = Math.min(renewRetryMsMax, renewRetryMs * 2 ** (this.#failures - 1));
-    this.#dueMs = nowMs + retryMs * (1 + jitter / 4);
+    this.#dueMs = this.#renewalDueMs = nowMs + retryMs * (1 + jitter / 4);
     return [];
   }
 
-  /** The lock is taken again at once, before a standby finds it free. */
+  /** The lease is renewed and the lock taken again at once: a standby that finds it free watches the lease for a moment only. */
   #unlocked(nowMs: number): LeaseEffect[] {
     if (this.#busy) this.#lockLost = true;
-    else if (this.#state === 'ACTIVE') this.#dueMs = nowMs;
+    else if (this.#state === 'ACTIVE') this.#dueMs = this.#renewalDueMs = nowMs;
     return [];
   }
 
   #renew(nowMs: number): LeaseEffect[] {
     assert(this.#epoch !== null, 'an active broker has an epoch');
     return this.#begin({ type: 'renew', epoch: this.#epoch }, nowMs);
+  }
+
+  #relock(nowMs: number): LeaseEffect[] {
+    return this.#begin({ type: 'relock' }, nowMs);
   }
 
   #lose(reason: string): LeaseEffect[] {
@@ -197,6 +251,7 @@ export class Lease {
     assert(!this.#busy, 'one operation at a time');
     this.#busy = true;
     this.#lockLost = false;
+    this.#tried = operation.type === 'look' && operation.lock;
     this.#begunMs = nowMs;
     return [operation];
   }
@@ -205,8 +260,16 @@ export class Lease {
 /** How long a lease holds without renewal. */
 export const leaseMs = 6_000;
 export const renewMs = 2_000;
-/** How often a standby tries the lock: a killed owner is replaced within 2 s. */
+/** How often a standby looks: a killed owner is replaced within 2 s. */
 export const pollMs = 250;
+/**
+ * How long a standby that finds the lock free watches a young lease, and how often it looks meanwhile. An owner that lost its session
+ * has a new one in 0.1 s; the rest is for a machine under load.
+ */
+export const confirmMs = 500;
+const confirmPollMs = 100;
+/** How often an owner without the lock looks for it; less than `confirmMs`, so that no standby finds it free for that long. */
+export const relockMs = 200;
 /** How long a takeover waits for what the predecessor is writing before it ends its connections. */
 export const patienceMs = 2_000;
 /**
@@ -226,6 +289,7 @@ export type LeaseState = 'STANDBY' | 'PREPARING' | 'TAKING_OVER' | 'ACTIVE' | 'L
 
 interface Looked {
   readonly type: 'looked';
+  /** This broker holds the lock. */
   readonly locked: boolean;
   readonly lease: LeaseRow | null;
   readonly lockedBy: LockHolder | null;
@@ -238,7 +302,10 @@ export type LeaseResult =
   | { readonly type: 'prepared' }
   | { readonly type: 'takenOver'; readonly epoch: number }
   | { readonly type: 'overtaken' }
-  | { readonly type: 'renewed' }
+  | { readonly type: 'gaveBack' }
+  /** `locked`: this broker holds the lock too. */
+  | { readonly type: 'renewed'; readonly locked: boolean }
+  | { readonly type: 'relocked'; readonly locked: boolean }
   /** The renewal found that the lease is another's. */
   | { readonly type: 'gone' }
   /** The database could not be reached, or did not say what happened. `jitter` is in [0, 1). */
@@ -264,8 +331,12 @@ export type LeaseOperation =
   /** Migrates the database. */
   | { readonly type: 'prepare' }
   | { readonly type: 'takeOver'; readonly seen: LeaseRow | null }
+  /** Gives the lock back. */
+  | { readonly type: 'unlock' }
   /** Renews the lease, and takes the lock again if it was lost. */
-  | { readonly type: 'renew'; readonly epoch: number };
+  | { readonly type: 'renew'; readonly epoch: number }
+  /** Takes the lock again, between two renewals. */
+  | { readonly type: 'relock' };
 
 export type LeaseEffect =
   | LeaseOperation

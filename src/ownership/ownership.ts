@@ -1,4 +1,5 @@
 import { Fault } from '../errors/fault.ts';
+import { Trouble } from '../errors/trouble.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import {
   Lease,
@@ -40,8 +41,9 @@ export class Ownership {
   readonly #released = Promise.withResolvers<void>();
   #cancelTimer: () => void = () => undefined;
   #started = false;
-  /** What was said last about the database, and about who else owns it: each is said once. */
-  #trouble: string | null = null;
+  /** Trouble with the database, by what this broker was about; the one that failed last stands last. */
+  readonly #troubles = new Map<Phase, Trouble>();
+  /** Who was logged as the owner. */
   #standingBy: string | null = null;
 
   constructor(deps: OwnershipDeps) {
@@ -75,6 +77,13 @@ export class Ownership {
   /** The epoch that this broker owns, or owned; null before. */
   get epoch(): number | null {
     return this.#lease.epoch;
+  }
+
+  /** What keeps this broker from owning the database, or from renewing its lease; null if nothing has failed. */
+  get failure(): string | null {
+    let failure: string | null = null;
+    for (const [phase, { last }] of this.#troubles) if (last !== null) failure = `${phase}: ${last}`;
+    return failure;
   }
 
   /** A write of this broker met the fence: another broker has taken over. */
@@ -137,9 +146,9 @@ export class Ownership {
     let result: LeaseResult;
     try {
       result = await this.#perform(operation);
-      this.#wentWell();
+      this.#troubles.get(phases[operation.type])?.worked();
     } catch (error) {
-      result = this.#wentWrong(error);
+      result = this.#wentWrong(phases[operation.type], error);
     }
     this.#step(result);
   }
@@ -161,39 +170,58 @@ export class Ownership {
         const epoch = await store.takeOver(operation.seen, patienceMs);
         return epoch === null ? { type: 'overtaken' } : { type: 'takenOver', epoch };
       }
+      case 'unlock':
+        await store.unlock();
+        return { type: 'gaveBack' };
       case 'renew': {
-        await store.tryLock();
-        const renewed = await store.renew(operation.epoch);
-        return { type: renewed ? 'renewed' : 'gone' };
+        // The lease first: it is what a standby that has found the lock free looks at.
+        if (!(await store.renew(operation.epoch))) return { type: 'gone' };
+        return { type: 'renewed', locked: await store.tryLock() };
       }
+      case 'relock':
+        return { type: 'relocked', locked: await store.tryLock() };
     }
   }
 
   async #look(lock: boolean): Promise<LeaseResult> {
     const { store } = this.#d;
-    const locked = lock && (await store.tryLock());
-    const { lease, lockedBy } = await store.read();
-    if (lock && !locked) this.#standBy(lockedBy?.broker ?? lease?.broker ?? 'another broker');
+    if (lock) await store.tryLock();
+    const { lease, locked, lockedBy } = await store.read();
+    if (lockedBy !== null && !locked) this.#standBy(lockedBy.broker ?? lease?.broker ?? 'another broker');
     return { type: 'looked', locked, lease, lockedBy };
   }
 
   #standBy(owner: string): void {
     if (this.#standingBy !== owner) this.#d.log.info({ owner }, 'standing by: another broker owns the database');
     this.#standingBy = owner;
+    // What failed on the way to a takeover keeps nobody from standing by.
+    for (const phase of ['migrating', 'taking over'] as const) this.#troubles.get(phase)?.drop();
   }
 
-  #wentWell(): void {
-    if (this.#trouble !== null) this.#d.log.info({}, 'the database answers again');
-    this.#trouble = null;
-  }
-
-  #wentWrong(error: unknown): LeaseResult {
+  #wentWrong(phase: Phase, error: unknown): LeaseResult {
     if (!(error instanceof Fault)) return { type: 'broken', reason: messageOf(error) };
-    if (this.#trouble !== error.message) this.#d.log.warn({ err: error }, 'the database does not answer; trying again');
-    this.#trouble = error.message;
-    return { type: 'failed', jitter: this.#d.random.fraction() };
+    const { clock, log, random } = this.#d;
+    const trouble = this.#troubles.get(phase) ?? new Trouble({ what: phase, clock, log });
+    // Put last again.
+    this.#troubles.delete(phase);
+    this.#troubles.set(phase, trouble);
+    trouble.failed(error);
+    return { type: 'failed', jitter: random.fraction() };
   }
 }
+
+/** What this broker is about, as the log and /readyz have it. */
+type Phase = 'looking for the owner' | 'migrating' | 'taking over' | 'renewing the lease';
+
+const phases: Readonly<Record<LeaseOperation['type'], Phase>> = {
+  look: 'looking for the owner',
+  evict: 'looking for the owner',
+  unlock: 'looking for the owner',
+  prepare: 'migrating',
+  takeOver: 'taking over',
+  renew: 'renewing the lease',
+  relock: 'renewing the lease',
+};
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

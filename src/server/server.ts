@@ -4,6 +4,7 @@ import { openBroker, type OpenBroker } from '../broker/open-broker.ts';
 import type { NameOf, Settings } from '../config/settings.ts';
 import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Fault } from '../errors/fault.ts';
+import { Trouble } from '../errors/trouble.ts';
 import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
 import { openStorage, type Storage } from '../storage/storage.ts';
@@ -21,7 +22,7 @@ import { portError } from './port-error.ts';
 /** How long members have to ack what is in flight when the broker stops, and open calls to be answered. */
 const drainMs = 3_000;
 const closeMs = 2_000;
-/** Between two looks for a database that was not there at the start. */
+/** Between two tries of a database that was not there at the start, or does not let the state be loaded. */
 const databaseRetryMs = 250;
 
 export interface ServerOptions {
@@ -135,15 +136,16 @@ export class Server {
   /** A database that does not answer yet may come; one that cannot be used ends the start. @throws UnfitDatabase */
   async #waitForDatabase(storage: Storage): Promise<void> {
     const { settings, log, clock } = this.#o;
-    for (let said = ''; !this.#stopping;) {
+    const trouble = new Trouble({ what: 'waiting for the database', clock, log });
+    while (!this.#stopping) {
       try {
         await storage.check(settings.allowUnsafeDatabase);
+        trouble.worked();
         return;
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
-        if (error.message !== said) log.warn(`${error.message}; waiting for it`);
-        said = error.message;
-        this.#notReady = `starting: ${said}`;
+        trouble.failed(error);
+        this.#notReady = `waiting for the database: ${error.message}`;
       }
       await pause(clock, databaseRetryMs);
     }
@@ -168,26 +170,14 @@ export class Server {
   }
 
   async #activate(storage: Storage, epoch: number): Promise<void> {
-    const { settings, log, clock, random } = this.#o;
-    this.#notReady = 'starting: the state is being loaded';
+    const { settings, log, clock } = this.#o;
+    this.#notReady = 'loading: the state is being loaded';
     this.#awake.start();
     try {
       storage.setEpoch(epoch);
-      const open = await openBroker({
-        stores: { log: storage.log, topics: storage.topics, groups: storage.groups },
-        codec: createBatchCodec(),
-        clock,
-        awakeClock: this.#awake,
-        random,
-        limits: settings.limits,
-        assignors: this.#assignors,
-        mayDeliver: () => this.#ownership?.mayDeliver() ?? false,
-        mayGrow: () => this.#heap.mayGrow,
-        onFenced: () => this.#ownership?.fenced(),
-        log,
-      });
-      if (this.#stopping) {
-        open.stop();
+      const open = await this.#load(storage);
+      if (open === null || this.#stopping) {
+        open?.stop();
         return;
       }
       this.#open = open;
@@ -199,11 +189,49 @@ export class Server {
     }
   }
 
+  /** A database that does not let the state be loaded may do so later, while this broker owns it. @throws Error */
+  async #load(storage: Storage): Promise<OpenBroker | null> {
+    const { log, clock } = this.#o;
+    const trouble = new Trouble({ what: 'loading', clock, log });
+    while (!this.#stopping) {
+      try {
+        const open = await this.#openBroker(storage);
+        trouble.worked();
+        return open;
+      } catch (error) {
+        if (!(error instanceof Fault) || this.#ownership?.state !== 'ACTIVE') throw error;
+        trouble.failed(error);
+        this.#notReady = `loading: ${error.message}`;
+      }
+      await pause(clock, databaseRetryMs);
+    }
+    return null;
+  }
+
+  #openBroker(storage: Storage): Promise<OpenBroker> {
+    const { settings, log, clock, random } = this.#o;
+    return openBroker({
+      stores: { log: storage.log, topics: storage.topics, groups: storage.groups },
+      codec: createBatchCodec(),
+      clock,
+      awakeClock: this.#awake,
+      random,
+      limits: settings.limits,
+      assignors: this.#assignors,
+      mayDeliver: () => this.#ownership?.mayDeliver() ?? false,
+      mayGrow: () => this.#heap.mayGrow,
+      onFenced: () => this.#ownership?.fenced(),
+      log,
+    });
+  }
+
+  /** Whether it serves; if not, what it is about, and what of that failed last. */
   #readiness(): { ok: boolean; reason: string } {
+    const failure = this.#ownership?.failure ?? null;
     if (this.#stopping) return { ok: false, reason: 'stopping' };
-    if (this.#open === null || this.#ports.grpc === 0) return { ok: false, reason: this.#notReady };
-    if (!(this.#ownership?.mayDeliver() ?? false)) return { ok: false, reason: 'the database does not answer' };
-    return { ok: true, reason: '' };
+    if (this.#open === null || this.#ports.grpc === 0) return { ok: false, reason: failure ?? this.#notReady };
+    if (this.#ownership?.mayDeliver() === true) return { ok: true, reason: '' };
+    return { ok: false, reason: `the database does not answer${failure === null ? '' : `; ${failure}`}` };
   }
 
   async #end(ending: Ending): Promise<void> {

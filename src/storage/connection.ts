@@ -1,12 +1,15 @@
 import type { Client } from 'pg';
 import { Fault } from '../errors/fault.ts';
+import type { Trouble } from '../errors/trouble.ts';
 import { answered, type AnswerLimit } from './answered.ts';
-import { endsConnection, faultOf } from './faults.ts';
+import { endsConnection, faultOf, faultOfConnecting } from './faults.ts';
 import { hasUnreplicatedCommit, identityOf, openSession, type SessionOptions } from './session.ts';
 
 export interface ConnectionOptions extends SessionOptions {
   /** Work that has no answer by then is given up, and the connection with it. */
   readonly answer?: AnswerLimit;
+  /** Told what becomes of the work, for the log. */
+  readonly trouble?: Trouble;
 }
 
 /** Writers must not wait for ever behind somebody's lock, nor hold one for ever when their broker hangs. */
@@ -93,11 +96,14 @@ export class Connection {
       const { answer } = this.#options;
       const result = await (answer === undefined ? work(client) : answered(client, answer, work));
       if (hasUnreplicatedCommit(client)) throw this.#unreplicated();
+      this.#options.trouble?.worked();
       return result;
     } catch (error) {
       // The server says that it ends the connection before it does: the next work must not still find this one.
       if (endsConnection(error)) this.#abandon();
-      throw faultOf(error, false);
+      const fault = faultOf(error, false);
+      this.#tell(fault);
+      throw fault;
     }
   }
 
@@ -107,14 +113,22 @@ export class Connection {
     return new Fault('OUTCOME_UNKNOWN', 'the wait of a commit for its synchronous replica was cancelled');
   }
 
+  #tell(error: Error): void {
+    // That another broker has taken over is no trouble with the database, and after the close nothing is.
+    if (error instanceof Fault && error.kind !== 'FENCED' && !this.#closed) this.#options.trouble?.failed(error);
+  }
+
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Fault('DATABASE_UNAVAILABLE', 'the connection is closed');
     if (this.#client !== null) return this.#client;
     // Forgotten when it ends, so that the next work connects anew.
-    const client = await openSession(this.#options, (ended) => {
-      if (this.#client === ended) this.#client = null;
-    });
-    this.#client = client;
-    return client;
+    try {
+      this.#client = await openSession(this.#options, (ended) => {
+        if (this.#client === ended) this.#client = null;
+      });
+      return this.#client;
+    } catch (error) {
+      throw faultOfConnecting(error);
+    }
   }
 }

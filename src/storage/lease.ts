@@ -1,10 +1,10 @@
 import type { Client } from 'pg';
 import type { DatabaseAddress } from '../address/database-address.ts';
-import type { LeaseRow, LeaseStore, LockHolder } from '../ownership/store.ts';
+import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { answered } from './answered.ts';
 import { writerSettings } from './connection.ts';
-import { faultOf, sqlState } from './faults.ts';
+import { endsConnection, faultOf, faultOfConnecting, sqlState } from './faults.ts';
 import { endPredecessor, takeFence } from './fence.ts';
 import type { ServerChoice } from './server-choice.ts';
 import { identityOf, openSession } from './session.ts';
@@ -58,12 +58,18 @@ export class LeaseStorage implements LeaseStore {
     });
   }
 
-  read(): Promise<{ lease: LeaseRow | null; lockedBy: LockHolder | null }> {
+  async unlock(): Promise<void> {
+    if (!this.#locked) return;
+    await this.#run((client) => client.query('SELECT pg_advisory_unlock($1)', [lockKey]));
+    this.#locked = false;
+  }
+
+  read(): Promise<LeaseSight> {
     return this.#run(async (client) => {
       // Asked for, and not tried: the server would log an error at the first start of everybody.
       this.#migrated ||= await hasLeaseTable(client);
       const found = this.#migrated ? await readLease(client) : null;
-      return { lease: found?.lease ?? null, lockedBy: await readLockHolder(client, found) };
+      return { lease: found?.lease ?? null, locked: this.#locked, lockedBy: await readLockHolder(client, found) };
     });
   }
 
@@ -122,7 +128,7 @@ export class LeaseStorage implements LeaseStore {
       return await answered(client, { withinMs: msMax, clock: this.#d.clock }, work);
     } catch (error) {
       // A session that the server still serves goes on, and keeps the lock.
-      if (sqlState(error) === null) await this.#drop();
+      if (sqlState(error) === null || endsConnection(error)) await this.#drop();
       throw faultOf(error, false);
     }
   }
@@ -135,7 +141,7 @@ export class LeaseStorage implements LeaseStore {
       });
       return this.#client;
     } catch (error) {
-      throw faultOf(error, false);
+      throw faultOfConnecting(error);
     }
   }
 
@@ -213,6 +219,9 @@ export function sessionName(broker: string, purpose: string): string {
   return `millrace/${broker}/${purpose}`;
 }
 
+/** What names a renewal: its time to the microsecond, in a form that no setting of a session changes. */
+const renewal = 'extract(epoch FROM renewed_at)::text AS renewal';
+
 /** A condition on `pg_locks AS l`. */
 const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${lockKey} AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
@@ -237,20 +246,21 @@ async function readLease(client: Client): Promise<FoundLease | null> {
   const { rows } = await client.query<{
     broker: string;
     epoch: string;
+    renewal: string;
     age_ms: number;
     pid: number | null;
     start_us: string | null;
   }>(
-    `SELECT broker, epoch, pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
+    `SELECT broker, epoch, ${renewal}, pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
             CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
                  ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
        FROM (SELECT broker, epoch, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS lease`,
   );
   const row = rows[0];
   if (row === undefined) return null;
-  const { broker, epoch, age_ms: ageMs, pid, start_us: startUs } = row;
+  const { broker, epoch, renewal: renewedAt, age_ms: ageMs, pid, start_us: startUs } = row;
   return {
-    lease: { broker, epoch: Number(epoch), ageMs },
+    lease: { broker, epoch: Number(epoch), ageMs, renewal: renewedAt },
     session: pid === null || startUs === null ? null : { pid, startUs },
   };
 }
@@ -311,9 +321,12 @@ async function raiseEpoch(
       "INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ($1, 0, '-infinity') ON CONFLICT DO NOTHING",
       [broker],
     );
-    const { rows } = await client.query<{ epoch: string }>('SELECT epoch FROM millrace.broker_lease FOR UPDATE');
+    const { rows } = await client.query<{ epoch: string; renewal: string }>(
+      `SELECT epoch, ${renewal} FROM millrace.broker_lease FOR UPDATE`,
+    );
     const epoch = Number(rows[0]!.epoch);
-    if (epoch !== (seen?.epoch ?? 0)) {
+    // Judged again under the lock: the owner may have renewed its lease since.
+    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && rows[0]!.renewal !== seen.renewal)) {
       await client.query('ROLLBACK');
       return null;
     }

@@ -107,12 +107,7 @@ export class PostgresLogStore implements LogStore {
   async read(request: ReadRequest): Promise<StoredBatch[]> {
     const { topicId, partition, lane, offset } = request;
     const segment = segmentOf(await this.#segmentsOf(topicId), partition, lane, offset);
-    try {
-      return await this.#reader().run((client) => readBatches(client, segment, request));
-    } catch (error) {
-      if (!this.#isGone(topicId, error)) throw error;
-      return [];
-    }
+    return this.#reader().run((client) => this.#unlessGone(topicId, [], () => readBatches(client, segment, request)));
   }
 
   async offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
@@ -120,12 +115,10 @@ export class PostgresLogStore implements LogStore {
     const log = { topicId, partition, lane };
     for (const segment of known.segments) {
       const from = segmentBase(known, segment, partition, lane);
-      try {
-        const found = await this.#lookups.run((client) => baseAtTime(client, segment, log, from, timeUs));
-        if (found !== null) return found;
-      } catch (error) {
-        if (!this.#isGone(topicId, error)) throw error;
-      }
+      const found = await this.#lookups.run((client) =>
+        this.#unlessGone(topicId, null, () => baseAtTime(client, segment, log, from, timeUs)),
+      );
+      if (found !== null) return found;
     }
     return null;
   }
@@ -185,20 +178,21 @@ export class PostgresLogStore implements LogStore {
     await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
   }
 
-  async #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
-    try {
-      return await this.#lookups.run((client) => appendAges(client, segment, topicId, places));
-    } catch (error) {
-      if (!this.#isGone(topicId, error)) throw error;
-      return [];
-    }
+  #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    return this.#lookups.run((client) =>
+      this.#unlessGone(topicId, [], () => appendAges(client, segment, topicId, places)),
+    );
   }
 
-  /** Whether a read failed because the table was dropped meanwhile: its topic is deleted, and has nothing to read. */
-  #isGone(topicId: number, error: unknown): boolean {
-    if (sqlState(error) !== undefinedTable) return false;
-    this.forgetSegments(topicId);
-    return true;
+  /** Reads; `nothing` if the table was dropped meanwhile: its topic is deleted, and has nothing to read. */
+  async #unlessGone<T>(topicId: number, nothing: T, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      if (sqlState(error) !== undefinedTable) throw error;
+      this.forgetSegments(topicId);
+      return nothing;
+    }
   }
 
   #reader(): Connection {

@@ -1,14 +1,18 @@
 import type { DatabaseAddress } from '../address/database-address.ts';
 import type { GroupStore } from '../delivery/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
+import { Fault } from '../errors/fault.ts';
+import { Trouble } from '../errors/trouble.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { checkDatabase } from './check-database.ts';
+import { checkSessions, sessionsLeft } from './check-sessions.ts';
 import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './connection.ts';
+import { isRefusedForGood, refusalOf } from './faults.ts';
 import { GroupStorage } from './groups.ts';
 import { LeaseStorage, sessionName } from './lease.ts';
 import { PostgresLogStore } from './log-store.ts';
-import { migrate } from './migrate.ts';
+import { migrate, UnfitDatabase } from './migrate.ts';
 import { ServerChoice } from './server-choice.ts';
 import { PostgresTopicStore } from './topics.ts';
 import { ackSlot, foldSlot, groupSlot, topicSlot, Writer } from './writer.ts';
@@ -40,6 +44,8 @@ export interface Storage {
 }
 
 const answerMsMaxDefault = 30_000;
+/** The session of the lease, and the one that ends a predecessor's. */
+const leaseSessions = 2;
 
 /** Opens the storage; connections are made when they are first needed. */
 export function openStorage(options: StorageOptions): Storage {
@@ -47,20 +53,16 @@ export function openStorage(options: StorageOptions): Storage {
   const opened: Connection[] = [];
   const server = new ServerChoice();
   const answer = { withinMs: options.answerMsMax ?? answerMsMaxDefault, clock };
-  const open = (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>): Connection => {
-    const applicationName = sessionName(brokerId, purpose);
-    const connection = new Connection({ address, applicationName, clock, server, ...more });
-    opened.push(connection);
-    return connection;
-  };
+  const open = opener(options, server, opened);
   let current = 0;
   const epoch = (): number => current;
   const connect = (purpose: string, settings: ConnectionOptions['settings'] = {}): Connection =>
     open(purpose, { settings, answer });
   const writer = (connection: Connection, slot: number): Writer =>
     new Writer(connection, { broker: brokerId, slot, epoch });
-  // These take their time: they make, fill and drop tables.
-  const admin = open('admin', {});
+  // These take their time: they make, fill and drop tables. Whoever uses this one tells what comes of it.
+  const admin = open('admin', {}, false);
+  const groupReads = open('group-reads', {});
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
   const logStore = new PostgresLogStore({
@@ -83,7 +85,7 @@ export function openStorage(options: StorageOptions): Storage {
       },
     }),
     groups: new GroupStorage({
-      reads: open('group-reads', {}),
+      reads: groupReads,
       groups: writer(connect('groups', writerSettings), groupSlot),
       acks: connect('acks', writerSettings),
       acksFence: { broker: brokerId, slot: ackSlot, epoch },
@@ -96,12 +98,56 @@ export function openStorage(options: StorageOptions): Storage {
     },
     async check(allowUnsafe) {
       // First, so that what is checked is what the lease will be held on.
-      await lease.reach();
-      await admin.run((client) => checkDatabase(client, allowUnsafe));
+      await check(lease, admin, groupReads, allowUnsafe);
+      await tellSessions(opened.length + leaseSessions, admin, log);
     },
     migrate: () => admin.run((client) => migrate(client)),
     async close() {
       await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);
     },
   };
+}
+
+/** Makes connections, and adds each to `opened`. What fails on one that is `told` is logged for all connections of its kind. */
+function opener({ address, brokerId, clock, log }: StorageOptions, server: ServerChoice, opened: Connection[]) {
+  const troubles = new Map<string, Trouble>();
+  return (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>, told = true): Connection => {
+    // One kind: append-0, append-1, …
+    const kind = purpose.replace(/-\d+$/, '');
+    const trouble = troubles.get(kind) ?? new Trouble({ what: `database sessions for ${kind}`, clock, log });
+    troubles.set(kind, trouble);
+    const applicationName = sessionName(brokerId, purpose);
+    const connection = new Connection({
+      address,
+      applicationName,
+      clock,
+      server,
+      ...more,
+      ...(told ? { trouble } : {}),
+    });
+    opened.push(connection);
+    return connection;
+  };
+}
+
+/** The one place where a start that waiting does not help is told from one that it may. */
+async function check(lease: LeaseStorage, admin: Connection, other: Connection, allowUnsafe: boolean): Promise<void> {
+  try {
+    await lease.reach();
+    await checkSessions(admin, other);
+    await admin.run((client) => checkDatabase(client, allowUnsafe));
+  } catch (error) {
+    if (error instanceof Fault && isRefusedForGood(error)) throw new UnfitDatabase(refusalOf(error));
+    throw error;
+  }
+}
+
+/** A broker that gets too few sessions serves some calls and not others. */
+async function tellSessions(needed: number, admin: Connection, log: StorageOptions['log']): Promise<void> {
+  const { left, limit } = await admin.run(sessionsLeft);
+  // The one that asks is among those in use.
+  const available = left + 1;
+  const text = `this broker needs ${needed} sessions of the database and can get ${available}`;
+  if (available >= needed) log.info({ needed, available }, text);
+  else log.warn({ needed, available }, `${text}, by ${limit}: raise it, or calls will fail with DATABASE_UNAVAILABLE`);
 }

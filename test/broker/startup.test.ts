@@ -85,6 +85,20 @@ describe('a database that cannot be used ends the start with what is wrong', () 
     }
   });
 
+  test('a database whose encoding cannot hold every text', async () => {
+    const admin = new Client({ connectionString: starts.database.url });
+    await admin.connect();
+    const name = `latin_${starts.database.name}`;
+    await admin.query(`CREATE DATABASE ${name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`);
+    try {
+      const url = changed((given) => (given.pathname = `/${name}`));
+      expect(await oneLine(start(await flagsFor(url)), 1)).toMatch(/is LATIN1, and only UTF8/);
+    } finally {
+      await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
+      await admin.end();
+    }
+  });
+
   test('a schema that is newer than the broker', async () => {
     const own = await createTestDatabase();
     try {

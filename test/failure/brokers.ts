@@ -17,12 +17,12 @@ export class Brokers {
 
   /** One that serves. */
   async active(options: Partial<BrokerOptions> = {}): Promise<BrokerProcess> {
-    return this.#start({ ...options, until: 'ready' });
+    return this.start({ ...options, until: 'ready' });
   }
 
   /** One that stands by. */
   async standby(options: Partial<BrokerOptions> = {}): Promise<BrokerProcess> {
-    const broker = await this.#start({ ...options, until: 'alive' });
+    const broker = await this.start({ ...options, until: 'alive' });
     await waitFor('the broker to stand by', 20_000, 5, async () => (await whyNotReady(broker)).includes('standing by'));
     return broker;
   }
@@ -36,7 +36,7 @@ export class Brokers {
     await this.database.drop();
   }
 
-  async #start(options: Partial<BrokerOptions>): Promise<BrokerProcess> {
+  async start(options: Partial<BrokerOptions>): Promise<BrokerProcess> {
     const broker = await startBroker({ databaseUrl: this.database.url, ...options });
     this.#started.push(broker);
     return broker;

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  confirmMs,
   Lease,
   leaseMs,
   pollMs,
+  relockMs,
   renewMs,
   type LeaseEffect,
   type LeaseInput,
@@ -12,8 +14,10 @@ import {
 } from '../../src/ownership/lease.ts';
 import { property } from '../coordinator/property.ts';
 
-const operations = new Set(['look', 'evict', 'prepare', 'takeOver', 'renew']);
+const operations = new Set(['look', 'evict', 'unlock', 'prepare', 'takeOver', 'renew', 'relock']);
 const marginMs = 500;
+
+type Looked = Extract<LeaseInput, { type: 'looked' }>;
 
 /** A lease whose invariants (SPEC.md) are looked at after every step. */
 class CheckedLease {
@@ -22,8 +26,11 @@ class CheckedLease {
   underWay: LeaseOperation | null = null;
   /** When the operation under way was begun, and the last renewal that succeeded. */
   begunMs = 0;
+  lookMs = 0;
   renewedMs = -Infinity;
   locked = false;
+  /** The young lease that was seen last with its lock free or in hand, and when it was first seen so. */
+  unrenewed: { renewal: string; sinceMs: number } | null = null;
   releases = 0;
   lost = 0;
 
@@ -31,13 +38,33 @@ class CheckedLease {
     const before = this.lease.state;
     const result = operations.has(operationOf(input));
     if (result) this.underWay = null;
-    if (input.type === 'looked') this.locked = input.locked;
-    if (input.type === 'unlocked') this.locked = false;
+    if (input.type === 'looked') this.lookMs = this.begunMs;
+    if (input.type === 'looked') this.#looked(input);
+    if (input.type === 'unlocked' || input.type === 'gaveBack') this.locked = false;
     if (input.type === 'renewed' || input.type === 'takenOver') this.renewedMs = this.begunMs;
     const effects = this.lease.step(input, this.nowMs);
     for (const effect of effects) this.#effect(effect);
+    if (input.type === 'looked') this.#checkLook(input, effects);
     this.#check(before, input);
     return effects;
+  }
+
+  #looked({ locked, lease, lockedBy }: Looked): void {
+    this.locked = locked;
+    const young = lease !== null && lease.ageMs < leaseMs && (locked || lockedBy === null);
+    if (!young) this.unrenewed = null;
+    else if (this.unrenewed?.renewal !== lease.renewal) {
+      this.unrenewed = { renewal: lease.renewal, sinceMs: this.nowMs };
+    }
+  }
+
+  #checkLook({ locked, lease }: Looked, effects: readonly LeaseEffect[]): void {
+    const [effect] = effects;
+    if (effect?.type === 'prepare' && lease !== null && lease.ageMs < leaseMs) {
+      const begunMs = this.lookMs;
+      assert(this.unrenewed !== null && begunMs >= this.unrenewed.sinceMs + confirmMs, 'invariant 7');
+    }
+    if (locked && this.lease.state === 'STANDBY') assert.equal(effect?.type, 'unlock', 'a standby holds no lock');
   }
 
   #effect(effect: LeaseEffect): void {
@@ -79,7 +106,9 @@ function operationOf(input: LeaseInput): string {
     prepared: 'prepare',
     takenOver: 'takeOver',
     overtaken: 'takeOver',
+    gaveBack: 'unlock',
     renewed: 'renew',
+    relocked: 'relock',
     gone: 'renew',
     failed: 'look',
     broken: 'look',
@@ -95,6 +124,7 @@ const lease = fc.record({
   broker: fc.constantFrom('a', 'b'),
   epoch: fc.integer({ min: 1, max: 9 }),
   ageMs: fc.constantFrom(0, 5_999, 6_000, Infinity),
+  renewal: fc.constantFrom('1', '1', '1', '2'),
 });
 const failed = fc.record({ type: fc.constant('failed' as const), jitter: fc.constantFrom(0, 0.5, 0.99) });
 const broken = fc.constant({ type: 'broken', reason: 'no' } as const);
@@ -108,7 +138,12 @@ const results: { readonly [T in LeaseOperation['type']]: fc.Arbitrary<LeaseInput
   evict: fc.record({ type: fc.constant('evicted' as const), allowed: fc.boolean() }),
   prepare: fc.constant({ type: 'prepared' }),
   takeOver: fc.constantFrom<LeaseInput>({ type: 'takenOver', epoch: 7 }, { type: 'overtaken' }),
-  renew: fc.constantFrom<LeaseInput>({ type: 'renewed' }, { type: 'renewed' }, { type: 'renewed' }, { type: 'gone' }),
+  unlock: fc.constant({ type: 'gaveBack' }),
+  renew: fc.oneof(
+    { weight: 3, arbitrary: fc.record({ type: fc.constant('renewed' as const), locked: fc.boolean() }) },
+    fc.constant({ type: 'gone' } as const),
+  ),
+  relock: fc.record({ type: fc.constant('relocked' as const), locked: fc.boolean() }),
 };
 const words = fc.constantFrom<LeaseInput>(
   { type: 'tick' },
@@ -155,20 +190,21 @@ describe('whatever comes in whatever order', () => {
       fc.property(looks, (steps) => {
         const checked = new CheckedLease();
         let evictions = 0;
-        let refused = false;
+        let refused: boolean;
         for (const { look, evict } of steps) {
           checked.nowMs += 1_000;
-          const looked = checked.step({ type: 'tick' }).length > 0 ? look : evict;
-          const effects = checked.step(looked);
-          refused = looked.type === 'evicted' && !looked.allowed;
-          if (effects[0]?.type === 'evict') {
-            assert(looked.type === 'looked' && (looked.lease?.ageMs ?? 0) >= leaseMs);
-            evictions += 1;
-            const answer = checked.step(evict);
-            refused = evict.type === 'evicted' && !evict.allowed;
-            effects.splice(0, 1, ...answer);
+          refused = false;
+          checked.step({ type: 'tick' });
+          while (checked.underWay !== null && checked.underWay.type !== 'prepare') {
+            const { type } = checked.underWay;
+            if (type === 'evict') {
+              assert(look.type === 'looked' && (look.lease?.ageMs ?? 0) >= leaseMs);
+              evictions += 1;
+              refused = evict.type === 'evicted' && !evict.allowed;
+            }
+            checked.step({ look, evict, unlock: { type: 'gaveBack' } as const }[type as 'look' | 'evict' | 'unlock']);
           }
-          if (effects[0]?.type !== 'prepare') continue;
+          if (checked.underWay === null) continue;
           assert(checked.locked || refused || evictions >= 10, 'invariant 5');
           return;
         }
@@ -182,7 +218,12 @@ describe('a broker that stands by', () => {
   test('looks every 250 ms', () => {
     const { lease: machine } = standby(0);
     machine.step(
-      { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: 9 }, lockedBy: { broker: 'a' } },
+      {
+        type: 'looked',
+        locked: false,
+        lease: { broker: 'a', epoch: 1, ageMs: 9, renewal: '1' },
+        lockedBy: { broker: 'a' },
+      },
       20,
     );
     expect(machine.wakeMs).toBe(20 + pollMs);
@@ -190,7 +231,11 @@ describe('a broker that stands by', () => {
 
   test('leaves another one alone that is taking over, however old the lease is', () => {
     const { lease: machine } = standby(0);
-    const looked = { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: Infinity } } as const;
+    const looked = {
+      type: 'looked',
+      locked: false,
+      lease: { broker: 'a', epoch: 1, ageMs: Infinity, renewal: '1' },
+    } as const;
     expect(machine.step({ ...looked, lockedBy: { broker: 'b' } }, 20)).toEqual([]);
   });
 
@@ -198,12 +243,71 @@ describe('a broker that stands by', () => {
     const { lease: machine } = standby(0);
     machine.step({ type: 'failed', jitter: 0 }, 10);
     expect(machine.step({ type: 'tick' }, 260)).toEqual([{ type: 'look', lock: false }]);
-    machine.step(
-      { type: 'looked', locked: false, lease: { broker: 'a', epoch: 1, ageMs: 9_000 }, lockedBy: null },
-      270,
-    );
+    const looked = { ...free, lease: { ...young, ageMs: 9_000 } };
+    expect(machine.step(looked, 270)).toEqual([]);
     expect(machine.wakeMs).toBe(670);
-    expect(machine.step({ type: 'tick' }, 670)).toEqual([{ type: 'look', lock: true }]);
+    machine.step({ type: 'tick' }, 670);
+    expect(machine.step(looked, 680)).toEqual([{ type: 'look', lock: true }]);
+  });
+
+  test('takes a lock that is free with a lease that was given up at once', () => {
+    const { lease: machine } = standby(0);
+    const givenUp = { ...free, lease: { ...young, ageMs: Infinity } };
+    expect(machine.step(givenUp, 10)).toEqual([{ type: 'look', lock: true }]);
+    expect(machine.step({ ...givenUp, locked: true, lockedBy: { broker: 'me' } }, 20)).toEqual([{ type: 'prepare' }]);
+  });
+
+  test('watches a young lease whose lock is free for less than a second before it takes over', () => {
+    const { lease: machine } = standby(0);
+    machine.step(free, 10);
+    let nowMs = machine.wakeMs!;
+    for (; machine.step({ type: 'tick' }, nowMs).length > 0; nowMs = machine.wakeMs!) {
+      const [effect] = machine.step(free, nowMs + 5);
+      if (effect !== undefined) break;
+    }
+    expect(nowMs).toBeGreaterThanOrEqual(10 + confirmMs);
+    expect(nowMs).toBeLessThan(1_000 - pollMs + 150);
+    expect(machine.step({ ...free, locked: true, lockedBy: { broker: 'me' } }, nowMs + 10)).toEqual([
+      { type: 'prepare' },
+    ]);
+  });
+
+  test('begins to watch anew when the lease was renewed, and leaves it alone when its owner has the lock again', () => {
+    const { lease: machine } = standby(0);
+    machine.step(free, 10);
+    machine.step({ type: 'tick' }, 400);
+    const renewed = { ...free, lease: { ...young, renewal: '2' } };
+    machine.step(renewed, 405);
+    machine.step({ type: 'tick' }, 600);
+    expect(machine.step(renewed, 605)).toEqual([]);
+    machine.step({ type: 'tick' }, 800);
+    machine.step({ ...renewed, lockedBy: { broker: 'a' } }, 805);
+    // What was seen before the owner had the lock again counts no more.
+    machine.step({ type: 'tick' }, 1_100);
+    expect(machine.step(renewed, 1_105)).toEqual([]);
+  });
+
+  test('gives the lock back when it finds the lease renewed as soon as it has it', () => {
+    const machine = graspingAt(1_000);
+    const renewed = { ...free, locked: true, lease: { ...young, renewal: '2' }, lockedBy: { broker: 'me' } };
+    expect(machine.step(renewed, 1_010)).toEqual([{ type: 'unlock' }]);
+    machine.step({ type: 'gaveBack' }, 1_020);
+    expect([machine.state, machine.wakeMs]).toEqual(['STANDBY', 1_020 + pollMs]);
+  });
+
+  test('gives the lock back when the lease was renewed while it took over', () => {
+    const machine = graspingAt(1_000);
+    machine.step({ ...free, locked: true, lockedBy: { broker: 'me' } }, 1_010);
+    expect(machine.step({ type: 'prepared' }, 1_020)).toEqual([{ type: 'takeOver', seen: young }]);
+    expect(machine.step({ type: 'overtaken' }, 1_030)).toEqual([{ type: 'unlock' }]);
+  });
+
+  test('does not keep the lock while it cannot prepare', () => {
+    const machine = graspingAt(1_000);
+    machine.step({ ...free, locked: true, lockedBy: { broker: 'me' } }, 1_010);
+    machine.step({ type: 'failed', jitter: 0 }, 1_020);
+    machine.step({ type: 'tick' }, machine.wakeMs!);
+    expect(machine.step({ ...free, locked: true, lockedBy: { broker: 'me' } }, 1_300)).toEqual([{ type: 'unlock' }]);
   });
 
   test('that was released while it took over gives up what it won', () => {
@@ -235,7 +339,7 @@ describe('the owner', () => {
     }
     expect(machine.mayDeliver(nowMs)).toBe(false);
     machine.step({ type: 'tick' }, nowMs);
-    machine.step({ type: 'renewed' }, nowMs + 5);
+    machine.step({ type: 'renewed', locked: true }, nowMs + 5);
     expect(machine.mayDeliver(nowMs + 5)).toBe(true);
     expect(machine.wakeMs).toBe(nowMs + renewMs);
   });
@@ -247,19 +351,51 @@ describe('the owner', () => {
     expect(machine.wakeMs).toBe(500);
     expect(machine.step({ type: 'tick' }, 500)).toEqual([{ type: 'renew', epoch: 4 }]);
     machine.step({ type: 'unlocked' }, 510);
-    machine.step({ type: 'renewed' }, 520);
+    machine.step({ type: 'renewed', locked: true }, 520);
     expect(machine.wakeMs).toBe(520);
+  });
+
+  test('that does not get the lock looks for it again before a standby can have watched it for long, and renews in time', () => {
+    const machine = takingOver();
+    machine.step({ type: 'takenOver', epoch: 4 }, 30);
+    machine.step({ type: 'unlocked' }, 500);
+    machine.step({ type: 'tick' }, 500);
+    machine.step({ type: 'renewed', locked: false }, 510);
+    const renewals: number[] = [];
+    for (let nowMs = machine.wakeMs!; nowMs < 5_000; nowMs = machine.wakeMs!) {
+      const [effect] = machine.step({ type: 'tick' }, nowMs);
+      if (effect?.type === 'renew') renewals.push(nowMs);
+      machine.step({ type: effect?.type === 'renew' ? 'renewed' : 'relocked', locked: false }, nowMs + 5);
+      expect(machine.wakeMs! - nowMs).toBeLessThanOrEqual(5 + relockMs);
+    }
+    expect(renewals).toEqual([2_500, 4_500]);
+    machine.step({ type: 'tick' }, 5_000);
+    machine.step({ type: 'relocked', locked: true }, machine.wakeMs ?? 5_005);
+    expect(machine.wakeMs).toBe(6_500);
   });
 });
 
+const young = { broker: 'a', epoch: 1, ageMs: 100, renewal: '1' };
+const free: Looked = { type: 'looked', locked: false, lease: young, lockedBy: null };
+
 function standby(nowMs: number): { lease: Lease } {
   const machine = new Lease();
-  expect(machine.step({ type: 'tick' }, nowMs)).toEqual([{ type: 'look', lock: true }]);
+  expect(machine.step({ type: 'tick' }, nowMs)).toEqual([{ type: 'look', lock: false }]);
   return { lease: machine };
+}
+
+/** One that has watched a young lease for long enough, and tries the lock at `nowMs`. */
+function graspingAt(nowMs: number): Lease {
+  const { lease: machine } = standby(0);
+  machine.step(free, 10);
+  machine.step({ type: 'tick' }, nowMs - 5);
+  expect(machine.step(free, nowMs)).toEqual([{ type: 'look', lock: true }]);
+  return machine;
 }
 
 function takingOver(): Lease {
   const { lease: machine } = standby(0);
+  machine.step({ type: 'looked', locked: false, lease: null, lockedBy: null }, 5);
   machine.step({ type: 'looked', locked: true, lease: null, lockedBy: { broker: 'me' } }, 10);
   expect(machine.step({ type: 'prepared' }, 20)).toEqual([{ type: 'takeOver', seen: null }]);
   return machine;

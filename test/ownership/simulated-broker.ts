@@ -1,6 +1,6 @@
 import { Fault } from '../../src/errors/fault.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
-import type { LeaseRow, LeaseStore, LockHolder } from '../../src/ownership/store.ts';
+import type { LeaseRow, LeaseSight, LeaseStore } from '../../src/ownership/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import type { FakeClock } from '../support/fake-clock.ts';
 import type { SimulatedDatabase, SimulatedSession } from './simulated-database.ts';
@@ -85,8 +85,14 @@ class SimulatedLeaseStore implements LeaseStore {
     return this.#call((session) => this.#database.tryLock(session));
   }
 
-  read(): Promise<{ lease: LeaseRow | null; lockedBy: LockHolder | null }> {
-    return this.#call(() => this.#database.read());
+  unlock(): Promise<void> {
+    return this.#call((session) => {
+      this.#database.unlock(session);
+    });
+  }
+
+  read(): Promise<LeaseSight> {
+    return this.#call((session) => this.#database.read(session));
   }
 
   evict(broker: string, ageMsMin: number): Promise<boolean> {
@@ -154,6 +160,8 @@ export class SimulatedBroker {
   alive = true;
   lostReason: string | null = null;
   activeEpoch: number | null = null;
+  /** How long its migration takes; null: as chance has it. */
+  prepareMs: number | null = null;
   readonly #database: SimulatedDatabase;
   readonly #clock: ProcessClock;
   readonly #store: SimulatedLeaseStore;
@@ -169,7 +177,7 @@ export class SimulatedBroker {
       clock: this.#clock,
       random: { fraction: random, uuid: () => name },
       log: { info: () => undefined, warn: () => undefined },
-      prepare: () => this.#prepare(random() * 200),
+      prepare: () => this.#prepare(this.prepareMs ?? random() * 200),
       onActive: (epoch) => {
         this.activeEpoch = epoch;
         this.#write(random);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
-import type { LeaseRow, LockHolder } from '../../src/ownership/store.ts';
+import type { LeaseRow, LeaseSight } from '../../src/ownership/store.ts';
 import type { FakeClock } from '../support/fake-clock.ts';
 
 export interface SimulatedSession {
@@ -24,7 +24,7 @@ export class SimulatedDatabase {
   readonly #clock: FakeClock;
   #up = true;
   #lock: SimulatedSession | null = null;
-  #lease: { broker: string; epoch: number; renewedAtMs: number } | null = null;
+  #lease: { broker: string; epoch: number; renewedAtMs: number; renewals: number } | null = null;
   #fence = new Map<string, number>();
   #sessions = new Set<SimulatedSession>();
   #writes = new Set<WriteInFlight>();
@@ -53,6 +53,15 @@ export class SimulatedDatabase {
     this.#up = true;
   }
 
+  get lockedBy(): string | null {
+    return this.#lock?.broker ?? null;
+  }
+
+  /** Ends what a broker has for its lease, as an administrator may. */
+  cutSessions(broker: string): void {
+    for (const session of [...this.#sessions]) if (session.broker === broker) this.endSession(session);
+  }
+
   connect(broker: string, onEnd: () => void): SimulatedSession {
     if (!this.#up) throw new Fault('DATABASE_UNAVAILABLE', 'the database is down');
     const session = { broker, open: true, onEnd };
@@ -73,12 +82,23 @@ export class SimulatedDatabase {
     return this.#lock === session;
   }
 
-  read(): { lease: LeaseRow | null; lockedBy: LockHolder | null } {
-    const lease = this.#lease;
+  unlock(session: SimulatedSession): void {
+    if (this.#lock === session) this.#lock = null;
+  }
+
+  read(session: SimulatedSession): LeaseSight {
     return {
-      lease: lease && { broker: lease.broker, epoch: lease.epoch, ageMs: this.#clock.nowMs() - lease.renewedAtMs },
+      lease: this.#seenLease(),
+      locked: this.#lock === session,
       lockedBy: this.#lock && { broker: this.#lock.broker },
     };
+  }
+
+  #seenLease(): LeaseRow | null {
+    const lease = this.#lease;
+    if (lease === null) return null;
+    const { broker, epoch, renewals } = lease;
+    return { broker, epoch, ageMs: this.#clock.nowMs() - lease.renewedAtMs, renewal: String(renewals) };
   }
 
   evict(broker: string, ageMsMin: number): boolean {
@@ -93,7 +113,7 @@ export class SimulatedDatabase {
 
   async takeOver(session: SimulatedSession, seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
     while (this.#takingOver !== null) await this.#takingOver;
-    if (!session.open || (this.#lease?.epoch ?? 0) !== (seen?.epoch ?? 0)) return null;
+    if (!session.open || !this.#isAsSeen(seen)) return null;
     const done = Promise.withResolvers<void>();
     this.#takingOver = done.promise;
     const epoch = (this.#lease?.epoch ?? 0) + 1;
@@ -103,18 +123,27 @@ export class SimulatedDatabase {
     this.#takingOver = null;
     done.resolve();
     if (!session.open) return null;
-    this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#clock.nowMs() };
+    this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#clock.nowMs(), renewals: 0 };
     return epoch;
+  }
+
+  #isAsSeen(seen: LeaseRow | null): boolean {
+    const now = this.#seenLease();
+    return now?.epoch === seen?.epoch && now?.renewal === seen?.renewal;
   }
 
   renew(session: SimulatedSession, epoch: number): boolean {
     if (this.#lease?.broker !== session.broker || this.#lease.epoch !== epoch) return false;
     this.#lease.renewedAtMs = this.#clock.nowMs();
+    this.#lease.renewals += 1;
     return true;
   }
 
   release(session: SimulatedSession, epoch: number | null): void {
-    if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) this.#lease.renewedAtMs = -Infinity;
+    if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) {
+      this.#lease.renewedAtMs = -Infinity;
+      this.#lease.renewals += 1;
+    }
     if (this.#lock === session) this.#lock = null;
   }
 

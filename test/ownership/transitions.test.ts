@@ -5,10 +5,14 @@ type InputType = LeaseInput['type'];
 /** Inputs after which the machine, brought into the state of the row, is in the state of the column. */
 type Ways = Partial<Record<LeaseState, readonly LeaseInput[][]>> | 'cannot come';
 
-const fresh = { broker: 'a', epoch: 1, ageMs: 100 };
-const stale = { broker: 'a', epoch: 1, ageMs: 6_000 };
+const fresh = { broker: 'a', epoch: 1, ageMs: 100, renewal: '1' };
+const stale = { broker: 'a', epoch: 1, ageMs: 6_000, renewal: '1' };
 const tick: LeaseInput = { type: 'tick' };
-const free: LeaseInput = { type: 'looked', locked: true, lease: fresh, lockedBy: { broker: 'me' } };
+const free: LeaseInput = { type: 'looked', locked: true, lease: stale, lockedBy: { broker: 'me' } };
+const young: LeaseInput = { type: 'looked', locked: true, lease: fresh, lockedBy: { broker: 'me' } };
+const vacant: LeaseInput = { type: 'looked', locked: false, lease: stale, lockedBy: null };
+const watched: LeaseInput = { type: 'looked', locked: false, lease: fresh, lockedBy: null };
+const gaveBack: LeaseInput = { type: 'gaveBack' };
 const owned: LeaseInput = { type: 'looked', locked: false, lease: fresh, lockedBy: { broker: 'a' } };
 const frozen: LeaseInput = { type: 'looked', locked: false, lease: stale, lockedBy: { broker: 'a' } };
 const taking: LeaseInput = { type: 'looked', locked: false, lease: stale, lockedBy: { broker: 'other' } };
@@ -48,7 +52,10 @@ const table: Readonly<Record<InputType, Readonly<Record<LeaseState, Ways>>>> = {
     ...final(tick),
   },
   looked: {
-    STANDBY: { STANDBY: [[owned], [frozen], [taking], [neverOwned]], PREPARING: [[free]] },
+    STANDBY: {
+      STANDBY: [[owned], [frozen], [taking], [neverOwned], [watched], [young], [vacant]],
+      PREPARING: [[free], [vacant, free]],
+    },
     PREPARING: no,
     TAKING_OVER: no,
     ACTIVE: no,
@@ -63,6 +70,13 @@ const table: Readonly<Record<InputType, Readonly<Record<LeaseState, Ways>>>> = {
     TAKING_OVER: no,
     ACTIVE: no,
     ...final({ type: 'evicted', allowed: true }),
+  },
+  gaveBack: {
+    STANDBY: { STANDBY: [[young, gaveBack]] },
+    PREPARING: no,
+    TAKING_OVER: { STANDBY: [[{ type: 'overtaken' }, gaveBack]] },
+    ACTIVE: no,
+    ...final(gaveBack),
   },
   prepared: {
     STANDBY: no,
@@ -83,8 +97,15 @@ const table: Readonly<Record<InputType, Readonly<Record<LeaseState, Ways>>>> = {
     STANDBY: no,
     PREPARING: no,
     TAKING_OVER: no,
-    ACTIVE: { ACTIVE: [[{ type: 'renewed' }]] },
-    ...final({ type: 'renewed' }),
+    ACTIVE: { ACTIVE: [[{ type: 'renewed', locked: true }], [{ type: 'renewed', locked: false }]] },
+    ...final({ type: 'renewed', locked: true }),
+  },
+  relocked: {
+    STANDBY: no,
+    PREPARING: no,
+    TAKING_OVER: no,
+    ACTIVE: { ACTIVE: [[{ type: 'relocked', locked: true }], [{ type: 'relocked', locked: false }]] },
+    ...final({ type: 'relocked', locked: true }),
   },
   gone: {
     STANDBY: no,

@@ -1,5 +1,5 @@
 import { Fault } from '../../src/errors/fault.ts';
-import type { LeaseRow, LockHolder } from '../../src/ownership/store.ts';
+import type { LeaseRow, LeaseSight } from '../../src/ownership/store.ts';
 import { MemoryGroups } from '../support/memory-group-store.ts';
 import { LogTables } from './log-tables.ts';
 import type { World } from './world.ts';
@@ -35,6 +35,8 @@ interface LeaseState {
   readonly broker: string;
   readonly epoch: number;
   renewedAtMs: number;
+  /** Every renewal raises it, and giving it up does. */
+  renewals: number;
 }
 
 /** What must be told to who checks. */
@@ -164,12 +166,23 @@ export class Database {
     return this.#lock === session;
   }
 
-  read(): { lease: LeaseRow | null; lockedBy: LockHolder | null } {
-    const lease = this.#lease;
+  unlock(session: Session): void {
+    if (this.#lock === session) this.#lock = null;
+  }
+
+  read(session: Session): LeaseSight {
     return {
-      lease: lease && { broker: lease.broker, epoch: lease.epoch, ageMs: this.leaseAgeMs },
+      lease: this.#seenLease(),
+      locked: this.#lock === session,
       lockedBy: this.#lock && { broker: this.#lock.broker },
     };
+  }
+
+  #seenLease(): LeaseRow | null {
+    const lease = this.#lease;
+    if (lease === null) return null;
+    const { broker, epoch, renewals } = lease;
+    return { broker, epoch, ageMs: this.leaseAgeMs, renewal: String(renewals) };
   }
 
   evict(broker: string, ageMsMin: number): boolean {
@@ -183,7 +196,7 @@ export class Database {
 
   async takeOver(session: Session, seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
     while (this.#takingOver !== null) await this.#takingOver;
-    if (!session.open || this.epoch !== (seen?.epoch ?? 0)) return null;
+    if (!session.open || !this.#isAsSeen(seen)) return null;
     const done = Promise.withResolvers<void>();
     this.#takingOver = done.promise;
     await this.#writesEnded(patienceMs);
@@ -191,7 +204,7 @@ export class Database {
     // A session that ended meanwhile has rolled its takeover back.
     if (session.open) {
       this.#fenceEpoch = epoch;
-      this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs };
+      this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs, renewals: 0 };
       this.#renewedAtMs.set(epoch, this.#world.nowMs);
       this.observer.takenOver(epoch, session.broker);
     }
@@ -200,15 +213,24 @@ export class Database {
     return session.open ? epoch : null;
   }
 
+  #isAsSeen(seen: LeaseRow | null): boolean {
+    const now = this.#seenLease();
+    return now?.epoch === seen?.epoch && now?.renewal === seen?.renewal;
+  }
+
   renew(session: Session, epoch: number): boolean {
     if (this.#lease?.broker !== session.broker || this.#lease.epoch !== epoch) return false;
     this.#lease.renewedAtMs = this.#world.nowMs;
+    this.#lease.renewals += 1;
     this.#renewedAtMs.set(epoch, this.#world.nowMs);
     return true;
   }
 
   release(session: Session, epoch: number | null): void {
-    if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) this.#lease.renewedAtMs = -Infinity;
+    if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) {
+      this.#lease.renewedAtMs = -Infinity;
+      this.#lease.renewals += 1;
+    }
     if (this.#lock === session) this.#lock = null;
   }
 

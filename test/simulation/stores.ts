@@ -43,7 +43,11 @@ export function leaseStore(parts: StoreParts): LeaseStore & { readonly connectio
     onUnlocked: (listener) => {
       connection.onLost(listener);
     },
-    read: () => connection.call(() => database.read()),
+    unlock: () =>
+      connection.call((session) => {
+        database.unlock(session);
+      }),
+    read: () => connection.call((session) => database.read(session)),
     evict: (broker, ageMsMin) => connection.call(() => database.evict(broker, ageMsMin)),
     takeOver: (seen, patienceMs) => connection.call((session) => database.takeOver(session, seen, patienceMs)),
     renew: (epoch) => connection.call((session) => database.renew(session, epoch)),

@@ -10,6 +10,8 @@ const fit = {
   full_page_writes: 'on',
   may_create: true,
   may_use: true,
+  owns_tables: true,
+  encoding: 'UTF8',
   database: 'orders',
   in_recovery: false,
 };
@@ -24,6 +26,9 @@ test.each<readonly [string, Partial<typeof fit>, RegExp]>([
   ['a replica', { in_recovery: true }, /read-only replica/],
   ['a role that may not create the schema', { may_create: false }, /GRANT CREATE ON DATABASE "orders"/],
   ['a schema of another role', { may_use: false }, /connect as the role that made it/],
+  ['tables of another role', { owns_tables: false }, /connect as the role that made it/],
+  ['a database in LATIN1', { encoding: 'LATIN1' }, /encoding of the database "orders" is LATIN1.*ENCODING 'UTF8'/],
+  ['a database that checks no encoding', { encoding: 'SQL_ASCII' }, /is SQL_ASCII.*UTF8/],
   ['a server that does not sync', { fsync: 'off' }, /fsync is off.*--allow-unsafe-database/],
   ['a server that tears pages', { full_page_writes: 'off' }, /full_page_writes is off.*--allow-unsafe-database/],
 ])('%s is refused with one line that says what to do', async (_name, answer, message) => {

@@ -2,13 +2,17 @@ import { DrizzleQueryError } from '../../src/storage/drizzle.ts';
 import { DatabaseError } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { Fault, type FaultKind } from '../../src/errors/fault.ts';
-import { endsConnection, faultOf, sqlState } from '../../src/storage/faults.ts';
+import { endsConnection, faultOf, faultOfConnecting, isRefusedForGood, sqlState } from '../../src/storage/faults.ts';
 
 function ofServer(code: string): DatabaseError {
   const error = new DatabaseError(`an error of state ${code}`, 1, 'error');
   error.code = code;
   error.severity = 'ERROR';
   return error;
+}
+
+function fatal(code: string): DatabaseError {
+  return Object.assign(ofServer(code), { severity: 'FATAL' });
 }
 
 function ofSystem(code: string): Error {
@@ -24,6 +28,7 @@ function outcome(thrown: unknown, commitSent: boolean): Outcome {
 
 const gone = ['DATABASE_UNAVAILABLE', 'OUTCOME_UNKNOWN', true] as const;
 const notNow = ['DATABASE_UNAVAILABLE', 'DATABASE_UNAVAILABLE', false] as const;
+const stale = ['DATABASE_UNAVAILABLE', 'DATABASE_UNAVAILABLE', true] as const;
 const bug = ['a bug', 'a bug', false] as const;
 
 describe('an error of the database is what it says: before COMMIT was sent, after it, and for the connection', () => {
@@ -44,9 +49,17 @@ describe('an error of the database is what it says: before COMMIT was sent, afte
     ['an aborted transaction', ofServer('25P02'), notNow],
     ['a read-only server', ofServer('25006'), notNow],
     ['an error of the disk', ofServer('58030'), notNow],
-    ['a table that is not there', ofServer('42P01'), bug],
-    ['a wrong statement', ofServer('42601'), bug],
-    ['a right that is missing', ofServer('42501'), bug],
+    ['a table that is not there', ofServer('42P01'), notNow],
+    ['a wrong statement', ofServer('42601'), notNow],
+    ['a right that is missing', ofServer('42501'), notNow],
+    ['transaction ids that are used up', ofServer('54000'), notNow],
+    ['a trigger that raises', ofServer('P0001'), notNow],
+    ['a state of an extension', ofServer('ZZ123'), notNow],
+    ['a prepared statement that is lost', ofServer('26000'), stale],
+    ['a prepared statement that is there already', ofServer('42P05'), stale],
+    ['a plan that fits its table no more', ofServer('0A000'), stale],
+    ['idle in a transaction for too long', ofServer('25P03'), gone],
+    ['whatever ends the session', fatal('XX000'), gone],
     ['a refused connection', ofSystem('ECONNREFUSED'), gone],
     ['a connection that was reset', ofSystem('ECONNRESET'), gone],
     ['a host that has no address', ofSystem('ENOTFOUND'), gone],
@@ -72,4 +85,35 @@ test('a bug keeps its identity, so that its cause is found in the log', () => {
   expect(faultOf(error, true)).toBe(error);
   expect(faultOf('thrown as text', true)).toEqual(new Error('thrown as text'));
   expect(sqlState(ofSystem('EPIPE'))).toBeNull();
+});
+
+test('no state that a server may send is a bug, and after a clean rollback none leaves the outcome unknown', () => {
+  const letters = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ';
+  for (const first of letters) {
+    for (const second of letters) {
+      for (const rest of ['000', '001', '501', '601', '703', 'P01', 'P02', 'P05', 'U01']) {
+        const error = ofServer(first + second + rest);
+        expect(faultOf(error, false), error.message).toBeInstanceOf(Fault);
+        const unknown = outcome(error, true) === 'OUTCOME_UNKNOWN';
+        expect(unknown, error.message).toBe(/^(08|57P0[1-5]|25P0[34])/.test(error.code!));
+      }
+    }
+  }
+});
+
+test('an error while connecting is never a bug, and the start tells those that waiting does not help', () => {
+  const tls = Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
+  for (const [error, forGood] of [
+    [fatal('28P01'), true],
+    [fatal('3D000'), true],
+    [tls, true],
+    [new Error('SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string'), true],
+    [fatal('53300'), false],
+    [fatal('57P03'), false],
+    [ofSystem('ECONNREFUSED'), false],
+    [new Error('timeout expired'), false],
+  ] as const) {
+    const fault = faultOfConnecting(error);
+    expect([fault.kind, isRefusedForGood(fault)], error.message).toEqual(['DATABASE_UNAVAILABLE', forGood]);
+  }
 });

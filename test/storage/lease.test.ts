@@ -102,11 +102,24 @@ function openWrite(writer: Writer, n: number): { begun: Promise<void>; done: Pro
 describe('in a database that was never migrated', () => {
   test('the lease is nobody’s, and the lock can be had', async () => {
     const lease = leaseOf('one');
-    expect(await lease.read()).toEqual({ lease: null, lockedBy: null });
+    expect(await lease.read()).toEqual({ lease: null, locked: false, lockedBy: null });
     expect(await lease.tryLock()).toBe(true);
     expect(await lease.tryLock()).toBe(true);
-    expect(await lease.read()).toEqual({ lease: null, lockedBy: { broker: 'one' } });
-    expect(await leaseOf('two').tryLock()).toBe(false);
+    expect(await lease.read()).toEqual({ lease: null, locked: true, lockedBy: { broker: 'one' } });
+    const two = leaseOf('two');
+    expect(await two.tryLock()).toBe(false);
+    expect(await two.read()).toEqual({ lease: null, locked: false, lockedBy: { broker: 'one' } });
+  });
+
+  test('a lock that is given back can be had by another, and giving back what one has not changes nothing', async () => {
+    const [one, two] = [leaseOf('one'), leaseOf('two')];
+    expect(await one.tryLock()).toBe(true);
+    await two.unlock();
+    expect(await two.tryLock()).toBe(false);
+    await one.unlock();
+    await one.unlock();
+    expect(await two.tryLock()).toBe(true);
+    expect(await one.tryLock()).toBe(false);
   });
 });
 
@@ -132,7 +145,7 @@ describe('in a migrated database', () => {
     expect(await two.tryLock()).toBe(false);
     await one.release(1);
     expect(await two.tryLock()).toBe(true);
-    expect((await two.read()).lease).toEqual({ broker: 'one', epoch: 1, ageMs: Infinity });
+    expect((await two.read()).lease).toEqual({ broker: 'one', epoch: 1, ageMs: Infinity, renewal: '-Infinity' });
   });
 
   test('of two brokers that saw the same lease one takes it over', async () => {
@@ -141,6 +154,33 @@ describe('in a migrated database', () => {
     const seen = (await two.read()).lease;
     const epochs = await Promise.all([two.takeOver(seen, 2_000), three.takeOver(seen, 2_000)]);
     expect(epochs.filter((epoch) => epoch !== null)).toEqual([2]);
+  });
+
+  test('a takeover that saw the lease before its last renewal changes nothing', async () => {
+    const one = await owner('one');
+    const two = leaseOf('two');
+    const seen = (await two.read()).lease;
+    expect(await one.renew(1)).toBe(true);
+    expect(await two.takeOver(seen, 2_000)).toBeNull();
+    expect(await one.renew(1)).toBe(true);
+    const write = openWrite(writerOf('one', 1), 1);
+    write.proceed();
+    await write.done;
+    expect((await two.read()).lease).toMatchObject({ broker: 'one', epoch: 1 });
+  });
+
+  test('a renewal that waits for a takeover finds the lease gone', async () => {
+    const one = await owner('one');
+    const write = openWrite(writerOf('one', 1), 1);
+    await write.begun;
+    const two = leaseOf('two');
+    const takeover = two.takeOver((await two.read()).lease, 20_000);
+    await waiting('two');
+    const renewal = one.renew(1);
+    await waiting('one');
+    write.proceed();
+    await write.done;
+    expect([await takeover, await renewal]).toEqual([2, false]);
   });
 
   test('a takeover waits for what the broker before is writing, and afterwards that one writes nothing', async () => {
@@ -246,28 +286,76 @@ describe('in a migrated database', () => {
   });
 });
 
-test('two brokers that start on an empty database: one serves, and when it stops the other does, at once', async () => {
-  const brokers = ['one', 'two'].map((name) => {
-    const active = Promise.withResolvers<number>();
-    const ownership = new Ownership({
-      store: leaseOf(name),
-      clock: systemClock,
-      random: systemRandom,
-      log: { info: () => undefined, warn: () => undefined },
-      prepare: async () => {
-        const client = new Client({ connectionString: database.url });
-        await client.connect();
-        await migrate(client);
-        await client.end();
-      },
-      onActive: async (epoch) => {
-        active.resolve(epoch);
-      },
-      onLost: active.reject,
-    });
-    cleanups.push(() => ownership.stop());
-    return { ownership, active: active.promise };
+/** A broker's ownership of the test's database; `lost` has why it was lost. */
+function owning(
+  name: string,
+  store: LeaseStorage = leaseOf(name),
+): { ownership: Ownership; active: Promise<number>; lost: Promise<string> } {
+  const active = Promise.withResolvers<number>();
+  const lost = Promise.withResolvers<string>();
+  const ownership = new Ownership({
+    store,
+    clock: systemClock,
+    random: systemRandom,
+    log: { info: () => undefined, warn: () => undefined },
+    prepare: async () => {
+      const client = new Client({ connectionString: database.url });
+      await client.connect();
+      await migrate(client);
+      await client.end();
+    },
+    onActive: async (epoch) => {
+      active.resolve(epoch);
+    },
+    onLost: (reason) => {
+      lost.resolve(reason);
+      active.reject(new Error(reason));
+    },
   });
+  cleanups.push(() => ownership.stop());
+  return { ownership, active: active.promise, lost: lost.promise };
+}
+
+test(
+  'thirty cuts of the owner’s session, each as a standby looks, hand the database to no standby',
+  { timeout: 120_000 },
+  async () => {
+    const one = owning('one');
+    one.ownership.start();
+    expect(await one.active).toBe(1);
+    const store = leaseOf('two');
+    const done = Promise.withResolvers<void>();
+    let cuts = 0;
+    const look = store.read.bind(store);
+    store.read = async () => {
+      if (cuts < 30) {
+        const { rowCount } = await admin.query(
+          `SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE ${heldByOne}`,
+        );
+        cuts += rowCount ?? 0;
+        return look();
+      }
+      const sight = await look();
+      if (sight.lockedBy?.broker === 'one') done.resolve();
+      return sight;
+    };
+    const two = owning('two', store);
+    two.active.catch(() => undefined);
+    two.ownership.start();
+    await Promise.race([done.promise, one.lost, two.active]);
+    expect([one.ownership.state, two.ownership.state, one.ownership.epoch]).toEqual(['ACTIVE', 'STANDBY', 1]);
+    const { rows } = await admin.query('SELECT broker, epoch FROM millrace.broker_lease');
+    expect(rows).toEqual([{ broker: 'one', epoch: '1' }]);
+  },
+);
+
+/** A condition on `pg_locks`: the lock of the lease, in the session of broker one. */
+const heldByOne = `locktype = 'advisory' AND granted AND objid = 7164300
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace/one/lease')`;
+
+test('two brokers that start on an empty database: one serves, and when it stops the other does, at once', async () => {
+  const brokers = ['one', 'two'].map((name) => owning(name));
   for (const { ownership } of brokers) ownership.start();
   const epoch = await Promise.race(brokers.map(({ active }) => active));
   expect(epoch).toBe(1);
