@@ -26,7 +26,7 @@ const wanted = [
   'NACK is answered LEASE_EXPIRED',
   'RELEASE is answered OK',
   'ACK is answered STALE_GENERATION',
-  'ACK is answered NOT_OWNER',
+  'RELEASE is answered NOT_OWNER',
   'ACK is answered UNKNOWN_OFFSET',
   'COMMIT is answered UNKNOWN_OFFSET',
   'a cumulative ack comes that passes a refused record',

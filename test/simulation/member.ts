@@ -232,6 +232,7 @@ export abstract class Member {
     const choice = troubled() ? world.fraction() : 0;
     const refused = choice < 0.85 ? null : world.pick(offsets)!;
     ledger.received(group, batch, refused);
+    if (troubled() && world.chance(0.1)) this.#giveBackLate(batch);
     if (refused !== null) await this.#refuse(batch, refused, choice < 0.95 ? 'NACK' : 'RELEASE', taken);
     else if (choice < 0.7) await this.#done(batch, offsets, taken);
     else {
@@ -245,6 +246,17 @@ export abstract class Member {
         taken,
       );
     }
+  }
+
+  /** Gives a record back long after, in the generation of by now, in which it may have lost the partition. */
+  #giveBackLate(batch: SentBatch): void {
+    const { world } = this.site;
+    world.after(world.between(0, 8_000), () => {
+      const { offset } = batch.records[0]!;
+      const { round, generation } = this;
+      if (this.alive)
+        void this.#say([{ ...entryOf(batch), action: 'RELEASE', runs: [offset, offset] }], { round, generation });
+    });
   }
 
   /** Acks a batch: up to its end, if it has refused nothing before that; some members forget that they have. */
