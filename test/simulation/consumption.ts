@@ -8,6 +8,10 @@ export class Consumption {
   readonly named = new Set<number>();
   /** Named by an ack, whether or not it counted, in whatever incarnation. */
   readonly namedEver = new Set<number>();
+  /** Named one by one, by an ack of who may say so. */
+  readonly namedByRuns = new Set<number>();
+  /** Refused by who may say so, and not named one by one since: in which holding. A cumulative ack of that one must not count. */
+  readonly refused = new Map<number, string>();
   /** Committed by somebody outside, so that no member has to handle it. */
   readonly excused = new Set<number>();
   /** Handled by a member. */
@@ -21,7 +25,7 @@ export class Consumption {
   begin(offset: number, resets: number): void {
     this.start = offset;
     this.resets = resets;
-    for (const set of [this.sent, this.acked, this.named, this.excused]) set.clear();
+    for (const set of [this.sent, this.acked, this.named, this.namedByRuns, this.refused, this.excused]) set.clear();
     for (let below = 0; below < offset; below++) this.acked.add(below);
     for (const one of this.received) if (one >= offset) this.received.delete(one);
   }

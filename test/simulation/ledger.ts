@@ -23,6 +23,7 @@ export interface SentBatch extends TopicPartition {
 
 /** What was so when an ack or a commit came. */
 export interface Arrival {
+  readonly epoch: number;
   /** Who held the partition of each entry, as is durable. */
   readonly holders: readonly ({ readonly memberId: MemberId; readonly sinceGeneration: number } | null)[];
   /** How often the cursor of each entry had been begun anew. */
@@ -191,13 +192,16 @@ export class Ledger {
     }
   }
 
-  /** A member has handled a batch; if the group began anew since it was sent, the records come again and are to be handled again. */
-  received(group: string, batch: SentBatch): void {
+  /**
+   * A member has handled a batch, but for the record that it refuses. If the group began anew since
+   * the batch was sent, the records come again and are to be handled again.
+   */
+  received(group: string, batch: SentBatch, refused: number | null): void {
     const { received, resets } = this.#consumption(group, this.#topicId(batch.topic), batch.partition);
     for (const { offset } of batch.records) {
       this.counts.received++;
       if (received.has(offset)) this.counts.duplicates++;
-      if (this.#sentIn.get(batch) === resets) received.add(offset);
+      if (this.#sentIn.get(batch) === resets && offset !== refused) received.add(offset);
     }
   }
 
@@ -232,19 +236,26 @@ export class Ledger {
       }
       const holder = holders[index] ?? null;
       const mayCount = holder?.memberId === memberId && holder.sinceGeneration <= generation;
+      const holding = holdingOf(epoch, holder);
+      const passes = [...consumption.refused].some(([offset, of]) => offset <= (upToOffset ?? -1) && of === holding);
+      if (passes) this.world.count('a cumulative ack comes that passes a refused record');
       for (const offset of offsetsOf(upToOffset, runs, 0)) {
         consumption.namedEver.add(offset);
-        if (mayCount) consumption.named.add(offset);
+        if (!mayCount || passes) continue;
+        consumption.named.add(offset);
+        if (runs === null) continue;
+        consumption.namedByRuns.add(offset);
+        consumption.refused.delete(offset);
       }
       return consumption.resets;
     });
-    return { holders, resets, resetting: this.#resetting.has(`${epoch}/${group}`) };
+    return { epoch, holders, resets, resetting: this.#resetting.has(`${epoch}/${group}`) };
   }
 
   /** An ack is answered, or a commit of a member, which is one by another name. */
   ackAnswered(
     { group, memberId, generation, entries }: AckCommand,
-    { holders, resets, resetting }: Arrival,
+    { epoch, holders, resets, resetting }: Arrival,
     outcomes: readonly Pick<AckOutcome, 'status' | 'committedOffset'>[],
     call: 'ACK' | 'COMMIT' = 'ACK',
   ): void {
@@ -267,6 +278,15 @@ export class Ledger {
         () =>
           `${where}: ${status} ${action} of ${memberId} in generation ${generation}, and ${holder?.memberId} holds it since ${holder?.sinceGeneration}`,
       );
+      if (action !== 'ACK' && status === 'OK' && isSame) {
+        const holding = holdingOf(epoch, holder);
+        this.#refused(
+          group,
+          { topic, partition },
+          runs ?? [],
+          holding === this.#holding(epoch, group, entries[index]!) ? holding : null,
+        );
+      }
       if ((action !== 'ACK' && status === 'OK') || !isSame) return;
       const topicId = this.#topicId(topic);
       const consumption = this.#consumption(group, topicId, partition);
@@ -277,6 +297,23 @@ export class Ledger {
         consumption.acked.add(offset);
       }
     });
+  }
+
+  /** A NACK or RELEASE has counted; `holding`: null if the partition has moved since. */
+  #refused(group: string, { topic, partition }: TopicPartition, runs: readonly number[], holding: string | null): void {
+    const { named, namedByRuns, refused } = this.#consumption(group, this.#topicId(topic), partition);
+    for (const offset of offsetsOf(null, runs, 0)) {
+      // Named meanwhile, or before: it may be acked by now.
+      if (holding === null || namedByRuns.has(offset)) continue;
+      refused.set(offset, holding);
+      named.delete(offset);
+    }
+  }
+
+  /** Whose the partition is at the moment, as is durable. */
+  #holding(epoch: number, group: string, { topic, partition }: TopicPartition): string {
+    const holder = this.groups.row(group)?.assignments.get(`${this.#topicId(topic)}/${partition}`) ?? null;
+    return holdingOf(epoch === this.#database.epoch ? epoch : -1, holder);
   }
 
   /** Somebody outside commits the offset. @returns what was so then. */
@@ -408,6 +445,11 @@ export class Ledger {
   #topicId(name: string): number {
     return this.#database.log.idOf(name);
   }
+}
+
+/** A partition with one member of one broker, from when it got it until it loses it. */
+function holdingOf(epoch: number, holder: Arrival['holders'][number]): string {
+  return `${holder?.memberId} since ${holder?.sinceGeneration} in epoch ${epoch}`;
 }
 
 function nameOf({ subscriptionId, partition, lane }: CursorKey): string {

@@ -1,4 +1,4 @@
-import type { AckCommand, AckEntry, Broker, StartPosition } from '../../src/broker/broker.ts';
+import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
@@ -7,7 +7,10 @@ import type { Ledger, SentBatch } from './ledger.ts';
 import { caller, type Network } from './network.ts';
 import type { World } from './world.ts';
 
-type AckCall = (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<unknown>;
+/** What became of one entry. */
+export type Answer = Pick<AckOutcome, 'status' | 'committedOffset'>;
+
+type AckCall = (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<readonly Answer[]>;
 
 /** When a batch was taken in. */
 interface Taken {
@@ -64,6 +67,12 @@ export abstract class Member {
   #busyUntilMs = 0;
   #stalledUntilMs = 0;
   #slow = false;
+  readonly #waiting: { readonly batch: SentBatch; readonly taken: Taken }[] = [];
+  /**
+   * By partition: what it has refused and not acked since, and the epoch of the broker that has
+   * taken the refusal (null: none yet). An ack up to an offset must not pass that.
+   */
+  readonly #refusals = new Map<string, Map<number, number | null>>();
 
   constructor(site: MemberSite, instanceId: string | null) {
     const { world } = site;
@@ -138,6 +147,7 @@ export abstract class Member {
   protected forgetMembership(): void {
     this.memberId = null;
     this.generation = 0;
+    this.#refusals.clear();
   }
 
   beSlow(slow: boolean): void {
@@ -158,23 +168,32 @@ export abstract class Member {
     return Math.max(0, Math.max(this.#busyUntilMs, this.#stalledUntilMs) - this.site.world.nowMs);
   }
 
-  /** Takes a batch in: it is handled after those before it, and then acked, or not. */
-  protected take(batch: SentBatch): void {
+  /**
+   * Takes a batch in: it is handled after those before it, and then acked, or not. It is acked in the
+   * generation with which it came, which may be older than what a heartbeat has told meanwhile: of
+   * what was delivered before the group began anew, nothing counts after it.
+   */
+  protected take(batch: SentBatch, generation: number): void {
     const { world } = this.site;
-    // Acked in the generation in which it came: of what was delivered before the group began anew, nothing counts after it.
-    const { round, generation } = this;
+    const { round } = this;
     const workMs = this.#slow && this.site.troubled() ? world.between(500, 3_000) : world.between(0, 20);
     this.#busyUntilMs = Math.max(this.#busyUntilMs, world.nowMs) + workMs;
-    this.#handleAfter(this.#busyUntilMs - world.nowMs, batch, { round, generation });
+    this.#waiting.push({ batch, taken: { round, generation } });
+    this.#handleAfter(this.#busyUntilMs - world.nowMs);
   }
 
-  #handleAfter(delayMs: number, batch: SentBatch, taken: Taken): void {
+  /** Handles the batch that has waited longest: a cumulative ack speaks for those before it. */
+  #handleAfter(delayMs: number): void {
     const { world } = this.site;
     world.after(delayMs, () => {
       const stalledMs = this.#stalledUntilMs - world.nowMs;
-      if (this.round !== taken.round || stalledMs === Infinity) return;
-      if (stalledMs > 0) this.#handleAfter(stalledMs, batch, taken);
-      else void this.#handle(batch, taken);
+      if (stalledMs === Infinity) return;
+      if (stalledMs > 0) {
+        this.#handleAfter(stalledMs);
+        return;
+      }
+      const { batch, taken } = this.#waiting.shift()!;
+      if (this.round === taken.round) void this.#handle(batch, taken);
     });
   }
 
@@ -208,48 +227,115 @@ export abstract class Member {
   }
 
   async #handle(batch: SentBatch, taken: Taken): Promise<void> {
-    const { world, ledger, group, troubled, ack, commit } = this.site;
-    ledger.received(group, batch);
+    const { world, ledger, group, troubled } = this.site;
     const offsets = batch.records.map(({ offset }) => offset);
-    const last = offsets.at(-1)!;
     const choice = troubled() ? world.fraction() : 0;
-    if (choice < 0.7) {
-      const named = this.cumulative ? { upToOffset: last } : { runs: runsOf(offsets) };
-      const call = this.cumulative && world.chance(0.3) ? commit : ack;
-      await this.#say([{ ...entryOf(batch), ...named }], taken, call);
-    } else if (choice < 0.85) {
+    const refused = choice < 0.85 ? null : world.pick(offsets)!;
+    ledger.received(group, batch, refused);
+    if (troubled() && world.chance(0.1)) this.#giveBackLate(batch);
+    if (refused !== null) await this.#refuse(batch, refused, choice < 0.95 ? 'NACK' : 'RELEASE', taken);
+    else if (choice < 0.7) await this.#done(batch, offsets, taken);
+    else {
       // Some, and the rest later.
       const now = offsets.filter(() => world.chance(0.5));
-      const later = offsets.filter((offset) => !now.includes(offset));
-      if (now.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(now) }], taken);
+      await this.#name(batch, now, taken);
       await world.pause(world.between(0, 2_000));
-      if (later.length > 0) await this.#say([{ ...entryOf(batch), runs: runsOf(later) }], taken);
-    } else {
-      const refused = world.pick(offsets)!;
-      const before = offsets.filter((offset) => offset < refused);
-      const action = choice < 0.95 ? 'NACK' : 'RELEASE';
-      const refusal = { ...entryOf(batch), action, runs: [refused, refused], delayMs: world.whole(0, 500) } as const;
-      const entries = before.length > 0 ? [{ ...entryOf(batch), runs: runsOf(before) }, refusal] : [refusal];
-      await this.#say(entries, taken);
+      await this.#name(
+        batch,
+        offsets.filter((offset) => !now.includes(offset)),
+        taken,
+      );
     }
   }
 
-  /** Acks, again and again until there is an answer. */
-  async #say(entries: readonly AckEntry[], { round, generation }: Taken, call = this.site.ack): Promise<void> {
+  /** Gives a record back long after, in the generation of by now, in which it may have lost the partition. */
+  #giveBackLate(batch: SentBatch): void {
+    const { world } = this.site;
+    world.after(world.between(0, 8_000), () => {
+      const { offset } = batch.records[0]!;
+      const { round, generation } = this;
+      if (this.alive)
+        void this.#say([{ ...entryOf(batch), action: 'RELEASE', runs: [offset, offset] }], { round, generation });
+    });
+  }
+
+  /** Acks a batch: up to its end, if it has refused nothing before that; some members forget that they have. */
+  async #done(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
+    const { world, troubled, ack, commit } = this.site;
+    const upToOffset = offsets.at(-1)!;
+    const refusals = [...this.#refusalsOf(batch)].filter(([offset]) => offset <= upToOffset);
+    const forgets = troubled() && world.chance(0.3);
+    if (!this.cumulative || (refusals.length > 0 && !forgets)) return this.#name(batch, offsets, taken);
+    const call = world.chance(0.3) ? commit : ack;
+    // Only the broker that has taken a refusal knows of it, so only that one may be asked for too much.
+    const knowing: AckCall = (broker, serving, command) =>
+      refusals.every(([, epoch]) => epoch === serving.epoch)
+        ? call(broker, serving, command)
+        : Promise.resolve([{ status: 'UNKNOWN_OFFSET', committedOffset: null }]);
+    const answers = await this.#say([{ ...entryOf(batch), upToOffset }], taken, knowing);
+    // What it has handled counts one by one.
+    if (answers?.[0]?.status === 'UNKNOWN_OFFSET') await this.#name(batch, offsets, taken);
+  }
+
+  /** Acks records one by one, refused before or not. */
+  async #name(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
+    if (offsets.length === 0) return;
+    const answers = await this.#say([{ ...entryOf(batch), runs: runsOf(offsets) }], taken);
+    const status = answers?.[0]?.status;
+    if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
+    for (const offset of offsets) this.#refusalsOf(batch).delete(offset);
+  }
+
+  async #refuse(batch: SentBatch, refused: number, action: 'NACK' | 'RELEASE', taken: Taken): Promise<void> {
+    const { world, ack } = this.site;
+    const before = batch.records.flatMap(({ offset }) => (offset < refused ? [offset] : []));
+    const refusals = this.#refusalsOf(batch).set(refused, null);
+    const refusal = { ...entryOf(batch), action, runs: [refused, refused], delayMs: world.whole(0, 500) };
+    const entries = before.length > 0 ? [{ ...entryOf(batch), runs: runsOf(before) }, refusal] : [refusal];
+    const said = await this.#say(entries, taken, async (broker, serving, command) => {
+      const answers = await ack(broker, serving, command);
+      const status = answers.at(-1)?.status;
+      const counts = status === 'OK' || status === 'LEASE_EXPIRED';
+      if (counts && refusals.has(refused)) refusals.set(refused, serving.epoch);
+      return answers;
+    });
+    if (said?.at(-1)?.status !== 'ALREADY_ACKED') return;
+    // An ack of before has counted, so nothing is taken back: what lies behind does not come again.
+    refusals.delete(refused);
+    await this.#name(
+      batch,
+      batch.records.flatMap(({ offset }) => (offset > refused ? [offset] : [])),
+      taken,
+    );
+  }
+
+  #refusalsOf({ topic, partition }: TopicPartition): Map<number, number | null> {
+    const name = `${topic}/${partition}`;
+    const known = this.#refusals.get(name) ?? new Map<number, number | null>();
+    this.#refusals.set(name, known);
+    return known;
+  }
+
+  /** Acks, again and again until there is an answer. @returns null: it is not to be had any more. */
+  async #say(
+    entries: readonly AckEntry[],
+    { round, generation }: Taken,
+    call = this.site.ack,
+  ): Promise<readonly Answer[] | null> {
     const { world, network, group } = this.site;
     const { memberId } = this;
     while (this.round === round && memberId !== null) {
       try {
-        await network.call((broker, serving) => call(broker, serving, { group, memberId, generation, entries }));
-        return;
+        return await network.call((broker, serving) => call(broker, serving, { group, memberId, generation, entries }));
       } catch (error) {
         if (error instanceof Rejection) {
           if (this.round === round) this.sentAway(error);
-          return;
+          return null;
         }
         await world.pause(retryMs * world.fraction());
       }
     }
+    return null;
   }
 }
 

@@ -25,7 +25,8 @@ export class Operator {
   async commit({ group, topics }: MemberSite): Promise<void> {
     const place = this.#place(topics);
     if (place === null) return;
-    const offset = this.#world.whole(0, place.end + 2);
+    const world = this.#world;
+    const offset = world.chance(0.15) ? place.end + world.whole(1, 2) : world.whole(0, place.end);
     await this.#again(() =>
       this.#network.call(async (broker, serving) => {
         const arrival = this.#ledger.commitArrived(serving.epoch, group, place, offset);

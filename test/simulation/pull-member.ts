@@ -38,7 +38,7 @@ export class PullMember extends Member {
         if (this.memberId !== memberId) this.round++;
         this.memberId = memberId;
         this.generation = Math.max(this.generation, generation);
-        for (const batch of batches) this.take(batch);
+        for (const batch of batches) this.take(batch, generation);
         await world.pause(this.busyMs);
       } catch (error) {
         if (error instanceof Rejection) this.refused(error, true);

@@ -24,6 +24,7 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   FORGETS_ACKS: /was acked by .* and goes out again|takes the ack of .* back/,
   REPEATS_A_GENERATION: /is given to .* and was to|saves generation \d+ of .*, which is at/,
   LOSES_A_RESET: /is answered as reset and is not/,
+  PASSES_OVER_REFUSED_RECORDS: /is acked by an ack that should not count/,
   COUNTS_COMMITS_OF_OTHERS: /is acked by an ack that should not count/,
   COUNTS_ACKS_OF_OTHERS: /ACK of .* in generation \d+, and .* holds it since/,
   DELIVERS_WITHOUT_A_LEASE: /delivers to .* ms after its renewal/,

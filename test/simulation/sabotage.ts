@@ -19,6 +19,8 @@ export type Sabotage =
   | 'REPEATS_A_GENERATION'
   /** Says of a reset that it is durable, and has not written it. */
   | 'LOSES_A_RESET'
+  /** Lets an ack up to an offset ack what its member has refused. */
+  | 'PASSES_OVER_REFUSED_RECORDS'
   /** Lets a commit of any member and generation count. */
   | 'COUNTS_COMMITS_OF_OTHERS'
   /** Lets an ack of any member and generation count. */
@@ -55,6 +57,16 @@ function wrongCalls(broker: Broker, sabotage: Sabotage, { groups }: Ledger): Par
           const holder = groups.holding(command.group, command.entries[0]!);
           const claimed = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
           return broker.ack(caller, { ...command, ...claimed });
+        },
+      };
+    case 'PASSES_OVER_REFUSED_RECORDS':
+      return {
+        ack: (caller, command) => {
+          const entries = command.entries.map((entry) => {
+            const { upToOffset } = entry;
+            return upToOffset === null ? entry : { ...entry, upToOffset: null, runs: [0, upToOffset] };
+          });
+          return broker.ack(caller, { ...command, entries });
         },
       };
     case 'COUNTS_COMMITS_OF_OTHERS':

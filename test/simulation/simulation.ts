@@ -7,7 +7,7 @@ import { Database } from './database.ts';
 import { Faults } from './faults.ts';
 import { fussy } from './fussy-assignor.ts';
 import { Ledger } from './ledger.ts';
-import type { Member, MemberSite } from './member.ts';
+import type { Answer, Member, MemberSite } from './member.ts';
 import { caller, Network } from './network.ts';
 import { Operator } from './operator.ts';
 import { PullMember } from './pull-member.ts';
@@ -222,19 +222,19 @@ export class Simulation {
   }
 
   /** What a client acks up to an offset, said as a commit: the next offset to be read. */
-  async #commit(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<void> {
+  async #commit(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<readonly Answer[]> {
     const { group, memberId, generation, entries } = command;
     const arrival = this.ledger.ackArrived(serving.epoch, command);
     const offsets = entries.map(({ topic, partition, lane, upToOffset }) => {
       return { topic, partition, lane, offset: upToOffset! + 1, metadata: '' };
     });
     const committed = await broker.commitOffsets(caller, { group, member: { memberId, generation }, offsets });
-    if (serving.ended) return;
     const outcomes = committed.map(({ status, committedOffset }) => {
       if (status === 'UNKNOWN_PARTITION') throw new Violation(`${group} does not know what it has delivered`);
       return { status: status === 'NOT_ADVANCED' ? ('ALREADY_ACKED' as const) : status, committedOffset };
     });
-    this.ledger.ackAnswered(command, arrival, outcomes, 'COMMIT');
+    if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes, 'COMMIT');
+    return outcomes;
   }
 
   async #converge(): Promise<void> {

@@ -80,7 +80,7 @@ export class StreamMember extends Member {
           this.generation = Math.max(this.generation, event.generation);
           if (event.type === 'joined') this.memberId = event.memberId;
           else if (event.type === 'revoking') this.revoking = event.partitions;
-          else if (event.type === 'batch') this.take(event.batch);
+          else if (event.type === 'batch') this.take(event.batch, event.generation);
         },
         closed: (error) => {
           if (this.round === round) this.#closed(error, !isOpen);
