@@ -54,15 +54,18 @@ export function leaseStore(parts: StoreParts): LeaseStore & { readonly connectio
   };
 }
 
-const topicLocks = (database: Database, topicId: number): string[] =>
-  database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`);
+const topicLocks = (database: Database, topicId: number): string[] => [
+  `topic ${topicId}`,
+  ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
+];
 
-/** The log, on two connections that append, one that takes locks and one that reads. */
+/** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
 export function logStore(parts: StoreParts): LogStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
   const writers = Array.from({ length: appendSlots }, () => parts.connect());
   const admin = parts.connect();
+  const tables = parts.connect();
   const reads = parts.connect();
   const busy = new Set<number>();
   return {
@@ -91,12 +94,22 @@ export function logStore(parts: StoreParts): LogStore {
     appendAges: (_topicId, places) => reads.call(() => places.map(() => null)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
-    rollSegment: (topicId, current) =>
-      write(parts, admin, [`topic ${topicId}`], () => {
-        ledger.world.count('a segment begins');
-        return log.roll(topicId, current);
+    makeSegment: (topicId, current) =>
+      write(parts, tables, [], () => {
+        log.makeSegment(topicId, current);
       }),
-    segmentSize: () => reads.call(() => ({ bytes: ledger.world.chance(0.3) ? 1e9 : 0, ageMs: 0 })),
+    rollSegment: (topicId, current) =>
+      write(parts, admin, topicLocks(database, topicId), () => {
+        const segment = log.roll(topicId, current);
+        if (segment === current + 1) ledger.world.count('a segment begins');
+        return segment;
+      }),
+    segmentSize: (topicId) =>
+      reads.call(() => ({
+        bytes: ledger.world.chance(0.3) ? 1e9 : 0,
+        ageMs: 0,
+        nextIsMade: log.topics.get(topicId)!.nextIsMade,
+      })),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
   };
 }
