@@ -31,18 +31,49 @@ export async function readCursors(client: Client): Promise<StoredCursor[]> {
   }));
 }
 
-/** The cursor with everything that the ack log says about it, in whatever order and however often it says so. */
-export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta[]): CursorSnapshot {
-  // As one delta: each merge copies the cursor. What is of an earlier incarnation than the latest says nothing.
-  const resets = deltas.reduce((latest, delta) => Math.max(latest, delta.resets), cursor.resets);
-  const counting = deltas.filter((delta) => delta.resets === resets);
-  return mergeDelta(cursor, {
-    resets,
-    committedOffset: counting.reduce((highest, delta) => Math.max(highest, delta.committedOffset), 0),
-    acked: counting.flatMap(({ acked }) => acked),
-    attempts: counting.flatMap(({ attempts }) => attempts),
-    metadata: counting.reduce<CommitMetadata | null>((latest, delta) => laterOf(latest, delta.metadata), null),
-  });
+/**
+ * Everything that the ack log says about one cursor, in whatever order and however often it says so. Summed up while the log is
+ * read: the log names a cursor once a round, and all deltas at once would need more memory than the broker that wrote them.
+ */
+export class DeltaSum {
+  #resets: number;
+  #committedOffset: number;
+  readonly #acked: number[] = [];
+  readonly #attempts: number[] = [];
+  #metadata: CommitMetadata | null = null;
+
+  constructor(resets: number) {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+  }
+
+  /** What is of an earlier incarnation than the latest says nothing. */
+  add({ resets, committedOffset, acked, attempts, metadata }: CursorDelta): void {
+    if (resets < this.#resets) return;
+    if (resets > this.#resets) this.#begin(resets);
+    this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
+    for (const bound of acked) this.#acked.push(bound);
+    for (const number of attempts) this.#attempts.push(number);
+    this.#metadata = laterOf(this.#metadata, metadata);
+  }
+
+  /** One merge for all: each copies the cursor. */
+  appliedTo(cursor: CursorSnapshot): CursorSnapshot {
+    return mergeDelta(cursor, {
+      resets: this.#resets,
+      committedOffset: this.#committedOffset,
+      acked: this.#acked,
+      attempts: this.#attempts,
+      metadata: this.#metadata,
+    });
+  }
+
+  #begin(resets: number): void {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+    this.#acked.length = this.#attempts.length = 0;
+    this.#metadata = null;
+  }
 }
 
 /**
