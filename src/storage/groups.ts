@@ -17,7 +17,8 @@ import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable
 import type { Connection } from './connection.ts';
 import { cursorUpdate, readCursors, resetCursors, type DeltaSum } from './cursors.ts';
 import { faultOf } from './faults.ts';
-import { createGroup, deleteGroup, loadGroups, saveGroups, touchGroups } from './group-rows.ts';
+import { loadGroups } from './group-load.ts';
+import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Fence, Writer } from './writer.ts';
@@ -84,7 +85,8 @@ export class GroupStorage implements GroupStore {
       const stored = await readCursors(client);
       this.#inherited = new Map();
       const merged = stored.map((one) => {
-        const sum = sums.get(cursorName(one.key));
+        // After a shutdown the log is empty: then a name for each of a million cursors would be made for nothing.
+        const sum = sums.size === 0 ? undefined : sums.get(cursorName(one.key));
         if (sum === undefined) return one;
         const known = { key: one.key, cursor: sum.appliedTo(one.cursor) };
         this.#inherited.set(cursorName(one.key), known);
