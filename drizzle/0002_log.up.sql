@@ -21,9 +21,11 @@ CREATE TABLE millrace.partitions (
   UNIQUE (topic_id, partition)
 );
 
+-- Those above topics.segment are made ahead: nothing reads or writes them yet.
 CREATE TABLE millrace.segments (
   topic_id   integer NOT NULL REFERENCES millrace.topics ON DELETE CASCADE,
   segment    integer NOT NULL,
+  -- Of one that is not ahead any more: when appends began to go to it.
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   sealed_at  timestamptz,
   PRIMARY KEY (topic_id, segment)
@@ -87,7 +89,8 @@ BEGIN
 END $$;
 
 -- What an append begins with: the fence, the locks of its partitions in the order of their ids, and whether the batches are meant for
--- the current segments. The inserts that follow are statements of their own, whose snapshots are younger than the locks.
+-- the current segments. The row of the topic is read without a lock: who changes it holds the locks of all partitions. Locked for share by
+-- appends at once, it would get a multixact and a WAL record from each. The inserts that follow are statements of their own, whose snapshots are younger than the locks.
 CREATE FUNCTION millrace.lock_logs(
   fence_broker text, fence_slot integer, fence_epoch bigint,
   partition_ids integer[], topic_ids integer[], topic_segments integer[]

@@ -22,7 +22,8 @@ class ForgetfulStore implements GroupStore {
   resetCursors = () => Promise.resolve();
   cancelSubscription = () => Promise.resolve();
   appendAcks = () => Promise.resolve();
-  fold = () => Promise.resolve();
+  found = { cursors: 0, rounds: 0 };
+  fold = () => Promise.resolve('EMPTIED' as const);
 
   saveGroups: GroupStore['saveGroups'] = (changes) => {
     for (const { change } of changes) {

@@ -4,7 +4,7 @@ import type { LogStore, TopicRow } from '../../src/log/store.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage } from '../../src/storage/storage.ts';
-import { topicSlot } from '../../src/storage/writer.ts';
+import { tableSlot, topicSlot } from '../../src/storage/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 
 /** The storage layer of a broker without the broker: its log on one topic of a database of its own. */
@@ -45,7 +45,7 @@ async function own(databaseUrl: string): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   await client.query('BEGIN');
-  await takeFence(client, brokerId, epoch, [...Array(appendSlots).keys(), topicSlot]);
+  await takeFence(client, brokerId, epoch, [...Array(appendSlots).keys(), topicSlot, tableSlot]);
   await client.query('COMMIT');
   await client.end();
 }

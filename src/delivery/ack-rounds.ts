@@ -2,7 +2,8 @@ import { Fault } from '../errors/fault.ts';
 import type { Clock } from '../time/clock.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import { notOwner } from './not-owner.ts';
-import type { AckRound, GroupStore, StoredCursor } from './store.ts';
+import { Folds } from './folds.ts';
+import type { AckRound, FoundInAckLog, GroupStore } from './store.ts';
 import type { CursorDelta } from '../cursor/cursor.ts';
 
 /**
@@ -21,7 +22,6 @@ import type { CursorDelta } from '../cursor/cursor.ts';
 const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
 const roundMsPerRepeatedCursor = 0.05;
-const foldIntervalMs = 5_000;
 const retryMs = 250;
 
 /** What a round says of a cursor. */
@@ -48,22 +48,22 @@ export class AckRounds {
   #waiters: Waiter[] = [];
   /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
   #owed: Delta[] = [];
-  #unfolded = new Set<ConsumedLog>();
   /** The next round is written even if there is nothing to write. */
   #proofWanted = false;
   #running = false;
   #scheduled = false;
   #nextStartMs = -Infinity;
-  #cancelFold: (() => void) | null = null;
-  #folding: Promise<void> = Promise.resolve();
   #stopped = false;
+  readonly #folds: Folds;
 
   constructor(deps: AckRoundsDeps) {
     this.#d = deps;
+    this.#folds = new Folds({ store: deps.store, clock: deps.clock, onFailed: deps.onFoldFailed });
   }
 
-  start(): void {
-    this.#armFold();
+  /** `found`: what the broker before has left in the ack log. */
+  start(found: FoundInAckLog): void {
+    this.#folds.start(found);
   }
 
   /** The cursor has moved. */
@@ -75,7 +75,7 @@ export class AckRounds {
   /** The subscription has ended: its cursors are not written any more. */
   forget(log: ConsumedLog): void {
     this.#dirty.delete(log);
-    this.#unfolded.delete(log);
+    this.#folds.forget(log);
     this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
   }
 
@@ -102,16 +102,20 @@ export class AckRounds {
     });
   }
 
-  /** Writes what is left, folds, and stops. */
-  async stop(): Promise<void> {
-    this.#cancelFold?.();
+  /** Writes what is left, folds until the deadline, and stops. @throws Fault */
+  async stop(untilMs: number): Promise<void> {
+    this.#folds.stop(untilMs);
     try {
       await this.durable();
-      this.#stopped = true;
-      await this.#fold();
     } finally {
       this.#stopped = true;
     }
+    await this.#folds.finish();
+  }
+
+  /** Another broker owns the cursors now: it folds them. */
+  abandon(): void {
+    this.#folds.stop(-Infinity);
   }
 
   #schedule(): void {
@@ -136,7 +140,7 @@ export class AckRounds {
     const proof = this.#proofWanted;
     this.#proofWanted = false;
     try {
-      if (deltas.length > 0 || proof) await this.#d.store.appendAcks({ deltas: deltas.map(told) });
+      if (deltas.length > 0 || proof) await this.#append(deltas);
       for (const { log, delta } of deltas) log.cursor.written(delta);
       this.#nextStartMs = startedMs + intervalMs;
       for (const waiter of waiters) waiter.resolve();
@@ -145,6 +149,11 @@ export class AckRounds {
     }
     this.#running = false;
     if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
+  }
+
+  async #append(deltas: readonly Delta[]): Promise<void> {
+    this.#folds.appended(deltas.length);
+    await this.#d.store.appendAcks({ deltas: deltas.map(told) });
   }
 
   /** From the start of the round at hand to that of the next. */
@@ -164,7 +173,7 @@ export class AckRounds {
       const delta = log.cursor.takeDelta();
       if (delta === null) continue;
       deltas.push({ log, delta });
-      this.#unfolded.add(log);
+      this.#folds.changed(log);
     }
     this.#dirty.clear();
     return deltas;
@@ -184,35 +193,8 @@ export class AckRounds {
       throw error;
     }
   }
-
-  #armFold(): void {
-    this.#cancelFold = this.#d.clock.after(foldIntervalMs, () => {
-      this.#folding = this.#fold().catch(this.#d.onFoldFailed);
-      void this.#folding.then(() => {
-        if (!this.#stopped) this.#armFold();
-      });
-    });
-  }
-
-  /** An idle broker folds nothing, so it writes nothing. */
-  async #fold(): Promise<void> {
-    await this.#folding;
-    if (this.#unfolded.size === 0) return;
-    const folded = this.#unfolded;
-    this.#unfolded = new Set();
-    try {
-      await this.#d.store.fold(() => snapshotsOf(folded));
-    } catch (error) {
-      for (const log of folded) this.#unfolded.add(log);
-      throw error;
-    }
-  }
 }
 
 function told({ log, delta }: Delta): AckRound['deltas'][number] {
   return { key: log.key, delta };
-}
-
-function* snapshotsOf(logs: ReadonlySet<ConsumedLog>): Generator<StoredCursor> {
-  for (const { key, cursor } of logs) yield { key, cursor: cursor.snapshot() };
 }

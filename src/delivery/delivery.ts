@@ -116,7 +116,7 @@ export class Delivery {
   /** Takes over all groups as they were left; the topics must be open. */
   async open(): Promise<void> {
     this.#retention.start(await this.#groups.open());
-    this.#context.rounds.start();
+    this.#context.rounds.start(this.#store.found);
   }
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
@@ -294,7 +294,7 @@ export class Delivery {
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     this.#retention.stop();
-    await rounds.stop();
+    await rounds.stop(untilMs);
     for (const group of groups) group.stop(draining());
   }
 
@@ -302,6 +302,7 @@ export class Delivery {
   stop(): void {
     this.#draining = true;
     this.#context.writer.stop();
+    this.#context.rounds.abandon();
     this.#retention.stop();
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
     for (const group of this.#groups.all()) group.stop(error);

@@ -10,7 +10,7 @@ import { refuseUnlessMayGrow } from './growth.ts';
 import { refuseIfUnsure } from './not-owner.ts';
 import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import { cursorName, type GroupStore, type LoadedGroup, type StoredCursor } from './store.ts';
+import type { GroupStore, LoadedGroup, StoredCursor } from './store.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
@@ -47,9 +47,9 @@ export class Groups {
   /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
   async open(): Promise<readonly LoadedGroup[]> {
     const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
-    const cursorOf = new Map(cursors.map((stored) => [cursorName(stored.key), stored.cursor]));
+    const cursorsOf = bySubscription(cursors);
     const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
-    const resumed = loaded.map((group) => this.#resume(group, names, cursorOf));
+    const resumed = loaded.map((group) => this.#resume(group, names, cursorsOf));
     await Promise.all(resumed);
     return loaded;
   }
@@ -57,17 +57,16 @@ export class Groups {
   #resume(
     loaded: LoadedGroup,
     topicNames: ReadonlyMap<number, string>,
-    cursorOf: ReadonlyMap<string, StoredCursor['cursor']>,
+    cursorsOf: ReadonlyMap<number, readonly StoredCursor['cursor'][]>,
   ): Promise<void> {
     const group = new ConsumerGroup(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
       const topicName = topicNames.get(row.topicId);
       if (topicName === undefined) continue;
+      const cursors = cursorsOf.get(row.id);
       const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
-        const { partition, lane } = log.address;
-        const cursor = cursorOf.get(cursorName({ subscriptionId: row.id, partition, lane }));
-        return { log, cursor: cursor ?? begunAt(log.startOffset) };
+        return { log, cursor: cursors?.[log.address.partition] ?? begunAt(log.startOffset) };
       });
       group.addSubscription(row, { name: topicName, lanes: this.#topics.lanes(row.topicId) }, logs);
     }
@@ -256,6 +255,17 @@ export class Groups {
     await this.#store.cancelSubscription(subscription.row.id);
     await group.removeSubscription(subscription.row.topicId);
   }
+}
+
+/** By partition; lane 0. */
+function bySubscription(cursors: readonly StoredCursor[]): Map<number, StoredCursor['cursor'][]> {
+  const found = new Map<number, StoredCursor['cursor'][]>();
+  for (const { key, cursor } of cursors) {
+    let own = found.get(key.subscriptionId);
+    if (own === undefined) found.set(key.subscriptionId, (own = []));
+    if (key.lane === 0) own[key.partition] = cursor;
+  }
+  return found;
 }
 
 /** Runs `make` once for all who ask while it is under way. */

@@ -56,6 +56,15 @@ export interface AckRound {
   readonly deltas: readonly { readonly key: CursorKey; readonly delta: CursorDelta }[];
 }
 
+/** What the load found in the ack log: cursors that it names, and its rounds. */
+export interface FoundInAckLog {
+  readonly cursors: number;
+  readonly rounds: number;
+}
+
+/** EMPTIED: the log has nothing of before the fold. KEPT: a table stays for the next fold. CUT: not all was written. */
+export type FoldResult = 'EMPTIED' | 'KEPT' | 'CUT';
+
 /** `offsets[partition]` is where lane 0 of the partition starts. */
 export interface NewSubscription {
   readonly groupId: number;
@@ -68,6 +77,8 @@ export interface GroupStore {
   loadGroups(): Promise<LoadedGroup[]>;
   /** All cursors of active subscriptions: folded cursors with the ack log applied. */
   loadCursors(): Promise<StoredCursor[]>;
+  /** What the load of the cursors found in the ack log. */
+  readonly found: FoundInAckLog;
   /** Makes a group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**
@@ -93,9 +104,10 @@ export interface GroupStore {
   appendAcks(round: AckRound): Promise<void>;
   /**
    * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state
-   * of the cursors that changed since the last fold, they are written to `cursors`, and the oldest table of the ring is truncated.
-   * They are asked for and written in pieces, while rounds go on: a cursor's state may be a later one than that of the turn. If a piece fails,
+   * of the cursors that changed since the last fold, they are written to `cursors` with those that the load found in the log, and
+   * the other tables of the ring are truncated. They are asked for and written in pieces, while rounds go on: a cursor's state may be a
+   * later one than that of the turn. Before each piece but the first `mayGoOn` is asked (default: yes). If that says no, or a piece fails,
    * those before it stay written, and nothing is truncated.
    */
-  fold(snapshots: () => Iterable<StoredCursor>): Promise<void>;
+  fold(snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult>;
 }

@@ -82,6 +82,13 @@ export interface RecordPlace {
   readonly offset: number;
 }
 
+/** How far a topic's current segment is. */
+export interface SegmentSize {
+  readonly bytes: number;
+  readonly ageMs: number;
+  readonly nextIsMade: boolean;
+}
+
 export interface LogStore {
   /**
    * Writes all batches or none, fenced, on write connection `slot` (0 … slots - 1; one append at a time for each).
@@ -105,12 +112,16 @@ export interface LogStore {
   /** Those of the keys that are known to the topic and within its window. */
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>>;
   /**
-   * Makes the topic's next segment and sends appends to it. Does nothing if `current` is not the current one.
+   * Makes the topic's next segment, which nothing goes to before `rollSegment`. Does nothing if it is made, or if `current` is not
+   * the current one. Appends go on meanwhile, also while it waits for others that lock the topic's table. @throws Fault
+   */
+  makeSegment(topicId: number, current: number): Promise<void>;
+  /**
+   * Sends appends to the topic's next segment. Does nothing if that is not made, or if `current` is not the current one.
    * @returns the current segment.
    */
   rollSegment(topicId: number, current: number): Promise<number>;
-  /** Bytes and age of a topic's current segment. */
-  segmentSize(topicId: number, segment: number): Promise<{ bytes: number; ageMs: number }>;
+  segmentSize(topicId: number, segment: number): Promise<SegmentSize>;
   /** Turns the ring of idempotency tables: keys older than the longest window are dropped. */
   turnIdempotencyRing(): Promise<void>;
 }

@@ -31,6 +31,8 @@ export class Topic {
   /** Bytes of the current segment: as they were measured, and appended since. */
   segmentBytes = 0;
   appendedBytes = 0;
+  /** Whether the segment after the current one is known to be made. */
+  nextIsMade = false;
   #refreshing: Promise<void> | null = null;
   #forgets = 0;
   readonly #parts: TopicParts;

@@ -1,7 +1,8 @@
 import type { Client } from 'pg';
-import type { CommitMetadata, CursorDelta } from '../cursor/cursor.ts';
+import type { CommitMetadata } from '../cursor/cursor.ts';
 import { cursorName, type AckRound } from '../delivery/store.ts';
 import { parseArrayLiteral } from './array-literal.ts';
+import { DeltaSum } from './cursors.ts';
 import { bigintArray, integerArray, textArray } from './number-array.ts';
 import { inOneRoundTrip } from './one-round-trip.ts';
 import type { Fence } from './fence.ts';
@@ -72,24 +73,32 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
 /** Arrays of numbers as text, and at last the texts. */
 type Row = [...numbers: string[], metadata: string[]];
 
-/** Reads the rounds of one table into `deltas`, by cursor. @returns whether there was any. */
-export async function readRounds(
-  client: Client,
-  table: AckLogTable,
-  deltas: Map<string, CursorDelta[]>,
-): Promise<boolean> {
-  const { rows } = await client.query<Row>({
-    rowMode: 'array',
-    text: `SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
-                  acked_counts::text, acked::text, attempt_counts::text, attempts::text,
-                  resets::text, metadata_at::text, metadata_seqs::text, metadata
-             FROM millrace.ack_log_${table}`,
-  });
-  for (const row of rows) readRound(row, deltas);
-  return rows.length > 0;
+/** Rounds that are in memory at once while the log is read: each may name 100,000 cursors. */
+const fetchedTogether = 50;
+
+/** Reads the rounds of one table into `sums`, by cursor. @returns how many rounds it has. */
+export async function readRounds(client: Client, table: AckLogTable, sums: Map<string, DeltaSum>): Promise<number> {
+  await client.query('BEGIN READ ONLY');
+  try {
+    await client.query(
+      `DECLARE rounds NO SCROLL CURSOR FOR
+       SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
+              acked_counts::text, acked::text, attempt_counts::text, attempts::text,
+              resets::text, metadata_at::text, metadata_seqs::text, metadata
+         FROM millrace.ack_log_${table}`,
+    );
+    for (let count = 0; ;) {
+      const { rows } = await client.query<Row>({ rowMode: 'array', text: `FETCH ${fetchedTogether} FROM rounds` });
+      for (const row of rows) readRound(row, sums);
+      count += rows.length;
+      if (rows.length < fetchedTogether) return count;
+    }
+  } finally {
+    await client.query('ROLLBACK');
+  }
 }
 
-function readRound(row: Row, deltas: Map<string, CursorDelta[]>): void {
+function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   const numbers = (row.slice(0, -1) as string[]).map(parseArrayLiteral);
   const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] =
     numbers as [number[], number[], number[], number[], number[], number[], number[], number[]];
@@ -107,9 +116,9 @@ function readRound(row: Row, deltas: Map<string, CursorDelta[]>): void {
       acked: acked.slice(ackedAt, (ackedAt += ackedCounts[at]!)),
       attempts: attempts.slice(attemptsAt, (attemptsAt += attemptCounts[at]!)),
     };
-    const known = deltas.get(name);
-    if (known === undefined) deltas.set(name, [delta]);
-    else known.push(delta);
+    let sum = sums.get(name);
+    if (sum === undefined) sums.set(name, (sum = new DeltaSum(delta.resets)));
+    sum.add(delta);
   });
 }
 

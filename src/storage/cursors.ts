@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import { laterOf, mergeDelta, type CommitMetadata, type CursorDelta, type CursorSnapshot } from '../cursor/cursor.ts';
-import type { CursorKey, CursorReset, StoredCursor } from '../delivery/store.ts';
+import { cursorName, type CursorKey, type CursorReset, type StoredCursor } from '../delivery/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from './array-literal.ts';
 import { bigintArray, integerArray, textArray } from './number-array.ts';
 import type { Statement } from './one-round-trip.ts';
@@ -8,41 +8,115 @@ import type { BinaryValue } from './parameter.ts';
 
 /** The table of cursors, as of the last fold. */
 
-type Row = [number, number, number, string, string, string, number, string | null, string | null];
+/** The cursors of one subscription: columns as arrays, and what few cursors have beside a committed offset. */
+type Row = [
+  subscriptionId: number,
+  partitions: string,
+  lanes: string,
+  committedOffsets: string,
+  resets: string,
+  rest: readonly More[] | null,
+];
 
-/** The cursors of active subscriptions. Arrays as text: `pg` parses that form of them five times as slow as a split. */
+/** Arrays as text. */
+interface More {
+  readonly partition: number;
+  readonly lane: number;
+  readonly acked: string;
+  readonly attempts: string;
+  readonly metadata: string | null;
+  readonly seq: number | null;
+}
+
+/** The cursors of active subscriptions: a row for each subscription, since a row for each of a million cursors takes far longer. */
 export async function readCursors(client: Client): Promise<StoredCursor[]> {
   const { rows } = await client.query<Row>({
     rowMode: 'array',
-    text: `SELECT c.subscription_id, c.partition, c.lane, c.committed_offset, c.acked::text, c.attempts::text,
-                  c.resets, c.metadata, c.metadata_seq
+    text: `SELECT c.subscription_id, array_agg(c.partition)::text, array_agg(c.lane)::text,
+                  array_agg(c.committed_offset)::text, array_agg(c.resets)::text,
+                  json_agg(json_build_object('partition', c.partition, 'lane', c.lane, 'acked', c.acked::text,
+                    'attempts', c.attempts::text, 'metadata', c.metadata, 'seq', c.metadata_seq))
+                    FILTER (WHERE c.acked <> '{}' OR c.attempts <> '{}' OR c.metadata IS NOT NULL)
              FROM millrace.cursors AS c JOIN millrace.subscriptions AS s ON s.id = c.subscription_id
-            WHERE s.state = 'ACTIVE'`,
+            WHERE s.state = 'ACTIVE' GROUP BY c.subscription_id`,
   });
-  return rows.map(([subscriptionId, partition, lane, committedOffset, acked, attempts, resets, text, seq]) => ({
-    key: { subscriptionId, partition, lane },
-    cursor: {
-      resets,
-      metadata: text === null ? null : { seq: Number(seq), text },
-      committedOffset: Number(committedOffset),
-      acked: parseArrayLiteral(acked),
-      attempts: parseArrayLiteral(attempts),
-    },
-  }));
+  const all: StoredCursor[] = [];
+  for (const row of rows) addCursors(row, all);
+  return all;
 }
 
-/** The cursor with everything that the ack log says about it, in whatever order and however often it says so. */
-export function mergeDeltas(cursor: CursorSnapshot, deltas: readonly CursorDelta[]): CursorSnapshot {
-  // As one delta: each merge copies the cursor. What is of an earlier incarnation than the latest says nothing.
-  const resets = deltas.reduce((latest, delta) => Math.max(latest, delta.resets), cursor.resets);
-  const counting = deltas.filter((delta) => delta.resets === resets);
-  return mergeDelta(cursor, {
-    resets,
-    committedOffset: counting.reduce((highest, delta) => Math.max(highest, delta.committedOffset), 0),
-    acked: counting.flatMap(({ acked }) => acked),
-    attempts: counting.flatMap(({ attempts }) => attempts),
-    metadata: counting.reduce<CommitMetadata | null>((latest, delta) => laterOf(latest, delta.metadata), null),
-  });
+/** Shared: of a million cursors nearly all have nothing else. */
+const nothingElse = { acked: [], attempts: [], metadata: null };
+
+function addCursors(
+  [subscriptionId, partitions, lanes, committedOffsets, resets, rest]: Row,
+  all: StoredCursor[],
+): void {
+  const moreOf = new Map(rest?.map((one) => [cursorName({ subscriptionId, ...one }), one]));
+  const [lane, committed, reset] = [lanes, committedOffsets, resets].map(parseArrayLiteral) as [
+    number[],
+    number[],
+    number[],
+  ];
+  for (const [at, partition] of parseArrayLiteral(partitions).entries()) {
+    const key = { subscriptionId, partition, lane: lane[at]! };
+    const found = moreOf.size === 0 ? undefined : moreOf.get(cursorName(key));
+    const more = found === undefined ? nothingElse : described(found);
+    all.push({ key, cursor: { resets: reset[at]!, committedOffset: committed[at]!, ...more } });
+  }
+}
+
+function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
+  return {
+    acked: parseArrayLiteral(acked),
+    attempts: parseArrayLiteral(attempts),
+    metadata: metadata === null ? null : { seq: seq!, text: metadata },
+  };
+}
+
+/**
+ * Everything that the ack log says about one cursor, in whatever order and however often it says so. Summed up while the log is
+ * read: the log names a cursor once a round, and all deltas at once would need more memory than the broker that wrote them.
+ */
+export class DeltaSum {
+  #resets: number;
+  #committedOffset: number;
+  readonly #acked: number[] = [];
+  readonly #attempts: number[] = [];
+  #metadata: CommitMetadata | null = null;
+
+  constructor(resets: number) {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+  }
+
+  /** What is of an earlier incarnation than the latest says nothing. */
+  add({ resets, committedOffset, acked, attempts, metadata }: CursorDelta): void {
+    if (resets < this.#resets) return;
+    if (resets > this.#resets) this.#begin(resets);
+    this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
+    for (const bound of acked) this.#acked.push(bound);
+    for (const number of attempts) this.#attempts.push(number);
+    this.#metadata = laterOf(this.#metadata, metadata);
+  }
+
+  /** One merge for all: each copies the cursor. */
+  appliedTo(cursor: CursorSnapshot): CursorSnapshot {
+    return mergeDelta(cursor, {
+      resets: this.#resets,
+      committedOffset: this.#committedOffset,
+      acked: this.#acked,
+      attempts: this.#attempts,
+      metadata: this.#metadata,
+    });
+  }
+
+  #begin(resets: number): void {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+    this.#acked.length = this.#attempts.length = 0;
+    this.#metadata = null;
+  }
 }
 
 /**

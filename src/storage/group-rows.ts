@@ -1,38 +1,12 @@
-import { and, asc, drizzle, eq, inArray, isNotNull, sql } from './drizzle.ts';
+import { and, drizzle, eq, inArray, isNotNull, sql } from './drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../coordinator/group.ts';
-import type { LoadedGroup, SubscriptionRow } from '../delivery/store.ts';
 import { saveRebalances } from './rebalances.ts';
 import { arrayLiteral, nestedArrayLiteral } from './array-literal.ts';
 import { epochMs } from './epoch.ts';
-import { consumerGroups, groupAssignments, groupMembers, subscriptions } from './group-schema.ts';
+import { consumerGroups, groupAssignments, subscriptions } from './group-schema.ts';
 
-/** Groups, their members and what these hold: how the rows are read and written. */
-
-/** All groups with their members, assignments and active subscriptions. */
-export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
-  const db = drizzle({ client });
-  const emptyForMs = sql<
-    number | null
-  >`extract(epoch FROM clock_timestamp() - ${consumerGroups.emptySince})::float8 * 1000`;
-  const { id, name, generation } = consumerGroups;
-  const groups = await db.select({ id, name, generation, emptyForMs }).from(consumerGroups).orderBy(asc(id));
-  const members = byGroup(await db.select().from(groupMembers).orderBy(asc(groupMembers.joinSeq)), memberRow);
-  const assignments = byGroup(await db.select().from(groupAssignments), assignmentRow);
-  const active = await db.select(subscriptionColumns).from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
-  const claims = byGroup<SubscriptionRow, SubscriptionRow>(active, (row) => row);
-  return groups.map((group) => ({
-    id: group.id,
-    name: group.name,
-    snapshot: {
-      generation: group.generation,
-      members: members.get(group.id) ?? [],
-      assignments: assignments.get(group.id) ?? [],
-    },
-    subscriptions: claims.get(group.id) ?? [],
-    emptyForMs: group.emptyForMs,
-  }));
-}
+/** Groups, their members and what these hold: how the rows are written. */
 
 /** Makes the group, or finds it. */
 export async function createGroup(client: Client, name: string): Promise<number> {
@@ -249,29 +223,6 @@ async function putAssignments(client: Client, assignments: readonly AssignmentOu
       arrayLiteral(rows.map(({ sinceGeneration }) => sinceGeneration)),
     ],
   );
-}
-
-function byGroup<Stored extends { readonly groupId: number }, Row>(
-  stored: readonly Stored[],
-  rowOf: (stored: Stored) => Row,
-): Map<number, Row[]> {
-  const rows = new Map<number, Row[]>();
-  for (const one of stored) {
-    const known = rows.get(one.groupId);
-    if (known === undefined) rows.set(one.groupId, [rowOf(one)]);
-    else known.push(rowOf(one));
-  }
-  return rows;
-}
-
-function memberRow(stored: typeof groupMembers.$inferSelect): MemberRow {
-  const { groupId: _, memberId, ...row } = stored;
-  return { ...row, memberId: memberId as MemberId };
-}
-
-function assignmentRow(stored: typeof groupAssignments.$inferSelect): AssignmentRow {
-  const { topicId, partition, memberId, sinceGeneration } = stored;
-  return { topicId, partition, memberId: memberId as MemberId, sinceGeneration };
 }
 
 /** A subscription as the broker knows it. */

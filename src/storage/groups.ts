@@ -1,10 +1,11 @@
 import { Fault } from '../errors/fault.ts';
 import type { GroupChange } from '../coordinator/group.ts';
-import type { CursorDelta } from '../cursor/cursor.ts';
 import {
   cursorName,
   type AckRound,
   type CursorReset,
+  type FoldResult,
+  type FoundInAckLog,
   type GroupStore,
   type LoadedGroup,
   type NewSubscription,
@@ -14,10 +15,11 @@ import {
 } from '../delivery/store.ts';
 import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from './ack-log.ts';
 import type { Connection } from './connection.ts';
-import { cursorUpdate, mergeDeltas, readCursors, resetCursors } from './cursors.ts';
+import { cursorUpdate, readCursors, resetCursors, type DeltaSum } from './cursors.ts';
 import { faultOf } from './faults.ts';
 import { signFence, type Fence } from './fence.ts';
-import { createGroup, deleteGroup, loadGroups, saveGroups, touchGroups } from './group-rows.ts';
+import { loadGroups } from './group-load.ts';
+import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Writer } from './writer.ts';
@@ -61,6 +63,7 @@ export class GroupStorage implements GroupStore {
   readonly #filled = new Set<AckLogTable>();
   /** What the load found in the ack log and no fold has written yet. */
   #inherited = new Map<string, StoredCursor>();
+  found: FoundInAckLog = { cursors: 0, rounds: 0 };
 
   constructor(deps: GroupStorageDeps) {
     this.#d = deps;
@@ -72,20 +75,26 @@ export class GroupStorage implements GroupStore {
 
   loadCursors(): Promise<StoredCursor[]> {
     return this.#d.reads.run(async (client) => {
-      const deltas = new Map<string, CursorDelta[]>();
+      const sums = new Map<string, DeltaSum>();
+      let rounds = 0;
       for (const table of ackLogTables) {
-        if (await readRounds(client, table, deltas)) this.#filled.add(table);
+        const inTable = await readRounds(client, table, sums);
+        if (inTable > 0) this.#filled.add(table);
+        rounds += inTable;
       }
       // Cursors after the log: a fold between the two would be seen twice, which is harmless, instead of not at all.
       const stored = await readCursors(client);
       this.#inherited = new Map();
-      return stored.map((one) => {
-        const news = deltas.get(cursorName(one.key));
-        if (news === undefined) return one;
-        const merged = { key: one.key, cursor: mergeDeltas(one.cursor, news) };
-        this.#inherited.set(cursorName(one.key), merged);
-        return merged;
+      const merged = stored.map((one) => {
+        // After a shutdown the log is empty: then a name for each of a million cursors would be made for nothing.
+        const sum = sums.size === 0 ? undefined : sums.get(cursorName(one.key));
+        if (sum === undefined) return one;
+        const known = { key: one.key, cursor: sum.appliedTo(one.cursor) };
+        this.#inherited.set(cursorName(one.key), known);
+        return known;
       });
+      this.found = { cursors: this.#inherited.size, rounds };
+      return merged;
     });
   }
 
@@ -137,14 +146,21 @@ export class GroupStorage implements GroupStore {
     });
   }
 
-  async fold(snapshots: () => Iterable<StoredCursor>): Promise<void> {
+  async fold(snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
     // Each is taken after the turn: what a round before it has said is in them.
     this.#table = following(this.#table);
+    // The broker before may have used this table last. What it has is written by this fold, and goes with the next one.
+    const hadRows = this.#filled.has(this.#table);
+    let written = 0;
     for (const piece of pieces(withInherited(snapshots(), this.#inherited))) {
+      if (written > 0 && !mayGoOn()) return 'CUT';
       await this.#d.folds.write(cursorUpdate(piece));
+      written++;
     }
     this.#inherited = new Map();
-    await this.#truncate(ackLogTables.filter((table) => table !== this.#table && this.#filled.has(table)));
+    const others = ackLogTables.filter((table) => table !== this.#table);
+    await this.#truncate(others.filter((table) => this.#filled.has(table)));
+    return hadRows || others.some((table) => this.#filled.has(table)) ? 'KEPT' : 'EMPTIED';
   }
 
   /** Each by itself: one that somebody reads does not keep the others. */

@@ -7,6 +7,7 @@ import type {
   LogStore,
   ReadRequest,
   RecordPlace,
+  SegmentSize,
 } from '../log/store.ts';
 import type { StoredBatch } from '../log/batch.ts';
 import { append } from './append.ts';
@@ -18,10 +19,12 @@ import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
   endsQuery,
   lockTopicLogs,
+  makeSegmentAhead,
   readSegments,
   rollSegment,
   segmentBase,
   segmentOf,
+  segmentSize,
   type SegmentBases,
 } from './segments.ts';
 import { UnsettledSessions } from './unsettled.ts';
@@ -38,8 +41,10 @@ export interface LogStoreOptions {
   readonly brokerId: string;
   readonly epoch: () => number;
   readonly appendSlots: number;
-  /** For what changes tables. */
+  /** For what locks whole topics. */
   readonly admin: Writer;
+  /** For what makes tables: that may wait for others that lock the parents. */
+  readonly tables: Writer;
   /** For what takes its time. */
   readonly maintenance: Connection;
 }
@@ -87,7 +92,7 @@ export class PostgresLogStore implements LogStore {
   async ends(topicId: number): Promise<LogEnd[]> {
     await this.#lookups.run((client) => this.#unsettled.end(client));
     return this.#o.admin.transaction(async (client) => {
-      const segment = await lockTopicLogs(client, topicId);
+      const segment = await lockTopicLogs(client, topicId, 'SHARE');
       if (segment === null) return [];
       const { rows } = await client.query<{
         partition: number;
@@ -141,6 +146,10 @@ export class PostgresLogStore implements LogStore {
     return this.#lookups.run((client) => findKeys(client, topicId, windowMs, keys));
   }
 
+  async makeSegment(topicId: number, current: number): Promise<void> {
+    await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current));
+  }
+
   async rollSegment(topicId: number, current: number): Promise<number> {
     const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current));
     this.forgetSegments(topicId);
@@ -149,17 +158,8 @@ export class PostgresLogStore implements LogStore {
     return segment;
   }
 
-  async segmentSize(topicId: number, segment: number): Promise<{ bytes: number; ageMs: number }> {
-    const { rows } = await this.#lookups.run((client) =>
-      client.query<{ bytes: string; age_ms: number }>(
-        `SELECT coalesce(pg_total_relation_size(to_regclass($3)), 0) AS bytes,
-                (extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS age_ms
-           FROM millrace.segments WHERE topic_id = $1 AND segment = $2`,
-        [topicId, segment, leafTable(topicId, segment)],
-      ),
-    );
-    const row = rows[0];
-    return { bytes: Number(row?.bytes ?? 0), ageMs: row?.age_ms ?? 0 };
+  segmentSize(topicId: number, segment: number): Promise<SegmentSize> {
+    return this.#lookups.run((client) => segmentSize(client, topicId, segment));
   }
 
   async turnIdempotencyRing(): Promise<void> {

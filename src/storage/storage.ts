@@ -15,7 +15,7 @@ import { PostgresLogStore } from './log-store.ts';
 import { migrate, UnfitDatabase } from './migrate.ts';
 import { ServerChoice } from './server-choice.ts';
 import { PostgresTopicStore } from './topics.ts';
-import { ackSlot, foldSlot, groupSlot, topicSlot, Writer } from './writer.ts';
+import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './writer.ts';
 
 export interface StorageOptions {
   readonly address: DatabaseAddress;
@@ -60,25 +60,30 @@ export function openStorage(options: StorageOptions): Storage {
     open(purpose, { settings, answer });
   const writer = (connection: Connection, slot: number): Writer =>
     new Writer(connection, { broker: brokerId, slot, epoch });
-  // These take their time: they make, fill and drop tables. Whoever uses this one tells what comes of it.
+  // These take their time: they fill and drop tables. Whoever uses this one tells what comes of it.
   const admin = open('admin', {}, false);
   const groupReads = open('group-reads', {});
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
+  // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.
+  const tableWriter = writer(slow('tables'), tableSlot);
   const logStore = new PostgresLogStore({
     connect,
     brokerId,
     epoch,
     appendSlots,
     admin: topicWriter,
+    tables: tableWriter,
     maintenance: admin,
   });
-  const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ackSlot, foldSlot, groupSlot, topicSlot];
+  const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
+  const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
   const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log });
   return {
     log: logStore,
     topics: new PostgresTopicStore({
       writer: topicWriter,
+      tables: tableWriter,
       admin,
       onChanged: (topicId) => {
         logStore.forgetSegments(topicId);

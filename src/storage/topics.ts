@@ -7,7 +7,7 @@ import { sqlState } from './faults.ts';
 import { ringTables } from './idempotency.ts';
 import { leafTable, topicTable } from './leaf.ts';
 import { partitions, segmentDrops, topics } from './log-schema.ts';
-import { createSegment, createTopicTable, lockTopicLogs } from './segments.ts';
+import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
 import type { Writer } from './writer.ts';
 
 /** A drop waits this long for readers of the table before it leaves it to the next try. */
@@ -18,6 +18,8 @@ const otherDetachPending = '55000';
 
 export interface TopicStoreOptions {
   readonly writer: Writer;
+  /** For what makes tables: that may wait for others that lock the parents. */
+  readonly tables: Writer;
   /** For reading, and for what no transaction may hold: detaching tables. */
   readonly admin: Connection;
   /** The topic's segments are not what they were. */
@@ -37,7 +39,7 @@ export class PostgresTopicStore implements TopicStore {
   }
 
   createTopic(topic: NewTopic): Promise<TopicRow | null> {
-    return this.#o.writer.transaction(async (client) => {
+    return this.#o.tables.transaction(async (client) => {
       const { name, idempotencyWindowMs, description } = topic;
       const [made] = await drizzle(client)
         .insert(topics)
@@ -50,7 +52,7 @@ export class PostgresTopicStore implements TopicStore {
         [made.id, topic.partitions],
       );
       await createTopicTable(client, made.id);
-      await createSegment(client, made.id, 1);
+      await createFirstSegment(client, made.id);
       return (await load(client, made.id))[0] ?? null;
     });
   }
@@ -90,7 +92,7 @@ export class PostgresTopicStore implements TopicStore {
   async deleteTopic(topicId: number): Promise<void> {
     await this.#o.writer.transaction(async (client) => {
       // Appends in flight end first; those that come later find their partitions gone.
-      await lockTopicLogs(client, topicId);
+      await lockTopicLogs(client, topicId, 'UPDATE');
       await client.query(
         `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
          SELECT t.id, s.segment, t.name, 'TOPIC_DELETED' FROM millrace.topics AS t JOIN millrace.segments AS s ON s.topic_id = t.id

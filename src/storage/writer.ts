@@ -10,6 +10,7 @@ export const ackSlot = 1000;
 export const groupSlot = 1001;
 export const topicSlot = 1002;
 export const foldSlot = 1003;
+export const tableSlot = 1004;
 
 /** Runs fenced transactions on one connection: none of them commits once another broker has taken over. */
 export class Writer {

@@ -28,13 +28,78 @@ function scene() {
 
 test('a segment that is full is followed by the next one at once, not at the next look', async () => {
   const { store, topic, append, said } = scene();
-  await append(limits.segmentBytesMax - 1);
+  await append(limits.segmentBytesMax / 2 - 1);
   expect([topic.segment, store.count('segmentSize')]).toEqual([1, 0]);
+  await append(limits.segmentBytesMax / 2);
+  expect([topic.segment, store.count('segmentSize')]).toEqual([1, 1]);
   await append(1);
   expect(topic.segment).toBe(2);
   expect(said).toEqual(['a new segment begins']);
-  await append(limits.segmentBytesMax - 1);
-  expect([topic.segment, store.count('segmentSize')]).toEqual([2, 1]);
+  await append(limits.segmentBytesMax / 2 - 1);
+  expect([topic.segment, store.count('segmentSize')]).toEqual([2, 2]);
+});
+
+test('the next segment is made when the current one is half full or half its age, and once', async () => {
+  for (const half of ['size', 'age']) {
+    const { clock, store, topic, append } = scene();
+    await append(limits.segmentBytesMax / 2 - 1);
+    await clock.advance(lookIntervalMs);
+    expect(store.count('makeSegment')).toBe(0);
+    if (half === 'age') store.shared.topic(1).segmentSinceMs = clock.wallMs() - limits.segmentAgeMsMax / 2;
+    await append(half === 'age' ? 0.5 : 1);
+    await clock.advance(lookIntervalMs);
+    expect([store.count('makeSegment'), store.count('rollSegment')]).toEqual([1, 0]);
+    for (let i = 0; i < 5; i++) {
+      await append(1);
+      await clock.advance(lookIntervalMs);
+    }
+    expect([topic.segment, store.count('makeSegment')]).toEqual([1, 1]);
+  }
+});
+
+test('a topic that nothing is appended to gets no table, however old its segment is', async () => {
+  const { clock, store } = scene();
+  store.shared.topic(1).segmentSinceMs = clock.wallMs() - 10 * limits.segmentAgeMsMax;
+  await clock.advance(100 * lookIntervalMs);
+  expect(store.calls).toEqual([]);
+});
+
+test('appends go on in a full segment whose successor cannot be made, and each does not try again', async () => {
+  const { clock, store, topic, append, said } = scene();
+  store.before = (call) => {
+    if (call === 'makeSegment') throw new Fault('DATABASE_UNAVAILABLE', 'canceling statement due to lock timeout');
+  };
+  await append(limits.segmentBytesMax);
+  for (let i = 0; i < 5; i++) await append(limits.segmentBytesMax);
+  expect([topic.segment, store.count('makeSegment'), store.count('rollSegment')]).toEqual([1, 1, 0]);
+  expect(said).toEqual(['the next segment of a topic could not be begun yet']);
+  await clock.advance(lookIntervalMs);
+  expect(store.count('makeSegment')).toBe(2);
+  store.before = () => undefined;
+  await clock.advance(lookIntervalMs);
+  expect([topic.segment, store.count('makeSegment')]).toEqual([2, 3]);
+});
+
+test('a segment that waits to be made keeps no append back', async () => {
+  const scene = await Scene.open();
+  const { store, clock, log } = scene;
+  log.start();
+  const gate = new Gate();
+  store.before = (call) => (call === 'makeSegment' ? gate.pass() : undefined);
+  store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
+  scene.publish(records('x'));
+  await clock.advance(lookIntervalMs);
+  expect(gate.waiting).toBe(1);
+  const meanwhile = scene.publish(records('y'));
+  await clock.settle();
+  expect(meanwhile.ended).toBe('0/1');
+  gate.open();
+  await clock.settle();
+  const after = scene.publish(records('z'));
+  await clock.settle();
+  expect(after.ended).toBe('0/2');
+  expect(store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 1, 2]);
+  log.stop();
 });
 
 test('a segment whose data compresses well is filled on disk before the next one begins', async () => {
@@ -79,7 +144,7 @@ test('a size that cannot be asked for is said, and asked for again', async () =>
     if (call === 'segmentSize') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
   };
   await append(limits.segmentBytesMax);
-  expect(said).toEqual(['the size of a segment could not be looked at']);
+  expect(said).toEqual(['the next segment of a topic could not be begun yet']);
   store.before = () => undefined;
   await clock.advance(lookIntervalMs);
   expect(topic.segment).toBe(2);

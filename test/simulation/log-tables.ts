@@ -15,6 +15,7 @@ import type { World } from './world.ts';
 
 interface StoredTopic {
   row: TopicRow;
+  nextIsMade: boolean;
   readonly partitions: StoredPartition[];
   readonly keys: Map<string, IdempotencyHit & { readonly atMs: number }>;
 }
@@ -62,7 +63,7 @@ export class LogTables {
       segment: 1,
     };
     const stored = row.partitions.map(() => ({ batches: [], values: [] }));
-    this.topics.set(row.id, { row, partitions: stored, keys: new Map() });
+    this.topics.set(row.id, { row, nextIsMade: false, partitions: stored, keys: new Map() });
     return row;
   }
 
@@ -141,9 +142,16 @@ export class LogTables {
     return found;
   }
 
+  makeSegment(topicId: number, current: number): void {
+    const topic = this.topics.get(topicId)!;
+    if (topic.row.segment === current) topic.nextIsMade = true;
+  }
+
   roll(topicId: number, current: number): number {
     const topic = this.topics.get(topicId)!;
-    if (topic.row.segment === current) topic.row = { ...topic.row, segment: current + 1 };
+    if (topic.row.segment !== current || !topic.nextIsMade) return topic.row.segment;
+    topic.row = { ...topic.row, segment: current + 1 };
+    topic.nextIsMade = false;
     return topic.row.segment;
   }
 

@@ -1,8 +1,7 @@
-import { mergeDelta } from '../../src/cursor/cursor.ts';
-import { cursorName, type AckRound, type GroupStore, type StoredCursor } from '../../src/delivery/store.ts';
+import { cursorName, type GroupStore } from '../../src/delivery/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
-import { MemoryGroupStore } from '../support/memory-group-store.ts';
+import { MemoryGroupStore, pieces } from '../support/memory-group-store.ts';
 import type { Connection } from './connection.ts';
 import type { Database } from './database.ts';
 import type { Ledger } from './ledger.ts';
@@ -58,15 +57,18 @@ export function leaseStore(parts: StoreParts): LeaseStore & { readonly connectio
   };
 }
 
-const topicLocks = (database: Database, topicId: number): string[] =>
-  database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`);
+const topicLocks = (database: Database, topicId: number): string[] => [
+  `topic ${topicId}`,
+  ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
+];
 
-/** The log, on two connections that append, one that takes locks and one that reads. */
+/** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
 export function logStore(parts: StoreParts): LogStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
   const writers = Array.from({ length: appendSlots }, () => parts.connect());
   const admin = parts.connect();
+  const tables = parts.connect();
   const reads = parts.connect();
   const busy = new Set<number>();
   return {
@@ -95,12 +97,22 @@ export function logStore(parts: StoreParts): LogStore {
     appendAges: (_topicId, places) => reads.call(() => places.map(() => null)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
-    rollSegment: (topicId, current) =>
-      write(parts, admin, [`topic ${topicId}`], () => {
-        ledger.world.count('a segment begins');
-        return log.roll(topicId, current);
+    makeSegment: (topicId, current) =>
+      write(parts, tables, [], () => {
+        log.makeSegment(topicId, current);
       }),
-    segmentSize: () => reads.call(() => ({ bytes: ledger.world.chance(0.3) ? 1e9 : 0, ageMs: 0 })),
+    rollSegment: (topicId, current) =>
+      write(parts, admin, topicLocks(database, topicId), () => {
+        const segment = log.roll(topicId, current);
+        if (segment === current + 1) ledger.world.count('a segment begins');
+        return segment;
+      }),
+    segmentSize: (topicId) =>
+      reads.call(() => ({
+        bytes: ledger.world.chance(0.3) ? 1e9 : 0,
+        ageMs: 0,
+        nextIsMade: log.topics.get(topicId)!.nextIsMade,
+      })),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
   };
 }
@@ -197,10 +209,18 @@ export function groupStore(parts: StoreParts): GroupStore {
         database.groups.ackLog.push(structuredClone(round));
         ledger.acksWritten(round);
       }),
-    async fold(snapshots) {
+    get found() {
+      return tables.found;
+    },
+    async fold(snapshots, mayGoOn = () => true) {
       const rounds = new Set(database.groups.ackLog);
       const written = new Set<string>();
-      for (const piece of pieces(snapshots())) {
+      // Small ones, so that much may come between them.
+      for (const piece of pieces(snapshots(), 2)) {
+        if (written.size > 0 && !mayGoOn()) {
+          ledger.world.count('a fold is cut short');
+          return 'CUT';
+        }
         await write(parts, folds, ['cursors'], () => {
           for (const one of piece) database.groups.fold(one);
           ledger.folded();
@@ -208,34 +228,10 @@ export function groupStore(parts: StoreParts): GroupStore {
         for (const { key } of piece) written.add(cursorName(key));
       }
       await write(parts, folds, ['cursors'], () => {
-        foldRest(database, written, rounds);
+        database.groups.foldRest(written, rounds);
         ledger.folded();
       });
+      return 'EMPTIED';
     },
   };
-}
-
-/** Small ones, so that much may come between them. */
-function* pieces(cursors: Iterable<StoredCursor>): Generator<readonly StoredCursor[]> {
-  let piece: StoredCursor[] = [];
-  for (const cursor of cursors) {
-    piece.push(structuredClone(cursor));
-    if (piece.length < 2) continue;
-    yield piece;
-    piece = [];
-  }
-  if (piece.length > 0) yield piece;
-}
-
-/** Writes the cursors that only the log knows of; then the rounds that are in all cursors go. */
-function foldRest(database: Database, written: ReadonlySet<string>, rounds: ReadonlySet<AckRound>): void {
-  const { cursors, ackLog } = database.groups;
-  for (const { deltas } of rounds) {
-    for (const { key, delta } of deltas) {
-      const known = cursors.get(cursorName(key));
-      if (known === undefined || written.has(cursorName(key))) continue;
-      cursors.set(cursorName(key), { key, cursor: mergeDelta(known.cursor, delta) });
-    }
-  }
-  ackLog.splice(0, ackLog.length, ...ackLog.filter((round) => !rounds.has(round)));
 }

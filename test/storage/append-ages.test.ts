@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RecordPlace, TopicRow } from '../../src/log/store.ts';
 import { appendAges } from '../../src/storage/read.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { batch, LogSite, transaction, values } from './log-site.ts';
+import { batch, LogSite, roll, transaction, values } from './log-site.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -63,7 +63,7 @@ test('a record in a sealed segment is found there, beside newer ones in the next
   const topic = await site.topic(storage, 1);
   await append(topic, 0, 2);
   await age(topic, 0, 0, hour);
-  const segment = await storage.log.rollSegment(topic.id, topic.segment);
+  const segment = await roll(storage, topic.id, topic.segment);
   await append({ ...topic, segment }, 0, 1);
   const [newer, older] = await storage.log.appendAges(topic.id, [at(0, 2), at(0, 1)]);
   expect([newer! < 60_000, Math.round(older! / 3_600_000)]).toEqual([true, 1]);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -330,6 +331,60 @@ describe('a fold', () => {
     expect(await rounds()).toEqual([0, 0, 1]);
     await takeOver();
     expect(await committed()).toEqual(new Set([12]));
+  });
+
+  test('of 50,000 cursors that is cut at the deadline of a shutdown leaves the rest in the log, and the successor loses nothing', async () => {
+    const count = 50_000;
+    const groupId = await store.createGroup('wide');
+    const offsets = Array.from({ length: count }, () => 10);
+    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets }]);
+    const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
+    const acked = ({ partition }: CursorKey) => delta(11 + (partition % 7), partition % 5 === 0 ? [30, 31] : []);
+    for (let from = 0; from < count; from += 10_000) {
+      const some = wide.slice(from, from + 10_000);
+      await store.appendAcks({ deltas: some.map((key) => ({ key, delta: acked(key) })) });
+    }
+    let pieces = 0;
+    const snapshots = () => wide.map((key) => ({ key, cursor: acked(key) }));
+    expect(await store.fold(snapshots, () => ++pieces < 3)).toBe('CUT');
+    const inTable =
+      'SELECT count(*)::int AS n FROM millrace.cursors WHERE subscription_id = $1 AND committed_offset > 10';
+    const written = await site.client.query<{ n: number }>(inTable, [subscription!.id]);
+    expect(written.rows[0]!.n).toBe(15_000);
+    expect((await rounds()).reduce((sum, n) => sum + n)).toBe(5);
+    const nothingLost = async (): Promise<void> => {
+      const stored = (await store.loadCursors()).filter(({ key }) => key.subscriptionId === subscription!.id);
+      expect(stored.length).toBe(count);
+      expect(stored.filter(({ key, cursor }) => !isDeepStrictEqual(cursor, acked(key)))).toEqual([]);
+    };
+    await takeOver();
+    await nothingLost();
+    expect(store.found).toEqual({ cursors: count, rounds: 5 });
+    // Nobody has touched a cursor: what is folded is what was found.
+    expect(await store.fold(() => [])).toBe('EMPTIED');
+    expect(await rounds()).toEqual([0, 0, 0]);
+    await takeOver();
+    await nothingLost();
+    expect(store.found).toEqual({ cursors: 0, rounds: 0 });
+  });
+
+  test('says that a table is left, so that the log of a broker that becomes idle is emptied all the same', async () => {
+    // In the table that the next owner folds into first.
+    await append(delta(11));
+    await fold(delta(11));
+    await append(delta(12));
+    await takeOver();
+    await loaded();
+    expect(await store.fold(() => [])).toBe('KEPT');
+    expect(await store.fold(() => [])).toBe('EMPTIED');
+    expect(await rounds()).toEqual([0, 0, 0]);
+    const session = await site.session();
+    await append(delta(13));
+    await session.query('BEGIN');
+    await session.query('SELECT 1 FROM millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2');
+    expect(await store.fold(() => [{ key: keys[0]!, cursor: delta(13) }])).toBe('KEPT');
+    await session.query('COMMIT');
+    expect(await store.fold(() => [])).toBe('EMPTIED');
   });
 
   test('is held up by a transaction elsewhere only as long as that one lives', async () => {

@@ -4,7 +4,7 @@ import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow 
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { takeFence } from '../../src/storage/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { ackSlot, foldSlot, groupSlot, topicSlot } from '../../src/storage/writer.ts';
+import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../src/storage/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -43,6 +43,7 @@ export class LogSite {
       foldSlot,
       groupSlot,
       topicSlot,
+      tableSlot,
     ]);
     await this.client.query('COMMIT');
     return this.storage(broker, epoch, url, answerMsMax);
@@ -85,11 +86,22 @@ export class LogSite {
     return Number(rows[0]!.n);
   }
 
+  /** Resolves when a query like that of `number` answers more than 0. */
+  async until(sql: string, values: unknown[] = []): Promise<void> {
+    while ((await this.number(sql, values)) === 0);
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#storages.map((storage) => storage.close()));
     await Promise.all([this.client, ...this.#clients].map((client) => client.end()));
     await this.database.drop();
   }
+}
+
+/** Makes the topic's next segment and sends appends to it. @returns the current segment. */
+export async function roll(storage: Storage, topicId: number, current: number): Promise<number> {
+  await storage.log.makeSegment(topicId, current);
+  return storage.log.rollSegment(topicId, current);
 }
 
 /** A record as its four stored parts; what is absent is empty. */

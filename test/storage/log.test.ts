@@ -3,7 +3,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved, type TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { property } from '../coordinator/property.ts';
-import { appendSlots, batch, found, LogSite, readAll, shown, transaction, values, type Parts } from './log-site.ts';
+import {
+  appendSlots,
+  batch,
+  found,
+  LogSite,
+  readAll,
+  roll,
+  shown,
+  transaction,
+  values,
+  type Parts,
+} from './log-site.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -119,6 +130,7 @@ describe('an append that may not be', () => {
     for (const other of [site.storage('one', 0), site.storage('one', 2), site.storage('other', 1)]) {
       await expect(append(other)).rejects.toMatchObject({ kind: 'FENCED' });
       await expect(other.log.ends(topic.id)).rejects.toMatchObject({ kind: 'FENCED' });
+      await expect(other.log.makeSegment(topic.id, 1)).rejects.toMatchObject({ kind: 'FENCED' });
       await expect(other.log.rollSegment(topic.id, 1)).rejects.toMatchObject({ kind: 'FENCED' });
     }
     expect(await ends(topic)).toEqual([1]);
@@ -147,13 +159,13 @@ describe('an append that may not be', () => {
     const topic = await site.topic(storage, 1);
     const append = (to: TopicRow) => storage.log.append(0, transaction([batch(to, 0, values('x'))]));
     await append(topic);
-    expect(await storage.log.rollSegment(topic.id, 1)).toBe(2);
+    expect(await roll(storage, topic.id, 1)).toBe(2);
     await expect(append(topic)).rejects.toBeInstanceOf(SegmentMoved);
     await append({ ...topic, segment: 2 });
     expect(await ends(topic)).toEqual([2]);
     await storage.topics.deleteTopic(topic.id);
     await expect(append({ ...topic, segment: 2 })).rejects.toBeInstanceOf(SegmentMoved);
-    await expect(storage.log.rollSegment(topic.id, 2)).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
+    await expect(roll(storage, topic.id, 2)).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
     expect(await storage.log.ends(topic.id)).toEqual([]);
   });
 });

@@ -4,11 +4,11 @@ import { takeFence } from '../../src/storage/fence.ts';
 import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrate.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { topicSlot } from '../../src/storage/writer.ts';
+import { tableSlot, topicSlot } from '../../src/storage/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { catalogOf } from './catalog.ts';
-import { batch, readAll, transaction, values } from './log-site.ts';
+import { batch, readAll, roll, transaction, values } from './log-site.ts';
 
 const newest = migrations().at(-1)!.version;
 const versions = migrations().map(({ version }) => version);
@@ -96,7 +96,7 @@ describe('a database of an older version', () => {
     await migrate(client);
     const storage = storageAt();
     await client.query("INSERT INTO millrace.broker_lease VALUES (true, 'one', 1, now())");
-    await takeFence(client, 'one', 1, [0, topicSlot]);
+    await takeFence(client, 'one', 1, [0, topicSlot, tableSlot]);
     const filled = version >= 2 ? await fill(storage) : null;
     await rollBack(client, version);
     expect(await appliedVersion(client)).toBe(version);
@@ -195,10 +195,10 @@ describe('the way back', () => {
 
   test('is open for a database with data, and what is made anew is empty and works', async () => {
     await migrate(client);
-    await takeFence(client, 'one', 1, [0, topicSlot]);
+    await takeFence(client, 'one', 1, [0, topicSlot, tableSlot]);
     const storage = storageAt();
     const { topic } = await fill(storage);
-    await storage.log.rollSegment(topic.id, 1);
+    await roll(storage, topic.id, 1);
     await client.query("INSERT INTO millrace.consumer_groups (name) VALUES ('billing')");
     await client.query(
       'INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT g.id, t.id FROM millrace.consumer_groups AS g, millrace.topics AS t',
@@ -207,7 +207,7 @@ describe('the way back', () => {
     await rollBack(client, 0);
     expect((await catalogOf(client)).filter((line) => !line.includes('migrations'))).toEqual([]);
     await migrate(client);
-    await takeFence(client, 'one', 1, [0, topicSlot]);
+    await takeFence(client, 'one', 1, [0, topicSlot, tableSlot]);
     const again = storageAt();
     expect(await again.topics.loadTopics()).toEqual([]);
     const filled = await fill(again);

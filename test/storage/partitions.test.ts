@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { waitFor } from '../../bench/support/timing.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { batch, LogSite, readAll, transaction, values } from './log-site.ts';
+import { batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -103,11 +103,11 @@ describe('a topic that gets more partitions', () => {
 
   test('in a later segment has them whole, through the segments that follow', async () => {
     await append(topic, 0, 'a');
-    await storage.log.rollSegment(topic.id, 1);
+    await roll(storage, topic.id, 1);
     const grown = await grow(3);
     expect(grown.segment).toBe(2);
     expect(await append(grown, 2, 'x', 'y')).toBe(0);
-    await storage.log.rollSegment(topic.id, 2);
+    await roll(storage, topic.id, 2);
     expect(await append({ ...grown, segment: 3 }, 2, 'z')).toBe(2);
     for (const reader of [storage, site.storage('one', 1)]) {
       const read = await readAll(reader, topic, 2);

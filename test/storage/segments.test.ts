@@ -1,9 +1,10 @@
 import fc from 'fast-check';
+import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved, type TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { property } from '../coordinator/property.ts';
-import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
+import { appendSlots, batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -21,6 +22,9 @@ const append = (topic: TopicRow, segment: number, partition: number, ...texts: s
 const textsOf = async (topic: TopicRow, partition: number, from = 0) =>
   (await readAll(storage, topic, partition, from)).map(({ offset, parts }) => `${offset}:${parts[2]}`);
 
+const pidOf = async (client: Client): Promise<number> =>
+  (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]!.pid;
+
 const tablesOf = async (topicId: number): Promise<string[]> => {
   const { rows } = await site.client.query<{ name: string }>(
     `SELECT relname AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relname ~ $1 ORDER BY 1`,
@@ -33,11 +37,11 @@ describe('a log that goes on in a new segment', () => {
   test('has no gap and no overlap, also where a partition or a whole segment has nothing', async () => {
     const topic = await site.topic(storage, 3);
     await append(topic, 1, 0, 'a', 'b');
-    expect(await storage.log.rollSegment(topic.id, 1)).toBe(2);
-    expect(await storage.log.rollSegment(topic.id, 2)).toBe(3);
+    expect(await roll(storage, topic.id, 1)).toBe(2);
+    expect(await roll(storage, topic.id, 2)).toBe(3);
     expect((await append(topic, 3, 0, 'c'))[0]!.baseOffset).toBe(2);
     expect((await append(topic, 3, 1, 'A'))[0]!.baseOffset).toBe(0);
-    expect(await storage.log.rollSegment(topic.id, 3)).toBe(4);
+    expect(await roll(storage, topic.id, 3)).toBe(4);
     expect((await append(topic, 4, 0, 'd'))[0]!.baseOffset).toBe(3);
     expect(await textsOf(topic, 0)).toEqual(['0:a', '1:b', '2:c', '3:d']);
     expect(await textsOf(topic, 0, 1)).toEqual(['0:a', '1:b', '2:c', '3:d']);
@@ -52,6 +56,8 @@ describe('a log that goes on in a new segment', () => {
   test('is rolled once, however many ask for it', async () => {
     const topic = await site.topic(storage, 1);
     const again = site.storage('one', 1);
+    await storage.log.makeSegment(topic.id, 1);
+    await again.log.makeSegment(topic.id, 1);
     const rolled = await Promise.all([storage, again, storage].map(({ log }) => log.rollSegment(topic.id, 1)));
     expect(rolled).toEqual([2, 2, 2]);
     expect(await storage.log.rollSegment(topic.id, 0)).toBe(2);
@@ -83,7 +89,7 @@ describe('a log that goes on in a new segment', () => {
       }
     };
     const publishers = Array.from({ length: appendSlots }, (_, slot) => publish(slot));
-    for (let segment = 1; segment < 10; segment++) await storage.log.rollSegment(topic.id, segment);
+    for (let segment = 1; segment < 10; segment++) await roll(storage, topic.id, segment);
     rolling = false;
     await Promise.all(publishers);
     expect(moved).toBeGreaterThan(0);
@@ -94,6 +100,80 @@ describe('a log that goes on in a new segment', () => {
     }
   });
 
+  test('goes on in the current segment while the next one cannot be attached, and no publish waits for that', async () => {
+    const topic = await site.topic(storage, 2);
+    const analyzing = await site.session();
+    await analyzing.query('BEGIN');
+    // As an ANALYZE of the whole database does, for as long as it takes.
+    await analyzing.query(
+      `LOCK TABLE ONLY millrace.record_batches, ONLY millrace.record_batches_${topic.id} IN SHARE UPDATE EXCLUSIVE MODE`,
+    );
+    let making = true;
+    const made = storage.log.makeSegment(topic.id, 1).finally(() => (making = false));
+    const givenUp = expect(made).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    let appended = 0;
+    for (; making; appended++) {
+      await append(topic, 1, appended % 2, 'x');
+      expect(await storage.log.rollSegment(topic.id, 1)).toBe(1);
+      expect((await storage.log.ends(topic.id))[appended % 2]!.endOffset).toBe(Math.floor(appended / 2) + 1);
+    }
+    await givenUp;
+    expect(appended).toBeGreaterThan(1);
+    // Made before the ANALYZE began, the next segment is begun during it.
+    await analyzing.query('COMMIT');
+    await storage.log.makeSegment(topic.id, 1);
+    await analyzing.query('BEGIN');
+    await analyzing.query(
+      `LOCK TABLE ONLY millrace.record_batches, ONLY millrace.record_batches_${topic.id} IN SHARE UPDATE EXCLUSIVE MODE`,
+    );
+    expect(await storage.log.rollSegment(topic.id, 1)).toBe(2);
+    await append(topic, 2, 0, 'y');
+    await analyzing.query('COMMIT');
+    expect((await textsOf(topic, 0)).at(-1)).toBe(`${Math.ceil(appended / 2)}:y`);
+  });
+
+  test('has a base in a partition that was added while it was rolled, or what is appended there is read twice or never', async () => {
+    const topic = await site.topic(storage, 1);
+    await append(topic, 1, 0, 'a');
+    await storage.log.makeSegment(topic.id, 1);
+    const adding = await site.session();
+    await adding.query('BEGIN');
+    await adding.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topic.id]);
+    await adding.query('INSERT INTO millrace.partitions (topic_id, partition) VALUES ($1, 1)', [topic.id]);
+    const rolled = storage.log.rollSegment(topic.id, 1);
+    await site.until('SELECT count(*) AS n FROM pg_stat_activity WHERE pg_blocking_pids(pid) = ARRAY[$1::int]', [
+      await pidOf(adding),
+    ]);
+    await adding.query('COMMIT');
+    expect(await rolled).toBe(2);
+    const bases = 'SELECT count(*) AS n FROM millrace.segment_bases WHERE topic_id = $1 AND segment = 2';
+    expect(await site.number(bases, [topic.id])).toBe(2);
+  });
+
+  test('takes the topic before its partitions, as whatever else locks both, or two of them wait for each other', async () => {
+    const works: ((topic: TopicRow) => Promise<unknown>)[] = [
+      ({ id }) => storage.log.ends(id),
+      ({ id }) => storage.log.rollSegment(id, 1),
+      ({ id }) => storage.topics.addPartitions(id, 3),
+      ({ id }) => storage.topics.deleteTopic(id),
+    ];
+    for (const work of works) {
+      const topic = await site.topic(storage, 2);
+      await storage.log.makeSegment(topic.id, 1);
+      const other = await site.session();
+      await other.query('BEGIN');
+      await other.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topic.id]);
+      const done = work(topic);
+      await site.until('SELECT count(*) AS n FROM pg_stat_activity WHERE pg_blocking_pids(pid) = ARRAY[$1::int]', [
+        await pidOf(other),
+      ]);
+      await other.query("SET LOCAL lock_timeout = '1ms'");
+      await other.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topic.id]);
+      await other.query('COMMIT');
+      await done;
+    }
+  });
+
   test('never goes back in time, also when the clock of the database does', async () => {
     const topic = await site.topic(storage, 1);
     await append(topic, 1, 0, 'early');
@@ -101,8 +181,8 @@ describe('a log that goes on in a new segment', () => {
       `UPDATE millrace.record_batches_${topic.id}_1 SET appended_at = appended_at + interval '1 hour'`,
     );
     const [within] = await append(topic, 1, 0, 'same segment');
-    await storage.log.rollSegment(topic.id, 1);
-    await storage.log.rollSegment(topic.id, 2);
+    await roll(storage, topic.id, 1);
+    await roll(storage, topic.id, 2);
     const [after] = await append(topic, 3, 0, 'two segments later');
     expect(after!.appendTimeUs).toBe(within!.appendTimeUs);
     const [first] = await readAll(storage, topic, 0);
@@ -126,7 +206,7 @@ test('the first offset of a time is the one that a scan of all records finds', a
               SET appended_at = 'epoch'::timestamptz + $1 * interval '1 us' WHERE base_offset = $2`,
           [timeUs, appended!.baseOffset],
         );
-        if (rolls) segment = await storage.log.rollSegment(topic.id, segment);
+        if (rolls) segment = await roll(storage, topic.id, segment);
       }
       const all = await readAll(storage, topic, 0);
       const times = new Set(all.flatMap(({ appendTimeUs }) => [appendTimeUs - 1, appendTimeUs, appendTimeUs + 1]));
@@ -145,7 +225,7 @@ describe('a topic that is deleted', () => {
     for (const one of [topic, other]) {
       const keys = [{ topicId: one.id, key: 'k', batch: 0, index: 0 }];
       await storage.log.append(0, transaction([batch(one, 0, values('x'))], keys));
-      await storage.log.rollSegment(one.id, 1);
+      await roll(storage, one.id, 1);
     }
     await storage.topics.deleteTopic(topic.id);
     expect(await storage.log.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());

@@ -11,7 +11,7 @@ import { scanPublish } from '../../src/wire/scan-publish.ts';
 import { property } from '../coordinator/property.ts';
 import { encodeRequest, ordinaryRequest } from '../wire/delivery.ts';
 import { looseRequest } from '../wire/loose-encoding.ts';
-import { batch, LogSite, transaction, values, type Parts } from './log-site.ts';
+import { batch, LogSite, roll, transaction, values, type Parts } from './log-site.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -110,7 +110,7 @@ describe('the view of all messages', () => {
   test('shows all segments of a topic, and no topic that is gone', async () => {
     const topic = await site.topic(storage, 2);
     await storage.log.append(0, transaction([batch(topic, 0, values('a'))]));
-    await storage.log.rollSegment(topic.id, 1);
+    await roll(storage, topic.id, 1);
     await storage.log.append(0, transaction([batch({ ...topic, segment: 2 }, 0, values('b', 'c'))]));
     const texts = (await messages(topic, 0)).map(({ offset, value }) => `${offset}:${value.toString()}`);
     expect(texts).toEqual(['0:a', '1:b', '2:c']);

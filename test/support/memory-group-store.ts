@@ -4,6 +4,8 @@ import type {
   AckRound,
   CursorKey,
   CursorReset,
+  FoldResult,
+  FoundInAckLog,
   GroupStore,
   LoadedGroup,
   NewSubscription,
@@ -47,6 +49,18 @@ export class MemoryGroups {
     if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(keyText(stored.key), structuredClone(stored));
   }
 
+  /** Writes what these rounds say of cursors that no fold has written, and removes the rounds. */
+  foldRest(written: ReadonlySet<string>, rounds: ReadonlySet<AckRound>): void {
+    for (const { deltas } of rounds) {
+      for (const { key, delta } of deltas) {
+        const known = this.cursors.get(keyText(key));
+        if (known === undefined || written.has(keyText(key))) continue;
+        this.cursors.set(keyText(key), { key, cursor: mergeDelta(known.cursor, delta) });
+      }
+    }
+    this.ackLog.splice(0, this.ackLog.length, ...this.ackLog.filter((round) => !rounds.has(round)));
+  }
+
   /** The topic has so many partitions: what subscribes to it has a cursor in each, those that are new at 0. */
   addPartitions(topicId: number, count: number): void {
     this.partitions.set(topicId, count);
@@ -73,6 +87,9 @@ export class MemoryGroupStore implements GroupStore {
   /** Called after each write, before its answer: throwing here is an answer that was lost. */
   after: (write: string) => Promise<void> | void = () => undefined;
   writes = 0;
+  found: FoundInAckLog = { cursors: 0, rounds: 0 };
+  /** Cursors that one write of a fold writes. */
+  foldedTogetherMax = Infinity;
 
   constructor(shared = new MemoryGroups(), epoch = shared.epoch) {
     this.shared = shared;
@@ -93,6 +110,9 @@ export class MemoryGroupStore implements GroupStore {
   }
 
   loadCursors(): Promise<StoredCursor[]> {
+    const { ackLog } = this.shared;
+    const named = ackLog.flatMap(({ deltas }) => deltas.map(({ key }) => keyText(key)));
+    this.found = { cursors: new Set(named).size, rounds: ackLog.length };
     const merged = new Map(this.shared.cursors);
     for (const { deltas } of this.shared.ackLog) {
       for (const { key, delta } of deltas) {
@@ -175,12 +195,20 @@ export class MemoryGroupStore implements GroupStore {
     });
   }
 
-  async fold(snapshots: () => Iterable<StoredCursor>): Promise<void> {
-    await this.#write('fold', () => {
-      const covered = this.shared.ackLog.length;
-      for (const stored of snapshots()) this.shared.fold(stored);
-      this.shared.ackLog.splice(0, covered);
+  async fold(snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
+    const rounds = new Set(this.shared.ackLog);
+    const written = new Set<string>();
+    for (const piece of pieces(snapshots(), this.foldedTogetherMax)) {
+      if (written.size > 0 && !mayGoOn()) return 'CUT';
+      await this.#write('fold', () => {
+        for (const stored of piece) this.shared.fold(stored);
+      });
+      for (const { key } of piece) written.add(keyText(key));
+    }
+    await this.#write('truncate', () => {
+      this.shared.foldRest(written, rounds);
     });
+    return 'EMPTIED';
   }
 
   cursor(key: CursorKey): Promise<CursorSnapshot | undefined> {
@@ -220,4 +248,16 @@ export class MemoryGroupStore implements GroupStore {
     await this.after(what);
     return result;
   }
+}
+
+/** Cursors in pieces, each taken when its turn comes. */
+export function* pieces(cursors: Iterable<StoredCursor>, count: number): Generator<readonly StoredCursor[]> {
+  let piece: StoredCursor[] = [];
+  for (const cursor of cursors) {
+    piece.push(structuredClone(cursor));
+    if (piece.length < count) continue;
+    yield piece;
+    piece = [];
+  }
+  if (piece.length > 0) yield piece;
 }

@@ -10,6 +10,7 @@ import {
   type LogStore,
   type ReadRequest,
   type RecordPlace,
+  type SegmentSize,
   type TopicRow,
 } from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
@@ -31,6 +32,7 @@ interface StoredTopic {
   segment: number;
   segmentBytes: number;
   segmentSinceMs: number;
+  nextIsMade: boolean;
 }
 
 const logKey = (partition: number, lane: number): string => `${partition}/${lane}`;
@@ -59,7 +61,7 @@ export class MemoryLogs {
     for (const { partition } of row.partitions) {
       logs.set(logKey(partition, 0), { batches: [], startOffset: 0, endOffset: 0 });
     }
-    const segment = { segment: row.segment, segmentBytes: 0, segmentSinceMs: 0 };
+    const segment = { segment: row.segment, segmentBytes: 0, segmentSinceMs: 0, nextIsMade: false };
     this.topics.set(row.id, { row, logs, keys: new Map(), ...segment });
     return row;
   }
@@ -177,17 +179,25 @@ export class MemoryLogStore implements LogStore {
     });
   }
 
-  rollSegment(topicId: number, current: number): Promise<number> {
-    return this.#call('rollSegment', () => {
-      if (this.shared.topic(topicId).segment === current) this.moveSegment(topicId);
-      return this.shared.topic(topicId).segment;
+  makeSegment(topicId: number, current: number): Promise<void> {
+    return this.#call('makeSegment', () => {
+      const topic = this.shared.topic(topicId);
+      if (topic.segment === current) topic.nextIsMade = true;
     });
   }
 
-  segmentSize(topicId: number): Promise<{ bytes: number; ageMs: number }> {
+  rollSegment(topicId: number, current: number): Promise<number> {
+    return this.#call('rollSegment', () => {
+      const topic = this.shared.topic(topicId);
+      if (topic.segment === current && topic.nextIsMade) this.moveSegment(topicId);
+      return topic.segment;
+    });
+  }
+
+  segmentSize(topicId: number): Promise<SegmentSize> {
     return this.#call('segmentSize', () => {
-      const { segmentBytes, segmentSinceMs } = this.shared.topic(topicId);
-      return { bytes: segmentBytes, ageMs: this.#clock.wallMs() - segmentSinceMs };
+      const { segmentBytes, segmentSinceMs, nextIsMade } = this.shared.topic(topicId);
+      return { bytes: segmentBytes, ageMs: this.#clock.wallMs() - segmentSinceMs, nextIsMade };
     });
   }
 
@@ -199,6 +209,7 @@ export class MemoryLogStore implements LogStore {
   moveSegment(topicId: number): void {
     const topic = this.shared.topic(topicId);
     topic.segment++;
+    topic.nextIsMade = false;
     topic.segmentBytes = 0;
     topic.segmentSinceMs = this.#clock.wallMs();
   }

@@ -1,0 +1,119 @@
+import { expect, test } from 'vitest';
+import { Folds } from '../../src/delivery/folds.ts';
+import type { FoundInAckLog } from '../../src/delivery/store.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
+import { Scene } from './scene.ts';
+
+/** Less than the retention of offsets here. */
+const halfHourMs = 1_800_000;
+
+/** When the first fold began after a broker found so much in the ack log, and so many deltas were appended. */
+async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> {
+  const clock = new FakeClock();
+  const store = new MemoryGroupStore();
+  const startMs = clock.nowMs();
+  let foldedMs = NaN;
+  store.before = (write) => {
+    if (write === 'truncate') foldedMs = clock.nowMs();
+  };
+  const folds = new Folds({ store, clock, onFailed: () => undefined });
+  folds.start(found);
+  folds.appended(deltas);
+  for (let step = 0; step < 30 && Number.isNaN(foldedMs); step++) await clock.advance(5_000);
+  folds.stop(Infinity);
+  return foldedMs - startMs;
+}
+
+async function successor(before: Scene): Promise<Scene> {
+  before.store.shared.epoch++;
+  const store = new MemoryGroupStore(before.store.shared);
+  return Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
+}
+
+test('more cursors that changed are folded less often, and never later than a minute', async () => {
+  const waits = [];
+  for (const cursors of [1, 80_000, 200_000, 1_000_000, 10_000_000]) {
+    waits.push(await foldedAfterMs({ cursors, rounds: 1 }));
+  }
+  expect(waits).toEqual([5_000, 5_000, 15_000, 60_000, 60_000]);
+});
+
+test('many rounds bring the next fold forward, so that a successor does not read a minute of them', async () => {
+  expect(await foldedAfterMs({ cursors: 1_000_000, rounds: 1 }, 3_999_999)).toBe(60_000);
+  expect(await foldedAfterMs({ cursors: 1_000_000, rounds: 1 }, 4_000_000)).toBe(5_000);
+  expect(await foldedAfterMs({ cursors: 200_000, rounds: 1 }, 1_000_000)).toBe(5_000);
+});
+
+test('a new owner that nobody connects to empties the ack log within a minute, loses nothing of it, and then writes nothing', async () => {
+  const first = await Scene.open();
+  const logs = first.addTopic('orders', 8);
+  for (const log of logs) log.append(3);
+  const stream = await first.subscribe('billing', { sessionTimeoutMs: 30_000 });
+  for (const [partition] of logs.entries()) await first.ack('billing', stream, { partition, upToOffset: 1 });
+  expect(first.store.shared.ackLog.length).toBeGreaterThan(0);
+  const second = await successor(first);
+  await second.clock.advance(60_000);
+  expect(second.store.shared.ackLog).toEqual([]);
+  const { writes } = second.store;
+  await second.clock.advance(halfHourMs);
+  expect(second.store.writes).toBe(writes);
+  const third = await successor(second);
+  const committed = third.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  expect(committed).toEqual(logs.map(() => 2));
+});
+
+test('acks that are refused again and again do not fill the ack log', async () => {
+  const scene = await Scene.open();
+  scene.addTopic('orders', 1);
+  const stream = await scene.subscribe('billing');
+  for (let n = 0; n < 5; n++) await scene.ack('billing', stream, { upToOffset: 100 });
+  expect(scene.store.shared.ackLog.length).toBe(5);
+  await scene.clock.advance(10_000);
+  expect(scene.store.shared.ackLog).toEqual([]);
+});
+
+test('a shutdown folds no longer than its deadline, and the successor reads what was not folded', async () => {
+  const first = await Scene.open();
+  const logs = first.addTopic('orders', 20);
+  for (const log of logs) log.append(3);
+  const stream = await first.subscribe('billing', { sessionTimeoutMs: 30_000 });
+  for (const [partition] of logs.entries()) await first.ack('billing', stream, { partition, upToOffset: 2 });
+  // Ten pieces of a second each.
+  first.store.foldedTogetherMax = 2;
+  first.store.before = (write) =>
+    write === 'fold' ? new Promise((resolve) => first.clock.after(1_000, resolve)) : undefined;
+  const startMs = first.clock.nowMs();
+  let drainedMs = NaN;
+  const drained = first.delivery.drain(3_500).then(() => (drainedMs = first.clock.nowMs()));
+  await first.clock.advance(60_000);
+  await drained;
+  expect(drainedMs - startMs).toBe(4_000);
+  const folded = [...first.store.shared.cursors.values()].filter(({ cursor }) => cursor.committedOffset === 3);
+  expect(folded.length).toBe(8);
+  const second = await successor(first);
+  const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  expect(committed).toEqual(logs.map(() => 3));
+});
+
+test('a fold that is under way when the broker shuts down ends at the deadline too', async () => {
+  const first = await Scene.open();
+  const logs = first.addTopic('orders', 20);
+  for (const log of logs) log.append(3);
+  const stream = await first.subscribe('billing', { sessionTimeoutMs: 30_000 });
+  for (const [partition] of logs.entries()) await first.ack('billing', stream, { partition, upToOffset: 2 });
+  first.store.foldedTogetherMax = 2;
+  first.store.before = (write) =>
+    write === 'fold' ? new Promise((resolve) => first.clock.after(1_000, resolve)) : undefined;
+  await first.clock.advance(5_500);
+  const startMs = first.clock.nowMs();
+  let drainedMs = NaN;
+  const drained = first.delivery.drain(2_000).then(() => (drainedMs = first.clock.nowMs()));
+  await first.clock.advance(60_000);
+  await drained;
+  // The piece that is under way at the deadline, and the one that every fold may write.
+  expect(drainedMs - startMs).toBeLessThanOrEqual(4_000);
+  const second = await successor(first);
+  const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  expect(committed).toEqual(logs.map(() => 3));
+});
