@@ -6,7 +6,7 @@ import { answered } from './answered.ts';
 import { writerSettings } from './connection.ts';
 import { endsConnection, faultOf, faultOfConnecting, sqlState } from './faults.ts';
 import { endPredecessor, takeFence } from './fence.ts';
-import type { ServerChoice } from './server-choice.ts';
+import { DatabaseMoved, type ServerChoice } from './server-choice.ts';
 import { identityOf, openSession } from './session.ts';
 
 /** The owner's session holds this lock of the database. Any number, but always this one. */
@@ -141,6 +141,8 @@ export class LeaseStorage implements LeaseStore {
       });
       return this.#client;
     } catch (error) {
+      // Not trouble that passes: this broker can own the database no more.
+      if (error instanceof DatabaseMoved) throw error;
       throw faultOfConnecting(error);
     }
   }
