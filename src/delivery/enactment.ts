@@ -2,9 +2,9 @@ import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason }
 import type { Rejection } from '../errors/rejection.ts';
 import type { ConsumedLog } from './consumed-log.ts';
 import type { GroupContext } from './context.ts';
-import { rebalanceFields } from './describe.ts';
 import type { Member } from './member.ts';
 import { fenced, instanceFenced } from './refusals.ts';
+import { rebalanceFields } from './rebalance-fields.ts';
 import { StreamSession } from './stream-session.ts';
 
 export interface EnactmentDeps {
