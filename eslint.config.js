@@ -2,7 +2,7 @@ import tseslint from 'typescript-eslint';
 import { importDirection } from './test/tidy/import-direction.ts';
 
 const clock = 'Time and chance are constructor parameters (src/time/clock.ts), so that tests can hold them still.';
-const pureFolders = ['src/cursor/**', 'src/credit/**', 'src/coordinator/**'];
+const pureFolders = ['src/consumption/**', 'src/credit/**', 'src/coordinator/**'];
 
 const bannedProperties = [
   { object: 'Date', property: 'now', message: clock },

@@ -1,8 +1,8 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
-import { Reply } from '../../src/delivery/reply.ts';
-import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
-import type { GroupStore, NewSubscription, SubscriptionRow } from '../../src/delivery/store.ts';
+import { Reply } from '../../src/delivery/ports/reply.ts';
+import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
+import type { GroupStore, NewSubscription, SubscriptionRow } from '../../src/delivery/ports/store.ts';
 import type { LogAddress } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';

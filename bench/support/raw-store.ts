@@ -1,10 +1,10 @@
 import pg from 'pg';
 import { limits } from '../../src/limits/limits.ts';
 import type { LogStore, TopicRow } from '../../src/log/store.ts';
-import { takeFence } from '../../src/storage/fence.ts';
+import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage } from '../../src/storage/storage.ts';
-import { tableSlot, topicSlot } from '../../src/storage/writer.ts';
+import { tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 
 /** The storage layer of a broker without the broker: its log on one topic of a database of its own. */

@@ -1,5 +1,5 @@
 import type { Delivery } from '../delivery/delivery.ts';
-import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
+import type { EventSink, MemberId, MemberStream } from '../delivery/ports/session.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Log } from '../log/log.ts';
 import { demandLog } from '../log/lanes.ts';

@@ -23,13 +23,13 @@ import type {
   SubscriptionWithCursors,
   SyncGroupCommand,
   SyncGroupOutcome,
-} from '../delivery/calls.ts';
-import type { EventSink, MemberId, MemberStream } from '../delivery/session.ts';
-import type { StoredRebalance } from '../delivery/store.ts';
+} from '../delivery/ports/calls.ts';
+import type { EventSink, MemberId, MemberStream } from '../delivery/ports/session.ts';
+import type { StoredRebalance } from '../delivery/ports/store.ts';
 import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
 
-export type * from '../delivery/calls.ts';
-export type { StoredRebalance } from '../delivery/store.ts';
+export type * from '../delivery/ports/calls.ts';
+export type { StoredRebalance } from '../delivery/ports/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../log/publish.ts';
 
 /**

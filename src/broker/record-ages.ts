@@ -1,4 +1,4 @@
-import type { PartitionStatus } from '../delivery/session.ts';
+import type { PartitionStatus } from '../delivery/ports/session.ts';
 import { Fault } from '../errors/fault.ts';
 import type { Log } from '../log/log.ts';
 import type { Clock } from '../time/clock.ts';

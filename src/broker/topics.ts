@@ -1,4 +1,4 @@
-import { refuseUnlessMayGrow, type MayGrow } from '../delivery/growth.ts';
+import { refuseUnlessMayGrow, type MayGrow } from '../delivery/dispatch/growth.ts';
 import { Fault } from '../errors/fault.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { Log } from '../log/log.ts';

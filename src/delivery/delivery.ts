@@ -6,8 +6,8 @@ import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
-import { AckRounds } from './ack-rounds.ts';
-import { applyAcks } from './acks.ts';
+import { AckRounds } from './rounds/ack-rounds.ts';
+import { applyAcks } from './calls/acks.ts';
 import type {
   AckCommand,
   AckOutcome,
@@ -27,9 +27,9 @@ import type {
   SubscriptionWithCursors,
   SyncGroupCommand,
   SyncGroupOutcome,
-} from './calls.ts';
-import { ClassicCalls } from './classic-calls.ts';
-import type { GroupContext } from './context.ts';
+} from './ports/calls.ts';
+import { ClassicCalls } from './calls/classic-calls.ts';
+import type { GroupContext } from './groups/context.ts';
 import {
   countsOf,
   detailsOf,
@@ -39,16 +39,16 @@ import {
   subscriptionWithCursors,
   summaryOf,
   type DeliveryCounts,
-} from './describe.ts';
-import { Entrance } from './entrance.ts';
-import type { MayGrow } from './growth.ts';
-import { GroupWriter } from './group-writer.ts';
-import { Groups, type TopicLogs } from './groups.ts';
-import { OffsetRetention } from './offset-retention.ts';
-import { Offsets } from './offsets.ts';
-import { PullSession } from './pull.ts';
-import type { EventSink, MemberStream } from './session.ts';
-import type { GroupStore, StoredRebalance } from './store.ts';
+} from './views/describe.ts';
+import { Entrance } from './groups/entrance.ts';
+import type { MayGrow } from './dispatch/growth.ts';
+import { GroupWriter } from './groups/group-writer.ts';
+import { Groups, type TopicLogs } from './groups/groups.ts';
+import { OffsetRetention } from './groups/offset-retention.ts';
+import { Offsets } from './calls/offsets.ts';
+import { PullSession } from './calls/pull.ts';
+import type { EventSink, MemberStream } from './ports/session.ts';
+import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
 export interface DeliveryDeps {
   readonly store: GroupStore;

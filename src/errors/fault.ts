@@ -1,5 +1,5 @@
 /**
- * A fault is trouble with the database or the network, classified once, where it is caught (src/storage/faults.ts).
+ * A fault is trouble with the database or the network, classified once, where it is caught (src/storage/pg/faults.ts).
  *
  * - DATABASE_UNAVAILABLE: nothing happened; the caller may repeat the call later.
  * - OUTCOME_UNKNOWN: the connection broke after COMMIT was sent; it may have happened.

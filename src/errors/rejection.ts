@@ -1,6 +1,6 @@
 /**
  * A rejection is an expected refusal of a call: the caller did something that cannot be, or must wait. The union is
- * closed; `src/rpc/errors.ts` maps every reason to a gRPC code and its details, and a missing row does not compile.
+ * closed; `src/rpc/edge/errors.ts` maps every reason to a gRPC code and its details, and a missing row does not compile.
  */
 export type RejectionReason =
   | 'INVALID_FIELD'

@@ -4,11 +4,11 @@ import type { Broker } from '../broker/broker.ts';
 import { Rejection } from '../errors/rejection.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
-import type { ReportBug } from './errors.ts';
+import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
-import type { Readiness } from './http/operations.ts';
+import type { Readiness } from './operations/operations.ts';
 import { HttpServer } from './http/server.ts';
 import { createValidation } from './validation/validation.ts';
 

@@ -1,21 +1,21 @@
 import type { DatabaseAddress } from '../address/database-address.ts';
-import type { GroupStore } from '../delivery/store.ts';
+import type { GroupStore } from '../delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
-import { checkDatabase } from './check-database.ts';
-import { checkSessions, sessionsLeft } from './check-sessions.ts';
-import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './connection.ts';
-import { isRefusedForGood, refusalOf } from './faults.ts';
-import { GroupStorage } from './groups.ts';
-import { LeaseStorage, sessionName } from './lease.ts';
-import { PostgresLogStore } from './log-store.ts';
-import { migrate, UnfitDatabase } from './migrate.ts';
-import { ServerChoice } from './server-choice.ts';
-import { PostgresTopicStore } from './topics.ts';
-import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './writer.ts';
+import { checkDatabase } from './migrations/check-database.ts';
+import { checkSessions, sessionsLeft } from './migrations/check-sessions.ts';
+import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './sessions/connection.ts';
+import { isRefusedForGood, refusalOf } from './pg/faults.ts';
+import { GroupStorage } from './groups/groups.ts';
+import { LeaseStorage, sessionName } from './ownership/lease.ts';
+import { PostgresLogStore } from './log/log-store.ts';
+import { migrate, UnfitDatabase } from './migrations/migrate.ts';
+import { ServerChoice } from './sessions/server-choice.ts';
+import { PostgresTopicStore } from './log/topics.ts';
+import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
 
 export interface StorageOptions {
   readonly address: DatabaseAddress;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { withAges } from '../../src/broker/record-ages.ts';
-import type { PartitionStatus } from '../../src/delivery/session.ts';
+import type { PartitionStatus } from '../../src/delivery/ports/session.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import type { RecordPlace, TopicRow } from '../../src/log/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Reply } from '../../src/delivery/reply.ts';
+import { Reply } from '../../src/delivery/ports/reply.ts';
 import { offsetsOf, Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 /** The longest session that a client may ask for: nobody waits for it here. */

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Group, type MemberId } from '../../src/coordinator/group.ts';
-import { rebalanceFields } from '../../src/delivery/rebalance-fields.ts';
+import { rebalanceFields } from '../../src/delivery/groups/rebalance-fields.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog } from './scene.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Folds } from '../../src/delivery/folds.ts';
-import type { FoundInAckLog } from '../../src/delivery/store.ts';
+import { Folds } from '../../src/delivery/rounds/folds.ts';
+import type { FoundInAckLog } from '../../src/delivery/ports/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene } from './scene.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/calls.ts';
+import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports/calls.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 

@@ -1,5 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { CommittedOffset, OffsetCommit, ResetOffset, ResetOffsetsCommand } from '../../src/delivery/calls.ts';
+import type {
+  CommittedOffset,
+  OffsetCommit,
+  ResetOffset,
+  ResetOffsetsCommand,
+} from '../../src/delivery/ports/calls.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { Reply } from '../../src/delivery/reply.ts';
+import { Reply } from '../../src/delivery/ports/reply.ts';
 import { offsetsOf, Scene, type FakeLog } from './scene.ts';
 
 let scene: Scene;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { ConsumedLog } from '../../src/delivery/consumed-log.ts';
-import { ReadyLogs } from '../../src/delivery/ready-logs.ts';
-import type { BlockedOn } from '../../src/delivery/session.ts';
+import type { ConsumedLog } from '../../src/delivery/dispatch/consumed-log.ts';
+import { ReadyLogs } from '../../src/delivery/dispatch/ready-logs.ts';
+import type { BlockedOn } from '../../src/delivery/ports/session.ts';
 import { property } from '../coordinator/property.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 

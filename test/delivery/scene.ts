@@ -7,11 +7,11 @@ import type {
   PullOutcome,
   StartPosition,
   SubscribeCommand,
-} from '../../src/delivery/calls.ts';
-import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/calls.ts';
+} from '../../src/delivery/ports/calls.ts';
+import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/calls.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
-import { Reply } from '../../src/delivery/reply.ts';
-import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/session.ts';
+import { Reply } from '../../src/delivery/ports/reply.ts';
+import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
 import type { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';

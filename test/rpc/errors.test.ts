@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
 import { invalidField, Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { errorTable, rpcErrorOf, type ErrorKind } from '../../src/rpc/errors.ts';
+import { errorTable, rpcErrorOf, type ErrorKind } from '../../src/rpc/edge/errors.ts';
 import { statusOf } from '../../src/rpc/grpc/status.ts';
 
 const noBug = () => {

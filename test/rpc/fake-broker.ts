@@ -29,7 +29,7 @@ import type {
   TopicDetails,
   UpdateTopicCommand,
 } from '../../src/broker/broker.ts';
-import type { EventSink, MemberId, MemberStream, PartitionStatus } from '../../src/delivery/session.ts';
+import type { EventSink, MemberId, MemberStream, PartitionStatus } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { PublishedRecords } from '../../src/log/publish.ts';
 

@@ -1,8 +1,8 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
-import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
-import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../../src/delivery/calls.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
-import type { AckRound, CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/store.ts';
+import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
+import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../../src/delivery/ports/calls.ts';
+import type { TopicPartition } from '../../src/delivery/ports/session.ts';
+import type { AckRound, CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/ports/store.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from './database.ts';

@@ -1,6 +1,6 @@
 import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
+import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';

@@ -1,5 +1,5 @@
 import type { ResetTo } from '../../src/broker/broker.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
+import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { Ledger } from './ledger.ts';

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import { begunAt } from '../../src/cursor/cursor.ts';
+import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
 import { Database } from './database.ts';
 import { Ledger } from './ledger.ts';
 import { StreamOrder } from './order.ts';

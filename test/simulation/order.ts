@@ -1,5 +1,5 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
+import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`;

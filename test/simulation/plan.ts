@@ -1,6 +1,6 @@
 import type { AssignmentTask, MemberAssignment } from '../../src/broker/broker.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { TopicPartition } from '../../src/delivery/session.ts';
+import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 
 /** What a leader gives to whom, topic by topic: by the rule that its group agreed on. */
 export function planOf(task: AssignmentTask, rule: string): MemberAssignment[] {

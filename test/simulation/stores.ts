@@ -1,4 +1,4 @@
-import { cursorName, type GroupStore } from '../../src/delivery/store.ts';
+import { cursorName, type GroupStore } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
 import { MemoryGroupStore, pieces } from '../support/memory-group-store.ts';

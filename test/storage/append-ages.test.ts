@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RecordPlace, TopicRow } from '../../src/log/store.ts';
-import { appendAges } from '../../src/storage/read.ts';
+import { appendAges } from '../../src/storage/log/read.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { batch, LogSite, roll, transaction, values } from './log-site.ts';
 

@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { boundsPerRecord, type RecordSelection, type RecordSet } from '../../src/log/batch.ts';
-import { byteaArray, decodePart, recordPart, recordParts, type RecordPart } from '../../src/storage/bytea-array.ts';
+import { byteaArray, decodePart, recordPart, recordParts, type RecordPart } from '../../src/storage/pg/bytea-array.ts';
 import { property } from '../coordinator/property.ts';
-import type { BinaryValue } from '../../src/storage/parameter.ts';
+import type { BinaryValue } from '../../src/storage/pg/parameter.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { selection, type Parts } from './log-site.ts';
 

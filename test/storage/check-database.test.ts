@@ -1,7 +1,7 @@
 import { Client, type ClientBase } from 'pg';
 import { expect, test } from 'vitest';
-import { checkDatabase } from '../../src/storage/check-database.ts';
-import { UnfitDatabase } from '../../src/storage/migrate.ts';
+import { checkDatabase } from '../../src/storage/migrations/check-database.ts';
+import { UnfitDatabase } from '../../src/storage/migrations/migrate.ts';
 import { createTestDatabase } from '../support/database.ts';
 
 const fit = {

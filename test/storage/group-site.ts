@@ -1,10 +1,10 @@
 import { Client } from 'pg';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { Connection, writerSettings } from '../../src/storage/connection.ts';
-import { takeFence } from '../../src/storage/fence.ts';
-import { GroupStorage } from '../../src/storage/groups.ts';
-import { migrate } from '../../src/storage/migrate.ts';
-import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/writer.ts';
+import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
+import { takeFence } from '../../src/storage/sessions/fence.ts';
+import { GroupStorage } from '../../src/storage/groups/groups.ts';
+import { migrate } from '../../src/storage/migrations/migrate.ts';
+import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

@@ -2,9 +2,14 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { begunAt, mergeDelta, type CursorDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
-import type { CursorKey, StoredCursor } from '../../src/delivery/store.ts';
-import type { GroupStorage } from '../../src/storage/groups.ts';
+import {
+  begunAt,
+  mergeDelta,
+  type CursorDelta,
+  type CursorSnapshot,
+} from '../../src/consumption/partitioned/cursor.ts';
+import type { CursorKey, StoredCursor } from '../../src/delivery/ports/store.ts';
+import type { GroupStorage } from '../../src/storage/groups/groups.ts';
 import { property } from '../coordinator/property.ts';
 import { GroupSite } from './group-site.ts';
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
-import { begunAt } from '../../src/cursor/cursor.ts';
-import type { GroupStorage } from '../../src/storage/groups.ts';
+import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
+import type { GroupStorage } from '../../src/storage/groups/groups.ts';
 import { GroupSite } from './group-site.ts';
 
 let site: GroupSite;

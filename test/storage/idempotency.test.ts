@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { limits } from '../../src/limits/limits.ts';
 import { Log } from '../../src/log/log.ts';
 import type { TopicRow } from '../../src/log/store.ts';
-import { ringTables } from '../../src/storage/idempotency.ts';
+import { ringTables } from '../../src/storage/commit/idempotency.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';

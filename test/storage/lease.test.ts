@@ -3,11 +3,11 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import type { Fault } from '../../src/errors/fault.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
-import { Connection, writerSettings } from '../../src/storage/connection.ts';
-import { LeaseStorage } from '../../src/storage/lease.ts';
-import { migrate } from '../../src/storage/migrate.ts';
-import { ServerChoice } from '../../src/storage/server-choice.ts';
-import { ackSlot, Writer } from '../../src/storage/writer.ts';
+import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
+import { LeaseStorage } from '../../src/storage/ownership/lease.ts';
+import { migrate } from '../../src/storage/migrations/migrate.ts';
+import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
+import { ackSlot, Writer } from '../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

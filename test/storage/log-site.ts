@@ -2,9 +2,9 @@ import { Client } from 'pg';
 import { boundsPerRecord, type RecordSelection, type StoredBatch } from '../../src/log/batch.ts';
 import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow } from '../../src/log/store.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { takeFence } from '../../src/storage/fence.ts';
+import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../src/storage/writer.ts';
+import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

@@ -1,10 +1,10 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { takeFence } from '../../src/storage/fence.ts';
-import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrate.ts';
+import { takeFence } from '../../src/storage/sessions/fence.ts';
+import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrations/migrate.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { tableSlot, topicSlot } from '../../src/storage/writer.ts';
+import { tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { catalogOf } from './catalog.ts';

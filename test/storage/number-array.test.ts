@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { bigintArray, integerArray, textArray } from '../../src/storage/number-array.ts';
-import { inOneRoundTrip } from '../../src/storage/one-round-trip.ts';
+import { bigintArray, integerArray, textArray } from '../../src/storage/pg/number-array.ts';
+import { inOneRoundTrip } from '../../src/storage/pg/one-round-trip.ts';
 import { property } from '../coordinator/property.ts';
 import { createTestDatabase } from '../support/database.ts';
 

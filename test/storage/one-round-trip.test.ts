@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { byteaArray } from '../../src/storage/bytea-array.ts';
-import { inOneRoundTrip, type Statement } from '../../src/storage/one-round-trip.ts';
-import type { Parameter } from '../../src/storage/parameter.ts';
+import { byteaArray } from '../../src/storage/pg/bytea-array.ts';
+import { inOneRoundTrip, type Statement } from '../../src/storage/pg/one-round-trip.ts';
+import type { Parameter } from '../../src/storage/pg/parameter.ts';
 import { property } from '../coordinator/property.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

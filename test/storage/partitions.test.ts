@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import { begunAt } from '../../src/cursor/cursor.ts';
+import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { waitFor } from '../../bench/support/timing.ts';
 import type { TopicRow } from '../../src/log/store.ts';

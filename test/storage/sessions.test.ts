@@ -1,14 +1,14 @@
 import type { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { Connection } from '../../src/storage/connection.ts';
-import { ServerChoice } from '../../src/storage/server-choice.ts';
-import { identityOf, openSession } from '../../src/storage/session.ts';
-import { UnsettledSessions } from '../../src/storage/unsettled.ts';
+import { Connection } from '../../src/storage/sessions/connection.ts';
+import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
+import { identityOf, openSession } from '../../src/storage/sessions/session.ts';
+import { UnsettledSessions } from '../../src/storage/commit/unsettled.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
-import { takeFence } from '../../src/storage/fence.ts';
-import { groupSlot, topicSlot } from '../../src/storage/writer.ts';
+import { takeFence } from '../../src/storage/sessions/fence.ts';
+import { groupSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
 
 let site: LogSite;
 let role: string;

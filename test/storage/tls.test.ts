@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { openSession } from '../../src/storage/session.ts';
+import { openSession } from '../../src/storage/sessions/session.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { PlainServer } from '../support/plain-server.ts';
 

@@ -1,4 +1,4 @@
-import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/cursor/cursor.ts';
+import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import type {
   AckRound,
@@ -12,7 +12,7 @@ import type {
   StoredCursor,
   StoredRebalance,
   SubscriptionRow,
-} from '../../src/delivery/store.ts';
+} from '../../src/delivery/ports/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 

@@ -2,7 +2,7 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import type { Rule } from 'eslint';
 
 const base = ['limits', 'errors', 'time'];
-const machines = ['coordinator', 'cursor', 'credit'];
+const machines = ['coordinator', 'consumption', 'credit'];
 
 /** Which folders of src/ (and gen) each folder of src/ may import, beside itself. docs/architecture.md says why. */
 export const mayImport: Readonly<Record<string, readonly string[]>> = {
@@ -10,7 +10,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   time: [],
   address: [],
-  cursor: ['limits', 'errors'],
+  consumption: ['limits', 'errors'],
   credit: ['limits', 'errors'],
   coordinator: ['limits', 'errors'],
   log: base,
@@ -23,6 +23,43 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   embedded: ['errors', 'time'],
   config: ['address', 'limits', 'time'],
   server: ['address', 'broker', 'config', 'coordinator', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
+};
+
+/**
+ * The folders inside a folder of src/, and which of its siblings each may import. Files beside them may
+ * import all of them, and none of them imports a file beside them.
+ */
+export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  consumption: { offsets: [], partitioned: ['offsets'] },
+  coordinator: { assignors: [] },
+  delivery: {
+    ports: [],
+    dispatch: ['ports'],
+    rounds: ['ports', 'dispatch'],
+    groups: ['ports', 'dispatch', 'rounds'],
+    calls: ['ports', 'dispatch', 'rounds', 'groups'],
+    views: ['ports', 'dispatch', 'groups'],
+  },
+  storage: {
+    pg: [],
+    schema: ['pg'],
+    sessions: ['pg'],
+    commit: ['pg', 'schema', 'sessions'],
+    log: ['pg', 'schema', 'sessions', 'commit'],
+    groups: ['pg', 'schema', 'sessions', 'commit'],
+    ownership: ['pg', 'sessions'],
+    migrations: ['pg', 'sessions'],
+  },
+  rpc: {
+    validation: [],
+    edge: ['validation'],
+    translation: ['edge', 'validation'],
+    handlers: ['edge', 'translation', 'validation'],
+    requests: ['edge', 'translation'],
+    operations: ['edge', 'translation', 'handlers', 'requests'],
+    grpc: ['edge', 'translation', 'handlers'],
+    http: ['edge', 'translation', 'handlers', 'requests', 'operations'],
+  },
 };
 
 /** Packages with a place of their own: the folders of src/ that may import what the pattern matches. */
@@ -45,13 +82,16 @@ export const importDirection: Rule.RuleModule = {
     schema: [],
     messages: {
       folder: 'src/{{from}} may not import {{to}} (test/tidy/import-direction.ts, docs/architecture.md).',
+      room: 'src/{{from}} may not import src/{{to}} (test/tidy/import-direction.ts, docs/architecture.md).',
       package: '{{source}} has no place in src/{{from}} (test/tidy/import-direction.ts).',
       outside: 'src may not import {{to}}.',
     },
   },
   create(context) {
     const root = context.cwd;
-    const from = folderOf(relative(root, context.filename)) ?? 'none';
+    const path = relative(root, context.filename);
+    const from = folderOf(path) ?? 'none';
+    const room = roomOf(path);
     const check = ({ source }: { source?: Imported | null | undefined }): void => {
       if (source?.type !== 'Literal' || typeof source.value !== 'string') return;
       const report = (messageId: string, data: Record<string, string>): void => {
@@ -61,9 +101,12 @@ export const importDirection: Rule.RuleModule = {
         if (!packageFits(from, source.value)) report('package', { source: source.value });
         return;
       }
-      const to = folderOf(relative(root, resolve(dirname(context.filename), source.value)));
+      const target = relative(root, resolve(dirname(context.filename), source.value));
+      const to = folderOf(target);
       if (to === null) report('outside', { to: source.value });
-      else if (from !== 'main' && from !== to && !(mayImport[from] ?? []).includes(to)) report('folder', { to });
+      else if (from === to && !roomFits(from, room, roomOf(target))) {
+        report('room', { from: placeOf(from, room), to: placeOf(from, roomOf(target)) });
+      } else if (from !== 'main' && from !== to && !(mayImport[from] ?? []).includes(to)) report('folder', { to });
     };
     return {
       ImportDeclaration: check,
@@ -85,4 +128,19 @@ function folderOf(path: string): string | null {
   const [top, folder = ''] = path.split(sep);
   if (top === 'gen') return 'gen';
   return top === 'src' ? folder.replace(/\.ts$/, '') : null;
+}
+
+/** `src/delivery/groups/groups.ts` → groups; null for a file that lies beside the rooms of its folder. */
+function roomOf(path: string): string | null {
+  const [, , room, file] = path.split(sep);
+  return file === undefined ? null : (room ?? null);
+}
+
+function roomFits(folder: string, from: string | null, to: string | null): boolean {
+  if (from === null || from === to) return true;
+  return to !== null && (roomsOf[folder]?.[from] ?? []).includes(to);
+}
+
+function placeOf(folder: string, room: string | null): string {
+  return room === null ? folder : `${folder}/${room}`;
 }

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AssignedSchema, SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
-import { encodeEvent } from '../../src/rpc/handlers/events.ts';
+import { encodeEvent } from '../../src/rpc/translation/events.ts';
 import { encodePartitions } from '../../src/wire/partition-list.ts';
 
 const places = fc.array(

@@ -9,7 +9,7 @@ import {
 } from '../../gen/millrace/v1/offset_pb.js';
 import { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { decodeBinary } from '../../src/rpc/handlers/decode.ts';
+import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { createValidation } from '../../src/rpc/validation/validation.ts';
 import { encodeCommittedOffsets, type CommittedOffset } from '../../src/wire/encode-committed-offsets.ts';
 import { scanCommitOffsets, type ScannedCommits } from '../../src/wire/scan-commit-offsets.ts';

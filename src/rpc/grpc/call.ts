@@ -1,7 +1,7 @@
 import type { Caller } from '../../broker/broker.ts';
-import { Reply } from '../../delivery/reply.ts';
-import { callerOf } from '../caller.ts';
-import type { Call } from '../handlers/call.ts';
+import { Reply } from '../../delivery/ports/reply.ts';
+import { callerOf } from '../edge/caller.ts';
+import type { Call } from '../edge/call.ts';
 
 /** What calls of grpc-js of all kinds have. */
 interface RawCall {

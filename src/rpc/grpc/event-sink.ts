@@ -1,7 +1,7 @@
 import type { Rejection } from '../../errors/rejection.ts';
-import type { EventSink, StreamEvent } from '../../delivery/session.ts';
-import type { ReportBug } from '../errors.ts';
-import { encodeEvent } from '../handlers/events.ts';
+import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
+import type { ReportBug } from '../edge/errors.ts';
+import { encodeEvent } from '../translation/events.ts';
 import type { RawServerStream } from './definition.ts';
 import { statusOf } from './status.ts';
 

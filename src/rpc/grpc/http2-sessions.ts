@@ -1,7 +1,7 @@
 import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
-import { streamResetLimit } from '../stream-reset-limit.ts';
+import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 
 /**
  * The HTTP/2 connections of a grpc-js server, for three things that it has no way to:

@@ -1,9 +1,9 @@
 import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import { SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
-import type { MemberStream } from '../../delivery/session.ts';
-import type { ReportBug } from '../errors.ts';
-import { decodeBinary } from '../handlers/decode.ts';
+import type { MemberStream } from '../../delivery/ports/session.ts';
+import type { ReportBug } from '../edge/errors.ts';
+import { decodeBinary } from '../translation/decode.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
 import type { PublishHandler } from '../handlers/publish.ts';
 import { GrpcCall } from './call.ts';

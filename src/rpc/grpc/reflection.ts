@@ -3,8 +3,8 @@ import {
   ServerReflectionRequestSchema,
   ServerReflectionResponseSchema,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
-import type { ReportBug } from '../errors.ts';
-import { decodeBinary } from '../handlers/decode.ts';
+import type { ReportBug } from '../edge/errors.ts';
+import { decodeBinary } from '../translation/decode.ts';
 import type { Reflection } from '../handlers/reflection.ts';
 import type { RawBidiStream } from './definition.ts';
 import { asBuffer } from './methods.ts';

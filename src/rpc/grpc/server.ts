@@ -5,7 +5,7 @@ import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/ref
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import type { ReportBug } from '../errors.ts';
+import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
 import { rawService } from './definition.ts';

@@ -9,8 +9,8 @@ import {
 } from '@grpc/grpc-js';
 import { StatusSchema } from '../../../gen/google/rpc/status_pb.js';
 import { limits } from '../../limits/limits.ts';
-import { rpcErrorOf, type ReportBug, type RpcError } from '../errors.ts';
-import { tooLarge } from '../handlers/decode.ts';
+import { rpcErrorOf, type ReportBug, type RpcError } from '../edge/errors.ts';
+import { tooLarge } from '../translation/decode.ts';
 
 /** An error as grpc-js sends it: code and message, and the details in the trailer that all gRPC libraries know. */
 export function statusOf(error: unknown, reportBug: ReportBug): StatusObject {

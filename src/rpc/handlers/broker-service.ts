@@ -14,14 +14,14 @@ import {
 } from '../../../gen/millrace/v1/broker_pb.js';
 import type { AckOutcome, HeartbeatCommand, PullCommand, PullOutcome, SubscribeCommand } from '../../broker/broker.ts';
 import type { MemberId } from '../../coordinator/group.ts';
-import type { EventSink, MemberStream } from '../../delivery/session.ts';
+import type { EventSink, MemberStream } from '../../delivery/ports/session.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
 import { given, msOr, numberOr } from '../validation/defaults.ts';
-import { ackCommand } from './ack-command.ts';
-import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
-import { assignorName, enterCommand } from './commands.ts';
-import { blockedOn, timestamp, topicPartitions } from './responses.ts';
+import { ackCommand } from '../translation/ack-command.ts';
+import type { Call, HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { assignorName, enterCommand } from '../translation/commands.ts';
+import { blockedOn, timestamp, topicPartitions } from '../translation/responses.ts';
 
 export function brokerService({ broker, validation }: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
   return {

@@ -14,11 +14,11 @@ import type { AssignmentTask, JoinGroupCommand, SyncGroupCommand } from '../../b
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { given, msOr } from '../validation/defaults.ts';
-import type { Call, HandlerContext, UnaryHandlers } from './call.ts';
-import { assignorName, enterCommand, withoutRepeats } from './commands.ts';
-import { groupViewHandlers } from './group-views.ts';
+import type { Call, HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { assignorName, enterCommand, withoutRepeats } from '../translation/commands.ts';
+import { groupViewHandlers } from '../translation/group-views.ts';
 import { offsetHandlers } from './offsets.ts';
-import { topicPartitions } from './responses.ts';
+import { topicPartitions } from '../translation/responses.ts';
 
 export function groupService(context: HandlerContext): UnaryHandlers<typeof GroupService> {
   const { broker, validation } = context;

@@ -5,7 +5,7 @@ import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { brokerService, subscribeHandler, type SubscribeHandler } from './broker-service.ts';
-import type { BytesHandler, Call, HandlerContext, UnaryHandler } from './call.ts';
+import type { BytesHandler, Call, HandlerContext, UnaryHandler } from '../edge/call.ts';
 import { groupService } from './group-service.ts';
 import { messageService } from './message-service.ts';
 import { commitOffsetsOfBytes } from './offsets.ts';

@@ -8,7 +8,7 @@ import type { ReadMessagesCommand } from '../../broker/broker.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
 import { microseconds, numberOr } from '../validation/defaults.ts';
-import type { HandlerContext, UnaryHandlers } from './call.ts';
+import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 
 export function messageService({ broker, validation }: HandlerContext): UnaryHandlers<typeof MessageService> {
   return {

@@ -24,8 +24,8 @@ import { limits } from '../../limits/limits.ts';
 import { encodeCommittedOffsets } from '../../wire/encode-committed-offsets.ts';
 import { scanCommitOffsets } from '../../wire/scan-commit-offsets.ts';
 import { given, microseconds, numberOr } from '../validation/defaults.ts';
-import type { BytesHandler, HandlerContext, UnaryHandlers } from './call.ts';
-import { memberIdOrNull } from './commands.ts';
+import type { BytesHandler, HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { memberIdOrNull } from '../translation/commands.ts';
 
 /** The calls of GroupService on offsets. */
 export function offsetHandlers({

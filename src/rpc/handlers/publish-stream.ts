@@ -4,7 +4,7 @@ import { limits } from '../../limits/limits.ts';
 import type { PublishedRecords } from '../../log/publish.ts';
 import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
-import type { Call, HandlerContext } from './call.ts';
+import type { Call, HandlerContext } from '../edge/call.ts';
 
 /**
  * One PublishStream: requests go to the broker as they come, answers leave in the order of the requests.

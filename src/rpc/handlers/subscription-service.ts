@@ -11,9 +11,9 @@ import {
 } from '../../../gen/millrace/v1/subscription_pb.js';
 import type { SubscriptionDetails, SubscriptionWithCursors } from '../../broker/broker.ts';
 import { textOrNull } from '../validation/defaults.ts';
-import type { HandlerContext, UnaryHandlers } from './call.ts';
-import { pageRequest, startPosition } from './commands.ts';
-import { partitionStatuses, timestamp } from './responses.ts';
+import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { pageRequest, startPosition } from '../translation/commands.ts';
+import { partitionStatuses, timestamp } from '../translation/responses.ts';
 
 export function subscriptionService({ broker, validation }: HandlerContext): UnaryHandlers<typeof SubscriptionService> {
   return {

@@ -25,9 +25,9 @@ import type {
 } from '../../broker/broker.ts';
 import { limits } from '../../limits/limits.ts';
 import { msOr, numberOr } from '../validation/defaults.ts';
-import type { HandlerContext, UnaryHandlers } from './call.ts';
-import { pageRequest } from './commands.ts';
-import { timestamp } from './responses.ts';
+import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { pageRequest } from '../translation/commands.ts';
+import { timestamp } from '../translation/responses.ts';
 
 export function topicService({ broker, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
   return {

@@ -1,9 +1,9 @@
 import { Code, ConnectError, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import type { Caller } from '../../broker/broker.ts';
-import { Reply } from '../../delivery/reply.ts';
-import { callerOf } from '../caller.ts';
-import type { Call } from '../handlers/call.ts';
-import { requestFacts } from './request-facts.ts';
+import { Reply } from '../../delivery/ports/reply.ts';
+import { callerOf } from '../edge/caller.ts';
+import type { Call } from '../edge/call.ts';
+import { requestFacts } from '../requests/request-facts.ts';
 
 /** A call of connect-node as the handlers see it. */
 export class HttpCall implements Call {

@@ -1,9 +1,9 @@
 import { cors } from '@connectrpc/connect';
 import type { Logger } from 'pino';
 import type { Clock } from '../../time/clock.ts';
-import type { NodeRequest } from './request-body.ts';
-import type { NodeResponse } from './rpc-listener.ts';
-import { pathOf } from './rpc-listener.ts';
+import type { NodeRequest } from '../requests/request-body.ts';
+import type { NodeResponse } from '../requests/rpc-listener.ts';
+import { pathOf } from '../requests/rpc-listener.ts';
 
 /** How long a browser may remember a preflight that was allowed. */
 const preflightSeconds = 7_200;

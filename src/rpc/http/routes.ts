@@ -4,13 +4,13 @@ import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grp
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { PublishRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
-import type { ReportBug } from '../errors.ts';
+import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
 import { decodedOr, HttpCall } from './call.ts';
-import { connectErrorOf } from './connect-error.ts';
-import { malformedMessage, strictJson } from './message-decoding.ts';
-import { requestFacts } from './request-facts.ts';
+import { connectErrorOf } from '../requests/connect-error.ts';
+import { malformedMessage, strictJson } from '../requests/message-decoding.ts';
+import { requestFacts } from '../requests/request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
 
 /** The handlers as routes of connect-node: Connect, gRPC-Web and (over HTTP/2) gRPC, in protobuf and JSON. */

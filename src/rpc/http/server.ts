@@ -3,14 +3,14 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from 'node
 import type { AddressInfo, Socket } from 'node:net';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { streamResetLimit } from '../stream-reset-limit.ts';
+import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 import type { Cors } from './cors.ts';
-import { tellVersion } from './first-bytes.ts';
-import { serveOperations, type Operations } from './operations.ts';
-import type { NodeRequest } from './request-body.ts';
+import { tellVersion } from '../requests/first-bytes.ts';
+import { serveOperations, type Operations } from '../operations/operations.ts';
+import type { NodeRequest } from '../requests/request-body.ts';
 import { createRoutes } from './routes.ts';
-import { createRpcListener, type NodeResponse, type RpcListener } from './rpc-listener.ts';
-import { keepSessionAlive } from './session-keepalive.ts';
+import { createRpcListener, type NodeResponse, type RpcListener } from '../requests/rpc-listener.ts';
+import { keepSessionAlive } from '../requests/session-keepalive.ts';
 
 export interface HttpServerOptions extends Operations {
   readonly clock: Clock;

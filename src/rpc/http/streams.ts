@@ -8,13 +8,13 @@ import {
   type SubscribeRequest,
   type SubscribeResponse,
 } from '../../../gen/millrace/v1/broker_pb.js';
-import type { ReportBug } from '../errors.ts';
+import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
 import { decodedOr, HttpCall } from './call.ts';
-import { connectErrorOf } from './connect-error.ts';
+import { connectErrorOf } from '../requests/connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
-import { malformedMessage } from './message-decoding.ts';
+import { malformedMessage } from '../requests/message-decoding.ts';
 import { Outbox } from './outbox.ts';
 
 export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {

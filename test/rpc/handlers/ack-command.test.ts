@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AckAction, AckRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
-import { ackCommand, mergedRuns } from '../../../src/rpc/handlers/ack-command.ts';
+import { ackCommand, mergedRuns } from '../../../src/rpc/translation/ack-command.ts';
 
 const offset = fc.nat(60);
 const run = fc.tuple(offset, fc.nat(9)).map(([first, length]) => ({ first, last: first + length }));

@@ -3,7 +3,7 @@ import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { expect, test } from 'vitest';
 import { SubscribeResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberId } from '../../../src/coordinator/group.ts';
-import { encodeEvent } from '../../../src/rpc/handlers/events.ts';
+import { encodeEvent } from '../../../src/rpc/translation/events.ts';
 
 test('a deadline between two milliseconds that no Timestamp holds, and that ended the broker', () => {
   const deadlineAtMs = 1_795_247_923_068.8313;

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { fromBinary } from '@bufbuild/protobuf';
-import { Reply } from '../../../src/delivery/reply.ts';
+import { Reply } from '../../../src/delivery/ports/reply.ts';
 import { Rejection } from '../../../src/errors/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { PublishStream, type PublishStreamOutput } from '../../../src/rpc/handlers/publish-stream.ts';

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { MemberId } from '../../../src/coordinator/group.ts';
-import type { PartitionStatus } from '../../../src/delivery/session.ts';
+import type { PartitionStatus } from '../../../src/delivery/ports/session.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { Rejection } from '../../../src/errors/rejection.ts';
 import { serve, type Serving } from '../serving.ts';

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { tellVersion } from '../../../src/rpc/http/first-bytes.ts';
+import { tellVersion } from '../../../src/rpc/requests/first-bytes.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { serve } from '../serving.ts';
 

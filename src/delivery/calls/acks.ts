@@ -1,0 +1,86 @@
+import type { MemberId } from '../../coordinator/group.ts';
+import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/calls.ts';
+import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+
+/** What an ack did to a cursor. */
+interface Settled {
+  readonly status: AckStatus;
+  readonly records: number;
+  readonly bytes: number;
+}
+
+const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
+
+/**
+ * Applies the entries of an ack in memory, each for itself: one that is refused changes nothing and does not disturb
+ * the others. Nothing is durable yet.
+ * @returns one outcome an entry, and the logs that moved.
+ */
+export function applyAcks(
+  group: ConsumerGroup,
+  command: AckCommand,
+  nowMs: number,
+): { outcomes: (() => AckOutcome)[]; moved: ConsumedLog[] } {
+  const moved: ConsumedLog[] = [];
+  const outcomes = command.entries.map((entry) => {
+    const found = group.named(entry) ?? 'NOT_OWNER';
+    const log = typeof found === 'string' ? undefined : found;
+    const settled = typeof found === 'string' ? none(found) : applyEntry(group, command, entry, found, nowMs);
+    if (log !== undefined && settled.status === 'OK') {
+      moved.push(log);
+      group.settle(log, settled.records, settled.bytes);
+    }
+    // The committed offset is read when the answer is made, after the round; and what is durable of it, since acks that came
+    // meanwhile have gone ahead in memory.
+    return (): AckOutcome => ({
+      topic: entry.topic,
+      partition: entry.partition,
+      lane: entry.lane ?? 0,
+      status: settled.status,
+      committedOffset: log?.cursor.durableOffset ?? null,
+    });
+  });
+  return { outcomes, moved };
+}
+
+function applyEntry(
+  group: ConsumerGroup,
+  command: AckCommand,
+  entry: AckEntry,
+  log: ConsumedLog,
+  nowMs: number,
+): Settled {
+  const refusal = refusalOf(group, command.memberId, command.generation, log);
+  return refusal === null ? actions[entry.action](log, entry, nowMs) : none(refusal);
+}
+
+/**
+ * Whether the member may speak for the log in the generation that it names: it must hold the log now, and must have
+ * held it since that generation or an earlier one. What it kept through rebalances stays ackable under the old number.
+ */
+export function refusalOf(
+  group: ConsumerGroup,
+  memberId: MemberId,
+  generation: number,
+  log: ConsumedLog,
+): 'STALE_GENERATION' | 'NOT_OWNER' | null {
+  const { topicId, partition } = log.log.address;
+  const holder = group.machine.holder({ topicId, partition });
+  if (generation > group.generation) return 'STALE_GENERATION';
+  if (holder?.memberId !== memberId || log.holder?.id !== memberId) {
+    return generation < group.machine.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
+  }
+  return generation < holder.sinceGeneration ? 'STALE_GENERATION' : null;
+}
+
+const actions: Record<AckAction, (log: ConsumedLog, entry: AckEntry, nowMs: number) => Settled> = {
+  ACK: ({ cursor }, { upToOffset, runs }) =>
+    upToOffset === null ? cursor.ackRuns(runs ?? []) : cursor.ackUpTo(upToOffset),
+  NACK: ({ cursor }, entry, nowMs) => cursor.nack(named(entry), entry.delayMs, nowMs),
+  RELEASE: ({ cursor }, entry, nowMs) => cursor.release(named(entry), nowMs),
+};
+
+function named(entry: AckEntry): { readonly upTo: number } | { readonly runs: readonly number[] } {
+  return entry.upToOffset === null ? { runs: entry.runs ?? [] } : { upTo: entry.upToOffset };
+}

@@ -1,0 +1,159 @@
+import { refusalOf } from './acks.ts';
+import type {
+  CommitOffsetsCommand,
+  CommittedOffset,
+  FetchedOffset,
+  NamedLog,
+  OffsetCommit,
+  OffsetStatus,
+  ResetOffset,
+  ResetOffsetsCommand,
+} from '../ports/calls.ts';
+import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupContext } from '../groups/context.ts';
+import type { Groups } from '../groups/groups.ts';
+import type { OffsetRetention } from '../groups/offset-retention.ts';
+import { refuseUnlessEmpty } from '../groups/refusals.ts';
+import { resetTargets, selectedLogs } from './reset-target.ts';
+
+/** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
+export class Offsets {
+  readonly #groups: Groups;
+  readonly #retention: OffsetRetention;
+  readonly #context: GroupContext;
+
+  constructor(groups: Groups, retention: OffsetRetention, context: GroupContext) {
+    this.#groups = groups;
+    this.#retention = retention;
+    this.#context = context;
+  }
+
+  /** One result an entry, in their order, when it is durable. @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY */
+  async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    const group = this.#groups.get(command.group);
+    const { member } = command;
+    if (member === null) {
+      refuseUnlessEmpty(group);
+      this.#retention.touch(group);
+    } else {
+      group.worked(group.member(member.memberId));
+      group.alive(member.memberId);
+    }
+    const { offsets } = command;
+    const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');
+    let unwritten = false;
+    const statuses = offsets.map((entry, at) => {
+      const log = found[at]!;
+      const outcome = typeof log === 'string' ? log : this.#commit(group, member, entry, log);
+      if (outcome !== 'CHANGED') unwritten = true;
+      const status = outcome === 'CHANGED' || outcome === 'UNCHANGED' ? 'OK' : outcome;
+      if (status === 'OK') this.#context.counts.commits++;
+      return status;
+    });
+    // As with acks: also what changed nothing waits, and only the owner may refuse.
+    const { rounds } = this.#context;
+    await (unwritten ? rounds.proven() : rounds.durable());
+    return offsets.map(({ topic, partition, lane }, at) => {
+      const log = found[at]!;
+      const committedOffset = typeof log === 'string' ? null : log.cursor.durableOffset;
+      return { topic, partition, lane: lane ?? 0, status: statuses[at]!, committedOffset };
+    });
+  }
+
+  /** Nothing is durable yet. */
+  #commit(
+    group: ConsumerGroup,
+    member: CommitOffsetsCommand['member'],
+    { offset, metadata }: OffsetCommit,
+    log: ConsumedLog,
+  ): 'CHANGED' | 'UNCHANGED' | Exclude<OffsetStatus, 'OK'> {
+    const refusal = member === null ? null : refusalOf(group, member.memberId, member.generation, log);
+    if (refusal !== null) return refusal;
+    const { cursor } = log;
+    if (offset < cursor.committedOffset) return 'NOT_ADVANCED';
+    const advances = offset > cursor.committedOffset;
+    if (advances) {
+      if (offset > log.log.endOffset) return 'UNKNOWN_OFFSET';
+      const settled = member === null ? cursor.advance(offset) : cursor.ackUpTo(offset - 1);
+      if (settled.status !== 'OK') return 'UNKNOWN_OFFSET';
+      group.settle(log, settled.records, settled.bytes);
+    }
+    const notes = metadata !== cursor.metadata;
+    if (notes) cursor.annotate(metadata);
+    if (!advances && !notes) return 'UNCHANGED';
+    this.#context.rounds.mark(log);
+    return 'CHANGED';
+  }
+
+  /**
+   * What the group has committed: of the partitions that are named, in their order, or of all that it is subscribed to, ordered by
+   * topic, partition and lane. All of it is durable.
+   */
+  async fetch(groupName: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
+    const group = this.#groups.get(groupName);
+    const fetched =
+      named.length === 0
+        ? group.sortedSubscriptions().flatMap(({ logs }) => logs.map((log) => fetchedOf(log)))
+        : named.map((name) => fetchedNamed(name, group.named(name) ?? 'UNKNOWN_PARTITION'));
+    await this.#context.rounds.durable();
+    return fetched;
+  }
+
+  /**
+   * Begins cursors anew elsewhere, all of them or none, or only says where that would be.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
+   */
+  reset(command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    return this.#groups.within(command.group, async (group) => {
+      if (!command.force) refuseUnlessEmpty(group);
+      const logs = selectedLogs(group, command);
+      if (command.dryRun) return described(logs, await this.#targets(command.to, logs));
+      const topicIds = new Set(logs.map(({ log }) => log.address.topicId));
+      return group.withheld([...topicIds], () => this.#begin(group, logs, command.to));
+    });
+  }
+
+  /** Counted from what is durable: acks that are being written come before. */
+  async #targets(to: ResetOffsetsCommand['to'], logs: readonly ConsumedLog[]): Promise<number[]> {
+    await this.#context.rounds.durable();
+    return resetTargets(to, logs);
+  }
+
+  /** Nobody has the logs. What is durable comes first: memory begins anew once nothing of before can come back. */
+  async #begin(
+    group: ConsumerGroup,
+    logs: readonly ConsumedLog[],
+    to: ResetOffsetsCommand['to'],
+  ): Promise<ResetOffset[]> {
+    const offsets = await this.#targets(to, logs);
+    const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
+    await this.#context.writer.settle((store) => store.resetCursors(resets));
+    const results = described(logs, offsets);
+    for (const [at, log] of logs.entries()) log.cursor.reset(resets[at]!.offset, resets[at]!.resets);
+    this.#retention.touch(group);
+    return results;
+  }
+}
+
+function fetchedNamed(
+  { topic, partition, lane }: NamedLog,
+  log: ConsumedLog | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED',
+): FetchedOffset {
+  return typeof log === 'string' ? { topic, partition, lane: lane ?? 0, status: log, committed: null } : fetchedOf(log);
+}
+
+function fetchedOf({ topic, key: { partition, lane }, cursor, log }: ConsumedLog): FetchedOffset {
+  const { committedOffset, metadata } = cursor;
+  const lag = cursor.lag(log.endOffset);
+  const committed = { offset: committedOffset, metadata, highWatermark: log.endOffset, lag };
+  return { topic, partition, lane, status: 'OK', committed };
+}
+
+function described(logs: readonly ConsumedLog[], offsets: readonly number[]): ResetOffset[] {
+  return logs.map(({ key, cursor, log, topic }, at) => {
+    const offset = offsets[at]!;
+    const lag = Math.max(0, log.endOffset - offset);
+    return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.durableOffset, offset, lag };
+  });
+}

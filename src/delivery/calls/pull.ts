@@ -1,0 +1,155 @@
+import { Credit } from '../../credit/credit.ts';
+import type { Rejection } from '../../errors/rejection.ts';
+import { limits } from '../../limits/limits.ts';
+import type { PullCommand } from '../ports/calls.ts';
+import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupContext } from '../groups/context.ts';
+import type { Member, Reader } from '../dispatch/member.ts';
+import { refuseIfUnsure } from '../dispatch/not-owner.ts';
+import { handOut, nextPiece, type Piece } from '../dispatch/piece.ts';
+import type { BlockedOn } from '../ports/session.ts';
+
+/** Records that lie in the database only are waited for so long, also by a pull that does not want to wait. */
+const readWaitMs = 5_000;
+const ownershipRetryMs = 100;
+
+export interface Pulled {
+  readonly fields: readonly Buffer[];
+  /** By the monotonic clock; null without records or with auto-ack. */
+  readonly leaseUntilMs: number | null;
+  readonly blockedOn: BlockedOn | null;
+  /** With auto-ack: the cursors that moved. */
+  readonly acked: readonly ConsumedLog[];
+}
+
+/** One Pull: takes what there is, or waits for the first record. */
+export class PullSession implements Reader {
+  blockedOn: BlockedOn | null = null;
+  readonly #group: ConsumerGroup;
+  readonly #member: Member;
+  readonly #command: PullCommand;
+  readonly #context: GroupContext;
+  /** When to look again although nobody calls. */
+  #lookAgainMs = Infinity;
+  #ended = false;
+  #error: Rejection | null = null;
+  #woken: (() => void) | null = null;
+
+  constructor(group: ConsumerGroup, member: Member, command: PullCommand, context: GroupContext) {
+    this.#group = group;
+    this.#member = member;
+    this.#command = command;
+    this.#context = context;
+  }
+
+  wake(): void {
+    this.#woken?.();
+  }
+
+  end(error: Rejection | null): void {
+    this.#ended = true;
+    this.#error = error;
+    this.wake();
+  }
+
+  /** @throws Rejection MEMBER_FENCED if the member is removed meanwhile. */
+  async run(): Promise<Pulled> {
+    const { clock } = this.#context;
+    const { waitMs } = this.#command;
+    const { signal } = this.#command.reply;
+    const startedMs = clock.nowMs();
+    const give = (): void => {
+      this.end(null);
+    };
+    signal.addEventListener('abort', give, { once: true });
+    this.#member.readers.add(this);
+    try {
+      while (!this.#ended && !signal.aborted) {
+        const pieces = this.#take();
+        if (pieces.length > 0) return this.#handOut(pieces);
+        const untilMs = startedMs + (this.blockedOn === 'READING' ? Math.max(waitMs, readWaitMs) : waitMs);
+        if (clock.nowMs() >= untilMs) break;
+        await this.#wait(Math.min(untilMs, this.#lookAgainMs));
+      }
+      if (this.#error !== null) throw this.#error;
+      refuseIfUnsure(this.#context);
+      // It may also have left while it waited; one that was given up leaves by itself, and nobody reads that it is none any more.
+      if (!signal.aborted) this.#group.member(this.#member.id);
+      return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
+    } finally {
+      signal.removeEventListener('abort', give);
+      this.#member.readerGone(this, clock.nowMs());
+    }
+  }
+
+  /** What is deliverable now, within the pull's own bounds and the member's credit; it is marked as in flight already. */
+  #take(): { piece: Piece; field: Buffer }[] {
+    const { clock, mayDeliver } = this.#context;
+    const nowMs = clock.nowMs();
+    this.#lookAgainMs = Infinity;
+    if (!mayDeliver()) {
+      this.#lookAgainMs = nowMs + ownershipRetryMs;
+      return [];
+    }
+    const budget = new Credit(this.#command.maxRecords, this.#command.maxBytes);
+    const taken: { piece: Piece; field: Buffer }[] = [];
+    this.#member.given(nowMs);
+    for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
+      budget.take(piece.records, piece.bytes);
+      taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs)) });
+      this.#member.served(piece.log);
+    }
+    return taken;
+  }
+
+  #leaseUntilMs(nowMs: number): number | null {
+    return this.#command.autoAck ? null : nowMs + limits.pullLeaseMs;
+  }
+
+  #find(budget: Credit, nowMs: number): Piece | null {
+    const { credit } = this.#member;
+    this.blockedOn = this.#member.logs.length === 0 ? 'NO_ASSIGNMENT' : null;
+    for (const log of this.#member.inTurn()) {
+      const look = nextPiece(log, budget, nowMs, true);
+      if ('batch' in look) {
+        if (credit.fits(look.records, look.bytes)) return look;
+        this.blockedOn ??= 'CREDIT';
+        continue;
+      }
+      log.blockedOn = look.blockedOn;
+      if (look.untilMs !== null) this.#lookAgainMs = Math.min(this.#lookAgainMs, look.untilMs);
+      // A partition that is caught up says least about why nothing comes.
+      if (this.blockedOn === null || this.blockedOn === 'CAUGHT_UP') this.blockedOn = look.blockedOn;
+    }
+    return null;
+  }
+
+  #handOut(taken: readonly { piece: Piece; field: Buffer }[]): Pulled {
+    const fields = taken.map(({ field }) => field);
+    const logs = new Set(taken.map(({ piece }) => piece.log));
+    if (!this.#command.autoAck) {
+      for (const log of logs) this.#group.watchLeases(log);
+      return { fields, leaseUntilMs: this.#leaseUntilMs(this.#context.clock.nowMs()), blockedOn: null, acked: [] };
+    }
+    // Exactly what goes out: the member may have other records, which it must ack by itself.
+    for (const { piece } of taken) {
+      const { log, first, last } = piece;
+      const freed = log.cursor.ackRuns([first, last]);
+      this.#group.settle(log, freed.records, freed.bytes);
+    }
+    return { fields, leaseUntilMs: null, blockedOn: null, acked: [...logs] };
+  }
+
+  #wait(untilMs: number): Promise<void> {
+    const { clock } = this.#context;
+    return new Promise((resolve) => {
+      const cancel = clock.after(Math.max(1, Math.ceil(untilMs - clock.nowMs())), () => this.#woken?.());
+      this.#woken = () => {
+        this.#woken = null;
+        cancel();
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,87 @@
+import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec, type EncodedBatch } from '../../log/batch.ts';
+import type { Credit } from '../../credit/credit.ts';
+import type { ConsumedLog } from './consumed-log.ts';
+import type { BlockedOn } from '../ports/session.ts';
+
+/**
+ * Which records of a log go next, as one message. One rule for streams and pulls: the budget says how much may go.
+ */
+export interface Piece {
+  readonly log: ConsumedLog;
+  readonly batch: EncodedBatch;
+  readonly first: number;
+  readonly last: number;
+  readonly records: number;
+  readonly bytes: number;
+}
+
+export type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | null };
+
+/** A batch that does not fit waits this long for more acks before it is split. */
+export const creditWaitMs = 20;
+
+/** The next piece of `log` that fits `credit`, or why there is none. Hands nothing out yet. */
+export function nextPiece(log: ConsumedLog, credit: Credit, nowMs: number, maySplit: boolean): Look {
+  if (log.revoking) return { blockedOn: 'REVOKING', untilMs: null };
+  const next = log.cursor.next(log.log.endOffset, nowMs);
+  if (next.type === 'blocked') return { blockedOn: next.on, untilMs: next.untilMs ?? null };
+  const batch = log.batchAt(next.first);
+  if (batch === null) return { blockedOn: 'READING', untilMs: null };
+  const last = Math.min(next.last, endOffset(batch) - 1);
+  const whole = pieceOf(log, batch, next.first, last);
+  if (credit.fits(whole.records, whole.bytes)) {
+    log.creditWaitSinceMs = null;
+    return whole;
+  }
+  return split(whole, credit, nowMs, maySplit);
+}
+
+/**
+ * A batch that could never fit is cut in pieces of half the credit, so that the client can ack one while it gets the next. One that
+ * could fit waits a little first: cutting at once would turn full batches into crumbs under steady load.
+ */
+function split(whole: Piece, credit: Credit, nowMs: number, maySplit: boolean): Look {
+  const { log } = whole;
+  const never = whole.records > credit.recordsMax || whole.bytes > credit.bytesMax;
+  const records = never ? Math.ceil(credit.recordsMax / 2) : whole.records;
+  const bytes = never ? credit.bytesMax / 2 : whole.bytes;
+  const piece = prefix(whole, (n, size) => n <= records && (size <= bytes || n === 1) && credit.fits(n, size));
+  const full = piece !== null && never && (piece.records === records || piece.bytes >= bytes / 2);
+  log.creditWaitSinceMs ??= nowMs;
+  const waited = nowMs - log.creditWaitSinceMs >= creditWaitMs;
+  if (piece !== null && (full || waited || maySplit || credit.records === 0)) {
+    log.creditWaitSinceMs = null;
+    return piece;
+  }
+  return { blockedOn: 'CREDIT', untilMs: piece === null || waited ? null : log.creditWaitSinceMs + creditWaitMs };
+}
+
+/** The longest prefix of a piece that `fits`; null if not even one record does. */
+function prefix(whole: Piece, fits: (records: number, bytes: number) => boolean): Piece | null {
+  const { log, batch, first } = whole;
+  const last = lastThatFits(batch, first, whole.last, fits);
+  return last < first ? null : pieceOf(log, batch, first, last);
+}
+
+function pieceOf(log: ConsumedLog, batch: EncodedBatch, first: number, last: number): Piece {
+  return { log, batch, first, last, records: last - first + 1, bytes: recordBytes(batch, first, last) };
+}
+
+export interface HandOut {
+  readonly codec: BatchCodec;
+  /** What was handed out so far. */
+  readonly delivered: { records: number; bytes: number };
+}
+
+/** Marks the piece as in flight and returns its encoding: the shared one where it can serve, else a cut of its own. */
+export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs: number | null): Buffer {
+  const { log, batch, first, last, records, bytes } = piece;
+  const { cursor } = log;
+  const attemptOf = cursor.hasAttempts ? (offset: number): number => cursor.attemptOf(offset) : null;
+  const field = fieldOf(to.codec, batch, first, last, attemptOf);
+  cursor.deliver(first, last, (from, until) => recordBytes(batch, from, until), leaseUntilMs);
+  credit.take(records, bytes);
+  to.delivered.records += records;
+  to.delivered.bytes += bytes;
+  return field;
+}

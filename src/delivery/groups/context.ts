@@ -1,0 +1,33 @@
+import type { Assignors } from '../../coordinator/assignors/assignor.ts';
+import type { Clock, Random } from '../../time/clock.ts';
+import type { AckRounds } from '../rounds/ack-rounds.ts';
+import type { MayGrow } from '../dispatch/growth.ts';
+import type { GroupWriter } from './group-writer.ts';
+import type { HandOut } from '../dispatch/piece.ts';
+
+/** What the coordinators of all groups have done since this broker owns the database. */
+export interface CoordinationCounts {
+  rebalances: number;
+  rebalanceMs: number;
+  heartbeats: number;
+  sessionTimeouts: number;
+  /** Calls of members that are none any more. */
+  fencedCalls: number;
+  /** Offsets that CommitOffsets committed. */
+  commits: number;
+}
+
+/** What every group at work shares. */
+export interface GroupContext extends HandOut {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly writer: GroupWriter;
+  readonly rounds: AckRounds;
+  readonly assignors: Assignors;
+  readonly unsentBytesMax: number;
+  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly counts: CoordinationCounts;
+  /** False while this broker cannot be sure that it still owns its groups. */
+  readonly mayDeliver: () => boolean;
+  readonly mayGrow: MayGrow;
+}

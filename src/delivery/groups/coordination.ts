@@ -1,0 +1,175 @@
+import {
+  Group,
+  type GroupEffect,
+  type GroupInput,
+  type GroupSnapshot,
+  type MemberId,
+} from '../../coordinator/group.ts';
+import { Fault } from '../../errors/fault.ts';
+import { Rejection, type RejectionReason } from '../../errors/rejection.ts';
+import { limits } from '../../limits/limits.ts';
+import type { GroupContext } from './context.ts';
+import { notOwner } from '../dispatch/not-owner.ts';
+
+type Refused = Extract<GroupEffect, { type: 'refused' }>;
+
+/** What the coordinator refuses, as the caller reads it. */
+const rejectionOf: Readonly<Record<Refused['reason'], RejectionReason>> = {
+  MEMBER_UNKNOWN: 'MEMBER_FENCED',
+  INSTANCE_ID_IN_USE: 'INSTANCE_ID_IN_USE',
+  INCONSISTENT_PROTOCOLS: 'INCONSISTENT_PROTOCOLS',
+  ASSIGNOR_FAILED: 'ASSIGNOR_FAILED',
+  NOT_LEADER: 'NOT_LEADER',
+  STALE_GENERATION: 'PLAN_STALE',
+  GROUP_NOT_EMPTY: 'GROUP_NOT_EMPTY',
+  GROUP_DEAD: 'GROUP_DELETED',
+};
+
+/** An input, and who waits for what comes of it. */
+interface Entry {
+  readonly input: GroupInput;
+  readonly done: PromiseWithResolvers<void> | null;
+}
+
+export interface CoordinationDeps {
+  readonly groupId: number;
+  readonly snapshot: GroupSnapshot;
+  readonly context: GroupContext;
+  readonly carryOut: (effects: readonly GroupEffect[]) => void;
+  /** Since when the member owes a sign of work; null: it reads, and has nothing to ack. */
+  readonly busySinceMs: (memberId: MemberId) => number | null;
+}
+
+/**
+ * Drives the coordinator of one group: inputs in, effects out, and what is durable written in between.
+ *
+ * Inputs are stepped one bundle at a time. While the result of one is being written, later ones wait and go together in the next
+ * bundle; and the coordinator itself gathers what comes soon after a rebalance. That is what turns joins that come close together into one.
+ */
+export class Coordination {
+  readonly machine: Group;
+  readonly #d: CoordinationDeps;
+  #generation: number;
+  #next: Entry[] = [];
+  /** Taken by the coordinator, which has not told what came of them. */
+  #gathered: Entry[] = [];
+  #stepping = false;
+  #cancelTimer: (() => void) | null = null;
+  #timerAtMs = Infinity;
+  #stopped = false;
+
+  constructor(deps: CoordinationDeps) {
+    this.#d = deps;
+    this.#generation = deps.snapshot.generation;
+    const { assignors, clock } = deps.context;
+    this.machine = new Group(deps.snapshot, clock.nowMs(), { assignors, gatherMs: limits.rebalanceGatherMs });
+  }
+
+  /**
+   * That of the last step which is durable. The machine may be ahead of it by one; told to a member, that one would be used
+   * again, for another assignment, by a successor that finds it was never written.
+   */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Adds an input to the next bundle, without starting it. */
+  add(input: GroupInput): void {
+    this.#next.push({ input, done: null });
+  }
+
+  /** Feeds the coordinator an input that nobody waits for. */
+  tell(input: GroupInput): void {
+    this.add(input);
+    this.#start();
+  }
+
+  /**
+   * Feeds the coordinator. Resolves when what came of it is durable and carried out.
+   * @throws Rejection if the coordinator refuses it, Fault if the broker is fenced first.
+   */
+  feed(input: GroupInput): Promise<void> {
+    const done = Promise.withResolvers<void>();
+    // Not everybody who feeds an input waits for it; the writer has reported the fault by then.
+    done.promise.catch(() => undefined);
+    this.#next.push({ input, done });
+    if (this.#stopped) done.reject(notOwner());
+    else this.#start();
+    return done.promise;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
+    for (const { done } of [...this.#gathered, ...this.#next]) done?.reject(notOwner());
+    this.#gathered = this.#next = [];
+  }
+
+  #start(): void {
+    if (this.#stepping) return;
+    this.#stepping = true;
+    void this.#stepAll();
+  }
+
+  async #stepAll(): Promise<void> {
+    // The first await lets inputs of the same turn join the bundle.
+    await Promise.resolve();
+    while (this.#next.length > 0 && !this.#stopped) {
+      const bundle = this.#next;
+      this.#next = [];
+      for (const entry of bundle) if (entry.done !== null) this.#gathered.push(entry);
+      try {
+        await this.#step(bundle);
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        // Only being fenced gets here: the writer repeats everything else.
+        this.stop();
+      }
+    }
+    this.#stepping = false;
+    this.#armTimer();
+  }
+
+  async #step(bundle: readonly Entry[]): Promise<void> {
+    const { context, groupId, carryOut } = this.#d;
+    const nowMs = context.clock.nowMs();
+    const effects = this.machine.step([...this.#progress(nowMs), ...bundle.map(({ input }) => input)], nowMs);
+    const preparing = this.machine.preparing;
+    for (const effect of effects) {
+      if (effect.type === 'refused') this.#refuse(effect);
+      if (effect.type !== 'persist') continue;
+      await context.writer.save(groupId, effect.change);
+      this.#generation = effect.change.generation;
+    }
+    if (this.#stopped) return;
+    if (effects.length > 0) carryOut(effects);
+    if (preparing) return;
+    for (const { done } of this.#gathered.splice(0)) done?.resolve();
+  }
+
+  /** What the members are doing whose max poll interval may be over. */
+  #progress(nowMs: number): GroupInput[] {
+    return this.machine.overdue(nowMs).map((memberId) => {
+      return { type: 'progress', memberId, busySinceMs: this.#d.busySinceMs(memberId) };
+    });
+  }
+
+  #refuse({ input, reason, message }: Refused): void {
+    const at = this.#gathered.findIndex((entry) => entry.input === input);
+    const [entry] = at < 0 ? [] : this.#gathered.splice(at, 1);
+    entry?.done?.reject(new Rejection(rejectionOf[reason], message));
+  }
+
+  #armTimer(): void {
+    const atMs = this.machine.nextDeadlineMs() ?? Infinity;
+    // A deadline that moved away needs no new timer: the old one finds nothing due and arms again. Heartbeats are cheap so.
+    if (this.#stopped || atMs >= this.#timerAtMs) return;
+    this.#cancelTimer?.();
+    this.#timerAtMs = atMs;
+    const { clock } = this.#d.context;
+    this.#cancelTimer = clock.after(Math.max(0, Math.ceil(atMs - clock.nowMs())), () => {
+      this.#timerAtMs = Infinity;
+      this.tell({ type: 'tick' });
+    });
+  }
+}

@@ -1,0 +1,163 @@
+import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason } from '../../coordinator/group.ts';
+import type { Rejection } from '../../errors/rejection.ts';
+import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { GroupContext } from './context.ts';
+import type { Member } from '../dispatch/member.ts';
+import { fenced, instanceFenced } from './refusals.ts';
+import { rebalanceFields } from './rebalance-fields.ts';
+import { StreamSession } from '../dispatch/stream-session.ts';
+
+export interface EnactmentDeps {
+  readonly groupName: string;
+  readonly context: GroupContext;
+  readonly members: Map<MemberId, Member>;
+  readonly log: (ref: PartitionRef) => ConsumedLog | undefined;
+  readonly generation: () => number;
+  /** Nothing of a partition that is being revoked is in flight any more. */
+  readonly onDrained: (partition: PartitionRef) => void;
+}
+
+/** Carries out what the coordinator of a group has decided, once it is durable: on members, their streams, and what they have in flight. */
+export class Enactment {
+  readonly #d: EnactmentDeps;
+
+  constructor(deps: EnactmentDeps) {
+    this.#d = deps;
+  }
+
+  carryOut(effect: GroupEffect): void {
+    switch (effect.type) {
+      case 'persist':
+      case 'refused':
+        return;
+      case 'assignorFailed': {
+        const { assignor, message } = effect;
+        const fields = { group: this.#d.groupName, assignor, reason: message };
+        this.#d.context.log.warn(fields, 'an assignor failed; sticky gave out the partitions');
+        return;
+      }
+      case 'replaced':
+        this.#replaced(effect.memberId, effect.oldMemberId);
+        return;
+      case 'removed':
+        this.#removed(effect.memberId, effect.reason);
+        return;
+      case 'revoked':
+        this.#revoked(effect);
+        return;
+      case 'revoking':
+        this.#revoking(effect);
+        return;
+      case 'assigned':
+        this.#assigned(effect.memberId, effect.added);
+        return;
+      case 'rebalanced':
+        this.#rebalanced(effect.rebalance);
+        return;
+    }
+  }
+
+  tellAssigned(member: Member): void {
+    for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellAssigned();
+  }
+
+  tellRevoking(session: StreamSession, logs: readonly ConsumedLog[]): void {
+    if (logs.length === 0) return;
+    const deadlineAtMs = logs.reduce((first, log) => Math.min(first, log.revokeDeadlineAtMs ?? Infinity), Infinity);
+    const partitions = logs.map((log) => ({ topic: log.topic, partition: log.key.partition }));
+    session.tell({ type: 'revoking', generation: this.#d.generation(), partitions, deadlineAtMs });
+  }
+
+  drained(log: ConsumedLog): void {
+    const { topicId, partition } = log.log.address;
+    this.#d.onDrained({ topicId, partition });
+  }
+
+  /** What was in flight of the log is given back; the next holder begins there. */
+  takeBack(log: ConsumedLog, countAttempt: boolean): void {
+    const { holder } = log;
+    const freed = log.cursor.giveBackAll(countAttempt);
+    if (countAttempt && freed.records > 0) this.#d.context.rounds.mark(log);
+    if (holder === null) return;
+    holder.regain(freed.records, freed.bytes);
+    holder.letGo(log);
+    holder.wake();
+  }
+
+  endReaders(member: Member, error: Rejection | null): void {
+    for (const reader of member.readers) reader.end(error);
+    member.readers.clear();
+  }
+
+  #assigned(memberId: MemberId, added: readonly PartitionRef[]): void {
+    const member = this.#d.members.get(memberId);
+    if (member === undefined) return;
+    member.stalled = false;
+    member.given(this.#d.context.clock.nowMs());
+    for (const ref of added) {
+      const log = this.#d.log(ref);
+      if (log === undefined) continue;
+      if (log.holder !== null && log.holder !== member) this.takeBack(log, false);
+      member.hold(log);
+    }
+    this.tellAssigned(member);
+    member.wake();
+  }
+
+  #revoking(effect: Extract<GroupEffect, { type: 'revoking' }>): void {
+    const member = this.#d.members.get(effect.memberId);
+    if (member === undefined) return;
+    const logs = effect.partitions.flatMap((ref) => this.#d.log(ref) ?? []);
+    const { clock } = this.#d.context;
+    const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
+    for (const log of logs) member.askBack(log, deadlineAtMs);
+    for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, logs);
+    for (const log of logs) if (log.cursor.inFlightRecords === 0) this.drained(log);
+  }
+
+  /** What a member did not work on counts an attempt: it may be what keeps it from working. */
+  #revoked({ memberId, partitions, stalled }: Extract<GroupEffect, { type: 'revoked' }>): void {
+    for (const ref of partitions) {
+      const log = this.#d.log(ref);
+      if (log?.holder?.id === memberId) this.takeBack(log, stalled);
+    }
+    const member = this.#d.members.get(memberId);
+    if (member === undefined) return;
+    member.stalled ||= stalled;
+    this.tellAssigned(member);
+  }
+
+  /** The old process of an instance is fenced; the new one gets what that had in flight, as another attempt. */
+  #replaced(memberId: MemberId, oldMemberId: MemberId): void {
+    const [old, member] = [this.#d.members.get(oldMemberId), this.#d.members.get(memberId)];
+    if (old === undefined || member === undefined) return;
+    member.given(this.#d.context.clock.nowMs());
+    for (const log of [...old.logs]) {
+      const { revokeDeadlineAtMs } = log;
+      this.takeBack(log, true);
+      member.hold(log);
+      if (revokeDeadlineAtMs === null) continue;
+      member.askBack(log, revokeDeadlineAtMs);
+      this.drained(log);
+    }
+    this.#d.members.delete(oldMemberId);
+    this.endReaders(old, instanceFenced(oldMemberId));
+  }
+
+  #removed(memberId: MemberId, reason: RemovalReason): void {
+    if (reason === 'SESSION_TIMEOUT') this.#d.context.counts.sessionTimeouts++;
+    const member = this.#d.members.get(memberId);
+    if (member === undefined) return;
+    this.#d.members.delete(memberId);
+    // A member that left says that it did not fail; one that was lost may have failed on what it had.
+    for (const log of [...member.logs]) this.takeBack(log, reason !== 'LEFT');
+    this.endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
+  }
+
+  #rebalanced(rebalance: RebalanceRow): void {
+    const { counts, log } = this.#d.context;
+    counts.rebalances++;
+    counts.rebalanceMs += rebalance.durationMs;
+    log.info(rebalanceFields(this.#d.groupName, rebalance), 'rebalanced');
+  }
+}

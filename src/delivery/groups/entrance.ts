@@ -1,0 +1,135 @@
+import type { AssignorName, MemberId, MemberRow } from '../../coordinator/group.ts';
+import { Rejection } from '../../errors/rejection.ts';
+import { limits } from '../../limits/limits.ts';
+import type { EnterCommand } from '../ports/calls.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import type { Groups } from './groups.ts';
+import type { Member } from '../dispatch/member.ts';
+import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { refuseIfUnsure } from '../dispatch/not-owner.ts';
+import { fenced, instanceFenced } from './refusals.ts';
+
+/** What a call says of a member beside what every `EnterCommand` does. */
+export type MemberWishes = Omit<
+  MemberRow,
+  'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
+>;
+
+export interface Entered {
+  readonly group: ConsumerGroup;
+  readonly member: Member;
+}
+
+/** How a call comes to its member: finds the one that it names, or makes one, with the group and the subscriptions that it wants. */
+export class Entrance {
+  readonly #groups: Groups;
+  readonly #context: GroupContext;
+  readonly #membersMax: number;
+
+  constructor(groups: Groups, context: GroupContext, membersMax: number) {
+    this.#groups = groups;
+    this.#context = context;
+    this.#membersMax = membersMax;
+  }
+
+  /** `rejoin`: a member that is there already gets the wishes of this call, and not just its topics. @throws Rejection */
+  async enter(command: EnterCommand, wishes: MemberWishes, rejoin = false): Promise<Entered> {
+    this.#refuseUnknownAssignor(wishes.assignor);
+    const { memberId } = command;
+    // It has tried to come back: should this broker turn out to be the owner still, its session goes on.
+    if (memberId !== null) this.#groups.find(command.group)?.alive(memberId);
+    refuseIfUnsure(this.#context);
+    if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
+    const topicIds = this.#groups.readableTopicIds(command);
+    return this.#groups.enter(command.group, async (group) => {
+      const { clientId, instanceId, maxPollIntervalMs } = command;
+      if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
+      await this.#subscribe(group, command, topicIds);
+      const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
+      const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
+      return { group, member: await group.join(row, command.reply) };
+    });
+  }
+
+  async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
+    const group = this.#groups.find(command.group);
+    const row = group?.machine.member(memberId);
+    if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
+    const topicIds = this.#groups.readableTopicIds(command);
+    return this.#groups.occupy(group, async () => {
+      await this.#subscribe(group, command, topicIds);
+      await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
+      const member = group.member(memberId);
+      // Who subscribes or pulls asks for records. JoinGroup asks for none: a leader's is about what others get.
+      if (wishes === null) group.worked(member);
+      return { group, member };
+    });
+  }
+
+  /** The member as the call wants it; if that is as it is, the call is a sign of life. */
+  async #renew(
+    group: ConsumerGroup,
+    row: MemberRow,
+    command: EnterCommand,
+    topicIds: readonly number[],
+    wishes: MemberWishes | null,
+  ): Promise<void> {
+    const { memberId, kind } = row;
+    const { clientId, maxPollIntervalMs } = command;
+    const instanceId = command.instanceId ?? row.instanceId;
+    if (wishes !== null) {
+      await group.join({ ...wishes, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds });
+    } else if (instanceId !== row.instanceId || !sameSet(topicIds, row.topicIds)) {
+      await group.join({ ...row, instanceId, topicIds });
+    } else {
+      group.alive(memberId);
+    }
+  }
+
+  async #subscribe(group: ConsumerGroup, command: EnterCommand, topicIds: readonly number[]): Promise<void> {
+    const added = topicIds.filter((topicId) => !group.subscriptions.has(topicId)).length;
+    if (added > 0 && group.subscriptions.size + added > limits.groupTopicsMax) {
+      throw new Rejection(
+        'GROUP_TOPICS_MAX',
+        `group "${group.name}" would be subscribed to more than ${limits.groupTopicsMax} topics`,
+        { metadata: { group: group.name, groupTopicsMax: String(limits.groupTopicsMax) } },
+      );
+    }
+    await this.#groups.subscribe(group, command.topics, command.start);
+  }
+
+  /** A process stops when it hears that its instance is another's. So only the owner may say it, and only when it is durable. */
+  async #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Promise<Rejection> {
+    this.#context.counts.fencedCalls++;
+    if (group === undefined || instanceId === null) return fenced(memberId);
+    if (group.machine.instance(instanceId) === undefined) return fenced(memberId);
+    await group.settled();
+    await this.#context.rounds.proven();
+    return instanceFenced(memberId);
+  }
+
+  #refuseIfFull(group: ConsumerGroup): void {
+    refuseUnlessMayGrow(this.#context.mayGrow);
+    if (group.machine.memberCount < this.#membersMax) return;
+    throw new Rejection(
+      'GROUP_MEMBERS_MAX',
+      `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,
+      { metadata: { group: group.name, groupMembersMax: String(this.#membersMax) } },
+    );
+  }
+
+  /** First of all, so that no group is made for a member that cannot be. */
+  #refuseUnknownAssignor(name: AssignorName): void {
+    const { assignors } = this.#context;
+    if (assignors.has(name)) return;
+    const known = [...assignors.keys()].join(', ');
+    throw new Rejection('ASSIGNOR_UNKNOWN', `there is no assignor "${name}"; there are ${known}`, {
+      metadata: { assignorName: name, known },
+    });
+  }
+}
+
+function sameSet(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((one) => b.includes(one));
+}

@@ -1,0 +1,278 @@
+import { begunAt } from '../../consumption/partitioned/cursor.ts';
+import { Rejection } from '../../errors/rejection.ts';
+import type { PartitionLog } from '../../log/partition-log.ts';
+import { laneRequired } from '../../log/lanes.ts';
+import { topicNotFound } from '../../log/topic.ts';
+import type { StartPosition } from '../ports/calls.ts';
+import { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { refuseIfUnsure } from '../dispatch/not-owner.ts';
+import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
+import { startOffsets } from './start-position.ts';
+import type { GroupStore, LoadedGroup, StoredCursor } from '../ports/store.ts';
+import type { ActiveSubscription } from './subscription.ts';
+
+/** The topics as delivery sees them. */
+export interface TopicLogs {
+  topic(name: string): { readonly id: number; readonly name: string } | undefined;
+  topics(): Iterable<{ readonly id: number; readonly name: string }>;
+  /** How many lanes each partition of the topic has. */
+  lanes(topicId: number): number;
+  /** By partition and lane; empty for a topic that does not exist. Another list when the topic grows. */
+  partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+/** All groups at work, with their subscriptions: loads them, makes them, finds them. */
+export class Groups {
+  readonly #store: GroupStore;
+  readonly #topics: TopicLogs;
+  readonly #context: GroupContext;
+  readonly #byName = new Map<string, ConsumerGroup>();
+  /** What is being made, so that two calls that want it make it once. */
+  readonly #making = new Map<string, Promise<ConsumerGroup>>();
+  readonly #subscribing = new Map<string, Promise<ActiveSubscription>>();
+  /** Calls at work on a group that may have no members yet: it is not deleted under them. */
+  readonly #callers = new Map<ConsumerGroup, number>();
+  readonly #deleting = new Map<string, Promise<void>>();
+  /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
+  readonly #chosenStarts = new Map<string, readonly number[]>();
+
+  constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
+    this.#store = store;
+    this.#topics = topics;
+    this.#context = context;
+  }
+
+  /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
+  async open(): Promise<readonly LoadedGroup[]> {
+    const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
+    const cursorsOf = bySubscription(cursors);
+    const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
+    const resumed = loaded.map((group) => this.#resume(group, names, cursorsOf));
+    await Promise.all(resumed);
+    return loaded;
+  }
+
+  #resume(
+    loaded: LoadedGroup,
+    topicNames: ReadonlyMap<number, string>,
+    cursorsOf: ReadonlyMap<number, readonly StoredCursor['cursor'][]>,
+  ): Promise<void> {
+    const group = new ConsumerGroup(loaded, this.#context);
+    this.#byName.set(loaded.name, group);
+    for (const row of loaded.subscriptions) {
+      const topicName = topicNames.get(row.topicId);
+      if (topicName === undefined) continue;
+      const cursors = cursorsOf.get(row.id);
+      const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
+        return { log, cursor: cursors?.[log.address.partition] ?? begunAt(log.startOffset) };
+      });
+      group.addSubscription(row, { name: topicName, lanes: this.#topics.lanes(row.topicId) }, logs);
+    }
+    return group.resume(loaded.snapshot.assignments);
+  }
+
+  find(name: string): ConsumerGroup | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** @throws Rejection GROUP_NOT_FOUND */
+  get(name: string): ConsumerGroup {
+    const group = this.#byName.get(name);
+    if (group !== undefined) return group;
+    refuseIfUnsure(this.#context);
+    throw new Rejection('GROUP_NOT_FOUND', `there is no group "${name}": Subscribe, Pull or JoinGroup makes one`, {
+      metadata: { group: name },
+    });
+  }
+
+  /** In the order of their names. */
+  all(): ConsumerGroup[] {
+    return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The group, made if it does not exist. */
+  async demand(name: string): Promise<ConsumerGroup> {
+    return this.#byName.get(name) ?? once(this.#making, name, () => this.#make(name));
+  }
+
+  async #make(name: string): Promise<ConsumerGroup> {
+    refuseUnlessMayGrow(this.#context.mayGrow);
+    const id = await this.#store.createGroup(name);
+    const group = new ConsumerGroup(
+      { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
+      this.#context,
+    );
+    this.#byName.set(name, group);
+    return group;
+  }
+
+  /** Runs `work` on the group, made if it does not exist. It is not deleted meanwhile; if it is being deleted, a new one is made. */
+  async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    let group = await this.demand(name);
+    while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
+      await this.#deleting.get(name);
+      group = await this.demand(name);
+    }
+    return this.occupy(group, work);
+  }
+
+  /** Runs `work` on the group, which is not deleted meanwhile. @throws Rejection GROUP_NOT_FOUND */
+  async within<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    return this.occupy(this.get(name), work);
+  }
+
+  /** Runs `work` on a group that is not being deleted, and keeps it from that. */
+  async occupy<T>(group: ConsumerGroup, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
+    this.#callers.set(group, (this.#callers.get(group) ?? 0) + 1);
+    try {
+      return await work(group);
+    } finally {
+      const others = this.#callers.get(group)! - 1;
+      if (others > 0) this.#callers.set(group, others);
+      else this.#callers.delete(group);
+    }
+  }
+
+  /**
+   * Deletes the group with its subscriptions and cursors. Who joins meanwhile has come first, and it stays; or comes after it, and makes
+   * a new one.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
+   */
+  async delete(name: string): Promise<void> {
+    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    const group = this.get(name);
+    if (this.#callers.has(group)) throw groupNotEmpty(group, 'somebody is joining or changing it');
+    refuseUnlessEmpty(group);
+    const deleting = this.#delete(group);
+    this.#deleting.set(
+      name,
+      deleting.catch(() => undefined).finally(() => this.#deleting.delete(name)),
+    );
+    await deleting;
+  }
+
+  async #delete(group: ConsumerGroup): Promise<void> {
+    await group.end();
+    await this.#context.writer.settle((store) => store.deleteGroup(group.id));
+    this.#byName.delete(group.name);
+    for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
+    await group.settled();
+    group.stop(null);
+  }
+
+  /** The ids of topics by name. @throws Rejection TOPIC_NOT_FOUND */
+  topicIds(names: readonly string[]): number[] {
+    return names.map((name) => this.topicId(name));
+  }
+
+  /** The topics that a member wants to read. One that knows no lanes would ack another lane's records. @throws Rejection LANE_REQUIRED */
+  readableTopicIds({
+    topics,
+    lanes: knowsLanes,
+  }: {
+    readonly topics: readonly string[];
+    readonly lanes: boolean;
+  }): number[] {
+    return topics.map((name) => {
+      const topicId = this.topicId(name);
+      const lanes = this.#topics.lanes(topicId);
+      if (lanes === 1 || knowsLanes) return topicId;
+      throw laneRequired(name, lanes, 'hand the lane of a batch back in acks, and say with lanes = true that you do');
+    });
+  }
+
+  topicId(name: string): number {
+    const topic = this.#topics.topic(name);
+    if (topic !== undefined) return topic.id;
+    throw topicNotFound(name);
+  }
+
+  /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
+  async subscribe(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
+    this.topicIds(topics);
+    await Promise.all(topics.map((topic) => this.demandSubscription(group, topic, start)));
+  }
+
+  async demandSubscription(group: ConsumerGroup, topic: string, start: StartPosition): Promise<ActiveSubscription> {
+    const topicId = this.topicId(topic);
+    const known = group.subscriptions.get(topicId);
+    if (known !== undefined) return known;
+    refuseUnlessMayGrow(this.#context.mayGrow);
+    const key = `${group.id}/${topicId}`;
+    return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
+  }
+
+  /**
+   * The start is chosen once: if the answer of the database is lost, the next call tries with the same one, so that what
+   * is in memory is what is stored, whichever of the two was.
+   */
+  async #makeSubscription(
+    key: string,
+    group: ConsumerGroup,
+    topicId: number,
+    start: StartPosition,
+  ): Promise<ActiveSubscription> {
+    const logs = this.#topics.partitionLogs(topicId);
+    const lanes = this.#topics.lanes(topicId);
+    const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs, lanes));
+    this.#chosenStarts.set(key, offsets);
+    const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+    if (row === undefined) throw new Error('the store made no subscription');
+    this.#chosenStarts.delete(key);
+    // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
+    const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
+      const committedOffset = offsets[at] ?? log.startOffset;
+      return { log, cursor: begunAt(committedOffset) };
+    });
+    const name = logs[0]?.address.topicName ?? '';
+    return group.addSubscription(row, { name, lanes }, cursors);
+  }
+
+  /** Groups that subscribe from now on see the new partitions by themselves. */
+  async topicGrown(topicId: number): Promise<void> {
+    const logs = this.#topics.partitionLogs(topicId);
+    await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
+  }
+
+  /** The topic is gone, with every subscription to it. */
+  async topicDeleted(topicId: number): Promise<void> {
+    await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+  }
+
+  /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
+  subscription(groupName: string, topicName: string): { group: ConsumerGroup; subscription: ActiveSubscription } {
+    const group = this.#byName.get(groupName);
+    const topic = this.#topics.topic(topicName);
+    const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
+    if (group !== undefined && subscription !== undefined) return { group, subscription };
+    throw subscriptionNotFound(groupName, topicName);
+  }
+
+  async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
+    await this.#store.cancelSubscription(subscription.row.id);
+    await group.removeSubscription(subscription.row.topicId);
+  }
+}
+
+/** By partition; lane 0. */
+function bySubscription(cursors: readonly StoredCursor[]): Map<number, StoredCursor['cursor'][]> {
+  const found = new Map<number, StoredCursor['cursor'][]>();
+  for (const { key, cursor } of cursors) {
+    let own = found.get(key.subscriptionId);
+    if (own === undefined) found.set(key.subscriptionId, (own = []));
+    if (key.lane === 0) own[key.partition] = cursor;
+  }
+  return found;
+}
+
+/** Runs `make` once for all who ask while it is under way. */
+function once<T>(running: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const underWay = running.get(key);
+  if (underWay !== undefined) return underWay;
+  const making = make().finally(() => running.delete(key));
+  running.set(key, making);
+  return making;
+}

@@ -1,0 +1,60 @@
+import { invalidField, Rejection } from '../../errors/rejection.ts';
+import { laneRequired, namedLog, type LogName } from '../../log/lanes.ts';
+import type { PartitionLog } from '../../log/partition-log.ts';
+import type { StartPosition } from '../ports/calls.ts';
+
+/**
+ * The offset at which a new subscription begins in each of the topic's logs, in their order. Latest is the end at this moment:
+ * what is published afterwards is owed, so no message can be owed and lie below the start.
+ */
+export async function startOffsets(
+  start: StartPosition,
+  logs: readonly PartitionLog[],
+  lanes: number,
+): Promise<number[]> {
+  switch (start.type) {
+    case 'earliest':
+      return logs.map((log) => log.startOffset);
+    case 'latest':
+      return logs.map((log) => log.endOffset);
+    case 'time':
+      return Promise.all(logs.map((log) => log.offsetAtTime(start.timeUs)));
+    case 'offsets':
+      return givenOffsets(start, logs, lanes);
+  }
+}
+
+function givenOffsets(
+  start: Extract<StartPosition, { type: 'offsets' }>,
+  logs: readonly PartitionLog[],
+  lanes: number,
+): number[] {
+  const given = new Map<PartitionLog, number>();
+  for (const [index, { offset, ...name }] of start.partitions.entries()) {
+    const log = namedLog(logs, lanes, name);
+    if (log === 'LANE_REQUIRED') throw laneRequired(logs[0]?.address.topicName ?? '', lanes, 'name the lane');
+    if (log === undefined) throw noSuchLog(`start.offset.partitions[${index}]`, logs.length / lanes, name);
+    given.set(log, offset);
+  }
+  return logs.map((log) => inLog(log, given.get(log) ?? start.offset ?? 0));
+}
+
+/** `field` is the path of the entry. */
+function noSuchLog(field: string, partitions: number, { partition, lane }: LogName): Rejection {
+  if (partition >= partitions) return invalidField(`${field}.partition`, `the topic has no partition ${partition}`);
+  return invalidField(`${field}.lane`, `the topic has no lane ${lane}`);
+}
+
+/**
+ * The offset as a place to begin: what lies before the first stored record has been dropped; beyond the end there is nothing that
+ * could be owed. @throws Rejection OFFSET_OUT_OF_RANGE
+ */
+export function inLog(log: PartitionLog, offset: number): number {
+  if (offset <= log.endOffset) return Math.max(offset, log.startOffset);
+  const { topicName, partition } = log.address;
+  throw new Rejection(
+    'OFFSET_OUT_OF_RANGE',
+    `offset ${offset} is beyond the end (${log.endOffset}) of partition ${partition} of topic "${topicName}"`,
+    { metadata: { topic: topicName, partition: String(partition), highWatermark: String(log.endOffset) } },
+  );
+}

@@ -1,0 +1,59 @@
+import { begunAt, Cursor, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import { namedLog, type LogName } from '../../log/lanes.ts';
+import type { PartitionLog } from '../../log/partition-log.ts';
+import type { Clock } from '../../time/clock.ts';
+import { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { SubscriptionRow } from '../ports/store.ts';
+
+/** A partition's log, and how far the subscription is in it. */
+export interface ClaimedLog {
+  readonly log: PartitionLog;
+  readonly cursor: CursorSnapshot;
+}
+
+/** What a subscription needs to know of its topic. */
+export interface SubscribedTopic {
+  readonly name: string;
+  readonly lanes: number;
+}
+
+/** A subscription at work: the claim and one consumed log for each partition of its topic. */
+export class ActiveSubscription {
+  readonly row: SubscriptionRow;
+  readonly topicName: string;
+  /** How many each partition of the topic has. */
+  readonly lanes: number;
+  readonly #clock: Clock;
+  readonly #logs: ConsumedLog[] = [];
+
+  constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], clock: Clock) {
+    this.row = row;
+    this.topicName = topic.name;
+    this.lanes = topic.lanes;
+    this.#clock = clock;
+    for (const one of claimed) this.#claim(one);
+  }
+
+  /** By partition and lane. */
+  get logs(): readonly ConsumedLog[] {
+    return this.#logs;
+  }
+
+  /** The log that an entry of a request names; undefined: there is none. */
+  find(name: LogName): ConsumedLog | 'LANE_REQUIRED' | undefined {
+    return namedLog(this.#logs, this.lanes, name);
+  }
+
+  /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */
+  grow(logs: readonly PartitionLog[]): boolean {
+    const added = logs.slice(this.#logs.length);
+    for (const log of added) this.#claim({ log, cursor: begunAt(0) });
+    return added.length > 0;
+  }
+
+  #claim({ log, cursor }: ClaimedLog): void {
+    const { partition, lane } = log.address;
+    const key = { subscriptionId: this.row.id, partition, lane };
+    this.#logs.push(new ConsumedLog(key, new Cursor(cursor), log, this.#clock));
+  }
+}

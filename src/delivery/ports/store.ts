@@ -1,0 +1,113 @@
+import type { GroupChange, GroupSnapshot, RebalanceRow } from '../../coordinator/group.ts';
+import type { CursorDelta, CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+
+/** What delivery needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+
+export interface SubscriptionRow {
+  readonly id: number;
+  readonly groupId: number;
+  readonly topicId: number;
+  readonly createdAtMs: number;
+}
+
+/** One cursor: what a subscription has consumed of one (partition, lane). */
+export interface CursorKey {
+  readonly subscriptionId: number;
+  readonly partition: number;
+  readonly lane: number;
+}
+
+/** A cursor's key as the key of a Map. */
+export function cursorName({ subscriptionId, partition, lane }: CursorKey): string {
+  return `${subscriptionId}/${partition}/${lane}`;
+}
+
+export interface LoadedGroup {
+  readonly id: number;
+  readonly name: string;
+  readonly snapshot: GroupSnapshot;
+  readonly subscriptions: readonly SubscriptionRow[];
+  /** How long it has had no members, by the database's clock; null if it has some. */
+  readonly emptyForMs: number | null;
+}
+
+/** A rebalance as it is read back. */
+export interface StoredRebalance extends RebalanceRow {
+  /** By the database's clock, milliseconds since the epoch. */
+  readonly endedAtMs: number;
+}
+
+export interface StoredCursor {
+  readonly key: CursorKey;
+  readonly cursor: CursorSnapshot;
+}
+
+/** A cursor that is to begin anew. */
+export interface CursorReset {
+  readonly key: CursorKey;
+  /** The next offset to be read. */
+  readonly offset: number;
+  /** The incarnation that begins: one more than the last. */
+  readonly resets: number;
+}
+
+/** One round of acks: a row of the ack log. */
+export interface AckRound {
+  readonly deltas: readonly { readonly key: CursorKey; readonly delta: CursorDelta }[];
+}
+
+/** What the load found in the ack log: cursors that it names, and its rounds. */
+export interface FoundInAckLog {
+  readonly cursors: number;
+  readonly rounds: number;
+}
+
+/** EMPTIED: the log has nothing of before the fold. KEPT: a table stays for the next fold. CUT: not all was written. */
+export type FoldResult = 'EMPTIED' | 'KEPT' | 'CUT';
+
+/** `offsets[partition]` is where lane 0 of the partition starts. */
+export interface NewSubscription {
+  readonly groupId: number;
+  readonly topicId: number;
+  readonly offsets: readonly number[];
+}
+
+export interface GroupStore {
+  /** All groups with their active subscriptions. */
+  loadGroups(): Promise<LoadedGroup[]>;
+  /** All cursors of active subscriptions: folded cursors with the ack log applied. */
+  loadCursors(): Promise<StoredCursor[]>;
+  /** What the load of the cursors found in the ack log. */
+  readonly found: FoundInAckLog;
+  /** Makes a group, or finds it. */
+  createGroup(name: string): Promise<number>;
+  /**
+   * Removes a group with its members, subscriptions and cursors in one fenced transaction; one that is gone is fine. The caller knows
+   * that it has no members.
+   */
+  deleteGroup(groupId: number): Promise<void>;
+  /** Groups without members count as empty from now on: something was done with their offsets. */
+  touchGroups(groupIds: readonly number[]): Promise<void>;
+  /** Writes members, generations and assignments of any number of groups in one fenced transaction; also since when they are empty. */
+  saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
+  /** The last rebalances of a group, the newest first. */
+  loadRebalances(groupId: number): Promise<StoredRebalance[]>;
+  /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
+  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
+  cancelSubscription(subscriptionId: number): Promise<void>;
+  /**
+   * Begins cursors anew in one fenced transaction. What rounds and folds say of earlier incarnations, before or after it,
+   * changes nothing from then on. Repeating it is harmless.
+   */
+  resetCursors(resets: readonly CursorReset[]): Promise<void>;
+  /** Appends one round to the ack log, fenced; one of no deltas only shows that this broker still owns it. */
+  appendAcks(round: AckRound): Promise<void>;
+  /**
+   * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state
+   * of the cursors that changed since the last fold, they are written to `cursors` with those that the load found in the log, and
+   * the other tables of the ring are truncated. They are asked for and written in pieces, while rounds go on: a cursor's state may be a
+   * later one than that of the turn. Before each piece but the first `mayGoOn` is asked (default: yes). If that says no, or a piece fails,
+   * those before it stay written, and nothing is truncated.
+   */
+  fold(snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult>;
+}

@@ -1,0 +1,200 @@
+import { Fault } from '../../errors/fault.ts';
+import type { Clock } from '../../time/clock.ts';
+import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import { notOwner } from '../dispatch/not-owner.ts';
+import { Folds } from './folds.ts';
+import type { AckRound, FoundInAckLog, GroupStore } from '../ports/store.ts';
+import type { CursorDelta } from '../../consumption/partitioned/cursor.ts';
+
+/**
+ * Makes acks durable, in rounds: one appended row for all cursors of all groups that moved since the last round. An
+ * UPDATE of each cursor would cost a row version and fall to a hundredth of its speed behind a long transaction
+ * elsewhere in the database; an appended row does not.
+ *
+ * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
+ * gathers many acks in each: 5 ms, more with many cursors that move again and again, so that the rounds' WAL stays small beside the
+ * appends'. A cursor that has not moved for longer than a round ever waits costs the same however long it waits, and so counts for nothing.
+ *
+ * One round at a time, so that whoever is answered has its own round on disk and all before it: "acked already" may rest on an
+ * earlier one. The rows would not mind another order, since each says by itself how far a cursor is (src/consumption/partitioned/SPEC.md, invariant 10); but the
+ * answers would, and there is little to gain: a round of a thousand cursors takes the database 1.5 ms, and the next one gathers meanwhile.
+ */
+const roundIntervalMs = 5;
+const roundIntervalMsMax = 50;
+const roundMsPerRepeatedCursor = 0.05;
+const retryMs = 250;
+
+/** What a round says of a cursor. */
+interface Delta {
+  readonly log: ConsumedLog;
+  readonly delta: CursorDelta;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface AckRoundsDeps {
+  readonly store: GroupStore;
+  readonly clock: Clock;
+  readonly onFenced: () => void;
+  readonly onFoldFailed: (error: unknown) => void;
+}
+
+export class AckRounds {
+  readonly #d: AckRoundsDeps;
+  #dirty = new Set<ConsumedLog>();
+  #waiters: Waiter[] = [];
+  /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
+  #owed: Delta[] = [];
+  /** The next round is written even if there is nothing to write. */
+  #proofWanted = false;
+  #running = false;
+  #scheduled = false;
+  #nextStartMs = -Infinity;
+  #stopped = false;
+  readonly #folds: Folds;
+
+  constructor(deps: AckRoundsDeps) {
+    this.#d = deps;
+    this.#folds = new Folds({ store: deps.store, clock: deps.clock, onFailed: deps.onFoldFailed });
+  }
+
+  /** `found`: what the broker before has left in the ack log. */
+  start(found: FoundInAckLog): void {
+    this.#folds.start(found);
+  }
+
+  /** The cursor has moved. */
+  mark(log: ConsumedLog): void {
+    this.#dirty.add(log);
+    this.#schedule();
+  }
+
+  /** The subscription has ended: its cursors are not written any more. */
+  forget(log: ConsumedLog): void {
+    this.#dirty.delete(log);
+    this.#folds.forget(log);
+    this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
+  }
+
+  /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
+  durable(): Promise<void> {
+    if (!this.#running && this.#dirty.size === 0 && this.#owed.length === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /**
+   * Resolves like `durable`, and after a write that was begun from now on: so this broker still owns what it speaks of. A
+   * refusal needs no write by itself, and a broker that does not know yet that it was replaced would refuse the ack of what its
+   * successor has delivered; the member believes that, and the record stays in flight for ever.
+   */
+  proven(): Promise<void> {
+    if (this.#stopped) return Promise.reject(notOwner());
+    this.#proofWanted = true;
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Writes what is left, folds until the deadline, and stops. @throws Fault */
+  async stop(untilMs: number): Promise<void> {
+    this.#folds.stop(untilMs);
+    try {
+      await this.durable();
+    } finally {
+      this.#stopped = true;
+    }
+    await this.#folds.finish();
+  }
+
+  /** Another broker owns the cursors now: it folds them. */
+  abandon(): void {
+    this.#folds.stop(-Infinity);
+  }
+
+  #schedule(): void {
+    if (this.#running || this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    const begin = (): void => {
+      this.#scheduled = false;
+      void this.#run();
+    };
+    const waitMs = this.#nextStartMs - this.#d.clock.nowMs();
+    if (waitMs <= 0) this.#d.clock.soon(begin);
+    else this.#d.clock.after(waitMs, begin);
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    const startedMs = this.#d.clock.nowMs();
+    const intervalMs = this.#intervalMs(startedMs);
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const deltas = this.#take();
+    const proof = this.#proofWanted;
+    this.#proofWanted = false;
+    try {
+      if (deltas.length > 0 || proof) await this.#append(deltas);
+      for (const { log, delta } of deltas) log.cursor.written(delta);
+      this.#nextStartMs = startedMs + intervalMs;
+      for (const waiter of waiters) waiter.resolve();
+    } catch (error) {
+      this.#failed(deltas, waiters, error);
+    }
+    this.#running = false;
+    if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
+  }
+
+  async #append(deltas: readonly Delta[]): Promise<void> {
+    this.#folds.appended(deltas.length);
+    await this.#d.store.appendAcks({ deltas: deltas.map(told) });
+  }
+
+  /** From the start of the round at hand to that of the next. */
+  #intervalMs(startedMs: number): number {
+    let repeated = 0;
+    for (const log of this.#dirty) {
+      if (startedMs - log.lastRoundMs < roundIntervalMsMax) repeated++;
+      log.lastRoundMs = startedMs;
+    }
+    return Math.min(roundIntervalMsMax, roundIntervalMs + repeated * roundMsPerRepeatedCursor);
+  }
+
+  #take(): Delta[] {
+    const deltas = this.#owed;
+    this.#owed = [];
+    for (const log of this.#dirty) {
+      const delta = log.cursor.takeDelta();
+      if (delta === null) continue;
+      deltas.push({ log, delta });
+      this.#folds.changed(log);
+    }
+    this.#dirty.clear();
+    return deltas;
+  }
+
+  /** The acks stand in memory and are written by a later round: deltas may be written twice. Nobody is told OK meanwhile. */
+  #failed(deltas: readonly Delta[], waiters: readonly Waiter[], error: unknown): void {
+    this.#owed = [...deltas];
+    this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
+    const fault = error instanceof Error ? error : new Error(String(error));
+    for (const waiter of waiters) waiter.reject(fault);
+    if (error instanceof Fault && error.kind === 'FENCED') {
+      this.#stopped = true;
+      this.#d.onFenced();
+    } else if (!(error instanceof Fault)) {
+      this.#stopped = true;
+      throw error;
+    }
+  }
+}
+
+function told({ log, delta }: Delta): AckRound['deltas'][number] {
+  return { key: log.key, delta };
+}

@@ -1,0 +1,150 @@
+import type { GroupState, MemberId, MemberRow } from '../../coordinator/group.ts';
+import type {
+  GroupDetails,
+  GroupFilter,
+  GroupMembers,
+  GroupSummary,
+  MemberDetails,
+  SubscriptionDetails,
+  SubscriptionWithCursors,
+} from '../ports/calls.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupContext } from '../groups/context.ts';
+import type { BlockedOn, PartitionStatus } from '../ports/session.ts';
+import type { ActiveSubscription } from '../groups/subscription.ts';
+
+/** What is shown of groups and subscriptions: in answers, in the log, and as numbers. */
+
+export interface DeliveryCounts {
+  readonly groups: number;
+  readonly groupsByState: Readonly<Record<GroupState, number>>;
+  readonly members: number;
+  readonly inFlightRecords: number;
+  readonly lag: number;
+  /** From here on since this broker owns the database; repeated deliveries count again. */
+  readonly deliveredRecords: number;
+  readonly deliveredBytes: number;
+  readonly rebalances: number;
+  readonly rebalanceSeconds: number;
+  readonly heartbeats: number;
+  readonly sessionTimeouts: number;
+  readonly fencedCalls: number;
+  readonly commits: number;
+}
+
+export function isShown(group: ConsumerGroup, { states, topic }: GroupFilter): boolean {
+  if (states.length > 0 && !states.includes(group.machine.state())) return false;
+  return topic === null || group.subscriptionTo(topic) !== undefined;
+}
+
+export function summaryOf(group: ConsumerGroup): GroupSummary {
+  const { machine } = group;
+  return {
+    name: group.name,
+    state: machine.state(),
+    generation: machine.generation,
+    assignor: machine.assignor,
+    leaderId: machine.leader,
+    memberCount: machine.memberCount,
+    topics: group.sortedSubscriptions().map(({ topicName }) => topicName),
+    ...extentOf(group),
+  };
+}
+
+export function detailsOf(group: ConsumerGroup): GroupDetails {
+  return {
+    group: summaryOf(group),
+    members: membersOf(group).members,
+    partitions: group.sortedSubscriptions().flatMap(statusOf),
+  };
+}
+
+export function membersOf(group: ConsumerGroup): GroupMembers {
+  const members = group.machine.members().map((row) => memberDetails(group, row));
+  return {
+    generation: group.machine.generation,
+    members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
+  };
+}
+
+export function countsOf(
+  groups: readonly ConsumerGroup[],
+  { delivered, counts }: Pick<GroupContext, 'delivered' | 'counts'>,
+): DeliveryCounts {
+  const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
+  const sums = { members: 0, inFlightRecords: 0, lag: 0 };
+  for (const group of groups) {
+    const { lag, inFlightRecords } = extentOf(group);
+    groupsByState[group.machine.state()]++;
+    sums.members += group.members.size;
+    sums.inFlightRecords += inFlightRecords;
+    sums.lag += lag;
+  }
+  const { rebalanceMs, ...counted } = counts;
+  return {
+    groups: groups.length,
+    groupsByState,
+    ...sums,
+    deliveredRecords: delivered.records,
+    deliveredBytes: delivered.bytes,
+    ...counted,
+    rebalanceSeconds: rebalanceMs / 1_000,
+  };
+}
+
+function extentOf(group: ConsumerGroup): { lag: number; inFlightRecords: number } {
+  const extent = { lag: 0, inFlightRecords: 0 };
+  for (const { logs } of group.subscriptions.values()) {
+    for (const { cursor, log } of logs) {
+      extent.lag += cursor.lag(log.endOffset);
+      extent.inFlightRecords += cursor.inFlightRecords;
+    }
+  }
+  return extent;
+}
+
+function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
+  const member = group.members.get(row.memberId);
+  return {
+    memberId: row.memberId,
+    clientId: row.clientId,
+    host: row.host,
+    instanceId: row.instanceId,
+    kind: row.kind,
+    topics: row.topicIds.flatMap((id) => group.subscriptions.get(id)?.topicName ?? []).sort(),
+    partitions: member?.partitions() ?? [],
+    revoking: member?.revoking() ?? [],
+    sessionTimeoutMs: row.sessionTimeoutMs,
+    rebalanceTimeoutMs: row.rebalanceTimeoutMs,
+    maxPollIntervalMs: row.maxPollIntervalMs,
+    stalled: group.machine.isStalled(row.memberId),
+    inFlightRecords: member?.logs.reduce((sum, log) => sum + log.cursor.inFlightRecords, 0) ?? 0,
+    blockedOn: readerBlockedOn(group, row.memberId),
+  };
+}
+
+function readerBlockedOn(group: ConsumerGroup, memberId: MemberId): BlockedOn | null {
+  for (const reader of group.members.get(memberId)?.readers ?? [])
+    if (reader.blockedOn !== null) return reader.blockedOn;
+  return null;
+}
+
+export function subscriptionDetails(
+  group: ConsumerGroup,
+  subscription: ActiveSubscription,
+  state: SubscriptionDetails['state'] = 'ACTIVE',
+): SubscriptionDetails {
+  const { row, topicName } = subscription;
+  return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
+}
+
+export function subscriptionWithCursors(
+  group: ConsumerGroup,
+  subscription: ActiveSubscription,
+): SubscriptionWithCursors {
+  return { subscription: subscriptionDetails(group, subscription), partitions: statusOf(subscription) };
+}
+
+function statusOf(subscription: ActiveSubscription): PartitionStatus[] {
+  return subscription.logs.map((log) => log.status());
+}

@@ -1,9 +1,0 @@
-import type { Caller } from '../broker/broker.ts';
-
-/**
- * The seam through which the identity of every call passes, on both edges. Everybody is anonymous yet; who wants to know
- * better starts here.
- */
-export function callerOf(host: string | undefined): Caller {
-  return { principal: 'anonymous', host: host ?? 'unknown' };
-}

@@ -1,0 +1,51 @@
+import type { Registry } from 'prom-client';
+import type { ReportBug } from '../edge/errors.ts';
+import type { Handlers } from '../handlers/handlers.ts';
+import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
+import { pathOf, type NodeResponse } from '../requests/rpc-listener.ts';
+import type { NodeRequest } from '../requests/request-body.ts';
+
+/** Whether the broker serves, and if not, why. */
+export interface Readiness {
+  readonly ok: boolean;
+  readonly reason: string;
+}
+
+export interface Operations {
+  readonly handlers: Handlers;
+  readonly ready: () => Readiness;
+  readonly metrics: Registry;
+  readonly reportBug: ReportBug;
+}
+
+/** What operators and their tools ask for over plain HTTP: /healthz, /readyz, /metrics, /consumer-groups. */
+export async function serveOperations(
+  request: NodeRequest,
+  response: NodeResponse,
+  operations: Operations,
+): Promise<void> {
+  const { status, body, headers } = await answerTo(request, operations);
+  (response as { writeHead(status: number, headers: Answer['headers']): unknown }).writeHead(status, headers);
+  response.end(body);
+}
+
+async function answerTo(request: NodeRequest, { handlers, ready, metrics, reportBug }: Operations): Promise<Answer> {
+  switch (pathOf(request)) {
+    case '/healthz':
+      return text(200, 'ok\n');
+    case '/readyz': {
+      const { ok, reason } = ready();
+      return text(ok ? 200 : 503, `${ok ? 'ready' : reason}\n`);
+    }
+    case '/metrics':
+      return text(200, await metrics.metrics(), metrics.contentType);
+    default: {
+      const answer = await consumerGroupsAnswer(request, handlers, reportBug);
+      return answer ?? text(404, `there is no ${pathOf(request)} here\n`);
+    }
+  }
+}
+
+function text(status: number, body: string, type = 'text/plain; charset=utf-8'): Answer {
+  return { status, body, headers: { 'content-type': type } };
+}

@@ -1,0 +1,61 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerResponse } from 'node:http2';
+import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import type { ReportBug } from '../edge/errors.ts';
+import { connectErrorOf } from './connect-error.ts';
+import { bodyFormat, emptyBody, readRequest, type BodyFormat, type NodeRequest } from './request-body.ts';
+import { requestFacts, type RequestFacts } from './request-facts.ts';
+
+export type NodeResponse = ServerResponse<IncomingMessage> | Http2ServerResponse;
+
+/** @returns false if the path is not that of an RPC. */
+export type RpcListener = (request: NodeRequest, response: NodeResponse) => boolean;
+
+type RouteHandler = ConnectRouter['handlers'][number];
+
+/** The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see request-body.ts. */
+export function createRpcListener(router: ConnectRouter, reportBug: ReportBug): RpcListener {
+  const routes = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return (request, response) => {
+    const handler = routes.get(pathOf(request));
+    if (handler === undefined) return false;
+    serve(handler, request, response, reportBug).catch((error: unknown) => {
+      // A response that could not be written: the client has gone.
+      if (ConnectError.from(error).code !== Code.Aborted) reportBug(error);
+      response.destroy();
+    });
+    return true;
+  };
+}
+
+export function pathOf(request: NodeRequest): string {
+  return request.url?.split('?', 1)[0] ?? '';
+}
+
+async function serve(handler: RouteHandler, request: NodeRequest, response: NodeResponse, reportBug: ReportBug) {
+  const facts: RequestFacts = { host: request.socket.remoteAddress, decoded: undefined };
+  const values = createContextValues().set(requestFacts, facts);
+  const universal = universalRequestFromNodeRequest(request, response as Http2ServerResponse, undefined, values);
+  const format = request.method === 'POST' ? bodyFormat(handler.method, request) : null;
+  if (format !== null) {
+    universal.header.delete('content-length');
+    universal.body = decoding(handler, request, format, facts, reportBug);
+  }
+  await universalResponseToNodeResponse(await handler(universal), response);
+}
+
+async function* decoding(
+  handler: RouteHandler,
+  request: NodeRequest,
+  format: BodyFormat,
+  facts: RequestFacts,
+  reportBug: ReportBug,
+): AsyncGenerator<Uint8Array> {
+  try {
+    facts.decoded = await readRequest(request, handler.method, format);
+  } catch (error) {
+    throw connectErrorOf(error, reportBug);
+  }
+  yield emptyBody(format);
+}

@@ -1,0 +1,131 @@
+import { create } from '@bufbuild/protobuf';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  GetGroupResponseSchema,
+  GroupSchema,
+  GroupState,
+  ListGroupsResponseSchema,
+  ListMembersResponseSchema,
+  ListRebalancesResponseSchema,
+  MemberKind,
+  MemberSchema,
+  RebalanceReason,
+  RebalanceSchema,
+  type Group,
+  type GroupService,
+  type ListGroupsRequest,
+  type Member,
+  type Rebalance,
+} from '../../../gen/millrace/v1/group_pb.js';
+import type { GroupFilter, GroupSummary, MemberDetails, StoredRebalance } from '../../broker/broker.ts';
+import { textOrNull } from '../validation/defaults.ts';
+import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import { pageRequest } from './commands.ts';
+import { assignor, blockedOn, partitionStatuses, timestamp, topicPartitions } from './responses.ts';
+
+type Views = 'getGroup' | 'listGroups' | 'listMembers' | 'listRebalances';
+
+/** The calls of GroupService that show groups. */
+export function groupViewHandlers({
+  broker,
+  validation,
+}: HandlerContext): Pick<UnaryHandlers<typeof GroupService>, Views> {
+  return {
+    async getGroup(call, request) {
+      validation.getGroup(request);
+      const { group, members, partitions } = await broker().getGroup(call.caller, request.group);
+      return create(GetGroupResponseSchema, {
+        group: groupMessage(group),
+        members: members.map(memberMessage),
+        partitions: partitionStatuses(partitions),
+      });
+    },
+
+    async listGroups(call, request) {
+      validation.listGroups(request);
+      const page = await broker().listGroups(call.caller, groupFilter(request), pageRequest(request));
+      return create(ListGroupsResponseSchema, { groups: page.items.map(groupMessage), nextPageToken: page.nextToken });
+    },
+
+    async listMembers(call, request) {
+      validation.listMembers(request);
+      const page = await broker().listMembers(call.caller, request.group, pageRequest(request));
+      return create(ListMembersResponseSchema, {
+        members: page.items.map(memberMessage),
+        nextPageToken: page.nextToken,
+        generation: BigInt(page.generation),
+      });
+    },
+
+    async listRebalances(call, request) {
+      validation.listRebalances(request);
+      const rebalances = await broker().listRebalances(call.caller, request.group);
+      return create(ListRebalancesResponseSchema, { rebalances: rebalances.map(rebalanceMessage) });
+    },
+  };
+}
+
+const listedStates: Readonly<Record<Exclude<GroupState, GroupState.UNSPECIFIED>, GroupFilter['states'][number]>> = {
+  [GroupState.EMPTY]: 'EMPTY',
+  // Whoever still asks for it by its old name means what has taken its place.
+  [GroupState.RECONCILING]: 'COMPLETING_REBALANCE',
+  [GroupState.STABLE]: 'STABLE',
+  [GroupState.PREPARING_REBALANCE]: 'PREPARING_REBALANCE',
+  [GroupState.COMPLETING_REBALANCE]: 'COMPLETING_REBALANCE',
+  [GroupState.DEAD]: 'DEAD',
+};
+
+function groupFilter({ states, topic }: ListGroupsRequest): GroupFilter {
+  const known = states.flatMap((state) => (state === GroupState.UNSPECIFIED ? [] : listedStates[state]));
+  return { states: known, topic: textOrNull(topic) };
+}
+
+function groupMessage(group: GroupSummary): Group {
+  return create(GroupSchema, {
+    name: group.name,
+    state: GroupState[group.state],
+    generation: BigInt(group.generation),
+    assignor: assignor(group.assignor),
+    memberCount: group.memberCount,
+    topics: [...group.topics],
+    assignorName: group.assignor,
+    leaderId: group.leaderId ?? '',
+    lag: BigInt(group.lag),
+    inFlightRecords: BigInt(group.inFlightRecords),
+  });
+}
+
+function memberMessage(member: MemberDetails): Member {
+  return create(MemberSchema, {
+    memberId: member.memberId,
+    clientId: member.clientId,
+    host: member.host,
+    topics: [...member.topics],
+    partitions: topicPartitions(member.partitions),
+    revoking: topicPartitions(member.revoking),
+    kind: MemberKind[member.kind],
+    groupInstanceId: member.instanceId ?? '',
+    rebalanceTimeout: durationFromMs(member.rebalanceTimeoutMs),
+    maxPollInterval: durationFromMs(member.maxPollIntervalMs),
+    stalled: member.stalled,
+    ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
+    inFlightRecords: member.inFlightRecords,
+    blockedOn: blockedOn(member.blockedOn),
+  });
+}
+
+function rebalanceMessage(rebalance: StoredRebalance): Rebalance {
+  const { generation, endedAtMs, durationMs, causes, memberCount, assignedCount, revokedCount, completed } = rebalance;
+  return create(RebalanceSchema, {
+    generation: BigInt(generation),
+    endTime: timestamp(endedAtMs),
+    duration: durationFromMs(Math.round(durationMs)),
+    causes: causes.map(({ reason, memberId, count }) => {
+      return { reason: RebalanceReason[reason], memberId: memberId ?? '', count };
+    }),
+    memberCount,
+    assignedCount,
+    revokedCount,
+    completed,
+  });
+}

@@ -1,0 +1,153 @@
+import type { Client } from 'pg';
+import {
+  SegmentMoved,
+  type AppendedBatch,
+  type AppendTransaction,
+  type BatchToAppend,
+  type IdempotencyKeyToStore,
+} from '../../log/store.ts';
+import { arrayLiteral } from '../pg/array-literal.ts';
+import { byteaArray, recordPart, recordParts } from '../pg/bytea-array.ts';
+import { signFence, type Fence } from '../sessions/fence.ts';
+import { faultOf, segmentMovedState, sqlState } from '../pg/faults.ts';
+import { leafTable, ofLog } from '../schema/leaf.ts';
+import { inOneRoundTrip, type Statement, type TextRow } from '../pg/one-round-trip.ts';
+
+/**
+ * Appends in one round trip: fence and locks, an INSERT for each batch, and keys. So a partition is locked for the time of the
+ * commit, not for four round trips.
+ */
+export async function append(
+  client: Client,
+  fence: Fence,
+  transaction: AppendTransaction,
+  keyTable: number,
+): Promise<AppendedBatch[]> {
+  await signFence(client, fence);
+  const { batches } = transaction;
+  const statements = [
+    lockStatement(fence, batches),
+    ...batches.map(insertStatement),
+    ...keyStatements(transaction, keyTable),
+  ];
+  try {
+    const rows = await inOneRoundTrip(client, statements);
+    return batches.map((_, index) => appended(rows[index + 1]![0]!));
+  } catch (error) {
+    throw classified(client, error);
+  }
+}
+
+function appended([baseOffset, appendTimeUs]: TextRow): AppendedBatch {
+  return { baseOffset: Number(baseOffset), appendTimeUs: Number(appendTimeUs) };
+}
+
+function classified(client: Client, failure: unknown): Error {
+  if (sqlState(failure) === segmentMovedState) return new SegmentMoved((failure as Error).message);
+  const fault = faultOf(failure, true);
+  // What the server refused is rolled back. Anything else leaves the connection in a state that nobody knows.
+  if (sqlState(failure) === null) void client.end().catch(() => undefined);
+  return fault;
+}
+
+function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): Statement {
+  const partitionIds: number[] = [];
+  const segments = new Map<number, number>();
+  for (const { partitionId, topicId, segment } of batches) {
+    if (partitionIds.at(-1) !== partitionId) partitionIds.push(partitionId);
+    segments.set(topicId, segment);
+  }
+  return {
+    name: 'lock_logs',
+    text: 'SELECT millrace.lock_logs($1, $2, $3, $4, $5, $6)',
+    parameters: [
+      fence.broker,
+      fence.slot,
+      fence.epoch(),
+      arrayLiteral(partitionIds),
+      arrayLiteral([...segments.keys()]),
+      arrayLiteral([...segments.values()]),
+    ],
+  };
+}
+
+/**
+ * The base offset comes from the last batch, read by this statement: its snapshot is younger than the lock on the
+ * partition, so it sees everything that was committed to it. The same holds for the append time, which never falls.
+ */
+function insertStatement(batch: BatchToAppend): Statement {
+  const { topicId, segment, records, recordCount } = batch;
+  return {
+    name: `append_${topicId}_${segment}`,
+    text: `WITH last AS (
+  SELECT base_offset + record_count AS next_offset, appended_at FROM ${leafTable(topicId, segment)}
+   WHERE ${ofLog(topicId, segment, '$1', '$2')} ORDER BY base_offset DESC LIMIT 1
+), before AS (
+  SELECT base_offset AS next_offset, last_appended_at AS appended_at FROM millrace.segment_bases
+   WHERE ${ofLog(topicId, segment, '$1', '$2')} AND NOT EXISTS (SELECT FROM last)
+)
+INSERT INTO ${leafTable(topicId, segment)}
+  (topic_id, segment, partition, lane, base_offset, record_count, byte_size, appended_at, keys, headers, "values", rests)
+SELECT ${topicId}, ${segment}, $1::integer, $2::integer,
+       coalesce((SELECT next_offset FROM last), (SELECT next_offset FROM before), 0), $3::integer, $4::integer,
+       greatest(clock_timestamp(), (SELECT appended_at FROM last), (SELECT appended_at FROM before)),
+       $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[]
+RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS append_time_us`,
+    parameters: [
+      batch.partition,
+      batch.lane,
+      recordCount,
+      batch.byteSize,
+      recordPart(records, recordParts.keys, recordCount),
+      recordPart(records, recordParts.headers, recordCount),
+      recordPart(records, recordParts.values, recordCount),
+      recordPart(records, recordParts.rests, recordCount),
+    ],
+  };
+}
+
+/**
+ * A key that is there already is one whose window is over: it is written anew. Keys follow all batches. A partition may have several of them in one transaction: the offset of a record is its index in
+ * its batch, counted from where the last batch of the partition ends backwards.
+ */
+function keyStatements({ batches, keys }: AppendTransaction, keyTable: number): Statement[] {
+  if (keys.length === 0) return [];
+  const byBatch = new Map<number, IdempotencyKeyToStore[]>();
+  for (const key of keys) {
+    const known = byBatch.get(key.batch);
+    if (known === undefined) byBatch.set(key.batch, [key]);
+    else known.push(key);
+  }
+  return Array.from(byBatch, ([index, own]) => keyStatement(batches, index, own, keyTable));
+}
+
+function keyStatement(
+  batches: readonly BatchToAppend[],
+  index: number,
+  keys: readonly IdempotencyKeyToStore[],
+  keyTable: number,
+): Statement {
+  const batch = batches[index]!;
+  const { topicId, segment, partition, lane } = batch;
+  let fromEnd = 0;
+  for (let at = index; at < batches.length; at++) {
+    const other = batches[at]!;
+    if (other.partitionId === batch.partitionId && other.lane === lane) fromEnd += other.recordCount;
+  }
+  return {
+    name: `keys_${keyTable}_${topicId}_${segment}`,
+    text: `INSERT INTO millrace.idempotency_${keyTable} (topic_id, key, partition, "offset", at)
+SELECT ${topicId}, k.key, $1::integer, last.end_offset - $3::integer + k.index, last.appended_at
+  FROM (SELECT base_offset + record_count AS end_offset, appended_at FROM ${leafTable(topicId, segment)}
+         WHERE ${ofLog(topicId, segment, '$1', '$2')} ORDER BY base_offset DESC LIMIT 1) AS last,
+       unnest($4::bytea[], $5::integer[]) AS k (key, index)
+    ON CONFLICT (topic_id, key) DO UPDATE SET partition = excluded.partition, "offset" = excluded."offset", at = excluded.at`,
+    parameters: [
+      partition,
+      lane,
+      fromEnd,
+      byteaArray(keys.map(({ key }) => Buffer.from(key))),
+      arrayLiteral(keys.map((key) => key.index)),
+    ],
+  };
+}

@@ -1,0 +1,227 @@
+import type { Client } from 'pg';
+import {
+  laterOf,
+  mergeDelta,
+  type CommitMetadata,
+  type CursorDelta,
+  type CursorSnapshot,
+} from '../../consumption/partitioned/cursor.ts';
+import { cursorName, type CursorKey, type CursorReset, type StoredCursor } from '../../delivery/ports/store.ts';
+import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
+import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
+import type { Statement } from '../pg/one-round-trip.ts';
+import type { BinaryValue } from '../pg/parameter.ts';
+
+/** The table of cursors, as of the last fold. */
+
+/** The cursors of one subscription: columns as arrays, and what few cursors have beside a committed offset. */
+type Row = [
+  subscriptionId: number,
+  partitions: string,
+  lanes: string,
+  committedOffsets: string,
+  resets: string,
+  rest: readonly More[] | null,
+];
+
+/** Arrays as text. */
+interface More {
+  readonly partition: number;
+  readonly lane: number;
+  readonly acked: string;
+  readonly attempts: string;
+  readonly metadata: string | null;
+  readonly seq: number | null;
+}
+
+/** The cursors of active subscriptions: a row for each subscription, since a row for each of a million cursors takes far longer. */
+export async function readCursors(client: Client): Promise<StoredCursor[]> {
+  const { rows } = await client.query<Row>({
+    rowMode: 'array',
+    text: `SELECT c.subscription_id, array_agg(c.partition)::text, array_agg(c.lane)::text,
+                  array_agg(c.committed_offset)::text, array_agg(c.resets)::text,
+                  json_agg(json_build_object('partition', c.partition, 'lane', c.lane, 'acked', c.acked::text,
+                    'attempts', c.attempts::text, 'metadata', c.metadata, 'seq', c.metadata_seq))
+                    FILTER (WHERE c.acked <> '{}' OR c.attempts <> '{}' OR c.metadata IS NOT NULL)
+             FROM millrace.cursors AS c JOIN millrace.subscriptions AS s ON s.id = c.subscription_id
+            WHERE s.state = 'ACTIVE' GROUP BY c.subscription_id`,
+  });
+  const all: StoredCursor[] = [];
+  for (const row of rows) addCursors(row, all);
+  return all;
+}
+
+/** Shared: of a million cursors nearly all have nothing else. */
+const nothingElse = { acked: [], attempts: [], metadata: null };
+
+function addCursors(
+  [subscriptionId, partitions, lanes, committedOffsets, resets, rest]: Row,
+  all: StoredCursor[],
+): void {
+  const moreOf = new Map(rest?.map((one) => [cursorName({ subscriptionId, ...one }), one]));
+  const [lane, committed, reset] = [lanes, committedOffsets, resets].map(parseArrayLiteral) as [
+    number[],
+    number[],
+    number[],
+  ];
+  for (const [at, partition] of parseArrayLiteral(partitions).entries()) {
+    const key = { subscriptionId, partition, lane: lane[at]! };
+    const found = moreOf.size === 0 ? undefined : moreOf.get(cursorName(key));
+    const more = found === undefined ? nothingElse : described(found);
+    all.push({ key, cursor: { resets: reset[at]!, committedOffset: committed[at]!, ...more } });
+  }
+}
+
+function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
+  return {
+    acked: parseArrayLiteral(acked),
+    attempts: parseArrayLiteral(attempts),
+    metadata: metadata === null ? null : { seq: seq!, text: metadata },
+  };
+}
+
+/**
+ * Everything that the ack log says about one cursor, in whatever order and however often it says so. Summed up while the log is
+ * read: the log names a cursor once a round, and all deltas at once would need more memory than the broker that wrote them.
+ */
+export class DeltaSum {
+  #resets: number;
+  #committedOffset: number;
+  readonly #acked: number[] = [];
+  readonly #attempts: number[] = [];
+  #metadata: CommitMetadata | null = null;
+
+  constructor(resets: number) {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+  }
+
+  /** What is of an earlier incarnation than the latest says nothing. */
+  add({ resets, committedOffset, acked, attempts, metadata }: CursorDelta): void {
+    if (resets < this.#resets) return;
+    if (resets > this.#resets) this.#begin(resets);
+    this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
+    for (const bound of acked) this.#acked.push(bound);
+    for (const number of attempts) this.#attempts.push(number);
+    this.#metadata = laterOf(this.#metadata, metadata);
+  }
+
+  /** One merge for all: each copies the cursor. */
+  appliedTo(cursor: CursorSnapshot): CursorSnapshot {
+    return mergeDelta(cursor, {
+      resets: this.#resets,
+      committedOffset: this.#committedOffset,
+      acked: this.#acked,
+      attempts: this.#attempts,
+      metadata: this.#metadata,
+    });
+  }
+
+  #begin(resets: number): void {
+    this.#resets = resets;
+    this.#committedOffset = 0;
+    this.#acked.length = this.#attempts.length = 0;
+    this.#metadata = null;
+  }
+}
+
+/**
+ * What writes the state of cursors. A cursor that is gone (its topic was deleted) is passed over; one that stands as it is to be
+ * is not written again, nor one that was begun anew since the state was taken. Only the owner's folds and resets update cursors,
+ * one at a time, so there is nobody to wait for but a delete.
+ */
+export function cursorUpdate(stored: readonly StoredCursor[]): Statement {
+  const sorted = inOrder(stored);
+  const plain = [
+    integerArray(sorted, ({ key }) => key.subscriptionId),
+    integerArray(sorted, ({ key }) => key.partition),
+    integerArray(sorted, ({ key }) => key.lane),
+    integerArray(sorted, ({ cursor }) => cursor.resets),
+    bigintArray(sorted, ({ cursor }) => cursor.committedOffset),
+  ];
+  return sorted.every(isPlain) ? plainUpdate(plain) : fullUpdate(plain, sorted);
+}
+
+/**
+ * Updates the cursors `c` from `w`: key, incarnation and committed offset ($1 to $5), and what `more` there is. Each is looked up by its key, whatever the
+ * statistics say. As a join it depends on them: planned after an ANALYZE at a moment when no row was left (every group was deleted), 5,000 of
+ * 100,000 cursors took minutes. Nobody else updates cursors meanwhile, so none moves between look-up and update.
+ */
+function keyedUpdate(
+  set: string,
+  condition: string,
+  more: { readonly values: string; readonly columns: string } | null,
+): string {
+  return `WITH w AS MATERIALIZED (
+            SELECT v.*, (SELECT f.ctid FROM millrace.cursors AS f
+                          WHERE f.subscription_id = v.subscription_id AND f.partition = v.partition AND f.lane = v.lane) AS place
+              FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[]${more?.values ?? ''})
+                   AS v (subscription_id, partition, lane, resets, committed_offset${more?.columns ?? ''}))
+          UPDATE millrace.cursors AS c SET ${set} FROM w WHERE c.ctid = w.place AND ${condition}`;
+}
+
+/** Nothing but a committed offset, as most cursors are. */
+function isPlain({ cursor }: StoredCursor): boolean {
+  return cursor.acked.length === 0 && cursor.attempts.length === 0 && cursor.metadata === null;
+}
+
+function plainUpdate(parameters: readonly BinaryValue[]): Statement {
+  return {
+    name: 'write_plain_cursors',
+    text: keyedUpdate(
+      "committed_offset = w.committed_offset, acked = '{}', attempts = '{}', metadata = NULL, metadata_seq = NULL",
+      'c.resets = w.resets',
+      null,
+    ),
+    parameters,
+  };
+}
+
+function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor[]): Statement {
+  const metadata = sorted.map(({ cursor }) => cursor.metadata);
+  return {
+    name: 'write_cursors',
+    text: keyedUpdate(
+      `committed_offset = w.committed_offset, acked = w.acked::bigint[], attempts = w.attempts::bigint[],
+       metadata = w.metadata, metadata_seq = CASE WHEN w.metadata IS NOT NULL THEN w.metadata_seq END`,
+      'c.resets = w.resets',
+      {
+        values: ', $6::text[], $7::text[], $8::text[], $9::bigint[]',
+        columns: ', acked, attempts, metadata, metadata_seq',
+      },
+    ),
+    parameters: [
+      ...plain,
+      nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
+      nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
+      textArray(metadata.map((note) => note?.text ?? null)),
+      bigintArray(metadata, (note) => note?.seq ?? 0),
+    ],
+  };
+}
+
+/** Begins cursors anew, each in the incarnation that is named; one that is there already is left alone, so that it may be repeated. */
+export async function resetCursors(client: Client, resets: readonly CursorReset[]): Promise<void> {
+  const sorted = inOrder(resets);
+  await client.query(
+    keyedUpdate(
+      `resets = w.resets, committed_offset = w.committed_offset, acked = '{}', attempts = '{}',
+       metadata = NULL, metadata_seq = NULL`,
+      'c.resets < w.resets',
+      null,
+    ),
+    [
+      arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
+      arrayLiteral(sorted.map(({ key }) => key.partition)),
+      arrayLiteral(sorted.map(({ key }) => key.lane)),
+      arrayLiteral(sorted.map((one) => one.resets)),
+      arrayLiteral(sorted.map(({ offset }) => offset)),
+    ],
+  );
+}
+
+function inOrder<T extends { readonly key: CursorKey }>(rows: readonly T[]): T[] {
+  return [...rows].sort(
+    ({ key: a }, { key: b }) => a.subscriptionId - b.subscriptionId || a.partition - b.partition || a.lane - b.lane,
+  );
+}

@@ -1,0 +1,131 @@
+import { drizzle, eq } from '../pg/drizzle.ts';
+import type { Client } from 'pg';
+import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
+import type { LoadedGroup } from '../../delivery/ports/store.ts';
+import { parseArrayLiteral } from '../pg/array-literal.ts';
+import { subscriptionColumns } from './group-rows.ts';
+import { subscriptions } from '../schema/group-schema.ts';
+
+/**
+ * How all groups are read at a takeover. PostgreSQL gathers the rows of a group: 10,000 rows instead of 100,000 for 10
+ * members each, and no object between the row and what the broker keeps. As rows they take twice the time of the CPU, most of it for
+ * the garbage collector.
+ */
+
+/** All groups with their members, assignments and active subscriptions. */
+export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
+  const { rows: groups } = await client.query<GroupRow>({
+    rowMode: 'array',
+    text: `SELECT id, name, generation, extract(epoch FROM clock_timestamp() - empty_since)::float8 * 1000
+             FROM millrace.consumer_groups ORDER BY id`,
+  });
+  const members = await loadMembers(client);
+  const assignments = await loadAssignments(client, members);
+  const db = drizzle({ client });
+  const active = await db.select(subscriptionColumns).from(subscriptions).where(eq(subscriptions.state, 'ACTIVE'));
+  const claims = Map.groupBy(active, ({ groupId }) => groupId);
+  return groups.map(([id, name, generation, emptyForMs]) => ({
+    id,
+    name,
+    snapshot: {
+      generation: Number(generation),
+      members: members.get(id) ?? [],
+      assignments: assignments.get(id) ?? [],
+    },
+    subscriptions: claims.get(id) ?? [],
+    emptyForMs,
+  }));
+}
+
+type GroupRow = [id: number, name: string, generation: string, emptyForMs: number | null];
+
+/** In the order of the statement's columns. */
+type MemberFields = [
+  memberId: MemberId,
+  clientId: string,
+  host: string,
+  kind: MemberRow['kind'],
+  sessionTimeoutMs: number | null,
+  rebalanceTimeoutMs: number,
+  assignor: string,
+  joinSeq: number,
+  topicIds: number[],
+  instanceId: string | null,
+  maxPollIntervalMs: number,
+  clientAssignors: string[],
+  metadata: string,
+];
+
+/** By group, in the order in which they joined. */
+async function loadMembers(client: Client): Promise<Map<number, MemberRow[]>> {
+  const { rows } = await client.query<[groupId: number, members: MemberFields[]]>({
+    rowMode: 'array',
+    text: `SELECT group_id, json_agg(json_build_array(member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms,
+                    assignor, join_seq, topic_ids, instance_id, max_poll_interval_ms, client_assignors, encode(metadata, 'hex'))
+                    ORDER BY join_seq)
+             FROM millrace.group_members GROUP BY group_id`,
+  });
+  return new Map(rows.map(([groupId, members]) => [groupId, members.map(memberRow)]));
+}
+
+function memberRow(fields: MemberFields): MemberRow {
+  const [memberId, clientId, host, kind, sessionTimeoutMs, rebalanceTimeoutMs, assignor, joinSeq, topicIds] = fields;
+  const [instanceId, maxPollIntervalMs, clientAssignors, metadata] = fields.slice(9) as [
+    string | null,
+    number,
+    string[],
+    string,
+  ];
+  return {
+    memberId,
+    clientId,
+    host,
+    kind,
+    sessionTimeoutMs,
+    rebalanceTimeoutMs,
+    assignor,
+    joinSeq,
+    topicIds,
+    instanceId,
+    maxPollIntervalMs,
+    clientAssignors,
+    metadata: Buffer.from(metadata, 'hex'),
+  };
+}
+
+type AssignmentRows = [
+  groupId: number,
+  topicIds: string,
+  partitions: string,
+  members: string[],
+  sinceGenerations: string,
+];
+
+async function loadAssignments(
+  client: Client,
+  members: ReadonlyMap<number, readonly MemberRow[]>,
+): Promise<Map<number, AssignmentRow[]>> {
+  const { rows } = await client.query<AssignmentRows>({
+    rowMode: 'array',
+    text: `SELECT group_id, array_agg(topic_id)::text, array_agg(partition)::text, json_agg(member_id),
+                  array_agg(since_generation)::text
+             FROM millrace.group_assignments GROUP BY group_id`,
+  });
+  return new Map(rows.map((row) => [row[0], assignmentRows(row, members.get(row[0]) ?? [])]));
+}
+
+function assignmentRows(
+  [, topicIds, partitions, memberIds, sinceGenerations]: AssignmentRows,
+  members: readonly MemberRow[],
+): AssignmentRow[] {
+  // One string for each member, not one for each partition.
+  const known = new Map<string, MemberId>(members.map(({ memberId }) => [memberId, memberId]));
+  const partition = parseArrayLiteral(partitions);
+  const since = parseArrayLiteral(sinceGenerations);
+  return parseArrayLiteral(topicIds).map((topicId, at) => ({
+    topicId,
+    partition: partition[at]!,
+    memberId: known.get(memberIds[at]!) ?? (memberIds[at] as MemberId),
+    sinceGeneration: since[at]!,
+  }));
+}

@@ -1,0 +1,234 @@
+import { and, drizzle, eq, inArray, isNotNull, sql } from '../pg/drizzle.ts';
+import type { Client } from 'pg';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../coordinator/group.ts';
+import { saveRebalances } from './rebalances.ts';
+import { arrayLiteral, nestedArrayLiteral } from '../pg/array-literal.ts';
+import { epochMs } from '../pg/epoch.ts';
+import { consumerGroups, groupAssignments, subscriptions } from '../schema/group-schema.ts';
+
+/** Groups, their members and what these hold: how the rows are written. */
+
+/** Makes the group, or finds it. */
+export async function createGroup(client: Client, name: string): Promise<number> {
+  const db = drizzle({ client });
+  const made = await db
+    .insert(consumerGroups)
+    .values({ name })
+    .onConflictDoNothing()
+    .returning({ id: consumerGroups.id });
+  const found =
+    made[0] ??
+    (await db.select({ id: consumerGroups.id }).from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
+  if (found === undefined) throw new Error(`group ${name} is neither new nor there`);
+  return found.id;
+}
+
+/** Removes the group and all that hangs on it. */
+export async function deleteGroup(client: Client, groupId: number): Promise<void> {
+  const db = drizzle({ client });
+  await db.delete(consumerGroups).where(eq(consumerGroups.id, groupId));
+  await db.delete(groupAssignments).where(eq(groupAssignments.groupId, groupId));
+}
+
+/** Groups that are empty are so from now on. */
+export async function touchGroups(client: Client, groupIds: readonly number[]): Promise<void> {
+  await drizzle({ client })
+    .update(consumerGroups)
+    .set({ emptySince: sql`clock_timestamp()` })
+    .where(and(inArray(consumerGroups.id, [...groupIds]), isNotNull(consumerGroups.emptySince)));
+}
+
+interface Change {
+  readonly groupId: number;
+  readonly change: GroupChange;
+}
+
+/**
+ * Writes what the changes say, the later of two about one row winning. Every statement writes the rows of all groups, so
+ * that the save of a thousand rebalances takes as many trips as that of one.
+ */
+export async function saveGroups(client: Client, changes: readonly Change[]): Promise<void> {
+  const { generations, members, assignments } = lastOfEach(changes);
+  await saveGenerations(client, generations);
+  await removeMembers(client, members);
+  await removeAssignments(client, assignments);
+  await putMembers(client, members);
+  await noteEmptiness(client, members);
+  await putAssignments(client, assignments);
+  await saveRebalances(client, changes);
+}
+
+/** One row by its key, as it is to be: null for gone. */
+interface Outcome<Row, Key> {
+  readonly groupId: number;
+  readonly key: Key;
+  readonly row: Row | null;
+}
+type MemberOutcome = Outcome<MemberRow, MemberId>;
+type AssignmentOutcome = Outcome<AssignmentRow, { readonly topicId: number; readonly partition: number }>;
+
+function lastOfEach(changes: readonly Change[]): {
+  generations: ReadonlyMap<number, number>;
+  members: MemberOutcome[];
+  assignments: AssignmentOutcome[];
+} {
+  const generations = new Map(changes.map(({ groupId, change }) => [groupId, change.generation]));
+  const members = changes.flatMap(memberOutcomes);
+  const assignments = changes.flatMap(assignmentOutcomes);
+  // One change says one thing of each row. That may be 100,000 rows, for which a key each costs more than the rest of the write.
+  if (generations.size === changes.length) return { generations, members, assignments };
+  return {
+    generations,
+    members: withoutEarlier(members, ({ groupId, key }) => `${groupId}/${key}`),
+    assignments: withoutEarlier(assignments, ({ groupId, key }) => `${groupId}/${key.topicId}/${key.partition}`),
+  };
+}
+
+function memberOutcomes({ groupId, change }: Change): MemberOutcome[] {
+  const gone = change.removedMembers.map((key) => ({ groupId, key, row: null }));
+  return [...gone, ...change.putMembers.map((row) => ({ groupId, key: row.memberId, row }))];
+}
+
+function assignmentOutcomes({ groupId, change }: Change): AssignmentOutcome[] {
+  const gone = change.removedAssignments.map((key) => ({ groupId, key, row: null }));
+  return [...gone, ...change.putAssignments.map((row) => ({ groupId, key: row, row }))];
+}
+
+function withoutEarlier<T>(outcomes: readonly T[], nameOf: (outcome: T) => string): T[] {
+  return [...new Map(outcomes.map((outcome) => [nameOf(outcome), outcome])).values()];
+}
+
+async function saveGenerations(client: Client, generations: ReadonlyMap<number, number>): Promise<void> {
+  const ids = arrayLiteral([...generations.keys()]);
+  // In the order of ids, before anything of these groups is written: two writers never wait for each other.
+  await client.query(
+    'SELECT 1 FROM millrace.consumer_groups WHERE id = ANY ($1::integer[]) ORDER BY id FOR NO KEY UPDATE',
+    [ids],
+  );
+  await client.query(
+    `UPDATE millrace.consumer_groups AS g SET generation = w.generation
+       FROM unnest($1::integer[], $2::bigint[]) AS w (id, generation)
+      WHERE g.id = w.id AND g.generation <> w.generation`,
+    [ids, arrayLiteral([...generations.values()])],
+  );
+}
+
+async function removeMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  const gone = members.filter(({ row }) => row === null);
+  if (gone.length === 0) return;
+  await removeKeyed(client, 'group_members', { group_id: 'integer', member_id: 'text' }, [
+    arrayLiteral(gone.map(({ groupId }) => groupId)),
+    gone.map(({ key }) => key),
+  ]);
+}
+
+async function removeAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
+  const gone = assignments.filter(({ row }) => row === null);
+  if (gone.length === 0) return;
+  await removeKeyed(client, 'group_assignments', { group_id: 'integer', topic_id: 'integer', partition: 'integer' }, [
+    arrayLiteral(gone.map(({ groupId }) => groupId)),
+    arrayLiteral(gone.map(({ key }) => key.topicId)),
+    arrayLiteral(gone.map(({ key }) => key.partition)),
+  ]);
+}
+
+/**
+ * Removes rows, each looked up by its key, whatever the statistics say. As a join of the two it depends on them: after an ANALYZE at a moment when the
+ * table was empty, one look through all of it for each row took minutes for 100,000. The groups are locked, so no row moves between look-up and
+ * removal.
+ */
+async function removeKeyed(
+  client: Client,
+  table: string,
+  key: Readonly<Record<string, 'integer' | 'text'>>,
+  values: readonly (string | readonly string[])[],
+): Promise<void> {
+  const columns = Object.keys(key);
+  const arrays = Object.values(key).map((type, at) => `$${at + 1}::${type}[]`);
+  await client.query(
+    `DELETE FROM millrace.${table} WHERE ctid = ANY (ARRAY(
+       SELECT (SELECT t.ctid FROM millrace.${table} AS t WHERE ${columns.map((one) => `t.${one} = w.${one}`).join(' AND ')})
+         FROM unnest(${arrays.join(', ')}) AS w (${columns.join(', ')})))`,
+    [...values],
+  );
+}
+
+async function putMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  const put = members.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
+  if (put.length === 0) return;
+  const rows = put.map(({ row }) => row);
+  await client.query(
+    `INSERT INTO millrace.group_members (group_id, member_id, client_id, host, kind, session_timeout_ms,
+       rebalance_timeout_ms, assignor, join_seq, topic_ids, instance_id, max_poll_interval_ms, client_assignors, metadata)
+     SELECT group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq,
+            topic_ids::integer[], instance_id, max_poll_interval_ms, client_assignors::text[], decode(metadata, 'hex')
+       FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::integer[],
+         $8::text[], $9::bigint[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[])
+         AS w (group_id, member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms, assignor, join_seq,
+         topic_ids, instance_id, max_poll_interval_ms, client_assignors, metadata)
+     ON CONFLICT (group_id, member_id) DO UPDATE SET
+       client_id = excluded.client_id, host = excluded.host, kind = excluded.kind,
+       session_timeout_ms = excluded.session_timeout_ms, rebalance_timeout_ms = excluded.rebalance_timeout_ms,
+       assignor = excluded.assignor, join_seq = excluded.join_seq, topic_ids = excluded.topic_ids,
+       instance_id = excluded.instance_id, max_poll_interval_ms = excluded.max_poll_interval_ms,
+       client_assignors = excluded.client_assignors, metadata = excluded.metadata`,
+    [
+      arrayLiteral(put.map(({ groupId }) => groupId)),
+      rows.map(({ memberId }) => memberId),
+      rows.map(({ clientId }) => clientId),
+      rows.map(({ host }) => host),
+      rows.map(({ kind }) => kind),
+      rows.map(({ sessionTimeoutMs }) => sessionTimeoutMs),
+      arrayLiteral(rows.map(({ rebalanceTimeoutMs }) => rebalanceTimeoutMs)),
+      rows.map(({ assignor }) => assignor),
+      arrayLiteral(rows.map(({ joinSeq }) => joinSeq)),
+      nestedArrayLiteral(rows.map(({ topicIds }) => topicIds)),
+      rows.map(({ instanceId }) => instanceId),
+      arrayLiteral(rows.map(({ maxPollIntervalMs }) => maxPollIntervalMs)),
+      // The characters of names need no escape in an array literal; quoted, since NULL is a name too.
+      rows.map(({ clientAssignors }) => `{${clientAssignors.map((name) => `"${name}"`).join(',')}}`),
+      rows.map(({ metadata }) => Buffer.from(metadata).toString('hex')),
+    ],
+  );
+}
+
+/** A group whose last member has gone is empty from now on; one that has got members is not. */
+async function noteEmptiness(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+  if (members.length === 0) return;
+  await client.query(
+    `UPDATE millrace.consumer_groups AS g SET empty_since = CASE WHEN g.empty_since IS NULL THEN clock_timestamp() END
+      WHERE g.id = ANY ($1::integer[])
+        AND (g.empty_since IS NULL) <> EXISTS (SELECT FROM millrace.group_members AS m WHERE m.group_id = g.id)`,
+    [arrayLiteral([...new Set(members.map(({ groupId }) => groupId))])],
+  );
+}
+
+async function putAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
+  const put = assignments.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
+  if (put.length === 0) return;
+  // In the order of the key: of what a join moves in 100,000 partitions every page has some, and in the order of the members that lose them the
+  // write takes a third longer.
+  put.sort((a, b) => a.groupId - b.groupId || a.row.topicId - b.row.topicId || a.row.partition - b.row.partition);
+  const rows = put.map(({ row }) => row);
+  await client.query(
+    `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)
+     SELECT * FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::text[], $5::bigint[])
+     ON CONFLICT (group_id, topic_id, partition) DO UPDATE SET
+       member_id = excluded.member_id, since_generation = excluded.since_generation`,
+    [
+      arrayLiteral(put.map(({ groupId }) => groupId)),
+      arrayLiteral(rows.map(({ topicId }) => topicId)),
+      arrayLiteral(rows.map(({ partition }) => partition)),
+      rows.map(({ memberId }) => memberId),
+      arrayLiteral(rows.map(({ sinceGeneration }) => sinceGeneration)),
+    ],
+  );
+}
+
+/** A subscription as the broker knows it. */
+export const subscriptionColumns = {
+  id: subscriptions.id,
+  groupId: subscriptions.groupId,
+  topicId: subscriptions.topicId,
+  createdAtMs: epochMs(subscriptions.createdAt),
+};

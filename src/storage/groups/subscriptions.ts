@@ -1,0 +1,70 @@
+import { and, drizzle, eq, inArray, sql } from '../pg/drizzle.ts';
+import type { Client } from 'pg';
+import type { NewSubscription, SubscriptionRow } from '../../delivery/ports/store.ts';
+import { arrayLiteral } from '../pg/array-literal.ts';
+import { subscriptionColumns } from './group-rows.ts';
+import { subscriptions } from '../schema/group-schema.ts';
+
+/** Makes subscriptions with their cursors; a group's active one for a topic is found instead. In the order asked for. */
+export async function createSubscriptions(
+  client: Client,
+  wanted: readonly NewSubscription[],
+): Promise<SubscriptionRow[]> {
+  if (wanted.length === 0) return [];
+  const db = drizzle({ client });
+  // In the order of topics, whose rows the foreign key locks.
+  const values = wanted.map(({ groupId, topicId }) => ({ groupId, topicId })).sort((a, b) => a.topicId - b.topicId);
+  const made = await db.insert(subscriptions).values(values).onConflictDoNothing().returning(subscriptionColumns);
+  const groupIds = [...new Set(wanted.map(({ groupId }) => groupId))];
+  const active = await db
+    .select(subscriptionColumns)
+    .from(subscriptions)
+    .where(and(inArray(subscriptions.groupId, groupIds), eq(subscriptions.state, 'ACTIVE')));
+  const key = ({ groupId, topicId }: { groupId: number; topicId: number }): string => `${groupId}/${topicId}`;
+  const ids = new Map(made.map((row) => [key(row), row.id]));
+  await createCursors(
+    client,
+    wanted.flatMap((one) => {
+      const id = ids.get(key(one));
+      // The same one twice in a call is made once.
+      ids.delete(key(one));
+      return id === undefined ? [] : [{ id, offsets: one.offsets }];
+    }),
+  );
+  const rows = new Map(active.map((row) => [key(row), row]));
+  return wanted.map((one) => rows.get(key(one))!);
+}
+
+/**
+ * Cursors at the starts that were chosen, and at 0 in partitions that the topic has got since then. The foreign key's share of the
+ * lock on the topic, which the subscriptions hold by now, keeps it from growing between here and the commit.
+ */
+async function createCursors(
+  client: Client,
+  starts: readonly { readonly id: number; readonly offsets: readonly number[] }[],
+): Promise<void> {
+  if (starts.length === 0) return;
+  await client.query(
+    `INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
+     SELECT subscription_id, partition, 0, coalesce(chosen.committed_offset, 0)
+       FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS chosen (subscription_id, partition, committed_offset)
+       FULL JOIN (
+         SELECT s.id AS subscription_id, p.partition
+           FROM millrace.subscriptions AS s JOIN millrace.partitions AS p USING (topic_id) WHERE s.id = ANY ($4::integer[])
+       ) AS present USING (subscription_id, partition)`,
+    [
+      arrayLiteral(starts.flatMap(({ id, offsets }) => offsets.map(() => id))),
+      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets.keys()])),
+      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets])),
+      arrayLiteral(starts.map(({ id }) => id)),
+    ],
+  );
+}
+
+/** Ends a subscription; its row and cursors stay as they are. One that has ended already is left alone. */
+export async function cancelSubscription(client: Client, subscriptionId: number): Promise<void> {
+  await drizzle({ client })
+    .update(subscriptions)
+    .set({ state: 'CANCELLED', cancelledAt: sql`clock_timestamp()` })
+    .where(and(eq(subscriptions.id, subscriptionId), eq(subscriptions.state, 'ACTIVE')));
+}

@@ -1,0 +1,227 @@
+import { Fault } from '../../errors/fault.ts';
+import type {
+  AppendedBatch,
+  AppendTransaction,
+  IdempotencyHit,
+  LogEnd,
+  LogStore,
+  ReadRequest,
+  RecordPlace,
+  SegmentSize,
+} from '../../log/store.ts';
+import type { StoredBatch } from '../../log/batch.ts';
+import { append } from '../commit/append.ts';
+import { appendSettings, type Connection, type ConnectionOptions } from '../sessions/connection.ts';
+import { sqlState } from '../pg/faults.ts';
+import { currentKeyTable, findKeys, turnRing } from '../commit/idempotency.ts';
+import { leafTable } from '../schema/leaf.ts';
+import { appendAges, baseAtTime, readBatches } from './read.ts';
+import {
+  endsQuery,
+  lockTopicLogs,
+  makeSegmentAhead,
+  readSegments,
+  rollSegment,
+  segmentBase,
+  segmentOf,
+  segmentSize,
+  type SegmentBases,
+} from './segments.ts';
+import { UnsettledSessions } from '../commit/unsettled.ts';
+import type { Writer } from '../sessions/writer.ts';
+
+/** Connections that read older batches; each reads one fetch at a time. */
+const readConnections = 2;
+/** One statement that looks up ages: what else is looked up does not wait for more of them. */
+const agesMax = 1_000;
+const undefinedTable = '42P01';
+
+export interface LogStoreOptions {
+  readonly connect: (purpose: string, settings?: ConnectionOptions['settings']) => Connection;
+  readonly brokerId: string;
+  readonly epoch: () => number;
+  readonly appendSlots: number;
+  /** For what locks whole topics. */
+  readonly admin: Writer;
+  /** For what makes tables: that may wait for others that lock the parents. */
+  readonly tables: Writer;
+  /** For what takes its time. */
+  readonly maintenance: Connection;
+}
+
+/** The log on PostgreSQL. */
+export class PostgresLogStore implements LogStore {
+  readonly appendSlots: number;
+  readonly #o: LogStoreOptions;
+  readonly #writers: readonly Connection[];
+  readonly #readers: readonly Connection[];
+  readonly #lookups: Connection;
+  readonly #unsettled = new UnsettledSessions();
+  readonly #segments = new Map<number, Promise<SegmentBases>>();
+  /** Table that new idempotency keys go to; null: not read yet. */
+  #keyTable: number | null = null;
+  /** Keys were stored since the ring turned: an idle broker does not turn it. */
+  #keysStored = true;
+
+  constructor(options: LogStoreOptions) {
+    this.#o = options;
+    this.appendSlots = options.appendSlots;
+    this.#writers = Array.from({ length: options.appendSlots }, (_, slot) =>
+      options.connect(`append-${slot}`, appendSettings),
+    );
+    this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
+    this.#lookups = options.connect('lookup');
+  }
+
+  async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
+    const writer = this.#writers[slot];
+    if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
+    const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
+    if (transaction.keys.length > 0) this.#keysStored = true;
+    const { brokerId, epoch } = this.#o;
+    return writer.run(async (client) => {
+      try {
+        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
+      } catch (error) {
+        if (error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN') this.#unsettled.add(client);
+        throw error;
+      }
+    });
+  }
+
+  async ends(topicId: number): Promise<LogEnd[]> {
+    await this.#lookups.run((client) => this.#unsettled.end(client));
+    return this.#o.admin.transaction(async (client) => {
+      const segment = await lockTopicLogs(client, topicId, 'SHARE');
+      if (segment === null) return [];
+      const { rows } = await client.query<{
+        partition: number;
+        lane: number;
+        start_offset: string;
+        end_offset: string;
+      }>(endsQuery(topicId, segment));
+      return rows.map(({ partition, lane, start_offset, end_offset }) => ({
+        partition,
+        lane,
+        startOffset: Number(start_offset),
+        endOffset: Number(end_offset),
+      }));
+    });
+  }
+
+  async read(request: ReadRequest): Promise<StoredBatch[]> {
+    const { topicId, partition, lane, offset } = request;
+    const segment = segmentOf(await this.#segmentsOf(topicId), partition, lane, offset);
+    return this.#reader().run((client) => this.#unlessGone(topicId, [], () => readBatches(client, segment, request)));
+  }
+
+  async offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
+    const known = await this.#segmentsOf(topicId);
+    const log = { topicId, partition, lane };
+    for (const segment of known.segments) {
+      const from = segmentBase(known, segment, partition, lane);
+      const found = await this.#lookups.run((client) =>
+        this.#unlessGone(topicId, null, () => baseAtTime(client, segment, log, from, timeUs)),
+      );
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  async appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    const known = await this.#segmentsOf(topicId);
+    const bySegment = Map.groupBy(places, ({ partition, lane, offset }) => segmentOf(known, partition, lane, offset));
+    const ages = new Map<RecordPlace, number | null>();
+    for (const [segment, inSegment] of bySegment) {
+      for (let from = 0; from < inSegment.length; from += agesMax) {
+        const some = inSegment.slice(from, from + agesMax);
+        const found = await this.#agesIn(topicId, segment, some);
+        for (const [index, place] of some.entries()) ages.set(place, found[index] ?? null);
+      }
+    }
+    return places.map((place) => ages.get(place) ?? null);
+  }
+
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
+    return this.#lookups.run((client) => findKeys(client, topicId, windowMs, keys));
+  }
+
+  async makeSegment(topicId: number, current: number): Promise<void> {
+    await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current));
+  }
+
+  async rollSegment(topicId: number, current: number): Promise<number> {
+    const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current));
+    this.forgetSegments(topicId);
+    // The sealed table is written never again: frozen now, it is never touched by a wraparound vacuum either.
+    if (segment === current + 1) void this.#freeze(topicId, current);
+    return segment;
+  }
+
+  segmentSize(topicId: number, segment: number): Promise<SegmentSize> {
+    return this.#lookups.run((client) => segmentSize(client, topicId, segment));
+  }
+
+  async turnIdempotencyRing(): Promise<void> {
+    if (!this.#keysStored) return;
+    const before = await this.#currentKeyTable();
+    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client));
+    if (this.#keyTable !== before) this.#keysStored = false;
+  }
+
+  /** The topic has another segment now, or is gone. */
+  forgetSegments(topicId: number): void {
+    this.#segments.delete(topicId);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
+  }
+
+  #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
+    return this.#lookups.run((client) =>
+      this.#unlessGone(topicId, [], () => appendAges(client, segment, topicId, places)),
+    );
+  }
+
+  /** Reads; `nothing` if the table was dropped meanwhile: its topic is deleted, and has nothing to read. */
+  async #unlessGone<T>(topicId: number, nothing: T, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      if (sqlState(error) !== undefinedTable) throw error;
+      this.forgetSegments(topicId);
+      return nothing;
+    }
+  }
+
+  #reader(): Connection {
+    let idlest = this.#readers[0]!;
+    for (const reader of this.#readers) if (reader.load < idlest.load) idlest = reader;
+    return idlest;
+  }
+
+  #segmentsOf(topicId: number): Promise<SegmentBases> {
+    const known = this.#segments.get(topicId);
+    if (known !== undefined) return known;
+    const reading = this.#lookups.run((client) => readSegments(client, topicId));
+    this.#segments.set(topicId, reading);
+    reading.catch(() => {
+      this.forgetSegments(topicId);
+    });
+    return reading;
+  }
+
+  async #currentKeyTable(): Promise<number> {
+    this.#keyTable ??= await this.#lookups.run(currentKeyTable);
+    return this.#keyTable;
+  }
+
+  async #freeze(topicId: number, segment: number): Promise<void> {
+    try {
+      await this.#o.maintenance.run((client) => client.query(`VACUUM (FREEZE) ${leafTable(topicId, segment)}`));
+    } catch {
+      // Autovacuum does it later.
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import { and, asc, drizzle, eq, getTableColumns, inArray, isNull, sql } from '../pg/drizzle.ts';
+import type { Client } from 'pg';
+import type { NewTopic, TopicRow, TopicStore } from '../../log/store.ts';
+import type { Connection } from '../sessions/connection.ts';
+import { epochMs } from '../pg/epoch.ts';
+import { sqlState } from '../pg/faults.ts';
+import { ringTables } from '../commit/idempotency.ts';
+import { leafTable, topicTable } from '../schema/leaf.ts';
+import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
+import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
+import type { Writer } from '../sessions/writer.ts';
+
+/** A drop waits this long for readers of the table before it leaves it to the next try. */
+const dropLockTimeout = '2s';
+const lockNotAvailable = '55P03';
+/** A table has room for one detach that was broken off; that one is finished first. */
+const otherDetachPending = '55000';
+
+export interface TopicStoreOptions {
+  readonly writer: Writer;
+  /** For what makes tables: that may wait for others that lock the parents. */
+  readonly tables: Writer;
+  /** For reading, and for what no transaction may hold: detaching tables. */
+  readonly admin: Connection;
+  /** The topic's segments are not what they were. */
+  readonly onChanged: (topicId: number) => void;
+}
+
+/** The topics on PostgreSQL. */
+export class PostgresTopicStore implements TopicStore {
+  readonly #o: TopicStoreOptions;
+
+  constructor(options: TopicStoreOptions) {
+    this.#o = options;
+  }
+
+  loadTopics(): Promise<TopicRow[]> {
+    return this.#o.admin.run((client) => load(client));
+  }
+
+  createTopic(topic: NewTopic): Promise<TopicRow | null> {
+    return this.#o.tables.transaction(async (client) => {
+      const { name, idempotencyWindowMs, description } = topic;
+      const [made] = await drizzle(client)
+        .insert(topics)
+        .values({ name, semantics: 'PUB_SUB', idempotencyWindowMs, description, segment: 1 })
+        .onConflictDoNothing({ target: topics.name })
+        .returning({ id: topics.id });
+      if (made === undefined) return null;
+      await client.query(
+        'INSERT INTO millrace.partitions (topic_id, partition) SELECT $1, generate_series(0, $2::integer - 1)',
+        [made.id, topic.partitions],
+      );
+      await createTopicTable(client, made.id);
+      await createFirstSegment(client, made.id);
+      return (await load(client, made.id))[0] ?? null;
+    });
+  }
+
+  updateTopic(
+    topicId: number,
+    change: { readonly idempotencyWindowMs?: number; readonly description?: string },
+  ): Promise<TopicRow | null> {
+    return this.#o.writer.transaction(async (client) => {
+      if (Object.keys(change).length > 0) {
+        await drizzle(client).update(topics).set(change).where(eq(topics.id, topicId));
+      }
+      return (await load(client, topicId))[0] ?? null;
+    });
+  }
+
+  addPartitions(topicId: number, count: number): Promise<TopicRow | null> {
+    return this.#o.writer.transaction(async (client) => {
+      // A subscription that is being made holds a share of this lock: either its cursors are added here, or it sees the new
+      // partitions and adds them itself. Appends do not lock the row, so they go on.
+      await client.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topicId]);
+      await client.query(
+        `WITH added AS (
+           INSERT INTO millrace.partitions (topic_id, partition)
+           SELECT t.id, generate_series((SELECT count(*)::integer FROM millrace.partitions WHERE topic_id = t.id), $2::integer - 1)
+             FROM millrace.topics AS t WHERE t.id = $1
+           RETURNING topic_id, partition
+         )
+         INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
+         SELECT s.id, added.partition, 0, 0 FROM added JOIN millrace.subscriptions AS s USING (topic_id) WHERE s.state = 'ACTIVE'`,
+        [topicId, count],
+      );
+      return (await load(client, topicId))[0] ?? null;
+    });
+  }
+
+  async deleteTopic(topicId: number): Promise<void> {
+    await this.#o.writer.transaction(async (client) => {
+      // Appends in flight end first; those that come later find their partitions gone.
+      await lockTopicLogs(client, topicId, 'UPDATE');
+      await client.query(
+        `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
+         SELECT t.id, s.segment, t.name, 'TOPIC_DELETED' FROM millrace.topics AS t JOIN millrace.segments AS s ON s.topic_id = t.id
+          WHERE t.id = $1`,
+        [topicId],
+      );
+      for (let table = 0; table < ringTables; table++) {
+        await client.query(`DELETE FROM millrace.idempotency_${table} WHERE topic_id = $1`, [topicId]);
+      }
+      await drizzle(client).delete(topics).where(eq(topics.id, topicId));
+    });
+    this.#o.onChanged(topicId);
+  }
+
+  dropSegments(): Promise<void> {
+    return this.#o.admin.run(async (client) => {
+      const database = drizzle(client);
+      const planned = await database
+        .select({ topicId: segmentDrops.topicId, segment: segmentDrops.segment })
+        .from(segmentDrops)
+        .where(isNull(segmentDrops.doneAt))
+        .orderBy(asc(segmentDrops.topicId), asc(segmentDrops.segment));
+      await client.query(`SET lock_timeout = '${dropLockTimeout}'`);
+      for (const [topicId, drops] of Map.groupBy(planned, (drop) => drop.topicId)) {
+        const gone = await dropSegmentsOf(client, topicId, drops);
+        if (gone.length === 0) continue;
+        await database
+          .update(segmentDrops)
+          .set({ doneAt: sql`clock_timestamp()` })
+          .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
+      }
+      await client.query('RESET lock_timeout');
+    });
+  }
+}
+
+async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
+  const database = drizzle(client);
+  const { createdAt, ...plain } = getTableColumns(topics);
+  const rows = await database
+    .select({ ...plain, createdAtMs: epochMs(createdAt) })
+    .from(topics)
+    .where(topicId === undefined ? undefined : eq(topics.id, topicId));
+  const parts = await database
+    .select({ id: partitions.id, topicId: partitions.topicId, partition: partitions.partition })
+    .from(partitions)
+    .where(topicId === undefined ? undefined : eq(partitions.topicId, topicId))
+    .orderBy(asc(partitions.topicId), asc(partitions.partition));
+  const ofTopic = new Map<number, { id: number; partition: number }[]>(rows.map(({ id }) => [id, []]));
+  for (const { id, topicId: owner, partition } of parts) ofTopic.get(owner)?.push({ id, partition });
+  return rows.map((row) => ({ ...row, partitions: ofTopic.get(row.id) ?? [] }));
+}
+
+/** @returns those of the segments that are gone for good. */
+async function dropSegmentsOf(
+  client: Client,
+  topicId: number,
+  drops: readonly { segment: number }[],
+): Promise<number[]> {
+  const gone: number[] = [];
+  for (const { segment } of drops) {
+    if (await dropTable(client, leafTable(topicId, segment), topicTable(topicId))) gone.push(segment);
+  }
+  // The last one is done when the topic's table is gone too: nobody would come back for that, and one that is left half
+  // detached keeps the tables of all other topics from being detached.
+  if (gone.length === drops.length && !(await dropEmptyTopic(client, topicId))) gone.pop();
+  return gone;
+}
+
+/**
+ * Detaches a table without stopping those who read its parent, then drops it. A detach that was broken off is finished. @returns
+ * whether it is gone.
+ */
+async function dropTable(client: Client, table: string, parent: string): Promise<boolean> {
+  const { rows } = await client.query<{ pending: boolean | null }>(
+    `SELECT i.inhdetachpending AS pending FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
+      WHERE c.oid = to_regclass($1)`,
+    [table],
+  );
+  const found = rows[0];
+  if (found === undefined) return true;
+  try {
+    if (found.pending !== null) {
+      await client.query(
+        `ALTER TABLE ${parent} DETACH PARTITION ${table} ${found.pending ? 'FINALIZE' : 'CONCURRENTLY'}`,
+      );
+    }
+    await client.query(`DROP TABLE ${table}`);
+    return true;
+  } catch (error) {
+    const state = sqlState(error);
+    if (state === lockNotAvailable || state === otherDetachPending) return false;
+    throw error;
+  }
+}
+
+/** @returns false if the topic's table should go and could not. */
+async function dropEmptyTopic(client: Client, topicId: number): Promise<boolean> {
+  const { rows } = await client.query<{ left: boolean }>(
+    'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
+    [topicTable(topicId)],
+  );
+  return rows[0]!.left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
+}

@@ -1,0 +1,98 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { ClientBase } from 'pg';
+
+const folder = new URL('../../../drizzle/', import.meta.url);
+/** Two brokers that start on a fresh database migrate one after the other. Any number, but always this one. */
+const advisoryLock = 7_164_301;
+
+interface Migration {
+  readonly version: number;
+  readonly name: string;
+  readonly up: URL;
+  readonly down: URL;
+}
+
+/** The database cannot be used as it is, and why, in one line for the person at the terminal. */
+export class UnfitDatabase extends Error {
+  override readonly name = 'UnfitDatabase';
+}
+
+/** The migrations of this version, in order: `drizzle/NNNN_name.up.sql`, each with its way back. */
+export function migrations(): Migration[] {
+  const names = readdirSync(folder)
+    .map((file) => /^(\d{4})_(\w+)\.up\.sql$/.exec(file))
+    .filter((match) => match !== null);
+  return names
+    .map(([file, version, name]) => ({
+      version: Number(version),
+      name: name!,
+      up: new URL(file, folder),
+      down: new URL(file.replace('.up.', '.down.'), folder),
+    }))
+    .sort((a, b) => a.version - b.version);
+}
+
+/**
+ * Brings the schema up to this version (or to `upTo`), each migration in a transaction of its own.
+ *
+ * @throws UnfitDatabase if the schema is newer than this version of Millrace.
+ */
+export async function migrate(client: ClientBase, upTo = Infinity): Promise<void> {
+  await inTransaction(client, async () => {
+    // Where it is there, not even IF NOT EXISTS may be said without the right to create one.
+    const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
+    if (!rows[0]!.there) await client.query('CREATE SCHEMA millrace');
+    await client.query(
+      'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
+    );
+  });
+  const known = migrations();
+  const newest = known.at(-1)?.version ?? 0;
+  for (const migration of known.filter(({ version }) => version <= upTo)) {
+    await inTransaction(client, async () => {
+      const applied = await appliedVersion(client);
+      if (applied > newest) {
+        throw new UnfitDatabase(
+          `the schema of the database has version ${applied}, this Millrace knows ${newest}: start a newer Millrace`,
+        );
+      }
+      if (applied >= migration.version) return;
+      await client.query(readFileSync(migration.up, 'utf8'));
+      await client.query('INSERT INTO millrace.migrations (version, name) VALUES ($1, $2)', [
+        migration.version,
+        migration.name,
+      ]);
+    });
+  }
+}
+
+/** Takes the schema back to a version; 0 leaves an empty schema. What later versions stored is lost. */
+export async function rollBack(client: ClientBase, toVersion: number): Promise<void> {
+  for (const migration of migrations().reverse()) {
+    if (migration.version <= toVersion) return;
+    await inTransaction(client, async () => {
+      if ((await appliedVersion(client)) !== migration.version) return;
+      await client.query(readFileSync(migration.down, 'utf8'));
+      await client.query('DELETE FROM millrace.migrations WHERE version = $1', [migration.version]);
+    });
+  }
+}
+
+export async function appliedVersion(client: ClientBase): Promise<number> {
+  const { rows } = await client.query<{ version: number }>(
+    'SELECT coalesce(max(version), 0) AS version FROM millrace.migrations',
+  );
+  return rows[0]!.version;
+}
+
+async function inTransaction(client: ClientBase, work: () => Promise<void>): Promise<void> {
+  await client.query('BEGIN');
+  try {
+    await client.query('SELECT pg_advisory_xact_lock($1)', [advisoryLock]);
+    await work();
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}

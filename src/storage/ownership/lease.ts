@@ -1,0 +1,355 @@
+import type { Client } from 'pg';
+import type { DatabaseAddress } from '../../address/database-address.ts';
+import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../../ownership/store.ts';
+import type { Clock } from '../../time/clock.ts';
+import { answered } from '../pg/answered.ts';
+import { writerSettings } from '../sessions/connection.ts';
+import { endsConnection, faultOf, faultOfConnecting, sqlState } from '../pg/faults.ts';
+import { endPredecessor, takeFence } from '../sessions/fence.ts';
+import { DatabaseMoved, type ServerChoice } from '../sessions/server-choice.ts';
+import { identityOf, openSession } from '../sessions/session.ts';
+
+/** The owner's session holds this lock of the database. Any number, but always this one. */
+const lockKey = 7_164_300;
+/** Longer than any of these statements takes in a database that works: one that hangs must not hold a standby up. */
+const answerMs = 3_000;
+const endAgainMs = 500;
+const goodbyeMs = 1_000;
+
+const insufficientPrivilege = '42501';
+
+export interface LeaseStorageDeps {
+  readonly address: DatabaseAddress;
+  /** Chosen by the session of the lease. */
+  readonly server: ServerChoice;
+  readonly brokerId: string;
+  /** Slots of the write connections that a takeover makes fence rows for. */
+  readonly slots: readonly number[];
+  readonly clock: Clock;
+  readonly log: { warn(fields: object, message: string): void };
+}
+
+/** The lease in PostgreSQL: a session of its own, which holds the lock for as long as it lives. */
+export class LeaseStorage implements LeaseStore {
+  readonly #d: LeaseStorageDeps;
+  #client: Client | null = null;
+  #locked = false;
+  #migrated = false;
+  #listener: () => void = () => undefined;
+  #closed = false;
+
+  constructor(deps: LeaseStorageDeps) {
+    this.#d = deps;
+  }
+
+  onUnlocked(listener: () => void): void {
+    this.#listener = listener;
+  }
+
+  async tryLock(): Promise<boolean> {
+    // Taken twice it would have to be given back twice.
+    if (this.#locked) return true;
+    return this.#run(async (client) => {
+      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
+      this.#locked = rows[0]!.locked;
+      // An owner that lost its session: the lease names the new one at once, or a standby takes it for somebody else's.
+      if (this.#locked && this.#d.server.owned) await signLease(client, this.#d.brokerId);
+      return this.#locked;
+    });
+  }
+
+  async unlock(): Promise<void> {
+    if (!this.#locked) return;
+    await this.#run((client) => client.query('SELECT pg_advisory_unlock($1)', [lockKey]));
+    this.#locked = false;
+  }
+
+  read(): Promise<LeaseSight> {
+    return this.#run(async (client) => {
+      // Asked for, and not tried: the server would log an error at the first start of everybody.
+      this.#migrated ||= await hasLeaseTable(client);
+      const found = this.#migrated ? await readLease(client) : null;
+      return { lease: found?.lease ?? null, locked: this.#locked, lockedBy: await readLockHolder(client, found) };
+    });
+  }
+
+  evict(broker: string, ageMsMin: number): Promise<boolean> {
+    return this.#run((client) => this.#ifAllowed(() => endLockHolder(client, broker, ageMsMin)));
+  }
+
+  takeOver(seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
+    const { brokerId, slots } = this.#d;
+    return this.#run(async (client) => {
+      const { pid, server } = identityOf(client);
+      const stop = this.#losePatience(patienceMs, pid, seen?.broker ?? brokerId);
+      try {
+        const epoch = await raiseEpoch(client, brokerId, seen, slots);
+        if (epoch !== null) this.#d.server.own(server);
+        return epoch;
+      } finally {
+        stop();
+      }
+    }, patienceMs + answerMs);
+  }
+
+  renew(epoch: number): Promise<boolean> {
+    return this.#run(async (client) => {
+      const { rowCount } = await client.query(
+        'UPDATE millrace.broker_lease SET renewed_at = clock_timestamp() WHERE broker = $1 AND epoch = $2',
+        [this.#d.brokerId, epoch],
+      );
+      return rowCount === 1;
+    });
+  }
+
+  async release(epoch: number | null): Promise<void> {
+    try {
+      if (epoch !== null) await this.#run((client) => giveUp(client, this.#d.brokerId, epoch));
+    } finally {
+      // The end of the session is the end of the lock, also where an unlock would not get through.
+      await this.close();
+    }
+  }
+
+  /** Connects, which chooses the server for all sessions of this broker. @throws Fault */
+  reach(): Promise<void> {
+    return this.#run(async () => undefined);
+  }
+
+  /** Ends the session, and the lock with it. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#drop();
+  }
+
+  async #run<T>(work: (client: Client) => Promise<T>, msMax = answerMs): Promise<T> {
+    const client = await this.#connected();
+    try {
+      return await answered(client, { withinMs: msMax, clock: this.#d.clock }, work);
+    } catch (error) {
+      // A session that the server still serves goes on, and keeps the lock.
+      if (sqlState(error) === null || endsConnection(error)) await this.#drop();
+      throw faultOf(error, false);
+    }
+  }
+
+  async #connected(): Promise<Client> {
+    if (this.#closed) throw new Error('the lease was given up');
+    try {
+      this.#client ??= await this.#open('lease', true, (client) => {
+        if (client === this.#client) this.#forget();
+      });
+      return this.#client;
+    } catch (error) {
+      // Not trouble that passes: this broker can own the database no more.
+      if (error instanceof DatabaseMoved) throw error;
+      throw faultOfConnecting(error);
+    }
+  }
+
+  #open(purpose: string, chooses: boolean, onEnd: (client: Client) => void): Promise<Client> {
+    const { address, server, brokerId, clock } = this.#d;
+    const applicationName = sessionName(brokerId, purpose);
+    return openSession({ address, server, applicationName, settings: writerSettings, clock, chooses }, onEnd);
+  }
+
+  async #drop(): Promise<void> {
+    const client = this.#client;
+    this.#forget();
+    if (client === null) return;
+    // A server that hangs does not say goodbye.
+    const waited = Promise.withResolvers<void>();
+    const cancel = this.#d.clock.after(goodbyeMs, waited.resolve);
+    await Promise.race([client.end().catch(() => undefined), waited.promise]);
+    cancel();
+  }
+
+  #forget(): void {
+    const lost = this.#locked && !this.#closed;
+    this.#client = null;
+    this.#locked = false;
+    if (lost) this.#listener();
+  }
+
+  /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again until it is told to stop. */
+  #losePatience(ms: number, pid: number, predecessor: string): () => void {
+    let stopped = false;
+    let cancel = (): void => undefined;
+    const end = async (): Promise<void> => {
+      await this.#endPredecessor(pid, predecessor);
+      if (!stopped) cancel = this.#d.clock.after(endAgainMs, () => void end());
+    };
+    cancel = this.#d.clock.after(ms, () => void end());
+    return () => {
+      stopped = true;
+      cancel();
+    };
+  }
+
+  async #endPredecessor(pid: number, predecessor: string): Promise<void> {
+    try {
+      // From a second session, because the first one waits for what is to be ended.
+      const client = await this.#open('takeover', false, () => undefined);
+      try {
+        await this.#ifAllowed(async () => {
+          await endPredecessor(client, pid);
+          return true;
+        });
+      } finally {
+        await client.end();
+      }
+      this.#d.log.warn({ predecessor }, 'the broker before this one was still writing: its connections are ended');
+    } catch (error) {
+      this.#d.log.warn({ err: error, predecessor }, 'the connections of the broker before this one could not be ended');
+    }
+  }
+
+  /** False: the role may not end the other's backends. */
+  async #ifAllowed(work: () => Promise<boolean>): Promise<boolean> {
+    try {
+      return await work();
+    } catch (error) {
+      if (sqlState(error) !== insufficientPrivilege) throw error;
+      this.#d.log.warn({ err: error }, 'this role may not end the connections of the broker before it');
+      return false;
+    }
+  }
+}
+
+/** The application_name of a session, for people who look at them. */
+export function sessionName(broker: string, purpose: string): string {
+  return `millrace/${broker}/${purpose}`;
+}
+
+/** What names a renewal: its time to the microsecond, in a form that no setting of a session changes. */
+const renewal = 'extract(epoch FROM renewed_at)::text AS renewal';
+
+/** A condition on `pg_locks AS l`. */
+const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${lockKey} AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+
+async function hasLeaseTable(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('millrace.broker_lease') IS NOT NULL AS there",
+  );
+  return rows[0]!.there;
+}
+
+interface FoundLease {
+  readonly lease: LeaseRow;
+  /** The owner's session that had the lock; null in the row of a version before 0006. */
+  readonly session: { readonly pid: number; readonly startUs: string } | null;
+}
+
+/** The session as JSON, because a standby may read the table before it has migrated it. */
+const leaseSession = `(to_jsonb(b) ->> 'pid')::integer AS pid, (to_jsonb(b) ->> 'backend_start')::timestamptz AS backend_start`;
+
+async function readLease(client: Client): Promise<FoundLease | null> {
+  const { rows } = await client.query<{
+    broker: string;
+    epoch: string;
+    renewal: string;
+    age_ms: number;
+    pid: number | null;
+    start_us: string | null;
+  }>(
+    `SELECT broker, epoch, ${renewal}, pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
+            CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
+                 ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
+       FROM (SELECT broker, epoch, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS lease`,
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  const { broker, epoch, renewal: renewedAt, age_ms: ageMs, pid, start_us: startUs } = row;
+  return {
+    lease: { broker, epoch: Number(epoch), ageMs, renewal: renewedAt },
+    session: pid === null || startUs === null ? null : { pid, startUs },
+  };
+}
+
+/** The broker is the lease's if its session is the one that the lease names; any other is told by the name that it gives itself. */
+async function readLockHolder(client: Client, found: FoundLease | null): Promise<LockHolder | null> {
+  const { rows } = await client.query<{ pid: number; start_us: string | null; application_name: string | null }>(
+    `SELECT l.pid, (extract(epoch FROM a.backend_start) * 1000000)::bigint AS start_us, a.application_name
+       FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid) WHERE ${isOurLock}`,
+  );
+  const holder = rows[0];
+  if (holder === undefined) return null;
+  const named = /^millrace\/(.+)\/[^/]*$/.exec(holder.application_name ?? '')?.[1] ?? null;
+  if (found === null) return { broker: named };
+  const { lease, session } = found;
+  if (session === null) return { broker: null };
+  if (holder.pid === session.pid && (holder.start_us ?? session.startUs) === session.startUs) {
+    return { broker: lease.broker };
+  }
+  return { broker: named === null || named === lease.broker ? `process ${holder.pid} of the database` : named };
+}
+
+/**
+ * Ends the session that holds the lock if it is the one that the lease names, and only if the lease still is what it was judged by. @returns
+ * false if the database does not say which session it is.
+ */
+async function endLockHolder(client: Client, broker: string, ageMsMin: number): Promise<boolean> {
+  const { rows } = await client.query<{ known: boolean }>(
+    `SELECT CASE WHEN b.pid = l.pid AND b.backend_start = a.backend_start THEN pg_terminate_backend(l.pid) END,
+            b.pid IS NOT NULL AND (b.pid <> l.pid OR a.backend_start IS NOT NULL) AS known
+       FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid),
+            (SELECT broker, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS b
+      WHERE ${isOurLock} AND b.broker = $1 AND b.renewed_at <= clock_timestamp() - $2 * interval '1 ms'`,
+    [broker, ageMsMin],
+  );
+  return rows[0]?.known ?? true;
+}
+
+/** Says in the lease which session holds the lock for its owner. */
+async function signLease(client: Client, broker: string): Promise<void> {
+  await client.query(
+    `UPDATE millrace.broker_lease SET pid = a.pid, backend_start = a.backend_start
+       FROM pg_stat_get_activity(pg_backend_pid()) AS a WHERE broker = $1`,
+    [broker],
+  );
+}
+
+/** One transaction: the lease's row is locked first, so that of several brokers one comes first. */
+async function raiseEpoch(
+  client: Client,
+  broker: string,
+  seen: LeaseRow | null,
+  slots: readonly number[],
+): Promise<number | null> {
+  try {
+    await client.query('BEGIN');
+    await client.query(
+      "INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ($1, 0, '-infinity') ON CONFLICT DO NOTHING",
+      [broker],
+    );
+    const { rows } = await client.query<{ epoch: string; renewal: string }>(
+      `SELECT epoch, ${renewal} FROM millrace.broker_lease FOR UPDATE`,
+    );
+    const epoch = Number(rows[0]!.epoch);
+    // Judged again under the lock: the owner may have renewed its lease since.
+    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && rows[0]!.renewal !== seen.renewal)) {
+      await client.query('ROLLBACK');
+      return null;
+    }
+    // Waits for the transactions that the predecessor has in flight.
+    await takeFence(client, broker, epoch + 1, slots);
+    await client.query('UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = clock_timestamp()', [
+      broker,
+      epoch + 1,
+    ]);
+    await signLease(client, broker);
+    await client.query('COMMIT');
+    return epoch + 1;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function giveUp(client: Client, broker: string, epoch: number): Promise<void> {
+  await client.query("UPDATE millrace.broker_lease SET renewed_at = '-infinity' WHERE broker = $1 AND epoch = $2", [
+    broker,
+    epoch,
+  ]);
+}

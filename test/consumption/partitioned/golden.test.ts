@@ -1,0 +1,204 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test, vi } from 'vitest';
+import type { Named } from '../../../src/consumption/partitioned/cursor.ts';
+import type { limits } from '../../../src/limits/limits.ts';
+import { CheckedScene, type Command } from './scene.ts';
+
+// Bounds that a story reaches.
+vi.mock('../../../src/limits/limits.ts', async (original) => {
+  const { limits: real } = await original<{ limits: typeof limits }>();
+  return { limits: { ...real, cursorInFlightRecordsMax: 12, cursorRangesMax: 3 } };
+});
+
+/**
+ * Stories that a reviewer should read, in golden/*.txt: each command, what came of it, and the cursor after it. `next` is
+ * what may be delivered then. `UPDATE_GOLDEN=1 npm test` writes them anew; read the difference before you commit it.
+ */
+class Story {
+  readonly #scene = new CheckedScene();
+  #text: string;
+
+  constructor(title: string) {
+    this.#text = `${title}\nBounds: 12 records in flight, 3 runs acked ahead.\n`;
+  }
+
+  do(...commands: Command[]): this {
+    for (const command of commands) this.#tell(command);
+    return this;
+  }
+
+  text(): string {
+    return this.#text;
+  }
+
+  #tell(command: Command): void {
+    const scene = this.#scene;
+    const before = scene.next();
+    const said = scene.do(command);
+    this.#text += `\n${scene.nowMs} ms: ${describe(command)}\n`;
+    if (command.type === 'deliver') this.#line(`-> ${this.#delivered(before, command.most)}`);
+    if (command.type === 'round') this.#line(`-> written ${JSON.stringify(scene.deltas.at(-1) ?? null, unlessUsual)}`);
+    if (said !== null && said !== undefined) this.#line(`-> ${words(said)}`);
+    this.#line(this.#state());
+  }
+
+  #delivered(before: ReturnType<CheckedScene['next']>, most: number): string {
+    if (before.type === 'blocked') return `nothing, blocked on ${before.on}`;
+    const last = Math.min(before.last, before.first + most - 1);
+    return `${before.first}..${last} as attempt ${this.#scene.cursor.attemptOf(before.first)}`;
+  }
+
+  #state(): string {
+    const { cursor, endOffset } = this.#scene;
+    const { committedOffset, acked, attempts } = cursor.snapshot();
+    const next = this.#scene.next();
+    const until = next.type === 'blocked' && next.untilMs !== undefined ? ` until ${next.untilMs} ms` : '';
+    return [
+      `committed ${committedOffset}`,
+      ...(cursor.metadata === '' ? [] : [`noted "${cursor.metadata}"`]),
+      ...(acked.length > 0 ? [`acked ahead ${pairs(acked, '..')}`] : []),
+      ...(attempts.length > 0 ? [`ended attempts ${pairs(attempts, ':')}`] : []),
+      `in flight ${cursor.inFlightRecords}`,
+      `lag ${cursor.lag(endOffset)}`,
+      `next ${next.type === 'deliver' ? `${next.first}..${next.last}` : `${next.on}${until}`}`,
+    ].join(', ');
+  }
+
+  #line(text: string): void {
+    this.#text += `  ${text}\n`;
+  }
+}
+
+/** Most cursors were never reset, and nothing was noted with them. */
+function unlessUsual(key: string, value: unknown): unknown {
+  return (key === 'resets' && value === 0) || (key === 'metadata' && value === null) ? undefined : value;
+}
+
+function pairs(numbers: readonly number[], between: string): string {
+  return numbers.flatMap((n, at) => (at % 2 === 0 ? [`${n}${between}${numbers[at + 1]}`] : [])).join(' ');
+}
+
+function words(said: unknown): string {
+  const { status, records, bytes } = said as { status?: string; records: number; bytes: number };
+  return [...(status === undefined ? [] : [status]), `${records} records`, `${bytes} bytes`].join(', ');
+}
+
+function describe(command: Command): string {
+  switch (command.type) {
+    case 'deliver':
+      return `deliver at most ${command.most}${command.leaseMs === null ? '' : ` with a lease of ${command.leaseMs} ms`}`;
+    case 'ack':
+    case 'release':
+      return `${command.type} ${describeNamed(command.named)}`;
+    case 'nack':
+      return `nack ${describeNamed(command.named)}${command.delayMs === null ? '' : ` for ${command.delayMs} ms`}`;
+    case 'giveBackAll':
+      return command.countAttempt ? 'the holder is lost' : 'the holder gives the log back';
+    case 'append':
+      return `${command.records} records are appended`;
+    case 'pass':
+      return 'time passes';
+    case 'expire':
+      return 'leases that are over';
+    case 'resend':
+      return 'the holder resumes with a new stream';
+    case 'advance':
+      return `without a holder, ${command.offset} is committed`;
+    case 'annotate':
+      return `"${command.text}" is noted`;
+    case 'reset':
+      return `the log is taken back and begins anew at ${command.offset}`;
+    case 'takeover':
+      return 'taken over by another broker';
+    case 'round':
+    case 'fold':
+      return command.type;
+  }
+}
+
+function describeNamed(named: Named): string {
+  return 'upTo' in named ? `up to ${named.upTo}` : pairs(named.runs, '..');
+}
+
+const deliver = (most = 100, leaseMs: number | null = null): Command => ({ type: 'deliver', most, leaseMs });
+const ack = (...runs: number[]): Command => ({ type: 'ack', named: { runs } });
+const ackUpTo = (upTo: number): Command => ({ type: 'ack', named: { upTo } });
+const nack = (offset: number, delayMs: number | null = null): Command => ({
+  type: 'nack',
+  named: { runs: [offset, offset] },
+  delayMs,
+});
+const release = (offset: number): Command => ({ type: 'release', named: { runs: [offset, offset] } });
+const append = (records: number): Command => ({ type: 'append', records });
+const pass = (ms: number): Command => ({ type: 'pass', ms });
+const lost: Command = { type: 'giveBackAll', countAttempt: true };
+
+const reset = (offset: number): Command => ({ type: 'reset', offset });
+const round: Command = { type: 'round' };
+
+const stories: Record<string, () => Story> = {
+  poison: () =>
+    new Story('A record kills whoever gets it: from its third attempt on, what it was with goes one by one.')
+      .do(append(6), deliver(), ackUpTo(0), lost, deliver(), lost)
+      .do(deliver(), ackUpTo(1), deliver(), deliver(), lost, deliver(), ackUpTo(2), { type: 'round' }),
+  'nack-rewind': () =>
+    new Story('A record is refused: the log waits, then starts again there, and again a little later.')
+      .do(append(8), deliver(4), deliver(4), nack(2), ackUpTo(1), ack(6, 6), pass(999), deliver(), pass(1), deliver())
+      .do(nack(2), pass(2_000), deliver(), nack(9), ack(2, 2), ackUpTo(5), ackUpTo(7), { type: 'round' }),
+  refused: () =>
+    new Story('A cumulative ack is on its way while a record is refused, and while that record goes out again.')
+      .do(append(6), deliver(3), nack(0, 2_000), ackUpTo(2), pass(2_000), deliver(), ackUpTo(2), ack(0, 0), ackUpTo(2))
+      .do(release(3), nack(4), ackUpTo(3), deliver(), ack(3, 3), ackUpTo(5), { type: 'resend' }, deliver(), ackUpTo(5))
+      .do({ type: 'giveBackAll', countAttempt: false }, deliver(), ackUpTo(5), round),
+  'out-of-order': () =>
+    new Story('Acks come in any order: the committed offset follows when the hole closes.')
+      .do(append(10), deliver(5), deliver(5), ack(5, 9), { type: 'round' }, ack(1, 1, 3, 3), ack(3, 3), {
+        type: 'round',
+      })
+      .do(ack(0, 0), ack(4, 4), ack(8, 12), { type: 'round' }, ackUpTo(2), { type: 'round' }),
+  window: () =>
+    new Story('Too much in flight, then too many holes: nothing new goes out until some of it is acked.')
+      .do(append(20), deliver(), deliver(), ack(1, 1, 3, 3, 5, 5), deliver(), ack(0, 0), deliver())
+      .do(ack(7, 7), { type: 'release', named: { runs: [2, 2] } }, deliver(1), deliver(1), ack(2, 2, 4, 4)),
+  leases: () =>
+    new Story('Pulled records whose lease is over come again; an ack that is late still counts if it names them.')
+      .do(append(6), deliver(2, 10), pass(5), deliver(2, 10), pass(5), { type: 'expire' }, deliver(1), ackUpTo(1))
+      .do(ack(0, 1), ackUpTo(1))
+      .do(pass(5), { type: 'expire' }, { type: 'release', named: { upTo: 3 } }, ackUpTo(3), ack(2, 3)),
+  takeover: () =>
+    new Story('A broker dies between two rounds: acks that were not answered are forgotten, all else is as it was.')
+      .do(append(8), deliver(), ackUpTo(1), ack(4, 5), nack(6, 0), { type: 'fold' }, { type: 'round' })
+      .do(ack(2, 2), { type: 'takeover' }, deliver(), deliver(), ackUpTo(3)),
+  reset: () =>
+    new Story(
+      'A log begins anew, back and ahead: attempts and notes are forgotten, and what was written before says nothing.',
+    )
+      .do(append(8), deliver(4), nack(2, 0), ackUpTo(1), ack(3, 3), { type: 'annotate', text: 'two are done' }, round)
+      .do(
+        deliver(2),
+        nack(2, 60_000),
+        reset(1),
+        { type: 'takeover' },
+        deliver(2),
+        ackUpTo(2),
+        round,
+        reset(6),
+        deliver(1),
+        ackUpTo(6),
+      )
+      .do({ type: 'annotate', text: 'anew' }, round, { type: 'giveBackAll', countAttempt: false })
+      .do({ type: 'advance', offset: 3 }, { type: 'advance', offset: 8 }, round, { type: 'takeover' }),
+  resume: () =>
+    new Story(
+      'A stream is cut and resumed: it gets everything un-acked again, attempts as they were, and may ack the old.',
+    )
+      .do(append(6), deliver(3), deliver(3), ack(4, 4), { type: 'resend' }, ackUpTo(2), deliver(), deliver())
+      .do({ type: 'giveBackAll', countAttempt: false }, ackUpTo(3), deliver(1), ackUpTo(3)),
+};
+
+test.each(Object.keys(stories))('the story of %s reads as it did', (name) => {
+  const file = new URL(`golden/${name}.txt`, import.meta.url);
+  const told = stories[name]?.().text() ?? '';
+  if (process.env['UPDATE_GOLDEN'] !== undefined) writeFileSync(file, told);
+  expect(told).toBe(readFileSync(file, 'utf8'));
+});

@@ -1,0 +1,243 @@
+import type {
+  CommitMetadata,
+  CursorSnapshot,
+  Named,
+  NextDelivery,
+  Settled,
+} from '../../../src/consumption/partitioned/cursor.ts';
+import { limits } from '../../../src/limits/limits.ts';
+
+interface Slot {
+  state: 'open' | 'inFlight' | 'acked';
+  ended: number;
+  leaseUntilMs: number | null;
+  /** The present holder has failed on it, given it back, or let its lease run out. */
+  refused: boolean;
+}
+
+/** Bytes of the record at an offset: all differ, so that a byte of the wrong record shows. */
+export function bytesAt(offset: number): number {
+  return 100 + offset * 7;
+}
+
+export function bytesOf(first: number, last: number): number {
+  let bytes = 0;
+  for (let offset = first; offset <= last; offset++) bytes += bytesAt(offset);
+  return bytes;
+}
+
+/** The cursor as a table with a row for each offset: slow, without runs, and plain enough to be believed. */
+export class Oracle {
+  readonly #slots: Slot[];
+  readonly #resets: number;
+  #metadata: CommitMetadata | null;
+  #position: number;
+  #handedOut: number;
+  #retryAtMs: number | null = null;
+  /** What the pause waits for. */
+  readonly #pausedFor = new Set<number>();
+
+  constructor(snapshot: CursorSnapshot, size: number) {
+    const { committedOffset, acked, attempts } = snapshot;
+    this.#resets = snapshot.resets;
+    this.#metadata = snapshot.metadata;
+    this.#slots = Array.from({ length: size }, (_, offset) => ({
+      state: offset < committedOffset || contains(acked, offset) ? 'acked' : 'open',
+      ended: 0,
+      leaseUntilMs: null,
+      refused: false,
+    }));
+    for (let at = 0; at < attempts.length; at += 2) this.#slots[attempts[at]!]!.ended = attempts[at + 1]!;
+    this.#position = this.#handedOut = this.committedOffset;
+  }
+
+  get committedOffset(): number {
+    const open = this.#slots.findIndex(({ state }) => state !== 'acked');
+    return open === -1 ? this.#slots.length : open;
+  }
+
+  get inFlight(): number[] {
+    return this.#offsets(({ state }) => state === 'inFlight');
+  }
+
+  snapshot(): CursorSnapshot {
+    const committedOffset = this.committedOffset;
+    const attempts = this.#offsets(({ state, ended }) => state !== 'acked' && ended > 0);
+    return {
+      resets: this.#resets,
+      metadata: this.#metadata,
+      committedOffset,
+      acked: runsOf(this.#offsets(({ state }, offset) => state === 'acked' && offset > committedOffset)),
+      attempts: attempts.flatMap((offset) => [offset, this.#slots[offset]!.ended]),
+    };
+  }
+
+  attemptOf(offset: number): number {
+    return this.#slots[offset]!.ended + 1;
+  }
+
+  lag(endOffset: number): number {
+    return this.#offsets(({ state }, offset) => state !== 'acked' && offset < endOffset).length;
+  }
+
+  nextDeadlineMs(): number | null {
+    const leases = this.inFlight.flatMap((offset) => this.#slots[offset]!.leaseUntilMs ?? []);
+    return leases.length === 0 ? null : Math.min(...leases);
+  }
+
+  next(endOffset: number, nowMs: number): NextDelivery {
+    if (this.#retryAtMs !== null && nowMs < this.#retryAtMs) {
+      return { type: 'blocked', on: 'RETRY', untilMs: this.#retryAtMs };
+    }
+    const isOpen = (offset: number): boolean => offset < endOffset && this.#slots[offset]!.state === 'open';
+    const first = this.#offsets((_, offset) => offset >= this.#position && isOpen(offset))[0];
+    if (first === undefined) return { type: 'blocked', on: 'CAUGHT_UP' };
+    const { acked } = this.snapshot();
+    const room = limits.cursorInFlightRecordsMax - this.inFlight.length;
+    const beyondHoles = acked.length / 2 >= limits.cursorRangesMax && first > acked.at(-1)!;
+    if (room <= 0 || beyondHoles) return { type: 'blocked', on: 'WINDOW' };
+    let last = first;
+    const alone = (offset: number): boolean => this.attemptOf(offset) >= 3;
+    while (isOpen(last + 1) && last + 1 - first < room && !alone(first) && !alone(last + 1)) last++;
+    return { type: 'deliver', first, last };
+  }
+
+  deliver(first: number, last: number, leaseUntilMs: number | null): void {
+    for (let offset = first; offset <= last; offset++) {
+      Object.assign(this.#slots[offset]!, { state: 'inFlight', leaseUntilMs });
+    }
+    this.#position = last + 1;
+    this.#handedOut = Math.max(this.#handedOut, last + 1);
+  }
+
+  ack(named: Named): Settled {
+    const offsets = offsetsOf(named);
+    const refusal = this.#refusal(offsets);
+    if (refusal !== null) return unsettled(refusal);
+    const isOwed = (offset: number): boolean => this.#slots[offset]!.refused && this.#slots[offset]!.state !== 'acked';
+    if ('upTo' in named && offsets.some(isOwed)) return unsettled('UNKNOWN_OFFSET');
+    return this.#ack(offsets);
+  }
+
+  #ack(offsets: readonly number[]): Settled {
+    const freed = this.#settle(offsets, 'acked');
+    if ([...this.#pausedFor].every((offset) => this.#slots[offset]!.state === 'acked')) this.#retryAtMs = null;
+    this.#position = Math.max(this.#position, this.committedOffset);
+    return { status: 'OK', ...freed };
+  }
+
+  advance(offset: number): Settled {
+    this.#handedOut = Math.max(this.#handedOut, offset);
+    const offsets = offsetsOf({ upTo: offset - 1 });
+    const refusal = this.#refusal(offsets);
+    return refusal === null ? this.#ack(offsets) : unsettled(refusal);
+  }
+
+  annotate(text: string): void {
+    this.#metadata = { seq: (this.#metadata?.seq ?? 0) + 1, text };
+  }
+
+  nack(named: Named, delayMs: number | null, nowMs: number): Settled {
+    const found = this.#found(named);
+    if (!Array.isArray(found)) return found;
+    for (const offset of found) this.#slots[offset]!.ended++;
+    const doubled = limits.nackBackoffMsDefault * 2 ** (this.#slots[found[0]!]!.ended - 1);
+    if (this.#retryAtMs === null || this.#retryAtMs <= nowMs) {
+      this.#retryAtMs = nowMs;
+      this.#pausedFor.clear();
+    }
+    this.#retryAtMs = Math.max(this.#retryAtMs, nowMs + (delayMs ?? Math.min(limits.nackBackoffMsMax, doubled)));
+    for (const offset of found) this.#pausedFor.add(offset);
+    return { status: 'OK', ...this.#rewind(found[0]!) };
+  }
+
+  release(named: Named): Settled {
+    const found = this.#found(named);
+    return Array.isArray(found) ? { status: 'OK', ...this.#rewind(found[0]!) } : found;
+  }
+
+  giveBackAll(countAttempt: boolean): { records: number; bytes: number } {
+    if (countAttempt) for (const offset of this.inFlight) this.#slots[offset]!.ended++;
+    this.#handedOut = this.committedOffset;
+    for (const slot of this.#slots) slot.refused = false;
+    return this.resend();
+  }
+
+  resend(): { records: number; bytes: number } {
+    this.#position = this.committedOffset;
+    return this.#settle(this.inFlight, 'open');
+  }
+
+  expireLeases(nowMs: number): { records: number; bytes: number } {
+    const expired = this.inFlight.filter((offset) => (this.#slots[offset]!.leaseUntilMs ?? Infinity) <= nowMs);
+    for (const offset of expired) this.#slots[offset]!.ended++;
+    this.#refuse(expired);
+    this.#position = Math.min(this.#position, ...expired);
+    return this.#settle(expired, 'open');
+  }
+
+  #found(named: Named): number[] | Settled {
+    const offsets = offsetsOf(named);
+    const refusal = this.#refusal(offsets);
+    if (refusal !== null) return unsettled(refusal);
+    this.#refuse(offsets);
+    const found = offsets.filter((offset) => this.#slots[offset]!.state === 'inFlight');
+    return found.length > 0 ? found : unsettled('LEASE_EXPIRED');
+  }
+
+  #refuse(offsets: readonly number[]): void {
+    for (const offset of offsets) this.#slots[offset]!.refused = true;
+  }
+
+  #refusal(offsets: readonly number[]): Settled['status'] | null {
+    const open = offsets.filter((offset) => this.#slots[offset]!.state !== 'acked');
+    if (open.some((offset) => offset >= this.#handedOut)) return 'UNKNOWN_OFFSET';
+    return open.length === 0 ? 'ALREADY_ACKED' : null;
+  }
+
+  #rewind(lowest: number): { records: number; bytes: number } {
+    this.#position = Math.min(this.#position, lowest);
+    return this.#settle(
+      this.inFlight.filter((offset) => offset >= lowest),
+      'open',
+    );
+  }
+
+  #settle(offsets: readonly number[], state: 'acked' | 'open'): { records: number; bytes: number } {
+    const flying = offsets.filter((offset) => this.#slots[offset]!.state === 'inFlight');
+    for (const offset of offsets) this.#slots[offset]!.state = state;
+    return { records: flying.length, bytes: flying.reduce((sum, offset) => sum + bytesAt(offset), 0) };
+  }
+
+  #offsets(matches: (slot: Slot, offset: number) => boolean): number[] {
+    return this.#slots.flatMap((slot, offset) => (matches(slot, offset) ? [offset] : []));
+  }
+}
+
+/** Every single offset that is named. */
+export function offsetsOf(named: Named): number[] {
+  const runs = 'upTo' in named ? [0, named.upTo] : named.runs;
+  const offsets: number[] = [];
+  for (let at = 0; at < runs.length; at += 2) {
+    for (let offset = runs[at]!; offset <= runs[at + 1]!; offset++) offsets.push(offset);
+  }
+  return offsets;
+}
+
+/** Ascending offsets as runs. */
+export function runsOf(offsets: readonly number[]): number[] {
+  const runs: number[] = [];
+  for (const offset of offsets) {
+    if (runs.at(-1) === offset - 1) runs[runs.length - 1] = offset;
+    else runs.push(offset, offset);
+  }
+  return runs;
+}
+
+function contains(runs: readonly number[], offset: number): boolean {
+  return offsetsOf({ runs }).includes(offset);
+}
+
+function unsettled(status: Settled['status']): Settled {
+  return { status, records: 0, bytes: 0 };
+}

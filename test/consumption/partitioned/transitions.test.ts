@@ -1,0 +1,161 @@
+import { expect, test } from 'vitest';
+import { begunAt, Cursor } from '../../../src/consumption/partitioned/cursor.ts';
+
+/** What has become of one record, as the holder of the log sees it. */
+type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'ACKED';
+type Input =
+  | 'deliver'
+  | 'ackUpTo'
+  | 'ackRuns'
+  | 'nack'
+  | 'release'
+  | 'leaseOver'
+  | 'leftByPeace'
+  | 'lost'
+  | 'resend'
+  | 'takeover'
+  | 'reset';
+type Outcome = readonly [State, said: string, ended: number];
+
+/** The record at offset 0 of a log that has no other, with a lease until 10 ms. */
+const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
+  deliver: (cursor) => {
+    const next = cursor.next(1, 0);
+    if (next.type === 'blocked') return next.on;
+    cursor.deliver(next.first, next.last, () => 100, 10);
+    return 'deliver';
+  },
+  ackUpTo: (cursor) => cursor.ackUpTo(0).status,
+  ackRuns: (cursor) => cursor.ackRuns([0, 0]).status,
+  nack: (cursor) => cursor.nack({ upTo: 0 }, 0, 0).status,
+  release: (cursor) => cursor.release({ upTo: 0 }, 0).status,
+  leaseOver: (cursor) => cursor.expireLeases(10).records,
+  leftByPeace: (cursor) => cursor.giveBackAll(false).records,
+  lost: (cursor) => cursor.giveBackAll(true).records,
+  resend: (cursor) => cursor.resend().records,
+  takeover: () => 'reload',
+  reset: (cursor) => {
+    if (cursor.inFlightRecords > 0) {
+      expect(() => {
+        cursor.reset(0, 1);
+      }).toThrow('in flight');
+      return 'a bug';
+    }
+    cursor.reset(0, 1);
+    return 'begun anew';
+  },
+};
+
+/** What leads to each state. */
+const ways: Readonly<Record<State, readonly Input[]>> = {
+  WAITING: [],
+  IN_FLIGHT: ['deliver'],
+  RETURNED: ['deliver', 'resend'],
+  REFUSED: ['deliver', 'release'],
+  REPEATED: ['deliver', 'release', 'deliver'],
+  ACKED: ['deliver', 'ackUpTo'],
+};
+
+/** A missing cell does not compile. */
+const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
+  WAITING: {
+    deliver: ['IN_FLIGHT', 'deliver', 0],
+    ackUpTo: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    nack: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    release: ['WAITING', 'UNKNOWN_OFFSET', 0],
+    leaseOver: ['WAITING', '0', 0],
+    leftByPeace: ['WAITING', '0', 0],
+    lost: ['WAITING', '0', 0],
+    resend: ['WAITING', '0', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
+  },
+  IN_FLIGHT: {
+    deliver: ['IN_FLIGHT', 'CAUGHT_UP', 0],
+    ackUpTo: ['ACKED', 'OK', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'OK', 1],
+    release: ['REFUSED', 'OK', 0],
+    leaseOver: ['REFUSED', '1', 1],
+    leftByPeace: ['WAITING', '1', 0],
+    lost: ['WAITING', '1', 1],
+    resend: ['RETURNED', '1', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['IN_FLIGHT', 'a bug', 0],
+  },
+  RETURNED: {
+    deliver: ['IN_FLIGHT', 'deliver', 0],
+    ackUpTo: ['ACKED', 'OK', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'LEASE_EXPIRED', 0],
+    release: ['REFUSED', 'LEASE_EXPIRED', 0],
+    leaseOver: ['RETURNED', '0', 0],
+    leftByPeace: ['WAITING', '0', 0],
+    lost: ['WAITING', '0', 0],
+    resend: ['RETURNED', '0', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
+  },
+  REFUSED: {
+    deliver: ['REPEATED', 'deliver', 0],
+    ackUpTo: ['REFUSED', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'LEASE_EXPIRED', 0],
+    release: ['REFUSED', 'LEASE_EXPIRED', 0],
+    leaseOver: ['REFUSED', '0', 0],
+    leftByPeace: ['WAITING', '0', 0],
+    lost: ['WAITING', '0', 0],
+    resend: ['REFUSED', '0', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
+  },
+  REPEATED: {
+    deliver: ['REPEATED', 'CAUGHT_UP', 0],
+    ackUpTo: ['REPEATED', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['ACKED', 'OK', 0],
+    nack: ['REFUSED', 'OK', 1],
+    release: ['REFUSED', 'OK', 0],
+    leaseOver: ['REFUSED', '1', 1],
+    leftByPeace: ['WAITING', '1', 0],
+    lost: ['WAITING', '1', 1],
+    resend: ['REFUSED', '1', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['REPEATED', 'a bug', 0],
+  },
+  ACKED: {
+    deliver: ['ACKED', 'CAUGHT_UP', 0],
+    ackUpTo: ['ACKED', 'ALREADY_ACKED', 0],
+    ackRuns: ['ACKED', 'ALREADY_ACKED', 0],
+    nack: ['ACKED', 'ALREADY_ACKED', 0],
+    release: ['ACKED', 'ALREADY_ACKED', 0],
+    leaseOver: ['ACKED', '0', 0],
+    leftByPeace: ['ACKED', '0', 0],
+    lost: ['ACKED', '0', 0],
+    resend: ['ACKED', '0', 0],
+    takeover: ['ACKED', 'reload', 0],
+    reset: ['WAITING', 'begun anew', 0],
+  },
+};
+
+/** The state shows in what is in flight and in how acks are answered; the cursor is of no use afterwards. */
+function stateOf(cursor: Cursor): State {
+  if (cursor.committedOffset === 1) return 'ACKED';
+  const isOut = cursor.inFlightRecords === 1;
+  if (cursor.ackUpTo(0).status === 'OK') return isOut ? 'IN_FLIGHT' : 'RETURNED';
+  if (cursor.ackRuns([0, 0]).status === 'UNKNOWN_OFFSET') return 'WAITING';
+  return isOut ? 'REPEATED' : 'REFUSED';
+}
+
+const cells = Object.entries(table).flatMap(([state, row]) =>
+  Object.entries(row).map(([input, outcome]) => ({ state: state as State, input: input as Input, outcome })),
+);
+
+test.each(cells)('a record that is $state, after $input: $outcome', ({ state, input, outcome }) => {
+  let cursor = new Cursor(begunAt(0));
+  for (const way of ways[state]) inputs[way](cursor);
+  const said = String(inputs[input](cursor));
+  if (input === 'takeover') cursor = new Cursor(cursor.snapshot());
+  const ended = cursor.attemptOf(0) - 1;
+  expect([stateOf(cursor), said, ended]).toEqual(outcome);
+});
