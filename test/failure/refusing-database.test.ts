@@ -196,10 +196,10 @@ test(
       const create = (): Promise<unknown> =>
         call(client, TopicService.method.createTopic, { topic: { name: 'orders' } });
       for (let n = 0; n < 5; n++) expect(await refusalOf(create())).toBe('DATABASE_UNAVAILABLE, to be repeated');
-      expect(lines(broker, /sessions for topics: .*too many connections for role.*SQLSTATE 53300/)).toHaveLength(1);
+      expect(lines(broker, /sessions for tables: .*too many connections for role.*SQLSTATE 53300/)).toHaveLength(1);
       await admin.query(`ALTER ROLE ${name} CONNECTION LIMIT 40`);
       expect(await refusalOf(create())).toBe('no refusal');
-      await waitFor('the end of the trouble', 20_000, 20, () => lines(broker, /for topics: works again/).length === 1);
+      await waitFor('the end of the trouble', 20_000, 20, () => lines(broker, /for tables: works again/).length === 1);
       client.close();
       await broker.stop();
     } finally {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { environmentName } from '../../src/config/setting.ts';
 import { readSettings } from '../../src/config/settings.ts';
 import { limitsTable, settingsTable } from '../../src/config/table.ts';
@@ -56,7 +57,10 @@ test.each(Object.entries(brokers))(
     );
     expect(reading).toMatchObject({
       kind: 'start',
-      settings: { host: '0.0.0.0', databaseUrl: 'postgresql://millrace:secret@postgres:5432/millrace' },
+      settings: {
+        host: '0.0.0.0',
+        database: parseDatabaseAddress('postgresql://millrace:secret@postgres:5432/millrace'),
+      },
     });
   },
 );
