@@ -63,6 +63,8 @@ export class Membership {
     const joining = { ...input.member, topicIds };
     const member = this.roster.find(joining.memberId);
     const instance = this.roster.findInstance(joining.instanceId);
+    // An earlier input of the same step may have removed the member, or given its place to another process.
+    if (input.returning === true && member === undefined) return gone(joining.memberId, instance !== undefined);
     const refusal = this.#refusal(joining, member, instance);
     if (refusal !== null) return refusal;
     if (member !== undefined) this.#change(member, input, { ...joining, joinSeq: member.row.joinSeq }, nowMs);
@@ -229,6 +231,15 @@ export class Membership {
     this.changed = true;
     this.#rebalance.call('MAX_POLL_INTERVAL', member.row.memberId, nowMs);
   }
+}
+
+function gone(memberId: MemberId, isReplaced: boolean): Refusal {
+  if (!isReplaced)
+    return { reason: 'MEMBER_UNKNOWN', message: `member "${memberId}" is not in the group any more: join again` };
+  return {
+    reason: 'INSTANCE_FENCED',
+    message: `another process has joined with the group instance id of member "${memberId}"`,
+  };
 }
 
 function inconsistent(clientAssignors: readonly string[]): string {

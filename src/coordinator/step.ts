@@ -10,8 +10,11 @@ export interface PlannedPartition extends PartitionRef {
 }
 
 export type GroupInput =
-  /** A new member, or what is new of a member that exists. It is a sign of life and, if it wishes something new, of work. */
-  | { readonly type: 'join'; readonly member: Omit<MemberRow, 'joinSeq'> }
+  /**
+   * A new member, or what is new of a member that exists. It is a sign of life and, if it wishes something new, of work.
+   * `returning`: the caller is a member by this id, and the join is refused if the member has gone meanwhile.
+   */
+  | { readonly type: 'join'; readonly member: Omit<MemberRow, 'joinSeq'>; readonly returning?: boolean }
   | { readonly type: 'leave'; readonly memberId: MemberId; readonly reason: RemovalReason }
   /** Any sign of life: Heartbeat, Pull, Ack. Moves the session deadline. `revoked` confirms revocations. */
   | { readonly type: 'alive'; readonly memberId: MemberId; readonly revoked: readonly PartitionRef[] }
@@ -41,6 +44,7 @@ export type GroupInput =
 /** Why an input was refused: nothing has changed. A join that is refused because the assignor failed was a sign of life and of work. */
 export type RefusalReason =
   | 'MEMBER_UNKNOWN'
+  | 'INSTANCE_FENCED'
   | 'INSTANCE_ID_IN_USE'
   | 'INCONSISTENT_PROTOCOLS'
   | 'ASSIGNOR_FAILED'

@@ -32,6 +32,16 @@ describe('a process of an instance that is a member', () => {
     expect(scene.group.instance('a')?.memberId).toBe('a2');
   });
 
+  test('keeps the place that it has taken from one that returns by its id in the same step', () => {
+    const scene = new CheckedScene();
+    scene.step(topic(4), joinInstance('a1', 'a'), join('b'));
+    const back = { ...joinInstance('a1', 'a'), returning: true };
+    const effects = scene.step(joinInstance('a2', 'a'), back);
+    expect(types(effects)).toEqual(['persist', 'replaced', 'refused']);
+    expect(effects.at(-1)).toMatchObject({ input: back, reason: 'INSTANCE_FENCED' });
+    expect(scene.group.instance('a')?.memberId).toBe('a2');
+  });
+
   test('still owes what the one before it was asked for, by the same time', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), joinInstance('a1', 'a'));

@@ -25,6 +25,13 @@ const plan = (...more: { topicId: number; partition: number; memberId: string }[
 /** Each way in which an input can be wrong: what comes before it, and what it is told. */
 const wrong: readonly [string, readonly GroupInput[][], GroupInput, RefusalReason, string][] = [
   [
+    'one that is a member no more returns by its id',
+    byBroker,
+    { ...join('nobody'), returning: true } as GroupInput,
+    'MEMBER_UNKNOWN',
+    'member "nobody" is not in the group any more: join again',
+  ],
+  [
     'a member takes another instance id',
     byBroker,
     joinInstance('b', 'two'),

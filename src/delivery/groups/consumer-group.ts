@@ -151,8 +151,9 @@ export class ConsumerGroup {
   }
 
   /**
-   * Joins, or changes a member. Resolves when the assignment is durable and in force. `reply`: of a call that names no member.
-   * @throws Rejection INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED, GROUP_DELETED
+   * Joins, or changes a member. Resolves when the assignment is durable and in force. `reply`: of a call that names no member;
+   * null: the call is that of a member, and is rejected if the member has gone meanwhile.
+   * @throws Rejection MEMBER_FENCED, INSTANCE_FENCED, INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED, GROUP_DELETED
    */
   async join(row: Omit<MemberRow, 'joinSeq'>, reply: Reply | null = null): Promise<Member> {
     this.#makeRoom(row.memberId);
@@ -161,7 +162,7 @@ export class ConsumerGroup {
     member.heard(this.#context.clock.nowMs());
     this.members.set(row.memberId, member);
     if (reply !== null && !this.#isKnownInstance(row.instanceId)) member.reply = reply;
-    const joining = this.#coordination.feed({ type: 'join', member: row });
+    const joining = this.#coordination.feed({ type: 'join', member: row, returning: reply === null });
     member.reply?.whenLost(() => void this.leave(member.id, 'LEFT'));
     try {
       await joining;

@@ -16,6 +16,7 @@ type Refused = Extract<GroupEffect, { type: 'refused' }>;
 /** What the coordinator refuses, as the caller reads it. */
 const rejectionOf: Readonly<Record<Refused['reason'], RejectionReason>> = {
   MEMBER_UNKNOWN: 'MEMBER_FENCED',
+  INSTANCE_FENCED: 'INSTANCE_FENCED',
   INSTANCE_ID_IN_USE: 'INSTANCE_ID_IN_USE',
   INCONSISTENT_PROTOCOLS: 'INCONSISTENT_PROTOCOLS',
   ASSIGNOR_FAILED: 'ASSIGNOR_FAILED',
@@ -157,7 +158,8 @@ export class Coordination {
   #refuse({ input, reason, message }: Refused): void {
     const at = this.#gathered.findIndex((entry) => entry.input === input);
     const [entry] = at < 0 ? [] : this.#gathered.splice(at, 1);
-    entry?.done?.reject(new Rejection(rejectionOf[reason], message));
+    const metadata = input.type === 'join' ? { memberId: input.member.memberId } : {};
+    entry?.done?.reject(new Rejection(rejectionOf[reason], message, { metadata }));
   }
 
   #armTimer(): void {
