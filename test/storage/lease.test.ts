@@ -67,6 +67,14 @@ async function age(ms: number): Promise<void> {
   await admin.query("UPDATE millrace.broker_lease SET renewed_at = renewed_at - $1 * interval '1 ms'", [ms]);
 }
 
+async function endSessionsOf(broker: string): Promise<void> {
+  await admin.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND starts_with(application_name, $1)`,
+    [`millrace/${broker}/`],
+  );
+}
+
 /** Waits until a session of the broker waits for a lock. */
 async function waiting(broker: string): Promise<void> {
   await vi.waitFor(async () => {
@@ -263,15 +271,38 @@ describe('in a migrated database', () => {
     const one = await owner('one');
     const unlocked = Promise.withResolvers<void>();
     one.onUnlocked(unlocked.resolve);
-    await admin.query(
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND starts_with(application_name, 'millrace/one/')`,
-    );
+    await endSessionsOf('one');
     await unlocked.promise;
     await vi.waitFor(async () => {
       expect(await one.tryLock()).toBe(true);
     });
     expect(await one.renew(1)).toBe(true);
+  });
+
+  test('an owner that could not name its new session in the lease names it later, or nobody could end it when it is frozen', async () => {
+    const one = await owner('one');
+    const unlocked = Promise.withResolvers<void>();
+    one.onUnlocked(unlocked.resolve);
+    await admin.query(
+      `CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$`,
+    );
+    await admin.query(
+      'CREATE TRIGGER refuse BEFORE UPDATE OF pid ON millrace.broker_lease EXECUTE FUNCTION public.refuse()',
+    );
+    await endSessionsOf('one');
+    await unlocked.promise;
+    // It has the lock, and the disk was full when it wrote so.
+    await vi.waitFor(() => expect(one.tryLock()).rejects.toThrow(/full/));
+    await admin.query('DROP TRIGGER refuse ON millrace.broker_lease');
+    expect(await one.renew(1)).toBe(true);
+    expect(await one.tryLock()).toBe(true);
+    const two = leaseOf('two');
+    expect((await two.read()).lockedBy).toEqual({ broker: 'one' });
+    await age(6_000);
+    expect(await two.evict('one', 6_000)).toBe(true);
+    await vi.waitFor(async () => {
+      expect(await two.tryLock()).toBe(true);
+    });
   });
 
   test('a call that the database does not answer ends with a fault', async () => {

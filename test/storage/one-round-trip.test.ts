@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { Client } from 'pg';
+import { Client, type Connection } from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { byteaArray } from '../../src/storage/pg/bytea-array.ts';
 import { inOneRoundTrip, type Statement } from '../../src/storage/pg/one-round-trip.ts';
@@ -110,6 +110,15 @@ describe('an error', () => {
     await expect(inOneRoundTrip(client, [insert(1, 'a')])).rejects.toThrow(/terminated|not queryable/);
     expect((await other.query('SELECT FROM notes')).rowCount).toBe(0);
     await other.end();
+  });
+
+  test('of a connection that had ended before anything was sent is not told as one whose outcome nobody knows', async () => {
+    client.on('error', () => undefined);
+    // As when the server has said its end, and the client has not been told of it yet.
+    (client as unknown as { readonly connection: Connection }).connection.stream.end();
+    const statements = inOneRoundTrip(client, [insert(1, 'a')]);
+    await expect(statements).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    await expect(inOneRoundTrip(client, [insert(1, 'a')])).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   });
 });
 

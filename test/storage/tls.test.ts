@@ -1,11 +1,15 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
+import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
 import { openSession } from '../../src/storage/sessions/session.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { PlainServer } from '../support/plain-server.ts';
@@ -130,6 +134,36 @@ test('verify-full wants the host name too, also of a host whose address was look
   expect(said).toMatch(/sslmode=verify-full.*127\.0\.0\.1/);
   const named = at(`sslmode=verify-full&sslrootcert=${file('ca.crt')}`).replace('127.0.0.1', 'localhost');
   expect(await refused(named)).toMatch(/localhost.*db\.example/);
+});
+
+test('every session tells the host that it means, or a gateway that serves many databases at one address would not know which', async () => {
+  const named: (string | false)[] = [];
+  const gateway = createServer((socket) => {
+    socket.on('error', () => undefined);
+    // The client asks for TLS, and gets it.
+    socket.once('data', () => {
+      socket.write('S');
+      const encrypted = new TLSSocket(socket, { isServer: true, cert: gatewayCert, key: gatewayKey });
+      encrypted.on('error', () => undefined);
+      encrypted.on('secure', () => {
+        named.push((encrypted as TLSSocket & { readonly servername: string | false }).servername);
+        const database = connect(plain.port, '127.0.0.1');
+        database.on('error', () => undefined);
+        encrypted.pipe(database).pipe(encrypted);
+      });
+    });
+  });
+  const [gatewayCert, gatewayKey] = await Promise.all([readFile(file('server.crt')), readFile(file('server.key'))]);
+  await once(gateway.listen(0, '127.0.0.1'), 'listening');
+  const { port } = gateway.address() as AddressInfo;
+  const address = parseDatabaseAddress(`postgresql://${plain.login}@localhost:${port}/postgres?sslmode=require`);
+  const options = { address, applicationName: 'millrace/one/test', clock: systemClock, server: new ServerChoice() };
+  const lease = await openSession({ ...options, chooses: true }, () => undefined);
+  // To the address that the first one has reached.
+  const other = await openSession(options, () => undefined);
+  expect(named).toEqual(['localhost', 'localhost']);
+  await Promise.all([lease.end(), other.end()]);
+  gateway.close();
 });
 
 test('a client certificate is presented', async () => {

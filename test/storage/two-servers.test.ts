@@ -17,7 +17,7 @@ let opened: Storage[];
 
 beforeAll(async () => {
   servers = [await PlainServer.make(), await PlainServer.make()];
-  await Promise.all(servers.map((server) => server.start()));
+  await Promise.all(servers.map((server) => server.start({ listen_addresses: '127.0.0.1,127.0.0.2' })));
 }, 120_000);
 afterAll(async () => {
   await Promise.all(servers.map((server) => server.close()));
@@ -41,7 +41,10 @@ async function query<Row extends object>(server: PlainServer, sql: string): Prom
 
 /** The storage of a broker whose connection string names servers in this order. */
 function storageOf(...through: readonly CuttingProxy[]): Storage {
-  const hosts = through.map((proxy) => new URL(proxy.url).host).join(',');
+  return storageAt(through.map((proxy) => new URL(proxy.url).host).join(','));
+}
+
+function storageAt(hosts: string): Storage {
   const address = parseDatabaseAddress(`postgresql://${servers[0].login}@${hosts}/postgres`);
   const storage = openStorage({ address, brokerId: 'one', appendSlots: 2, clock: systemClock, log });
   opened.push(storage);
@@ -88,6 +91,26 @@ test('an owner writes nothing to the second server when the first one is out of 
   await expect(storage.lease.tryLock()).rejects.toMatchObject({ name: 'DatabaseMoved' });
   for (const slot of [0, 1]) await expect(append(slot)).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   expect(await Promise.all(servers.map(records))).toEqual([1, 0]);
+});
+
+test('an owner stays on its server, which has a second address, when its session is cut and the first host takes connections again', async () => {
+  const [first] = proxies as [CuttingProxy];
+  const [server] = servers;
+  await first.close();
+  const hosts = `${new URL(first.url).host},127.0.0.2:${server.port}`;
+  const storage = storageAt(hosts);
+  await own(storage);
+  // To the same server, by another of its addresses.
+  proxies.push(await CuttingProxy.open(server.url, Number(new URL(first.url).port)));
+  const unlocked = Promise.withResolvers<void>();
+  storage.lease.onUnlocked(unlocked.resolve);
+  await query(
+    server,
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace/one/lease'`,
+  );
+  await unlocked.promise;
+  await expect.poll(() => storage.lease.tryLock().then(String, messageOf)).toBe('true');
+  expect(await storage.lease.renew(1)).toBe(true);
 });
 
 test('a standby goes to the server that can be reached, with all its sessions', async () => {

@@ -34,6 +34,8 @@ export class LeaseStorage implements LeaseStore {
   readonly #d: LeaseStorageDeps;
   #client: Client | null = null;
   #locked = false;
+  /** The lease names the session at hand. */
+  #signed = false;
   #migrated = false;
   #listener: () => void = () => undefined;
   #closed = false;
@@ -47,13 +49,16 @@ export class LeaseStorage implements LeaseStore {
   }
 
   async tryLock(): Promise<boolean> {
-    // Taken twice it would have to be given back twice.
-    if (this.#locked) return true;
+    const signs = this.#d.server.owned && !this.#signed;
+    if (this.#locked && !signs) return true;
     return this.#run(async (client) => {
-      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
-      this.#locked = rows[0]!.locked;
+      // Taken twice it would have to be given back twice.
+      if (!this.#locked) this.#locked = await takeLock(client);
       // An owner that lost its session: the lease names the new one at once, or a standby takes it for somebody else's.
-      if (this.#locked && this.#d.server.owned) await signLease(client, this.#d.brokerId);
+      if (this.#locked && signs) {
+        await signLease(client, this.#d.brokerId);
+        this.#signed = true;
+      }
       return this.#locked;
     });
   }
@@ -85,6 +90,7 @@ export class LeaseStorage implements LeaseStore {
       try {
         const epoch = await raiseEpoch(client, brokerId, seen, slots);
         if (epoch !== null) this.#d.server.own(server);
+        this.#signed = epoch !== null;
         return epoch;
       } finally {
         stop();
@@ -167,7 +173,7 @@ export class LeaseStorage implements LeaseStore {
   #forget(): void {
     const lost = this.#locked && !this.#closed;
     this.#client = null;
-    this.#locked = false;
+    this.#locked = this.#signed = false;
     if (lost) this.#listener();
   }
 
@@ -299,6 +305,11 @@ async function endLockHolder(client: Client, broker: string, ageMsMin: number): 
     [broker, ageMsMin],
   );
   return rows[0]?.known ?? true;
+}
+
+async function takeLock(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
+  return rows[0]!.locked;
 }
 
 /** Says in the lease which session holds the lock for its owner. */

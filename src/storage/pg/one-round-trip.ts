@@ -1,4 +1,5 @@
 import type { Client, Connection, Submittable } from 'pg';
+import { Fault } from '../errors/fault.ts';
 import { FrontendMessages } from './frontend-messages.ts';
 import type { Parameter } from './parameter.ts';
 
@@ -23,7 +24,8 @@ const preparedMax = 200;
  * Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
  *
  * @returns the rows of each statement, committed.
- * @throws the first error, of the server or of the connection; the connection can be used again if it is one of the server.
+ * @throws the first error, of the server or of the connection; the connection can be used again if it is one of the server. A Fault:
+ * the connection had ended before anything was sent.
  */
 export function inOneRoundTrip(client: Client, statements: readonly Statement[]): Promise<TextRow[][]> {
   return new Promise((resolve, reject) => {
@@ -57,6 +59,7 @@ class ImplicitTransaction implements Submittable {
   readonly #reject: (error: Error) => void;
   readonly #rows: TextRow[][];
   #answered = 0;
+  #isSent = false;
 
   constructor(
     session: Session,
@@ -87,7 +90,9 @@ class ImplicitTransaction implements Submittable {
     }
     messages.sync();
     // One that is not writable any more is about to end, and then the client answers for it.
-    if (connection.stream.writable) connection.stream.write(messages.written());
+    if (!connection.stream.writable) return;
+    this.#isSent = true;
+    connection.stream.write(messages.written());
   }
 
   handleDataRow({ fields }: { readonly fields: TextRow }): void {
@@ -101,7 +106,7 @@ class ImplicitTransaction implements Submittable {
   /** The server passes over everything up to the Sync. What it had prepared by then is not known: it is prepared anew. */
   handleError(error: Error): void {
     for (const { name } of this.#statements) this.#session.prepared.delete(name);
-    this.#reject(error);
+    this.#reject(this.#isSent ? error : neverSent(error));
   }
 
   handleReadyForQuery(): void {
@@ -117,4 +122,13 @@ class ImplicitTransaction implements Submittable {
     messages.close(name);
     messages.parse(name, text);
   }
+}
+
+/** The connection has ended unnoticed since it was last used. Nothing was carried out, which is not so once a byte was sent. */
+function neverSent(error: Error): Fault {
+  return new Fault(
+    'DATABASE_UNAVAILABLE',
+    `the connection to the database ended before it was given anything: ${error.message}`,
+    error,
+  );
 }

@@ -63,12 +63,8 @@ export function hasUnreplicatedCommit(client: Client): boolean {
  * @throws Fault; or what the server refuses the session with, as it is.
  */
 export async function openSession(options: SessionOptions, onEnd: (client: Client) => void): Promise<Client> {
-  const { address, server, chooses = false } = options;
-  const chosen = chooses ? null : (server?.chosen ?? null);
-  const client =
-    chosen === null
-      ? await openOnFirst(options, address.hosts, onEnd)
-      : await openAt(options, chosen.named, chosen.reached, onEnd);
+  const { server, chooses = false } = options;
+  const client = await openOnFirst(options, placesOf(options), onEnd);
   const found = identityOf(client).server;
   try {
     if (chooses) server?.choose(found);
@@ -80,23 +76,35 @@ export async function openSession(options: SessionOptions, onEnd: (client: Clien
   return client;
 }
 
+/** A host as the connection string names it, and what is connected to. */
+type Place = Pick<ServerIdentity, 'named' | 'reached'>;
+
+function placesOf({ address, server, chooses = false }: SessionOptions): readonly Place[] {
+  const byName = address.hosts.map((host) => ({ named: host, reached: host }));
+  const chosen = server?.chosen ?? null;
+  if (chosen === null) return byName;
+  if (!chooses) return [chosen];
+  // A server may have several addresses, and under another one it would be taken for another server.
+  return server?.owned === true ? [chosen, ...byName] : byName;
+}
+
 async function openOnFirst(
   options: SessionOptions,
-  hosts: readonly DatabaseHost[],
+  places: readonly Place[],
   onEnd: (client: Client) => void,
 ): Promise<Client> {
-  const refusals: { readonly host: DatabaseHost; readonly error: unknown }[] = [];
-  for (const host of hosts) {
+  const refusals = new Map<string, unknown>();
+  for (const { named, reached } of places) {
     try {
-      return await openAt(options, host, host, onEnd);
+      return await openAt(options, named, reached, onEnd);
     } catch (error) {
-      refusals.push({ host, error });
+      refusals.set(`${shownHost(named)}: ${messageOf(error)}`, error);
     }
   }
-  const [first, ...others] = refusals;
-  if (others.length === 0) throw first!.error;
-  const all = refusals.map(({ host, error }) => `${shownHost(host)}: ${messageOf(error)}`);
-  throw new Fault('DATABASE_UNAVAILABLE', `no host of the database can be used: ${all.join('; ')}`, first!.error);
+  const [first, ...others] = refusals.values();
+  if (others.length === 0) throw first;
+  const all = [...refusals.keys()].join('; ');
+  throw new Fault('DATABASE_UNAVAILABLE', `no host of the database can be used: ${all}`, first);
 }
 
 /** Tries the ways of encryption in turn; the next one only where the server has refused the one before. */

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { DatabaseHost, TlsSettings } from '../../address/database-address.ts';
 import { isSocket } from '../../address/database-address.ts';
@@ -30,6 +31,8 @@ async function encryption({ mode, rootCert, cert, key }: TlsSettings, host: stri
     rejectUnauthorized: verifies,
     // The name that is verified, also where the connection goes to an address that was looked up before.
     host,
+    // Sent to the server, which may be one of several behind an address. `pg` sends none where it connects to an address.
+    ...(isIP(host) === 0 && { servername: host }),
     ...(mode !== 'verify-full' && { checkServerIdentity: () => undefined }),
     ...(verifies && rootCert !== null && rootCert !== systemRoots && { ca: await file('sslrootcert', rootCert) }),
     ...(cert !== null && { cert: await file('sslcert', cert) }),
