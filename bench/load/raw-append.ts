@@ -41,7 +41,7 @@ class RawAppendLoad implements LoadProgram<PublishResult> {
   constructor(spec: RawAppendSpec, store: RawStore) {
     this.#spec = spec;
     this.#store = store;
-    this.#log = new RawLog(store.log, store.topic);
+    this.#log = new RawLog(store.commits, store.topic);
     const values = randomValues(spec.seed, spec.batch * 4, spec.valueBytes);
     this.#sets = [0, 1, 2, 3].map((i) => recordSetOf(values.slice(i * spec.batch, (i + 1) * spec.batch)));
   }

@@ -1,11 +1,12 @@
 import { limits } from '../../src/limits/limits.ts';
 import type { RecordSelection, RecordSet } from '../../src/log/batch.ts';
 import { boundsPerRecord } from '../../src/log/batch.ts';
-import type { BatchToAppend, LogStore, TopicRow } from '../../src/log/store.ts';
+import type { BatchToAppend, CommitStore } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 
 /** Eight bounds of a record: key, headers, value, rest, each from and to. */
 const valueStart = 4;
-/** As in src/log/log.ts. */
+/** As in src/commit/publisher.ts. */
 const sharedBytesMin = 131_072;
 
 /** Records of nothing but a value, as the scan of a request would leave them. */
@@ -30,7 +31,7 @@ interface Waiting {
  * waits, and the next free slot takes all of it in one transaction. A partition is with one slot at a time.
  */
 export class RawLog {
-  readonly #store: LogStore;
+  readonly #store: CommitStore;
   readonly #topic: TopicRow;
   readonly #waiting: Waiting[][];
   readonly #busy: boolean[];
@@ -38,7 +39,7 @@ export class RawLog {
   #next = 0;
   #soon = false;
 
-  constructor(store: LogStore, topic: TopicRow) {
+  constructor(store: CommitStore, topic: TopicRow) {
     this.#store = store;
     this.#topic = topic;
     this.#waiting = topic.partitions.map(() => []);
@@ -63,7 +64,7 @@ export class RawLog {
     while (this.#freeSlots.length > 0) {
       const partitions = [...this.#waiting.keys()].filter((p) => this.#waiting[p]!.length > 0 && !this.#busy[p]);
       if (partitions.length === 0) return;
-      // As the broker shares out what waits (src/log/publish-queue.ts), only by partition.
+      // As the broker shares out what waits (src/commit/publish-queue.ts), only by partition.
       const bytes = partitions.reduce((sum, partition) => sum + this.#waitingBytes(partition), 0);
       const share = bytes <= sharedBytesMin ? partitions.length : Math.ceil(partitions.length / this.#freeSlots.length);
       void this.#run(this.#freeSlots.pop()!, partitions.slice(0, share));

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { limits } from '../../src/limits/limits.ts';
-import type { LogStore, TopicRow } from '../../src/log/store.ts';
+import type { CommitStore } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { openStorage } from '../../src/storage/storage.ts';
@@ -9,7 +10,7 @@ import { systemClock, systemRandom } from '../../src/time/system.ts';
 
 /** The storage layer of a broker without the broker: its log on one topic of a database of its own. */
 export interface RawStore {
-  readonly log: LogStore;
+  readonly commits: CommitStore;
   readonly topic: TopicRow;
   close(): Promise<void>;
 }
@@ -38,7 +39,7 @@ export async function openRawStore(databaseUrl: string, partitions: number): Pro
     idempotencyWindowMs: limits.idempotencyWindowMsDefault,
     description: '',
   });
-  return { log: storage.log, topic: topic!, close: () => storage.close() };
+  return { commits: storage.commits, topic: topic!, close: () => storage.close() };
 }
 
 async function own(databaseUrl: string): Promise<void> {

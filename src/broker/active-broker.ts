@@ -1,3 +1,4 @@
+import type { Publisher } from '../commit/publisher.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import type { EventSink, MemberId, MemberStream } from '../delivery/ports/session.ts';
 import type { BatchCodec } from '../log/batch.ts';
@@ -53,6 +54,7 @@ import type { Topics } from './topics.ts';
 /** The machines that an active broker is made of, opened. */
 export interface BrokerParts {
   readonly log: Log;
+  readonly publisher: Publisher;
   readonly delivery: Delivery;
   readonly topics: Topics;
   readonly codec: BatchCodec;
@@ -62,6 +64,7 @@ export interface BrokerParts {
 /** The broker's calls while it owns the database: each goes to the machine that answers it. */
 export class ActiveBroker implements Broker {
   readonly #log: Log;
+  readonly #publisher: Publisher;
   readonly #delivery: Delivery;
   readonly #topics: Topics;
   readonly #codec: BatchCodec;
@@ -69,6 +72,7 @@ export class ActiveBroker implements Broker {
 
   constructor(parts: BrokerParts) {
     this.#log = parts.log;
+    this.#publisher = parts.publisher;
     this.#delivery = parts.delivery;
     this.#topics = parts.topics;
     this.#codec = parts.codec;
@@ -76,7 +80,7 @@ export class ActiveBroker implements Broker {
   }
 
   publish(_caller: Caller, command: PublishCommand): Promise<PublishedRecords | null> {
-    return this.#log.publish(command);
+    return this.#publisher.publish(command);
   }
 
   subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {

@@ -26,11 +26,11 @@ import type {
 } from '../delivery/ports/calls.ts';
 import type { EventSink, MemberId, MemberStream } from '../delivery/ports/session.ts';
 import type { StoredRebalance } from '../delivery/ports/store.ts';
-import type { PublishCommand, PublishedRecords } from '../log/publish.ts';
+import type { PublishCommand, PublishedRecords } from '../commit/publish.ts';
 
 export type * from '../delivery/ports/calls.ts';
 export type { StoredRebalance } from '../delivery/ports/store.ts';
-export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../log/publish.ts';
+export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../commit/publish.ts';
 
 /**
  * The broker's calls as the edges see them: one method for each RPC, in plain types. Every method rejects with a

@@ -5,6 +5,8 @@ import { Delivery } from '../delivery/delivery.ts';
 import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { TunableLimits } from '../limits/limits.ts';
+import { Publisher } from '../commit/publisher.ts';
+import type { CommitStore } from '../commit/store.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import { Log } from '../log/log.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
@@ -14,7 +16,12 @@ import type { Broker } from './broker.ts';
 import { Topics } from './topics.ts';
 
 export interface BrokerOptions {
-  readonly stores: { readonly log: LogStore; readonly topics: TopicStore; readonly groups: GroupStore };
+  readonly stores: {
+    readonly log: LogStore;
+    readonly commits: CommitStore;
+    readonly topics: TopicStore;
+    readonly groups: GroupStore;
+  };
   readonly codec: BatchCodec;
   readonly clock: Clock;
   /** By which members are judged: it stands while this process does. */
@@ -36,7 +43,7 @@ export interface BrokerOptions {
 export interface OpenBroker {
   readonly broker: Broker;
   /** What it is doing, for /metrics. */
-  counts(): ReturnType<Log['stats']> & ReturnType<Delivery['counts']>;
+  counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
   /**
    * Refuses new work, answers what was accepted, tells members to go elsewhere and waits up to `graceMs` for what they have
    * in flight; then the cursors are durable and the streams have ended.
@@ -49,7 +56,11 @@ export interface OpenBroker {
 /** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { stores, codec, clock, awakeClock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
-  const log = new Log({ store: stores.log, clock, codec, limits, onFenced, log: options.log });
+  const log = new Log({ store: stores.log, clock, codec, limits, log: options.log });
+  const warn = (fields: object, message: string): void => {
+    options.log.warn(fields, message);
+  };
+  const publisher = new Publisher({ store: stores.commits, log, clock, limits, onFenced, warn });
   const delivery = new Delivery({
     store: stores.groups,
     topics: log,
@@ -71,11 +82,10 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     mayGrow,
     onGrown: (topicId) => delivery.topicGrown(topicId),
     onDeleted: (topicId) => delivery.topicDeleted(topicId),
-    warn: (fields, message) => {
-      options.log.warn(fields, message);
-    },
+    warn,
   });
   const stop = (): void => {
+    publisher.stop();
     log.stop();
     delivery.stop();
     void topics.stop();
@@ -89,12 +99,14 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     throw error;
   }
   log.start();
+  publisher.start();
   return {
-    broker: new ActiveBroker({ log, delivery, topics, codec, clock }),
-    counts: () => ({ ...log.stats(), ...delivery.counts() }),
+    broker: new ActiveBroker({ log, publisher, delivery, topics, codec, clock }),
+    counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
       // Publishes and members at once: a member may be waiting for what is being published.
-      await Promise.all([log.drain(), delivery.drain(graceMs), topics.stop()]);
+      await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
+      log.stop();
     },
     stop,
   };

@@ -1,4 +1,8 @@
-import type { IdempotencyHit } from './store.ts';
+/** Where the record with an idempotency key is. */
+export interface IdempotencyHit {
+  readonly partition: number;
+  readonly offset: number;
+}
 
 interface Known extends IdempotencyHit {
   readonly atMs: number;

@@ -1,4 +1,4 @@
-import type { RecordSelection, StoredBatch } from './batch.ts';
+import type { StoredBatch } from './batch.ts';
 
 /** What the log needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
 
@@ -21,37 +21,6 @@ export interface TopicRow {
   readonly segment: number;
 }
 
-/** One row to be written: at most `limits.storedBatchBytesMax`, unless it is one record. */
-export interface BatchToAppend {
-  readonly topicId: number;
-  readonly segment: number;
-  readonly partitionId: number;
-  readonly partition: number;
-  readonly lane: number;
-  readonly recordCount: number;
-  readonly byteSize: number;
-  readonly records: readonly RecordSelection[];
-}
-
-/** An idempotency key that becomes known with the append: record `index` of `batches[batch]`. */
-export interface IdempotencyKeyToStore {
-  readonly topicId: number;
-  readonly key: string;
-  readonly batch: number;
-  readonly index: number;
-}
-
-export interface AppendTransaction {
-  /** Sorted by partitionId; several batches of one partition stand in their order of append. */
-  readonly batches: readonly BatchToAppend[];
-  readonly keys: readonly IdempotencyKeyToStore[];
-}
-
-export interface AppendedBatch {
-  readonly baseOffset: number;
-  readonly appendTimeUs: number;
-}
-
 export interface LogEnd {
   readonly partition: number;
   readonly lane: number;
@@ -59,11 +28,6 @@ export interface LogEnd {
   readonly startOffset: number;
   /** The offset that the next record will get. */
   readonly endOffset: number;
-}
-
-export interface IdempotencyHit {
-  readonly partition: number;
-  readonly offset: number;
 }
 
 export interface ReadRequest {
@@ -90,14 +54,6 @@ export interface SegmentSize {
 }
 
 export interface LogStore {
-  /**
-   * Writes all batches or none, fenced, on write connection `slot` (0 … slots - 1; one append at a time for each).
-   * @returns where they went, in the order of `batches`, after the commit.
-   * @throws Fault; a DATA_REFUSED or DATABASE_UNAVAILABLE one has written nothing. SegmentMoved if a batch names a
-   *   segment that is not the topic's current one any more.
-   */
-  append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]>;
-  readonly appendSlots: number;
   /** Start and end of every log of a topic, read under the partitions' locks so that no append in flight is missed. */
   ends(topicId: number): Promise<LogEnd[]>;
   /** Neighbouring stored batches from an offset on, about `bytesMax`, at least one unless the offset is the end. */
@@ -109,8 +65,6 @@ export interface LogStore {
    * of `places`.
    */
   appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]>;
-  /** Those of the keys that are known to the topic and within its window. */
-  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>>;
   /**
    * Makes the topic's next segment, which nothing goes to before `rollSegment`. Does nothing if it is made, or if `current` is not
    * the current one. Appends go on meanwhile, also while it waits for others that lock the topic's table. @throws Fault
@@ -122,8 +76,6 @@ export interface LogStore {
    */
   rollSegment(topicId: number, current: number): Promise<number>;
   segmentSize(topicId: number, segment: number): Promise<SegmentSize>;
-  /** Turns the ring of idempotency tables: keys older than the longest window are dropped. */
-  turnIdempotencyRing(): Promise<void>;
 }
 
 /** What is chosen about a topic when it is made. */
@@ -159,8 +111,4 @@ export interface TopicStore {
   deleteTopic(topicId: number): Promise<void>;
   /** Drops the tables of segments that were noted, each detached first; what cannot be dropped now stays noted. */
   dropSegments(): Promise<void>;
-}
-
-export class SegmentMoved extends Error {
-  override readonly name = 'SegmentMoved';
 }

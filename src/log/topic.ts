@@ -75,6 +75,11 @@ export class Topic {
     this.keys.forget(nowMs);
   }
 
+  /** Learns which segment appends go to: it is not the one that they went to. @throws Fault */
+  async followSegment(): Promise<void> {
+    this.segment = await this.#parts.store.rollSegment(this.row.id, this.segment - 1);
+  }
+
   async #refresh(): Promise<void> {
     let ends: LogEnd[];
     let forgets: number;

@@ -211,7 +211,7 @@ export class Server {
   #openBroker(storage: Storage): Promise<OpenBroker> {
     const { settings, log, clock, random } = this.#o;
     return openBroker({
-      stores: { log: storage.log, topics: storage.topics, groups: storage.groups },
+      stores: { log: storage.log, commits: storage.commits, topics: storage.topics, groups: storage.groups },
       codec: createBatchCodec(),
       clock,
       awakeClock: this.#awake,

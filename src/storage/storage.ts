@@ -1,4 +1,5 @@
 import type { DatabaseAddress } from '../address/database-address.ts';
+import type { CommitStore } from '../commit/store.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { Fault } from '../errors/fault.ts';
@@ -7,6 +8,8 @@ import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import { checkDatabase } from './migrations/check-database.ts';
 import { checkSessions, sessionsLeft } from './migrations/check-sessions.ts';
+import { PostgresCommitStore } from './commit/commit-store.ts';
+import { UnsettledSessions } from './commit/unsettled.ts';
 import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './sessions/connection.ts';
 import { isRefusedForGood, refusalOf } from './pg/faults.ts';
 import { GroupStorage } from './groups/groups.ts';
@@ -31,6 +34,7 @@ export interface StorageOptions {
 /** Everything durable: one store for each machine that has something to keep, on connections of their own. */
 export interface Storage {
   readonly log: LogStore;
+  readonly commits: CommitStore;
   readonly topics: TopicStore;
   readonly groups: GroupStore;
   readonly lease: LeaseStore;
@@ -67,20 +71,15 @@ export function openStorage(options: StorageOptions): Storage {
   const topicWriter = writer(slow('topics'), topicSlot);
   // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.
   const tableWriter = writer(slow('tables'), tableSlot);
-  const logStore = new PostgresLogStore({
-    connect,
-    brokerId,
-    epoch,
-    appendSlots,
-    admin: topicWriter,
-    tables: tableWriter,
-    maintenance: admin,
-  });
+  const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter };
+  const commits = new PostgresCommitStore({ ...shared, brokerId, epoch, appendSlots });
+  const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin });
   const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
   const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
   const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log });
   return {
     log: logStore,
+    commits,
     topics: new PostgresTopicStore({
       writer: topicWriter,
       tables: tableWriter,

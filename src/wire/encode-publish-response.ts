@@ -1,4 +1,4 @@
-import type { PublishedRecords } from '../log/publish.ts';
+import type { PublishedRecords } from '../commit/publish.ts';
 import { varintBytes, writeVarint } from './varint.ts';
 
 const resultsTag = 0x0a;

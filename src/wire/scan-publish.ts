@@ -1,7 +1,7 @@
 import { invalidField, Rejection } from '../errors/rejection.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import { nameViolation } from '../limits/names.ts';
-import type { PublishCommand, PublishStreamToken } from '../log/publish.ts';
+import type { PublishCommand, PublishStreamToken } from '../commit/publish.ts';
 import { RecordScan } from './record-scan.ts';
 import { RequestReader } from './request-reader.ts';
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { RawLog, recordSetOf } from '../../bench/support/raw-log.ts';
 import { limits } from '../../src/limits/limits.ts';
-import type { AppendedBatch, AppendTransaction, LogStore, TopicRow } from '../../src/log/store.ts';
+import type { AppendedBatch, AppendTransaction, CommitStore } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 
 const topic: TopicRow = {
   id: 1,
@@ -17,7 +18,7 @@ const topic: TopicRow = {
 /** A store whose appends are finished by the test. */
 function heldStore(appendSlots: number) {
   const appends: { slot: number; transaction: AppendTransaction; finish: (error?: Error) => void }[] = [];
-  const store: Pick<LogStore, 'append' | 'appendSlots'> = {
+  const store: Pick<CommitStore, 'append' | 'appendSlots'> = {
     appendSlots,
     append: (slot, transaction) =>
       new Promise<AppendedBatch[]>((resolve, reject) => {
@@ -28,7 +29,7 @@ function heldStore(appendSlots: number) {
         appends.push({ slot, transaction, finish });
       }),
   };
-  return { appends, store: store as LogStore };
+  return { appends, store: store as CommitStore };
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -29,8 +29,9 @@ async function open(): Promise<Broker> {
   const clock = new FakeClock();
   const { logs, groups } = shared;
   topics = new MemoryTopicStore(logs, groups);
+  const store = new MemoryLogStore(clock, { shared: logs });
   const opened = await openBroker({
-    stores: { log: new MemoryLogStore(clock, { shared: logs }), topics, groups: new MemoryGroupStore(groups) },
+    stores: { log: store, commits: store, topics, groups: new MemoryGroupStore(groups) },
     codec: createBatchCodec(),
     clock,
     awakeClock: clock,

@@ -35,7 +35,7 @@ describe('a publish', () => {
     scene.store.before = (call) => {
       if (call === 'append') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
     };
-    expect(await scene.log.publish(command('orders', records('x'), { committed: false }))).toBeNull();
+    expect(await scene.publisher.publish(command('orders', records('x'), { committed: false }))).toBeNull();
     expect(scene.store.count('append')).toBe(0);
     await scene.clock.settle();
     expect(scene.store.count('append')).toBe(1);
@@ -48,45 +48,45 @@ describe('a publish', () => {
     await scene.clock.settle();
     // 81 bytes wait; what is in flight has left the queue.
     const waiting = scene.publish(records('x'.repeat(80)));
-    const refusal = await refusalOf(scene.log.publish(command('orders', records('x'.repeat(20)))));
+    const refusal = await refusalOf(scene.publisher.publish(command('orders', records('x'.repeat(20)))));
     expect(refusal.reason).toBe('PUBLISH_QUEUE_FULL');
     expect(refusal.message).toContain('--publish-queue-bytes-max');
     expect(refusal.metadata).toEqual({ publishQueueBytesMax: '100' });
     const small = scene.publish(records('x'.repeat(10)));
-    expect(scene.log.stats()).toMatchObject({ queuedBytes: 92, queuedRecords: 2 });
+    expect(scene.stats()).toMatchObject({ queuedBytes: 92, queuedRecords: 2 });
     gate.open();
     await scene.clock.settle();
     const next = scene.publish(records('x'.repeat(20)));
     await scene.clock.settle();
     expect([waiting, small, next].map(({ ended }) => ended)).toEqual(['0/1', '0/2', '0/3']);
-    expect(scene.log.stats()).toMatchObject({ queuedBytes: 0, queuedRecords: 0, appends: 3, appendedRecords: 4 });
+    expect(scene.stats()).toMatchObject({ queuedBytes: 0, queuedRecords: 0, appends: 3, appendedRecords: 4 });
   });
 
   test('to where nothing is says what there is', async () => {
     const scene = await Scene.open({ partitions: 3 });
-    const nowhere = await refusalOf(scene.log.publish(command('order', records('x'))));
+    const nowhere = await refusalOf(scene.publisher.publish(command('order', records('x'))));
     expect([nowhere.reason, nowhere.metadata]).toEqual(['TOPIC_NOT_FOUND', { topic: 'order' }]);
-    const outside = await refusalOf(scene.log.publish(command('orders', records('x'), { partition: 3 })));
+    const outside = await refusalOf(scene.publisher.publish(command('orders', records('x'), { partition: 3 })));
     expect([outside.reason, outside.metadata]).toEqual([
       'PARTITION_OUT_OF_RANGE',
       { topic: 'orders', partitions: '3' },
     ]);
     const torn = command('orders', records('a:x', 'b:y', 'd:z'), { partition: null, expectedOffset: 0 });
-    const refusal = await refusalOf(scene.log.publish(torn));
+    const refusal = await refusalOf(scene.publisher.publish(torn));
     expect([refusal.reason, refusal.violations[0]?.field]).toEqual(['INVALID_FIELD', 'expected_offset']);
     const otherLane = command('orders', records('x'), { partition: 1, expectedOffset: 0, lane: 1 });
-    const noSuchLane = await refusalOf(scene.log.publish(otherLane));
+    const noSuchLane = await refusalOf(scene.publisher.publish(otherLane));
     expect([noSuchLane.reason, noSuchLane.metadata]).toEqual([
       'PARTITION_OUT_OF_RANGE',
       { topic: 'orders', lanes: '1' },
     ]);
-    expect(scene.log.stats().queuedRecords).toBe(0);
+    expect(scene.stats().queuedRecords).toBe(0);
   });
 
   test('keeps a key in its partition, and the keyless records of a request together, request by request in turn', async () => {
     const scene = await Scene.open({ partitions: 3 });
     const publish = async (...values: readonly string[]): Promise<string[]> => {
-      const publishing = scene.log.publish(command('orders', records(...values), { partition: null }));
+      const publishing = scene.publisher.publish(command('orders', records(...values), { partition: null }));
       await scene.clock.settle();
       return places((await publishing)!);
     };
@@ -101,14 +101,14 @@ describe('a publish', () => {
 describe('shutting down', () => {
   test('everything that was taken is answered, nothing new is taken, and no timer stays', async () => {
     const scene = await Scene.open();
-    scene.log.start();
+    scene.start();
     const gate = scene.hold('append');
     const taken = [scene.publish(records('a'))];
     await scene.clock.settle();
     taken.push(scene.publish(records('b')), scene.publish(records('c'), { committed: false }));
     let drained = 0;
     // Two of them: a signal may come twice.
-    for (let i = 0; i < 2; i += 1) void scene.log.drain().then(() => drained++);
+    for (let i = 0; i < 2; i += 1) void scene.drain().then(() => drained++);
     const late = scene.publish(records('d'));
     await scene.clock.settle();
     expect([drained, late.ended]).toEqual([0, 'DRAINING']);
@@ -117,7 +117,7 @@ describe('shutting down', () => {
     expect(taken.map(({ ended }) => ended)).toEqual(['0/0', '0/1', 'queued']);
     expect(await readAll(scene.partition())).toEqual(['0=a', '1=b', '2=c']);
     expect([drained, scene.clock.pending]).toEqual([2, 0]);
-    await scene.log.drain();
+    await scene.drain();
   });
 
   test('also what fails is answered, so that a database that is gone does not keep the broker from ending', async () => {
@@ -127,21 +127,21 @@ describe('shutting down', () => {
     };
     const publish = scene.publish(records('x'));
     let drained = false;
-    void scene.log.drain().then(() => (drained = true));
+    void scene.drain().then(() => (drained = true));
     await scene.clock.settle();
     expect([publish.ended, drained]).toEqual(['DATABASE_UNAVAILABLE', true]);
   });
 
   test('a broker that was taken over from answers what waits at once, and what is in flight by what became of it', async () => {
     const scene = await Scene.open();
-    scene.log.start();
+    scene.start();
     const gate = scene.hold('append');
     const inFlight = scene.publish(records('a'));
     await scene.clock.settle();
     const waiting = scene.publish(records('b'));
     let drained = false;
-    void scene.log.drain().then(() => (drained = true));
-    scene.log.stop();
+    void scene.drain().then(() => (drained = true));
+    scene.stop();
     const late = scene.publish(records('c'));
     await scene.clock.settle();
     expect([waiting.ended, late.ended, drained]).toEqual(['FENCED', 'FENCED', false]);

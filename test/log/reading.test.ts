@@ -65,7 +65,7 @@ test('no reader skips or repeats a record, whatever is in memory, evicted, clear
         }
       }
       await scene.clock.settle();
-      expect(scene.log.stats().tailCacheBytes).toBeLessThanOrEqual(tailBytesMax);
+      expect(scene.stats().tailCacheBytes).toBeLessThanOrEqual(tailBytesMax);
       for (const [partition, log] of logs.entries()) {
         for (const { read } of followers) {
           read[partition]!.push(...(await readAll(log, read[partition]!.length)));
@@ -124,12 +124,12 @@ test('what was fetched is kept up to a size, and what was fetched longest ago go
   const scene = await stored(30, 1_000_000);
   for (let offset = 0; offset < 30; offset += 1) {
     expect((await scene.partition().fetch(offset))!.baseOffset).toBe(offset);
-    expect(scene.log.stats().readCacheBytes).toBeLessThanOrEqual(16 * 1_048_576);
+    expect(scene.stats().readCacheBytes).toBeLessThanOrEqual(16 * 1_048_576);
   }
   expect(scene.partition().cached(0)).toBeNull();
   expect(scene.partition().cached(29)).not.toBeNull();
   scene.log.removeTopic(1);
-  expect(scene.log.stats().readCacheBytes).toBe(0);
+  expect(scene.stats().readCacheBytes).toBe(0);
 });
 
 test('a fetch that fails does not fail the next one', async () => {

@@ -1,10 +1,11 @@
 import { limits } from '../../src/limits/limits.ts';
 import { boundsPerRecord, endOffset, type EncodedBatch, type RecordSet } from '../../src/log/batch.ts';
+import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
-import type { PublishCommand, PublishedRecords, PublishStreamToken } from '../../src/log/publish.ts';
+import type { PublishCommand, PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
 import { Reader } from '../../src/log/reader.ts';
-import { route, type PendingPublish } from '../../src/log/request.ts';
+import { route, type PendingPublish } from '../../src/commit/route.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
@@ -120,6 +121,7 @@ export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryLogStore;
   readonly log: Log;
+  readonly publisher: Publisher;
   readonly said: string[] = [];
   fenced = 0;
 
@@ -139,11 +141,18 @@ export class Scene {
       store: this.store,
       clock,
       codec,
-      limits: { ...limits, publishQueueBytesMax: queueBytesMax, tailCacheBytesMax: tailBytesMax },
+      limits: { ...limits, tailCacheBytesMax: tailBytesMax },
+      log: { info: say, warn: say },
+    });
+    this.publisher = new Publisher({
+      store: this.store,
+      log: this.log,
+      clock,
+      limits: { publishQueueBytesMax: queueBytesMax },
       onFenced: () => {
         this.fenced++;
       },
-      log: { info: say, warn: say },
+      warn: say,
     });
   }
 
@@ -163,7 +172,26 @@ export class Scene {
 
   /** Publishes, and says how it ended once the clock has settled: places, "queued", or the reason of the error. */
   publish(set: RecordSet, changes: Partial<PublishCommand> = {}): Publish {
-    return new Publish(this.log.publish(command('orders', set, changes)));
+    return new Publish(this.publisher.publish(command('orders', set, changes)));
+  }
+
+  start(): void {
+    this.log.start();
+    this.publisher.start();
+  }
+
+  stop(): void {
+    this.publisher.stop();
+    this.log.stop();
+  }
+
+  async drain(): Promise<void> {
+    await this.publisher.drain();
+    this.log.stop();
+  }
+
+  stats() {
+    return { ...this.log.stats(), ...this.publisher.stats() };
   }
 
   /** The next such calls stop at a gate before they have any effect. */

@@ -82,8 +82,8 @@ test('appends go on in a full segment whose successor cannot be made, and each d
 
 test('a segment that waits to be made keeps no append back', async () => {
   const scene = await Scene.open();
-  const { store, clock, log } = scene;
-  log.start();
+  const { store, clock } = scene;
+  scene.start();
   const gate = new Gate();
   store.before = (call) => (call === 'makeSegment' ? gate.pass() : undefined);
   store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
@@ -99,7 +99,7 @@ test('a segment that waits to be made keeps no append back', async () => {
   await clock.settle();
   expect(after.ended).toBe('0/2');
   expect(store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 1, 2]);
-  log.stop();
+  scene.stop();
 });
 
 test('a segment whose data compresses well is filled on disk before the next one begins', async () => {
@@ -173,7 +173,7 @@ test('a topic that is deleted, or a keeper that is stopped, in the middle of a l
 
 test('appends that meet the new segment first go to it', async () => {
   const log = await Scene.open();
-  log.log.start();
+  log.start();
   log.store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
   log.publish(records('x'));
   await log.clock.advance(lookIntervalMs);
@@ -182,14 +182,14 @@ test('appends that meet the new segment first go to it', async () => {
   expect(next.ended).toBe('0/1');
   expect(log.store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 2]);
   expect(log.store.count('append')).toBe(2);
-  log.log.stop();
+  log.stop();
 });
 
 test('a new segment that makes the appends in flight fail once, and those behind them', async () => {
   for (const roll of ['done', 'failed'] as const) {
     const scene = await Scene.open({ appendSlots: 2, partitions: 2 });
-    const { store, clock, log } = scene;
-    log.start();
+    const { store, clock } = scene;
+    scene.start();
     const gate = new Gate();
     let gated = true;
     store.before = (call) => {
@@ -211,6 +211,6 @@ test('a new segment that makes the appends in flight fail once, and those behind
     expect(behind.ended).toBe('1/1');
     expect(store.appended.map(({ batches }) => batches[0]!.segment)).toEqual([1, 1, roll === 'done' ? 2 : 1]);
     expect(store.count('append')).toBe(3);
-    log.stop();
+    scene.stop();
   }
 });

@@ -82,7 +82,7 @@ describe('a topic', () => {
     scene.log.removeTopic(1);
     scene.log.removeTopic(1);
     expect([scene.log.topic('orders'), scene.log.partitionLogs(1)]).toEqual([undefined, []]);
-    expect(scene.log.stats()).toMatchObject({ topics: 0, tailCacheBytes: 0, readCacheBytes: 0 });
+    expect(scene.stats()).toMatchObject({ topics: 0, tailCacheBytes: 0, readCacheBytes: 0 });
     const row = scene.store.shared.addTopic('orders', 1);
     await scene.log.addTopic(row);
     const publish = scene.publish(records('y'));
@@ -104,7 +104,7 @@ describe('a topic', () => {
     gate.open();
     await scene.clock.settle();
     expect(inFlight.ended).toBe('0/0');
-    expect(scene.log.stats().tailCacheBytes).toBe(0);
+    expect(scene.stats().tailCacheBytes).toBe(0);
   });
 
   test('that is deleted while its end is being read again ends that work', async () => {
@@ -124,7 +124,7 @@ describe('a topic', () => {
 describe('the ring of idempotency keys', () => {
   test('is turned every five seconds, also after it could not be', async () => {
     const scene = await Scene.open();
-    scene.log.start();
+    scene.start();
     await scene.clock.advance(5_000);
     expect(scene.store.count('turnIdempotencyRing')).toBe(1);
     scene.store.before = unavailable;
@@ -133,15 +133,15 @@ describe('the ring of idempotency keys', () => {
     scene.store.before = () => undefined;
     await scene.clock.advance(5_000);
     expect(scene.store.count('turnIdempotencyRing')).toBe(3);
-    scene.log.stop();
+    scene.stop();
   });
 
   test('is turned no more once the log has stopped in the middle of a turn', async () => {
     const scene = await Scene.open();
-    scene.log.start();
+    scene.start();
     const gate = scene.hold('turnIdempotencyRing');
     await scene.clock.advance(5_000);
-    scene.log.stop();
+    scene.stop();
     gate.open();
     await scene.clock.advance(60_000);
     expect([scene.store.count('turnIdempotencyRing'), scene.clock.pending]).toEqual([1, 0]);

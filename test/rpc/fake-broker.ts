@@ -31,7 +31,7 @@ import type {
 } from '../../src/broker/broker.ts';
 import type { EventSink, MemberId, MemberStream, PartitionStatus } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
-import type { PublishedRecords } from '../../src/log/publish.ts';
+import type { PublishedRecords } from '../../src/commit/publish.ts';
 
 /** A stream that a client has opened, as the broker sees it. */
 export interface OpenedStream {

@@ -131,8 +131,9 @@ export class SimulatedBroker {
     this.epoch = epoch;
     const lenient = this.#site.sabotage === 'DELIVERS_WITHOUT_A_LEASE';
     try {
+      const tables = logStore(this.#parts);
       const open = await openBroker({
-        stores: { log: logStore(this.#parts), topics: topicStore(this.#parts), groups: groupStore(this.#parts) },
+        stores: { log: tables, commits: tables, topics: topicStore(this.#parts), groups: groupStore(this.#parts) },
         codec: createBatchCodec(),
         assignors: [fussy],
         clock: this.process,

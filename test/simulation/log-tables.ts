@@ -5,12 +5,9 @@ import {
   type AppendedBatch,
   type AppendTransaction,
   type BatchToAppend,
-  type IdempotencyHit,
-  type LogEnd,
-  type NewTopic,
-  type ReadRequest,
-  type TopicRow,
-} from '../../src/log/store.ts';
+} from '../../src/commit/store.ts';
+import type { IdempotencyHit } from '../../src/log/known-keys.ts';
+import type { LogEnd, NewTopic, ReadRequest, TopicRow } from '../../src/log/store.ts';
 import type { World } from './world.ts';
 
 interface StoredTopic {

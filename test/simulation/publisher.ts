@@ -1,6 +1,6 @@
 import { Rejection } from '../../src/errors/rejection.ts';
 import { boundsPerRecord, type RecordSet } from '../../src/log/batch.ts';
-import type { PublishedRecords, PublishStreamToken } from '../../src/log/publish.ts';
+import type { PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
 import type { Ledger } from './ledger.ts';
 import { caller, type Network } from './network.ts';
 import type { World } from './world.ts';

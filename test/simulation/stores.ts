@@ -1,3 +1,4 @@
+import type { CommitStore } from '../../src/commit/store.ts';
 import { cursorName, type GroupStore } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
@@ -63,7 +64,7 @@ const topicLocks = (database: Database, topicId: number): string[] => [
 ];
 
 /** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
-export function logStore(parts: StoreParts): LogStore {
+export function logStore(parts: StoreParts): LogStore & CommitStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
   const writers = Array.from({ length: appendSlots }, () => parts.connect());

@@ -19,7 +19,7 @@ const at = (partition: number, offset: number): RecordPlace => ({ partition, lan
 
 async function append(topic: TopicRow, partition: number, count: number): Promise<void> {
   const texts = Array.from({ length: count }, (_, n) => `${n}`);
-  await storage.log.append(0, transaction([batch(topic, partition, values(...texts))]));
+  await storage.commits.append(0, transaction([batch(topic, partition, values(...texts))]));
 }
 
 /** As if the batches from there on had been appended so many seconds earlier. */

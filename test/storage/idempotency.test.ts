@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
+import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import { ringTables } from '../../src/storage/commit/idempotency.ts';
@@ -32,13 +33,16 @@ afterAll(() => site.close());
 async function store(by: Storage, keys: readonly string[], partition = 0): Promise<number> {
   const records = values(...keys.map((key) => `of ${key}`));
   const stored = keys.map((key, index) => ({ topicId: topic.id, key, batch: 0, index }));
-  const [appended] = await by.log.append(0, transaction([batch(topic, partition, records)], stored));
+  const [appended] = await by.commits.append(0, transaction([batch(topic, partition, records)], stored));
   return appended!.baseOffset;
 }
 
 const find = async (keys: readonly string[], by = storage, topicId = topic.id) =>
   Object.fromEntries(
-    [...(await by.log.findKeys(topicId, windowMs, keys))].map(([key, hit]) => [key, `${hit.partition}:${hit.offset}`]),
+    [...(await by.commits.findKeys(topicId, windowMs, keys))].map(([key, hit]) => [
+      key,
+      `${hit.partition}:${hit.offset}`,
+    ]),
   );
 
 /** Moves everything that is remembered into the past. */
@@ -81,7 +85,7 @@ describe('an idempotency key', () => {
         ['d1', 3, 1],
       ] as const
     ).map(([key, at, index]) => ({ topicId: topic.id, key, batch: at, index }));
-    await storage.log.append(1, transaction(batches, keys));
+    await storage.commits.append(1, transaction(batches, keys));
     const places = await find(keys.map(({ key }) => key));
     expect(places).toEqual({ a1: '0:2', b0: '0:3', c0: '0:4', c2: '0:6', d1: '1:1' });
     const texts = (await readAll(storage, topic, 0)).map(({ offset, parts }) => [`0:${offset}`, parts[2]]);
@@ -119,7 +123,7 @@ describe('the ring of key tables', () => {
       stored.push({ key, ageMs: 0 });
       await age(passedMs);
       for (const one of stored) one.ageMs += passedMs;
-      await storage.log.turnIdempotencyRing();
+      await storage.commits.turnIdempotencyRing();
       const alive = stored.filter(({ ageMs }) => ageMs < windowMs).map((one) => one.key);
       expect(Object.keys(await find(stored.map((one) => one.key))).sort()).toEqual(alive.sort());
     }
@@ -131,20 +135,20 @@ describe('the ring of key tables', () => {
   test('does not turn before half of the longest window, nor for a broker that stores no keys', async () => {
     await store(storage, ['k']);
     const before = await current();
-    await storage.log.turnIdempotencyRing();
+    await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe(before);
     await age(windowMs);
-    await storage.log.turnIdempotencyRing();
+    await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe((before + 1) % ringTables);
     await age(windowMs);
-    for (let turn = 0; turn < 3; turn++) await storage.log.turnIdempotencyRing();
+    for (let turn = 0; turn < 3; turn++) await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe((before + 1) % ringTables);
   });
 
   test('is not turned by a broker that was taken over from', async () => {
     const before = await current();
     await age(windowMs);
-    await expect(site.storage('one', 0).log.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
+    await expect(site.storage('one', 0).commits.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
     expect(await current()).toBe(before);
   });
 
@@ -155,7 +159,7 @@ describe('the ring of key tables', () => {
     await reader.query('BEGIN');
     await reader.query(`SELECT count(*) FROM millrace.idempotency_${((await current()) + 1) % ringTables}`);
     const before = await current();
-    const turned = storage.log.turnIdempotencyRing().catch((error: unknown) => error);
+    const turned = storage.commits.turnIdempotencyRing().catch((error: unknown) => error);
     const begun = performance.now();
     let turning = true;
     void turned.finally(() => (turning = false));
@@ -166,29 +170,29 @@ describe('the ring of key tables', () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
     expect(await turned).toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
     await reader.query('COMMIT');
-    await storage.log.turnIdempotencyRing();
+    await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe((before + 1) % ringTables);
   });
 });
 
 test('of publishes with the same key that race, one is appended, also across a restart', async () => {
-  const open = async (epoch: number): Promise<Log> => {
+  const open = async (epoch: number): Promise<Publisher> => {
     storage = await site.own('one', epoch);
     const log = new Log({
       store: storage.log,
       clock: systemClock,
       codec: createBatchCodec(),
       limits,
-      onFenced: () => undefined,
       log: { info: () => undefined, warn: () => undefined },
     });
     await log.open([topic]);
-    return log;
+    const warn = () => undefined;
+    return new Publisher({ store: storage.commits, log, clock: systemClock, limits, onFenced: warn, warn });
   };
-  const race = async (log: Log): Promise<string[]> => {
+  const race = async (publisher: Publisher): Promise<string[]> => {
     const publish = async (key: string, partition: number) => {
       const records = selection(values(key)).set;
-      const published = await log.publish({
+      const published = await publisher.publish({
         topic: topic.name,
         records,
         idempotencyKeys: [key],

@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 const append = (text: string, slot = 0, partition = 0) =>
-  storage.log.append(slot, transaction([batch(topic, partition, values(text))]));
+  storage.commits.append(slot, transaction([batch(topic, partition, values(text))]));
 
 const stored = async (partition = 0): Promise<string[]> =>
   (await readAll(reader, topic, partition)).map(({ parts }) => parts[2]!);
@@ -147,7 +147,7 @@ describe('a database that ends its connections', () => {
   test('while they are idle costs nothing that was confirmed, and the next calls of all kinds work', async () => {
     await Promise.all(Array.from({ length: appendSlots }, (_, slot) => append('warm', slot)));
     await readAll(storage, topic, 0);
-    await storage.log.findKeys(topic.id, 1_000, ['k']);
+    await storage.commits.findKeys(topic.id, 1_000, ['k']);
     await terminate('');
     // A connection whose end has not been noticed yet may fail once, with a fault; from then on everything works.
     await vi.waitFor(async () => expect(await backends('')).toBe(0), { interval: 5 });
@@ -164,7 +164,7 @@ describe('a database that ends its connections', () => {
       }
     };
     for (let slot = 0; slot < appendSlots; slot++) await works(() => append('after', slot));
-    await works(() => storage.log.findKeys(topic.id, 1_000, ['k']));
+    await works(() => storage.commits.findKeys(topic.id, 1_000, ['k']));
     await works(() => storage.log.ends(topic.id));
     await works(() => storage.log.rollSegment(topic.id, 0));
     await works(() => storage.topics.loadTopics());

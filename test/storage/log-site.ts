@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { boundsPerRecord, type RecordSelection, type StoredBatch } from '../../src/log/batch.ts';
-import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore, TopicRow } from '../../src/log/store.ts';
+import type { AppendTransaction, BatchToAppend, IdempotencyKeyToStore } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { openStorage, type Storage } from '../../src/storage/storage.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SegmentMoved, type TopicRow } from '../../src/log/store.ts';
+import { SegmentMoved } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { property } from '../coordinator/property.ts';
 import {
@@ -39,7 +40,7 @@ describe('what was appended', () => {
     await fc.assert(
       fc.asyncProperty(batches, fc.nat(appendSlots - 1), fc.integer({ min: 1, max: 300 }), async (some, slot, max) => {
         const before = appended.map((records) => records.length);
-        await storage.log.append(
+        await storage.commits.append(
           slot,
           transaction(some.map(([partition, records]) => batch(topic, partition, records))),
         );
@@ -66,7 +67,7 @@ describe('what was appended', () => {
       ...values(''),
     ];
     const batches = [one('key'), one('headers'), one('rest'), values('')];
-    await storage.log.append(0, transaction(batches.map((records) => batch(topic, 0, records))));
+    await storage.commits.append(0, transaction(batches.map((records) => batch(topic, 0, records))));
     expect((await readAll(storage, topic, 0)).map(({ parts }) => parts)).toEqual(shown(batches.flat()));
   });
 
@@ -75,7 +76,7 @@ describe('what was appended', () => {
     const large = Buffer.alloc(1_000_000, 'large');
     for (const text of ['a', 'b', 'c']) {
       const records = [{ value: Buffer.from(text) }, { value: large }];
-      await storage.log.append(0, transaction([batch(topic, 0, records)]));
+      await storage.commits.append(0, transaction([batch(topic, 0, records)]));
     }
     const at = (offset: number, bytesMax: number) =>
       storage.log.read({ topicId: topic.id, partition: 0, lane: 0, offset, bytesMax });
@@ -99,7 +100,7 @@ test('four connections that append at once leave no gap, no overlap, and times t
         const texts = Array.from({ length: 1 + ((round + index) % 3) }, (_, n) => `${slot}/${round}/${index}/${n}`);
         return { partition, texts };
       });
-      const appended = await storage.log.append(
+      const appended = await storage.commits.append(
         slot,
         transaction(batches.map(({ partition, texts }) => batch(topic, partition, values(...texts)))),
       );
@@ -125,7 +126,7 @@ test('four connections that append at once leave no gap, no overlap, and times t
 describe('an append that may not be', () => {
   test('is not written by a broker that was taken over from, nor under a name that never owned', async () => {
     const topic = await site.topic(storage, 1);
-    const append = (by: Storage) => by.log.append(0, transaction([batch(topic, 0, values('x'))]));
+    const append = (by: Storage) => by.commits.append(0, transaction([batch(topic, 0, values('x'))]));
     await append(storage);
     for (const other of [site.storage('one', 0), site.storage('one', 2), site.storage('other', 1)]) {
       await expect(append(other)).rejects.toMatchObject({ kind: 'FENCED' });
@@ -146,18 +147,20 @@ describe('an append that may not be', () => {
       [batch(topic, 0, values('good')), batch(topic, 1, values('refused'))],
       [{ topicId: topic.id, key: 'k', batch: 0, index: 0 }],
     );
-    const others = [1, 2, 3].map((slot) => storage.log.append(slot, transaction([batch(topic, 0, values('other'))])));
-    await expect(storage.log.append(0, refused)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
+    const others = [1, 2, 3].map((slot) =>
+      storage.commits.append(slot, transaction([batch(topic, 0, values('other'))])),
+    );
+    await expect(storage.commits.append(0, refused)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
     await Promise.all(others);
-    expect(await storage.log.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
+    expect(await storage.commits.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
     expect(await ends(topic)).toEqual([3, 0]);
-    await storage.log.append(0, transaction([batch(topic, 1, values('after'))]));
+    await storage.commits.append(0, transaction([batch(topic, 1, values('after'))]));
     expect((await readAll(storage, topic, 1)).map(({ parts }) => parts[2])).toEqual(['after']);
   });
 
   test('is not written to a segment that is sealed, nor to a topic that is gone', async () => {
     const topic = await site.topic(storage, 1);
-    const append = (to: TopicRow) => storage.log.append(0, transaction([batch(to, 0, values('x'))]));
+    const append = (to: TopicRow) => storage.commits.append(0, transaction([batch(to, 0, values('x'))]));
     await append(topic);
     expect(await roll(storage, topic.id, 1)).toBe(2);
     await expect(append(topic)).rejects.toBeInstanceOf(SegmentMoved);

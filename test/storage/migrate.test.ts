@@ -108,7 +108,10 @@ describe('a database of an older version', () => {
     const reader = storageAt();
     expect(await reader.topics.loadTopics()).toEqual([filled.topic]);
     expect((await readAll(reader, filled.topic, 1)).map(({ parts }) => parts[2])).toEqual(['a', 'b']);
-    expect((await reader.log.findKeys(filled.topic.id, 60_000, ['k'])).get('k')).toEqual({ partition: 1, offset: 1 });
+    expect((await reader.commits.findKeys(filled.topic.id, 60_000, ['k'])).get('k')).toEqual({
+      partition: 1,
+      offset: 1,
+    });
     await filled.append('c');
     expect((await reader.log.ends(filled.topic.id)).map(({ endOffset }) => endOffset)).toEqual([0, 3]);
   });
@@ -118,10 +121,10 @@ describe('a database of an older version', () => {
 async function fill(storage: Storage) {
   const wanted = { name: 'orders', partitions: 2, idempotencyWindowMs: 60_000, description: 'all of them' };
   const topic = (await storage.topics.createTopic(wanted))!;
-  const append = (...texts: string[]) => storage.log.append(0, transaction([batch(topic, 1, values(...texts))]));
+  const append = (...texts: string[]) => storage.commits.append(0, transaction([batch(topic, 1, values(...texts))]));
   await append('a');
   const keys = [{ topicId: topic.id, key: 'k', batch: 0, index: 0 }];
-  await storage.log.append(0, transaction([batch(topic, 1, values('b'))], keys));
+  await storage.commits.append(0, transaction([batch(topic, 1, values('b'))], keys));
   return { topic, append };
 }
 

@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { endOffset } from '../../src/log/batch.ts';
+import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
-import type { PublishCommand, PublishStreamToken } from '../../src/log/publish.ts';
+import type { PublishCommand, PublishStreamToken } from '../../src/commit/publish.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { systemClock } from '../../src/time/system.ts';
@@ -16,6 +17,7 @@ let proxy: CuttingProxy;
 let reader: Storage;
 let topic: TopicRow;
 let log: Log;
+let publisher: Publisher;
 
 beforeEach(async () => {
   site = await LogSite.open();
@@ -28,15 +30,23 @@ beforeEach(async () => {
     clock: systemClock,
     codec: createBatchCodec(),
     limits,
-    onFenced: expect.unreachable,
     log: { info: () => undefined, warn: () => undefined },
+  });
+  publisher = new Publisher({
+    store: storage.commits,
+    log,
+    clock: systemClock,
+    limits,
+    onFenced: expect.unreachable,
+    warn: () => undefined,
   });
   await log.open([topic]);
   await publish('first');
 });
 
 afterEach(async () => {
-  await log.drain();
+  await publisher.drain();
+  log.stop();
   await site.close();
   await proxy.close();
 });
@@ -61,7 +71,7 @@ async function publish(text: string, wish: Wish = {}): Promise<string> {
     lane: null,
     stream,
   };
-  const published = await log.publish(command);
+  const published = await publisher.publish(command);
   return `${published!.offsets[0]}${published!.duplicates?.[0] === 1 ? ' again' : ''}`;
 }
 
@@ -181,7 +191,7 @@ test('publishes that gathered with one that the database refuses are appended wi
   await holder.query('BEGIN');
   await holder.query('SELECT FROM millrace.partitions WHERE id = $1 FOR UPDATE', [topic.partitions[0]!.id]);
   const first = publish('holds the partition');
-  await vi.waitFor(() => expect(log.stats().queuedRecords).toBe(0));
+  await vi.waitFor(() => expect(publisher.stats().queuedRecords).toBe(0));
   const texts = ['a', 'refused', 'b'];
   const gathered = Promise.allSettled(texts.map((text) => publish(text)));
   await holder.query('COMMIT');

@@ -42,7 +42,7 @@ const starts = async (subscriptionId: number): Promise<number[]> => {
 };
 
 const append = async (at: TopicRow, partition: number, ...texts: string[]): Promise<number> => {
-  const [appended] = await storage.log.append(0, transaction([batch(at, partition, values(...texts))]));
+  const [appended] = await storage.commits.append(0, transaction([batch(at, partition, values(...texts))]));
   return appended!.baseOffset;
 };
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SegmentMoved, type TopicRow } from '../../src/log/store.ts';
+import { SegmentMoved } from '../../src/commit/store.ts';
+import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { property } from '../coordinator/property.ts';
 import { appendSlots, batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
@@ -17,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 const append = (topic: TopicRow, segment: number, partition: number, ...texts: string[]) =>
-  storage.log.append(0, transaction([batch({ ...topic, segment }, partition, values(...texts))]));
+  storage.commits.append(0, transaction([batch({ ...topic, segment }, partition, values(...texts))]));
 
 const textsOf = async (topic: TopicRow, partition: number, from = 0) =>
   (await readAll(storage, topic, partition, from)).map(({ offset, parts }) => `${offset}:${parts[2]}`);
@@ -74,7 +75,7 @@ describe('a log that goes on in a new segment', () => {
       for (let n = 0; rolling; n++) {
         const text = `${slot}/${n}`;
         const write = () =>
-          storage.log.append(slot, transaction([0, 1].map((partition) => batch(current, partition, values(text)))));
+          storage.commits.append(slot, transaction([0, 1].map((partition) => batch(current, partition, values(text)))));
         for (;;) {
           try {
             await write();
@@ -224,17 +225,17 @@ describe('a topic that is deleted', () => {
     const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
     for (const one of [topic, other]) {
       const keys = [{ topicId: one.id, key: 'k', batch: 0, index: 0 }];
-      await storage.log.append(0, transaction([batch(one, 0, values('x'))], keys));
+      await storage.commits.append(0, transaction([batch(one, 0, values('x'))], keys));
       await roll(storage, one.id, 1);
     }
     await storage.topics.deleteTopic(topic.id);
-    expect(await storage.log.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
+    expect(await storage.commits.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
     await storage.topics.dropSegments();
     await storage.topics.dropSegments();
     expect(await tablesOf(topic.id)).toEqual([]);
     expect((await tablesOf(other.id)).length).toBe(3);
     expect(await textsOf(other, 0)).toEqual(['0:x']);
-    expect((await storage.log.findKeys(other.id, 60_000, ['k'])).size).toBe(1);
+    expect((await storage.commits.findKeys(other.id, 60_000, ['k'])).size).toBe(1);
     const audit = 'SELECT count(done_at)::int AS n FROM millrace.segment_drops WHERE topic_id = $1 AND topic_name = $2';
     expect(await site.number(audit, [topic.id, topic.name])).toBe(2);
     expect((await storage.topics.loadTopics()).map(({ id }) => id)).not.toContain(topic.id);

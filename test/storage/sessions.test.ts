@@ -119,7 +119,7 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
   await site.client.query("UPDATE millrace.topics SET created_at = '2026-02-03T04:05:06.789Z'");
   const [loaded] = await storage.topics.loadTopics();
   expect(loaded!.createdAtMs).toBe(Date.parse('2026-02-03T04:05:06.789Z'));
-  await storage.log.append(0, transaction([batch(topic, 0, values('\u0000\\x41'))]));
+  await storage.commits.append(0, transaction([batch(topic, 0, values('\u0000\\x41'))]));
   expect((await readAll(storage, topic, 0)).map(({ parts }) => parts[2])).toEqual(['\u0000\\x41']);
   const [age] = await storage.log.appendAges(topic.id, [{ partition: 0, lane: 0, offset: 0 }]);
   expect(age).toBeGreaterThanOrEqual(0);

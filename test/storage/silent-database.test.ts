@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 const append = (text: string, partition = 0) =>
-  storage.log.append(0, transaction([batch(topic, partition, values(text))]));
+  storage.commits.append(0, transaction([batch(topic, partition, values(text))]));
 const stored = async (): Promise<string[]> => (await readAll(storage, topic, 0)).map(({ parts }) => parts[2]!);
 
 test('an append is given up, never comes later, and the next one goes on', async () => {

@@ -79,7 +79,7 @@ test('an owner writes nothing to the second server when the first one is out of 
   await twin.close();
   const storage = storageOf(first, second);
   const topic = await own(storage);
-  const append = (slot: number) => storage.log.append(slot, transaction([batch(topic, 0, values('x'))]));
+  const append = (slot: number) => storage.commits.append(slot, transaction([batch(topic, 0, values('x'))]));
   await append(0);
   await first.close();
   // One of them has a session, the other one needs its first.
@@ -146,7 +146,7 @@ test('a commit whose wait for its replica somebody cancels is not confirmed', as
   const [first] = servers;
   const storage = storageOf(proxies[0]!);
   const topic = await own(storage);
-  const append = (text: string) => storage.log.append(0, transaction([batch(topic, 0, values(text))]));
+  const append = (text: string) => storage.commits.append(0, transaction([batch(topic, 0, values(text))]));
   await append('before');
   await query(first, "ALTER SYSTEM SET synchronous_standby_names = 'gone'");
   await query(first, 'SELECT pg_reload_conf()');

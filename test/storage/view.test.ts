@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PublishRequestSchema, type PublishRequest } from '../../gen/millrace/v1/broker_pb.js';
 import { Rejection } from '../../src/errors/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
-import type { PublishCommand } from '../../src/log/publish.ts';
+import type { PublishCommand } from '../../src/commit/publish.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { scanPublish } from '../../src/wire/scan-publish.ts';
@@ -57,7 +57,7 @@ describe('the view of all messages', () => {
     const { records } = scanned;
     const indexes = Int32Array.from({ length: records.count }, (_, index) => index);
     const whole = { ...batch(topic, 1, values('')), recordCount: records.count, records: [{ set: records, indexes }] };
-    const [appended] = await storage.log.append(0, transaction([whole]));
+    const [appended] = await storage.commits.append(0, transaction([whole]));
     const { baseOffset, appendTimeUs } = appended!;
     const shown = (await messages(topic, 1)).filter(({ offset }) => Number(offset) >= baseOffset);
     expect(shown.map(({ key, headers, value, offset, time_us }) => ({ key, headers, value, offset, time_us }))).toEqual(
@@ -109,9 +109,9 @@ describe('the view of all messages', () => {
 
   test('shows all segments of a topic, and no topic that is gone', async () => {
     const topic = await site.topic(storage, 2);
-    await storage.log.append(0, transaction([batch(topic, 0, values('a'))]));
+    await storage.commits.append(0, transaction([batch(topic, 0, values('a'))]));
     await roll(storage, topic.id, 1);
-    await storage.log.append(0, transaction([batch({ ...topic, segment: 2 }, 0, values('b', 'c'))]));
+    await storage.commits.append(0, transaction([batch({ ...topic, segment: 2 }, 0, values('b', 'c'))]));
     const texts = (await messages(topic, 0)).map(({ offset, value }) => `${offset}:${value.toString()}`);
     expect(texts).toEqual(['0:a', '1:b', '2:c']);
     await storage.topics.deleteTopic(topic.id);
@@ -132,7 +132,7 @@ describe('at speed', () => {
         headers: Buffer.from('\x1a\x08\x0a\x02id\x12\x02no', 'latin1'),
         value: Buffer.alloc(100, `order ${n}/${index} `),
       }));
-      await storage.log.append(n % 4, transaction([batch(topic, n % 3, records)]));
+      await storage.commits.append(n % 4, transaction([batch(topic, n % 3, records)]));
     }
     await site.client.query('ANALYZE millrace.record_batches');
     await site.client.query(

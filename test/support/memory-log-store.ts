@@ -1,18 +1,9 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
 import { sliceBytes, type StoredBatch } from '../../src/log/batch.ts';
-import {
-  SegmentMoved,
-  type AppendedBatch,
-  type AppendTransaction,
-  type IdempotencyHit,
-  type LogEnd,
-  type LogStore,
-  type ReadRequest,
-  type RecordPlace,
-  type SegmentSize,
-  type TopicRow,
-} from '../../src/log/store.ts';
+import { SegmentMoved, type AppendedBatch, type AppendTransaction, type CommitStore } from '../../src/commit/store.ts';
+import type { IdempotencyHit } from '../../src/log/known-keys.ts';
+import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize, TopicRow } from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
 
 interface StoredLog {
@@ -90,10 +81,10 @@ export class MemoryLogs {
   }
 }
 
-export type LogCall = Exclude<keyof LogStore, 'appendSlots'>;
+export type LogCall = Exclude<keyof LogStore | keyof CommitStore, 'appendSlots'>;
 
-/** LogStore in memory, with the faults that a test or the simulation asks for. */
-export class MemoryLogStore implements LogStore {
+/** LogStore and CommitStore in memory, with the faults that a test or the simulation asks for. */
+export class MemoryLogStore implements LogStore, CommitStore {
   readonly shared: MemoryLogs;
   readonly appendSlots: number;
   /** Transactions that were written, in their order. */

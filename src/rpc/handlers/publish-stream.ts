@@ -1,7 +1,6 @@
-import type { PublishStreamToken } from '../../broker/broker.ts';
+import type { PublishedRecords, PublishStreamToken } from '../../broker/broker.ts';
 import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
-import type { PublishedRecords } from '../../log/publish.ts';
 import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
 import type { Call, HandlerContext } from '../edge/call.ts';
@@ -14,7 +13,7 @@ import type { Call, HandlerContext } from '../edge/call.ts';
  *    └──a request fails, once those before it are answered──▶ ended (its error)
  *
  * 1. Requests reach the broker in the order in which they came.
- * 2. Nothing that came after a failed request is appended: the appender sees by the token that one it has taken failed,
+ * 2. Nothing that came after a failed request is appended: the committer sees by the token that one it has taken failed,
  *    and refuses the later ones in its queue; and once any has failed, none is taken here. Those before it are unharmed.
  * 3. At most `publishStreamPendingMax` requests and `publishStreamPendingBytesMax` bytes (and one request more) are
  *    unanswered; an answer counts until the transport has taken it, so that a client that does not read stops the reading.

@@ -5,7 +5,7 @@ import {
   type AppendTransaction,
   type BatchToAppend,
   type IdempotencyKeyToStore,
-} from '../../log/store.ts';
+} from '../../commit/store.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
 import { byteaArray, recordPart, recordParts } from '../pg/bytea-array.ts';
 import { signFence, type Fence } from '../sessions/fence.ts';

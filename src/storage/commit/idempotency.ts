@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import type { IdempotencyHit } from '../../log/store.ts';
+import type { IdempotencyHit } from '../../log/known-keys.ts';
 
 /** Tables of the ring. A key is dropped when the ring comes round to its table again, three turns after the table was left. */
 export const ringTables = 4;

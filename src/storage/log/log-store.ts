@@ -1,19 +1,7 @@
-import { Fault } from '../../errors/fault.ts';
-import type {
-  AppendedBatch,
-  AppendTransaction,
-  IdempotencyHit,
-  LogEnd,
-  LogStore,
-  ReadRequest,
-  RecordPlace,
-  SegmentSize,
-} from '../../log/store.ts';
+import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize } from '../../log/store.ts';
 import type { StoredBatch } from '../../log/batch.ts';
-import { append } from '../commit/append.ts';
-import { appendSettings, type Connection, type ConnectionOptions } from '../sessions/connection.ts';
+import type { Connection } from '../sessions/connection.ts';
 import { sqlState } from '../pg/faults.ts';
-import { currentKeyTable, findKeys, turnRing } from '../commit/idempotency.ts';
 import { leafTable } from '../schema/leaf.ts';
 import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
@@ -27,7 +15,7 @@ import {
   segmentSize,
   type SegmentBases,
 } from './segments.ts';
-import { UnsettledSessions } from '../commit/unsettled.ts';
+import type { UnsettledSessions } from '../commit/unsettled.ts';
 import type { Writer } from '../sessions/writer.ts';
 
 /** Connections that read older batches; each reads one fetch at a time. */
@@ -37,10 +25,10 @@ const agesMax = 1_000;
 const undefinedTable = '42P01';
 
 export interface LogStoreOptions {
-  readonly connect: (purpose: string, settings?: ConnectionOptions['settings']) => Connection;
-  readonly brokerId: string;
-  readonly epoch: () => number;
-  readonly appendSlots: number;
+  readonly connect: (purpose: string) => Connection;
+  readonly lookups: Connection;
+  /** Sessions that may still carry out an append. */
+  readonly unsettled: UnsettledSessions;
   /** For what locks whole topics. */
   readonly admin: Writer;
   /** For what makes tables: that may wait for others that lock the parents. */
@@ -51,46 +39,19 @@ export interface LogStoreOptions {
 
 /** The log on PostgreSQL. */
 export class PostgresLogStore implements LogStore {
-  readonly appendSlots: number;
   readonly #o: LogStoreOptions;
-  readonly #writers: readonly Connection[];
   readonly #readers: readonly Connection[];
   readonly #lookups: Connection;
-  readonly #unsettled = new UnsettledSessions();
   readonly #segments = new Map<number, Promise<SegmentBases>>();
-  /** Table that new idempotency keys go to; null: not read yet. */
-  #keyTable: number | null = null;
-  /** Keys were stored since the ring turned: an idle broker does not turn it. */
-  #keysStored = true;
 
   constructor(options: LogStoreOptions) {
     this.#o = options;
-    this.appendSlots = options.appendSlots;
-    this.#writers = Array.from({ length: options.appendSlots }, (_, slot) =>
-      options.connect(`append-${slot}`, appendSettings),
-    );
     this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
-    this.#lookups = options.connect('lookup');
-  }
-
-  async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
-    const writer = this.#writers[slot];
-    if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
-    const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
-    if (transaction.keys.length > 0) this.#keysStored = true;
-    const { brokerId, epoch } = this.#o;
-    return writer.run(async (client) => {
-      try {
-        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
-      } catch (error) {
-        if (error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN') this.#unsettled.add(client);
-        throw error;
-      }
-    });
+    this.#lookups = options.lookups;
   }
 
   async ends(topicId: number): Promise<LogEnd[]> {
-    await this.#lookups.run((client) => this.#unsettled.end(client));
+    await this.#lookups.run((client) => this.#o.unsettled.end(client));
     return this.#o.admin.transaction(async (client) => {
       const segment = await lockTopicLogs(client, topicId, 'SHARE');
       if (segment === null) return [];
@@ -142,10 +103,6 @@ export class PostgresLogStore implements LogStore {
     return places.map((place) => ages.get(place) ?? null);
   }
 
-  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
-    return this.#lookups.run((client) => findKeys(client, topicId, windowMs, keys));
-  }
-
   async makeSegment(topicId: number, current: number): Promise<void> {
     await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current));
   }
@@ -162,20 +119,9 @@ export class PostgresLogStore implements LogStore {
     return this.#lookups.run((client) => segmentSize(client, topicId, segment));
   }
 
-  async turnIdempotencyRing(): Promise<void> {
-    if (!this.#keysStored) return;
-    const before = await this.#currentKeyTable();
-    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client));
-    if (this.#keyTable !== before) this.#keysStored = false;
-  }
-
   /** The topic has another segment now, or is gone. */
   forgetSegments(topicId: number): void {
     this.#segments.delete(topicId);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.#writers, ...this.#readers, this.#lookups].map((connection) => connection.close()));
   }
 
   #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
@@ -210,11 +156,6 @@ export class PostgresLogStore implements LogStore {
       this.forgetSegments(topicId);
     });
     return reading;
-  }
-
-  async #currentKeyTable(): Promise<number> {
-    this.#keyTable ??= await this.#lookups.run(currentKeyTable);
-    return this.#keyTable;
   }
 
   async #freeze(topicId: number, segment: number): Promise<void> {

@@ -1,9 +1,9 @@
 import { invalidField } from '../errors/rejection.ts';
-import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from './batch.ts';
-import { partitionOf, partitionOfText } from './partitioner.ts';
+import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch.ts';
+import { partitionOf, partitionOfText } from '../log/partitioner.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import { demandLog, partitionOutOfRange } from './lanes.ts';
-import type { Partition, Topic } from './topic.ts';
+import { demandLog, partitionOutOfRange } from '../log/lanes.ts';
+import type { Partition, Topic } from '../log/topic.ts';
 
 /** The records of a request that go to one partition. */
 export interface Share {

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { PublishCommand } from '../../src/log/publish.ts';
-import { PublishQueue, type QueueLimits } from '../../src/log/publish-queue.ts';
-import type { PendingPublish } from '../../src/log/request.ts';
+import type { PublishCommand } from '../../src/commit/publish.ts';
+import { PublishQueue, type QueueLimits } from '../../src/commit/publish-queue.ts';
+import type { PendingPublish } from '../../src/commit/route.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { property } from '../coordinator/property.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { newStream, pending, records, topicAtWork } from './scene.ts';
+import { newStream, pending, records, topicAtWork } from '../log/scene.ts';
 
 const roomy: QueueLimits = {
   bytesMax: 1_000,

@@ -1,9 +1,10 @@
 import { Rejection } from '../errors/rejection.ts';
-import { sliceBytes, type RecordSelection } from './batch.ts';
+import { sliceBytes, type RecordSelection } from '../log/batch.ts';
+import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { PublishedRecords } from './publish.ts';
-import type { PendingPublish, Share } from './request.ts';
-import type { AppendedBatch, AppendTransaction, BatchToAppend, IdempotencyHit } from './store.ts';
-import type { Partition, Topic } from './topic.ts';
+import type { PendingPublish, Share } from './route.ts';
+import type { AppendedBatch, AppendTransaction, BatchToAppend } from './store.ts';
+import type { Partition, Topic } from '../log/topic.ts';
 
 export interface PlanLimits {
   readonly batchBytesMax: number;

@@ -1,22 +1,19 @@
 import { Fault } from '../errors/fault.ts';
 import type { Clock } from '../time/clock.ts';
 import { PublishQueue, type QueueLimits } from './publish-queue.ts';
-import type { PendingPublish } from './request.ts';
-import { SegmentMoved, type IdempotencyHit, type LogStore } from './store.ts';
-import type { TailCache } from './tail-cache.ts';
-import { topicNotFound, type Topic } from './topic.ts';
+import type { IdempotencyHit } from '../log/known-keys.ts';
+import type { Log } from '../log/log.ts';
+import { topicNotFound, type Topic } from '../log/topic.ts';
+import type { PendingPublish } from './route.ts';
+import { SegmentMoved, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
 
-export interface AppenderOptions {
-  readonly store: LogStore;
+export interface CommitterOptions {
+  readonly store: CommitStore;
+  readonly log: Log;
   readonly clock: Clock;
-  readonly tails: TailCache;
   readonly limits: QueueLimits & PlanLimits;
   readonly onFenced: () => void;
-  /** So many bytes were appended to a topic. */
-  readonly onAppended: (topic: Topic, bytes: number) => void;
-  /** The ends of a topic's logs have to be read again. */
-  readonly onForgotten: (topic: Topic) => void;
 }
 
 /** How often an append follows a topic to its next segment before it gives up. */
@@ -26,8 +23,8 @@ const segmentMovesMax = 5;
  * Appends what is published: a transaction on each free write connection, of everything that waits and conflicts with nothing in
  * flight. While a transaction is in flight the next ones gather; that is the whole of group commit, there is no timer in it.
  */
-export class Appender {
-  readonly #o: AppenderOptions;
+export class Committer {
+  readonly #o: CommitterOptions;
   readonly #queue: PublishQueue;
   readonly #freeSlots: number[];
   #scheduled = false;
@@ -41,7 +38,7 @@ export class Appender {
   appendedRecords = 0;
   appendedBytes = 0;
 
-  constructor(options: AppenderOptions) {
+  constructor(options: CommitterOptions) {
     this.#o = options;
     this.#queue = new PublishQueue(options.limits);
     this.#freeSlots = Array.from({ length: options.store.appendSlots }, (_, slot) => slot);
@@ -230,7 +227,7 @@ export class Appender {
 
   async #follow(requests: readonly PendingPublish[]): Promise<void> {
     for (const topic of new Set(requests.map((request) => request.topic))) {
-      if (!topic.removed) topic.segment = await this.#o.store.rollSegment(topic.row.id, topic.segment - 1);
+      if (!topic.removed) await topic.followSegment();
     }
   }
 
@@ -243,7 +240,7 @@ export class Appender {
         partition.committed({ baseOffset, appendTimeUs, records }, recordCount, byteSize);
         this.appendedRecords += recordCount;
         this.appendedBytes += byteSize;
-        this.#o.onAppended(topic, byteSize);
+        this.#o.log.appended(topic, byteSize);
       }
     }
     for (const { topic, key, hit } of keys) topic.keys.add(key, hit, nowMs);
@@ -252,7 +249,7 @@ export class Appender {
     if (logs.length > 0) {
       this.appends++;
       this.#o.clock.soon(() => {
-        this.#o.tails.encodeAll();
+        this.#o.log.encodeTails();
       });
     }
   }
@@ -265,7 +262,7 @@ export class Appender {
     for (const topic of new Set(requests.map((request) => request.topic))) {
       const touched = requests.filter((request) => request.topic === topic).flatMap(({ shares }) => shares);
       topic.forget(new Set(touched.map(({ partition }) => partition)), nowMs);
-      this.#o.onForgotten(topic);
+      this.#o.log.refresh(topic);
     }
   }
 }

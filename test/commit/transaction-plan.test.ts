@@ -1,14 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { PublishedRecords } from '../../src/log/publish.ts';
+import type { PublishedRecords } from '../../src/commit/publish.ts';
 import { sliceBytes } from '../../src/log/batch.ts';
-import type { PendingPublish } from '../../src/log/request.ts';
-import type { AppendTransaction, IdempotencyHit } from '../../src/log/store.ts';
+import type { PendingPublish } from '../../src/commit/route.ts';
+import type { AppendTransaction } from '../../src/commit/store.ts';
+import type { IdempotencyHit } from '../../src/log/known-keys.ts';
 import type { Topic } from '../../src/log/topic.ts';
-import { TransactionPlan } from '../../src/log/transaction-plan.ts';
+import { TransactionPlan } from '../../src/commit/transaction-plan.ts';
 import { property } from '../coordinator/property.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { pending, places, reasonOf, records, topicAtWork } from './scene.ts';
+import { pending, places, reasonOf, records, topicAtWork } from '../log/scene.ts';
 
 const planLimits = { batchBytesMax: 40, batchRecordsMax: 5 };
 /** What the database knows already. */

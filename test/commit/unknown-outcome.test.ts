@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
-import { Gate, readAll, records, Scene } from './scene.ts';
+import { Gate, readAll, records, Scene } from '../log/scene.ts';
 
 const unknown = (): Fault => new Fault('OUTCOME_UNKNOWN', 'the connection broke after COMMIT');
 

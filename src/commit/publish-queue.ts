@@ -1,5 +1,5 @@
-import type { PendingPublish } from './request.ts';
-import type { Topic } from './topic.ts';
+import type { PendingPublish } from './route.ts';
+import type { Topic } from '../log/topic.ts';
 
 export interface QueueLimits {
   readonly bytesMax: number;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
-import { Gate, newStream, readAll, records, Scene } from './scene.ts';
+import { Gate, newStream, readAll, records, Scene } from '../log/scene.ts';
 
 describe('group commit', () => {
   test('publishes of one turn go in one transaction, without a timer', async () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
 import { property } from '../coordinator/property.ts';
-import { newStream, readAll, records, Scene } from './scene.ts';
+import { newStream, readAll, records, Scene } from '../log/scene.ts';
 
 test('requests of a stream are appended in its order, also to different partitions over several connections', async () => {
   const scene = await Scene.open({ partitions: 3, appendSlots: 3 });

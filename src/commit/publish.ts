@@ -1,4 +1,4 @@
-import type { RecordSet } from './batch.ts';
+import type { RecordSet } from '../log/batch.ts';
 
 /** A scanned publish request: records as slices of the request's bytes (src/wire). */
 export interface PublishCommand {
@@ -22,7 +22,7 @@ export interface PublishCommand {
  */
 export interface PublishStreamToken {
   /**
-   * Set by the appender when a request that it has taken fails. Each one that it takes while this is set came later: it
+   * Set by the committer when a request that it has taken fails. Each one that it takes while this is set came later: it
    * is refused with the same error and appends nothing, and `publish` refuses what comes now.
    */
   failure: Error | null;

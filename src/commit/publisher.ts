@@ -1,0 +1,138 @@
+import { Fault } from '../errors/fault.ts';
+import { Rejection } from '../errors/rejection.ts';
+import { limits, type TunableLimits } from '../limits/limits.ts';
+import type { Log } from '../log/log.ts';
+import { topicNotFound } from '../log/topic.ts';
+import type { Clock } from '../time/clock.ts';
+import { Committer } from './committer.ts';
+import type { PublishCommand, PublishedRecords } from './publish.ts';
+import { route } from './route.ts';
+import type { CommitStore } from './store.ts';
+
+export interface PublisherDeps {
+  readonly store: CommitStore;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly limits: Pick<TunableLimits, 'publishQueueBytesMax'>;
+  /** A write was refused because another broker has taken over. */
+  readonly onFenced: () => void;
+  readonly warn: (fields: object, message: string) => void;
+}
+
+/** One transaction: more would keep its partitions locked, and its publishers waiting, for longer than it saves. */
+const transactionBytesMax = 4 * 1_048_576;
+const transactionRecordsMax = 20_000;
+const sharedBytesMin = 131_072;
+const passedMax = 2_000;
+const ringIntervalMs = 5_000;
+
+/** What clients publish: checked, routed and queued for the commit that appends it. */
+export class Publisher {
+  readonly #d: PublisherDeps;
+  readonly #committer: Committer;
+  #cancelRing: (() => void) | null = null;
+  /** Why nothing is taken any more. */
+  #closed: Error | null = null;
+
+  constructor(deps: PublisherDeps) {
+    this.#d = deps;
+    const { store, log, clock, onFenced } = deps;
+    this.#committer = new Committer({
+      store,
+      log,
+      clock,
+      limits: {
+        bytesMax: deps.limits.publishQueueBytesMax,
+        transactionBytesMax,
+        transactionRecordsMax,
+        sharedBytesMin,
+        passedMax,
+        batchBytesMax: limits.storedBatchBytesMax,
+        batchRecordsMax: limits.publishRecordsMax,
+      },
+      onFenced,
+    });
+    log.attach(this.#committer);
+  }
+
+  /**
+   * Queues the records and answers where they went once they are durable; with ack mode NONE at once, with null.
+   *
+   * @throws Rejection or Fault
+   */
+  publish(command: PublishCommand): Promise<PublishedRecords | null> {
+    const { stream } = command;
+    try {
+      if (stream?.refused !== undefined) throw stream.refused;
+      // It would be refused in its turn; with ack mode NONE it must not be answered as queued.
+      if (stream !== null && stream.failure !== null) throw stream.failure;
+      return this.#enqueue(command);
+    } catch (thrown) {
+      const refused = thrown as Error;
+      if (stream !== null) stream.refused = refused;
+      return Promise.reject(refused);
+    }
+  }
+
+  /** Begins what happens from time to time. */
+  start(): void {
+    this.#cancelRing = this.#d.clock.after(ringIntervalMs, () => {
+      void this.#turnRing();
+    });
+  }
+
+  /** Takes nothing new, and resolves when everything that was taken is answered. */
+  async drain(): Promise<void> {
+    this.#closed ??= new Rejection(
+      'DRAINING',
+      'this broker is shutting down: publish again, which reaches the next one',
+    );
+    await this.#committer.idle();
+    this.#cancelRing?.();
+  }
+
+  /** Ends all work at once: another broker owns the log. */
+  stop(): void {
+    this.#closed = new Fault('FENCED', 'another broker has taken over');
+    this.#committer.stop(this.#closed);
+    this.#cancelRing?.();
+  }
+
+  /** For /metrics. */
+  stats() {
+    const { queue, appends, appendedRecords, appendedBytes } = this.#committer;
+    return { queuedRecords: queue.records, queuedBytes: queue.bytes, appends, appendedRecords, appendedBytes };
+  }
+
+  #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
+    if (this.#closed !== null) throw this.#closed;
+    const topic = this.#d.log.topicAtWork(command.topic);
+    if (topic === undefined) throw topicNotFound(command.topic);
+    const routed = route(topic, command);
+    if (!this.#committer.queue.hasRoom(routed.bytes)) throw this.#queueFull();
+    const answer = new Promise<PublishedRecords>((resolve, reject) => {
+      this.#committer.push({ topic, command, ...routed, resolve, reject });
+    });
+    if (command.committed) return answer;
+    answer.catch(() => undefined);
+    return Promise.resolve(null);
+  }
+
+  #queueFull(): Rejection {
+    const { publishQueueBytesMax } = this.#d.limits;
+    return new Rejection(
+      'PUBLISH_QUEUE_FULL',
+      `more than ${publishQueueBytesMax} bytes wait for their append (--publish-queue-bytes-max): publish more slowly`,
+      { metadata: { publishQueueBytesMax: String(publishQueueBytesMax) } },
+    );
+  }
+
+  async #turnRing(): Promise<void> {
+    try {
+      await this.#d.store.turnIdempotencyRing();
+    } catch (error) {
+      this.#d.warn({ err: error }, 'old idempotency keys could not be dropped; it is tried again');
+    }
+    if (this.#closed === null) this.start();
+  }
+}

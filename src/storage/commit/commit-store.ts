@@ -1,0 +1,71 @@
+import { Fault } from '../../errors/fault.ts';
+import type { AppendedBatch, AppendTransaction, CommitStore } from '../../commit/store.ts';
+import type { IdempotencyHit } from '../../log/known-keys.ts';
+import { appendSettings, type Connection, type ConnectionOptions } from '../sessions/connection.ts';
+import type { Writer } from '../sessions/writer.ts';
+import { append } from './append.ts';
+import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
+import type { UnsettledSessions } from './unsettled.ts';
+
+export interface CommitStoreOptions {
+  readonly connect: (purpose: string, settings?: ConnectionOptions['settings']) => Connection;
+  readonly brokerId: string;
+  readonly epoch: () => number;
+  readonly appendSlots: number;
+  readonly lookups: Connection;
+  /** For what locks whole topics. */
+  readonly admin: Writer;
+  /** Sessions that may still carry out an append. */
+  readonly unsettled: UnsettledSessions;
+}
+
+/** What is committed, in PostgreSQL. */
+export class PostgresCommitStore implements CommitStore {
+  readonly appendSlots: number;
+  readonly #o: CommitStoreOptions;
+  readonly #writers: readonly Connection[];
+  /** Table that new idempotency keys go to; null: not read yet. */
+  #keyTable: number | null = null;
+  /** Keys were stored since the ring turned: an idle broker does not turn it. */
+  #keysStored = true;
+
+  constructor(options: CommitStoreOptions) {
+    this.#o = options;
+    this.appendSlots = options.appendSlots;
+    this.#writers = Array.from({ length: options.appendSlots }, (_, slot) =>
+      options.connect(`append-${slot}`, appendSettings),
+    );
+  }
+
+  async append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]> {
+    const writer = this.#writers[slot];
+    if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
+    const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
+    if (transaction.keys.length > 0) this.#keysStored = true;
+    const { brokerId, epoch, unsettled } = this.#o;
+    return writer.run(async (client) => {
+      try {
+        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
+      } catch (error) {
+        if (error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN') unsettled.add(client);
+        throw error;
+      }
+    });
+  }
+
+  findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
+    return this.#o.lookups.run((client) => findKeys(client, topicId, windowMs, keys));
+  }
+
+  async turnIdempotencyRing(): Promise<void> {
+    if (!this.#keysStored) return;
+    const before = await this.#currentKeyTable();
+    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client));
+    if (this.#keyTable !== before) this.#keysStored = false;
+  }
+
+  async #currentKeyTable(): Promise<number> {
+    this.#keyTable ??= await this.#o.lookups.run(currentKeyTable);
+    return this.#keyTable;
+  }
+}
