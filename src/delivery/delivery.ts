@@ -41,6 +41,7 @@ import {
   type DeliveryCounts,
 } from './views/describe.ts';
 import { Entrance } from './groups/entrance.ts';
+import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
 import { Groups, type TopicLogs } from './groups/groups.ts';
@@ -89,6 +90,7 @@ export class Delivery {
     });
     this.#context = {
       clock,
+      memory: new FeedMemory(limits.feedBytesMax),
       random,
       codec,
       assignors: deps.assignors ?? builtInAssignors,

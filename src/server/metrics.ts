@@ -15,6 +15,7 @@ const gauges: readonly Described[] = [
   ['queuedRecords', 'millrace_publish_queue_records', 'Publishes that wait for their append, in records.'],
   ['tailCacheBytes', 'millrace_tail_cache_bytes', 'Recent batches in memory, in bytes.'],
   ['readCacheBytes', 'millrace_read_cache_bytes', 'Older batches, read from the database, in memory, in bytes.'],
+  ['feedBytes', 'millrace_feed_bytes', 'Older batches that were read for a group and have not gone out, in bytes.'],
 ];
 
 const counters: readonly Described[] = [

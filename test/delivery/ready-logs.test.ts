@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { ConsumedLog } from '../../src/delivery/dispatch/consumed-log.ts';
+import type { Feed } from '../../src/delivery/dispatch/feed.ts';
+import type { Member } from '../../src/delivery/dispatch/member.ts';
 import { ReadyLogs } from '../../src/delivery/dispatch/ready-logs.ts';
+import { Seat } from '../../src/delivery/dispatch/seat.ts';
 import type { BlockedOn } from '../../src/delivery/ports/session.ts';
 import { property } from '../coordinator/property.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
@@ -192,8 +194,7 @@ const operation = fc.oneof(
 test('whatever happens in whatever order, each held log is ready in its turn or waits for one reason', () => {
   fc.assert(
     fc.property(fc.array(operation, { minLength: 20, maxLength: 100 }), (operations) => {
-      const all = Array.from({ length: logCount }, () => ({ waitsFor: null, turnBefore: null, turnAfter: null }));
-      const real = all as unknown as ConsumedLog[];
+      const real = Array.from({ length: logCount }, (_, at) => new Seat({} as Feed, {} as Member, at));
       const [ready, model, held] = [new ReadyLogs(), new Model(), new Set<number>()];
       for (const one of operations) {
         const next = model.ready[0];

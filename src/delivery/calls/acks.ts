@@ -1,6 +1,6 @@
 import type { MemberId } from '../../coordinator/group.ts';
 import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/calls.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 
 /** What an ack did to a cursor. */
@@ -21,8 +21,8 @@ export function applyAcks(
   group: ConsumerGroup,
   command: AckCommand,
   nowMs: number,
-): { outcomes: (() => AckOutcome)[]; moved: ConsumedLog[] } {
-  const moved: ConsumedLog[] = [];
+): { outcomes: (() => AckOutcome)[]; moved: Feed[] } {
+  const moved: Feed[] = [];
   const outcomes = command.entries.map((entry) => {
     const found = group.named(entry) ?? 'NOT_OWNER';
     const log = typeof found === 'string' ? undefined : found;
@@ -44,13 +44,7 @@ export function applyAcks(
   return { outcomes, moved };
 }
 
-function applyEntry(
-  group: ConsumerGroup,
-  command: AckCommand,
-  entry: AckEntry,
-  log: ConsumedLog,
-  nowMs: number,
-): Settled {
+function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, log: Feed, nowMs: number): Settled {
   const refusal = refusalOf(group, command.memberId, command.generation, log);
   return refusal === null ? actions[entry.action](log, entry, nowMs) : none(refusal);
 }
@@ -63,18 +57,18 @@ export function refusalOf(
   group: ConsumerGroup,
   memberId: MemberId,
   generation: number,
-  log: ConsumedLog,
+  log: Feed,
 ): 'STALE_GENERATION' | 'NOT_OWNER' | null {
   const { topicId, partition } = log.log.address;
   const holder = group.machine.holder({ topicId, partition });
   if (generation > group.generation) return 'STALE_GENERATION';
-  if (holder?.memberId !== memberId || log.holder?.id !== memberId) {
+  if (holder?.memberId !== memberId || log.seat?.member.id !== memberId) {
     return generation < group.machine.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
   }
   return generation < holder.sinceGeneration ? 'STALE_GENERATION' : null;
 }
 
-const actions: Record<AckAction, (log: ConsumedLog, entry: AckEntry, nowMs: number) => Settled> = {
+const actions: Record<AckAction, (log: Feed, entry: AckEntry, nowMs: number) => Settled> = {
   ACK: ({ cursor }, { upToOffset, runs }) =>
     upToOffset === null ? cursor.ackRuns(runs ?? []) : cursor.ackUpTo(upToOffset),
   NACK: ({ cursor }, entry, nowMs) => cursor.nack(named(entry), entry.delayMs, nowMs),

@@ -9,7 +9,7 @@ import type {
   ResetOffset,
   ResetOffsetsCommand,
 } from '../ports/calls.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Groups } from '../groups/groups.ts';
@@ -66,7 +66,7 @@ export class Offsets {
     group: ConsumerGroup,
     member: CommitOffsetsCommand['member'],
     { offset, metadata }: OffsetCommit,
-    log: ConsumedLog,
+    log: Feed,
   ): 'CHANGED' | 'UNCHANGED' | Exclude<OffsetStatus, 'OK'> {
     const refusal = member === null ? null : refusalOf(group, member.memberId, member.generation, log);
     if (refusal !== null) return refusal;
@@ -115,17 +115,13 @@ export class Offsets {
   }
 
   /** Counted from what is durable: acks that are being written come before. */
-  async #targets(to: ResetOffsetsCommand['to'], logs: readonly ConsumedLog[]): Promise<number[]> {
+  async #targets(to: ResetOffsetsCommand['to'], logs: readonly Feed[]): Promise<number[]> {
     await this.#context.rounds.durable();
     return resetTargets(to, logs);
   }
 
   /** Nobody has the logs. What is durable comes first: memory begins anew once nothing of before can come back. */
-  async #begin(
-    group: ConsumerGroup,
-    logs: readonly ConsumedLog[],
-    to: ResetOffsetsCommand['to'],
-  ): Promise<ResetOffset[]> {
+  async #begin(group: ConsumerGroup, logs: readonly Feed[], to: ResetOffsetsCommand['to']): Promise<ResetOffset[]> {
     const offsets = await this.#targets(to, logs);
     const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
     await this.#context.writer.settle((store) => store.resetCursors(resets));
@@ -138,19 +134,19 @@ export class Offsets {
 
 function fetchedNamed(
   { topic, partition, lane }: NamedLog,
-  log: ConsumedLog | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED',
+  log: Feed | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED',
 ): FetchedOffset {
   return typeof log === 'string' ? { topic, partition, lane: lane ?? 0, status: log, committed: null } : fetchedOf(log);
 }
 
-function fetchedOf({ topic, key: { partition, lane }, cursor, log }: ConsumedLog): FetchedOffset {
+function fetchedOf({ topic, key: { partition, lane }, cursor, log }: Feed): FetchedOffset {
   const { committedOffset, metadata } = cursor;
   const lag = cursor.lag(log.endOffset);
   const committed = { offset: committedOffset, metadata, highWatermark: log.endOffset, lag };
   return { topic, partition, lane, status: 'OK', committed };
 }
 
-function described(logs: readonly ConsumedLog[], offsets: readonly number[]): ResetOffset[] {
+function described(logs: readonly Feed[], offsets: readonly number[]): ResetOffset[] {
   return logs.map(({ key, cursor, log, topic }, at) => {
     const offset = offsets[at]!;
     const lag = Math.max(0, log.endOffset - offset);

@@ -2,7 +2,7 @@ import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PullCommand } from '../ports/calls.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Member, Reader } from '../dispatch/member.ts';
@@ -20,7 +20,7 @@ export interface Pulled {
   readonly leaseUntilMs: number | null;
   readonly blockedOn: BlockedOn | null;
   /** With auto-ack: the cursors that moved. */
-  readonly acked: readonly ConsumedLog[];
+  readonly acked: readonly Feed[];
 }
 
 /** One Pull: takes what there is, or waits for the first record. */
@@ -98,7 +98,7 @@ export class PullSession implements Reader {
     for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
       budget.take(piece.records, piece.bytes);
       taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs)) });
-      this.#member.served(piece.log);
+      this.#member.served(piece.seat);
     }
     return taken;
   }
@@ -109,15 +109,15 @@ export class PullSession implements Reader {
 
   #find(budget: Credit, nowMs: number): Piece | null {
     const { credit } = this.#member;
-    this.blockedOn = this.#member.logs.length === 0 ? 'NO_ASSIGNMENT' : null;
-    for (const log of this.#member.inTurn()) {
-      const look = nextPiece(log, budget, nowMs, true);
+    this.blockedOn = this.#member.seats.length === 0 ? 'NO_ASSIGNMENT' : null;
+    for (const seat of this.#member.inTurn()) {
+      const look = nextPiece(seat, budget, nowMs, true);
       if ('batch' in look) {
         if (credit.fits(look.records, look.bytes)) return look;
         this.blockedOn ??= 'CREDIT';
         continue;
       }
-      log.blockedOn = look.blockedOn;
+      seat.foundNothing(look.blockedOn);
       if (look.untilMs !== null) this.#lookAgainMs = Math.min(this.#lookAgainMs, look.untilMs);
       // A partition that is caught up says least about why nothing comes.
       if (this.blockedOn === null || this.blockedOn === 'CAUGHT_UP') this.blockedOn = look.blockedOn;
@@ -127,18 +127,18 @@ export class PullSession implements Reader {
 
   #handOut(taken: readonly { piece: Piece; field: Buffer }[]): Pulled {
     const fields = taken.map(({ field }) => field);
-    const logs = new Set(taken.map(({ piece }) => piece.log));
+    const seats = new Set(taken.map(({ piece }) => piece.seat));
     if (!this.#command.autoAck) {
-      for (const log of logs) this.#group.watchLeases(log);
+      for (const seat of seats) this.#group.watchLeases(seat);
       return { fields, leaseUntilMs: this.#leaseUntilMs(this.#context.clock.nowMs()), blockedOn: null, acked: [] };
     }
     // Exactly what goes out: the member may have other records, which it must ack by itself.
     for (const { piece } of taken) {
-      const { log, first, last } = piece;
-      const freed = log.cursor.ackRuns([first, last]);
-      this.#group.settle(log, freed.records, freed.bytes);
+      const { seat, first, last } = piece;
+      const freed = seat.feed.cursor.ackRuns([first, last]);
+      this.#group.settle(seat.feed, freed.records, freed.bytes);
     }
-    return { fields, leaseUntilMs: null, blockedOn: null, acked: [...logs] };
+    return { fields, leaseUntilMs: null, blockedOn: null, acked: Array.from(seats, ({ feed }) => feed) };
   }
 
   #wait(untilMs: number): Promise<void> {

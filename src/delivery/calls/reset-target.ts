@@ -2,7 +2,7 @@ import { invalidField } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import { demandLog } from '../../log/lanes.ts';
 import type { ResetOffsetsCommand, ResetTo } from '../ports/calls.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';
 import { subscriptionNotFound } from '../groups/refusals.ts';
@@ -17,13 +17,13 @@ import { inLog } from '../groups/start-position.ts';
 export function selectedLogs(
   group: ConsumerGroup,
   { topics, partitions }: Pick<ResetOffsetsCommand, 'topics' | 'partitions'>,
-): ConsumedLog[] {
+): Feed[] {
   const subscription = (topic: string): ActiveSubscription => {
     const found = group.subscriptionTo(topic);
     if (found !== undefined) return found;
     throw subscriptionNotFound(group.name, topic);
   };
-  const selected = new Set<ConsumedLog>();
+  const selected = new Set<Feed>();
   const whole = topics.length + partitions.length === 0 ? group.subscriptions.values() : topics.map(subscription);
   for (const { logs } of whole) for (const log of logs) selected.add(log);
   for (const { topic, ...name } of partitions) {
@@ -36,16 +36,16 @@ export function selectedLogs(
   return [...selected].sort((a, b) => (a.topic === b.topic ? inTopic(a, b) : a.topic < b.topic ? -1 : 1));
 }
 
-function inTopic({ key: a }: ConsumedLog, { key: b }: ConsumedLog): number {
+function inTopic({ key: a }: Feed, { key: b }: Feed): number {
   return a.partition - b.partition || a.lane - b.lane;
 }
 
 /** Where each log begins; all of them lie in their logs as they are stored. @throws Rejection OFFSET_OUT_OF_RANGE */
-export function resetTargets(to: ResetTo, logs: readonly ConsumedLog[]): Promise<number[]> {
+export function resetTargets(to: ResetTo, logs: readonly Feed[]): Promise<number[]> {
   return Promise.all(logs.map((log) => targetOf(to, log)));
 }
 
-async function targetOf(to: ResetTo, { cursor, log }: ConsumedLog): Promise<number> {
+async function targetOf(to: ResetTo, { cursor, log }: Feed): Promise<number> {
   switch (to.type) {
     case 'earliest':
       return log.startOffset;

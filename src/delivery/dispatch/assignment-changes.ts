@@ -1,18 +1,18 @@
-import type { ConsumedLog } from './consumed-log.ts';
+import type { Feed } from './feed.ts';
 import type { TopicPartition } from '../ports/session.ts';
 
 /** What came to a member and went from it since its stream was told. Of each partition the last that happened counts. */
 export class AssignmentChanges {
-  readonly #came = new Set<ConsumedLog>();
-  readonly #went = new Set<ConsumedLog>();
+  readonly #came = new Set<Feed>();
+  readonly #went = new Set<Feed>();
 
   /** The member has the log, or keeps one that it was to give back. */
-  came(log: ConsumedLog): void {
+  came(log: Feed): void {
     this.#went.delete(log);
     this.#came.add(log);
   }
 
-  went(log: ConsumedLog): void {
+  went(log: Feed): void {
     this.#came.delete(log);
     this.#went.add(log);
   }
@@ -26,10 +26,14 @@ export class AssignmentChanges {
   }
 }
 
-/** By topic and partition. A member may be told 100,000 partitions at once: no object is made for each, and no names are compared. */
-export function placesOf(logs: Iterable<ConsumedLog>): TopicPartition[] {
+/**
+ * By topic and partition, which comes with all its lanes: lane 0 stands for it. A member may be told 100,000 partitions at once: no object is made
+ * for each, and no names are compared.
+ */
+export function placesOf(logs: Iterable<Feed>): TopicPartition[] {
   const byTopic = new Map<string, TopicPartition[]>();
-  for (const { place } of logs) {
+  for (const { place, key } of logs) {
+    if (key.lane !== 0) continue;
     const places = byTopic.get(place.topic);
     if (places === undefined) byTopic.set(place.topic, [place]);
     else places.push(place);

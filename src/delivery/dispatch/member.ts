@@ -2,9 +2,10 @@ import type { MemberId } from '../../coordinator/group.ts';
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
-import type { ConsumedLog } from './consumed-log.ts';
+import type { Feed } from './feed.ts';
 import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
 import { ReadyLogs } from './ready-logs.ts';
+import { Seat } from './seat.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { BlockedOn, TopicPartition } from '../ports/session.ts';
 
@@ -25,12 +26,12 @@ const awayAfterMs = 3 * limits.heartbeatIntervalMs;
 export class Member {
   readonly id: MemberId;
   readonly readers = new Set<Reader>();
-  /** Held logs, in no order. */
-  readonly logs: ConsumedLog[] = [];
+  /** One for each log that it holds, in no order. */
+  readonly #seats: Seat[] = [];
   /** Those of them that may have something for its stream. */
   readonly ready = new ReadyLogs();
   /** Those of them that it is asked to give back: every heartbeat tells them, so they are not looked for among all. */
-  readonly #asked = new Set<ConsumedLog>();
+  readonly #asked = new Set<Seat>();
   /** What its stream is to be told of; null: it is told everything, each time or as it has been told nothing yet. */
   changes: AssignmentChanges | null = null;
   /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
@@ -63,9 +64,13 @@ export class Member {
     for (const reader of this.readers) reader.wake();
   }
 
+  get seats(): readonly Seat[] {
+    return this.#seats;
+  }
+
   /** The log may have something to deliver. */
-  wakeFor(log: ConsumedLog): void {
-    this.ready.add(log);
+  wakeFor(seat: Seat): void {
+    this.ready.add(seat);
     this.wake();
   }
 
@@ -78,9 +83,9 @@ export class Member {
 
   /** A stream begins: it may have so much in flight, and everything that is not acked goes out again, attempt unchanged. */
   beginStream(credit: Credit): void {
-    for (const log of this.logs) {
-      log.cursor.resend();
-      this.ready.add(log);
+    for (const seat of this.#seats) {
+      seat.feed.cursor.resend();
+      this.ready.add(seat);
     }
     this.credit = credit;
     this.changes = null;
@@ -115,71 +120,78 @@ export class Member {
     return nowMs - this.#heardMs > awayAfterMs ? null : this.#busySinceMs;
   }
 
-  hold(log: ConsumedLog): void {
-    if (log.holder !== this) {
-      log.heldAt = this.logs.length;
-      this.logs.push(log);
-      this.ready.admit(log);
+  /** It has the log from now on, or keeps one that it was to give back. */
+  hold(feed: Feed): void {
+    const { seat } = feed;
+    if (seat?.member === this) {
+      this.#stay(seat);
+      this.ready.add(seat);
     } else {
-      this.ready.add(log);
+      this.#seat(feed);
     }
-    log.holder = this;
-    this.#keep(log);
-    this.changes?.came(log);
+    this.changes?.came(feed);
     this.assignmentVersion++;
   }
 
   /** It is to give the log back, until then at the latest, by the wall clock. */
-  askBack(log: ConsumedLog, deadlineAtMs: number): void {
-    log.revokeDeadlineAtMs = deadlineAtMs;
-    this.#asked.add(log);
-    this.ready.add(log);
+  askBack(seat: Seat, deadlineAtMs: number): void {
+    seat.askBack(deadlineAtMs);
+    this.#asked.add(seat);
+    this.ready.add(seat);
     this.assignmentVersion++;
   }
 
-  letGo(log: ConsumedLog): void {
-    const last = this.logs.pop();
+  letGo(seat: Seat): void {
+    const last = this.#seats.pop();
     // The last one takes its place: a search would cost n for each of n.
-    if (last !== undefined && last !== log) {
-      last.heldAt = log.heldAt;
-      this.logs[last.heldAt] = last;
+    if (last !== undefined && last !== seat) {
+      last.moveTo(seat.at);
+      this.#seats[last.at] = last;
     }
-    this.ready.remove(log);
-    log.holder = null;
-    this.#keep(log);
-    this.changes?.went(log);
+    this.ready.remove(seat);
+    this.#stay(seat);
+    seat.close();
+    seat.feed.left();
+    this.changes?.went(seat.feed);
     this.assignmentVersion++;
   }
 
-  #keep(log: ConsumedLog): void {
-    log.revokeDeadlineAtMs = null;
-    this.#asked.delete(log);
+  #seat(feed: Feed): void {
+    const seat = new Seat(feed, this, this.#seats.length);
+    this.#seats.push(seat);
+    this.ready.admit(seat);
+    feed.taken(seat);
+  }
+
+  #stay(seat: Seat): void {
+    seat.stay();
+    this.#asked.delete(seat);
   }
 
   /** For pulls: the held logs, beginning behind the one that was served last, so that none starves. */
-  *inTurn(): Generator<ConsumedLog> {
-    const count = this.logs.length;
+  *inTurn(): Generator<Seat> {
+    const count = this.#seats.length;
     for (let step = 0; step < count; step++) {
-      const log = this.logs[(this.#rotation + step) % count];
-      if (log === undefined) return;
-      yield log;
+      const seat = this.#seats[(this.#rotation + step) % count];
+      if (seat === undefined) return;
+      yield seat;
     }
   }
 
-  /** `log` was served: the next turn begins behind it. */
-  served(log: ConsumedLog): void {
-    this.#rotation = (log.heldAt + 1) % Math.max(1, this.logs.length);
+  /** The log was served: the next turn begins behind it. */
+  served(seat: Seat): void {
+    this.#rotation = (seat.at + 1) % Math.max(1, this.#seats.length);
   }
 
-  get askedBack(): ConsumedLog[] {
+  get askedBack(): Seat[] {
     return [...this.#asked];
   }
 
   partitions(): TopicPartition[] {
-    return placesOf(this.logs);
+    return placesOf(this.#seats.map(({ feed }) => feed));
   }
 
   revoking(): TopicPartition[] {
-    return placesOf(this.askedBack);
+    return placesOf(this.askedBack.map(({ feed }) => feed));
   }
 }

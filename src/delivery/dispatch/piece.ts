@@ -1,13 +1,13 @@
 import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec, type EncodedBatch } from '../../log/batch.ts';
 import type { Credit } from '../../credit/credit.ts';
-import type { ConsumedLog } from './consumed-log.ts';
+import type { Seat } from './seat.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /**
  * Which records of a log go next, as one message. One rule for streams and pulls: the budget says how much may go.
  */
 export interface Piece {
-  readonly log: ConsumedLog;
+  readonly seat: Seat;
   readonly batch: EncodedBatch;
   readonly first: number;
   readonly last: number;
@@ -20,17 +20,23 @@ export type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: nu
 /** A batch that does not fit waits this long for more acks before it is split. */
 export const creditWaitMs = 20;
 
-/** The next piece of `log` that fits `credit`, or why there is none. Hands nothing out yet. */
-export function nextPiece(log: ConsumedLog, credit: Credit, nowMs: number, maySplit: boolean): Look {
-  if (log.revoking) return { blockedOn: 'REVOKING', untilMs: null };
-  const next = log.cursor.next(log.log.endOffset, nowMs);
+/** The next piece of a log that fits `credit`, or why there is none. Hands nothing out yet. */
+export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: boolean): Look {
+  if (seat.revoking) return { blockedOn: 'REVOKING', untilMs: null };
+  const { feed } = seat;
+  const next = feed.cursor.next(feed.log.endOffset, nowMs);
   if (next.type === 'blocked') return { blockedOn: next.on, untilMs: next.untilMs ?? null };
-  const batch = log.batchAt(next.first);
+  // Not even one record may go: a batch that is read now would only wait, and take the place of one that is wanted.
+  if (!credit.fits(1, 1)) {
+    seat.creditWaitSince(nowMs);
+    return { blockedOn: 'CREDIT', untilMs: null };
+  }
+  const batch = feed.batchAt(next.first);
   if (batch === null) return { blockedOn: 'READING', untilMs: null };
   const last = Math.min(next.last, endOffset(batch) - 1);
-  const whole = pieceOf(log, batch, next.first, last);
+  const whole = pieceOf(seat, batch, next.first, last);
   if (credit.fits(whole.records, whole.bytes)) {
-    log.creditWaitSinceMs = null;
+    seat.creditFound();
     return whole;
   }
   return split(whole, credit, nowMs, maySplit);
@@ -41,30 +47,30 @@ export function nextPiece(log: ConsumedLog, credit: Credit, nowMs: number, maySp
  * could fit waits a little first: cutting at once would turn full batches into crumbs under steady load.
  */
 function split(whole: Piece, credit: Credit, nowMs: number, maySplit: boolean): Look {
-  const { log } = whole;
+  const { seat } = whole;
   const never = whole.records > credit.recordsMax || whole.bytes > credit.bytesMax;
   const records = never ? Math.ceil(credit.recordsMax / 2) : whole.records;
   const bytes = never ? credit.bytesMax / 2 : whole.bytes;
   const piece = prefix(whole, (n, size) => n <= records && (size <= bytes || n === 1) && credit.fits(n, size));
   const full = piece !== null && never && (piece.records === records || piece.bytes >= bytes / 2);
-  log.creditWaitSinceMs ??= nowMs;
-  const waited = nowMs - log.creditWaitSinceMs >= creditWaitMs;
+  const sinceMs = seat.creditWaitSince(nowMs);
+  const waited = nowMs - sinceMs >= creditWaitMs;
   if (piece !== null && (full || waited || maySplit || credit.records === 0)) {
-    log.creditWaitSinceMs = null;
+    seat.creditFound();
     return piece;
   }
-  return { blockedOn: 'CREDIT', untilMs: piece === null || waited ? null : log.creditWaitSinceMs + creditWaitMs };
+  return { blockedOn: 'CREDIT', untilMs: piece === null || waited ? null : sinceMs + creditWaitMs };
 }
 
 /** The longest prefix of a piece that `fits`; null if not even one record does. */
 function prefix(whole: Piece, fits: (records: number, bytes: number) => boolean): Piece | null {
-  const { log, batch, first } = whole;
+  const { seat, batch, first } = whole;
   const last = lastThatFits(batch, first, whole.last, fits);
-  return last < first ? null : pieceOf(log, batch, first, last);
+  return last < first ? null : pieceOf(seat, batch, first, last);
 }
 
-function pieceOf(log: ConsumedLog, batch: EncodedBatch, first: number, last: number): Piece {
-  return { log, batch, first, last, records: last - first + 1, bytes: recordBytes(batch, first, last) };
+function pieceOf(seat: Seat, batch: EncodedBatch, first: number, last: number): Piece {
+  return { seat, batch, first, last, records: last - first + 1, bytes: recordBytes(batch, first, last) };
 }
 
 export interface HandOut {
@@ -75,11 +81,13 @@ export interface HandOut {
 
 /** Marks the piece as in flight and returns its encoding: the shared one where it can serve, else a cut of its own. */
 export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs: number | null): Buffer {
-  const { log, batch, first, last, records, bytes } = piece;
-  const { cursor } = log;
+  const { batch, first, last, records, bytes } = piece;
+  const { feed } = piece.seat;
+  const { cursor } = feed;
   const attemptOf = cursor.hasAttempts ? (offset: number): number => cursor.attemptOf(offset) : null;
   const field = fieldOf(to.codec, batch, first, last, attemptOf);
   cursor.deliver(first, last, (from, until) => recordBytes(batch, from, until), leaseUntilMs);
+  feed.delivered(batch, last);
   credit.take(records, bytes);
   to.delivered.records += records;
   to.delivered.bytes += bytes;

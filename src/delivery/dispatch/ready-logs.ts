@@ -1,4 +1,4 @@
-import type { ConsumedLog } from './consumed-log.ts';
+import type { Seat } from './seat.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /** Which reason counts when the logs of a member wait for different ones: the one that acting on would help most. */
@@ -15,9 +15,9 @@ const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 
  *
  * | waits for | ready again by |
  * |---|---|
- * | CAUGHT_UP | `ConsumedLog.appended`; `settle`: records were refused, released, or their lease is over |
+ * | CAUGHT_UP | `Feed.appended`; `settle`: records were refused, released, or their lease is over |
  * | WINDOW | `settle`: records of it were acked |
- * | READING | the end of the read, also of one that failed: `ConsumedLog` |
+ * | READING | the end of the read, also of one that failed: `Feed` |
  * | RETRY | the time, `timePassed`; `settle`: what is refused was acked after all |
  * | CREDIT | credit of the member that comes back from any log, `creditReturned`; the time after which a batch is split |
  * | REVOKING | `Member.hold`: it may stay after all |
@@ -32,7 +32,7 @@ export class ReadyLogs {
   readonly #waiting = urgency.map(() => 0);
 
   /** Whose turn it is; null: none is ready. */
-  get next(): ConsumedLog | null {
+  get next(): Seat | null {
     return this.#ready.first;
   }
 
@@ -42,34 +42,34 @@ export class ReadyLogs {
   }
 
   /** The log has come to the member. */
-  admit(log: ConsumedLog): void {
-    log.waitsFor = null;
+  admit(log: Seat): void {
+    log.waitFor(null);
     this.#ready.push(log);
   }
 
   /** The log goes from the member. */
-  remove(log: ConsumedLog): void {
+  remove(log: Seat): void {
     if (log.waitsFor === null) this.#ready.remove(log);
     else this.#leave(log, log.waitsFor);
   }
 
   /** The log may have something to deliver. One that is ready keeps its turn. */
-  add(log: ConsumedLog): void {
+  add(log: Seat): void {
     if (log.waitsFor === null) return;
     this.#leave(log, log.waitsFor);
     this.admit(log);
   }
 
   /** A look at the log, which was ready, has found nothing to deliver. */
-  wait(log: ConsumedLog, reason: BlockedOn): void {
+  wait(log: Seat, reason: BlockedOn): void {
     this.#ready.remove(log);
-    log.waitsFor = reason;
+    log.waitFor(reason);
     this.#waiting[urgency.indexOf(reason)]!++;
     this.#queueOf(reason)?.push(log);
   }
 
   /** The log has had its turn, and may have more. */
-  served(log: ConsumedLog): void {
+  served(log: Seat): void {
     this.#ready.remove(log);
     this.#ready.push(log);
   }
@@ -89,7 +89,7 @@ export class ReadyLogs {
     for (let log = queue.first; log !== null; log = queue.first) this.add(log);
   }
 
-  #leave(log: ConsumedLog, reason: BlockedOn): void {
+  #leave(log: Seat, reason: BlockedOn): void {
     this.#waiting[urgency.indexOf(reason)]!--;
     this.#queueOf(reason)?.remove(log);
   }
@@ -101,24 +101,24 @@ export class ReadyLogs {
   }
 }
 
-/** Logs in turn. A log is in one of these at most, so it carries the links itself: no object is made for 100,000 of them. */
+/** Logs in turn. A log is in one of these at most, so its seat carries the links: no object is made for 100,000 of them. */
 class Queue {
-  first: ConsumedLog | null = null;
-  #last: ConsumedLog | null = null;
+  #first: Seat | null = null;
+  #last: Seat | null = null;
 
-  push(log: ConsumedLog): void {
-    log.turnBefore = this.#last;
-    if (this.#last === null) this.first = log;
-    else this.#last.turnAfter = log;
+  get first(): Seat | null {
+    return this.#first;
+  }
+
+  push(log: Seat): void {
+    log.follow(this.#last);
+    this.#first ??= log;
     this.#last = log;
   }
 
-  remove(log: ConsumedLog): void {
-    const { turnBefore, turnAfter } = log;
-    if (turnBefore === null) this.first = turnAfter;
-    else turnBefore.turnAfter = turnAfter;
-    if (turnAfter === null) this.#last = turnBefore;
-    else turnAfter.turnBefore = turnBefore;
-    log.turnBefore = log.turnAfter = null;
+  remove(log: Seat): void {
+    if (this.#first === log) this.#first = log.after;
+    if (this.#last === log) this.#last = log.before;
+    log.unlink();
   }
 }

@@ -125,11 +125,11 @@ export class StreamSession implements Reader {
     const { member, clock } = this.#o;
     const { ready, credit } = member;
     const nowMs = clock.nowMs();
-    for (let log = ready.next; log !== null; log = ready.next) {
-      const look = nextPiece(log, credit, nowMs, false);
+    for (let seat = ready.next; seat !== null; seat = ready.next) {
+      const look = nextPiece(seat, credit, nowMs, false);
       if ('batch' in look) return look;
-      log.blockedOn = look.blockedOn;
-      ready.wait(log, look.blockedOn);
+      seat.foundNothing(look.blockedOn);
+      ready.wait(seat, look.blockedOn);
       if (look.untilMs !== null) this.#wakeAt(look.untilMs, nowMs);
     }
     this.#block(ready.reason ?? this.#without());
@@ -146,7 +146,7 @@ export class StreamSession implements Reader {
     this.#lastBatchMs = clock.nowMs();
     member.given(this.#lastBatchMs);
     const field = handOut(piece, member.credit, this.#o.handOut, null);
-    member.ready.served(piece.log);
+    member.ready.served(piece.seat);
     this.blockedOn = null;
     this.#toldBlockedOn = null;
     sink.send({ type: 'batch', generation: this.#o.generation(), field });
@@ -198,10 +198,10 @@ export class StreamSession implements Reader {
 
   #tellIdle(): void {
     const { member, generation } = this.#o;
-    const blockedOn = this.blockedOn ?? (member.logs.length === 0 ? this.#without() : 'CAUGHT_UP');
+    const blockedOn = this.blockedOn ?? (member.seats.length === 0 ? this.#without() : 'CAUGHT_UP');
     this.#toldBlockedOn = blockedOn;
     let lag = 0;
-    for (const log of member.logs) lag += log.cursor.lag(log.log.endOffset);
+    for (const { feed } of member.seats) lag += feed.cursor.lag(feed.log.endOffset);
     this.tell({
       type: 'idle',
       generation: generation(),
@@ -209,7 +209,7 @@ export class StreamSession implements Reader {
       lag,
       inFlightRecords: member.credit.records,
       inFlightBytes: member.credit.bytes,
-      partitions: member.logs.slice(0, idlePartitionsMax).map((log) => log.status()),
+      partitions: member.seats.slice(0, idlePartitionsMax).map(({ feed }) => feed.status()),
     });
   }
 }

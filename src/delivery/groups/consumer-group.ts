@@ -4,7 +4,7 @@ import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import type { MemberAssignment, NamedLog } from '../ports/calls.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import { Coordination } from './coordination.ts';
 import { fenced } from './refusals.ts';
@@ -14,6 +14,7 @@ import { Enactment } from './enactment.ts';
 import type { Reply } from '../ports/reply.ts';
 import { Turns } from './turns.ts';
 import type { EventSink, StreamEvent, TopicPartition } from '../ports/session.ts';
+import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
 import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
@@ -85,7 +86,7 @@ export class ConsumerGroup {
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
   addSubscription(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[]): ActiveSubscription {
-    const subscription = new ActiveSubscription(row, topic, claimed, this.#context.clock);
+    const subscription = new ActiveSubscription(row, topic, claimed, this.#context);
     this.subscriptions.set(row.topicId, subscription);
     this.#byTopicName.set(topic.name, subscription);
     this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: claimed.length });
@@ -128,7 +129,7 @@ export class ConsumerGroup {
   }
 
   /** The log that an entry of a request names; undefined: the group has none. */
-  named({ topic, partition, lane }: NamedLog): ConsumedLog | 'LANE_REQUIRED' | undefined {
+  named({ topic, partition, lane }: NamedLog): Feed | 'LANE_REQUIRED' | undefined {
     return this.subscriptionTo(topic)?.find({ partition, lane });
   }
 
@@ -137,7 +138,7 @@ export class ConsumerGroup {
     return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
   }
 
-  log(ref: PartitionRef): ConsumedLog | undefined {
+  log(ref: PartitionRef): Feed | undefined {
     return this.subscriptions.get(ref.topicId)?.logs[ref.partition];
   }
 
@@ -197,7 +198,7 @@ export class ConsumerGroup {
     const hold = (held: boolean): Promise<unknown> =>
       Promise.all(topicIds.map((topicId) => this.#coordination.feed({ type: 'hold', topicId, held })));
     const isFree = (topicId: number): boolean =>
-      this.subscriptions.get(topicId)?.logs.every((log) => log.holder === null) ?? true;
+      this.subscriptions.get(topicId)?.logs.every((log) => log.seat === null) ?? true;
     return this.#withholding.take(async () => {
       try {
         await hold(true);
@@ -255,10 +256,10 @@ export class ConsumerGroup {
         this.streamClosed(member, session);
       },
       generation: () => this.generation,
-      ackNow: ({ log, first, last }) => {
-        const freed = log.cursor.ackRuns([first, last]);
-        rounds.mark(log);
-        this.settle(log, freed.records, freed.bytes);
+      ackNow: ({ seat: { feed }, first, last }) => {
+        const freed = feed.cursor.ackRuns([first, last]);
+        rounds.mark(feed);
+        this.settle(feed, freed.records, freed.bytes);
       },
     });
     session.tell(this.#joined(member));
@@ -297,31 +298,27 @@ export class ConsumerGroup {
   }
 
   /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */
-  settle(log: ConsumedLog, records: number, bytes: number): void {
-    const { holder } = log;
-    if (holder === null) return;
-    holder.regain(records, bytes);
-    if (log.revoking && log.cursor.inFlightRecords === 0) this.#enactment.drained(log);
-    if (holder.anonymous && this.members.size > 1) this.#dismiss(holder);
-    holder.wakeFor(log);
+  settle(log: Feed, records: number, bytes: number): void {
+    const { seat } = log;
+    if (seat === null) return;
+    const { member } = seat;
+    member.regain(records, bytes);
+    if (seat.revoking && log.cursor.inFlightRecords === 0) this.#enactment.drained(log);
+    if (member.anonymous && this.members.size > 1) this.#dismiss(member);
+    seat.wake();
   }
 
-  /**
-   * Records of `log` were handed out with a lease: when the earliest runs out, they come again, as the next attempt.
-   * One timer a log.
-   */
-  watchLeases(log: ConsumedLog): void {
-    const atMs = log.cursor.nextDeadlineMs();
-    if (atMs === null || log.leaseTimer !== null) return;
+  /** Records of the log were handed out with a lease: when the earliest runs out, they come again, as the next attempt. */
+  watchLeases(seat: Seat): void {
     const { clock, rounds } = this.#context;
-    log.leaseTimer = clock.after(Math.max(1, Math.ceil(atMs - clock.nowMs())), () => {
-      log.leaseTimer = null;
-      const freed = log.cursor.expireLeases(clock.nowMs());
+    const { feed } = seat;
+    seat.watchLeases(clock, () => {
+      const freed = feed.cursor.expireLeases(clock.nowMs());
       if (freed.records > 0) {
-        rounds.mark(log);
-        this.settle(log, freed.records, freed.bytes);
+        rounds.mark(feed);
+        this.settle(feed, freed.records, freed.bytes);
       }
-      if (log.cursor.inFlightRecords > 0) this.watchLeases(log);
+      if (feed.cursor.inFlightRecords > 0) this.watchLeases(seat);
     });
   }
 
@@ -392,7 +389,7 @@ export class ConsumerGroup {
    * partitions. As long as it is alone it may stay: its client may yet come back with the id that it was told.
    */
   #dismiss(member: Member): void {
-    if (member.readers.size > 0 || member.logs.some((log) => log.cursor.inFlightRecords > 0)) return;
+    if (member.readers.size > 0 || member.seats.some(({ feed }) => feed.cursor.inFlightRecords > 0)) return;
     void this.leave(member.id, 'LEFT');
   }
 }

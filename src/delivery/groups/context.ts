@@ -1,6 +1,7 @@
 import type { Assignors } from '../../coordinator/assignors/assignor.ts';
-import type { Clock, Random } from '../../time/clock.ts';
+import type { Random } from '../../time/clock.ts';
 import type { AckRounds } from '../rounds/ack-rounds.ts';
+import type { FeedParts } from '../dispatch/feed.ts';
 import type { MayGrow } from '../dispatch/growth.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
@@ -18,8 +19,7 @@ export interface CoordinationCounts {
 }
 
 /** What every group at work shares. */
-export interface GroupContext extends HandOut {
-  readonly clock: Clock;
+export interface GroupContext extends HandOut, FeedParts {
   readonly random: Random;
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;

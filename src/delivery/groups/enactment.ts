@@ -1,17 +1,18 @@
 import type { GroupEffect, MemberId, PartitionRef, RebalanceRow, RemovalReason } from '../../coordinator/group.ts';
 import type { Rejection } from '../../errors/rejection.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import type { Member } from '../dispatch/member.ts';
 import { fenced, instanceFenced } from './refusals.ts';
 import { rebalanceFields } from './rebalance-fields.ts';
+import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 
 export interface EnactmentDeps {
   readonly groupName: string;
   readonly context: GroupContext;
   readonly members: Map<MemberId, Member>;
-  readonly log: (ref: PartitionRef) => ConsumedLog | undefined;
+  readonly log: (ref: PartitionRef) => Feed | undefined;
   readonly generation: () => number;
   /** Nothing of a partition that is being revoked is in flight any more. */
   readonly onDrained: (partition: PartitionRef) => void;
@@ -61,27 +62,28 @@ export class Enactment {
     for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellAssigned();
   }
 
-  tellRevoking(session: StreamSession, logs: readonly ConsumedLog[]): void {
-    if (logs.length === 0) return;
-    const deadlineAtMs = logs.reduce((first, log) => Math.min(first, log.revokeDeadlineAtMs ?? Infinity), Infinity);
-    const partitions = logs.map((log) => ({ topic: log.topic, partition: log.key.partition }));
+  tellRevoking(session: StreamSession, seats: readonly Seat[]): void {
+    if (seats.length === 0) return;
+    const deadlineAtMs = seats.reduce((first, seat) => Math.min(first, seat.revokeDeadlineAtMs ?? Infinity), Infinity);
+    const partitions = seats.flatMap(({ feed: { key, place } }) => (key.lane === 0 ? [place] : []));
     session.tell({ type: 'revoking', generation: this.#d.generation(), partitions, deadlineAtMs });
   }
 
-  drained(log: ConsumedLog): void {
+  drained(log: Feed): void {
     const { topicId, partition } = log.log.address;
     this.#d.onDrained({ topicId, partition });
   }
 
   /** What was in flight of the log is given back; the next holder begins there. */
-  takeBack(log: ConsumedLog, countAttempt: boolean): void {
-    const { holder } = log;
+  takeBack(log: Feed, countAttempt: boolean): void {
+    const { seat } = log;
     const freed = log.cursor.giveBackAll(countAttempt);
     if (countAttempt && freed.records > 0) this.#d.context.rounds.mark(log);
-    if (holder === null) return;
-    holder.regain(freed.records, freed.bytes);
-    holder.letGo(log);
-    holder.wake();
+    if (seat === null) return;
+    const { member } = seat;
+    member.regain(freed.records, freed.bytes);
+    member.letGo(seat);
+    member.wake();
   }
 
   endReaders(member: Member, error: Rejection | null): void {
@@ -97,7 +99,7 @@ export class Enactment {
     for (const ref of added) {
       const log = this.#d.log(ref);
       if (log === undefined) continue;
-      if (log.holder !== null && log.holder !== member) this.takeBack(log, false);
+      if (log.seat !== null && log.seat.member !== member) this.takeBack(log, false);
       member.hold(log);
     }
     this.tellAssigned(member);
@@ -107,19 +109,19 @@ export class Enactment {
   #revoking(effect: Extract<GroupEffect, { type: 'revoking' }>): void {
     const member = this.#d.members.get(effect.memberId);
     if (member === undefined) return;
-    const logs = effect.partitions.flatMap((ref) => this.#d.log(ref) ?? []);
+    const seats = effect.partitions.flatMap((ref) => this.#d.log(ref)?.seat ?? []);
     const { clock } = this.#d.context;
     const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
-    for (const log of logs) member.askBack(log, deadlineAtMs);
-    for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, logs);
-    for (const log of logs) if (log.cursor.inFlightRecords === 0) this.drained(log);
+    for (const seat of seats) member.askBack(seat, deadlineAtMs);
+    for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, seats);
+    for (const { feed } of seats) if (feed.cursor.inFlightRecords === 0) this.drained(feed);
   }
 
   /** What a member did not work on counts an attempt: it may be what keeps it from working. */
   #revoked({ memberId, partitions, stalled }: Extract<GroupEffect, { type: 'revoked' }>): void {
     for (const ref of partitions) {
       const log = this.#d.log(ref);
-      if (log?.holder?.id === memberId) this.takeBack(log, stalled);
+      if (log?.seat?.member.id === memberId) this.takeBack(log, stalled);
     }
     const member = this.#d.members.get(memberId);
     if (member === undefined) return;
@@ -132,13 +134,12 @@ export class Enactment {
     const [old, member] = [this.#d.members.get(oldMemberId), this.#d.members.get(memberId)];
     if (old === undefined || member === undefined) return;
     member.given(this.#d.context.clock.nowMs());
-    for (const log of [...old.logs]) {
-      const { revokeDeadlineAtMs } = log;
-      this.takeBack(log, true);
-      member.hold(log);
-      if (revokeDeadlineAtMs === null) continue;
-      member.askBack(log, revokeDeadlineAtMs);
-      this.drained(log);
+    for (const { feed, revokeDeadlineAtMs } of [...old.seats]) {
+      this.takeBack(feed, true);
+      member.hold(feed);
+      if (revokeDeadlineAtMs === null || feed.seat === null) continue;
+      member.askBack(feed.seat, revokeDeadlineAtMs);
+      this.drained(feed);
     }
     this.#d.members.delete(oldMemberId);
     this.endReaders(old, instanceFenced(oldMemberId));
@@ -150,7 +151,7 @@ export class Enactment {
     if (member === undefined) return;
     this.#d.members.delete(memberId);
     // A member that left says that it did not fail; one that was lost may have failed on what it had.
-    for (const log of [...member.logs]) this.takeBack(log, reason !== 'LEFT');
+    for (const { feed } of [...member.seats]) this.takeBack(feed, reason !== 'LEFT');
     this.endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
   }
 

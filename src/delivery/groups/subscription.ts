@@ -1,8 +1,7 @@
 import { begunAt, Cursor, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
 import { namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import type { Clock } from '../../time/clock.ts';
-import { ConsumedLog } from '../dispatch/consumed-log.ts';
+import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import type { SubscriptionRow } from '../ports/store.ts';
 
 /** A partition's log, and how far the subscription is in it. */
@@ -23,24 +22,24 @@ export class ActiveSubscription {
   readonly topicName: string;
   /** How many each partition of the topic has. */
   readonly lanes: number;
-  readonly #clock: Clock;
-  readonly #logs: ConsumedLog[] = [];
+  readonly #parts: FeedParts;
+  readonly #logs: Feed[] = [];
 
-  constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], clock: Clock) {
+  constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], parts: FeedParts) {
     this.row = row;
     this.topicName = topic.name;
     this.lanes = topic.lanes;
-    this.#clock = clock;
+    this.#parts = parts;
     for (const one of claimed) this.#claim(one);
   }
 
   /** By partition and lane. */
-  get logs(): readonly ConsumedLog[] {
+  get logs(): readonly Feed[] {
     return this.#logs;
   }
 
   /** The log that an entry of a request names; undefined: there is none. */
-  find(name: LogName): ConsumedLog | 'LANE_REQUIRED' | undefined {
+  find(name: LogName): Feed | 'LANE_REQUIRED' | undefined {
     return namedLog(this.#logs, this.lanes, name);
   }
 
@@ -54,6 +53,6 @@ export class ActiveSubscription {
   #claim({ log, cursor }: ClaimedLog): void {
     const { partition, lane } = log.address;
     const key = { subscriptionId: this.row.id, partition, lane };
-    this.#logs.push(new ConsumedLog(key, new Cursor(cursor), log, this.#clock));
+    this.#logs.push(new Feed(key, new Cursor(cursor), log, this.#parts));
   }
 }

@@ -1,6 +1,6 @@
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import { Folds } from './folds.ts';
 import type { AckRound, FoundInAckLog, GroupStore } from '../ports/store.ts';
@@ -26,7 +26,7 @@ const retryMs = 250;
 
 /** What a round says of a cursor. */
 interface Delta {
-  readonly log: ConsumedLog;
+  readonly log: Feed;
   readonly delta: CursorDelta;
 }
 
@@ -44,7 +44,7 @@ export interface AckRoundsDeps {
 
 export class AckRounds {
   readonly #d: AckRoundsDeps;
-  #dirty = new Set<ConsumedLog>();
+  #dirty = new Set<Feed>();
   #waiters: Waiter[] = [];
   /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
   #owed: Delta[] = [];
@@ -67,13 +67,13 @@ export class AckRounds {
   }
 
   /** The cursor has moved. */
-  mark(log: ConsumedLog): void {
+  mark(log: Feed): void {
     this.#dirty.add(log);
     this.#schedule();
   }
 
   /** The subscription has ended: its cursors are not written any more. */
-  forget(log: ConsumedLog): void {
+  forget(log: Feed): void {
     this.#dirty.delete(log);
     this.#folds.forget(log);
     this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
@@ -160,8 +160,7 @@ export class AckRounds {
   #intervalMs(startedMs: number): number {
     let repeated = 0;
     for (const log of this.#dirty) {
-      if (startedMs - log.lastRoundMs < roundIntervalMsMax) repeated++;
-      log.lastRoundMs = startedMs;
+      if (log.roundBegins(startedMs) < roundIntervalMsMax) repeated++;
     }
     return Math.min(roundIntervalMsMax, roundIntervalMs + repeated * roundMsPerRepeatedCursor);
   }

@@ -1,5 +1,5 @@
 import type { Clock } from '../../time/clock.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts';
 
 /**
@@ -27,7 +27,7 @@ export interface FoldsDeps {
 export class Folds {
   readonly #d: FoldsDeps;
   /** Cursors whose rounds are not folded yet. */
-  #changed = new Set<ConsumedLog>();
+  #changed = new Set<Feed>();
   /** Cursors that the load found in the ack log and no fold has written yet. */
   #found = 0;
   /** Rounds were appended that are not folded yet, or an earlier fold could not empty the log. */
@@ -52,7 +52,7 @@ export class Folds {
   }
 
   /** A round names the cursor. */
-  changed(log: ConsumedLog): void {
+  changed(log: Feed): void {
     this.#changed.add(log);
   }
 
@@ -62,7 +62,7 @@ export class Folds {
     this.#deltas += deltas;
   }
 
-  forget(log: ConsumedLog): void {
+  forget(log: Feed): void {
     this.#changed.delete(log);
   }
 
@@ -129,6 +129,6 @@ export class Folds {
   }
 }
 
-function* snapshotsOf(logs: ReadonlySet<ConsumedLog>): Generator<StoredCursor> {
+function* snapshotsOf(logs: ReadonlySet<Feed>): Generator<StoredCursor> {
   for (const { key, cursor } of logs) yield { key, cursor: cursor.snapshot() };
 }

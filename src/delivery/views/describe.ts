@@ -30,6 +30,8 @@ export interface DeliveryCounts {
   readonly sessionTimeouts: number;
   readonly fencedCalls: number;
   readonly commits: number;
+  /** Batches read from the database that have not gone out. */
+  readonly feedBytes: number;
 }
 
 export function isShown(group: ConsumerGroup, { states, topic }: GroupFilter): boolean {
@@ -69,7 +71,7 @@ export function membersOf(group: ConsumerGroup): GroupMembers {
 
 export function countsOf(
   groups: readonly ConsumerGroup[],
-  { delivered, counts }: Pick<GroupContext, 'delivered' | 'counts'>,
+  { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
 ): DeliveryCounts {
   const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
   const sums = { members: 0, inFlightRecords: 0, lag: 0 };
@@ -89,6 +91,7 @@ export function countsOf(
     deliveredBytes: delivered.bytes,
     ...counted,
     rebalanceSeconds: rebalanceMs / 1_000,
+    feedBytes: memory.bytes,
   };
 }
 
@@ -118,7 +121,7 @@ function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
     rebalanceTimeoutMs: row.rebalanceTimeoutMs,
     maxPollIntervalMs: row.maxPollIntervalMs,
     stalled: group.machine.isStalled(row.memberId),
-    inFlightRecords: member?.logs.reduce((sum, log) => sum + log.cursor.inFlightRecords, 0) ?? 0,
+    inFlightRecords: member?.seats.reduce((sum, { feed }) => sum + feed.cursor.inFlightRecords, 0) ?? 0,
     blockedOn: readerBlockedOn(group, row.memberId),
   };
 }

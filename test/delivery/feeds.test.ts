@@ -1,0 +1,119 @@
+import { expect, test } from 'vitest';
+import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
+import { Credit } from '../../src/credit/credit.ts';
+import { FeedMemory } from '../../src/delivery/dispatch/feed-memory.ts';
+import { Feed } from '../../src/delivery/dispatch/feed.ts';
+import { Member } from '../../src/delivery/dispatch/member.ts';
+import { handOut, nextPiece } from '../../src/delivery/dispatch/piece.ts';
+import type { Seat } from '../../src/delivery/dispatch/seat.ts';
+import type { MemberId } from '../../src/coordinator/group.ts';
+import type { EncodedBatch } from '../../src/log/batch.ts';
+import type { PartitionLog } from '../../src/log/partition-log.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { Scene } from './scene.ts';
+
+/** What a batch of one record weighs for the memory of feeds. */
+const batchBytes = 100 + Uint32Array.BYTES_PER_ELEMENT;
+const bytesMax = 50 * batchBytes;
+
+/** A log with records of 100 bytes that lie in the database only, one to a batch. */
+function storedLog(partition: number): PartitionLog & { fetches: number } {
+  const batchAt = (baseOffset: number): EncodedBatch => {
+    return { baseOffset, count: 1, bytes: Buffer.alloc(100), recordsStart: 0, recordEnds: Uint32Array.of(100) };
+  };
+  return {
+    address: { topicId: 1, topicName: 'orders', partition, lane: 0 },
+    startOffset: 0,
+    endOffset: 3,
+    fetches: 0,
+    cached: () => null,
+    fetch(offset) {
+      this.fetches++;
+      return Promise.resolve(batchAt(offset));
+    },
+    offsetAtTime: () => Promise.resolve(0),
+    addListener: () => undefined,
+    removeListener: () => undefined,
+  };
+}
+
+/** A member that holds so many logs, all of them behind. */
+function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
+  const clock = new FakeClock();
+  const memory = new FeedMemory(bytesMax);
+  const member = new Member('a' as MemberId);
+  for (let partition = 0; partition < count; partition++) {
+    const key = { subscriptionId: 1, partition, lane: 0 };
+    member.hold(new Feed(key, new Cursor(begunAt(0)), storedLog(partition), { clock, memory }));
+  }
+  return { seats: member.seats, memory, clock };
+}
+
+const credit = (): Credit => new Credit(1_000_000, 1_000_000_000);
+
+test('10,000 cursors with a little lag keep no more of what was read for them than the limit', async () => {
+  const { seats, memory, clock } = behind(10_000);
+  for (const seat of seats) nextPiece(seat, credit(), 0, false);
+  await clock.settle();
+  expect(memory.bytes).toBe(bytesMax);
+  const kept = seats.filter((seat) => 'batch' in nextPiece(seat, credit(), 0, false));
+  expect(kept.length * batchBytes).toBe(bytesMax);
+});
+
+test('a batch that was dropped for others is read again, and its records go out', async () => {
+  const { seats, clock } = behind(51);
+  for (const seat of seats) nextPiece(seat, credit(), 0, false);
+  await clock.settle();
+  expect(nextPiece(seats[0]!, credit(), 0, false)).toMatchObject({ blockedOn: 'READING' });
+  await clock.settle();
+  expect(nextPiece(seats[0]!, credit(), 0, false)).toMatchObject({ first: 0, last: 0 });
+});
+
+test('the batch that is of use stays, and the one that was not used for longest goes', async () => {
+  const { seats, clock } = behind(51);
+  for (const seat of seats.slice(0, 50)) nextPiece(seat, credit(), 0, false);
+  await clock.settle();
+  nextPiece(seats[0]!, credit(), 0, false);
+  nextPiece(seats[50]!, credit(), 0, false);
+  await clock.settle();
+  const isKept = (seat: Seat): boolean => 'batch' in nextPiece(seat, credit(), 0, false);
+  expect([0, 1, 2, 50].map((at) => isKept(seats[at]!))).toEqual([true, false, true, true]);
+});
+
+test('a batch is dropped when its last record has gone out, not when its cursor is delivered the next time', async () => {
+  const { seats, memory, clock } = behind(1);
+  const [seat] = seats;
+  nextPiece(seat!, credit(), 0, false);
+  await clock.settle();
+  const piece = nextPiece(seat!, credit(), 0, false);
+  if (!('batch' in piece)) throw new Error('nothing was read');
+  expect(memory.bytes).toBe(batchBytes);
+  const unused = () => Buffer.alloc(0);
+  const codec = { encode: unused as never, join: unused as never, cut: unused };
+  handOut(piece, credit(), { codec, delivered: { records: 0, bytes: 0 } }, null);
+  expect(memory.bytes).toBe(0);
+});
+
+test('nothing is read for a member that may have nothing more in flight', async () => {
+  const scene = await Scene.open();
+  const [log] = scene.addTopic('orders', 1);
+  log!.append(1);
+  log!.append(1);
+  log!.cachedFrom = 2;
+  const member = await scene.subscribe('billing', { maxInFlightRecords: 1 });
+  expect([member.offsets, log!.fetches, scene.delivery.counts().feedBytes]).toEqual([[0], 1, 0]);
+  await scene.ack('billing', member, { upToOffset: 0 });
+  expect([member.offsets, log!.fetches]).toEqual([[0, 1], 2]);
+});
+
+test('a log that its member has given back keeps nothing that was read for it', async () => {
+  const scene = await Scene.open();
+  const [log] = scene.addTopic('orders', 1);
+  log!.append(3);
+  log!.cachedFrom = 3;
+  const member = await scene.subscribe('billing', { maxInFlightRecords: 2 });
+  expect(scene.delivery.counts().feedBytes).toBeGreaterThan(0);
+  member.stream!.closed();
+  await scene.clock.settle();
+  expect(scene.delivery.counts().feedBytes).toBe(0);
+});
