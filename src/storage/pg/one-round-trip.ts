@@ -1,5 +1,5 @@
 import type { Client, Connection, Submittable } from 'pg';
-import { Fault } from '../errors/fault.ts';
+import { Fault } from '../../errors/fault.ts';
 import { FrontendMessages } from './frontend-messages.ts';
 import type { Parameter } from './parameter.ts';
 
