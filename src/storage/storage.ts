@@ -4,9 +4,10 @@ import type { GroupStore } from '../delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
+import { patienceMs } from '../ownership/lease.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
-import { checkDatabase } from './migrations/check-database.ts';
+import { checkDatabase, checkSchemaVersion } from './migrations/check-database.ts';
 import { checkSessions, sessionsLeft } from './migrations/check-sessions.ts';
 import { PostgresCommitStore } from './commit/commit-store.ts';
 import { UnsettledSessions } from './commit/unsettled.ts';
@@ -15,7 +16,7 @@ import { isRefusedForGood, refusalOf } from './pg/faults.ts';
 import { GroupStorage } from './groups/groups.ts';
 import { LeaseStorage, sessionName } from './ownership/lease.ts';
 import { PostgresLogStore } from './log/log-store.ts';
-import { migrate, UnfitDatabase } from './migrations/migrate.ts';
+import { migrate, refuseNewerSchema, UnfitDatabase } from './migrations/migrate.ts';
 import { ServerChoice } from './sessions/server-choice.ts';
 import { PostgresTopicStore } from './log/topics.ts';
 import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
@@ -76,7 +77,7 @@ export function openStorage(options: StorageOptions): Storage {
   const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin });
   const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
   const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
-  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log });
+  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log, checkVersion: refuseNewerSchema });
   return {
     log: logStore,
     commits,
@@ -105,7 +106,8 @@ export function openStorage(options: StorageOptions): Storage {
       await check(lease, admin, groupReads, allowUnsafe);
       await tellSessions(opened.length + leaseSessions, admin, log);
     },
-    migrate: () => admin.run((client) => migrate(client)),
+    migrate: () =>
+      admin.run((client) => migrate(client, Infinity, (wait) => lease.endingPredecessor(client, patienceMs, wait))),
     async close() {
       await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);
     },
@@ -140,6 +142,7 @@ async function check(lease: LeaseStorage, admin: Connection, other: Connection, 
     await lease.reach();
     await checkSessions(admin, other);
     await admin.run((client) => checkDatabase(client, allowUnsafe));
+    await admin.run(checkSchemaVersion);
   } catch (error) {
     if (error instanceof Fault && isRefusedForGood(error)) throw new UnfitDatabase(refusalOf(error));
     throw error;

@@ -5,7 +5,7 @@ import type { Fault } from '../../src/errors/fault.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
 import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
 import { LeaseStorage } from '../../src/storage/ownership/lease.ts';
-import { migrate } from '../../src/storage/migrations/migrate.ts';
+import { migrate, migrations, refuseNewerSchema } from '../../src/storage/migrations/migrate.ts';
 import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
 import { ackSlot, Writer } from '../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
@@ -34,6 +34,7 @@ function leaseOf(brokerId: string): LeaseStorage {
     brokerId,
     slots: [0, ackSlot],
     clock: systemClock,
+    checkVersion: refuseNewerSchema,
     log: { warn: () => undefined },
   });
   cleanups.push(() => lease.close());
@@ -379,6 +380,20 @@ test(
     expect(rows).toEqual([{ broker: 'one', epoch: '1' }]);
   },
 );
+
+test('a standby whose database a newer version migrates ends at its next look, and not at the takeover it is there for', async () => {
+  const one = owning('one');
+  one.ownership.start();
+  await one.active;
+  const two = owning('two');
+  two.active.catch(() => undefined);
+  two.ownership.start();
+  await admin.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [
+    migrations().at(-1)!.version + 1,
+  ]);
+  expect(await two.lost).toContain('start a newer Millrace');
+  expect([one.ownership.state, two.ownership.state]).toEqual(['ACTIVE', 'LOST']);
+});
 
 /** A condition on `pg_locks`: the lock of the lease, in the session of broker one. */
 const heldByOne = `locktype = 'advisory' AND granted AND objid = 7164300

@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrations/migrate.ts';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
@@ -112,6 +112,8 @@ describe('a database of an older version', () => {
       partition: 1,
       offset: 1,
     });
+    await expect(filled.append('c')).rejects.toMatchObject({ kind: 'FENCED' });
+    await takeFence(client, 'one', 1, [0, topicSlot, tableSlot]);
     await filled.append('c');
     expect((await reader.log.ends(filled.topic.id)).map(({ endOffset }) => endOffset)).toEqual([0, 3]);
   });
@@ -232,6 +234,81 @@ test('a database of a newer version is refused with a line that says so, and is 
   expect(message).toContain('newer Millrace');
   expect(message).not.toContain('\n');
   expect(await catalogOf(client)).toEqual(catalog);
+});
+
+describe('an owner of an older version, whose database a newer version migrates', () => {
+  /** A transaction of the owner in which it has passed the fence and written, as a version without sessions in its rows does. */
+  async function openWrite(): Promise<Client> {
+    const owner = await session();
+    owner.on('error', () => undefined);
+    await owner.query('BEGIN');
+    await write(owner, 1);
+    return owner;
+  }
+
+  async function write(owner: Client, n: number): Promise<void> {
+    await owner.query("SELECT millrace.fence('old', 0, 1)");
+    await owner.query('INSERT INTO public.written VALUES ($1)', [n]);
+  }
+
+  const written = async (): Promise<number[]> => {
+    const { rows } = await client.query<{ n: number }>('SELECT n FROM public.written ORDER BY n');
+    return rows.map(({ n }) => n);
+  };
+
+  const migrationWaits = () =>
+    vi.waitFor(async () => {
+      const { rows } = await client.query(
+        "SELECT FROM pg_locks WHERE relation = 'millrace.broker_fence'::regclass AND mode = 'ExclusiveLock' AND NOT granted",
+      );
+      expect(rows).toHaveLength(1);
+    });
+
+  beforeEach(async () => {
+    await migrate(client);
+    await client.query('CREATE TABLE public.written (n integer)');
+  });
+
+  test.each([1, versions.at(-2)!])('of %i: what it writes is there before the migration, or never', async (version) => {
+    await rollBack(client, version);
+    await takeFence(client, 'old', 1, [0]);
+    const owner = await openWrite();
+    const migrating = migrate(await session());
+    await migrationWaits();
+    const late = await session();
+    const second = write(late, 2).catch((error: unknown) => error);
+    await owner.query('COMMIT');
+    await migrating;
+    expect(await second).toMatchObject({ code: 'MR001' });
+    await expect(write(owner, 3)).rejects.toMatchObject({ code: 'MR001' });
+    expect(await written()).toEqual([1]);
+  });
+
+  test('keeps its fence as long as there is nothing to migrate', async () => {
+    await takeFence(client, 'old', 1, [0]);
+    await migrate(client);
+    await write(client, 1);
+    expect(await written()).toEqual([1]);
+  });
+
+  test('and that hangs in a write does not keep the newer one from starting: its session is ended', async () => {
+    await rollBack(client, versions.at(-2)!);
+    await takeFence(client, 'old', 1, [0]);
+    await openWrite();
+    await storageAt().migrate();
+    expect(await appliedVersion(client)).toBe(newest);
+    expect(await written()).toEqual([]);
+  });
+});
+
+test('a broker does not even start to stand by for a database of a newer version', async () => {
+  await migrate(client);
+  await client.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [newest + 1]);
+  const refused = await storageAt()
+    .check(false)
+    .catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(UnfitDatabase);
+  expect((refused as UnfitDatabase).message).toContain('start a newer Millrace');
 });
 
 test('a migration that fails half way leaves nothing, and the next start goes on', async () => {

@@ -1,7 +1,15 @@
 import type { ClientBase } from 'pg';
-import { UnfitDatabase } from './migrate.ts';
+import { appliedVersion, refuseNewerSchema, UnfitDatabase } from './migrate.ts';
 
 const versionMin = 140_000;
+
+/** Refuses a schema that is newer than this version, also to a broker that would only stand by. @throws UnfitDatabase */
+export async function checkSchemaVersion(client: ClientBase): Promise<void> {
+  const { rows } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('millrace.migrations') IS NOT NULL AS there",
+  );
+  if (rows[0]!.there) refuseNewerSchema(await appliedVersion(client));
+}
 
 /** What the broker needs of a database, checked before anything is written. @throws UnfitDatabase */
 export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): Promise<void> {

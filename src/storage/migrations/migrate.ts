@@ -32,12 +32,19 @@ export function migrations(): Migration[] {
     .sort((a, b) => a.version - b.version);
 }
 
+/** Waits for the owner's writes in flight. The caller may end the sessions that keep it waiting. */
+type WaitForWrites = (wait: () => Promise<void>) => Promise<void>;
+
 /**
  * Brings the schema up to this version (or to `upTo`), each migration in a transaction of its own.
  *
  * @throws UnfitDatabase if the schema is newer than this version of Millrace.
  */
-export async function migrate(client: ClientBase, upTo = Infinity): Promise<void> {
+export async function migrate(
+  client: ClientBase,
+  upTo = Infinity,
+  waitForWrites: WaitForWrites = (wait) => wait(),
+): Promise<void> {
   await inTransaction(client, async () => {
     // Where it is there, not even IF NOT EXISTS may be said without the right to create one.
     const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
@@ -46,17 +53,12 @@ export async function migrate(client: ClientBase, upTo = Infinity): Promise<void
       'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
     );
   });
-  const known = migrations();
-  const newest = known.at(-1)?.version ?? 0;
-  for (const migration of known.filter(({ version }) => version <= upTo)) {
+  for (const migration of migrations().filter(({ version }) => version <= upTo)) {
     await inTransaction(client, async () => {
       const applied = await appliedVersion(client);
-      if (applied > newest) {
-        throw new UnfitDatabase(
-          `the schema of the database has version ${applied}, this Millrace knows ${newest}: start a newer Millrace`,
-        );
-      }
+      refuseNewerSchema(applied);
       if (applied >= migration.version) return;
+      await waitForWrites(() => fenceOwner(client));
       await client.query(readFileSync(migration.up, 'utf8'));
       await client.query('INSERT INTO millrace.migrations (version, name) VALUES ($1, $2)', [
         migration.version,
@@ -72,6 +74,7 @@ export async function rollBack(client: ClientBase, toVersion: number): Promise<v
     if (migration.version <= toVersion) return;
     await inTransaction(client, async () => {
       if ((await appliedVersion(client)) !== migration.version) return;
+      await fenceOwner(client);
       await client.query(readFileSync(migration.down, 'utf8'));
       await client.query('DELETE FROM millrace.migrations WHERE version = $1', [migration.version]);
     });
@@ -83,6 +86,31 @@ export async function appliedVersion(client: ClientBase): Promise<number> {
     'SELECT coalesce(max(version), 0) AS version FROM millrace.migrations',
   );
   return rows[0]!.version;
+}
+
+/** Read once: a standby asks four times a second. */
+let newestVersion: number | null = null;
+
+/** @throws UnfitDatabase if a schema of that version is newer than this version of Millrace. */
+export function refuseNewerSchema(version: number): void {
+  newestVersion ??= migrations().at(-1)?.version ?? 0;
+  if (version <= newestVersion) return;
+  throw new UnfitDatabase(
+    `the schema of the database has version ${version}, this Millrace knows ${newestVersion}: start a newer Millrace`,
+  );
+}
+
+/**
+ * Fences the owner, which writes to the schema as it was, from the moment in which this transaction commits. The table is locked
+ * first: it waits for the owner's writes in flight, and a write that comes later waits without a lock that the migration needs.
+ */
+async function fenceOwner(client: ClientBase): Promise<void> {
+  const { rows } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('millrace.broker_fence') IS NOT NULL AS there",
+  );
+  if (!rows[0]!.there) return;
+  await client.query('LOCK TABLE millrace.broker_fence IN EXCLUSIVE MODE');
+  await client.query('DELETE FROM millrace.broker_fence');
 }
 
 async function inTransaction(client: ClientBase, work: () => Promise<void>): Promise<void> {

@@ -26,6 +26,8 @@ export interface LeaseStorageDeps {
   /** Slots of the write connections that a takeover makes fence rows for. */
   readonly slots: readonly number[];
   readonly clock: Clock;
+  /** Throws an error, which is no Fault, if a schema of that version is newer than this broker. */
+  readonly checkVersion: (version: number) => void;
   readonly log: { warn(fields: object, message: string): void };
 }
 
@@ -37,6 +39,8 @@ export class LeaseStorage implements LeaseStore {
   /** The lease names the session at hand. */
   #signed = false;
   #migrated = false;
+  /** The owner that was seen last, for the log. */
+  #predecessor: string | null = null;
   #listener: () => void = () => undefined;
   #closed = false;
 
@@ -69,13 +73,17 @@ export class LeaseStorage implements LeaseStore {
     this.#locked = false;
   }
 
-  read(): Promise<LeaseSight> {
-    return this.#run(async (client) => {
+  async read(): Promise<LeaseSight> {
+    const { found, lockedBy } = await this.#run(async (client) => {
       // Asked for, and not tried: the server would log an error at the first start of everybody.
       this.#migrated ||= await hasLeaseTable(client);
       const found = this.#migrated ? await readLease(client) : null;
-      return { lease: found?.lease ?? null, locked: this.#locked, lockedBy: await readLockHolder(client, found) };
+      return { found, lockedBy: await readLockHolder(client, found) };
     });
+    // At the takeover it is too late to find out: the broker would die when it is needed.
+    if (found !== null) this.#d.checkVersion(found.version);
+    this.#predecessor = found?.lease.broker ?? null;
+    return { lease: found?.lease ?? null, locked: this.#locked, lockedBy };
   }
 
   evict(broker: string, ageMsMin: number): Promise<boolean> {
@@ -85,17 +93,21 @@ export class LeaseStorage implements LeaseStore {
   takeOver(seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
     const { brokerId, slots } = this.#d;
     return this.#run(async (client) => {
-      const { pid, server } = identityOf(client);
-      const stop = this.#losePatience(patienceMs, pid, seen?.broker ?? brokerId);
-      try {
-        const epoch = await raiseEpoch(client, brokerId, seen, slots);
-        if (epoch !== null) this.#d.server.own(server);
-        this.#signed = epoch !== null;
-        return epoch;
-      } finally {
-        stop();
-      }
+      const epoch = await this.endingPredecessor(client, patienceMs, () => raiseEpoch(client, brokerId, seen, slots));
+      if (epoch !== null) this.#d.server.own(identityOf(client).server);
+      this.#signed = epoch !== null;
+      return epoch;
     }, patienceMs + answerMs);
+  }
+
+  /** Does `work` on a session, and ends the sessions of the owner before this one that still keep it waiting after `patienceMs`. */
+  async endingPredecessor<T>(client: Client, patienceMs: number, work: () => Promise<T>): Promise<T> {
+    const stop = this.#losePatience(patienceMs, identityOf(client).pid);
+    try {
+      return await work();
+    } finally {
+      stop();
+    }
   }
 
   renew(epoch: number): Promise<boolean> {
@@ -178,11 +190,11 @@ export class LeaseStorage implements LeaseStore {
   }
 
   /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again until it is told to stop. */
-  #losePatience(ms: number, pid: number, predecessor: string): () => void {
+  #losePatience(ms: number, pid: number): () => void {
     let stopped = false;
     let cancel = (): void => undefined;
     const end = async (): Promise<void> => {
-      await this.#endPredecessor(pid, predecessor);
+      await this.#endPredecessor(pid);
       if (!stopped) cancel = this.#d.clock.after(endAgainMs, () => void end());
     };
     cancel = this.#d.clock.after(ms, () => void end());
@@ -192,7 +204,8 @@ export class LeaseStorage implements LeaseStore {
     };
   }
 
-  async #endPredecessor(pid: number, predecessor: string): Promise<void> {
+  async #endPredecessor(pid: number): Promise<void> {
+    const predecessor = this.#predecessor;
     try {
       // From a second session, because the first one waits for what is to be ended.
       const client = await this.#open('takeover', false, () => undefined);
@@ -243,6 +256,8 @@ async function hasLeaseTable(client: Client): Promise<boolean> {
 
 interface FoundLease {
   readonly lease: LeaseRow;
+  /** The version of the schema. */
+  readonly version: number;
   /** The owner's session that had the lock; null in the row of a version before 0006. */
   readonly session: { readonly pid: number; readonly startUs: string } | null;
 }
@@ -258,16 +273,18 @@ async function readLease(client: Client): Promise<FoundLease | null> {
     age_ms: number;
     pid: number | null;
     start_us: string | null;
+    version: number;
   }>(
-    `SELECT broker, epoch, ${renewal}, pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
+    `SELECT broker, epoch, ${renewal}, pid, (SELECT max(version) FROM millrace.migrations) AS version, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
             CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
                  ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
        FROM (SELECT broker, epoch, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS lease`,
   );
   const row = rows[0];
   if (row === undefined) return null;
-  const { broker, epoch, renewal: renewedAt, age_ms: ageMs, pid, start_us: startUs } = row;
+  const { broker, epoch, renewal: renewedAt, age_ms: ageMs, pid, start_us: startUs, version } = row;
   return {
+    version,
     lease: { broker, epoch: Number(epoch), ageMs, renewal: renewedAt },
     session: pid === null || startUs === null ? null : { pid, startUs },
   };

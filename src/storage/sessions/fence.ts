@@ -47,16 +47,20 @@ export async function signFence(client: Client, { broker, slot, epoch }: Fence):
   signed.set(client, current);
 }
 
+/** The session in a fence row or the lease, as JSON, because a migration from a version before 0006 finds no such columns. */
+const isSessionOf = (row: string): string =>
+  `(to_jsonb(${row}) ->> 'pid')::integer = a.pid AND (to_jsonb(${row}) ->> 'backend_start')::timestamptz = a.backend_start`;
+
 /**
- * Ends what keeps the takeover of session `pid` waiting: the sessions that have signed a fence row or the lease, and those that it waits for because they hold
+ * Ends what keeps the takeover, or the migration, of session `pid` waiting: the sessions that have signed a fence row or the lease, and those that it waits for because they hold
  * one and came to a stop before they could sign. Who holds the lease's row too is another broker that takes over, and no writer.
  */
 export async function endPredecessor(client: Client, pid: number): Promise<void> {
   await client.query(
     `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
       WHERE a.pid NOT IN ($1, pg_backend_pid())
-        AND (EXISTS (SELECT FROM millrace.broker_fence AS f WHERE f.pid = a.pid AND f.backend_start = a.backend_start)
-          OR EXISTS (SELECT FROM millrace.broker_lease AS b WHERE b.pid = a.pid AND b.backend_start = a.backend_start)
+        AND (EXISTS (SELECT FROM millrace.broker_fence AS f WHERE ${isSessionOf('f')})
+          OR EXISTS (SELECT FROM millrace.broker_lease AS b WHERE ${isSessionOf('b')})
           OR (a.pid = ANY (pg_blocking_pids($1))
               AND 'millrace.broker_fence'::regclass IN (SELECT relation FROM pg_locks AS l WHERE l.pid = a.pid AND granted)
               AND NOT 'millrace.broker_lease'::regclass IN (
