@@ -4,20 +4,21 @@ import type { Member } from './member.ts';
 import type { Roster } from './roster.ts';
 import type { PlannedPartition } from './step.ts';
 
-/** Assignment by the members themselves: the one that joined first, the leader, says who gets what. */
+/** Assignment by the members themselves: the leader, which joined first, sends a plan. */
 
-/** The rule by which the members give out partitions: the leader's best that all can; null: the broker does. */
+/** The leader's best rule that all members have; null: the broker assigns. */
 export function clientAssignorOf(roster: Roster): string | null {
   const rules = roster.first?.row.clientAssignors ?? [];
-  // Nearly every group: its members need not be copied to see that.
+  // In nearly every group the broker assigns, and the members need not be copied to see that.
   if (rules.length === 0) return null;
   const members = [...roster];
   return rules.find((name) => members.every(({ row }) => row.clientAssignors.includes(name))) ?? null;
 }
 
 /**
- * Whether a member with these rules could assign together with those who are there, but for the ones that it stands for. All do it, or
- * none: a member that streams without having joined by itself cannot be asked for a plan.
+ * Whether a member with these rules could assign together with the current members, except those
+ * that it replaces. All members assign by rules of their own, or none does: a member that only
+ * streams cannot be asked for a plan.
  */
 export function areConsistent(
   clientAssignors: readonly string[],
@@ -28,7 +29,7 @@ export function areConsistent(
   for (const member of members) {
     if (except.includes(member)) continue;
     const theirs = member.row.clientAssignors;
-    // The members agree among themselves, so the first answers for all: a thousand joins must not look at a million members.
+    // The members agree with one another, so the first one is enough: a thousand joins stay linear.
     if (clientAssignors.length === 0) return theirs.length === 0;
     common = common.filter((name) => theirs.includes(name));
   }
@@ -36,7 +37,7 @@ export function areConsistent(
 }
 
 /**
- * The leader's plan as an assignment, or what is wrong with it: it names everything that somebody reads exactly once.
+ * The leader's plan as an assignment, or its error: it must name each partition with a reader once.
  */
 export function assignmentOf(plan: readonly PlannedPartition[], input: AssignorInput): Assignment | string {
   const slots = new Slots(input);

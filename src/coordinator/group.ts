@@ -19,11 +19,11 @@ export type * from './step.ts';
 
 export interface GroupOptions {
   readonly assignors?: Assignors;
-  /** What calls for a rebalance within so long of the last one goes together in the next. Default: 0. */
+  /** Changes within this time of the last rebalance are gathered into the next one. Default: 0. */
   readonly gatherMs?: number;
 }
 
-/** Members assign by themselves, and the leader's plan for this generation has not come. */
+/** The members assign by themselves, and the leader's plan for this generation has not arrived. */
 interface AwaitedPlan {
   readonly leaderId: MemberId;
   readonly deadlineMs: number;
@@ -32,8 +32,8 @@ interface AwaitedPlan {
 type Assign = Extract<GroupInput, { type: 'assign' }>;
 
 /**
- * The coordinator of one consumer group. Deterministic, without I/O and without a clock; SPEC.md beside it is its full
- * description, with the test that enforces each invariant.
+ * The coordinator of one consumer group. Deterministic, without I/O and without a clock. SPEC.md
+ * beside it is its full description, with the test that enforces each invariant.
  *
  * ```
  *             join                              decided                       everything has arrived
@@ -45,13 +45,17 @@ type Assign = Extract<GroupInput, { type: 'assign' }>;
  * ```
  *
  *  1. A partition has at most one holder, and the holder is a member.
- *  2. It passes from a live member to another only by way of `revoking`; at once if the member does not work on it, or to its own instance.
+ *  2. A partition moves from a live member to another only by `revoking`; at once if the member is
+ *     stalled, or to the member's own new instance.
  *  3. A partition that stays is not touched: same holder, same sinceGeneration, no effect.
- *  4. While STABLE, every partition that somebody reads has a holder: the one that the assignor or the leader chose.
+ *  4. While STABLE, every partition with a reader has the holder that the assignor or the leader
+ *     chose.
  *  5. The generation rises by one in a step that begins a rebalance, else not at all.
- *  6. Whoever gets a partition a second time gets it with a later sinceGeneration than the first time.
- *  7. What is durable is exactly the sum of all `persist` effects; a step that changes nothing durable has none.
- *  8. The effects alone tell who holds what and what is being revoked.
+ *  6. A member that gets a partition a second time gets it with a later sinceGeneration.
+ *  7. The durable state is exactly the sum of all `persist` effects; a step that changes none of it
+ *     has
+ *     none.
+ *  8. The effects alone show each holder and each partition that is being revoked.
  *  9. Signs of life touch nothing durable and cost the same in every group.
  */
 export class Group {
@@ -63,19 +67,19 @@ export class Group {
   readonly #assignors: Assignors;
   readonly #gatherMs: number;
   #rebalancedMs = -Infinity;
-  /** Freshly loaded: nobody has said yet which topics there are. */
+  /** Freshly loaded: no input has named the topics yet. */
   #fresh = true;
   #dead = false;
   #awaited: AwaitedPlan | null = null;
-  /** A plan was accepted in this turn, and nothing has moved for it yet. */
+  /** A plan was accepted in this turn, and no partition has moved for it yet. */
   #planned = false;
   #refused: GroupEffect[] = [];
   readonly #rowNow = (memberId: MemberId): MemberRow | null => this.#find(memberId)?.row ?? null;
 
   /**
-   * Takes a group over as it was left. Members with a session have one full timeout from now to return. The first step
-   * removes members without one, whose streams died with their broker, and must name every topic of the group: partitions
-   * of others are taken from their holders.
+   * Takes over a loaded group. Members with a session get one full timeout from now. The first step
+   * removes members without a session, because their streams died with the old broker. It must name
+   * every topic of the group, and takes partitions of other topics from their holders.
    */
   constructor(snapshot: GroupSnapshot, nowMs: number, options: GroupOptions = {}) {
     this.#generation = snapshot.generation;
@@ -94,9 +98,9 @@ export class Group {
   }
 
   /**
-   * Takes the inputs in order, then ends what is overdue, then rebalances once if that is called for and due. Until it is due, the effects of
-   * all but refusals wait: nothing of it is durable or told. A sign of life that comes in the same step as the end of the session still
-   * counts: it is the timer that was early.
+   * Takes the inputs in order, ends overdue sessions, then rebalances once if called for and due.
+   * Until then only refusals come out, and nothing is durable. A sign of life in the same step as
+   * the end of its session counts, because the timer was early.
    */
   step(inputs: readonly GroupInput[], nowMs: number): GroupEffect[] {
     if (this.#fresh) this.#membership.removeStreamBound(nowMs);
@@ -104,7 +108,7 @@ export class Group {
     if (this.#fresh) this.#holdings.dropUnnamed();
     if (nowMs >= this.#wakeMs()) this.#expire(nowMs);
     if (this.#rebalance.isCalledFor && this.#isDue(nowMs)) this.#balance(nowMs);
-    // Not before: whom a plan asks for something may be gone, or replaced, by the end of the same step.
+    // Apply the plan last: a member that it names may leave or be replaced later in the same step.
     else if (this.#planned && !this.preparing) this.#holdings.reconcile(nowMs);
     this.#fresh = false;
     const refused = this.#refused;
@@ -117,13 +121,16 @@ export class Group {
     return refused.length === 0 ? effects : [...effects, ...refused];
   }
 
-  /** No deadline is before this time; null: there is none. A `tick` that finds nothing due changes nothing. */
+  /**
+   * No deadline is before this time; null: there is none. A `tick` without a due deadline is a
+   * no-op.
+   */
   nextDeadlineMs(): number | null {
     const wakeMs = Math.min(this.#wakeMs(), this.preparing ? this.#rebalancedMs + this.#gatherMs : Infinity);
     return wakeMs === Infinity ? null : wakeMs;
   }
 
-  /** Members that will lose what they hold in the next step, unless its inputs say what they are doing (`progress`). */
+  /** Members that lose their partitions in the next step, unless its inputs show `progress`. */
   overdue(nowMs: number): MemberId[] {
     if (nowMs < this.#membership.wakeMs) return [];
     return Array.from(this.#membership.roster)
@@ -135,24 +142,24 @@ export class Group {
     return this.#generation;
   }
 
-  /** Changes were taken and wait for the rebalance that they belong into; nothing of them is durable or told yet. */
+  /** Gathered changes wait for their rebalance. None of them is durable yet. */
   get preparing(): boolean {
     return this.#rebalance.isCalledFor && !this.#dead;
   }
 
-  /** The rule in force: the members' own, or else that of the member that joined first. */
+  /** The rule in force: the members' own, or that of the member that joined first. */
   get assignor(): AssignorName {
     const { roster } = this.#membership;
     return clientAssignorOf(roster) ?? roster.first?.row.assignor ?? 'sticky';
   }
 
-  /** The member that gives out the partitions in this group; null: the broker does. */
+  /** The member that assigns the partitions of this group; null: the broker does. */
   get leader(): MemberId | null {
     const row = this.#membership.roster.first?.row;
     return row !== undefined && row.clientAssignors.length > 0 ? row.memberId : null;
   }
 
-  /** Whether the leader still has to say who gets what in this generation. */
+  /** Whether the leader's plan for this generation is still missing. */
   get awaitsPlan(): boolean {
     return this.#awaited !== null;
   }
@@ -182,7 +189,10 @@ export class Group {
     return Array.from(this.#membership.roster, (member) => member.row);
   }
 
-  /** The member did not work on what it was given, and gets nothing until it does something. */
+  /**
+   * The member is stalled: it exceeded its max poll interval, and gets nothing until it makes
+   * progress.
+   */
   isStalled(memberId: MemberId): boolean {
     return this.#find(memberId)?.stalled ?? false;
   }
@@ -194,24 +204,28 @@ export class Group {
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
   }
 
-  /** All partitions that the member holds, also those it is asked to give back; by topic and partition. */
+  /**
+   * All partitions that the member holds, including those being revoked; by topic and partition.
+   */
   partitionsOf(memberId: MemberId): PartitionRef[] {
     return refsOf(this.#find(memberId)?.held ?? []);
   }
 
-  /** Those of its partitions that the member is asked to give back; by topic and partition. */
+  /** The member's partitions that are being revoked; by topic and partition. */
   revokingOf(memberId: MemberId): PartitionRef[] {
     const held = this.#find(memberId)?.held ?? [];
     return refsOf(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
   }
 
-  /** Whether partitions are still to come to the member in this generation: other members have to give them back first. */
+  /**
+   * Whether the member waits in this generation for partitions that others must give back first.
+   */
   awaits(memberId: MemberId): boolean {
     const member = this.#find(memberId);
     return member !== undefined && this.#holdings.awaitedBy(member);
   }
 
-  /** What is durable once all changes so far are. */
+  /** The durable state once all changes so far are written. */
   snapshot(): GroupSnapshot {
     return { generation: this.#generation, members: this.members(), assignments: this.#holdings.rows() };
   }
@@ -249,7 +263,7 @@ export class Group {
         this.#assign(input);
         return;
       case 'topic':
-        // Without members there is nothing to give: who joins calls for it.
+        // Without members there is nothing to assign; the next join calls for a rebalance.
         if (this.#holdings.resize(input.topicId, input.partitions) && this.memberCount > 0) {
           this.#rebalance.call('PARTITIONS_CHANGED', null, nowMs);
         }
@@ -287,12 +301,13 @@ export class Group {
     this.#holdings.expire(nowMs);
   }
 
-  /** The plan has not come, and whoever could have sent it is removed. */
+  /** Removes the leader whose plan has not arrived in time. */
   #expirePlan({ leaderId }: AwaitedPlan, nowMs: number): void {
     this.#awaited = null;
     const leader = this.#membership.roster.first;
     if (leader === undefined) return;
-    // While changes are gathered a plan is refused, and a new process of the leader's instance was not asked for it.
+    // While changes are gathered a plan is refused, and a leader's new process was not asked for
+    // one.
     if (this.preparing || leader.row.memberId !== leaderId) this.#await(leader, nowMs);
     else this.#membership.remove(leader, 'REBALANCE_TIMEOUT', nowMs);
   }
@@ -305,7 +320,7 @@ export class Group {
     return this.#membership.roster.size === 0 || nowMs >= this.#rebalancedMs + this.#gatherMs;
   }
 
-  /** Decides who is to have what, and begins a generation if that is not as it was. */
+  /** Decides the targets, and begins a generation if they changed. */
   #balance(nowMs: number): void {
     const changed = this.#choose(nowMs);
     const { joins } = this.#membership;
@@ -321,14 +336,14 @@ export class Group {
     this.#holdings.reconcile(nowMs);
   }
 
-  /** Says who is to have what. @returns whether there is something new in it. */
+  /** Sets the targets. @returns whether any of them changed. */
   #choose(nowMs: number): boolean {
     return this.leader === null ? this.#decide(nowMs) : this.#askLeader(nowMs);
   }
 
   /**
-   * The broker's rule decides. If it fails, who joined is refused; if it fails without them, `sticky` decides. @returns whether any
-   * target is another one.
+   * Applies the broker's rule. If it fails, the new joins are refused. If it fails without them
+   * too, `sticky` decides. @returns whether any target changed.
    */
   #decide(nowMs: number): boolean {
     const { assignor } = this;
@@ -339,7 +354,7 @@ export class Group {
       const message = `the assignor "${assignor}" failed: ${error.message}`;
       const undone = this.#membership.undoJoins(nowMs);
       for (const input of undone) this.#refuse(input, 'ASSIGNOR_FAILED', message);
-      // Who is refused moves nothing: what is on its way goes on.
+      // The refused joins move nothing, and moves under way continue.
       if (undone.length > 0) return this.#rebalance.isCalledFor && this.#choose(nowMs);
       this.#turn.say({ type: 'assignorFailed', assignor, message });
       return this.#retarget(sticky);
@@ -354,8 +369,9 @@ export class Group {
   }
 
   /**
-   * The members decide: until their leader has, everybody keeps what it may keep. @returns whether there is something to decide. After a
-   * takeover there is not if everything is given out and nobody is without: a plan that was awaited then is awaited again.
+   * Waits for the leader's plan: until then every member keeps its partitions. @returns whether a
+   * plan is needed. After a takeover it is not, if every partition has a holder and every member a
+   * partition.
    */
   #askLeader(nowMs: number): boolean {
     const takers = this.#membership.roster.takers();
@@ -389,7 +405,7 @@ export class Group {
     }
   }
 
-  /** Tells of the rebalance if it is over. */
+  /** Reports the rebalance if it is over. */
   #settle(nowMs: number): void {
     if (!this.#rebalance.isRunning) return;
     this.#rebalance.moved(this.#turn.assignedCount, this.#turn.revokedCount);

@@ -4,7 +4,7 @@ import type { AssignmentRow, PartitionRef } from './snapshot.ts';
 import type { Turn } from './turn.ts';
 
 /**
- * Who holds which partition, and how one passes from a member to another. Where it is to go (`target`) is decided elsewhere.
+ * The holder of each partition, and how a partition moves. Its `target` is decided elsewhere.
  *
  * ```
  *   one partition:   free ──given──▶ held ──asked back──▶ revoking ──drained · confirmed · due · left──▶ free
@@ -13,11 +13,11 @@ import type { Turn } from './turn.ts';
  * ```
  */
 export class Holdings {
-  /** No partition is due to be taken earlier. */
+  /** No revocation is due before this time. */
   wakeMs = Infinity;
   readonly #topics = new Map<number, Topic>();
   readonly #revoking = new Set<Partition>();
-  /** Partitions that lost their holder since they were last given out. */
+  /** Partitions that lost their holder since partitions were last given. */
   readonly #freed = new Set<Partition>();
   readonly #turn: Turn;
 
@@ -25,7 +25,7 @@ export class Holdings {
     this.#turn = turn;
   }
 
-  /** Whether a member has to give something back. */
+  /** Whether any partition is being revoked. */
   get isRevoking(): boolean {
     return this.#revoking.size > 0;
   }
@@ -48,7 +48,7 @@ export class Holdings {
     return this.topics().flatMap(({ partitions }) => partitions.flatMap((partition) => partition.row() ?? []));
   }
 
-  /** Whether a partition that is being given back is to come to the member. */
+  /** Whether a partition that is being revoked has this member as its target. */
   awaitedBy(member: Member): boolean {
     for (const partition of this.#revoking) if (partition.target === member) return true;
     return false;
@@ -63,25 +63,29 @@ export class Holdings {
     partition.target = member;
   }
 
-  /** Sets the number of a topic's partitions. @returns whether it is another one. */
+  /** Sets the number of a topic's partitions. @returns whether it changed. */
   resize(topicId: number, count: number): boolean {
     const topic = this.#demand(topicId);
     topic.named = true;
     if (count === 0) this.#topics.delete(topicId);
     if (topic.partitions.length === count) return false;
-    // What comes back under the same number is another partition: whoever gets it must get it with a later generation.
+    // A partition that reappears under the same number is a new one, so its generation must be
+    // later.
     for (const partition of topic.partitions.splice(count))
       if (partition.holder !== null) this.#takeAway(partition, false);
     topic.grow(count);
     return true;
   }
 
-  /** After a load: takes the partitions of topics that nobody has named. */
+  /** After a load: takes the partitions of topics that no input has named. */
   dropUnnamed(): void {
     for (const { topicId, named } of this.topics()) if (!named) this.resize(topicId, 0);
   }
 
-  /** Nobody is to have a partition of the topic, or everybody may again. @returns whether that is new. */
+  /**
+   * Withholds the topic's partitions from all members, or releases them. @returns whether it
+   * changed.
+   */
   withhold(topicId: number, held: boolean): boolean {
     const topic = this.#topics.get(topicId);
     if (topic === undefined || topic.held === held) return false;
@@ -90,23 +94,23 @@ export class Holdings {
     return true;
   }
 
-  /** A partition that is being revoked is given back. One that is not stays: the word is late, or a mistake. */
+  /** Frees a partition that is being revoked. Any other stays: the input is late, or a mistake. */
   release(partition: Partition | undefined): void {
     if (partition === undefined || partition.revokeDeadlineMs === null) return;
     this.#takeAway(partition, false);
   }
 
-  /** Everything that a live member holds is taken at once: it does not work on it. */
+  /** Takes all partitions of a stalled member at once. */
   takeAll(member: Member): void {
     for (const partition of member.held) this.#takeAway(partition, true);
   }
 
-  /** The member is gone: what it held is free. */
+  /** Frees the partitions of a member that is gone. */
   freeAll(member: Member): void {
     for (const partition of member.held) this.#free(partition);
   }
 
-  /** Another member stands in the place of one: it holds what that held, since the same generations. */
+  /** Passes the partitions of a member to its replacement, with the same generations. */
   pass(from: Member, to: Member): void {
     for (const partition of from.held) {
       this.#turn.partitionTouched(partition);
@@ -118,7 +122,7 @@ export class Holdings {
     }
   }
 
-  /** Brings every partition a step nearer to its target: keep, revoke, or put among those to be given. */
+  /** Moves each partition a step towards its target: keep, revoke, or give. */
   reconcile(nowMs: number): void {
     this.#freed.clear();
     for (const topic of this.topics()) for (const partition of topic.partitions) this.#reconcile(partition, nowMs);
@@ -136,7 +140,7 @@ export class Holdings {
   }
 
   giveFreed(generation: number): void {
-    // Most steps are heartbeats, and free nothing.
+    // Most steps are heartbeats, and free no partition.
     if (this.#freed.size === 0) return;
     for (const partition of this.#freed) {
       const { target } = partition;
@@ -148,7 +152,7 @@ export class Holdings {
     this.#freed.clear();
   }
 
-  /** Takes what should have been given back by now. */
+  /** Takes the partitions whose revocation is overdue. */
   expire(nowMs: number): void {
     this.wakeMs = Infinity;
     for (const partition of this.#revoking) {

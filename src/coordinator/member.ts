@@ -1,15 +1,18 @@
 import type { Partition } from './partition.ts';
 import type { MemberRow } from './snapshot.ts';
 
-/** A member as the group keeps it. */
+/** The group's state of a member. */
 export class Member {
   row: MemberRow;
   readonly held = new Set<Partition>();
-  /** When its session ends without a sign of life; Infinity for one that lives as long as its stream. */
+  /**
+   * The end of its session without a sign of life; Infinity for a member that lives with its
+   * stream.
+   */
   deadlineMs = Infinity;
-  /** When to ask whether it works on what it was given. */
+  /** When to check its progress. */
   pollDeadlineMs = Infinity;
-  /** It did not work on what it was given for its max poll interval: it gets nothing until it does something. */
+  /** It made no progress for its max poll interval: it gets nothing until it does. */
   stalled = false;
 
   constructor(row: MemberRow) {
@@ -22,7 +25,7 @@ export class Member {
     this.deadlineMs = sessionTimeoutMs === null ? Infinity : nowMs + sessionTimeoutMs;
   }
 
-  /** A sign of work. With nothing to work on it is asked again after an interval: nothing can be overdue before. */
+  /** A sign of work. A member with nothing to ack is checked again after one interval. */
   progress(busySinceMs: number): void {
     this.pollDeadlineMs = busySinceMs + this.row.maxPollIntervalMs;
   }
@@ -43,7 +46,7 @@ export function sameMemberRow(a: MemberRow, b: MemberRow): boolean {
   );
 }
 
-/** Whether an assignor would see no difference. */
+/** Whether the two rows are the same to an assignor. */
 export function sameWishes(a: MemberRow, b: MemberRow): boolean {
   return (
     a.assignor === b.assignor &&

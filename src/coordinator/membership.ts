@@ -9,11 +9,11 @@ import type { Turn } from './turn.ts';
 
 export type JoinInput = Extract<GroupInput, { type: 'join' }>;
 
-/** A member since the last rebalance. */
+/** The change of a member since the last rebalance. */
 interface Joined {
-  /** All that brought it about. */
+  /** All inputs that caused it. */
   readonly inputs: JoinInput[];
-  /** The row as the last rebalance saw it; null: there was none. */
+  /** The row at the last rebalance; null: there was none. */
   readonly before: MemberRow | null;
 }
 
@@ -30,18 +30,26 @@ const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
 };
 
 /**
- * Who is a member: joins, changes, the instance that takes another's place, leaves, sessions that end, members that do not work.
- * What of it calls for a rebalance is said to `Rebalance`.
+ * The members: joins, changes, replacements by instance id, leaves, expired sessions, stalls.
+ * Reports to `Rebalance` which of these call for a rebalance.
  */
 export class Membership {
   readonly roster = new Roster();
-  /** Who has joined or wishes something else since the last rebalance: they are who a failing assignor refuses. */
+  /**
+   * Members that joined or changed since the last rebalance: a failing assignor refuses their
+   * inputs.
+   */
   readonly joins = new Map<MemberId, Joined>();
-  /** Something else is different from what the last rebalance saw: a member went, or its instance came back with other wishes. */
+  /** A change since the last rebalance that cannot be refused: a member left, or was replaced. */
   changed = false;
-  /** No deadline of a member is earlier. Deadlines move away with each heartbeat, and looking for the earliest each time would cost n. */
+  /**
+   * A lower bound of all deadlines. The exact one would cost a look at all members per heartbeat.
+   */
   wakeMs = Infinity;
-  /** It is an instance that came back with other wishes: nobody undoes that. */
+  /**
+   * The change came from a static member that rejoined with other options. It cannot be rolled
+   * back.
+   */
   #heirChanged = false;
   readonly #holdings: Holdings;
   readonly #rebalance: Rebalance;
@@ -57,7 +65,7 @@ export class Membership {
     this.#begin(this.roster.admit(row), nowMs);
   }
 
-  /** @returns why it is refused; null: it is not. */
+  /** @returns the refusal; null: the join is accepted. */
   join(input: JoinInput, nowMs: number): Refusal | null {
     const topicIds = [...new Set(input.member.topicIds)].sort((a, b) => a - b);
     const joining = { ...input.member, topicIds };
@@ -82,7 +90,7 @@ export class Membership {
     this.#turn.removed(member, reason);
     this.roster.remove(member);
     this.#holdings.freeAll(member);
-    // Whoever comes and goes between two rebalances changes nothing for anybody else.
+    // A member that joins and leaves between two rebalances changes nothing for the others.
     if (joined?.before !== null) this.changed = true;
     this.#rebalance.call(removalCause[reason], memberId, nowMs);
   }
@@ -107,7 +115,7 @@ export class Membership {
     this.#rebalance.call('MEMBER_RESUMED', memberId, nowMs);
   }
 
-  /** Ends the sessions that are over, and takes from members that do not work what they hold. */
+  /** Ends expired sessions, and takes the partitions of members without progress. */
   expire(nowMs: number): void {
     this.wakeMs = Infinity;
     for (const member of this.roster) {
@@ -120,14 +128,17 @@ export class Membership {
     }
   }
 
-  /** After a load: the streams of these members died with their broker. */
+  /** After a load: removes the members whose streams died with their broker. */
   removeStreamBound(nowMs: number): void {
     for (const member of this.roster) {
       if (member.row.sessionTimeoutMs === null) this.remove(member, 'STREAM_LOST', nowMs);
     }
   }
 
-  /** Whoever joined or changed its wishes is as it was before, but was heard of now. @returns their inputs. */
+  /**
+   * Rolls back joins and changes since the last rebalance; they count as signs of life. @returns
+   * them.
+   */
   undoJoins(nowMs: number): JoinInput[] {
     const undone = Array.from(this.joins, ([memberId, { inputs, before }]) => {
       const member = this.roster.find(memberId);
@@ -147,11 +158,11 @@ export class Membership {
       return;
     }
     member.row = before;
-    // Its deadlines must be those of the row that counts: the other one may have had none.
+    // The deadlines must be those of the restored row: the other row may have had none.
     this.#begin(member, nowMs);
   }
 
-  /** A rebalance has seen everything up to here. */
+  /** A rebalance has included every change up to here. */
   seen(): void {
     this.joins.clear();
     this.changed = this.#heirChanged = false;
@@ -182,20 +193,22 @@ export class Membership {
       member.row = row;
     }
     this.#renew(member, nowMs);
-    // A leader joins again to hear what it has to give out; that says nothing of what it does with what it was given itself.
+    // A leader's join for its task is not progress on the records that it holds.
     if (sameWishes(before, row)) return;
     if (joined === undefined) this.joins.set(row.memberId, { inputs: [input], before });
     this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
     this.progress(row.memberId, nowMs, nowMs);
   }
 
-  /** Another process of the same instance: it goes on with what the first one held, which is fenced. */
+  /**
+   * A new process of the same instance takes over the partitions of the old one, which is fenced.
+   */
   #replace(old: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
     const joined = this.joins.get(old.row.memberId);
     this.joins.delete(old.row.memberId);
     const sameAsSeen = joined === undefined && sameWishes(old.row, row);
     if (joined?.before === null) this.joins.set(row.memberId, { inputs: [...joined.inputs, input], before: null });
-    // What the first one changed has not been seen by a rebalance either.
+    // No rebalance has included the changes of the old process either.
     else if (!sameAsSeen) this.changed = this.#heirChanged = true;
     this.#turn.memberTouched(old.row.memberId, old.row);
     this.#turn.memberTouched(row.memberId, null);
@@ -218,7 +231,7 @@ export class Membership {
     this.wakeMs = Math.min(this.wakeMs, member.deadlineMs);
   }
 
-  /** The member was asked what it is doing, and there was no answer. */
+  /** The member showed no progress when it was checked. */
   #stall(member: Member, nowMs: number): void {
     if (member.held.size === 0) {
       member.progress(nowMs);
@@ -227,7 +240,8 @@ export class Membership {
     member.stalled = true;
     member.pollDeadlineMs = Infinity;
     this.#holdings.takeAll(member);
-    // It may resume before the rebalance, and get back what it had: with a later generation, or its late acks would count.
+    // The member may resume before the rebalance and get its partitions back. They need a later
+    // generation then, or its late acks would count.
     this.changed = true;
     this.#rebalance.call('MAX_POLL_INTERVAL', member.row.memberId, nowMs);
   }

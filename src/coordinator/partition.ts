@@ -1,14 +1,16 @@
 import type { Member } from './member.ts';
 import type { AssignmentRow, PartitionRef } from './snapshot.ts';
 
-/** A partition as the group keeps it. It has one slot for a holder, so two members can never hold it. */
+/**
+ * The group's state of a partition. It has one slot for a holder, so two members can never hold it.
+ */
 export class Partition {
   readonly ref: PartitionRef;
   holder: Member | null = null;
   sinceGeneration = 0;
-  /** Who should have it, by the last rebalance. */
+  /** The member that should have it, by the last rebalance. */
   target: Member | null = null;
-  /** Set while the holder is asked to give it back: when it is taken at the latest. */
+  /** Set while the partition is being revoked: the time at which it is taken at the latest. */
   revokeDeadlineMs: number | null = null;
 
   constructor(ref: PartitionRef) {
@@ -27,7 +29,7 @@ export class Partition {
     this.revokeDeadlineMs = null;
   }
 
-  /** What is durable of it; null while nobody holds it. */
+  /** Its durable row; null without a holder. */
   row(): AssignmentRow | null {
     if (this.holder === null) return null;
     return { ...this.ref, memberId: this.holder.row.memberId, sinceGeneration: this.sinceGeneration };
@@ -44,9 +46,9 @@ export function refsOf(partitions: Iterable<Partition>): PartitionRef[] {
 export class Topic {
   readonly topicId: number;
   readonly partitions: Partition[] = [];
-  /** Whether the shell has said how many partitions there are. Until then only loaded assignments stand here. */
+  /** Whether an input has named the number of partitions. Until then only loaded rows are here. */
   named = false;
-  /** Withheld from everybody. */
+  /** Withheld from all members. */
   held = false;
 
   constructor(topicId: number) {

@@ -1,9 +1,9 @@
 import type { MemberId, RebalanceCause, RebalanceReason, RebalanceRow } from './snapshot.ts';
 
-/** Causes are gathered by reason; each is told with the first member that it is about. */
+/** Causes are gathered by reason, each with the first member that it concerns. */
 type Causes = Map<RebalanceReason, { memberId: MemberId | null; count: number }>;
 
-/** What is known of a rebalance while it runs: why it was called for, since when, and what it moved. */
+/** A rebalance while it runs: its causes, its start, and the partitions that it moved. */
 export class Rebalance {
   #causes: Causes = new Map();
   #calledMs = 0;
@@ -11,7 +11,7 @@ export class Rebalance {
   #assigned = 0;
   #revoked = 0;
 
-  /** Something has asked for a rebalance that has not begun. */
+  /** A rebalance was called for and has not begun. */
   get isCalledFor(): boolean {
     return this.#causes.size > 0;
   }
@@ -20,7 +20,7 @@ export class Rebalance {
     return this.#running !== null;
   }
 
-  /** Something asks for a rebalance. */
+  /** Calls for a rebalance. */
   call(reason: RebalanceReason, memberId: MemberId | null, nowMs: number): void {
     if (this.#causes.size === 0) this.#calledMs = nowMs;
     const known = this.#causes.get(reason);
@@ -28,17 +28,17 @@ export class Rebalance {
     else known.count++;
   }
 
-  /** Those who asked for it for this reason are refused. */
+  /** Drops the causes of this reason, because their inputs are refused. */
   withdraw(reason: RebalanceReason): void {
     this.#causes.delete(reason);
   }
 
-  /** What asked for it has turned out to change nothing. */
+  /** The causes have turned out to change nothing. */
   dismiss(): void {
     this.#causes = new Map();
   }
 
-  /** A generation begins. @returns the rebalance that it cuts short. */
+  /** A generation begins. @returns the rebalance that it interrupts. */
   begin(generation: number, nowMs: number, memberCount: number): RebalanceRow | null {
     const before = this.#end(nowMs, memberCount, false);
     this.#running = { generation, causes: this.#causes, calledMs: this.#calledMs };
@@ -52,7 +52,7 @@ export class Rebalance {
     this.#revoked += revoked;
   }
 
-  /** Everything is where it belongs. @returns the rebalance that is over; null: none was running. */
+  /** Every partition has arrived. @returns the rebalance that is over; null: none was running. */
   complete(nowMs: number, memberCount: number): RebalanceRow | null {
     return this.#end(nowMs, memberCount, true);
   }

@@ -15,7 +15,7 @@ export class Roster {
     return this.#joinSeqNext;
   }
 
-  /** That joined first. */
+  /** The member that joined first. */
   get first(): Member | undefined {
     for (const member of this.#byId.values()) return member;
     return undefined;
@@ -26,7 +26,7 @@ export class Roster {
     return this.#byId.values();
   }
 
-  /** Those that may get partitions. */
+  /** Members that may get partitions. */
   takers(): Member[] {
     return Array.from(this).filter(({ stalled }) => !stalled);
   }
@@ -52,7 +52,7 @@ export class Roster {
     if (row.instanceId !== null) this.#byInstance.delete(row.instanceId);
   }
 
-  /** The new member stands where the old one stood: it joined when that did. */
+  /** The new member takes the place of the old one in the order of joining. */
   replace(old: Member, row: MemberRow): Member {
     const others = [...this.#byId.values()];
     const member = new Member(row);

@@ -1,6 +1,6 @@
 import type { AssignorName } from './assignors/assignor.ts';
 
-/** What is durable of a group: the rows it is loaded from, and the changes that a step asks to be written. */
+/** The durable state of a group: the rows that it is loaded from, and the changes of a step. */
 
 export type MemberId = string & { readonly brand: 'MemberId' };
 export type MemberKind = 'STREAM' | 'PULL' | 'CLASSIC';
@@ -10,31 +10,31 @@ export interface PartitionRef {
   readonly partition: number;
 }
 
-/** What is durable of a member. */
+/** The durable row of a member. */
 export interface MemberRow {
   readonly memberId: MemberId;
   readonly clientId: string;
   readonly host: string;
-  /** A name that outlives its process: whoever joins with it takes the member's place. null: none. */
+  /** A name that outlives its process: a join with it takes the member's place. null: none. */
   readonly instanceId: string | null;
   readonly kind: MemberKind;
-  /** null: lives as long as its stream. */
+  /** null: the member lives as long as its stream. */
   readonly sessionTimeoutMs: number | null;
   readonly rebalanceTimeoutMs: number;
-  /** How long it may keep what it was given without acking anything. */
+  /** How long the member may hold records without acking any. */
   readonly maxPollIntervalMs: number;
   readonly assignor: AssignorName;
-  /** Rules by which the member can give out partitions itself, the best first; empty: the broker gives them out. */
+  /** The member's own assignors, the best first; empty: the broker assigns. */
   readonly clientAssignors: readonly string[];
-  /** For the assignor, whoever runs it; the broker does not read it. */
+  /** Data for the assignor; the broker does not read it. */
   readonly metadata: Uint8Array;
-  /** Ascending, each once. */
+  /** Ascending, without duplicates. */
   readonly topicIds: readonly number[];
   /** Order of joining within the group. */
   readonly joinSeq: number;
 }
 
-/** What is durable of an assignment. */
+/** The durable row of an assignment. */
 export interface AssignmentRow extends PartitionRef {
   readonly memberId: MemberId;
   /** The generation since which the member holds the partition. */
@@ -57,9 +57,9 @@ export type RebalanceReason =
 
 export interface RebalanceCause {
   readonly reason: RebalanceReason;
-  /** The first member that it is about; null: none is. */
+  /** The first member that the cause concerns; null: none. */
   readonly memberId: MemberId | null;
-  /** How often it came up before the rebalance began. */
+  /** How often the cause occurred before the rebalance began. */
   readonly count: number;
 }
 
@@ -68,18 +68,18 @@ export interface RebalanceRow {
   /** The generation that it began. */
   readonly generation: number;
   readonly causes: readonly RebalanceCause[];
-  /** From the first cause until everything was where it belongs, or the next rebalance began. */
+  /** From the first cause until every partition had arrived, or the next rebalance began. */
   readonly durationMs: number;
   readonly memberCount: number;
-  /** Partitions that came to a member. */
+  /** Partitions given to a member. */
   readonly assignedCount: number;
-  /** Partitions that were taken from a live member. */
+  /** Partitions taken from a live member. */
   readonly revokedCount: number;
   /** False: the next rebalance began before all partitions had arrived. */
   readonly completed: boolean;
 }
 
-/** A group as it is loaded. */
+/** A loaded group. */
 export interface GroupSnapshot {
   readonly generation: number;
   readonly members: readonly MemberRow[];
@@ -87,8 +87,8 @@ export interface GroupSnapshot {
 }
 
 /**
- * What one step changed, to be made durable before anybody is told. It says what is, not what to add: writing it twice
- * is harmless. No member and no partition is both put and removed.
+ * The changes of one step, to be made durable before any client learns of them. It has rows, not
+ * increments, so writing it twice is harmless. No member and no partition is both put and removed.
  */
 export interface GroupChange {
   readonly generation: number;
@@ -96,6 +96,6 @@ export interface GroupChange {
   readonly removedMembers: readonly MemberId[];
   readonly putAssignments: readonly AssignmentRow[];
   readonly removedAssignments: readonly PartitionRef[];
-  /** Those that are over by now. */
+  /** Rebalances that are over. */
   readonly rebalances: readonly RebalanceRow[];
 }

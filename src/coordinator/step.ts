@@ -1,31 +1,34 @@
 import type { GroupChange, MemberId, MemberRow, PartitionRef, RebalanceRow } from './snapshot.ts';
 
-/** What goes into a step of the coordinator, and what comes out. */
+/** The inputs of a step of the coordinator, and its effects. */
 
 export type RemovalReason = 'LEFT' | 'STREAM_LOST' | 'SESSION_TIMEOUT' | 'REBALANCE_TIMEOUT';
 
-/** One entry of an assignment that a leader has made. */
+/** One entry of a leader's plan. */
 export interface PlannedPartition extends PartitionRef {
   readonly memberId: MemberId;
 }
 
 export type GroupInput =
   /**
-   * A new member, or what is new of a member that exists. It is a sign of life and, if it wishes something new, of work.
-   * `returning`: the caller is a member by this id, and the join is refused if the member has gone meanwhile.
+   * A new member, or a change of a member. A sign of life, and with a change also of work.
+   * `returning`: the caller names this member id. The join is refused if the member is gone.
    */
   | { readonly type: 'join'; readonly member: Omit<MemberRow, 'joinSeq'>; readonly returning?: boolean }
   | { readonly type: 'leave'; readonly memberId: MemberId; readonly reason: RemovalReason }
-  /** Any sign of life: Heartbeat, Pull, Ack. Moves the session deadline. `revoked` confirms revocations. */
+  /**
+   * Any sign of life: Heartbeat, Pull, Ack. Moves the session deadline. `revoked` confirms
+   * revocations.
+   */
   | { readonly type: 'alive'; readonly memberId: MemberId; readonly revoked: readonly PartitionRef[] }
   /**
-   * What the member does with what it holds. `busySinceMs`: when it acked last, or was given something or stopped to read while it had
-   * nothing; null: it reads, and has nothing that it could ack.
+   * The progress of the member. `busySinceMs`: the time of its last ack, or of its first record or
+   * its last read before that; null: the member reads, and has nothing to ack.
    */
   | { readonly type: 'progress'; readonly memberId: MemberId; readonly busySinceMs: number | null }
-  /** Nothing of a partition that is being revoked is in flight any more. */
+  /** A partition that is being revoked has nothing in flight any more. */
   | { readonly type: 'drained'; readonly partition: PartitionRef }
-  /** The leader says who is to have what in this generation. */
+  /** The leader's plan for this generation. */
   | {
       readonly type: 'assign';
       readonly memberId: MemberId;
@@ -34,14 +37,16 @@ export type GroupInput =
     }
   /** The group is subscribed to a topic with this many partitions (0: no longer). */
   | { readonly type: 'topic'; readonly topicId: number; readonly partitions: number }
-  /** Whether the partitions of a topic are withheld from everybody, e.g. while its offsets are reset. */
+  /** Whether the topic's partitions are withheld from all members, e.g. during a reset. */
   | { readonly type: 'hold'; readonly topicId: number; readonly held: boolean }
-  /** The group is to end. */
+  /** Deletes the group. */
   | { readonly type: 'delete' }
-  /** The time has come that `nextDeadlineMs()` named. */
+  /** The time of `nextDeadlineMs()` has come. */
   | { readonly type: 'tick' };
 
-/** Why an input was refused: nothing has changed. A join that is refused because the assignor failed was a sign of life and of work. */
+/**
+ * Why an input was refused. Nothing changed, except that a join counts as a sign of life and work.
+ */
 export type RefusalReason =
   | 'MEMBER_UNKNOWN'
   | 'INSTANCE_FENCED'
@@ -53,22 +58,24 @@ export type RefusalReason =
   | 'GROUP_NOT_EMPTY'
   | 'GROUP_DEAD';
 
-/** In order; to be carried out after `persist`, the first if there is one, is durable. */
+/** In order. The first may be `persist`; the others are carried out once it is durable. */
 export type GroupEffect =
   | { readonly type: 'persist'; readonly change: GroupChange }
-  /** An input that changed nothing, the same object that was given; a join may have been given in an earlier step, and gathered. */
+  /**
+   * A refused input, the same object that was given. A gathered join may come from an earlier step.
+   */
   | {
       readonly type: 'refused';
       readonly input: GroupInput;
       readonly reason: RefusalReason;
-      /** A sentence for whoever sent it. */
+      /** A sentence for the caller. */
       readonly message: string;
     }
-  /** A member took the place of another one with the same instance id, which is gone: everything it held is the new one's. */
+  /** A member replaced another one with the same instance id, and holds all of its partitions. */
   | { readonly type: 'replaced'; readonly memberId: MemberId; readonly oldMemberId: MemberId }
   /**
-   * Partitions given to a member; it holds them from now on. One that it holds already is among them when it is not
-   * asked back any more: the member goes on with it.
+   * Partitions given to a member, which holds them from now on. It includes partitions whose
+   * revocation was called off: the member goes on with them.
    */
   | {
       readonly type: 'assigned';
@@ -76,7 +83,7 @@ export type GroupEffect =
       readonly generation: number;
       readonly added: readonly PartitionRef[];
     }
-  /** Partitions that the member has to give back. `drained`, `alive.revoked` or the deadline ends it. */
+  /** Partitions to give back. `drained`, `alive.revoked` or the deadline ends the revocation. */
   | {
       readonly type: 'revoking';
       readonly memberId: MemberId;
@@ -84,16 +91,16 @@ export type GroupEffect =
       readonly partitions: readonly PartitionRef[];
       readonly deadlineMs: number;
     }
-  /** Partitions that the member, which stays, does not hold any more. `stalled`: they were taken because it did not work on them. */
+  /** Partitions taken from a member that stays. `stalled`: because it made no progress on them. */
   | {
       readonly type: 'revoked';
       readonly memberId: MemberId;
       readonly partitions: readonly PartitionRef[];
       readonly stalled: boolean;
     }
-  /** The member is gone, and holds nothing any more. */
+  /** The member is gone and holds nothing. */
   | { readonly type: 'removed'; readonly memberId: MemberId; readonly reason: RemovalReason }
-  /** The assignor failed where nobody could be refused: partitions were given out by `sticky`. */
+  /** The assignor failed and no input could be refused, so `sticky` assigned the partitions. */
   | { readonly type: 'assignorFailed'; readonly assignor: string; readonly message: string }
   /** A rebalance is over. */
   | { readonly type: 'rebalanced'; readonly rebalance: RebalanceRow };
@@ -103,6 +110,6 @@ export type GroupState = 'EMPTY' | 'PREPARING_REBALANCE' | 'COMPLETING_REBALANCE
 export interface Holder {
   readonly memberId: MemberId;
   readonly sinceGeneration: number;
-  /** The holder has been asked to give it back. */
+  /** The partition is being revoked from its holder. */
   readonly revoking: boolean;
 }

@@ -11,10 +11,10 @@ import type { Member } from './member.ts';
 import type { Topic } from './partition.ts';
 
 /**
- * Asks the assignor who should have what and writes it into the partitions' targets. True if any target changed.
- * `topics` ascend by id, `members` stand in the order of joining.
+ * Asks the assignor and writes its answer into the partitions' targets. @returns whether any target
+ * changed. `topics` ascend by id, `members` are in the order of joining.
  *
- * @throws AssignorError if the assignor fails. Then no target has changed: all of its answer is checked before any is used.
+ * @throws AssignorError if the assignor fails. Then no target has changed.
  */
 export function retarget(assignor: Assignor, members: readonly Member[], topics: readonly Topic[]): boolean {
   return setTargets(checkedAnswer(assignor, assignorInput(members, topics)), members, topics);
@@ -24,7 +24,7 @@ export function assignorInput(members: readonly Member[], topics: readonly Topic
   const indexes = new Map(members.map((member, index) => [member, index]));
   const holders = ({ partitions }: Topic): Int32Array => {
     const found = new Int32Array(partitions.length);
-    // With `Int32Array.from` a rebalance of 100,000 partitions takes twice as long, all in all.
+    // With `Int32Array.from` a rebalance of 100,000 partitions takes twice as long in total.
     for (let at = 0; at < found.length; at++) {
       const { holder } = partitions[at]!;
       found[at] = holder === null ? NOBODY : (indexes.get(holder) ?? NOBODY);
@@ -38,7 +38,7 @@ export function assignorInput(members: readonly Member[], topics: readonly Topic
   };
 }
 
-/** True if any target changed. */
+/** @returns whether any target changed. */
 export function setTargets(assignment: Assignment, members: readonly Member[], topics: readonly Topic[]): boolean {
   let changed = false;
   for (const topic of topics) {
@@ -54,8 +54,8 @@ export function setTargets(assignment: Assignment, members: readonly Member[], t
 }
 
 /**
- * Every partition stays where it is, if its holder still reads the topic. @returns whether that is all: each that somebody reads has a
- * holder, and none has to be given back.
+ * Every partition stays with its holder, if the holder still reads the topic. @returns whether that
+ * is a full assignment: each partition with a reader has a holder, and none has to be given back.
  */
 export function keepTargets(members: readonly Member[], topics: readonly Topic[]): boolean {
   let complete = true;

@@ -4,18 +4,19 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef, Reb
 import type { GroupEffect, RemovalReason } from './step.ts';
 
 /**
- * What a step did, gathered while it runs and written out as effects at its end: what is durable first, then who is
- * gone, what is taken, what is asked back and what is given. So a reader of the effects never sees a partition with two
- * members, whatever order the inputs came in. A group that gathers what belongs into one rebalance leaves its turn open for the next step.
+ * Collects the changes of a step and writes them out as effects at its end: first the durable
+ * changes, then members gone, partitions taken, revoked and given. A reader of the effects thus
+ * never sees a partition with two members, in whatever order the inputs came. A group that gathers
+ * changes leaves its turn open for the next step.
  */
 export class Turn {
   #generation: number;
   #quiet = true;
-  /** The row of each as it was before the step; null: there was none. */
+  /** Each row before the step; null: there was none. */
   readonly #touchedPartitions = new Map<Partition, AssignmentRow | null>();
-  /** By id the row as it was before the step; null: there was none. */
+  /** By id the row before the step; null: there was none. */
   readonly #rowsBefore = new Map<MemberId, MemberRow | null>();
-  /** In the order in which they went: one that took the place of another may be gone too. */
+  /** In the order of their leaving: a replacement may be gone too. */
   readonly #gone = new Map<Member, { readonly reason: RemovalReason } | { readonly heir: Member }>();
   readonly #revoked = new Map<Member, PartitionRef[]>();
   readonly #stalled = new Map<Member, PartitionRef[]>();
@@ -23,9 +24,9 @@ export class Turn {
   readonly #assigned = new Map<Member, PartitionRef[]>();
   readonly #said: GroupEffect[] = [];
   #rebalances: RebalanceRow[] = [];
-  /** Partitions that came to a member, without those that it kept after all. */
+  /** Partitions given to a member, without those whose revocation was called off. */
   assignedCount = 0;
-  /** Partitions that were taken from a member that stays. */
+  /** Partitions taken from a member that stays. */
   revokedCount = 0;
 
   constructor(generation: number) {
@@ -48,7 +49,9 @@ export class Turn {
     this.#gone.set(member, { reason });
   }
 
-  /** What was taken from the old one before is told to the new one: nobody knows the old one any more. */
+  /**
+   * Partitions taken from the old member are reported to the new one, because the old one is gone.
+   */
   replaced(old: Member, member: Member): void {
     this.#gone.set(old, { heir: member });
     for (const taken of [this.#revoked, this.#stalled]) {
@@ -58,7 +61,7 @@ export class Turn {
     }
   }
 
-  /** The member has not joined after all, nor have those whose place it took. */
+  /** Undoes the join of the member and of those that it replaced. */
   neverWas(member: Member): void {
     for (const [old, gone] of this.#gone) {
       if (!('heir' in gone) || gone.heir !== member) continue;
@@ -96,7 +99,7 @@ export class Turn {
     append(this.#assigned, member, ref);
   }
 
-  /** The member does not have to give the partition back after all. */
+  /** Calls off the revocation of the partition. */
   kept(member: Member, ref: PartitionRef): void {
     this.#quiet = false;
     append(this.#assigned, member, ref);
@@ -104,7 +107,7 @@ export class Turn {
 
   /** The effects of the step; the turn is empty again afterwards. */
   finish(generation: number, rowNow: (memberId: MemberId) => MemberRow | null): GroupEffect[] {
-    // A heartbeat ends here: it must not cost more than the look-up of its member.
+    // A heartbeat ends here. It must cost no more than the look-up of its member.
     if (this.#quiet && generation === this.#generation) return [];
     const effects = [...this.#persist(generation, rowNow), ...this.#announce(generation)];
     this.#generation = generation;
@@ -146,7 +149,7 @@ export class Turn {
     for (const [partition, before] of this.#touchedPartitions) {
       const row = partition.row();
       if (row === null) removedAssignments.push(partition.ref);
-      // It is as it was before if two processes of one instance have taken turns.
+      // The row is unchanged if two processes of one instance have replaced each other.
       else if (row.memberId !== before?.memberId || row.sinceGeneration !== before.sinceGeneration)
         putAssignments.push(row);
     }
@@ -173,14 +176,14 @@ export class Turn {
 
   #taken(from: ReadonlyMap<Member, readonly PartitionRef[]>, stalled: boolean): GroupEffect[] {
     return Array.from(from).flatMap(([member, partitions]) => {
-      // A removed member has lost everything; a second message about some of it would only be read twice.
+      // A removed member has lost everything, so a second message about some of it would be noise.
       if (this.#gone.has(member)) return [];
       return [{ type: 'revoked', memberId: member.row.memberId, partitions, stalled }];
     });
   }
 }
 
-/** A topic that was dropped and named again in one step has new partitions under old numbers: the new rows replace the old. */
+/** A topic dropped and named again in one step has new partitions: the new rows replace the old. */
 function except(removed: PartitionRef[], put: readonly PartitionRef[]): PartitionRef[] {
   if (removed.length === 0 || put.length === 0) return removed;
   const key = ({ topicId, partition }: PartitionRef): string => `${topicId}/${partition}`;

@@ -27,8 +27,9 @@ export declare type PublishRequest = Message<"millrace.v1.PublishRequest"> & {
   topic: string;
 
   /**
-   * What to append, in this order within each partition.
-   * Limit: publish_records_max = 10000 records, at least 1; publish_bytes_max = 4194304 bytes for the request.
+   * The records to append, in this order within each partition.
+   * Limit: publish_records_max = 10000 records, at least 1; publish_bytes_max = 4194304 bytes for
+   * the request.
    *
    * @generated from field: repeated millrace.v1.Record records = 2;
    */
@@ -36,33 +37,37 @@ export declare type PublishRequest = Message<"millrace.v1.PublishRequest"> & {
 
   /**
    * Puts all records into this partition instead of the one that their keys choose.
-   * Default: by key. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * Default: by key. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT,
+   * PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 partition = 3;
    */
   partition?: number | undefined;
 
   /**
-   * What the answer promises. Default: COMMITTED.
+   * The promise of the answer.
+   * Default: COMMITTED.
    *
    * @generated from field: millrace.v1.AckMode ack_mode = 4;
    */
   ackMode: AckMode;
 
   /**
-   * Append only if the next offset of the partition is this one. All records must fall into one partition.
-   * Records that are all known by their idempotency keys are answered as duplicates without this check.
-   * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with metadata
-   * "currentOffset".
+   * Append only if this is the next offset of the partition. All records must fall into one
+   * partition. Records whose idempotency keys are all known are answered as duplicates without this
+   * check.
+   * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with
+   * metadata "currentOffset".
    *
    * @generated from field: optional int64 expected_offset = 5;
    */
   expectedOffset?: bigint | undefined;
 
   /**
-   * The lane of the partition whose next offset expected_offset is. Required with expected_offset on a topic with more than one lane.
-   * Default: 0. Limit: 0 to the topic's number of lanes - 1, and not without expected_offset.
-   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The lane of expected_offset. Required with expected_offset on a topic with more than one lane,
+   * and set only with expected_offset.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1. Error: INVALID_ARGUMENT,
+   * LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 lane = 6;
    */
@@ -89,7 +94,7 @@ export declare type PublishResponse = Message<"millrace.v1.PublishResponse"> & {
   results: PublishResult[];
 
   /**
-   * What was promised.
+   * The promise that was given.
    *
    * @generated from field: millrace.v1.AckMode ack_mode = 2;
    */
@@ -103,7 +108,7 @@ export declare type PublishResponse = Message<"millrace.v1.PublishResponse"> & {
 export declare const PublishResponseSchema: GenMessage<PublishResponse>;
 
 /**
- * PublishResult is where one record went.
+ * PublishResult is the place of one record.
  *
  * @generated from message millrace.v1.PublishResult
  */
@@ -123,7 +128,8 @@ export declare type PublishResult = Message<"millrace.v1.PublishResult"> & {
   offset?: bigint | undefined;
 
   /**
-   * True if the idempotency key was known: the record was not appended, and partition, lane and offset are the first one's.
+   * True if the idempotency key was known. Then the record was not appended, and partition, lane
+   * and offset are those of the first record with this key.
    *
    * @generated from field: bool duplicate = 3;
    */
@@ -144,7 +150,7 @@ export declare type PublishResult = Message<"millrace.v1.PublishResult"> & {
 export declare const PublishResultSchema: GenMessage<PublishResult>;
 
 /**
- * PublishStreamRequest has the fields of PublishRequest, and the same rules.
+ * PublishStreamRequest has the fields and the rules of PublishRequest.
  *
  * @generated from message millrace.v1.PublishStreamRequest
  */
@@ -158,8 +164,9 @@ export declare type PublishStreamRequest = Message<"millrace.v1.PublishStreamReq
   topic: string;
 
   /**
-   * What to append, in this order within each partition.
-   * Limit: publish_records_max = 10000 records, at least 1; publish_bytes_max = 4194304 bytes for the request.
+   * The records to append, in this order within each partition.
+   * Limit: publish_records_max = 10000 records, at least 1; publish_bytes_max = 4194304 bytes for
+   * the request.
    *
    * @generated from field: repeated millrace.v1.Record records = 2;
    */
@@ -167,33 +174,37 @@ export declare type PublishStreamRequest = Message<"millrace.v1.PublishStreamReq
 
   /**
    * Puts all records into this partition instead of the one that their keys choose.
-   * Default: by key. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * Default: by key. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT,
+   * PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 partition = 3;
    */
   partition?: number | undefined;
 
   /**
-   * What the answer promises. Default: COMMITTED.
+   * The promise of the answer.
+   * Default: COMMITTED.
    *
    * @generated from field: millrace.v1.AckMode ack_mode = 4;
    */
   ackMode: AckMode;
 
   /**
-   * Append only if the next offset of the partition is this one. All records must fall into one partition.
-   * Records that are all known by their idempotency keys are answered as duplicates without this check.
-   * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with metadata
-   * "currentOffset".
+   * Append only if this is the next offset of the partition. All records must fall into one
+   * partition. Records whose idempotency keys are all known are answered as duplicates without this
+   * check.
+   * Default: no check. Limit: 0 or more. Error: FAILED_PRECONDITION, EXPECTED_OFFSET_MISMATCH with
+   * metadata "currentOffset".
    *
    * @generated from field: optional int64 expected_offset = 5;
    */
   expectedOffset?: bigint | undefined;
 
   /**
-   * The lane of the partition whose next offset expected_offset is. Required with expected_offset on a topic with more than one lane.
-   * Default: 0. Limit: 0 to the topic's number of lanes - 1, and not without expected_offset.
-   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The lane of expected_offset. Required with expected_offset on a topic with more than one lane,
+   * and set only with expected_offset.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1. Error: INVALID_ARGUMENT,
+   * LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 lane = 6;
    */
@@ -207,7 +218,8 @@ export declare type PublishStreamRequest = Message<"millrace.v1.PublishStreamReq
 export declare const PublishStreamRequestSchema: GenMessage<PublishStreamRequest>;
 
 /**
- * PublishStreamResponse answers one PublishStreamRequest; responses come in the order of the requests.
+ * PublishStreamResponse answers one PublishStreamRequest; responses come in the order of the
+ * requests.
  *
  * @generated from message millrace.v1.PublishStreamResponse
  */
@@ -220,7 +232,7 @@ export declare type PublishStreamResponse = Message<"millrace.v1.PublishStreamRe
   results: PublishResult[];
 
   /**
-   * What was promised.
+   * The promise that was given.
    *
    * @generated from field: millrace.v1.AckMode ack_mode = 2;
    */
@@ -240,7 +252,7 @@ export declare const PublishStreamResponseSchema: GenMessage<PublishStreamRespon
  */
 export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> & {
   /**
-   * The consumer group; it is made if it does not exist.
+   * The consumer group. The broker creates it if it does not exist.
    * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
@@ -248,22 +260,25 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   group: string;
 
   /**
-   * The topics that this member reads. The group's subscription to a topic is made if it does not exist.
-   * Default: with a member_id, the topics that it joined with. Limit: member_topics_max = 100, at least 1 without a member_id.
+   * The topics that this member reads. The broker creates the group's subscription to a topic if it
+   * does not exist.
+   * Default: with a member_id, the topics of its join. Limit: member_topics_max = 100, at least 1
+   * without a member_id.
    *
    * @generated from field: repeated string topics = 2;
    */
   topics: string[];
 
   /**
-   * Where subscriptions that this call makes begin. Default: latest.
+   * The start of the subscriptions that this call creates.
+   * Default: latest.
    *
    * @generated from field: millrace.v1.StartPosition start = 3;
    */
   start?: StartPosition | undefined;
 
   /**
-   * How many records may be delivered to this member and not yet acked, enforced exactly.
+   * The greatest number of records delivered to this member and not yet acked, enforced exactly.
    * Default: 1000. Limit: max_in_flight_records_max = 10000.
    *
    * @generated from field: int32 max_in_flight_records = 4;
@@ -271,7 +286,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   maxInFlightRecords: number;
 
   /**
-   * How many bytes may be delivered to this member and not yet acked. One record may always go when nothing is in flight.
+   * The greatest number of bytes delivered to this member and not yet acked. One record may always
+   * go when nothing is in flight.
    * Default: 8388608. Limit: max_in_flight_bytes_max = 67108864.
    *
    * @generated from field: int64 max_in_flight_bytes = 5;
@@ -279,7 +295,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   maxInFlightBytes: bigint;
 
   /**
-   * A name for this client, shown in the group's description and put in front of the member id.
+   * A name for this client. The description of the group shows it, and the member id begins with
+   * it.
    * Default: "member". Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string client_id = 6;
@@ -287,17 +304,19 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   clientId: string;
 
   /**
-   * Resumes this member: an older stream of it ends with ABORTED REPLACED, and everything that it has not
-   * acked is sent again with the same attempt. Default: a new member. Limit: member_id_chars_max = 260 characters.
-   * Error: ABORTED, MEMBER_FENCED.
+   * Resumes this member. An older stream of the member ends with ABORTED REPLACED, and the broker
+   * sends all of its un-acked records again, with the same attempt.
+   * Default: a new member. Limit: member_id_chars_max = 260 characters. Error: ABORTED,
+   * MEMBER_FENCED.
    *
    * @generated from field: string member_id = 7;
    */
   memberId: string;
 
   /**
-   * With a session timeout the member must heartbeat, and survives a stream that breaks for this long.
-   * Default: none; the member lives as long as its stream. Limit: 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
+   * With a session timeout the member must heartbeat, and survives a broken stream for this long.
+   * Default: none; the member lives as long as its stream. Limit:
+   * 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
    *
    * @generated from field: google.protobuf.Duration session_timeout = 8;
    */
@@ -312,7 +331,7 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   rebalanceTimeout?: Duration | undefined;
 
   /**
-   * How partitions are given out. The group uses the rule of the member that joined first.
+   * The rule that assigns partitions. The group uses the rule of the member that joined first.
    * Default: STICKY.
    *
    * @generated from field: millrace.v1.Assignor assignor = 10;
@@ -320,33 +339,41 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   assignor: Assignor;
 
   /**
-   * Acks each batch when it is handed to the transport: at most once delivery, and no Ack calls. Default: false.
+   * Acks each batch when the broker hands it to the transport: at-most-once delivery without Ack
+   * calls.
+   * Default: false.
    *
    * @generated from field: bool auto_ack = 11;
    */
   autoAck: boolean;
 
   /**
-   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or one that the operator has
-   * added. Default: empty, assignor says it. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -, and not together
-   * with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN with metadata "known", the names that there are.
+   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or
+   * one that the operator has added.
+   * Default: empty, assignor applies. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -,
+   * and not together with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN; metadata "known" has
+   * the known names.
    *
    * @generated from field: string assignor_name = 12;
    */
   assignorName: string;
 
   /**
-   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
-   * had it, without a rebalance; that member's stream ends with ABORTED INSTANCE_FENCED. Such a member has a session timeout.
-   * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   * A name that outlives the process and makes the member static. A process that joins with the
+   * same name within the session timeout takes the place and the partitions of the old process,
+   * without a rebalance; the old process's stream ends with ABORTED INSTANCE_FENCED. A static
+   * member has a session timeout.
+   * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error:
+   * ALREADY_EXISTS, INSTANCE_ID_IN_USE.
    *
    * @generated from field: string group_instance_id = 13;
    */
   groupInstanceId: string;
 
   /**
-   * How long the member may keep records without acking any, or partitions without reading them. After that its partitions go to others; it
-   * stays a member and gets some again once it acks, pulls or subscribes. Heartbeats do not count.
+   * How long the member may keep records without acking any, or partitions without reading them.
+   * After that its partitions go to others. It stays a member, and gets partitions again once it
+   * acks, pulls or subscribes. Heartbeats do not count.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 14;
@@ -354,7 +381,7 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   maxPollInterval?: Duration | undefined;
 
   /**
-   * What the member says about itself to the group's assignor; the broker does not read it.
+   * Data for the group's assignor; the broker does not read it.
    * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes.
    *
    * @generated from field: bytes metadata = 15;
@@ -362,8 +389,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   metadata: Uint8Array;
 
   /**
-   * Each Assigned of the stream after its first names what has changed since the one before, and not all partitions. For members with very many
-   * partitions, which are otherwise told all of them with each change.
+   * Each Assigned after the first one of the stream has only the changes since the one before. For
+   * members with very many partitions, because each Assigned otherwise has all of them.
    * Default: false.
    *
    * @generated from field: bool assignment_changes = 16;
@@ -371,8 +398,9 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
   assignmentChanges: boolean;
 
   /**
-   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
-   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   * Whether this client passes the lane of a batch back in its acks and commits. A topic with more
+   * than one lane rejects other members, because they would ack records of another lane.
+   * Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
    *
    * @generated from field: bool lanes = 17;
    */
@@ -392,7 +420,7 @@ export declare const SubscribeRequestSchema: GenMessage<SubscribeRequest>;
  */
 export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse"> & {
   /**
-   * The group's generation when the event was sent. Always set; belongs into Ack.
+   * The group's generation when the event was sent; pass it in Ack. Always set.
    *
    * @generated from field: optional int64 generation = 1;
    */
@@ -413,7 +441,7 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
     case: "joined";
   } | {
     /**
-     * The partitions that the member has from now on: all of them, or with assignment_changes what is different.
+     * The member's partitions from now on: all of them, or with assignment_changes the changes.
      *
      * @generated from field: millrace.v1.Assigned assigned = 3;
      */
@@ -437,7 +465,7 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
     case: "revoking";
   } | {
     /**
-     * Nothing was sent for a while, and why.
+     * No batch was sent for a while; has the reason.
      *
      * @generated from field: millrace.v1.Idle idle = 6;
      */
@@ -445,7 +473,7 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
     case: "idle";
   } | {
     /**
-     * The broker is going away.
+     * The broker is shutting down.
      *
      * @generated from field: millrace.v1.Draining draining = 7;
      */
@@ -461,7 +489,7 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
 export declare const SubscribeResponseSchema: GenMessage<SubscribeResponse>;
 
 /**
- * Joined says who the member is.
+ * Joined identifies the member.
  *
  * @generated from message millrace.v1.Joined
  */
@@ -481,7 +509,7 @@ export declare type Joined = Message<"millrace.v1.Joined"> & {
   generation?: bigint | undefined;
 
   /**
-   * How often to call Heartbeat; unset if the member has no session timeout and need not.
+   * How often to call Heartbeat; unset without a session timeout, when no heartbeats are needed.
    *
    * @generated from field: google.protobuf.Duration heartbeat_interval = 3;
    */
@@ -509,7 +537,7 @@ export declare type Joined = Message<"millrace.v1.Joined"> & {
 export declare const JoinedSchema: GenMessage<Joined>;
 
 /**
- * Assigned is the assignment of the member: the whole of it, or what has changed in it, if the member asked for assignment_changes.
+ * Assigned is the assignment of the member: all of it, or with assignment_changes the changes.
  *
  * @generated from message millrace.v1.Assigned
  */
@@ -522,24 +550,27 @@ export declare type Assigned = Message<"millrace.v1.Assigned"> & {
   generation?: bigint | undefined;
 
   /**
-   * All partitions of the member, ordered by topic and partition. Partitions that it kept were not interrupted. With changes: those that
-   * it has gained; also one that it has, if Revoking had announced that it moves and it stays.
+   * All partitions of the member, ordered by topic and partition. Partitions that stayed were not
+   * interrupted. With changes: the partitions that the member has gained, and those that Revoking
+   * had announced but that stay after all.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */
   partitions: TopicPartition[];
 
   /**
-   * Whether this is what has changed since the last Assigned of the stream. Default: false, it is the whole assignment; so is the first of
-   * each stream, also of one that resumes a member.
+   * Whether this has only the changes since the last Assigned of the stream. The first Assigned of
+   * each stream has the whole assignment, also on a stream that resumes a member.
+   * Default: false.
    *
    * @generated from field: bool changes = 3;
    */
   changes: boolean;
 
   /**
-   * With changes: the partitions that the member has lost, ordered by topic and partition. They may be with others already, and acks for
-   * them are refused. Default: none.
+   * With changes: the partitions that the member has lost, ordered by topic and partition. Other
+   * members may have them already, and acks for them are rejected.
+   * Default: none.
    *
    * @generated from field: repeated millrace.v1.TopicPartition removed = 4;
    */
@@ -553,15 +584,15 @@ export declare type Assigned = Message<"millrace.v1.Assigned"> & {
 export declare const AssignedSchema: GenMessage<Assigned>;
 
 /**
- * Revoking announces that partitions move away. The member finishes what it has in flight of them and acks it;
- * no new records of them come. The move is done when nothing of them is in flight, when a Heartbeat lists them
- * in revoked, or at the deadline.
+ * Revoking announces that partitions move to other members. The member finishes and acks its
+ * records in flight; the broker sends no new records of these partitions. A partition moves when
+ * nothing of it is in flight, when a Heartbeat lists it in revoked, or at the deadline.
  *
  * @generated from message millrace.v1.Revoking
  */
 export declare type Revoking = Message<"millrace.v1.Revoking"> & {
   /**
-   * The generation that moves them. Always set.
+   * The generation of the move. Always set.
    *
    * @generated from field: optional int64 generation = 1;
    */
@@ -575,7 +606,8 @@ export declare type Revoking = Message<"millrace.v1.Revoking"> & {
   partitions: TopicPartition[];
 
   /**
-   * When they are taken away at the latest, by the broker's clock: if that is wrong, so is this, and the time that the member has is not.
+   * When the partitions move at the latest, by the broker's wall clock. If that clock is wrong, the
+   * deadline is too, but the broker still gives the member its full rebalance timeout.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 3;
    */
@@ -589,20 +621,22 @@ export declare type Revoking = Message<"millrace.v1.Revoking"> & {
 export declare const RevokingSchema: GenMessage<Revoking>;
 
 /**
- * Idle is sent after 1 s without a batch, then every 10 s, and when blocked_on changes (at most once a second).
+ * Idle is sent after 1 s without a batch, then every 10 s, and when blocked_on changes (at most
+ * once a second).
  *
  * @generated from message millrace.v1.Idle
  */
 export declare type Idle = Message<"millrace.v1.Idle"> & {
   /**
-   * What holds the stream back. With several partitions: the reason that acting on would help most.
+   * The reason why the stream is blocked. With several partitions: the reason whose remedy helps
+   * most.
    *
    * @generated from field: millrace.v1.BlockedOn blocked_on = 1;
    */
   blockedOn: BlockedOn;
 
   /**
-   * Records of the member's partitions that the group has not acked, in all. Always set.
+   * The group's lag in all partitions of the member. Always set.
    *
    * @generated from field: optional int64 lag = 2;
    */
@@ -623,7 +657,7 @@ export declare type Idle = Message<"millrace.v1.Idle"> & {
   inFlightBytes?: bigint | undefined;
 
   /**
-   * Each of the member's partitions; the first 100 of them.
+   * The first 100 of the member's partitions.
    *
    * @generated from field: repeated millrace.v1.PartitionStatus partitions = 5;
    */
@@ -637,7 +671,7 @@ export declare type Idle = Message<"millrace.v1.Idle"> & {
 export declare const IdleSchema: GenMessage<Idle>;
 
 /**
- * PartitionStatus is how far a group has come in one (partition, lane).
+ * PartitionStatus is the progress of a group in one (partition, lane).
  *
  * @generated from message millrace.v1.PartitionStatus
  */
@@ -678,14 +712,14 @@ export declare type PartitionStatus = Message<"millrace.v1.PartitionStatus"> & {
   lag?: bigint | undefined;
 
   /**
-   * What holds this partition back.
+   * The reason why this partition is blocked.
    *
    * @generated from field: millrace.v1.BlockedOn blocked_on = 6;
    */
   blockedOn: BlockedOn;
 
   /**
-   * The member that has it; empty: nobody.
+   * The member that has the partition; empty if no member has it.
    *
    * @generated from field: string member_id = 7;
    */
@@ -699,8 +733,9 @@ export declare type PartitionStatus = Message<"millrace.v1.PartitionStatus"> & {
   inFlightRecords?: number | undefined;
 
   /**
-   * How long ago the first record that is not acked was appended, by the database's clock. Only from GetGroup and GetSubscription; unset
-   * elsewhere, if there is no such record, and if the database did not say it within a second.
+   * The age of the first record that is not acked, by the database's clock. Only GetGroup and
+   * GetSubscription set it, and only if there is such a record and the database answers within a
+   * second.
    *
    * @generated from field: google.protobuf.Duration oldest_unacked_age = 9;
    */
@@ -721,21 +756,21 @@ export declare type PartitionStatus = Message<"millrace.v1.PartitionStatus"> & {
 export declare const PartitionStatusSchema: GenMessage<PartitionStatus>;
 
 /**
- * Draining says that this broker is shutting down. The member should subscribe again, which reaches the next broker;
- * what it has in flight it may still ack until the deadline.
+ * Draining announces that this broker is shutting down. The member should subscribe again, at the
+ * next broker. Until the deadline it may still ack its records in flight.
  *
  * @generated from message millrace.v1.Draining
  */
 export declare type Draining = Message<"millrace.v1.Draining"> & {
   /**
-   * When the stream is ended at the latest, by the broker's clock.
+   * When the broker ends the stream at the latest, by the broker's clock.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 1;
    */
   deadline?: Timestamp | undefined;
 
   /**
-   * The member's id, to resume with at the next broker if it has a session timeout.
+   * The member's id. A member with a session timeout resumes with it at the next broker.
    *
    * @generated from field: string member_id = 2;
    */
@@ -755,7 +790,7 @@ export declare const DrainingSchema: GenMessage<Draining>;
  */
 export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   /**
-   * The consumer group; it is made if it does not exist.
+   * The consumer group. The broker creates it if it does not exist.
    * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
@@ -763,52 +798,58 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   group: string;
 
   /**
-   * The topics to read. Default: with a member_id, the topics that it joined with.
-   * Limit: member_topics_max = 100, at least 1 without a member_id.
+   * The topics to read.
+   * Default: with a member_id, the topics of its join. Limit: member_topics_max = 100, at least 1
+   * without a member_id.
    *
    * @generated from field: repeated string topics = 2;
    */
   topics: string[];
 
   /**
-   * Where subscriptions that this call makes begin. Default: latest.
+   * The start of the subscriptions that this call creates.
+   * Default: latest.
    *
    * @generated from field: millrace.v1.StartPosition start = 3;
    */
   start?: StartPosition | undefined;
 
   /**
-   * At most this many records. Default: 100. Limit: pull_records_max = 10000.
+   * At most this many records.
+   * Default: 100. Limit: pull_records_max = 10000.
    *
    * @generated from field: int32 max_records = 4;
    */
   maxRecords: number;
 
   /**
-   * At most this many bytes, but always at least one record. Default: 1048576. Limit: pull_bytes_max = 3670016.
+   * At most this many bytes, but always at least one record.
+   * Default: 1048576. Limit: pull_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 5;
    */
   maxBytes: bigint;
 
   /**
-   * How long to wait for the first record. Default: 0s. Limit: pull_wait_ms_max = 60000 (60s).
+   * How long to wait for the first record.
+   * Default: 0s. Limit: pull_wait_ms_max = 60000 (60s).
    *
    * @generated from field: google.protobuf.Duration wait = 6;
    */
   wait?: Duration | undefined;
 
   /**
-   * The member that asks, from the answer to the last Pull or from JoinGroup. Default: a new member, which leaves
-   * the group by itself once it holds nothing un-acked. Limit: member_id_chars_max = 260 characters.
-   * Error: ABORTED, MEMBER_FENCED.
+   * The calling member, from the answer to the last Pull or to JoinGroup.
+   * Default: a new member, which leaves the group by itself once it holds no un-acked records.
+   * Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 7;
    */
   memberId: string;
 
   /**
-   * A name for this client. Default: "member". Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * A name for this client.
+   * Default: "member". Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string client_id = 8;
    */
@@ -823,23 +864,27 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   sessionTimeout?: Duration | undefined;
 
   /**
-   * Acks what is returned at once: at most once delivery. Default: false.
+   * Acks the returned records at once: at-most-once delivery.
+   * Default: false.
    *
    * @generated from field: bool auto_ack = 10;
    */
   autoAck: boolean;
 
   /**
-   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
-   * had it, without a rebalance. Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
-   * Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   * A name that outlives the process and makes the member static. A process that joins with the
+   * same name within the session timeout takes the place and the partitions of the old process,
+   * without a rebalance.
+   * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error:
+   * ALREADY_EXISTS, INSTANCE_ID_IN_USE.
    *
    * @generated from field: string group_instance_id = 11;
    */
   groupInstanceId: string;
 
   /**
-   * How long the member may go without a Pull or Ack; then its partitions go to others until it calls again.
+   * How long the member may go without a Pull or Ack. After that its partitions go to others until
+   * its next call.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 12;
@@ -847,8 +892,9 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   maxPollInterval?: Duration | undefined;
 
   /**
-   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
-   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   * Whether this client passes the lane of a batch back in its acks and commits. A topic with more
+   * than one lane rejects other members, because they would ack records of another lane.
+   * Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
    *
    * @generated from field: bool lanes = 13;
    */
@@ -862,7 +908,7 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
 export declare const PullRequestSchema: GenMessage<PullRequest>;
 
 /**
- * PullResponse is what a pull found.
+ * PullResponse has the pulled records.
  *
  * @generated from message millrace.v1.PullResponse
  */
@@ -875,28 +921,29 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
   memberId: string;
 
   /**
-   * The group's generation. Always set; belongs into Ack.
+   * The group's generation; pass it in Ack. Always set.
    *
    * @generated from field: optional int64 generation = 2;
    */
   generation?: bigint | undefined;
 
   /**
-   * When the lease of the returned records runs out, by the broker's clock; unset if there are none, or with auto_ack.
+   * When the lease of the returned records expires, by the broker's clock; unset without records,
+   * or with auto_ack.
    *
    * @generated from field: google.protobuf.Timestamp lease_deadline = 3;
    */
   leaseDeadline?: Timestamp | undefined;
 
   /**
-   * The records; empty if none came in time.
+   * The records; empty if none arrived in time.
    *
    * @generated from field: repeated millrace.v1.Batch batches = 4;
    */
   batches: Batch[];
 
   /**
-   * If there are no records: why.
+   * The reason, if there are no records.
    *
    * @generated from field: millrace.v1.BlockedOn blocked_on = 5;
    */
@@ -910,35 +957,40 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
 export declare const PullResponseSchema: GenMessage<PullResponse>;
 
 /**
- * AckRequest tells the outcome of deliveries.
+ * AckRequest reports the outcome of deliveries.
  *
  * @generated from message millrace.v1.AckRequest
  */
 export declare type AckRequest = Message<"millrace.v1.AckRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The member. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
+   * The member.
+   * Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 2;
    */
   memberId: string;
 
   /**
-   * The generation in which the records were delivered. A partition that the member has kept since then may still be acked.
-   * Required: an ack without it would count for a generation that never delivered anything. Limit: 0 or more.
+   * The generation in which the records were delivered. It stays valid for a partition that the
+   * member has kept since then. Required, because an ack without it would count for a generation
+   * without deliveries.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
    */
   generation?: bigint | undefined;
 
   /**
-   * The outcomes. Limit: ack_entries_max = 10000 entries, at least 1.
+   * The outcomes.
+   * Limit: ack_entries_max = 10000 entries, at least 1.
    *
    * @generated from field: repeated millrace.v1.AckEntry acks = 4;
    */
@@ -952,75 +1004,86 @@ export declare type AckRequest = Message<"millrace.v1.AckRequest"> & {
 export declare const AckRequestSchema: GenMessage<AckRequest>;
 
 /**
- * AckEntry is the outcome of some records of one partition. Exactly one of up_to_offset, offsets and ranges is set.
+ * AckEntry is the outcome of some records of one partition. Exactly one of up_to_offset, offsets
+ * and ranges is set.
  *
  * @generated from message millrace.v1.AckEntry
  */
 export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   /**
-   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 1;
    */
   topic: string;
 
   /**
-   * The partition of the batch. Required, also for partition 0: an ack that forgets it would ack messages of partition 0
-   * that nobody has handled. Limit: 0 or more.
+   * The partition of the batch. Required, also for partition 0, because an ack that forgets it
+   * would ack messages of partition 0 that the member has not handled.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane of the batch. Required on a topic with more than one lane, else the entry is refused with LANE_REQUIRED: the
-   * same offset of another lane is another record. Default: 0. Limit: 0 or more.
+   * The lane of the batch. Required on a topic with more than one lane, because the same offset of
+   * another lane is another record; without it the entry is rejected with LANE_REQUIRED.
+   * Default: 0. Limit: 0 or more.
    *
    * @generated from field: optional int32 lane = 3;
    */
   lane?: number | undefined;
 
   /**
-   * The outcome. Default: ACK.
+   * The outcome.
+   * Default: ACK.
    *
    * @generated from field: millrace.v1.AckAction action = 4;
    */
   action: AckAction;
 
   /**
-   * Everything that was delivered up to this offset, including it: also what was in an answer to Pull that was lost on the way.
-   * A client that has lost one names what it has by offsets or ranges. For a client whose handlers may fail, ranges are the rule:
-   * an ack that would pass a record which this member has refused, or whose lease ran out, is answered
-   * ACK_STATUS_UNKNOWN_OFFSET until that record is acked by offsets or ranges. Limit: 0 or more.
+   * Acks every delivered record up to and including this offset, even records of a Pull whose
+   * answer was lost. A client that has lost an answer should name its records by offsets or ranges,
+   * and so should a client whose handlers may fail. If this member has refused one of the records,
+   * or its lease has expired, the entry is answered ACK_STATUS_UNKNOWN_OFFSET until that record is
+   * acked by offsets or ranges.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int64 up_to_offset = 5;
    */
   upToOffset?: bigint | undefined;
 
   /**
-   * Single offsets. Limit: ack_offsets_max = 10000 in all, each 0 or more.
+   * Single offsets.
+   * Limit: ack_offsets_max = 10000 in all, each 0 or more.
    *
    * @generated from field: repeated int64 offsets = 6;
    */
   offsets: bigint[];
 
   /**
-   * Runs of offsets. Limit: ack_ranges_max = 1000, each with 0 <= first <= last.
+   * Runs of offsets.
+   * Limit: ack_ranges_max = 1000, each with 0 <= first <= last.
    *
    * @generated from field: repeated millrace.v1.OffsetRange ranges = 7;
    */
   ranges: OffsetRange[];
 
   /**
-   * With NACK: how long the partition waits. Default: 1s, doubled for each attempt of the record, at most 60s.
-   * Limit: 0s to 86400s (nack_delay_ms_max).
+   * With NACK: the delay before the partition continues.
+   * Default: 1s, doubled for each attempt of the record, at most 60s. Limit: 0s to 86400s
+   * (nack_delay_ms_max).
    *
    * @generated from field: google.protobuf.Duration delay = 8;
    */
   delay?: Duration | undefined;
 
   /**
-   * With NACK: what went wrong, for the log. Limit: nack_error_chars_max = 1000 characters.
+   * With NACK: the error, for the log.
+   * Limit: nack_error_chars_max = 1000 characters.
    *
    * @generated from field: string error = 9;
    */
@@ -1034,7 +1097,7 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
 export declare const AckEntrySchema: GenMessage<AckEntry>;
 
 /**
- * AckResponse has a result for every entry, in their order.
+ * AckResponse has a result for each entry, in the order of the entries.
  *
  * @generated from message millrace.v1.AckResponse
  */
@@ -1054,7 +1117,7 @@ export declare type AckResponse = Message<"millrace.v1.AckResponse"> & {
 export declare const AckResponseSchema: GenMessage<AckResponse>;
 
 /**
- * AckResult is what became of one entry.
+ * AckResult is the result of one entry.
  *
  * @generated from message millrace.v1.AckResult
  */
@@ -1081,15 +1144,15 @@ export declare type AckResult = Message<"millrace.v1.AckResult"> & {
   lane?: number | undefined;
 
   /**
-   * What became of it.
+   * The result.
    *
    * @generated from field: millrace.v1.AckStatus status = 4;
    */
   status: AckStatus;
 
   /**
-   * The group's committed offset in this partition and lane now: the next offset to be read. Always set when they exist, except with
-   * LANE_REQUIRED.
+   * The group's committed offset in this partition and lane after the call: the next offset to
+   * read. Set whenever they exist, except with LANE_REQUIRED.
    *
    * @generated from field: optional int64 committed_offset = 5;
    */
@@ -1103,20 +1166,22 @@ export declare type AckResult = Message<"millrace.v1.AckResult"> & {
 export declare const AckResultSchema: GenMessage<AckResult>;
 
 /**
- * HeartbeatRequest is a sign of life.
+ * HeartbeatRequest shows that a member is alive.
  *
  * @generated from message millrace.v1.HeartbeatRequest
  */
 export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The member. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
+   * The member.
+   * Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 2;
    */
@@ -1124,7 +1189,8 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
 
   /**
    * The generation that the member knows. An older one is no error: the answer has the current one.
-   * Required with revoked: a late call must not give back a partition that the member got again in a later generation.
+   * Required with revoked, because a late call must not give back a partition that the member got
+   * again in a later generation.
    * Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
@@ -1132,8 +1198,9 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
   generation?: bigint | undefined;
 
   /**
-   * Partitions of a Revoking event that the member has finished with. One that the member did not hold in the generation
-   * is not given back. Limit: heartbeat_partitions_max = 10000.
+   * Partitions of a Revoking event that the member has finished. A partition that the member did
+   * not hold in the generation stays.
+   * Limit: heartbeat_partitions_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoked = 4;
    */
@@ -1147,13 +1214,14 @@ export declare type HeartbeatRequest = Message<"millrace.v1.HeartbeatRequest"> &
 export declare const HeartbeatRequestSchema: GenMessage<HeartbeatRequest>;
 
 /**
- * HeartbeatResponse tells what the group is at.
+ * HeartbeatResponse is the state of the group for this member.
  *
  * @generated from message millrace.v1.HeartbeatResponse
  */
 export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse"> & {
   /**
-   * The group's generation. If it is newer than the member's, a member without a stream calls SyncGroup. Always set.
+   * The group's generation. If it is newer than the member's, a member without a stream calls
+   * SyncGroup. Always set.
    *
    * @generated from field: optional int64 generation = 1;
    */
@@ -1167,14 +1235,15 @@ export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse">
   heartbeatInterval?: Duration | undefined;
 
   /**
-   * Partitions of this member that are moving away and have not been confirmed.
+   * Partitions of this member that are being revoked and not yet confirmed.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 3;
    */
   revoking: TopicPartition[];
 
   /**
-   * The member is the leader of a group that assigns by itself, and its plan is wanted: call JoinGroup for what it needs, then SyncGroup.
+   * The member is the leader of a group that assigns by itself, and its plan is wanted. Call
+   * JoinGroup for the assignment task, then SyncGroup with the plan.
    *
    * @generated from field: bool plan_wanted = 4;
    */
@@ -1188,7 +1257,7 @@ export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse">
 export declare const HeartbeatResponseSchema: GenMessage<HeartbeatResponse>;
 
 /**
- * AckMode says what the answer to a publish promises.
+ * AckMode is the promise of the answer to a publish.
  *
  * @generated from enum millrace.v1.AckMode
  */
@@ -1208,7 +1277,8 @@ export enum AckMode {
   COMMITTED = 1,
 
   /**
-   * Answered as soon as the records are queued: no offsets, and a crash may lose them.
+   * Answered as soon as the records are queued. The answer has no offsets, and a crash may lose the
+   * records.
    *
    * @generated from enum value: ACK_MODE_NONE = 2;
    */
@@ -1221,8 +1291,8 @@ export enum AckMode {
 export declare const AckModeSchema: GenEnum<AckMode>;
 
 /**
- * Assignor is one of the built-in rules by which a group's partitions are given to its members. Whichever it is, a
- * partition that stays with its member is not interrupted.
+ * Assignor is a built-in rule that assigns a group's partitions to its members. With every
+ * assignor, a partition that stays with its member keeps delivering.
  *
  * @generated from enum millrace.v1.Assignor
  */
@@ -1235,7 +1305,7 @@ export enum Assignor {
   UNSPECIFIED = 0,
 
   /**
-   * Of each topic, a run of neighbouring partitions to each member.
+   * Each reader of a topic gets a run of neighbouring partitions.
    *
    * @generated from enum value: ASSIGNOR_RANGE = 1;
    */
@@ -1249,14 +1319,15 @@ export enum Assignor {
   ROUND_ROBIN = 2,
 
   /**
-   * Balanced, and moves as few partitions as possible from where they are.
+   * Balanced, with as few moves as possible from the current assignment.
    *
    * @generated from enum value: ASSIGNOR_STICKY = 3;
    */
   STICKY = 3,
 
   /**
-   * The same as STICKY, for clients that ask for it by this name: only what moves is ever given back, with any rule.
+   * The same as STICKY, for clients that ask for this name. Every assignor revokes only the
+   * partitions that move.
    *
    * @generated from enum value: ASSIGNOR_COOPERATIVE_STICKY = 4;
    */
@@ -1269,13 +1340,13 @@ export enum Assignor {
 export declare const AssignorSchema: GenEnum<Assignor>;
 
 /**
- * BlockedOn is why a stream or a partition has nothing to send.
+ * BlockedOn is the reason why a stream or a partition has nothing to send.
  *
  * @generated from enum millrace.v1.BlockedOn
  */
 export enum BlockedOn {
   /**
-   * Nothing holds it back.
+   * Not blocked.
    *
    * @generated from enum value: BLOCKED_ON_UNSPECIFIED = 0;
    */
@@ -1289,7 +1360,7 @@ export enum BlockedOn {
   NO_ASSIGNMENT = 1,
 
   /**
-   * As much is in flight as the member allows: ack something.
+   * The member has as much in flight as it allows. Ack records to continue.
    *
    * @generated from enum value: BLOCKED_ON_CREDIT = 2;
    */
@@ -1303,7 +1374,7 @@ export enum BlockedOn {
   WINDOW = 3,
 
   /**
-   * A record was refused (NACK) and its delay has not passed.
+   * A member NACKed a record, and its delay has not passed.
    *
    * @generated from enum value: BLOCKED_ON_RETRY = 4;
    */
@@ -1324,21 +1395,22 @@ export enum BlockedOn {
   SLOW_READER = 6,
 
   /**
-   * Everything that is in the log has been delivered.
+   * Everything in the log has been delivered.
    *
    * @generated from enum value: BLOCKED_ON_CAUGHT_UP = 7;
    */
   CAUGHT_UP = 7,
 
   /**
-   * Older records are being read from the database.
+   * The broker is reading older records from the database.
    *
    * @generated from enum value: BLOCKED_ON_READING = 8;
    */
   READING = 8,
 
   /**
-   * The member acked nothing for its max poll interval and has lost its partitions: it gets some again once it acks or pulls.
+   * The member acked nothing for its max poll interval and has lost its partitions. It gets
+   * partitions again once it acks or pulls.
    *
    * @generated from enum value: BLOCKED_ON_MAX_POLL_INTERVAL = 9;
    */
@@ -1364,23 +1436,25 @@ export enum AckAction {
   UNSPECIFIED = 0,
 
   /**
-   * Done; the group will not see the record again.
+   * Done. The group will not get the record again.
    *
    * @generated from enum value: ACK_ACTION_ACK = 1;
    */
   ACK = 1,
 
   /**
-   * Failed. The partition goes back to the lowest of the named offsets and starts again there after the delay, in order;
-   * later records in flight count as released. The named ones come back with the next attempt. From then on this member acks
-   * the named ones by offsets or ranges: an ack by up_to_offset does not pass them (ACK_STATUS_UNKNOWN_OFFSET).
+   * Failed. The partition returns to the lowest of the named offsets and continues there after the
+   * delay, in order. The named records come back with the next attempt; later records in flight
+   * count as released. From then on this member acks the named records by offsets or ranges,
+   * because an ack by up_to_offset does not pass them (ACK_STATUS_UNKNOWN_OFFSET).
    *
    * @generated from enum value: ACK_ACTION_NACK = 2;
    */
   NACK = 2,
 
   /**
-   * Not done and not tried: as NACK, at once, without counting an attempt. For up_to_offset the same holds as after a NACK.
+   * Not tried. The same as NACK, but without a delay and without counting an attempt. An ack by
+   * up_to_offset does not pass the record either.
    *
    * @generated from enum value: ACK_ACTION_RELEASE = 3;
    */
@@ -1393,7 +1467,7 @@ export enum AckAction {
 export declare const AckActionSchema: GenEnum<AckAction>;
 
 /**
- * AckStatus is what became of one entry.
+ * AckStatus is the result of one entry.
  *
  * @generated from enum millrace.v1.AckStatus
  */
@@ -1413,7 +1487,7 @@ export enum AckStatus {
   OK = 1,
 
   /**
-   * Everything named was acked before; nothing changed.
+   * Every named record was acked before; nothing changed.
    *
    * @generated from enum value: ACK_STATUS_ALREADY_ACKED = 2;
    */
@@ -1434,17 +1508,19 @@ export enum AckStatus {
   NOT_OWNER = 4,
 
   /**
-   * NACK or RELEASE of a record that is not in flight: its lease had run out, or it was taken back behind another one. It comes
-   * again anyway; nothing changed, but an ack by up_to_offset does not pass it, as after a NACK that counted.
+   * NACK or RELEASE of a record that is not in flight: its lease had expired, or it was taken back
+   * behind another record. The broker delivers it again anyway. Nothing changed, except that an ack
+   * by up_to_offset does not pass the record.
    *
    * @generated from enum value: ACK_STATUS_LEASE_EXPIRED = 5;
    */
   LEASE_EXPIRED = 5,
 
   /**
-   * An offset was never delivered to this member, or was given back. Or the ack is by up_to_offset and would pass a record
-   * that this member has refused (NACK, RELEASE, a lease that ran out) and not acked since, also when that record has been
-   * delivered to it again: the member acks what it has handled by offsets or ranges. Nothing changed.
+   * An offset was never delivered to this member, or was given back. Or up_to_offset would pass a
+   * record that this member has refused (NACK, RELEASE, an expired lease) and not acked since, even
+   * if the record has been delivered to it again. The member should ack the records that it has
+   * handled by offsets or ranges. Nothing changed.
    *
    * @generated from enum value: ACK_STATUS_UNKNOWN_OFFSET = 6;
    */
@@ -1464,19 +1540,20 @@ export enum AckStatus {
 export declare const AckStatusSchema: GenEnum<AckStatus>;
 
 /**
- * BrokerService publishes, delivers and acknowledges. Every error carries google.rpc.ErrorInfo with a reason
- * (domain "millrace"); docs/errors.md lists them with their codes and what to do.
+ * BrokerService publishes, delivers and acknowledges. Every error carries google.rpc.ErrorInfo with
+ * a reason (domain "millrace"). docs/errors.md lists the reasons with their codes and remedies.
  *
  * @generated from service millrace.v1.BrokerService
  */
 export declare const BrokerService: GenService<{
   /**
-   * Publish appends the records of the request, all or none, in one transaction. The answer comes after the
-   * commit (ack_mode COMMITTED) and gives each record its partition and offset.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT (a limit, a partition, bad UTF-8: see BadRequest);
-   * FAILED_PRECONDITION EXPECTED_OFFSET_MISMATCH; RESOURCE_EXHAUSTED PUBLISH_QUEUE_FULL (retry after RetryInfo);
-   * UNAVAILABLE DATABASE_UNAVAILABLE (nothing was appended), or OUTCOME_UNKNOWN (the connection broke while
-   * committing: repeating is safe for records with idempotency keys).
+   * Publish appends the records of the request, all or none, in one transaction. The answer comes
+   * after the commit (ack_mode COMMITTED) and gives each record its partition and offset.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT (a limit, a partition, bad UTF-8: see
+   * BadRequest); FAILED_PRECONDITION EXPECTED_OFFSET_MISMATCH; RESOURCE_EXHAUSTED
+   * PUBLISH_QUEUE_FULL (retry after RetryInfo); UNAVAILABLE DATABASE_UNAVAILABLE (nothing was
+   * appended), or OUTCOME_UNKNOWN (the connection broke while committing: repeating is safe for
+   * records with idempotency keys).
    *
    * @generated from rpc millrace.v1.BrokerService.Publish
    */
@@ -1486,8 +1563,9 @@ export declare const BrokerService: GenService<{
     output: typeof PublishResponseSchema;
   },
   /**
-   * PublishStream is Publish, pipelined: one response for each request, in order. The stream ends at the first
-   * request that fails, with that request's error, and appends nothing that was sent after it. The errors are those of Publish.
+   * PublishStream is Publish, pipelined: one response for each request, in order. The stream ends
+   * at the first request that fails, with that request's error, and appends nothing that was sent
+   * after it. The errors are those of Publish.
    *
    * @generated from rpc millrace.v1.BrokerService.PublishStream
    */
@@ -1497,12 +1575,14 @@ export declare const BrokerService: GenService<{
     output: typeof PublishStreamResponseSchema;
   },
   /**
-   * Subscribe joins the group (or resumes a member of it), then streams events: Joined, Assigned, batches and,
-   * when there is nothing to send, Idle with the reason. It reads each partition in order (PARTITIONED).
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member)
-   * or MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
-   * RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, or BROKER_FULL (no memory for another member or subscription);
-   * UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a little later).
+   * Subscribe joins the group (or resumes a member of it), then streams events: Joined, Assigned,
+   * batches and, without records to send, Idle with the reason. It delivers each partition in order
+   * (PARTITIONED).
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member) or
+   * MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or
+   * INVALID_FIELD; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, or BROKER_FULL (no memory for another
+   * member or subscription); UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a
+   * little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe
    */
@@ -1512,9 +1592,10 @@ export declare const BrokerService: GenService<{
     output: typeof SubscribeResponseSchema;
   },
   /**
-   * Pull is Subscribe for clients that would rather ask: one call, one answer, waiting for records if it is told to.
-   * Without a member_id it joins the group, and the member_id of the answer belongs into the next Pull and into Ack.
-   * Pulled records have a lease: what is not acked by lease_deadline is delivered again, as the next attempt.
+   * Pull is Subscribe for clients that poll: one call, one answer, with an optional wait for
+   * records. A call without a member_id joins the group; pass the member_id of the answer in the
+   * next Pull and in Ack. Pulled records have a lease: the broker delivers records that are not
+   * acked by lease_deadline again, as the next attempt.
    * Errors: those of Subscribe.
    *
    * @generated from rpc millrace.v1.BrokerService.Pull
@@ -1525,9 +1606,11 @@ export declare const BrokerService: GenService<{
     output: typeof PullResponseSchema;
   },
   /**
-   * Ack tells the outcome of delivered records. The answer comes after the cursors are committed, with one
-   * result for each entry: an entry that is refused changes nothing and does not disturb the others.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (an unknown or removed member); INVALID_ARGUMENT.
+   * Ack reports the outcome of delivered records. The answer comes after the cursors are committed,
+   * with one result for each entry. A rejected entry changes nothing and does not affect the other
+   * entries.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (an unknown or removed member);
+   * INVALID_ARGUMENT.
    *
    * @generated from rpc millrace.v1.BrokerService.Ack
    */
@@ -1538,8 +1621,8 @@ export declare const BrokerService: GenService<{
   },
   /**
    * Heartbeat keeps a member with a session timeout alive. It answers with the current generation.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again);
-   * UNAVAILABLE NOT_OWNER (the database does not answer this broker, and another one may have taken over: resume there).
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (join again); UNAVAILABLE NOT_OWNER
+   * (the database does not answer this broker, and another one may have taken over: resume there).
    *
    * @generated from rpc millrace.v1.BrokerService.Heartbeat
    */

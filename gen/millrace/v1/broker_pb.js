@@ -166,7 +166,7 @@ export const AckModeSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_broker, 0);
 
 /**
- * AckMode says what the answer to a publish promises.
+ * AckMode is the promise of the answer to a publish.
  *
  * @generated from enum millrace.v1.AckMode
  */
@@ -180,8 +180,8 @@ export const AssignorSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_broker, 1);
 
 /**
- * Assignor is one of the built-in rules by which a group's partitions are given to its members. Whichever it is, a
- * partition that stays with its member is not interrupted.
+ * Assignor is a built-in rule that assigns a group's partitions to its members. With every
+ * assignor, a partition that stays with its member keeps delivering.
  *
  * @generated from enum millrace.v1.Assignor
  */
@@ -195,7 +195,7 @@ export const BlockedOnSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_broker, 2);
 
 /**
- * BlockedOn is why a stream or a partition has nothing to send.
+ * BlockedOn is the reason why a stream or a partition has nothing to send.
  *
  * @generated from enum millrace.v1.BlockedOn
  */
@@ -223,7 +223,7 @@ export const AckStatusSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_broker, 4);
 
 /**
- * AckStatus is what became of one entry.
+ * AckStatus is the result of one entry.
  *
  * @generated from enum millrace.v1.AckStatus
  */
@@ -231,8 +231,8 @@ export const AckStatus = /*@__PURE__*/
   tsEnum(AckStatusSchema);
 
 /**
- * BrokerService publishes, delivers and acknowledges. Every error carries google.rpc.ErrorInfo with a reason
- * (domain "millrace"); docs/errors.md lists them with their codes and what to do.
+ * BrokerService publishes, delivers and acknowledges. Every error carries google.rpc.ErrorInfo with
+ * a reason (domain "millrace"). docs/errors.md lists the reasons with their codes and remedies.
  *
  * @generated from service millrace.v1.BrokerService
  */

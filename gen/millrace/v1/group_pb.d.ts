@@ -15,91 +15,103 @@ import type { CommitOffsetsRequestSchema, CommitOffsetsResponseSchema, FetchOffs
 export declare const file_millrace_v1_group: GenFile;
 
 /**
- * JoinGroupRequest makes or changes a member.
+ * JoinGroupRequest creates or changes a member.
  *
  * @generated from message millrace.v1.JoinGroupRequest
  */
 export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> & {
   /**
-   * The consumer group; it is made if it does not exist. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The consumer group. The broker creates it if it does not exist.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The topics that the member reads. Limit: member_topics_max = 100, at least 1.
+   * The topics that the member reads.
+   * Limit: member_topics_max = 100, at least 1.
    *
    * @generated from field: repeated string topics = 2;
    */
   topics: string[];
 
   /**
-   * Where subscriptions that this call makes begin. Default: latest.
+   * The start of the subscriptions that this call creates.
+   * Default: latest.
    *
    * @generated from field: millrace.v1.StartPosition start = 3;
    */
   start?: StartPosition | undefined;
 
   /**
-   * A name for this client. Default: "member". Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * A name for this client.
+   * Default: "member". Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string client_id = 4;
    */
   clientId: string;
 
   /**
-   * An existing member whose topics change. Default: a new member. Limit: member_id_chars_max = 260 characters.
-   * Error: ABORTED, MEMBER_FENCED.
+   * The member to change.
+   * Default: a new member. Limit: member_id_chars_max = 260 characters. Error: ABORTED,
+   * MEMBER_FENCED.
    *
    * @generated from field: string member_id = 5;
    */
   memberId: string;
 
   /**
-   * How long the member stays without a sign of life. Default: 30s.
-   * Limit: 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
+   * How long the member stays without a sign of life.
+   * Default: 30s. Limit: 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
    *
    * @generated from field: google.protobuf.Duration session_timeout = 6;
    */
   sessionTimeout?: Duration | undefined;
 
   /**
-   * How long the member may take to give back a partition that moves. Default: 60s.
-   * Limit: 1s to 3600s (rebalance_timeout_ms_min, rebalance_timeout_ms_max).
+   * How long the member may take to give back a partition that moves.
+   * Default: 60s. Limit: 1s to 3600s (rebalance_timeout_ms_min, rebalance_timeout_ms_max).
    *
    * @generated from field: google.protobuf.Duration rebalance_timeout = 7;
    */
   rebalanceTimeout?: Duration | undefined;
 
   /**
-   * How partitions are given out. The group uses the rule of the member that joined first. Default: STICKY.
+   * The rule that assigns partitions. The group uses the rule of the member that joined first.
+   * Default: STICKY.
    *
    * @generated from field: millrace.v1.Assignor assignor = 8;
    */
   assignor: Assignor;
 
   /**
-   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or one that the operator has
-   * added. Default: empty, assignor says it. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -, and not together
-   * with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN with metadata "known", the names that there are.
+   * The assignor by name, instead of assignor: range, round_robin, sticky, cooperative_sticky, or
+   * one that the operator has added.
+   * Default: empty, assignor applies. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -,
+   * and not together with assignor. Error: INVALID_ARGUMENT, ASSIGNOR_UNKNOWN; metadata "known" has
+   * the known names.
    *
    * @generated from field: string assignor_name = 9;
    */
   assignorName: string;
 
   /**
-   * A name that outlives the process: whoever joins with it within the session timeout takes the place, and the partitions, of the member that
-   * had it, without a rebalance; the calls of that member fail from then on. Default: none. With member_id: the one that the member has, or empty.
-   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: ALREADY_EXISTS, INSTANCE_ID_IN_USE.
+   * A name that outlives the process and makes the member static. A process that joins with the
+   * same name within the session timeout takes the place and the partitions of the old process,
+   * without a rebalance; the calls of the old process fail from then on. With member_id: the name
+   * that the member already has, or empty.
+   * Default: none. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error:
+   * ALREADY_EXISTS, INSTANCE_ID_IN_USE.
    *
    * @generated from field: string group_instance_id = 10;
    */
   groupInstanceId: string;
 
   /**
-   * How long the member may keep records without acking any, or partitions without reading them. After that its partitions go to others; it
-   * stays a member and gets some again once it acks, pulls or subscribes; for JoinGroup alone it does not. Heartbeats do not count.
+   * How long the member may keep records without acking any, or partitions without reading them.
+   * After that its partitions go to others. It stays a member, and gets partitions again once it
+   * acks, pulls or subscribes; JoinGroup alone is not enough. Heartbeats do not count.
    * Default: 300s. Limit: 1s to 86400s (max_poll_interval_ms_min, max_poll_interval_ms_max).
    *
    * @generated from field: google.protobuf.Duration max_poll_interval = 11;
@@ -107,17 +119,19 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
   maxPollInterval?: Duration | undefined;
 
   /**
-   * Rules by which this member can give out the group's partitions itself, the best first. Not empty: the members assign, not the broker;
-   * all of them must have joined by JoinGroup and share a rule. Default: empty, the broker assigns.
-   * Limit: client_assignors_max = 10 entries, each name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
-   * Error: FAILED_PRECONDITION, INCONSISTENT_PROTOCOLS.
+   * The rules by which this member can assign the group's partitions itself, the best first. If
+   * set, the members assign instead of the broker; all of them must have joined by JoinGroup and
+   * share a rule.
+   * Default: empty, the broker assigns. Limit: client_assignors_max = 10 entries, each
+   * name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: FAILED_PRECONDITION,
+   * INCONSISTENT_PROTOCOLS.
    *
    * @generated from field: repeated string client_assignors = 12;
    */
   clientAssignors: string[];
 
   /**
-   * What the member says about itself to the assignor, whoever runs it; the broker does not read it.
+   * Data for the assignor; the broker does not read it.
    * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes.
    *
    * @generated from field: bytes metadata = 13;
@@ -125,8 +139,9 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
   metadata: Uint8Array;
 
   /**
-   * Whether this client knows lanes: it hands the lane of a batch back in its acks and commits. A topic with more than one lane takes no
-   * member that does not say so, since such a member would ack another lane's records. Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   * Whether this client passes the lane of a batch back in its acks and commits. A topic with more
+   * than one lane rejects other members, because they would ack records of another lane.
+   * Default: false. Error: INVALID_ARGUMENT, LANE_REQUIRED.
    *
    * @generated from field: bool lanes = 14;
    */
@@ -140,7 +155,7 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
 export declare const JoinGroupRequestSchema: GenMessage<JoinGroupRequest>;
 
 /**
- * JoinGroupResponse says who the member is.
+ * JoinGroupResponse identifies the member.
  *
  * @generated from message millrace.v1.JoinGroupResponse
  */
@@ -174,21 +189,22 @@ export declare type JoinGroupResponse = Message<"millrace.v1.JoinGroupResponse">
   sessionTimeout?: Duration | undefined;
 
   /**
-   * The member that gives out the partitions; empty: the broker does.
+   * The member that assigns the partitions; empty if the broker does.
    *
    * @generated from field: string leader_id = 5;
    */
   leaderId: string;
 
   /**
-   * The rule by which partitions are given out: one that all members have, or the broker's.
+   * The rule that assigns the partitions: one that all members have, or the broker's.
    *
    * @generated from field: string assignor_name = 6;
    */
   assignorName: string;
 
   /**
-   * What the leader needs for its plan; set for the leader while its plan of this generation is wanted.
+   * The input for the leader's plan. Set for the leader while its plan of this generation is
+   * wanted.
    *
    * @generated from field: millrace.v1.AssignmentTask assignment_task = 7;
    */
@@ -209,7 +225,7 @@ export declare type JoinGroupResponse = Message<"millrace.v1.JoinGroupResponse">
 export declare const JoinGroupResponseSchema: GenMessage<JoinGroupResponse>;
 
 /**
- * AssignmentTask is what a leader has to give out, and to whom.
+ * AssignmentTask is the input of a leader's plan.
  *
  * @generated from message millrace.v1.AssignmentTask
  */
@@ -222,14 +238,14 @@ export declare type AssignmentTask = Message<"millrace.v1.AssignmentTask"> & {
   members: AssignableMember[];
 
   /**
-   * The topics of the group and how many partitions they have.
+   * The topics of the group with their partition counts.
    *
    * @generated from field: repeated millrace.v1.AssignableTopic topics = 2;
    */
   topics: AssignableTopic[];
 
   /**
-   * Who has what now: a plan that leaves a partition where it is does not interrupt it.
+   * The current assignment. A partition that the plan leaves with its member is not interrupted.
    *
    * @generated from field: repeated millrace.v1.MemberAssignment current = 3;
    */
@@ -243,7 +259,7 @@ export declare type AssignmentTask = Message<"millrace.v1.AssignmentTask"> & {
 export declare const AssignmentTaskSchema: GenMessage<AssignmentTask>;
 
 /**
- * AssignableMember is a member as its leader sees it.
+ * AssignableMember is a member in an assignment task.
  *
  * @generated from message millrace.v1.AssignableMember
  */
@@ -270,14 +286,14 @@ export declare type AssignableMember = Message<"millrace.v1.AssignableMember"> &
   groupInstanceId: string;
 
   /**
-   * The topics that it reads; it can have partitions of these only.
+   * The topics that it reads. It can get only partitions of these.
    *
    * @generated from field: repeated string topics = 4;
    */
   topics: string[];
 
   /**
-   * What it said about itself.
+   * Its data for the assignor.
    *
    * @generated from field: bytes metadata = 5;
    */
@@ -291,7 +307,7 @@ export declare type AssignableMember = Message<"millrace.v1.AssignableMember"> &
 export declare const AssignableMemberSchema: GenMessage<AssignableMember>;
 
 /**
- * AssignableTopic is a topic as a leader sees it.
+ * AssignableTopic is a topic in an assignment task.
  *
  * @generated from message millrace.v1.AssignableTopic
  */
@@ -324,7 +340,8 @@ export declare const AssignableTopicSchema: GenMessage<AssignableTopic>;
  */
 export declare type MemberAssignment = Message<"millrace.v1.MemberAssignment"> & {
   /**
-   * The member. Limit: member_id_chars_max = 260 characters.
+   * The member.
+   * Limit: member_id_chars_max = 260 characters.
    *
    * @generated from field: string member_id = 1;
    */
@@ -345,13 +362,15 @@ export declare type MemberAssignment = Message<"millrace.v1.MemberAssignment"> &
 export declare const MemberAssignmentSchema: GenMessage<MemberAssignment>;
 
 /**
- * AssignmentPlan is what the leader has decided: every partition of every topic that somebody reads, exactly once.
+ * AssignmentPlan is the leader's decision. It names every partition of every topic that a member
+ * reads exactly once.
  *
  * @generated from message millrace.v1.AssignmentPlan
  */
 export declare type AssignmentPlan = Message<"millrace.v1.AssignmentPlan"> & {
   /**
-   * The members with their partitions. Limit: plan_partitions_max = 100000 partitions in all.
+   * The members with their partitions.
+   * Limit: plan_partitions_max = 100000 partitions in all.
    *
    * @generated from field: repeated millrace.v1.MemberAssignment members = 1;
    */
@@ -371,44 +390,50 @@ export declare const AssignmentPlanSchema: GenMessage<AssignmentPlan>;
  */
 export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The member. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
+   * The member.
+   * Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 2;
    */
   memberId: string;
 
   /**
-   * The generation of the assignment that the member already has; the answer comes when the group is past it, or when the
-   * member's partitions are not those of its last SyncGroup any more. Default: unset, answer at once. Limit: 0 or more.
+   * The generation of the assignment that the member already has. The answer comes when the group
+   * has a later generation, or when the member's partitions have changed since its last SyncGroup.
+   * Default: unset, answer at once. Limit: 0 or more.
    *
    * @generated from field: optional int64 known_generation = 3;
    */
   knownGeneration?: bigint | undefined;
 
   /**
-   * How long to wait. Default: 30s. Limit: sync_wait_ms_max = 300000 (300s). Error: DEADLINE_EXCEEDED, SYNC_TIMEOUT.
+   * How long to wait.
+   * Default: 30s. Limit: sync_wait_ms_max = 300000 (300s). Error: DEADLINE_EXCEEDED, SYNC_TIMEOUT.
    *
    * @generated from field: google.protobuf.Duration wait = 4;
    */
   wait?: Duration | undefined;
 
   /**
-   * The generation that the plan is for, from the answer to JoinGroup. Required with a plan: one of an earlier generation
-   * must not be carried out. Limit: 0 or more. Error: ABORTED, PLAN_STALE.
+   * The generation of the plan, from the answer to JoinGroup. Required with a plan, because a plan
+   * of an earlier generation must not be applied.
+   * Limit: 0 or more. Error: ABORTED, PLAN_STALE.
    *
    * @generated from field: optional int64 generation = 5;
    */
   generation?: bigint | undefined;
 
   /**
-   * Who is to have what. Only from the leader. Error: PERMISSION_DENIED, NOT_LEADER.
+   * The plan. Only from the leader.
+   * Error: PERMISSION_DENIED, NOT_LEADER.
    *
    * @generated from field: millrace.v1.AssignmentPlan plan = 6;
    */
@@ -442,7 +467,8 @@ export declare type SyncGroupResponse = Message<"millrace.v1.SyncGroupResponse">
   partitions: TopicPartition[];
 
   /**
-   * Those of its partitions that it is asked to give back: finish, ack, and list them in Heartbeat.revoked.
+   * Its partitions that are being revoked: finish and ack them, then list them in
+   * Heartbeat.revoked.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 3;
    */
@@ -456,20 +482,22 @@ export declare type SyncGroupResponse = Message<"millrace.v1.SyncGroupResponse">
 export declare const SyncGroupResponseSchema: GenMessage<SyncGroupResponse>;
 
 /**
- * LeaveGroupRequest ends a member.
+ * LeaveGroupRequest removes a member.
  *
  * @generated from message millrace.v1.LeaveGroupRequest
  */
 export declare type LeaveGroupRequest = Message<"millrace.v1.LeaveGroupRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The member. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
+   * The member.
+   * Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 2;
    */
@@ -503,7 +531,8 @@ export declare const LeaveGroupResponseSchema: GenMessage<LeaveGroupResponse>;
  */
 export declare type DeleteGroupRequest = Message<"millrace.v1.DeleteGroupRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
@@ -537,7 +566,8 @@ export declare const DeleteGroupResponseSchema: GenMessage<DeleteGroupResponse>;
  */
 export declare type GetGroupRequest = Message<"millrace.v1.GetGroupRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
@@ -571,7 +601,7 @@ export declare type GetGroupResponse = Message<"millrace.v1.GetGroupResponse"> &
   members: Member[];
 
   /**
-   * How far it has come in each partition of its subscriptions.
+   * Its progress in each partition of its subscriptions.
    *
    * @generated from field: repeated millrace.v1.PartitionStatus partitions = 3;
    */
@@ -598,7 +628,7 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   name: string;
 
   /**
-   * What it is at.
+   * Its state.
    *
    * @generated from field: millrace.v1.GroupState state = 2;
    */
@@ -612,7 +642,8 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   generation?: bigint | undefined;
 
   /**
-   * The rule by which partitions are given out, if it is a built-in one; UNSPECIFIED if the operator has added it.
+   * The rule that assigns partitions, if it is a built-in one; UNSPECIFIED for one that the
+   * operator has added.
    *
    * @generated from field: millrace.v1.Assignor assignor = 4;
    */
@@ -633,21 +664,21 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   topics: string[];
 
   /**
-   * The name of the rule by which partitions are given out. Always set.
+   * The name of the rule that assigns partitions. Always set.
    *
    * @generated from field: string assignor_name = 7;
    */
   assignorName: string;
 
   /**
-   * The member that gives out the partitions; empty: the broker does.
+   * The member that assigns the partitions; empty if the broker does.
    *
    * @generated from field: string leader_id = 8;
    */
   leaderId: string;
 
   /**
-   * Records that it has not acked, in all partitions of its subscriptions together. Always set.
+   * Its un-acked records in all partitions of its subscriptions. Always set.
    *
    * @generated from field: optional int64 lag = 9;
    */
@@ -709,7 +740,7 @@ export declare type Member = Message<"millrace.v1.Member"> & {
   partitions: TopicPartition[];
 
   /**
-   * Those of them that it is asked to give back.
+   * Its partitions that are being revoked.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 6;
    */
@@ -730,7 +761,7 @@ export declare type Member = Message<"millrace.v1.Member"> & {
   inFlightRecords?: number | undefined;
 
   /**
-   * What holds its stream back; unset if it has none.
+   * The reason why its stream is blocked; unset without a stream.
    *
    * @generated from field: millrace.v1.BlockedOn blocked_on = 9;
    */
@@ -765,7 +796,7 @@ export declare type Member = Message<"millrace.v1.Member"> & {
   maxPollInterval?: Duration | undefined;
 
   /**
-   * It kept records for longer than that, and gets none until it acks or pulls.
+   * It kept records for longer than its max poll interval, and gets none until it acks or pulls.
    *
    * @generated from field: bool stalled = 14;
    */
@@ -785,28 +816,32 @@ export declare const MemberSchema: GenMessage<Member>;
  */
 export declare type ListGroupsRequest = Message<"millrace.v1.ListGroupsRequest"> & {
   /**
-   * How many at most. Default: 100. Limit: page_size_max = 1000.
+   * The greatest number of entries.
+   * Default: 100. Limit: page_size_max = 1000.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * Where the last page ended; empty for the first page. Limit: page_token_chars_max = 400 characters.
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only groups in one of these states. Default: empty, in any. Limit: list_states_max = 10 entries, each a state but UNSPECIFIED.
+   * Only groups in one of these states.
+   * Default: empty, any state. Limit: list_states_max = 10 entries, each a state but UNSPECIFIED.
    *
    * @generated from field: repeated millrace.v1.GroupState states = 3;
    */
   states: GroupState[];
 
   /**
-   * Only groups that are subscribed to this topic. Default: empty, all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * Only groups that are subscribed to this topic.
+   * Default: empty, all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 4;
    */
@@ -853,21 +888,24 @@ export declare const ListGroupsResponseSchema: GenMessage<ListGroupsResponse>;
  */
 export declare type ListMembersRequest = Message<"millrace.v1.ListMembersRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * How many at most. Default: 100. Limit: page_size_max = 1000.
+   * The greatest number of entries.
+   * Default: 100. Limit: page_size_max = 1000.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * Where the last page ended; empty for the first page. Limit: page_token_chars_max = 400 characters.
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
    *
    * @generated from field: string page_token = 3;
    */
@@ -901,7 +939,8 @@ export declare type ListMembersResponse = Message<"millrace.v1.ListMembersRespon
   nextPageToken: string;
 
   /**
-   * The group's generation. Always set. If it differs from that of the page before, partitions may have moved between the two.
+   * The group's generation. Always set. If it differs from that of the page before, partitions may
+   * have moved between the two.
    *
    * @generated from field: optional int64 generation = 3;
    */
@@ -915,27 +954,27 @@ export declare type ListMembersResponse = Message<"millrace.v1.ListMembersRespon
 export declare const ListMembersResponseSchema: GenMessage<ListMembersResponse>;
 
 /**
- * RebalanceCause is one reason of a rebalance: several that come close together make one rebalance.
+ * RebalanceCause is one cause of a rebalance. Causes close together share one rebalance.
  *
  * @generated from message millrace.v1.RebalanceCause
  */
 export declare type RebalanceCause = Message<"millrace.v1.RebalanceCause"> & {
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: millrace.v1.RebalanceReason reason = 1;
    */
   reason: RebalanceReason;
 
   /**
-   * The first member that it is about; empty: none is.
+   * The first member that the cause concerns; empty if it concerns none.
    *
    * @generated from field: string member_id = 2;
    */
   memberId: string;
 
   /**
-   * How often it came up before the rebalance began.
+   * How often the cause occurred before the rebalance began.
    *
    * @generated from field: int32 count = 3;
    */
@@ -949,7 +988,7 @@ export declare type RebalanceCause = Message<"millrace.v1.RebalanceCause"> & {
 export declare const RebalanceCauseSchema: GenMessage<RebalanceCause>;
 
 /**
- * Rebalance is one that is over.
+ * Rebalance is a completed or interrupted rebalance.
  *
  * @generated from message millrace.v1.Rebalance
  */
@@ -962,21 +1001,21 @@ export declare type Rebalance = Message<"millrace.v1.Rebalance"> & {
   generation?: bigint | undefined;
 
   /**
-   * When it was over, by the database's clock.
+   * When it ended, by the database's clock.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 2;
    */
   endTime?: Timestamp | undefined;
 
   /**
-   * From its first cause until every partition was where it belongs, or the next rebalance began.
+   * From its first cause until every partition had arrived, or until the next rebalance began.
    *
    * @generated from field: google.protobuf.Duration duration = 3;
    */
   duration?: Duration | undefined;
 
   /**
-   * Why it was called for.
+   * Its causes.
    *
    * @generated from field: repeated millrace.v1.RebalanceCause causes = 4;
    */
@@ -990,21 +1029,21 @@ export declare type Rebalance = Message<"millrace.v1.Rebalance"> & {
   memberCount?: number | undefined;
 
   /**
-   * Partitions that came to a member. Always set.
+   * Partitions given to a member. Always set.
    *
    * @generated from field: optional int32 assigned_count = 6;
    */
   assignedCount?: number | undefined;
 
   /**
-   * Partitions that were taken from a member that stayed. Always set.
+   * Partitions taken from a member that stayed. Always set.
    *
    * @generated from field: optional int32 revoked_count = 7;
    */
   revokedCount?: number | undefined;
 
   /**
-   * False: the next rebalance began before every partition was where it belongs.
+   * False if the next rebalance began before every partition had arrived.
    *
    * @generated from field: bool completed = 8;
    */
@@ -1024,7 +1063,8 @@ export declare const RebalanceSchema: GenMessage<Rebalance>;
  */
 export declare type ListRebalancesRequest = Message<"millrace.v1.ListRebalancesRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
@@ -1058,7 +1098,7 @@ export declare type ListRebalancesResponse = Message<"millrace.v1.ListRebalances
 export declare const ListRebalancesResponseSchema: GenMessage<ListRebalancesResponse>;
 
 /**
- * GroupState is what a group is at.
+ * GroupState is the state of a group.
  *
  * @generated from enum millrace.v1.GroupState
  */
@@ -1078,7 +1118,8 @@ export enum GroupState {
   EMPTY = 1,
 
   /**
-   * Not sent any more: COMPLETING_REBALANCE has taken its place, and is what it finds in ListGroups.
+   * No longer sent. COMPLETING_REBALANCE has replaced it, and ListGroups treats it as
+   * COMPLETING_REBALANCE.
    *
    * @generated from enum value: GROUP_STATE_RECONCILING = 2 [deprecated = true];
    * @deprecated
@@ -1086,23 +1127,24 @@ export enum GroupState {
   RECONCILING = 2,
 
   /**
-   * Every partition is with the member that should have it.
+   * Every partition has arrived at its member.
    *
    * @generated from enum value: GROUP_STATE_STABLE = 3;
    */
   STABLE = 3,
 
   /**
-   * Changes of members or topics are gathered, for some milliseconds, so that those close together become one rebalance. Everything that
-   * is with a member goes on delivering.
+   * Changes of members or topics are gathered for some milliseconds, so that changes close together
+   * become one rebalance. All assigned partitions keep delivering.
    *
    * @generated from enum value: GROUP_STATE_PREPARING_REBALANCE = 4;
    */
   PREPARING_REBALANCE = 4,
 
   /**
-   * A new generation has begun: partitions are moving, each given back by one member before another gets it, or the leader of a group that
-   * assigns by itself has not handed in its plan. All others are delivering.
+   * A new generation has begun. Either partitions are moving, each given back by one member before
+   * another gets it, or the leader of a group that assigns by itself has not sent its plan. All
+   * other partitions keep delivering.
    *
    * @generated from enum value: GROUP_STATE_COMPLETING_REBALANCE = 5;
    */
@@ -1162,7 +1204,7 @@ export enum MemberKind {
 export declare const MemberKindSchema: GenEnum<MemberKind>;
 
 /**
- * RebalanceReason is why a rebalance was called for.
+ * RebalanceReason is a cause of a rebalance.
  *
  * @generated from enum millrace.v1.RebalanceReason
  */
@@ -1196,14 +1238,14 @@ export enum RebalanceReason {
   STREAM_LOST = 3,
 
   /**
-   * Nothing was heard of a member for as long as its session timeout.
+   * A member sent nothing for its session timeout.
    *
    * @generated from enum value: REBALANCE_REASON_SESSION_TIMEOUT = 4;
    */
   SESSION_TIMEOUT = 4,
 
   /**
-   * A leader did not hand in its plan within its rebalance timeout.
+   * A leader did not send its plan within its rebalance timeout.
    *
    * @generated from enum value: REBALANCE_REASON_REBALANCE_TIMEOUT = 5;
    */
@@ -1217,7 +1259,7 @@ export enum RebalanceReason {
   MAX_POLL_INTERVAL = 6,
 
   /**
-   * Such a member works again.
+   * Such a member acks or pulls again.
    *
    * @generated from enum value: REBALANCE_REASON_MEMBER_RESUMED = 7;
    */
@@ -1231,14 +1273,15 @@ export enum RebalanceReason {
   MEMBER_CHANGED = 8,
 
   /**
-   * The group has more or fewer partitions to give out: a topic has grown, was deleted, or was subscribed to or cancelled.
+   * The number of the group's partitions changed: a topic grew or was deleted, or a subscription
+   * was created or cancelled.
    *
    * @generated from enum value: REBALANCE_REASON_PARTITIONS_CHANGED = 9;
    */
   PARTITIONS_CHANGED = 9,
 
   /**
-   * Partitions were taken back, or given out again, for a reset of their offsets.
+   * Partitions were revoked, or assigned again, for a reset of their offsets.
    *
    * @generated from enum value: REBALANCE_REASON_OFFSETS_RESET = 10;
    */
@@ -1258,18 +1301,20 @@ export enum RebalanceReason {
 export declare const RebalanceReasonSchema: GenEnum<RebalanceReason>;
 
 /**
- * GroupService is for clients that want to see and drive membership themselves: JoinGroup, then SyncGroup for the
- * assignment, Heartbeat at the interval, and Pull or Subscribe with the member id to read. Subscribe and Pull alone
- * drive the same machine, and all kinds of member live in one group.
+ * GroupService is for clients that drive their membership themselves: JoinGroup, then SyncGroup for
+ * the assignment, Heartbeat at the interval, and Pull or Subscribe with the member id to read. A
+ * client that uses only Subscribe or Pull is a member of the same kind of group, and one group may
+ * have all kinds of members.
  *
  * @generated from service millrace.v1.GroupService
  */
 export declare const GroupService: GenService<{
   /**
-   * JoinGroup makes a member, or changes one. A call that is refused changes nothing.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS INSTANCE_ID_IN_USE; INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD;
-   * FAILED_PRECONDITION INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, GROUP_TOPICS_MAX,
-   * BROKER_FULL.
+   * JoinGroup creates or changes a member. A rejected call changes nothing.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS
+   * INSTANCE_ID_IN_USE; INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD; FAILED_PRECONDITION
+   * INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX,
+   * GROUP_TOPICS_MAX, BROKER_FULL.
    *
    * @generated from rpc millrace.v1.GroupService.JoinGroup
    */
@@ -1279,11 +1324,12 @@ export declare const GroupService: GenService<{
     output: typeof JoinGroupResponseSchema;
   },
   /**
-   * SyncGroup returns the member's assignment, or waits until there is news of it. Partitions that other members still
-   * have to give back come later in the same generation: call again with known_generation to wait for them. The leader of a group that
-   * assigns by itself hands in its plan with it.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED, PLAN_STALE; PERMISSION_DENIED NOT_LEADER; FAILED_PRECONDITION ASSIGNOR_FAILED;
-   * DEADLINE_EXCEEDED SYNC_TIMEOUT.
+   * SyncGroup returns the member's assignment, or waits until it changes. Partitions that other
+   * members must give back first come later in the same generation; call again with
+   * known_generation to wait for them. The leader of a group that assigns by itself sends its plan
+   * with this call.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED, PLAN_STALE; PERMISSION_DENIED
+   * NOT_LEADER; FAILED_PRECONDITION ASSIGNOR_FAILED; DEADLINE_EXCEEDED SYNC_TIMEOUT.
    *
    * @generated from rpc millrace.v1.GroupService.SyncGroup
    */
@@ -1293,7 +1339,8 @@ export declare const GroupService: GenService<{
     output: typeof SyncGroupResponseSchema;
   },
   /**
-   * LeaveGroup ends a member: its partitions go to others at once, and what it had not acked counts no attempt.
+   * LeaveGroup removes a member. Its partitions go to others at once, and its un-acked records
+   * count no attempt.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED.
    *
    * @generated from rpc millrace.v1.GroupService.LeaveGroup
@@ -1304,8 +1351,9 @@ export declare const GroupService: GenService<{
     output: typeof LeaveGroupResponseSchema;
   },
   /**
-   * GetGroup shows a group with its members and how far it has come. Its rebalances are with ListRebalances, so that what a group has
-   * been through does not make this answer larger. Errors: NOT_FOUND GROUP_NOT_FOUND.
+   * GetGroup shows a group with its members and its progress. ListRebalances has its rebalances, so
+   * that the history of a group does not make this answer larger.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.GroupService.GetGroup
    */
@@ -1315,7 +1363,8 @@ export declare const GroupService: GenService<{
     output: typeof GetGroupResponseSchema;
   },
   /**
-   * ListGroups shows all groups, or those in some states or of a topic, in the order of their names, page by page.
+   * ListGroups shows all groups, or those in some states or of a topic, in the order of their
+   * names, page by page.
    * Errors: INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.GroupService.ListGroups
@@ -1326,8 +1375,9 @@ export declare const GroupService: GenService<{
     output: typeof ListGroupsResponseSchema;
   },
   /**
-   * DeleteGroup removes a group that has no members, with its subscriptions and offsets. A group that has had no members, commits,
-   * resets and new subscriptions for as long as the broker is told to keep offsets (7 days by default) is removed by itself.
+   * DeleteGroup removes a group without members, with its subscriptions and offsets. The broker
+   * itself removes a group that has had no members, commits, resets and new subscriptions for the
+   * offset retention (7 days by default).
    * Errors: NOT_FOUND GROUP_NOT_FOUND; FAILED_PRECONDITION GROUP_NOT_EMPTY.
    *
    * @generated from rpc millrace.v1.GroupService.DeleteGroup
@@ -1338,9 +1388,11 @@ export declare const GroupService: GenService<{
     output: typeof DeleteGroupResponseSchema;
   },
   /**
-   * CommitOffsets commits how far the group has come, in any number of partitions at once: an ack of everything below, with a note.
-   * It never goes back. The answer comes when it is durable; what became of each entry stands beside it. It is a sign of life.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED; FAILED_PRECONDITION GROUP_NOT_EMPTY; INVALID_ARGUMENT.
+   * CommitOffsets commits the group's offsets in any number of partitions: each is an ack of
+   * everything below, with a note. An offset never moves back. The answer comes after the commit,
+   * with a result for each entry. The call counts as a sign of life.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED; FAILED_PRECONDITION GROUP_NOT_EMPTY;
+   * INVALID_ARGUMENT.
    *
    * @generated from rpc millrace.v1.GroupService.CommitOffsets
    */
@@ -1350,7 +1402,8 @@ export declare const GroupService: GenService<{
     output: typeof CommitOffsetsResponseSchema;
   },
   /**
-   * FetchOffsets says what the group has committed. Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT.
+   * FetchOffsets returns the group's committed offsets.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT.
    *
    * @generated from rpc millrace.v1.GroupService.FetchOffsets
    */
@@ -1360,10 +1413,12 @@ export declare const GroupService: GenService<{
     output: typeof FetchOffsetsResponseSchema;
   },
   /**
-   * ResetOffsets lets the group begin anew elsewhere, in all the partitions that are named or in none: back, and what is there is
-   * owed again; or ahead, and what is skipped no longer is.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND, NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION GROUP_NOT_EMPTY;
-   * INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
+   * ResetOffsets moves the group to other offsets, in all named partitions or in none. After a move
+   * back the records from there on are owed again; after a move ahead the skipped records are no
+   * longer owed.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND, NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION
+   * GROUP_NOT_EMPTY; INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED; OUT_OF_RANGE
+   * OFFSET_OUT_OF_RANGE.
    *
    * @generated from rpc millrace.v1.GroupService.ResetOffsets
    */
@@ -1373,7 +1428,8 @@ export declare const GroupService: GenService<{
     output: typeof ResetOffsetsResponseSchema;
   },
   /**
-   * ListMembers shows the members of a group with their partitions, in the order of their ids, page by page.
+   * ListMembers shows the members of a group with their partitions, in the order of their ids, page
+   * by page.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.GroupService.ListMembers
@@ -1384,7 +1440,8 @@ export declare const GroupService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * ListRebalances shows the last rebalances of a group that are over, the newest first. They are durable: another broker knows them too.
+   * ListRebalances shows the last completed or interrupted rebalances of a group, the newest first.
+   * They are durable and survive a takeover.
    * Errors: NOT_FOUND GROUP_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.GroupService.ListRebalances

@@ -196,7 +196,7 @@ export const GroupStateSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_group, 0);
 
 /**
- * GroupState is what a group is at.
+ * GroupState is the state of a group.
  *
  * @generated from enum millrace.v1.GroupState
  */
@@ -224,7 +224,7 @@ export const RebalanceReasonSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_group, 2);
 
 /**
- * RebalanceReason is why a rebalance was called for.
+ * RebalanceReason is a cause of a rebalance.
  *
  * @generated from enum millrace.v1.RebalanceReason
  */
@@ -232,9 +232,10 @@ export const RebalanceReason = /*@__PURE__*/
   tsEnum(RebalanceReasonSchema);
 
 /**
- * GroupService is for clients that want to see and drive membership themselves: JoinGroup, then SyncGroup for the
- * assignment, Heartbeat at the interval, and Pull or Subscribe with the member id to read. Subscribe and Pull alone
- * drive the same machine, and all kinds of member live in one group.
+ * GroupService is for clients that drive their membership themselves: JoinGroup, then SyncGroup for
+ * the assignment, Heartbeat at the interval, and Pull or Subscribe with the member id to read. A
+ * client that uses only Subscribe or Pull is a member of the same kind of group, and one group may
+ * have all kinds of members.
  *
  * @generated from service millrace.v1.GroupService
  */

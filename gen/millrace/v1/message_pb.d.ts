@@ -13,29 +13,32 @@ import type { Batch } from "./record_pb.js";
 export declare const file_millrace_v1_message: GenFile;
 
 /**
- * ReadMessagesRequest names a position and how much to read.
+ * ReadMessagesRequest names a position and an amount.
  *
  * @generated from message millrace.v1.ReadMessagesRequest
  */
 export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesRequest"> & {
   /**
-   * The topic. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
    *
    * @generated from field: string topic = 1;
    */
   topic: string;
 
   /**
-   * The partition. Default: 0, since a look into another partition does no harm.
-   * Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The partition. Not required, because reading another partition does no harm.
+   * Default: 0. Limit: 0 to the topic's partition count - 1. Error: INVALID_ARGUMENT,
+   * PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane. Required on a topic with more than one lane. Default: 0. Limit: 0 to the topic's number of lanes - 1.
-   * Error: INVALID_ARGUMENT, LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
+   * The lane. Required on a topic with more than one lane.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1. Error: INVALID_ARGUMENT,
+   * LANE_REQUIRED; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -48,7 +51,8 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
    */
   from: {
     /**
-     * The first offset to return. Limit: 0 to the end of the partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
+     * The first offset to return.
+     * Limit: 0 to the end of the partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
      *
      * @generated from field: int64 offset = 4;
      */
@@ -65,14 +69,16 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   } | { case: undefined; value?: undefined };
 
   /**
-   * At most this many records. Default: 100. Limit: read_records_max = 10000.
+   * At most this many records.
+   * Default: 100. Limit: read_records_max = 10000.
    *
    * @generated from field: int32 max_records = 6;
    */
   maxRecords: number;
 
   /**
-   * At most this many bytes, but always at least one record. Default: 1048576. Limit: read_bytes_max = 3670016.
+   * At most this many bytes, but always at least one record.
+   * Default: 1048576. Limit: read_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 7;
    */
@@ -86,13 +92,13 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
 export declare const ReadMessagesRequestSchema: GenMessage<ReadMessagesRequest>;
 
 /**
- * ReadMessagesResponse is what was found.
+ * ReadMessagesResponse has the records.
  *
  * @generated from message millrace.v1.ReadMessagesResponse
  */
 export declare type ReadMessagesResponse = Message<"millrace.v1.ReadMessagesResponse"> & {
   /**
-   * Where to read on. Always set.
+   * The offset at which the next call continues. Always set.
    *
    * @generated from field: optional int64 next_offset = 1;
    */
@@ -127,14 +133,16 @@ export declare type ReadMessagesResponse = Message<"millrace.v1.ReadMessagesResp
 export declare const ReadMessagesResponseSchema: GenMessage<ReadMessagesResponse>;
 
 /**
- * MessageService looks into the log without a group.
+ * MessageService reads the log without a group.
  *
  * @generated from service millrace.v1.MessageService
  */
 export declare const MessageService: GenService<{
   /**
-   * ReadMessages returns stored records of one partition from a position on. It has no effect on any group.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED; OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
+   * ReadMessages returns stored records of one partition from a position on. It does not affect any
+   * group.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT PARTITION_OUT_OF_RANGE or LANE_REQUIRED;
+   * OUT_OF_RANGE OFFSET_OUT_OF_RANGE.
    *
    * @generated from rpc millrace.v1.MessageService.ReadMessages
    */

@@ -27,7 +27,7 @@ export const ReadMessagesResponseSchema = /*@__PURE__*/
   messageDesc(file_millrace_v1_message, 1);
 
 /**
- * MessageService looks into the log without a group.
+ * MessageService reads the log without a group.
  *
  * @generated from service millrace.v1.MessageService
  */

@@ -13,36 +13,40 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_millrace_v1_offset: GenFile;
 
 /**
- * CommitOffsetsRequest commits how far a group has come.
+ * CommitOffsetsRequest commits the progress of a group.
  *
  * @generated from message millrace.v1.CommitOffsetsRequest
  */
 export declare type CommitOffsetsRequest = Message<"millrace.v1.CommitOffsetsRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The member that commits what was delivered to it. Default: none, for a client that holds nothing: only while the group has no
-   * members, else FAILED_PRECONDITION, GROUP_NOT_EMPTY. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
+   * The member that commits records delivered to it. A commit without a member is allowed only
+   * while the group has no members, else FAILED_PRECONDITION, GROUP_NOT_EMPTY.
+   * Default: none. Limit: member_id_chars_max = 260 characters. Error: ABORTED, MEMBER_FENCED.
    *
    * @generated from field: string member_id = 2;
    */
   memberId: string;
 
   /**
-   * The generation in which the records were delivered. A partition that the member has kept since then may still be committed.
-   * Required with a member_id, and only then set. Limit: 0 or more.
+   * The generation in which the records were delivered. It stays valid for a partition that the
+   * member has kept since then. Required with a member_id, and set only then.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int64 generation = 3;
    */
   generation?: bigint | undefined;
 
   /**
-   * The offsets, in the order in which they are committed. Limit: commit_offsets_max = 10000 entries, at least 1.
+   * The offsets, in the order in which they are committed.
+   * Limit: commit_offsets_max = 10000 entries, at least 1.
    *
    * @generated from field: repeated millrace.v1.OffsetCommit offsets = 4;
    */
@@ -56,46 +60,51 @@ export declare type CommitOffsetsRequest = Message<"millrace.v1.CommitOffsetsReq
 export declare const CommitOffsetsRequestSchema: GenMessage<CommitOffsetsRequest>;
 
 /**
- * OffsetCommit says how far a group has come in one partition: like an ack up to the offset before. As such it does not pass
- * a record that the member has refused (OFFSET_STATUS_UNKNOWN_OFFSET), until Ack has named that record by offsets or ranges.
- * A commit without a member asks nobody, and passes everything.
+ * OffsetCommit is the progress of a group in one partition: an ack of everything below the offset.
+ * Like an ack by up_to_offset it does not pass a record that the member has refused
+ * (OFFSET_STATUS_UNKNOWN_OFFSET), until Ack has named that record by offsets or ranges. A commit
+ * without a member passes everything.
  *
  * @generated from message millrace.v1.OffsetCommit
  */
 export declare type OffsetCommit = Message<"millrace.v1.OffsetCommit"> & {
   /**
-   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 1;
    */
   topic: string;
 
   /**
-   * The partition. Required, also for partition 0: a commit that forgets it would commit messages of partition 0 that
-   * nobody has handled. Limit: 0 or more.
+   * The partition. Required, also for partition 0, because a commit that forgets it would commit
+   * messages of partition 0 that the group has not handled.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int32 partition = 2;
    */
   partition?: number | undefined;
 
   /**
-   * The lane. Required on a topic with more than one lane, else the entry is refused with LANE_REQUIRED: the same offset of
-   * another lane is another record. Default: 0. Limit: 0 or more.
+   * The lane. Required on a topic with more than one lane, because the same offset of another lane
+   * is another record; without it the entry is rejected with LANE_REQUIRED.
+   * Default: 0. Limit: 0 or more.
    *
    * @generated from field: optional int32 lane = 3;
    */
   lane?: number | undefined;
 
   /**
-   * The next offset to be read: everything below is done. Required. Limit: 0 to the end of the partition.
+   * The next offset to read: everything below is done. Required.
+   * Limit: 0 to the end of the partition.
    *
    * @generated from field: optional int64 offset = 4;
    */
   offset?: bigint | undefined;
 
   /**
-   * A note that is kept with the committed offset until the next commit; the broker does not look inside. A commit of the offset that
-   * is committed already replaces it. Acks leave it as it is.
+   * A note that the broker keeps with the committed offset until the next commit; the broker does
+   * not read it. A commit of the current offset replaces the note. Acks do not change it.
    * Default: empty. Limit: offset_metadata_bytes_max = 4096 bytes of UTF-8, without U+0000.
    *
    * @generated from field: string metadata = 5;
@@ -110,7 +119,7 @@ export declare type OffsetCommit = Message<"millrace.v1.OffsetCommit"> & {
 export declare const OffsetCommitSchema: GenMessage<OffsetCommit>;
 
 /**
- * CommitOffsetsResponse has a result for every entry, in their order.
+ * CommitOffsetsResponse has a result for each entry, in the order of the entries.
  *
  * @generated from message millrace.v1.CommitOffsetsResponse
  */
@@ -130,7 +139,7 @@ export declare type CommitOffsetsResponse = Message<"millrace.v1.CommitOffsetsRe
 export declare const CommitOffsetsResponseSchema: GenMessage<CommitOffsetsResponse>;
 
 /**
- * CommittedOffset is what became of one entry. What is noted with the committed offset is told by FetchOffsets.
+ * CommittedOffset is the result of one entry. FetchOffsets returns the note.
  *
  * @generated from message millrace.v1.CommittedOffset
  */
@@ -157,15 +166,16 @@ export declare type CommittedOffset = Message<"millrace.v1.CommittedOffset"> & {
   lane?: number | undefined;
 
   /**
-   * What became of it.
+   * The result.
    *
    * @generated from field: millrace.v1.OffsetStatus status = 4;
    */
   status: OffsetStatus;
 
   /**
-   * The group's committed offset now: the next offset to be read. It may be higher than what was committed, when records behind it were
-   * acked one by one. Always set, except with UNKNOWN_PARTITION and LANE_REQUIRED.
+   * The group's committed offset after the call: the next offset to read. It may be higher than the
+   * offset in the request, when records behind it were acked one by one. Always set, except with
+   * UNKNOWN_PARTITION and LANE_REQUIRED.
    *
    * @generated from field: optional int64 committed_offset = 5;
    */
@@ -179,34 +189,38 @@ export declare type CommittedOffset = Message<"millrace.v1.CommittedOffset"> & {
 export declare const CommittedOffsetSchema: GenMessage<CommittedOffset>;
 
 /**
- * FetchOffsetsRequest asks how far a group has come.
+ * FetchOffsetsRequest asks for the progress of a group.
  *
  * @generated from message millrace.v1.FetchOffsetsRequest
  */
 export declare type FetchOffsetsRequest = Message<"millrace.v1.FetchOffsetsRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The partitions, each with its lane. Default: all that the group is subscribed to. Limit: fetch_offsets_max = 10000.
+   * The partitions, each with its lane.
+   * Default: all partitions of the group's subscriptions. Limit: fetch_offsets_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */
   partitions: TopicPartition[];
 
   /**
-   * How many at most. Default: 10000. Limit: fetch_offsets_max = 10000.
+   * The greatest number of entries.
+   * Default: 10000. Limit: fetch_offsets_max = 10000.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * Where the last page ended, with the same group and partitions; empty for the first page.
+   * next_page_token of the previous page, with the same group and partitions; empty for the first
+   * page.
    * Limit: page_token_chars_max = 400 characters.
    *
    * @generated from field: string page_token = 4;
@@ -227,14 +241,15 @@ export declare const FetchOffsetsRequestSchema: GenMessage<FetchOffsetsRequest>;
  */
 export declare type FetchOffsetsResponse = Message<"millrace.v1.FetchOffsetsResponse"> & {
   /**
-   * The partitions in the order in which they were named; if none were, by topic, partition and lane.
+   * The partitions in the order of the request; if it names none, by topic, partition and lane.
    *
    * @generated from field: repeated millrace.v1.FetchedOffset offsets = 1;
    */
   offsets: FetchedOffset[];
 
   /**
-   * For the next page; empty at the end. A page ends before its size when its notes would make it too large for a message.
+   * For the next page; empty at the end. A page may be shorter than its size when its notes are
+   * large, because a message has a limit.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -248,7 +263,7 @@ export declare type FetchOffsetsResponse = Message<"millrace.v1.FetchOffsetsResp
 export declare const FetchOffsetsResponseSchema: GenMessage<FetchOffsetsResponse>;
 
 /**
- * FetchedOffset is how far a group has come in one partition. It is durable.
+ * FetchedOffset is the durable progress of a group in one partition.
  *
  * @generated from message millrace.v1.FetchedOffset
  */
@@ -275,8 +290,8 @@ export declare type FetchedOffset = Message<"millrace.v1.FetchedOffset"> & {
   lane?: number | undefined;
 
   /**
-   * The next offset to be read: everything below is acked. Always set, except with UNKNOWN_PARTITION and LANE_REQUIRED, as are
-   * the following two.
+   * The next offset to read: everything below is acked. This field and the following two are always
+   * set, except with UNKNOWN_PARTITION and LANE_REQUIRED.
    *
    * @generated from field: optional int64 committed_offset = 4;
    */
@@ -297,7 +312,7 @@ export declare type FetchedOffset = Message<"millrace.v1.FetchedOffset"> & {
   lag?: bigint | undefined;
 
   /**
-   * What the last CommitOffsets has noted.
+   * The note of the last CommitOffsets.
    *
    * @generated from field: string metadata = 7;
    */
@@ -318,31 +333,34 @@ export declare type FetchedOffset = Message<"millrace.v1.FetchedOffset"> & {
 export declare const FetchedOffsetSchema: GenMessage<FetchedOffset>;
 
 /**
- * ResetOffsetsRequest lets a group begin anew elsewhere. Cursors that are reset have no acked records beyond the offset, no
- * attempts, and no note.
+ * ResetOffsetsRequest moves a group to other offsets. A reset cursor has no acked records beyond
+ * the offset, no attempts, and no note.
  *
  * @generated from message millrace.v1.ResetOffsetsRequest
  */
 export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsRequest"> & {
   /**
-   * The consumer group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
+   * The consumer group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, GROUP_NOT_FOUND.
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * Topics, with all their partitions and lanes. Default: with no partitions either, all that the group is subscribed to.
-   * Limit: reset_topics_max = 1000, which together have at most reset_partitions_max = 10000 partitions.
-   * Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND.
+   * Topics, with all their partitions and lanes.
+   * Default: if partitions is empty too, all topics of the group. Limit: reset_topics_max = 1000,
+   * which together have at most reset_partitions_max = 10000 partitions. Error: NOT_FOUND,
+   * SUBSCRIPTION_NOT_FOUND.
    *
    * @generated from field: repeated string topics = 2;
    */
   topics: string[];
 
   /**
-   * Single partitions, each with its lane, beside those of topics. Limit: reset_partitions_max = 10000.
-   * Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND; INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE; INVALID_ARGUMENT, LANE_REQUIRED.
+   * Single partitions, each with its lane, beside those of topics.
+   * Limit: reset_partitions_max = 10000. Error: NOT_FOUND, SUBSCRIPTION_NOT_FOUND;
+   * INVALID_ARGUMENT, PARTITION_OUT_OF_RANGE; INVALID_ARGUMENT, LANE_REQUIRED.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 3;
    */
@@ -363,7 +381,7 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
     case: "earliest";
   } | {
     /**
-     * At the end, as it is when the offsets are reset.
+     * At the end of each partition at the time of the reset.
      *
      * @generated from field: millrace.v1.StartPosition.Latest latest = 5;
      */
@@ -371,8 +389,8 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
     case: "latest";
   } | {
     /**
-     * At this offset; at the first stored one if it lies before it. Limit: 0 to the end of each partition.
-     * Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
+     * At this offset, or at the first stored one if that is higher.
+     * Limit: 0 to the end of each partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
      *
      * @generated from field: int64 offset = 6;
      */
@@ -388,7 +406,8 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
     case: "timestamp";
   } | {
     /**
-     * So many records ahead of the committed offset, back if negative; no further than the first stored record and the end.
+     * This many records ahead of the committed offset, or back if negative, but not beyond the
+     * first stored record and the end.
      * Limit: -9007199254740991 to 9007199254740991.
      *
      * @generated from field: int64 shift_by = 8;
@@ -398,15 +417,17 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
   } | { case: undefined; value?: undefined };
 
   /**
-   * Only says where the group would begin, and changes nothing. Default: false.
+   * Only returns the new offsets, and changes nothing.
+   * Default: false.
    *
    * @generated from field: bool dry_run = 9;
    */
   dryRun: boolean;
 
   /**
-   * Takes the partitions back from the group's members first, which get them again afterwards. Default: false, a group with
-   * members is refused. Error: FAILED_PRECONDITION, GROUP_NOT_EMPTY.
+   * Revokes the partitions from the group's members first, and assigns them again afterwards.
+   * Without force a group with members is rejected.
+   * Default: false. Error: FAILED_PRECONDITION, GROUP_NOT_EMPTY.
    *
    * @generated from field: bool force = 10;
    */
@@ -420,7 +441,7 @@ export declare type ResetOffsetsRequest = Message<"millrace.v1.ResetOffsetsReque
 export declare const ResetOffsetsRequestSchema: GenMessage<ResetOffsetsRequest>;
 
 /**
- * ResetOffsetsResponse says where the group begins.
+ * ResetOffsetsResponse has the new offsets.
  *
  * @generated from message millrace.v1.ResetOffsetsResponse
  */
@@ -440,7 +461,7 @@ export declare type ResetOffsetsResponse = Message<"millrace.v1.ResetOffsetsResp
 export declare const ResetOffsetsResponseSchema: GenMessage<ResetOffsetsResponse>;
 
 /**
- * ResetOffset is one partition that begins anew.
+ * ResetOffset is the reset of one partition.
  *
  * @generated from message millrace.v1.ResetOffset
  */
@@ -474,14 +495,14 @@ export declare type ResetOffset = Message<"millrace.v1.ResetOffset"> & {
   previousOffset?: bigint | undefined;
 
   /**
-   * The committed offset from now on: the next one to be read. Always set.
+   * The committed offset after the reset: the next one to read. Always set.
    *
    * @generated from field: optional int64 offset = 5;
    */
   offset?: bigint | undefined;
 
   /**
-   * Records from there to the end of the partition. Always set.
+   * The number of records from there to the end of the partition. Always set.
    *
    * @generated from field: optional int64 lag = 6;
    */
@@ -495,7 +516,7 @@ export declare type ResetOffset = Message<"millrace.v1.ResetOffset"> & {
 export declare const ResetOffsetSchema: GenMessage<ResetOffset>;
 
 /**
- * OffsetStatus is what became of one entry.
+ * OffsetStatus is the result of one entry.
  *
  * @generated from enum millrace.v1.OffsetStatus
  */
@@ -508,7 +529,7 @@ export enum OffsetStatus {
   UNSPECIFIED = 0,
 
   /**
-   * Committed, and durable. In FetchOffsets: here it is.
+   * Committed and durable. In FetchOffsets: found.
    *
    * @generated from enum value: OFFSET_STATUS_OK = 1;
    */
@@ -536,8 +557,9 @@ export enum OffsetStatus {
   NOT_OWNER = 4,
 
   /**
-   * Something below the offset was never delivered to this member, or was refused by it (NACK, RELEASE, a lease that ran out)
-   * and not acked since by offsets or ranges of Ack; or the offset lies beyond the end of the partition. Nothing changed.
+   * A record below the offset was never delivered to this member. Or the member has refused it
+   * (NACK, RELEASE, an expired lease) and not acked it since by offsets or ranges of Ack. Or the
+   * offset lies beyond the end of the partition. Nothing changed.
    *
    * @generated from enum value: OFFSET_STATUS_UNKNOWN_OFFSET = 5;
    */

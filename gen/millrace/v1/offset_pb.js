@@ -89,7 +89,7 @@ export const OffsetStatusSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_offset, 0);
 
 /**
- * OffsetStatus is what became of one entry.
+ * OffsetStatus is the result of one entry.
  *
  * @generated from enum millrace.v1.OffsetStatus
  */

@@ -12,16 +12,16 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_millrace_v1_record: GenFile;
 
 /**
- * Record is what a publisher hands to the broker. It is stored and delivered as it came: the broker
- * reads where its parts lie and never changes a byte of them. Fields that this version does not know
- * are dropped.
+ * Record is one message of a publisher. The broker stores and delivers its fields as they came: it
+ * finds the parts of a record and never changes a byte of them. It drops fields that this version
+ * does not know.
  *
  * @generated from message millrace.v1.Record
  */
 export declare type Record = Message<"millrace.v1.Record"> & {
   /**
-   * Decides the partition: records with the same key go to the same partition and are read in the order
-   * in which they were appended. Empty means no key: such records are spread over the partitions, all
+   * Decides the partition: records with the same key go to the same partition and are delivered in
+   * the order of their append. Empty means no key: such records are spread over the partitions, all
    * of one request to one partition.
    * Default: empty. Limit: record_key_bytes_max = 1024 bytes, valid UTF-8.
    *
@@ -30,26 +30,28 @@ export declare type Record = Message<"millrace.v1.Record"> & {
   key: string;
 
   /**
-   * The payload; the broker does not look inside.
-   * Default: empty. Limit: record_bytes_max = 1048576 bytes for the whole record (key, value and headers).
+   * The payload; the broker does not read it.
+   * Default: empty. Limit: record_bytes_max = 1048576 bytes for the whole record (key, value and
+   * headers).
    *
    * @generated from field: bytes value = 2;
    */
   value: Uint8Array;
 
   /**
-   * Names and values that travel with the record. The order of entries is not kept; a name that stands twice
-   * has its last value.
-   * Default: none. Limit: record_headers_max = 64 entries, record_header_bytes_max = 32768 bytes in all, valid UTF-8.
+   * Names and values that travel with the record. The order of entries is not kept, and of a
+   * repeated name the last value counts.
+   * Default: none. Limit: record_headers_max = 64 entries, record_header_bytes_max = 32768 bytes in
+   * all, valid UTF-8.
    *
    * @generated from field: map<string, string> headers = 3;
    */
   headers: { [key: string]: string };
 
   /**
-   * Makes the publish of this record safe to repeat. A record whose key was published to the same topic within
-   * the topic's idempotency window is not appended again; the result names the first one's partition and
-   * offset and has duplicate = true, whatever the content of the second.
+   * Makes the publish of this record safe to repeat. If the topic has got a record with this key
+   * within its idempotency window, this record is not appended. The result then has the partition
+   * and offset of the first record and duplicate = true, whatever the content.
    * Default: empty (no check). Limit: idempotency_key_bytes_max = 256 bytes, valid UTF-8.
    *
    * @generated from field: string idempotency_key = 4;
@@ -64,7 +66,7 @@ export declare type Record = Message<"millrace.v1.Record"> & {
 export declare const RecordSchema: GenMessage<Record>;
 
 /**
- * DeliveredRecord is a record as it stands in the log, with what the log knows about it.
+ * DeliveredRecord is a record with its place in the log.
  *
  * @generated from message millrace.v1.DeliveredRecord
  */
@@ -77,9 +79,9 @@ export declare type DeliveredRecord = Message<"millrace.v1.DeliveredRecord"> & {
   offset?: bigint | undefined;
 
   /**
-   * Which delivery of this record to this group it is, counted from 1. A delivery counts once it has ended
-   * without an ack (a NACK, a lost consumer, a lease that ran out); a release and a rebalance do not count.
-   * In ReadMessages, which belongs to no group, it is 1.
+   * The number of this delivery of the record to this group, counted from 1. It rises when a
+   * delivery ends without an ack (a NACK, a lost consumer, an expired lease), and not by a release
+   * or a rebalance. In ReadMessages, which belongs to no group, it is 1.
    *
    * @generated from field: int32 attempt = 2;
    */
@@ -107,8 +109,8 @@ export declare type DeliveredRecord = Message<"millrace.v1.DeliveredRecord"> & {
 export declare const DeliveredRecordSchema: GenMessage<DeliveredRecord>;
 
 /**
- * Batch is a run of records of one (topic, partition, lane) in ascending order of offset. It holds nothing that
- * depends on the group that reads it, so one encoding serves every group.
+ * Batch is a run of records of one (topic, partition, lane) in ascending order of offset. It holds
+ * nothing that depends on the group that reads it, so one encoding serves every group.
  *
  * @generated from message millrace.v1.Batch
  */
@@ -149,7 +151,8 @@ export declare type Batch = Message<"millrace.v1.Batch"> & {
 export declare const BatchSchema: GenMessage<Batch>;
 
 /**
- * TopicPartition names one partition of one topic: with all its lanes, or, where an offset belongs to it, one lane of it.
+ * TopicPartition names one partition of one topic with all its lanes, or one lane of it where an
+ * offset belongs to it.
  *
  * @generated from message millrace.v1.TopicPartition
  */
@@ -163,8 +166,9 @@ export declare type TopicPartition = Message<"millrace.v1.TopicPartition"> & {
   topic: string;
 
   /**
-   * The partition, counted from 0. Always set in answers. Required in requests, also for partition 0: a request that
-   * forgets it would give back, assign or reset another partition than the one meant.
+   * The partition, counted from 0. Always set in answers. Required in requests, also for partition
+   * 0, because a request that forgets it would give back, assign or reset another partition than
+   * the intended one.
    * Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 2;
@@ -172,9 +176,9 @@ export declare type TopicPartition = Message<"millrace.v1.TopicPartition"> & {
   partition?: number | undefined;
 
   /**
-   * The lane, where an offset belongs to the partition: in FetchOffsets and ResetOffsets, on a topic with more than one lane required.
-   * Nowhere else is it set: a partition is assigned, revoked and planned with all its lanes. Default: 0.
-   * Limit: 0 to the topic's number of lanes - 1.
+   * The lane. Set only in FetchOffsets and ResetOffsets, and required there on a topic with more
+   * than one lane. A partition is assigned, revoked and planned with all its lanes.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1.
    *
    * @generated from field: optional int32 lane = 3;
    */
@@ -194,14 +198,16 @@ export declare const TopicPartitionSchema: GenMessage<TopicPartition>;
  */
 export declare type OffsetRange = Message<"millrace.v1.OffsetRange"> & {
   /**
-   * The first offset. Required. Limit: 0 or more.
+   * The first offset. Required.
+   * Limit: 0 or more.
    *
    * @generated from field: optional int64 first = 1;
    */
   first?: bigint | undefined;
 
   /**
-   * The last offset. Required. Limit: first or more.
+   * The last offset. Required.
+   * Limit: first or more.
    *
    * @generated from field: optional int64 last = 2;
    */
@@ -215,8 +221,8 @@ export declare type OffsetRange = Message<"millrace.v1.OffsetRange"> & {
 export declare const OffsetRangeSchema: GenMessage<OffsetRange>;
 
 /**
- * StartPosition says where a subscription that does not exist yet begins to read. It is ignored when the
- * group already has a subscription to the topic: then the group goes on at its cursor.
+ * StartPosition is the position at which a new subscription begins. It is ignored when the group
+ * already has a subscription to the topic, because the group then continues at its cursor.
  *
  * @generated from message millrace.v1.StartPosition
  */
@@ -252,7 +258,8 @@ export declare type StartPosition = Message<"millrace.v1.StartPosition"> & {
     case: "offset";
   } | {
     /**
-     * Begin at the first record whose append time is at or after this time; at the end if there is none.
+     * Begin at the first record whose append time is at or after this time; at the end if there is
+     * none.
      *
      * @generated from field: google.protobuf.Timestamp timestamp = 4;
      */
@@ -331,23 +338,26 @@ export declare const StartPosition_OffsetsSchema: GenMessage<StartPosition_Offse
  */
 export declare type StartPosition_PartitionOffset = Message<"millrace.v1.StartPosition.PartitionOffset"> & {
   /**
-   * The partition, counted from 0. Required, also for partition 0: without it the offset would hold for another
-   * partition than the one meant. Limit: 0 to the topic's partition count - 1.
+   * The partition, counted from 0. Required, also for partition 0, because the offset would
+   * otherwise hold for another partition than the intended one.
+   * Limit: 0 to the topic's partition count - 1.
    *
    * @generated from field: optional int32 partition = 1;
    */
   partition?: number | undefined;
 
   /**
-   * The next offset to be read. Required. Limit: 0 to the end of the partition.
+   * The next offset to be read. Required.
+   * Limit: 0 to the end of the partition.
    *
    * @generated from field: optional int64 offset = 2;
    */
   offset?: bigint | undefined;
 
   /**
-   * The lane. Required on a topic with more than one lane. Default: 0. Limit: 0 to the topic's number of lanes - 1.
-   * Error: INVALID_ARGUMENT, LANE_REQUIRED.
+   * The lane. Required on a topic with more than one lane.
+   * Default: 0. Limit: 0 to the topic's number of lanes - 1. Error: INVALID_ARGUMENT,
+   * LANE_REQUIRED.
    *
    * @generated from field: optional int32 lane = 3;
    */

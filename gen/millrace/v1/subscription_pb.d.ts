@@ -20,35 +20,37 @@ export declare const file_millrace_v1_subscription: GenFile;
  */
 export declare type Subscription = Message<"millrace.v1.Subscription"> & {
   /**
-   * An id of its own: a name that is subscribed anew after a cancel gets a new one.
+   * A unique id: a group that subscribes again after a cancel gets a new one.
    *
    * @generated from field: int64 id = 1;
    */
   id: bigint;
 
   /**
-   * The group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 2;
    */
   group: string;
 
   /**
-   * The topic. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 3;
    */
   topic: string;
 
   /**
-   * What it is at.
+   * Its state.
    *
    * @generated from field: millrace.v1.SubscriptionState state = 4;
    */
   state: SubscriptionState;
 
   /**
-   * When it was made.
+   * When it was created.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
@@ -62,27 +64,30 @@ export declare type Subscription = Message<"millrace.v1.Subscription"> & {
 export declare const SubscriptionSchema: GenMessage<Subscription>;
 
 /**
- * CreateSubscriptionRequest makes a claim.
+ * CreateSubscriptionRequest creates a claim.
  *
  * @generated from message millrace.v1.CreateSubscriptionRequest
  */
 export declare type CreateSubscriptionRequest = Message<"millrace.v1.CreateSubscriptionRequest"> & {
   /**
-   * The group; it is made if it does not exist. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The group. The broker creates it if it does not exist.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The topic. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
    *
    * @generated from field: string topic = 2;
    */
   topic: string;
 
   /**
-   * Where it begins. Default: latest.
+   * Where it begins.
+   * Default: latest.
    *
    * @generated from field: millrace.v1.StartPosition start = 3;
    */
@@ -96,7 +101,7 @@ export declare type CreateSubscriptionRequest = Message<"millrace.v1.CreateSubsc
 export declare const CreateSubscriptionRequestSchema: GenMessage<CreateSubscriptionRequest>;
 
 /**
- * CreateSubscriptionResponse has the subscription as it was made.
+ * CreateSubscriptionResponse has the created subscription.
  *
  * @generated from message millrace.v1.CreateSubscriptionResponse
  */
@@ -129,14 +134,16 @@ export declare const CreateSubscriptionResponseSchema: GenMessage<CreateSubscrip
  */
 export declare type GetSubscriptionRequest = Message<"millrace.v1.GetSubscriptionRequest"> & {
   /**
-   * The group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The topic. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 2;
    */
@@ -183,28 +190,32 @@ export declare const GetSubscriptionResponseSchema: GenMessage<GetSubscriptionRe
  */
 export declare type ListSubscriptionsRequest = Message<"millrace.v1.ListSubscriptionsRequest"> & {
   /**
-   * Only those of this group. Default: all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * Only those of this group.
+   * Default: all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * Only those of this topic. Default: all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * Only those of this topic.
+   * Default: all. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 2;
    */
   topic: string;
 
   /**
-   * How many at most. Default: 100. Limit: page_size_max = 1000.
+   * The greatest number of entries.
+   * Default: 100. Limit: page_size_max = 1000.
    *
    * @generated from field: int32 page_size = 3;
    */
   pageSize: number;
 
   /**
-   * Where the last page ended; empty for the first page. Limit: page_token_chars_max = 400 characters.
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
    *
    * @generated from field: string page_token = 4;
    */
@@ -251,14 +262,16 @@ export declare const ListSubscriptionsResponseSchema: GenMessage<ListSubscriptio
  */
 export declare type CancelSubscriptionRequest = Message<"millrace.v1.CancelSubscriptionRequest"> & {
   /**
-   * The group. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
-   * The topic. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
    *
    * @generated from field: string topic = 2;
    */
@@ -272,7 +285,7 @@ export declare type CancelSubscriptionRequest = Message<"millrace.v1.CancelSubsc
 export declare const CancelSubscriptionRequestSchema: GenMessage<CancelSubscriptionRequest>;
 
 /**
- * CancelSubscriptionResponse has the subscription as it ended.
+ * CancelSubscriptionResponse has the ended subscription.
  *
  * @generated from message millrace.v1.CancelSubscriptionResponse
  */
@@ -292,7 +305,7 @@ export declare type CancelSubscriptionResponse = Message<"millrace.v1.CancelSubs
 export declare const CancelSubscriptionResponseSchema: GenMessage<CancelSubscriptionResponse>;
 
 /**
- * SubscriptionState is what a subscription is at.
+ * SubscriptionState is the state of a subscription.
  *
  * @generated from enum millrace.v1.SubscriptionState
  */
@@ -325,17 +338,19 @@ export enum SubscriptionState {
 export declare const SubscriptionStateSchema: GenEnum<SubscriptionState>;
 
 /**
- * SubscriptionService manages the claims of groups on topics. A subscription may exist before any consumer:
- * from its start on, every message is owed to the group. Subscribe, Pull and JoinGroup make one by themselves.
- * It ends with its group: by DeleteGroup, or when nobody has used the group for as long as the broker is told to keep offsets.
+ * SubscriptionService manages the claims of groups on topics. A subscription may exist before any
+ * consumer: from its start on, the topic owes every message to the group. Subscribe, Pull and
+ * JoinGroup create subscriptions by themselves. A subscription ends with its group: by DeleteGroup,
+ * or when the group has been unused for the offset retention.
  *
  * @generated from service millrace.v1.SubscriptionService
  */
 export declare const SubscriptionService: GenService<{
   /**
-   * CreateSubscription makes the claim of a group on a topic.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ALREADY_EXISTS SUBSCRIPTION_EXISTS; OUT_OF_RANGE OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT;
-   * RESOURCE_EXHAUSTED BROKER_FULL (no memory for more cursors).
+   * CreateSubscription creates the claim of a group on a topic.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; ALREADY_EXISTS SUBSCRIPTION_EXISTS; OUT_OF_RANGE
+   * OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for more
+   * cursors).
    *
    * @generated from rpc millrace.v1.SubscriptionService.CreateSubscription
    */
@@ -345,7 +360,8 @@ export declare const SubscriptionService: GenService<{
     output: typeof CreateSubscriptionResponseSchema;
   },
   /**
-   * GetSubscription shows one, with its cursor in each partition. Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
+   * GetSubscription shows a subscription with its cursor in each partition.
+   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.SubscriptionService.GetSubscription
    */
@@ -355,7 +371,8 @@ export declare const SubscriptionService: GenService<{
     output: typeof GetSubscriptionResponseSchema;
   },
   /**
-   * ListSubscriptions shows those of a group, of a topic, or all, page by page. Errors: INVALID_ARGUMENT (a bad page token).
+   * ListSubscriptions shows the subscriptions of a group, of a topic, or all, page by page.
+   * Errors: INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.SubscriptionService.ListSubscriptions
    */
@@ -365,8 +382,8 @@ export declare const SubscriptionService: GenService<{
     output: typeof ListSubscriptionsResponseSchema;
   },
   /**
-   * CancelSubscription ends the claim: what the group has not acked is no longer owed to it, and members that read the
-   * topic lose its partitions. A later subscription under the same names is a new one.
+   * CancelSubscription ends the claim. Un-acked messages are no longer owed to the group, and its
+   * members lose the topic's partitions. A later subscription under the same names is a new one.
    * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.SubscriptionService.CancelSubscription

@@ -83,7 +83,7 @@ export const SubscriptionStateSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_subscription, 0);
 
 /**
- * SubscriptionState is what a subscription is at.
+ * SubscriptionState is the state of a subscription.
  *
  * @generated from enum millrace.v1.SubscriptionState
  */
@@ -91,9 +91,10 @@ export const SubscriptionState = /*@__PURE__*/
   tsEnum(SubscriptionStateSchema);
 
 /**
- * SubscriptionService manages the claims of groups on topics. A subscription may exist before any consumer:
- * from its start on, every message is owed to the group. Subscribe, Pull and JoinGroup make one by themselves.
- * It ends with its group: by DeleteGroup, or when nobody has used the group for as long as the broker is told to keep offsets.
+ * SubscriptionService manages the claims of groups on topics. A subscription may exist before any
+ * consumer: from its start on, the topic owes every message to the group. Subscribe, Pull and
+ * JoinGroup create subscriptions by themselves. A subscription ends with its group: by DeleteGroup,
+ * or when the group has been unused for the offset retention.
  *
  * @generated from service millrace.v1.SubscriptionService
  */

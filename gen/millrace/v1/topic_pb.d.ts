@@ -26,21 +26,23 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
   name: string;
 
   /**
-   * Who gets a message. Fixed. Default: PUB_SUB.
+   * Who gets a message. Fixed.
+   * Default: PUB_SUB.
    *
    * @generated from field: millrace.v1.TopicSemantics semantics = 2;
    */
   semantics: TopicSemantics;
 
   /**
-   * How many partitions. AddPartitions makes them more, nothing makes them fewer. Default: 3. Limit: partitions_max = 1000.
+   * The number of partitions. AddPartitions raises it; it cannot fall.
+   * Default: 3. Limit: partitions_max = 1000.
    *
    * @generated from field: int32 partitions = 3;
    */
   partitions: number;
 
   /**
-   * For how long an idempotency key is remembered, at least. Can be updated.
+   * How long an idempotency key is remembered at least. Can be updated.
    * Default: 120s. Limit: 1s to 86400s (idempotency_window_ms_min, idempotency_window_ms_max).
    *
    * @generated from field: google.protobuf.Duration idempotency_window = 4;
@@ -48,14 +50,15 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
   idempotencyWindow?: Duration | undefined;
 
   /**
-   * What the topic is for, in words. Can be updated. Default: empty. Limit: description_chars_max = 1000 characters.
+   * What the topic is for, in words. Can be updated.
+   * Default: empty. Limit: description_chars_max = 1000 characters.
    *
    * @generated from field: string description = 5;
    */
   description: string;
 
   /**
-   * When it was made. Set by the broker; ignored in requests.
+   * When it was created. Set by the broker; ignored in requests.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
@@ -69,7 +72,7 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
 export declare const TopicSchema: GenMessage<Topic>;
 
 /**
- * PartitionInfo is the extent of one log: that of a partition in a lane.
+ * PartitionInfo is the extent of one log: one lane of a partition.
  *
  * @generated from message millrace.v1.PartitionInfo
  */
@@ -110,13 +113,14 @@ export declare type PartitionInfo = Message<"millrace.v1.PartitionInfo"> & {
 export declare const PartitionInfoSchema: GenMessage<PartitionInfo>;
 
 /**
- * CreateTopicRequest makes a topic.
+ * CreateTopicRequest creates a topic.
  *
  * @generated from message millrace.v1.CreateTopicRequest
  */
 export declare type CreateTopicRequest = Message<"millrace.v1.CreateTopicRequest"> & {
   /**
-   * The topic; name is required. Error: ALREADY_EXISTS, TOPIC_EXISTS.
+   * The topic; name is required.
+   * Error: ALREADY_EXISTS, TOPIC_EXISTS.
    *
    * @generated from field: millrace.v1.Topic topic = 1;
    */
@@ -130,7 +134,7 @@ export declare type CreateTopicRequest = Message<"millrace.v1.CreateTopicRequest
 export declare const CreateTopicRequestSchema: GenMessage<CreateTopicRequest>;
 
 /**
- * CreateTopicResponse has the topic as it was made.
+ * CreateTopicResponse has the created topic.
  *
  * @generated from message millrace.v1.CreateTopicResponse
  */
@@ -156,7 +160,8 @@ export declare const CreateTopicResponseSchema: GenMessage<CreateTopicResponse>;
  */
 export declare type GetTopicRequest = Message<"millrace.v1.GetTopicRequest"> & {
   /**
-   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
    *
    * @generated from field: string name = 1;
    */
@@ -210,7 +215,8 @@ export declare type UpdateTopicRequest = Message<"millrace.v1.UpdateTopicRequest
   topic?: Topic | undefined;
 
   /**
-   * Which fields to change: idempotency_window, description. Limit: at least one.
+   * Which fields to change: idempotency_window, description.
+   * Limit: at least one.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -224,7 +230,7 @@ export declare type UpdateTopicRequest = Message<"millrace.v1.UpdateTopicRequest
 export declare const UpdateTopicRequestSchema: GenMessage<UpdateTopicRequest>;
 
 /**
- * UpdateTopicResponse has the topic as it is now.
+ * UpdateTopicResponse has the updated topic.
  *
  * @generated from message millrace.v1.UpdateTopicResponse
  */
@@ -244,21 +250,23 @@ export declare type UpdateTopicResponse = Message<"millrace.v1.UpdateTopicRespon
 export declare const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse>;
 
 /**
- * AddPartitionsRequest says how many partitions a topic is to have.
+ * AddPartitionsRequest names the number of partitions that a topic should have.
  *
  * @generated from message millrace.v1.AddPartitionsRequest
  */
 export declare type AddPartitionsRequest = Message<"millrace.v1.AddPartitionsRequest"> & {
   /**
-   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * How many partitions the topic has afterwards, in all. As many as it has already changes nothing. Required.
-   * Limit: from 1 to partitions_max = 1000. Error: FAILED_PRECONDITION, PARTITIONS_CANNOT_SHRINK if it has more.
+   * The number of all partitions after the call. The current number changes nothing. Required.
+   * Limit: from 1 to partitions_max = 1000. Error: FAILED_PRECONDITION, PARTITIONS_CANNOT_SHRINK if
+   * the topic has more.
    *
    * @generated from field: int32 partitions = 2;
    */
@@ -272,7 +280,7 @@ export declare type AddPartitionsRequest = Message<"millrace.v1.AddPartitionsReq
 export declare const AddPartitionsRequestSchema: GenMessage<AddPartitionsRequest>;
 
 /**
- * AddPartitionsResponse shows the topic with its new partitions, which can be published to from here on.
+ * AddPartitionsResponse shows the topic with its new partitions, which take publishes from now on.
  *
  * @generated from message millrace.v1.AddPartitionsResponse
  */
@@ -305,14 +313,16 @@ export declare const AddPartitionsResponseSchema: GenMessage<AddPartitionsRespon
  */
 export declare type ListTopicsRequest = Message<"millrace.v1.ListTopicsRequest"> & {
   /**
-   * How many topics at most. Default: 100. Limit: page_size_max = 1000.
+   * How many topics at most.
+   * Default: 100. Limit: page_size_max = 1000.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * Where the last page ended; empty for the first page. Limit: page_token_chars_max = 400 characters.
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
    *
    * @generated from field: string page_token = 2;
    */
@@ -359,7 +369,8 @@ export declare const ListTopicsResponseSchema: GenMessage<ListTopicsResponse>;
  */
 export declare type DeleteTopicRequest = Message<"millrace.v1.DeleteTopicRequest"> & {
   /**
-   * The topic's name. Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
    *
    * @generated from field: string name = 1;
    */
@@ -373,7 +384,7 @@ export declare type DeleteTopicRequest = Message<"millrace.v1.DeleteTopicRequest
 export declare const DeleteTopicRequestSchema: GenMessage<DeleteTopicRequest>;
 
 /**
- * DeleteTopicResponse is empty: the topic is gone.
+ * DeleteTopicResponse is empty: the topic is deleted.
  *
  * @generated from message millrace.v1.DeleteTopicResponse
  */
@@ -387,7 +398,7 @@ export declare type DeleteTopicResponse = Message<"millrace.v1.DeleteTopicRespon
 export declare const DeleteTopicResponseSchema: GenMessage<DeleteTopicResponse>;
 
 /**
- * TopicSemantics is who gets a message.
+ * TopicSemantics decides who gets a message.
  *
  * @generated from enum millrace.v1.TopicSemantics
  */
@@ -413,14 +424,15 @@ export enum TopicSemantics {
 export declare const TopicSemanticsSchema: GenEnum<TopicSemantics>;
 
 /**
- * TopicService makes, shows, changes and removes topics.
+ * TopicService creates, shows, changes and deletes topics.
  *
  * @generated from service millrace.v1.TopicService
  */
 export declare const TopicService: GenService<{
   /**
-   * CreateTopic makes a topic with its partitions.
-   * Errors: ALREADY_EXISTS TOPIC_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for more partitions).
+   * CreateTopic creates a topic with its partitions.
+   * Errors: ALREADY_EXISTS TOPIC_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no
+   * memory for more partitions).
    *
    * @generated from rpc millrace.v1.TopicService.CreateTopic
    */
@@ -430,7 +442,8 @@ export declare const TopicService: GenService<{
     output: typeof CreateTopicResponseSchema;
   },
   /**
-   * GetTopic shows a topic and the ends of its partitions. Errors: NOT_FOUND TOPIC_NOT_FOUND.
+   * GetTopic shows a topic and the ends of its partitions.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.TopicService.GetTopic
    */
@@ -451,10 +464,13 @@ export declare const TopicService: GenService<{
     output: typeof UpdateTopicResponseSchema;
   },
   /**
-   * AddPartitions gives a topic more partitions while it is in use. Records stay where they are; those published from now on go by the
-   * new number, so the order of a key that moves holds from here on only. Subscriptions start at offset 0 in the new partitions, and
-   * running members get them by a rebalance in which the partitions that stay do not pause. Repeating the call changes nothing.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND; FAILED_PRECONDITION PARTITIONS_CANNOT_SHRINK; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL.
+   * AddPartitions adds partitions to a topic while it is in use. Stored records stay where they
+   * are. Later records are placed by the new number of partitions, so a key that moves is in order
+   * only within each of its two partitions. Subscriptions start at offset 0 in the new partitions.
+   * Members get them by a rebalance, in which the partitions that stay do not pause. Repeating the
+   * call changes nothing.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; FAILED_PRECONDITION PARTITIONS_CANNOT_SHRINK;
+   * INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL.
    *
    * @generated from rpc millrace.v1.TopicService.AddPartitions
    */
@@ -464,7 +480,8 @@ export declare const TopicService: GenService<{
     output: typeof AddPartitionsResponseSchema;
   },
   /**
-   * ListTopics shows all topics in the order of their names, page by page. Errors: INVALID_ARGUMENT (a bad page token).
+   * ListTopics shows all topics in the order of their names, page by page.
+   * Errors: INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.TopicService.ListTopics
    */
@@ -474,7 +491,7 @@ export declare const TopicService: GenService<{
     output: typeof ListTopicsResponseSchema;
   },
   /**
-   * DeleteTopic removes a topic with its records, subscriptions and cursors. It cannot be undone.
+   * DeleteTopic deletes a topic with its records, subscriptions and cursors. It cannot be undone.
    * Errors: NOT_FOUND TOPIC_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.TopicService.DeleteTopic

@@ -116,7 +116,7 @@ export const TopicSemanticsSchema = /*@__PURE__*/
   enumDesc(file_millrace_v1_topic, 0);
 
 /**
- * TopicSemantics is who gets a message.
+ * TopicSemantics decides who gets a message.
  *
  * @generated from enum millrace.v1.TopicSemantics
  */
@@ -124,7 +124,7 @@ export const TopicSemantics = /*@__PURE__*/
   tsEnum(TopicSemanticsSchema);
 
 /**
- * TopicService makes, shows, changes and removes topics.
+ * TopicService creates, shows, changes and deletes topics.
  *
  * @generated from service millrace.v1.TopicService
  */

@@ -1,6 +1,6 @@
 /**
- * An assignor has failed: it threw, or what it returned is not a complete assignment. Its message is one sentence that
- * names the partition and the member, for whoever asked for the assignor and whoever wrote it. Nothing has changed.
+ * An assignor failed: it threw, or its result is not a complete assignment. The message is one
+ * sentence that names the partition and the member. No assignment has changed.
  */
 export class AssignorError extends Error {
   override readonly name = 'AssignorError';

@@ -1,13 +1,13 @@
 /**
- * An assignor says which member should have which partition. It is a pure function; the group decides how to get there
- * without giving a partition to two members.
+ * An assignor decides which member should have which partition. It is a pure function. The group
+ * decides how to get there without giving a partition to two members.
  */
 export type Assignor = (input: AssignorInput) => Assignment;
 
-/** The name of a built-in assignor, or of one that the operator has added: limits/names.ts says what it may be. */
+/** The name of a built-in assignor or of an operator's; limits/names.ts has the rule. */
 export type AssignorName = string;
 
-/** The assignors that there are, by name. */
+/** All assignors by name. */
 export type Assignors = ReadonlyMap<AssignorName, Assignor>;
 
 export interface AssignorMember {
@@ -15,7 +15,7 @@ export interface AssignorMember {
   readonly clientId: string;
   readonly host: string;
   readonly instanceId?: string | null;
-  /** What the member says about itself to the assignor. */
+  /** The member's data for the assignor. */
   readonly metadata?: Uint8Array;
   /** May name topics that the group is not subscribed to. */
   readonly topicIds: readonly number[];
@@ -32,13 +32,14 @@ export interface AssignorInput {
   readonly members: readonly AssignorMember[];
   /** Ascending by id. */
   readonly topics: readonly AssignorTopic[];
-  /** Who holds what now; a topic may be missing. A holder may have stopped reading the topic. */
+  /** The current holders; a topic may be missing. A holder may have stopped reading the topic. */
   readonly previous: Assignment;
 }
 
 /**
- * By topic id, for each partition the index of its member in `members`, or NOBODY. One slot for each partition, so that
- * giving one to two members cannot even be written down; and 100,000 of them are 400 KB and no objects.
+ * By topic id, for each partition the index of its member in `members`, or NOBODY. One slot for
+ * each partition makes a partition with two members impossible. 100,000 slots are 400 KB and no
+ * objects.
  */
 export type Assignment = ReadonlyMap<number, Int32Array>;
 

@@ -7,41 +7,43 @@ interface Link {
   readonly topic: number;
   /** Partitions of the topic that the member holds and keeps. */
   kept: number;
-  /** Partitions of the topic that it holds and gives up. */
+  /** Partitions of the topic that the member holds and gives up. */
   lost: number;
-  /** Partitions of the topic that come to it. */
+  /** Partitions of the topic that the member gains. */
   received: number;
 }
 
 /**
  * The balanced assignment with the fewest moves where members read different topics.
  *
- * It is a minimum-cost flow with members and topics as nodes, members first. A unit that leaves a member for its topic
- * costs one move if the member held it; one that goes back costs minus one; all else is free. It begins with everything
- * where it is, which costs nothing. Then a block of nodes, at first all, is brought below a ceiling: members above it pass
- * units along cheapest paths to members below it. Cheapest first keeps the cost minimal for the sizes reached (successive
- * shortest paths), so nothing is ever taken back by trial.
+ * It is a minimum-cost flow. Its nodes are members and topics, members first. A unit that leaves a
+ * member for its topic costs one move if the member held it. A unit that returns costs minus one.
+ * All other links are free. The flow begins with the current assignment, which costs nothing. Then
+ * a block of nodes, at first all, is brought below a ceiling: members above it pass units along
+ * cheapest paths to members below it. Cheapest first keeps the cost minimal for the sizes reached
+ * (successive shortest paths), so no unit is ever taken back by trial.
  *
- * The ceiling of a block is the average size in it, which all balanced assignments stay below as far as they can. Nodes
- * that can still be reached from members above it are a block of their own: nothing leads out of it, now or later. So a
- * block falls apart until its sizes differ by one. (Lowering the greatest size by one each time is simpler, and took 20 s
- * where 1,000 members joined one that held 100,000 partitions; this takes 0.1 s.)
+ * The ceiling of a block is its average size, because balanced assignments stay below it as far as
+ * they can. The nodes that are still reachable from members above the ceiling become a block of
+ * their own, because no link leads out of it, now or later. A block thus splits until its sizes
+ * differ by one. (Lowering the greatest size by one each time is simpler, but took 20 s when 1,000
+ * members joined one that held 100,000 partitions. This takes 0.1 s.)
  */
 export class LeastMoves {
   readonly #input: AssignorInput;
   readonly #linksOfMember: Link[][];
   readonly #linksOfTopic: Link[][];
-  /** Of each member the number of its partitions. */
+  /** For each member the number of its partitions. */
   readonly #size: Int32Array;
   readonly #memberCount: number;
-  /** Of each node the block that it is in. */
+  /** For each node its block. */
   readonly #blockOf: Int32Array;
   #blocks = 1;
-  /** Of each node the moves that a unit costs on its way there. */
+  /** For each node the moves that a unit costs on its way there. */
   readonly #cost: Float64Array;
-  /** Of each node the number of its layer; -1: in none. */
+  /** For each node the number of its layer; -1: in none. */
   readonly #layer: Int32Array;
-  /** Of each node the link from which the search for a path goes on; those before it are known to lead nowhere. */
+  /** For each node the link from which the path search continues; earlier links lead nowhere. */
   readonly #nextLink: Int32Array;
 
   constructor(input: AssignorInput, readers: readonly (readonly number[])[]) {
@@ -73,7 +75,7 @@ export class LeastMoves {
     return this.#writeDown();
   }
 
-  /** Everything that has a holder stays with it; the number of partitions without one is returned. */
+  /** Leaves each held partition with its holder. @returns the number of partitions without one. */
   #keepAll(topic: number): number {
     const { topicId, partitions } = at(this.#input.topics, topic);
     const previous = this.#input.previous.get(topicId);
@@ -91,7 +93,9 @@ export class LeastMoves {
     return orphans;
   }
 
-  /** Gives partitions without a holder to the smallest readers: any place is free, a good one saves work later. */
+  /**
+   * Gives free partitions to the smallest readers. Any place is right; a good one saves work later.
+   */
   #pour(topic: number, count: number): void {
     const links = [...at(this.#linksOfTopic, topic)].sort((a, b) => this.#sizeOf(a.member) - this.#sizeOf(b.member));
     let turn = 0;
@@ -104,19 +108,23 @@ export class LeastMoves {
     }
   }
 
-  /** Evens out the sizes in a block as far as one ceiling goes. Returns the blocks in which there may be more to do. */
+  /**
+   * Evens out the sizes in a block down to one ceiling. @returns the blocks that may need more
+   * work.
+   */
   #even(block: readonly number[]): number[][] {
     const members = block.filter((node) => node < this.#memberCount);
     const average = members.reduce((sum, member) => sum + this.#sizeOf(member), 0) / members.length;
     if (members.length < 2) return [];
     const above = this.#lower(block, Math.ceil(average) + 1);
     if (above.length > 0) return [above, this.#without(block, above)];
-    // Nobody is above the average now: if it is a whole number nobody is below it either.
+    // No member is above the average now. If the average is a whole number, none is below it
+    // either.
     if (Number.isInteger(average)) return [];
     return [this.#without(block, this.#lower(block, Math.ceil(average)))];
   }
 
-  /** The rest of a block as a block of its own. */
+  /** Makes the rest of a block a block of its own. */
   #without(block: readonly number[], part: readonly number[]): number[] {
     const parted = this.#blocks++;
     for (const node of part) this.#blockOf[node] = parted;
@@ -124,8 +132,8 @@ export class LeastMoves {
   }
 
   /**
-   * Members at the ceiling or above pass on what they can to members two or more below it. Returns the nodes that can be
-   * reached from those that remain.
+   * Members at or above the ceiling pass units to members two or more below it. Returns the nodes
+   * that are reachable from the members that remain.
    */
   #lower(block: readonly number[], ceiling: number): number[] {
     for (let cost = this.#search(block, ceiling); cost < Infinity; cost = this.#search(block, ceiling)) {
@@ -134,7 +142,9 @@ export class LeastMoves {
     return block.filter((node) => at(this.#cost, node) < Infinity);
   }
 
-  /** Finds what a unit costs on its way from a member at the ceiling to each node, and to the cheapest taker. */
+  /**
+   * Finds the cost of a unit from a member at the ceiling to each node and to the cheapest taker.
+   */
   #search(block: readonly number[], ceiling: number): number {
     for (const node of block) this.#cost[node] = Infinity;
     const queue = this.#givers(block, ceiling);
@@ -161,14 +171,14 @@ export class LeastMoves {
   }
 
   /**
-   * Numbers the nodes by their steps from the ceiling along cheapest links, up to the first taker; false if there is none.
-   * Without layers a search among many links that cost nothing wanders through thousands of members for one unit, which
-   * took three times as long.
+   * Numbers the nodes by their distance from the ceiling along cheapest links, up to the first
+   * taker. Returns false without a taker. Layers keep the search from wandering through thousands
+   * of members over free links, which took three times as long.
    */
   #layOut(block: readonly number[], ceiling: number, cost: number): boolean {
     for (const node of block) this.#layer[node] = -1;
     for (const node of block) this.#nextLink[node] = 0;
-    // One that another member at the ceiling reaches for less than nothing is on that one's way, not a beginning.
+    // If another member at the ceiling reaches this one for less than nothing, a path passes it.
     const queue = this.#givers(block, ceiling).filter((member) => this.#cost[member] === 0);
     for (const member of queue) this.#layer[member] = 0;
     for (let head = 0; head < queue.length; head++) {
@@ -184,7 +194,7 @@ export class LeastMoves {
     return false;
   }
 
-  /** Passes on as many units as the layers allow. */
+  /** Passes as many units as the layers allow. */
   #passOn(block: readonly number[], ceiling: number, cost: number): void {
     for (const member of this.#givers(block, ceiling)) {
       if (this.#layer[member] !== 0) continue;
@@ -192,7 +202,7 @@ export class LeastMoves {
     }
   }
 
-  /** Sends one unit on from the node, layer by layer, until a member may keep it. */
+  /** Sends one unit from the node, layer by layer, until a member may keep it. */
   #push(node: number, ceiling: number, cost: number): boolean {
     if (this.#takes(node, ceiling, cost)) {
       this.#resize(node, 1);
@@ -226,7 +236,9 @@ export class LeastMoves {
     return cost < Infinity && at(this.#cost, to) === at(this.#cost, from) + cost;
   }
 
-  /** What one more unit over the link costs from this end; Infinity if there is none to send. */
+  /**
+   * The cost of one more unit over the link from this end; Infinity if there is no unit to send.
+   */
   #costOver(link: Link, from: number): number {
     if (from >= this.#memberCount) return link.lost > 0 ? -1 : 0;
     if (link.received > 0) return 0;
@@ -249,7 +261,9 @@ export class LeastMoves {
     this.#size[member] = this.#sizeOf(member) + by;
   }
 
-  /** Turns the counts into partitions: of what a member holds it keeps the lowest. */
+  /**
+   * Turns the counts into partitions. A member keeps the lowest of the partitions that it holds.
+   */
   #writeDown(): Assignment {
     return new Map(
       this.#input.topics.map(({ topicId, partitions }, topic) => {
@@ -277,7 +291,7 @@ function owners(links: readonly Link[], partitions: number, previous: Int32Array
   return found;
 }
 
-/** A unit leaves the link's member: one that it did not hold before, if there is one. */
+/** A unit leaves the link's member: preferably one that the member did not hold before. */
 function giveUp(link: Link): void {
   if (link.received > 0) {
     link.received--;
@@ -287,7 +301,7 @@ function giveUp(link: Link): void {
   }
 }
 
-/** A unit comes to the link's member: its own one back, if one is away. */
+/** A unit comes to the link's member: preferably one that the member held before. */
 function take(link: Link): void {
   if (link.lost > 0) {
     link.lost--;

@@ -2,19 +2,19 @@ import { AssignorError } from './assignor-error.ts';
 import type { Assignment, Assignor, AssignorInput, AssignorMember } from './assignor.ts';
 import { Slots, type SlotFault } from './slots.ts';
 
-/** An assignor as an operator writes one: docs/assignors.md. */
+/** An assignor as an operator writes it: docs/assignors.md. */
 export interface PluggableAssignor {
   readonly name: string;
-  /** Pure: the same input gives the same result. What it returns is not trusted. */
+  /** Pure: the same input gives the same result. The result is checked before use. */
   readonly assign: (input: PluggableInput) => unknown;
 }
 
-/** What it is given, made anew for each call. */
+/** The input of an operator's assignor, built for each call. */
 export interface PluggableInput {
   /** In the order of joining. */
   readonly members: readonly PluggableMember[];
   readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
-  /** Who holds what now. A holder may have stopped reading the topic. */
+  /** The current assignment. A holder may have stopped reading the topic. */
   readonly current: readonly PluggableSlot[];
 }
 
@@ -23,19 +23,25 @@ export interface PluggableMember {
   readonly clientId: string;
   readonly host: string;
   readonly instanceId: string | null;
-  /** Those of the group's topics that it reads. */
+  /** The group's topics that the member reads. */
   readonly topics: readonly string[];
   readonly metadata: Uint8Array;
 }
 
-/** One partition with one member. It returns an array of these: each partition that somebody reads, once. */
+/**
+ * One partition of one member. The result is an array with each partition that a member reads,
+ * once.
+ */
 export interface PluggableSlot {
   readonly topic: string;
   readonly partition: number;
   readonly memberId: string;
 }
 
-/** Turns it into an assignor that throws an AssignorError for whatever it gets wrong. `topicName` answers for every topic of the group. */
+/**
+ * Turns an operator's assignor into an assignor that throws an AssignorError for any wrong result.
+ * `topicName` answers for every topic of the group.
+ */
 export function plugged({ name, assign }: PluggableAssignor, topicName: (topicId: number) => string): Assignor {
   return (input) => {
     const names = new Map(input.topics.map(({ topicId }) => [topicId, topicName(topicId)]));
@@ -49,7 +55,7 @@ export function plugged({ name, assign }: PluggableAssignor, topicName: (topicId
   };
 }
 
-/** In one line: it may end up in the status message of a call. */
+/** The cause in one line, because it may end up in the status message of a call. */
 function messageOf(cause: unknown): string {
   const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
   return line;
@@ -76,14 +82,14 @@ function pluggableMember(member: AssignorMember, names: TopicNames): PluggableMe
     host,
     instanceId,
     topics: topicIds.flatMap((topicId) => names.get(topicId) ?? []),
-    // A copy: it may write into what it is given.
+    // A copy, because the assignor may write into its input.
     metadata: new Uint8Array(metadata),
   };
 }
 
 type TopicNames = ReadonlyMap<number, string>;
 
-/** Reads what an assignor returned, and finds the words for each thing that it could have got wrong. */
+/** Reads the result of an assignor, and describes each possible error in it. */
 class ReturnedSlots {
   readonly #name: string;
   readonly #slots: Slots;
@@ -143,7 +149,7 @@ const words: Readonly<Record<SlotFault, (what: string, memberId: string) => stri
   TWICE: (what, memberId) => `gave ${what} twice, the second time to "${memberId}"`,
 };
 
-/** Nobody will wait for the promise, so a rejection of it must not end the process. */
+/** Handles the rejection of a promise that no caller awaits, because it would end the process. */
 function isPromise(value: unknown): boolean {
   if (!(value instanceof Promise)) return false;
   value.catch(() => undefined);

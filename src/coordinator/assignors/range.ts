@@ -1,9 +1,9 @@
 import { NOBODY, readersByTopic, type Assignor } from './assignor.ts';
 
 /**
- * Of each topic, a run of neighbouring partitions to each of its readers; the first readers get one more where it does
- * not divide. Partitions of the same number of different topics come to the same member if both topics have the same
- * readers and partition counts, which is what joins by key rely on.
+ * Gives each reader of a topic a run of neighbouring partitions; the first readers get one more
+ * where the number does not divide. Topics with the same readers and partition counts are split
+ * alike, which joins by key rely on.
  */
 export const range: Assignor = (input) => {
   const readers = readersByTopic(input);

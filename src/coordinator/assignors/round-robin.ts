@@ -1,6 +1,6 @@
 import { NOBODY, readersByTopic, type Assignor } from './assignor.ts';
 
-/** All partitions of all topics dealt out in turn; a member that does not read the topic is passed over. */
+/** Deals out all partitions of all topics in turn, and skips members that do not read the topic. */
 export const roundRobin: Assignor = (input) => {
   const readers = readersByTopic(input);
   const assignment = new Map<number, Int32Array>();
@@ -20,7 +20,9 @@ export const roundRobin: Assignor = (input) => {
   return assignment;
 };
 
-/** Where in `candidates`, ascending, the first one at or after `turn` stands; their count if there is none. */
+/**
+ * The index of the first entry of `candidates` (ascending) at or after `turn`; their count if none.
+ */
 function firstFrom(candidates: readonly number[], turn: number): number {
   const found = candidates.findIndex((candidate) => candidate >= turn);
   return found === -1 ? candidates.length : found;

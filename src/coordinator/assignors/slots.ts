@@ -1,11 +1,11 @@
 import { NOBODY, readersByTopic, type Assignment, type AssignorInput } from './assignor.ts';
 
-/** What is wrong with giving one partition to one member. */
+/** An error in giving one partition to one member. */
 export type SlotFault = 'NO_TOPIC' | 'NO_PARTITION' | 'NO_MEMBER' | 'NO_READER' | 'TWICE';
 
 /**
- * An assignment that somebody outside made, filled slot by slot: an operator's assignor, or the leader of a group that assigns by
- * itself. What is wrong is said by its kind; whoever hands it on has the words and the names.
+ * An assignment from outside, filled slot by slot: from an operator's assignor, or from the leader
+ * of a group that assigns by itself. An error is returned by its kind; the caller words it.
  */
 export class Slots {
   readonly #input: AssignorInput;
@@ -21,7 +21,7 @@ export class Slots {
     );
   }
 
-  /** Gives a partition to a member. @returns why that cannot be; null: it can. */
+  /** Gives a partition to a member. @returns the error; null: none. */
   give(topicId: number, partition: number, memberId: string): SlotFault | null {
     const owners = this.#owners.get(topicId);
     if (owners === undefined) return 'NO_TOPIC';
@@ -36,7 +36,10 @@ export class Slots {
     return null;
   }
 
-  /** The first partition that somebody reads and nobody was given, with the first of its readers; null: there is none. */
+  /**
+   * The first partition that a member reads and no member was given, with its first reader; or
+   * null.
+   */
   forgotten(): { readonly topicId: number; readonly partition: number; readonly readerId: string } | null {
     const readers = readersByTopic(this.#input);
     for (const [at, { topicId }] of this.#input.topics.entries()) {

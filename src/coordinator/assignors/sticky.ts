@@ -2,12 +2,13 @@ import { NOBODY, readersByTopic, type Assignment, type Assignor, type AssignorIn
 import { LeastMoves } from './least-moves.ts';
 
 /**
- * Balanced first, then as few moves as possible from where the partitions are.
+ * Balanced first, then as few moves as possible from the current assignment.
  *
- * Balanced: the sum of the squares of the members' sizes is the least that the subscriptions allow; so members with the
- * same topics differ by one partition at most. A move: a partition whose holder still reads its topic goes to another.
- * Both are exact, and a test compares them with an exhaustive search. Members that all read the same topics, nearly every
- * group, need no search: there the sizes are known beforehand.
+ * Balanced: the sum of the squares of the members' sizes is the least that the subscriptions allow.
+ * Members with the same topics therefore differ by one partition at most. A move is a partition
+ * that leaves a holder that still reads its topic. Both are exact, and a test compares them with an
+ * exhaustive search. In nearly every group all members read the same topics; then the sizes are
+ * known beforehand, and no search is needed.
  */
 export const sticky: Assignor = (input) => {
   const readers = readersByTopic(input);
@@ -24,7 +25,9 @@ function commonReaders(input: AssignorInput, readers: readonly (readonly number[
   return read.every(same) ? first : null;
 }
 
-/** All members read the same topics: everybody keeps what it has up to its share, and the rest is dealt out. */
+/**
+ * All members read the same topics: each keeps partitions up to its share, the rest is dealt out.
+ */
 function assignEqual(
   input: AssignorInput,
   readers: readonly (readonly number[])[],
@@ -53,7 +56,7 @@ function assignEqual(
   return assignment;
 }
 
-/** How many partitions each member is to have. One more than others goes to those that have more already. */
+/** The number of partitions for each member. Members that have more already get the remainder. */
 function shares(input: AssignorInput, readers: readonly (readonly number[])[], members: readonly number[]): Int32Array {
   const held = new Int32Array(input.members.length);
   let total = 0;
@@ -72,7 +75,10 @@ function shares(input: AssignorInput, readers: readonly (readonly number[])[], m
   return share;
 }
 
-/** In turn, so that the partitions of one topic spread over members instead of filling one after the other. */
+/**
+ * In turn, so that the partitions of one topic spread over members instead of filling one at a
+ * time.
+ */
 function deal(
   open: readonly { readonly owners: Int32Array; readonly partition: number }[],
   members: readonly number[],
