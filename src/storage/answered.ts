@@ -25,3 +25,22 @@ export async function answered<T>(
     cancel();
   }
 }
+
+/** Calls `act` after `ms`, and again and again after `againMs`, until the function that it returns is called. */
+export function untilStopped(
+  clock: Clock,
+  { ms, againMs }: { readonly ms: number; readonly againMs: number },
+  act: () => Promise<void>,
+): () => void {
+  let stopped = false;
+  let cancel = (): void => undefined;
+  const begin = async (): Promise<void> => {
+    await act();
+    if (!stopped) cancel = clock.after(againMs, () => void begin());
+  };
+  cancel = clock.after(ms, () => void begin());
+  return () => {
+    stopped = true;
+    cancel();
+  };
+}

@@ -48,8 +48,17 @@ export async function signFence(client: Client, { broker, slot, epoch }: Fence):
 }
 
 /**
+ * Condition on `a`, a session: it keeps session $1 waiting, and writes under the fence. Who holds the lease's row too is another broker that
+ * takes over, and no writer.
+ */
+const blocksByFence = `a.pid = ANY (pg_blocking_pids($1))
+              AND to_regclass('millrace.broker_fence') IN (SELECT relation FROM pg_locks AS l WHERE l.pid = a.pid AND granted)
+              AND NOT to_regclass('millrace.broker_lease') IN (
+                SELECT relation FROM pg_locks AS l WHERE l.pid = a.pid AND granted AND relation IS NOT NULL)`;
+
+/**
  * Ends what keeps the takeover of session `pid` waiting: the sessions that have signed a fence row or the lease, and those that it waits for because they hold
- * one and came to a stop before they could sign. Who holds the lease's row too is another broker that takes over, and no writer.
+ * one and came to a stop before they could sign.
  */
 export async function endPredecessor(client: Client, pid: number): Promise<void> {
   await client.query(
@@ -57,10 +66,17 @@ export async function endPredecessor(client: Client, pid: number): Promise<void>
       WHERE a.pid NOT IN ($1, pg_backend_pid())
         AND (EXISTS (SELECT FROM millrace.broker_fence AS f WHERE f.pid = a.pid AND f.backend_start = a.backend_start)
           OR EXISTS (SELECT FROM millrace.broker_lease AS b WHERE b.pid = a.pid AND b.backend_start = a.backend_start)
-          OR (a.pid = ANY (pg_blocking_pids($1))
-              AND 'millrace.broker_fence'::regclass IN (SELECT relation FROM pg_locks AS l WHERE l.pid = a.pid AND granted)
-              AND NOT 'millrace.broker_lease'::regclass IN (
-                SELECT relation FROM pg_locks AS l WHERE l.pid = a.pid AND granted AND relation IS NOT NULL)))`,
+          OR (${blocksByFence}))`,
     [pid],
   );
+}
+
+/** The same for a migration, before which nobody may have signed anything. @returns how many sessions it has told to end. */
+export async function endBlockingWriters(client: Client, pid: number): Promise<number> {
+  const { rowCount } = await client.query(
+    `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+      WHERE ${blocksByFence}`,
+    [pid],
+  );
+  return rowCount ?? 0;
 }

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import type { DatabaseAddress } from '../address/database-address.ts';
 import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
-import { answered } from './answered.ts';
+import { answered, untilStopped } from './answered.ts';
 import { writerSettings } from './connection.ts';
 import { endsConnection, faultOf, faultOfConnecting, sqlState } from './faults.ts';
 import { endPredecessor, takeFence } from './fence.ts';
@@ -83,10 +83,12 @@ export class LeaseStorage implements LeaseStore {
   }
 
   takeOver(seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
-    const { brokerId, slots } = this.#d;
+    const { brokerId, slots, clock } = this.#d;
     return this.#run(async (client) => {
       const { pid, server } = identityOf(client);
-      const stop = this.#losePatience(patienceMs, pid, seen?.broker ?? brokerId);
+      const stop = untilStopped(clock, { ms: patienceMs, againMs: endAgainMs }, () =>
+        this.#endPredecessor(pid, seen?.broker ?? brokerId),
+      );
       try {
         const epoch = await raiseEpoch(client, brokerId, seen, slots);
         if (epoch !== null) this.#d.server.own(server);
@@ -175,21 +177,6 @@ export class LeaseStorage implements LeaseStore {
     this.#client = null;
     this.#locked = this.#signed = false;
     if (lost) this.#listener();
-  }
-
-  /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again until it is told to stop. */
-  #losePatience(ms: number, pid: number, predecessor: string): () => void {
-    let stopped = false;
-    let cancel = (): void => undefined;
-    const end = async (): Promise<void> => {
-      await this.#endPredecessor(pid, predecessor);
-      if (!stopped) cancel = this.#d.clock.after(endAgainMs, () => void end());
-    };
-    cancel = this.#d.clock.after(ms, () => void end());
-    return () => {
-      stopped = true;
-      cancel();
-    };
   }
 
   async #endPredecessor(pid: number, predecessor: string): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Client } from 'pg';
 import type { DatabaseAddress } from '../address/database-address.ts';
 import type { GroupStore } from '../delivery/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
@@ -5,15 +6,18 @@ import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
+import { untilStopped } from './answered.ts';
 import { checkDatabase } from './check-database.ts';
 import { checkSessions, sessionsLeft } from './check-sessions.ts';
 import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './connection.ts';
 import { isRefusedForGood, refusalOf } from './faults.ts';
+import { endBlockingWriters } from './fence.ts';
 import { GroupStorage } from './groups.ts';
 import { LeaseStorage, sessionName } from './lease.ts';
 import { PostgresLogStore } from './log-store.ts';
 import { migrate, UnfitDatabase } from './migrate.ts';
 import { ServerChoice } from './server-choice.ts';
+import { identityOf } from './session.ts';
 import { PostgresTopicStore } from './topics.ts';
 import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './writer.ts';
 
@@ -46,6 +50,9 @@ export interface Storage {
 const answerMsMaxDefault = 30_000;
 /** The session of the lease, and the one that ends a predecessor's. */
 const leaseSessions = 2;
+
+/** How long a migration waits for what the predecessor is writing, and how soon it looks again. */
+const migrationPatience = { ms: 2_000, againMs: 5_000 };
 
 /** Opens the storage; connections are made when they are first needed. */
 export function openStorage(options: StorageOptions): Storage {
@@ -106,11 +113,37 @@ export function openStorage(options: StorageOptions): Storage {
       await check(lease, admin, groupReads, allowUnsafe);
       await tellSessions(opened.length + leaseSessions, admin, log);
     },
-    migrate: () => admin.run((client) => migrate(client)),
+    migrate: () => admin.run((client) => migrateWithPatience(client, groupReads, options)),
     async close() {
       await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);
     },
   };
+}
+
+/**
+ * Migrates, and ends the writers that a predecessor has left in the middle of a transaction when they have kept it waiting for long
+ * enough: its machine may hang or be gone, and the takeover that would end them comes after the migration.
+ */
+async function migrateWithPatience(
+  client: Client,
+  other: Connection,
+  { clock, log }: Pick<StorageOptions, 'clock' | 'log'>,
+): Promise<void> {
+  const { pid } = identityOf(client);
+  const stop = untilStopped(clock, migrationPatience, async () => {
+    try {
+      const ended = await other.run((second) => endBlockingWriters(second, pid));
+      if (ended > 0)
+        log.warn({ ended }, 'the broker before this one was still writing: the migration ended its sessions');
+    } catch (error) {
+      log.warn({ err: error }, 'the sessions that keep the migration waiting could not be ended');
+    }
+  });
+  try {
+    await migrate(client);
+  } finally {
+    stop();
+  }
 }
 
 /** Makes connections, and adds each to `opened`. What fails on one that is `told` is logged for all connections of its kind. */
