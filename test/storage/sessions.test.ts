@@ -8,7 +8,7 @@ import { UnsettledSessions } from '../../src/storage/unsettled.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
 import { takeFence } from '../../src/storage/fence.ts';
-import { groupSlot, topicSlot } from '../../src/storage/writer.ts';
+import { groupSlot, tableSlot, topicSlot } from '../../src/storage/writer.ts';
 
 let site: LogSite;
 let role: string;
@@ -113,7 +113,7 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
   await site.client.query(`ALTER DATABASE ${site.database.name} SET datestyle = 'German'`);
   const storage = site.storage('one', 1, url);
   await storage.check(false);
-  const slots = [...Array(appendSlots).keys(), groupSlot, topicSlot];
+  const slots = [...Array(appendSlots).keys(), groupSlot, topicSlot, tableSlot];
   await takeFence(site.client, 'one', 1, slots);
   const topic = await site.topic(storage, 1);
   await site.client.query("UPDATE millrace.topics SET created_at = '2026-02-03T04:05:06.789Z'");
