@@ -131,6 +131,22 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
   expect(group!.subscriptions).toEqual([{ ...subscription, createdAtMs: Date.parse('2026-02-03T04:05:06.789Z') }]);
 });
 
+test('a session that has dropped segments does not fall back on a limit of the role, which would end a migration', async () => {
+  await site.client.query(`ALTER ROLE ${role} SET lock_timeout = '1ms'`);
+  const storage = site.storage('one', 1, url);
+  await storage.check(false);
+  await storage.topics.dropSegments();
+  // As another broker that migrates.
+  await site.client.query('SELECT pg_advisory_lock(7164301)');
+  const migrated = storage.migrate();
+  const waits = site.until(
+    "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objid = 7164301 AND NOT granted",
+  );
+  await Promise.race([waits, migrated]);
+  await site.client.query('SELECT pg_advisory_unlock(7164301)');
+  await migrated;
+});
+
 test('nothing of the environment reaches a session', async () => {
   const environment = {
     PGHOST: '192.0.2.1',
