@@ -220,6 +220,20 @@ describe('the way back', () => {
   });
 });
 
+test('a broker whose machine hangs in the middle of a write does not keep its successor of a newer version from migrating', async () => {
+  await migrate(client, 5);
+  await client.query("INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ('old', 1, now())");
+  await client.query("INSERT INTO millrace.broker_fence (broker, slot, epoch) VALUES ('old', 0, 1)");
+  const hanging = new Client({ connectionString: database.url });
+  const ended = new Promise((resolve) => hanging.on('error', resolve));
+  await hanging.connect();
+  await hanging.query('BEGIN');
+  await hanging.query("SELECT millrace.fence('old', 0, 1)");
+  await storageAt().migrate();
+  await ended;
+  expect(await appliedVersion(client)).toBe(newest);
+});
+
 test('a database of a newer version is refused with a line that says so, and is left as it is', async () => {
   await migrate(client);
   await client.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [newest + 1]);

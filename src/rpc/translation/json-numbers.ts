@@ -15,6 +15,8 @@ const decimalText = /^-?\d+$/;
  */
 const numberText = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 const durationText = /^-?\d+(\.\d{1,9})?s$/;
+/** Of a timestamp: YYYY-MM-DD. */
+const dayChars = 10;
 /** So much of a wrong text is shown. */
 const shownCharsMax = 30;
 
@@ -30,6 +32,13 @@ const scalarChecks = new Map<ScalarType, Check>([
   ),
 ]);
 const durationCheck = textCheck(durationText, 'a duration');
+/** protobuf-es takes the 30th of February for the 2nd of March. */
+const timestampCheck: Check = (value, path) => {
+  if (typeof value !== 'string') return;
+  const day = value.slice(0, dayChars);
+  if (new Date(`${day}T00:00:00Z`).toISOString().startsWith(day)) return;
+  throw new Error(`${path}: ${JSON.stringify(day)} is not a day of the calendar`);
+};
 
 /** The fields of a message that hold numbers, by both of their names in JSON. */
 const checksByMessage = new Map<DescMessage, ReadonlyMap<string, Check>>();
@@ -87,6 +96,7 @@ function elementCheck({ scalar, message }: DescField): Check | null {
   if (scalar !== undefined) return scalarChecks.get(scalar) ?? null;
   if (message === undefined) return null;
   if (message.typeName === 'google.protobuf.Duration') return durationCheck;
+  if (message.typeName === 'google.protobuf.Timestamp') return timestampCheck;
   return (value, path) => {
     checkJsonNumbers(message, value, path);
   };

@@ -116,15 +116,19 @@ export class PostgresTopicStore implements TopicStore {
         .where(isNull(segmentDrops.doneAt))
         .orderBy(asc(segmentDrops.topicId), asc(segmentDrops.segment));
       await client.query(`SET lock_timeout = '${dropLockTimeout}'`);
-      for (const [topicId, drops] of Map.groupBy(planned, (drop) => drop.topicId)) {
-        const gone = await dropSegmentsOf(client, topicId, drops);
-        if (gone.length === 0) continue;
-        await database
-          .update(segmentDrops)
-          .set({ doneAt: sql`clock_timestamp()` })
-          .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
+      try {
+        for (const [topicId, drops] of Map.groupBy(planned, (drop) => drop.topicId)) {
+          const gone = await dropSegmentsOf(client, topicId, drops);
+          if (gone.length === 0) continue;
+          await database
+            .update(segmentDrops)
+            .set({ doneAt: sql`clock_timestamp()` })
+            .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
+        }
+      } finally {
+        // Not RESET, which brings the default of the role back; and also after an error, since the session does other work too.
+        await client.query('SET lock_timeout = 0').catch(() => undefined);
       }
-      await client.query('RESET lock_timeout');
     });
   }
 }

@@ -1,6 +1,7 @@
 import { ScalarType, type DescMethod } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { failureOf, GrpcClient } from '../grpc-client.ts';
 import { connectRefusal, grpcRefusal, type ConnectError, type Refusal } from '../../broker/refusal.ts';
@@ -181,6 +182,20 @@ describe('a text that is not a decimal number would be taken for an offset that 
       const json = JSON.stringify({ group: 'g', topics: ['orders'], wait });
       const refusal = await refusalOf(serving, BrokerService.method.pull, Buffer.from(json), 'json');
       expect([wait, refusal?.reason]).toEqual([wait, 'MALFORMED_REQUEST']);
+    }
+  });
+
+  test('a day that no calendar has is no timestamp, or a group would be reset to another day', async () => {
+    const serving = await serve();
+    const reset = async (day: string): Promise<string | undefined> => {
+      const json = JSON.stringify({ group: 'g', topics: ['orders'], timestamp: `${day}T12:00:00Z` });
+      return (await refusalOf(serving, GroupService.method.resetOffsets, Buffer.from(json), 'json'))?.reason;
+    };
+    for (const day of ['2026-02-30', '2026-02-29', '2026-04-31']) {
+      expect([day, await reset(day)]).toEqual([day, 'MALFORMED_REQUEST']);
+    }
+    for (const day of ['2028-02-29', '2026-12-31', '0001-01-01', '9999-12-31']) {
+      expect([day, await reset(day)]).not.toEqual([day, 'MALFORMED_REQUEST']);
     }
   });
 });
