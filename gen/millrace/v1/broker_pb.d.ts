@@ -297,7 +297,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
 
   /**
    * With a session timeout the member must heartbeat, and survives a stream that breaks for this long.
-   * Default: none; the member lives as long as its stream. Limit: 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
+   * Default: none; the member lives as long as its stream. What it had not acked counts an attempt if its connection is lost, and none if
+   * it cancels the stream. Limit: 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
    *
    * @generated from field: google.protobuf.Duration session_timeout = 8;
    */

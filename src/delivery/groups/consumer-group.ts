@@ -13,7 +13,7 @@ import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
 import { Enactment } from './enactment.ts';
 import type { Reply } from '../ports/reply.ts';
 import { Turns } from './turns.ts';
-import type { EventSink, StreamEvent, TopicPartition } from '../ports/session.ts';
+import type { EventSink, StreamEnd, StreamEvent, TopicPartition } from '../ports/session.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
@@ -252,7 +252,7 @@ export class ConsumerGroup {
       mayDeliver,
       onUnsure: () => {
         session.end(unsureOwner());
-        this.streamClosed(member, session);
+        this.streamClosed(member, session, 'ENDED');
       },
       generation: () => this.generation,
       ackNow: ({ seat: { feed }, first, last }) => {
@@ -262,7 +262,7 @@ export class ConsumerGroup {
       },
     });
     session.tell(this.#joined(member));
-    member.readers.add(session);
+    member.readerCame(session);
     this.#enactment.tellAssigned(member);
     this.#enactment.tellRevoking(session, member.askedBack);
     session.wake();
@@ -287,13 +287,16 @@ export class ConsumerGroup {
     session.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"; this one has ended`));
   }
 
-  /** The client of a stream has gone: a member without a session timeout goes with it. */
-  streamClosed(member: Member, session: StreamSession): void {
+  /**
+   * A stream is over: a member without a session timeout goes with it. Only a lost connection may mean
+   * that the client has failed on what it had.
+   */
+  streamClosed(member: Member, session: StreamSession, reason: StreamEnd): void {
     session.stop();
-    if (!member.readerGone(session, this.#context.clock.nowMs())) return;
-    member.changes = null;
+    if (!member.streamGone(session, reason, this.#context.clock.nowMs())) return;
     const row = this.machine.member(member.id);
-    if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
+    if (row === undefined || row.sessionTimeoutMs !== null) return;
+    void this.leave(member.id, reason === 'CONNECTION_LOST' ? 'STREAM_LOST' : 'LEFT');
   }
 
   /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */

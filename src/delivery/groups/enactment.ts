@@ -129,13 +129,16 @@ export class Enactment {
     this.tellAssigned(member);
   }
 
-  /** The old process of an instance is fenced; the new one gets what that had in flight, as another attempt. */
+  /**
+   * The old process of an instance is fenced, and the new one gets what it had in flight. A deploy
+   * counts no attempt. An old process whose connection was lost may have failed on what it had.
+   */
   #replaced(memberId: MemberId, oldMemberId: MemberId): void {
     const [old, member] = [this.#d.members.get(oldMemberId), this.#d.members.get(memberId)];
     if (old === undefined || member === undefined) return;
     member.given(this.#d.context.clock.nowMs());
     for (const { feed, revokeDeadlineAtMs } of [...old.seats]) {
-      this.takeBack(feed, true);
+      this.takeBack(feed, old.wasLost);
       member.hold(feed);
       if (revokeDeadlineAtMs === null || feed.seat === null) continue;
       member.askBack(feed.seat, revokeDeadlineAtMs);
@@ -150,8 +153,10 @@ export class Enactment {
     const member = this.#d.members.get(memberId);
     if (member === undefined) return;
     this.#d.members.delete(memberId);
-    // A member that left says that it did not fail; one that was lost may have failed on what it had.
-    for (const { feed } of [...member.seats]) this.takeBack(feed, reason !== 'LEFT');
+    // A member that left, or cancelled its stream, did not fail. One that was lost may have failed on
+    // what it had.
+    const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;
+    for (const { feed } of [...member.seats]) this.takeBack(feed, mayHaveFailed);
     this.endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
   }
 
