@@ -140,8 +140,8 @@ export class Delivery {
       assignmentChanges: command.assignmentChanges,
     });
     return {
-      closed: () => {
-        group.streamClosed(member, session);
+      closed: (reason) => {
+        group.streamClosed(member, session, reason);
       },
     };
   }

@@ -6,6 +6,17 @@ export interface LogName {
   readonly lane: number | null;
 }
 
+/** Where a log stands among all logs of a topic with so many lanes. Whoever looks one up does it by this. */
+export function placeInTopic(lanes: number, log: { readonly partition: number; readonly lane: number }): number {
+  return log.partition * lanes + log.lane;
+}
+
+/** All lanes of a partition; empty if the topic has no such partition. */
+export function lanesOf<L>(logs: readonly L[], lanes: number, partition: number): readonly L[] {
+  const first = placeInTopic(lanes, { partition, lane: 0 });
+  return logs.slice(first, first + lanes);
+}
+
 /**
  * Finds the log that is named among all logs of a topic, which stand in the order of partition and lane. A partition with one lane needs no
  * name for it. With more of them the same offset is another record in each, so nobody may guess which one is meant.
@@ -16,10 +27,10 @@ export function namedLog<L>(
   lanes: number,
   { partition, lane }: LogName,
 ): L | 'LANE_REQUIRED' | undefined {
-  const first = logs[partition * lanes];
+  const first = logs[placeInTopic(lanes, { partition, lane: 0 })];
   if (first === undefined || lanes === 1) return (lane ?? 0) === 0 ? first : undefined;
   if (lane === null) return 'LANE_REQUIRED';
-  return lane < lanes ? logs[partition * lanes + lane] : undefined;
+  return lane < lanes ? logs[placeInTopic(lanes, { partition, lane })] : undefined;
 }
 
 /** `namedLog` for calls that are refused as a whole. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */

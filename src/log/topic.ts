@@ -1,6 +1,7 @@
 import { Rejection } from '../errors/rejection.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
+import { placeInTopic } from './lanes.ts';
 import type { AppendListener, PartitionLog } from './partition-log.ts';
 import type { Reader } from './reader.ts';
 import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
@@ -89,7 +90,7 @@ export class Topic {
       // What was forgotten meanwhile may have been appended behind what was read.
     } while (forgets !== this.#forgets);
     for (const end of ends) {
-      const partition = end.lane === 0 ? this.partitions[end.partition] : undefined;
+      const partition = this.partitions[placeInTopic(this.lanes, end)];
       // Appends to a log whose end is known go on: what was read of it may be older than what was committed since.
       if (partition?.isKnown === false) partition.learn(end);
     }

@@ -3,21 +3,26 @@ import { waitFor } from '../../bench/support/timing.ts';
 import { GroupService, GroupState, RebalanceReason } from '../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
 import { Member } from './member.ts';
+import { Relay } from './relay.ts';
 import { Site } from './site.ts';
 
 /** What an operator sees of a group at work, over plain HTTP and in the names that the RPCs have. */
 
 let site: Site;
+/** Its connections can be cut. */
+let relay: Relay;
 const members: Member[] = [];
 
 beforeAll(async () => {
   site = await Site.open({ logLevel: 'info' });
+  relay = await Relay.open(site.broker.grpcPort);
   await site.createTopic('orders', 4);
   await site.createTopic('invoices', 1);
 });
 
 afterAll(async () => {
   for (const member of members) member.leave();
+  await relay.close();
   await site.close();
 });
 
@@ -45,8 +50,8 @@ async function shown(): Promise<Shown> {
   return body as Shown;
 }
 
-function join(group: string, topics = ['orders']): Member {
-  members.push(new Member(site.broker.grpcAddress, { group, topics }));
+function join(group: string, topics = ['orders'], address = site.broker.grpcAddress): Member {
+  members.push(new Member(address, { group, topics }));
   return members.at(-1)!;
 }
 
@@ -55,7 +60,7 @@ test('two members and a rebalance between them, seen by the three paths', async 
   const first = await join('billing').untilReceived(3);
   await first.untilPartitions(0, 1, 2, 3);
   expect(await first.ack(0, { upToOffset: 0n })).toEqual(['OK', 1n]);
-  const second = join('billing');
+  const second = join('billing', ['orders'], relay.address);
   await waitFor('two partitions for the second', 10_000, 5, () => second.partitions.length === 2);
   await waitFor('the end of the rebalance', 10_000, 10, async () => (await shown()).rebalances.length === 2);
 
@@ -152,7 +157,7 @@ test('limits hold on HTTP as they do on the RPCs', async () => {
 
 test('a rebalance whose member was lost says so, also in its line of the log', async () => {
   const [first, second] = members as [Member, Member];
-  second.leave();
+  relay.cut();
   await first.untilPartitions(0, 1, 2, 3);
   await waitFor('the rebalance', 10_000, 10, async () => (await shown()).rebalances.length === 3);
   const [last] = (await shown()).rebalances;

@@ -20,7 +20,7 @@ const joins = {
   JoinGroup: (reply: Reply, changes: object = {}) => scene.join('billing', { sessionTimeoutMs, reply, ...changes }),
   Subscribe: async (reply: Reply, changes: object = {}) => {
     const { stream } = await scene.subscribe('billing', { sessionTimeoutMs, reply, ...changes });
-    if (reply.isLost) stream!.closed();
+    if (reply.isLost) stream!.closed('CONNECTION_LOST');
   },
   'a Pull that waits': (reply: Reply, changes: object = {}) =>
     scene.wait(scene.pull('billing', { sessionTimeoutMs, waitMs: 10_000, reply, ...changes })),

@@ -20,7 +20,7 @@ test('a member that asked for changes is told all once, and then not what stays'
   await scene.gathered();
   const second = await scene.subscribe('billing', changes);
   const moved = first.of('revoking')[0]!.partitions.map(({ partition }) => partition);
-  second.stream!.closed();
+  second.stream!.closed('CONNECTION_LOST');
   await scene.gathered();
   expect(told(first)).toEqual([
     [[0, 1, 2, 3], undefined],
@@ -51,7 +51,7 @@ test('a partition that stays after all is named again: Revoking had said that it
   expect(log!.endOffset).toBe(1);
   const second = await scene.subscribe('billing', changes);
   const asked = first.of('revoking')[0]!.partitions.map(({ partition }) => partition);
-  second.stream!.closed();
+  second.stream!.closed('CONNECTION_LOST');
   await scene.gathered();
   expect(told(first).at(-1)).toEqual([asked, []]);
   expect(first.assigned.toSorted()).toEqual([0, 1, 2, 3]);
@@ -60,7 +60,7 @@ test('a partition that stays after all is named again: Revoking had said that it
 test('a member that resumes is told all: its new process knows nothing', async () => {
   const wishes = { ...changes, sessionTimeoutMs: 30_000 };
   const first = await scene.subscribe('billing', wishes);
-  first.stream!.closed();
+  first.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
   const again = await scene.subscribe('billing', { ...wishes, memberId: first.memberId });
   expect(told(again)).toEqual([[[0, 1, 2, 3], undefined]]);
@@ -120,7 +120,7 @@ test('whoever follows the changes has at each moment what it holds, as does whoe
           const stream = await site.subscribe('billing', { assignmentChanges: one.changes });
           all.push({ stream, read: 0, has: new Set() });
         } else if (one.type === 'leave') {
-          all.splice(one.member, 1)[0]?.stream.stream!.closed();
+          all.splice(one.member, 1)[0]?.stream.stream!.closed('CONNECTION_LOST');
         } else if (one.type === 'append') {
           logs[one.partition]!.append(1);
         } else if (one.type === 'wait') {

@@ -114,7 +114,7 @@ describe('a group without members', () => {
     const stream = await scene.subscribe('billing');
     await scene.clock.advance(2 * hourMs);
     expect(groups()).toEqual(['billing']);
-    stream.stream!.closed();
+    stream.stream!.closed('CONNECTION_LOST');
     await scene.clock.advance(hourMs - 1);
     expect(groups()).toEqual(['billing']);
     await scene.clock.advance(120_000);
@@ -128,7 +128,7 @@ describe('a group without members', () => {
     await subscription();
     await scene.clock.advance(hourMs - 90_000);
     const stream = await scene.subscribe('billing');
-    stream.stream!.closed();
+    stream.stream!.closed('CONNECTION_LOST');
     await scene.clock.advance(hourMs - 1);
     expect(groups()).toEqual(['billing']);
     await scene.clock.advance(120_000);

@@ -18,7 +18,7 @@ const gathered = (): Promise<void> => scene.clock.advance(limits.rebalanceGather
 /** A member that left, seen from a group that nobody is in any more. */
 async function withoutMembers(group: string): Promise<void> {
   const stream = await scene.subscribe(group);
-  stream.stream!.closed();
+  stream.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
 }
 

@@ -113,7 +113,7 @@ test('a log that its member has given back keeps nothing that was read for it', 
   log!.cachedFrom = 3;
   const member = await scene.subscribe('billing', { maxInFlightRecords: 2 });
   expect(scene.delivery.counts().feedBytes).toBeGreaterThan(0);
-  member.stream!.closed();
+  member.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
   expect(scene.delivery.counts().feedBytes).toBe(0);
 });

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports/calls.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
+import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 /** A topic that no call can make yet: one partition with two lanes. */
@@ -122,4 +123,114 @@ test('on a topic with one lane nobody needs to know of lanes, and there is no la
   const entry = { topic: 'invoices', upToOffset: 1 };
   expect(await scene.ack('shipping', member, { ...entry, lane: 1 })).toMatchObject({ status: 'NOT_OWNER', lane: 1 });
   expect(await scene.ack('shipping', member, { ...entry, lane: null })).toMatchObject({ status: 'OK', lane: 0 });
+});
+
+describe('a partition with two lanes', () => {
+  /** Of two partitions: 2 records in lane 0 of each, 3 in lane 1. */
+  let all: FakeLog[];
+  beforeEach(() => {
+    all = scene.addTopic('orders', 2, 2);
+    for (const log of all) log.append(log.address.lane === 0 ? 2 : 3);
+  });
+
+  const inFlight = () => {
+    return scene.delivery.describe('billing').partitions.map((one) => [one.partition, one.lane, one.inFlightRecords]);
+  };
+  const holders = () => scene.delivery.describe('billing').partitions.map(({ memberId }) => memberId);
+
+  test('is delivered with both lanes, is told to its member once, and its lanes are acked apart', async () => {
+    const member = await scene.subscribe('billing', { lanes: true });
+    expect(member.assigned).toEqual([0, 1]);
+    const both = [
+      [0, 0, 2],
+      [0, 1, 3],
+      [1, 0, 2],
+      [1, 1, 3],
+    ];
+    expect(inFlight()).toEqual(both);
+    expect(await scene.ack('billing', member, { partition: 1, lane: 1, upToOffset: 2 })).toMatchObject({
+      status: 'OK',
+    });
+    expect(inFlight()).toEqual([...both.slice(0, 3), [1, 1, 0]]);
+    expect(await scene.ack('billing', member, { partition: 1, lane: 0, upToOffset: 2 })).toMatchObject({
+      status: 'UNKNOWN_OFFSET',
+    });
+  });
+
+  test('moves when nothing of any lane is in flight, not when one of them is done, and with both', async () => {
+    const first = await scene.subscribe('billing', { lanes: true });
+    await scene.gathered();
+    const second = await scene.subscribe('billing', { lanes: true });
+    await scene.gathered();
+    const asked = first.of('revoking').flatMap(({ partitions }) => partitions.map(({ partition }) => partition));
+    expect(asked).toHaveLength(1);
+    const [partition] = asked as [number];
+    await scene.ack('billing', first, { partition, lane: 0, upToOffset: 1 });
+    await scene.gathered();
+    expect([first.assigned, second.assigned]).toEqual([[0, 1], []]);
+    await scene.ack('billing', first, { partition, lane: 1, upToOffset: 1 });
+    await scene.gathered();
+    expect(second.assigned).toEqual([]);
+    await scene.ack('billing', first, { partition, lane: 1, upToOffset: 2 });
+    await scene.gathered();
+    expect([first.assigned, second.assigned]).toEqual([[1 - partition], [partition]]);
+    const at = partition * 2;
+    expect(holders().slice(at, at + 2)).toEqual([second.memberId, second.memberId]);
+    for (const lane of [0, 1]) all[at + lane]!.append(1);
+    await scene.clock.settle();
+    expect(second.offsets.toSorted()).toEqual([2, 3]);
+  });
+
+  test('is taken back with both lanes from a member that is lost, and its records come again', async () => {
+    const lost = await scene.subscribe('billing', { lanes: true });
+    await scene.ack('billing', lost, { partition: 0, lane: 1, upToOffset: 1 });
+    lost.stream!.closed('CONNECTION_LOST');
+    await scene.gathered();
+    const next = await scene.subscribe('billing', { lanes: true });
+    await scene.gathered();
+    const again = next.batches.map((batch) => [batch.partition, batch.offsets, batch.attempts[0]]);
+    expect(again).toEqual([
+      [0, [0, 1], 2],
+      [0, [2], 2],
+      [1, [0, 1], 2],
+      [1, [0, 1, 2], 2],
+    ]);
+  });
+
+  test('is found with the cursors of both lanes by the next owner, with its member', async () => {
+    const session = { lanes: true, sessionTimeoutMs: 30_000 };
+    const member = await scene.subscribe('billing', session);
+    for (const [lane, upToOffset] of [
+      [0, 0],
+      [1, 2],
+    ] as const) {
+      await scene.ack('billing', member, { partition: 1, lane, upToOffset });
+    }
+    scene.delivery.stop();
+    const { clock, topics, store } = scene;
+    store.shared.epoch++;
+    scene = await Scene.open({ store: new MemoryGroupStore(store.shared), clock, topics });
+    const resumed = await scene.subscribe('billing', { ...session, memberId: member.memberId });
+    expect(resumed.assigned).toEqual([0, 1]);
+    expect(await committed()).toEqual([
+      [0, 0],
+      [1, 0],
+      [0, 1],
+      [1, 3],
+    ]);
+  });
+
+  test('begins where a start says of the lane that it names, in memory as in the store', async () => {
+    const partitions = [{ partition: 1, lane: 1, offset: 2 }];
+    const start = { type: 'offsets', offset: null, partitions } as const;
+    const made = await scene.wait(scene.delivery.createSubscription({ group: 'late', topic: 'orders', start }));
+    expect(made.partitions.map(({ committedOffset }) => committedOffset)).toEqual([0, 0, 0, 2]);
+    const stored = await scene.store.loadCursors();
+    expect(stored.map(({ key, cursor }) => [key.partition, key.lane, cursor.committedOffset])).toEqual([
+      [0, 0, 0],
+      [0, 1, 0],
+      [1, 0, 0],
+      [1, 1, 2],
+    ]);
+  });
 });

@@ -36,7 +36,7 @@ describe('a static member', () => {
     await scene.ack('billing', first, { partition: first.assigned[0]!, upToOffset: 0 });
     const { generation } = describeGroup().group;
     const told = other.events.length;
-    first.stream!.closed();
+    first.stream!.closed('CONNECTION_LOST');
     await pass(20_000);
     const again = await scene.subscribe('billing', instance);
     expect(again.memberId).not.toBe(first.memberId);
@@ -64,7 +64,7 @@ describe('a static member', () => {
   test('that does not come back in time loses its partitions', async () => {
     const other = await scene.subscribe('billing');
     const first = await scene.subscribe('billing', { ...instance, sessionTimeoutMs: 6_000 });
-    first.stream!.closed();
+    first.stream!.closed('CONNECTION_LOST');
     await pass(7_000);
     expect(other.assigned).toEqual([0, 1, 2, 3]);
   });
@@ -153,7 +153,7 @@ describe('a member that does not ack', () => {
     const away = { ...slow, sessionTimeoutMs: 600_000, instanceId: 'worker-1' };
     logs[0]!.append(1);
     const first = await scene.subscribe('billing', away);
-    first.stream!.closed();
+    first.stream!.closed('CONNECTION_LOST');
     await pass(300_000);
     const again = await scene.subscribe('billing', away);
     expect(again.assigned).toEqual([0, 1, 2, 3]);

@@ -68,14 +68,14 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(asked).toHaveLength(2);
     logs.forEach((log) => log.append(1));
     await scene.clock.settle();
-    other.stream!.closed();
+    other.stream!.closed('CONNECTION_LOST');
     await scene.gathered();
     for (const partition of asked) expect(partitions(stream).filter((one) => one === partition)).toHaveLength(2);
   });
 
   test('when records come while it has no holder that reads', async () => {
     const first = await scene.subscribe('billing');
-    first.stream!.closed();
+    first.stream!.closed('CONNECTION_LOST');
     await scene.clock.settle();
     logs[2]!.append(1);
     await scene.gathered();
@@ -110,7 +110,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     logs.forEach((log) => log.append(1));
     await scene.clock.settle();
-    stream.stream!.closed();
+    stream.stream!.closed('CONNECTION_LOST');
     logs[3]!.append(1);
     const { memberId } = stream;
     const resumed = await scene.subscribe('billing', { sessionTimeoutMs: 30_000, memberId });

@@ -86,7 +86,7 @@ test('a late heartbeat does not give back a partition that the member has got ag
   const { memberId } = first;
   const moved = first.of('revoking').at(-1)!.partitions;
   for (const { partition } of moved) await scene.ack('billing', first, { partition, upToOffset: 0 });
-  second.stream!.closed();
+  second.stream!.closed('CONNECTION_LOST');
   await scene.gathered();
   expect(first.assigned).toEqual([0, 1, 2, 3]);
   for (const log of logs) log.append(1);
@@ -105,7 +105,7 @@ test('a late heartbeat does not give back a partition that the member has got ag
 test('a member without a session timeout lives and dies with its stream', async () => {
   const first = await scene.subscribe('billing');
   const second = await scene.subscribe('billing');
-  first.stream!.closed();
+  first.stream!.closed('CONNECTION_LOST');
   await scene.clock.advance(gatherMs);
   expect(second.assigned).toEqual([0, 1, 2, 3]);
   expect(scene.delivery.describe('billing').members).toHaveLength(1);
@@ -114,7 +114,7 @@ test('a member without a session timeout lives and dies with its stream', async 
 test('a member with a session timeout survives its stream, and goes when the time is over', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
   const second = await scene.subscribe('billing');
-  first.stream!.closed();
+  first.stream!.closed('CONNECTION_LOST');
   await scene.clock.advance(5_900);
   expect(second.assigned).toHaveLength(2);
   await scene.clock.advance(200);
@@ -129,7 +129,7 @@ test('a stream that resumes a member replaces the older one and gets everything 
   expect(first.ended?.error?.reason).toBe('REPLACED');
   expect(again.memberId).toBe(first.memberId);
   expect(again.batches).toEqual([{ partition: 0, offsets: [1, 2, 3], attempts: [1, 1, 1] }]);
-  first.stream!.closed();
+  first.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
   expect(again.ended).toBeNull();
 });

@@ -86,7 +86,7 @@ test('what a stream only got again when it was resumed may be acked cumulatively
 test('the next member may ack cumulatively what the one before it has refused', async () => {
   const first = await scene.subscribe('billing');
   await ack(first, { action: 'NACK', runs: [0, 0], delayMs: 0 });
-  first.stream!.closed();
+  first.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
   const second = await scene.subscribe('billing');
   expect(await ack(second, { upToOffset: 2 })).toEqual(['OK', 3]);

@@ -15,7 +15,7 @@ describe('delivery', () => {
     const first = await scene.subscribe('billing');
     expect(first.offsets).toEqual([0, 1, 2, 3, 4]);
     expect(await scene.ack('billing', first, { upToOffset: 2 })).toMatchObject({ status: 'OK', committedOffset: 3 });
-    first.stream!.closed();
+    first.stream!.closed('CONNECTION_LOST');
     await scene.clock.settle();
     const second = await scene.subscribe('billing');
     expect(second.batches).toEqual([{ partition: 0, offsets: [3, 4], attempts: [2, 2] }]);

@@ -29,7 +29,13 @@ import type {
   TopicDetails,
   UpdateTopicCommand,
 } from '../../src/broker/broker.ts';
-import type { EventSink, MemberId, MemberStream, PartitionStatus } from '../../src/delivery/ports/session.ts';
+import type {
+  EventSink,
+  MemberId,
+  MemberStream,
+  PartitionStatus,
+  StreamEnd,
+} from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
 import type { PublishedRecords } from '../../src/commit/publish.ts';
 
@@ -39,6 +45,8 @@ export interface OpenedStream {
   readonly command: SubscribeCommand;
   readonly sink: EventSink;
   closed: boolean;
+  /** Why it was closed. */
+  end: StreamEnd | null;
 }
 
 export const memberId = 'member-1' as MemberId;
@@ -90,14 +98,15 @@ export class FakeBroker implements Broker {
 
   subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
     this.#called(caller, command);
-    const stream: OpenedStream = { caller, command, sink, closed: false };
+    const stream: OpenedStream = { caller, command, sink, closed: false, end: null };
     this.streams.push(stream);
     const { sessionTimeoutMs, maxPollIntervalMs } = command;
     const timeouts = { heartbeatIntervalMs: null, sessionTimeoutMs, maxPollIntervalMs };
     sink.send({ type: 'joined', memberId, generation: 1, ...timeouts });
     return Promise.resolve({
-      closed: () => {
+      closed: (reason) => {
         stream.closed = true;
+        stream.end = reason;
       },
     });
   }

@@ -2,7 +2,13 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
 import type { Broker, SubscribeCommand } from '../../src/broker/broker.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { EventSink, MemberStream, StreamEvent, TopicPartition } from '../../src/delivery/ports/session.ts';
+import type {
+  EventSink,
+  MemberStream,
+  StreamEnd,
+  StreamEvent,
+  TopicPartition,
+} from '../../src/delivery/ports/session.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejection.ts';
@@ -216,6 +222,7 @@ class Stream implements EventSink, ClientStream {
   /** What the client was told that it has; null before the first time. */
   #assigned: Map<string, TopicPartition> | null = null;
   #held: MemberStream | null = null;
+  #end: StreamEnd = 'ENDED';
   #lastArrivalMs = 0;
   /** Nothing passes any more. */
   #silent = false;
@@ -322,13 +329,14 @@ class Stream implements EventSink, ClientStream {
   close(): void {
     if (this.#clientSideOver) return;
     this.#clientSideOver = true;
-    this.#tellBroker(this.#silent ? keepaliveMs : this.#delayMs());
+    if (this.#silent) this.#tellBroker(keepaliveMs, 'CONNECTION_LOST');
+    else this.#tellBroker(this.#delayMs(), 'CANCELLED');
   }
 
   /** The connection dies; both sides notice at some time before `noticeMsMax`. */
   break(noticeMsMax: number): void {
     this.#silent = true;
-    this.#tellBroker(this.#world.between(0, noticeMsMax));
+    this.#tellBroker(this.#world.between(0, noticeMsMax), 'CONNECTION_LOST');
     this.#world.after(this.#world.between(0, noticeMsMax), () => {
       this.#closeClient(new Unavailable('the connection is lost'));
     });
@@ -339,7 +347,7 @@ class Stream implements EventSink, ClientStream {
     if (calls === null) return;
     try {
       this.#held = await calls.subscribe(caller, { ...command, reply: this.#reply }, this);
-      if (this.#brokerSideOver) this.#held.closed();
+      if (this.#brokerSideOver) this.#held.closed(this.#end);
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);
       this.#brokerSideOver = true;
@@ -371,12 +379,13 @@ class Stream implements EventSink, ClientStream {
     this.#listener.closed(error);
   }
 
-  #tellBroker(delayMs: number): void {
+  #tellBroker(delayMs: number, reason: StreamEnd): void {
     this.#world.after(delayMs, () => {
       this.#broker?.process.enter(() => {
         if (this.#brokerSideOver) return;
+        this.#end = reason;
         this.#endBrokerSide();
-        this.#held?.closed();
+        this.#held?.closed(reason);
       });
     });
   }

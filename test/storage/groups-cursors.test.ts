@@ -12,6 +12,7 @@ import type { CursorKey, StoredCursor } from '../../src/delivery/ports/store.ts'
 import type { GroupStorage } from '../../src/storage/groups/groups.ts';
 import { property } from '../coordinator/property.ts';
 import { GroupSite } from './group-site.ts';
+import { startsAt } from '../support/starts.ts';
 
 let site: GroupSite;
 let store: GroupStorage;
@@ -32,7 +33,7 @@ beforeEach(async () => {
   );
   await takeOver();
   const groupId = await store.createGroup('billing');
-  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [10, 10, 10] }]);
+  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([10, 10, 10]) }]);
   keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
 });
 
@@ -307,7 +308,7 @@ describe('a fold', () => {
     const count = 5_001;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
-    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets }]);
+    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
     const round = (offset: number) => store.appendAcks({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
     const committed = async (): Promise<Set<number>> => {
@@ -342,7 +343,7 @@ describe('a fold', () => {
     const count = 50_000;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
-    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets }]);
+    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
     const acked = ({ partition }: CursorKey) => delta(11 + (partition % 7), partition % 5 === 0 ? [30, 31] : []);
     for (let from = 0; from < count; from += 10_000) {
@@ -511,7 +512,8 @@ test('very many cursors are folded and begun anew in seconds although the statis
   const count = 30_000;
   const groupId = await store.createGroup('large');
   const offsets = Array.from({ length: count }, () => 0);
-  const subscribe = async () => (await store.createSubscriptions([{ groupId, topicId: 2, offsets }]))[0]!.id;
+  const subscribe = async () =>
+    (await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]))[0]!.id;
   // The table has pages, and nothing in them.
   await store.cancelSubscription(await subscribe());
   await store.cancelSubscription(keys[0]!.subscriptionId);

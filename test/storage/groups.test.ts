@@ -3,6 +3,7 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/
 import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
 import type { GroupStorage } from '../../src/storage/groups/groups.ts';
 import { GroupSite } from './group-site.ts';
+import { startsAt } from '../support/starts.ts';
 
 let site: GroupSite;
 let store: GroupStorage;
@@ -178,10 +179,10 @@ describe('a group without members', () => {
 
   test('is deleted with all that hangs on it, and nothing of another one', async () => {
     const [x, y] = [await store.createGroup('x'), await store.createGroup('y')];
-    const [of] = await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: [1, 2] }]);
+    const [of] = await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: startsAt([1, 2]) }]);
     await store.cancelSubscription(of!.id);
-    await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: [3] }]);
-    const [others] = await store.createSubscriptions([{ groupId: y, topicId: 1, offsets: [7] }]);
+    await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: startsAt([3]) }]);
+    const [others] = await store.createSubscriptions([{ groupId: y, topicId: 1, offsets: startsAt([7]) }]);
     await store.saveGroups([{ groupId: x, change: change(1, { putAssignments: [held(0, member('a'))] }) }]);
     await store.deleteGroup(x);
     await store.deleteGroup(x);
@@ -198,13 +199,13 @@ describe('a group without members', () => {
 describe('a subscription', () => {
   test('is made with its cursors, and found again when it is asked for once more', async () => {
     const groupId = await store.createGroup('billing');
-    const [made] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [7, 0, 9] }]);
+    const [made] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([7, 0, 9]) }]);
     expect(made).toMatchObject({ groupId, topicId: 1 });
     expect(Math.abs(made!.createdAtMs - (await databaseMs()))).toBeLessThan(10_000);
     const again = await store.createSubscriptions([
-      { groupId, topicId: 2, offsets: [5] },
-      { groupId, topicId: 1, offsets: [100, 100, 100] },
-      { groupId, topicId: 2, offsets: [6] },
+      { groupId, topicId: 2, offsets: startsAt([5]) },
+      { groupId, topicId: 1, offsets: startsAt([100, 100, 100]) },
+      { groupId, topicId: 2, offsets: startsAt([6]) },
     ]);
     expect(again.map(({ topicId }) => topicId)).toEqual([2, 1, 2]);
     expect(again[1]).toEqual(made);
@@ -223,12 +224,12 @@ describe('a subscription', () => {
 
   test('that was cancelled does not come back, and a new one is another one', async () => {
     const groupId = await store.createGroup('billing');
-    const [first] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [7] }]);
+    const [first] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([7]) }]);
     await store.cancelSubscription(first!.id);
     await store.cancelSubscription(first!.id);
     expect((await loaded('billing')).subscriptions).toEqual([]);
     expect(await store.loadCursors()).toEqual([]);
-    const [second] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [3] }]);
+    const [second] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([3]) }]);
     expect(second!.id).not.toBe(first!.id);
     expect((await store.loadCursors()).map(({ cursor }) => cursor.committedOffset)).toEqual([3]);
   });
@@ -236,8 +237,8 @@ describe('a subscription', () => {
   test('of a topic that is gone is refused, and nothing of the call is made', async () => {
     const groupId = await store.createGroup('billing');
     const wanted = [
-      { groupId, topicId: 1, offsets: [0] },
-      { groupId, topicId: 999, offsets: [0] },
+      { groupId, topicId: 1, offsets: startsAt([0]) },
+      { groupId, topicId: 999, offsets: startsAt([0]) },
     ];
     await expect(store.createSubscriptions(wanted)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
     expect((await loaded('billing')).subscriptions).toEqual([]);
@@ -246,7 +247,7 @@ describe('a subscription', () => {
 
 test('a broker that was taken over from writes nothing of its groups', async () => {
   const groupId = await store.createGroup('billing');
-  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: [7] }]);
+  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([7]) }]);
   const old = site.storage('one', 0);
   const a = member('a');
   const key = { subscriptionId: subscription!.id, partition: 0, lane: 0 };
@@ -254,7 +255,7 @@ test('a broker that was taken over from writes nothing of its groups', async () 
   for (const write of [
     () => old.createGroup('other'),
     () => old.saveGroups([{ groupId, change: change(9, { putMembers: [a] }) }]),
-    () => old.createSubscriptions([{ groupId, topicId: 2, offsets: [0] }]),
+    () => old.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt([0]) }]),
     () => old.cancelSubscription(subscription!.id),
     () => old.deleteGroup(groupId),
     () => old.touchGroups([groupId]),

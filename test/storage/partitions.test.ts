@@ -5,6 +5,7 @@ import { waitFor } from '../../bench/support/timing.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
+import { startsAt } from '../support/starts.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -27,7 +28,7 @@ afterAll(() => site.close());
 const grow = async (count: number): Promise<TopicRow> => (await storage.topics.addPartitions(topic.id, count))!;
 
 const subscribe = async (...offsets: number[]): Promise<number> => {
-  const [made] = await storage.groups.createSubscriptions([{ groupId, topicId: topic.id, offsets }]);
+  const [made] = await storage.groups.createSubscriptions([{ groupId, topicId: topic.id, offsets: startsAt(offsets) }]);
   return made!.id;
 };
 
@@ -188,7 +189,9 @@ test('many groups that subscribe at once to topics that grow have all partitions
   const ids = await Promise.all(Array.from({ length: 12 }, (_, n) => storage.groups.createGroup(`crowd-${n}`)));
   const growing = topics.flatMap(({ id }) => [3, 4, 5].map((count) => storage.topics.addPartitions(id, count)));
   const subscribing = ids.map((group) =>
-    storage.groups.createSubscriptions(topics.map(({ id }) => ({ groupId: group, topicId: id, offsets: [7, 9] }))),
+    storage.groups.createSubscriptions(
+      topics.map(({ id }) => ({ groupId: group, topicId: id, offsets: startsAt([7, 9]) })),
+    ),
   );
   await Promise.all(growing);
   const made = (await Promise.all(subscribing)).flat();

@@ -9,6 +9,7 @@ import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
+import { startsAt } from '../support/starts.ts';
 
 let site: LogSite;
 let role: string;
@@ -125,7 +126,9 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
   expect(age).toBeGreaterThanOrEqual(0);
   expect(age).toBeLessThan(20_000);
   const groupId = await storage.groups.createGroup('g');
-  const [subscription] = await storage.groups.createSubscriptions([{ groupId, topicId: topic.id, offsets: [0] }]);
+  const [subscription] = await storage.groups.createSubscriptions([
+    { groupId, topicId: topic.id, offsets: startsAt([0]) },
+  ]);
   await site.client.query("UPDATE millrace.subscriptions SET created_at = '2026-02-03T04:05:06.789Z'");
   const [group] = await storage.groups.loadGroups();
   expect(group!.subscriptions).toEqual([{ ...subscription, createdAtMs: Date.parse('2026-02-03T04:05:06.789Z') }]);

@@ -8,6 +8,7 @@ import type {
   FoundInAckLog,
   GroupStore,
   LoadedGroup,
+  LogStart,
   NewSubscription,
   StoredCursor,
   StoredRebalance,
@@ -15,6 +16,7 @@ import type {
 } from '../../src/delivery/ports/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
+import { startsAt } from './starts.ts';
 
 interface GroupRow {
   readonly id: number;
@@ -68,12 +70,12 @@ export class MemoryGroups {
   }
 
   /** Gives a subscription the cursors that it has not: at the starts that were chosen, at 0 in the partitions beyond. */
-  claim({ id, topicId }: SubscriptionRow, offsets: readonly number[]): void {
-    const count = Math.max(offsets.length, this.partitions.get(topicId) ?? 0);
-    for (let partition = 0; partition < count; partition++) {
-      const key = { subscriptionId: id, partition, lane: 0 };
+  claim({ id, topicId }: SubscriptionRow, offsets: readonly LogStart[]): void {
+    const present = startsAt(Array.from({ length: this.partitions.get(topicId) ?? 0 }, () => 0));
+    for (const { partition, lane, offset } of [...offsets, ...present]) {
+      const key = { subscriptionId: id, partition, lane };
       if (this.cursors.has(keyText(key))) continue;
-      this.cursors.set(keyText(key), { key, cursor: begunAt(offsets[partition] ?? 0) });
+      this.cursors.set(keyText(key), { key, cursor: begunAt(offset) });
     }
   }
 }

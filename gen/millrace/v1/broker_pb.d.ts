@@ -315,7 +315,8 @@ export declare type SubscribeRequest = Message<"millrace.v1.SubscribeRequest"> &
 
   /**
    * With a session timeout the member must heartbeat, and survives a broken stream for this long.
-   * Default: none; the member lives as long as its stream. Limit:
+   * Default: none; the member lives as long as its stream. Records in flight count an attempt if
+   * the connection is lost, and none if the client cancels the stream. Limit:
    * 6s to 1800s (session_timeout_ms_min, session_timeout_ms_max).
    *
    * @generated from field: google.protobuf.Duration session_timeout = 8;

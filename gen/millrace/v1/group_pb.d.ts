@@ -1231,7 +1231,7 @@ export enum RebalanceReason {
   MEMBER_LEFT = 2,
 
   /**
-   * The stream of a member without a session timeout has ended.
+   * The connection of a member without a session timeout was lost, and its stream with it. One that cancels its stream has left.
    *
    * @generated from enum value: REBALANCE_REASON_STREAM_LOST = 3;
    */

@@ -116,9 +116,9 @@ function taskOf(group: ConsumerGroup): AssignmentTask {
     members: rows.map(({ memberId, clientId, instanceId, topicIds, metadata }) => {
       return { memberId, clientId, instanceId, topics: topicIds.flatMap((id) => names.get(id) ?? []), metadata };
     }),
-    topics: Array.from(group.subscriptions.values(), ({ topicName, logs }) => ({
+    topics: Array.from(group.subscriptions.values(), ({ topicName, partitions }) => ({
       topic: topicName,
-      partitions: logs.length,
+      partitions,
     })),
     current: rows.map(({ memberId }) => ({ memberId, partitions: group.members.get(memberId)?.partitions() ?? [] })),
   };

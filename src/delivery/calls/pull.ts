@@ -63,7 +63,7 @@ export class PullSession implements Reader {
       this.end(null);
     };
     signal.addEventListener('abort', give, { once: true });
-    this.#member.readers.add(this);
+    this.#member.readerCame(this);
     try {
       while (!this.#ended && !signal.aborted) {
         const pieces = this.#take();

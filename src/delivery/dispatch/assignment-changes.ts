@@ -27,8 +27,8 @@ export class AssignmentChanges {
 }
 
 /**
- * By topic and partition, which comes with all its lanes: lane 0 stands for it. A member may be told 100,000 partitions at once: no object is made
- * for each, and no names are compared.
+ * By topic and partition, which comes with all its lanes: lane 0 stands for it. A member may be told
+ * 100,000 partitions at once, so no object is made for each, and no names are compared.
  */
 export function placesOf(logs: Iterable<Feed>): TopicPartition[] {
   const byTopic = new Map<string, TopicPartition[]>();

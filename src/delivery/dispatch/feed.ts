@@ -16,7 +16,10 @@ export interface FeedParts {
   readonly memory: FeedMemory;
 }
 
-/** A log as one subscription consumes it: the cursor, and the batches that it is delivered from. Its seat is with the member that holds the log. */
+/**
+ * A log as one subscription consumes it: the cursor, and the batches that it is delivered from. Its
+ * seat is with the member that holds the log.
+ */
 export class Feed implements AppendListener {
   readonly key: CursorKey;
   /** What clients are told of where it is. */
@@ -26,7 +29,7 @@ export class Feed implements AppendListener {
   readonly #clock: Clock;
   readonly #memory: FeedMemory;
   #seat: Seat | null = null;
-  /** A batch that was read from the database: it serves this cursor even if the caches of the log have let go of it. */
+  /** A batch from the database: it serves this cursor even if the log's caches have dropped it. */
   #kept: EncodedBatch | null = null;
   #fetching = false;
   #closed = false;
@@ -68,7 +71,7 @@ export class Feed implements AppendListener {
     this.#seat?.wake();
   }
 
-  /** The batch that contains `offset`: from memory, or else null while it is being read. The seat is woken when it has come. */
+  /** The batch that contains `offset`; null while it is being read, and the seat is woken after that. */
   batchAt(offset: number): EncodedBatch | null {
     const kept = this.#kept;
     if (kept !== null && offset >= kept.baseOffset && offset < endOffset(kept)) {

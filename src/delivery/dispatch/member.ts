@@ -7,7 +7,7 @@ import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
 import { ReadyLogs } from './ready-logs.ts';
 import { Seat } from './seat.ts';
 import type { Reply } from '../ports/reply.ts';
-import type { BlockedOn, TopicPartition } from '../ports/session.ts';
+import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
 
 /** A reader on whose behalf a member is woken: its stream, or a pull that waits. */
 export interface Reader {
@@ -49,6 +49,8 @@ export class Member {
   /** When it acked last, or was given something or stopped to read while it had nothing. */
   #busySinceMs = 0;
   #heardMs = -Infinity;
+  /** How its last stream ended; null: there was none, or it has read since. */
+  #streamEnd: StreamEnd | null = null;
   #rotation = 0;
 
   constructor(id: MemberId) {
@@ -99,6 +101,30 @@ export class Member {
   /** Called before it is given records or partitions. */
   given(nowMs: number): void {
     if (this.credit.records === 0) this.#busySinceMs = nowMs;
+  }
+
+  /** A stream, or a pull, of it begins. */
+  readerCame(reader: Reader): void {
+    this.#streamEnd = null;
+    this.readers.add(reader);
+  }
+
+  /** Its stream is over. @returns whether it was its stream until now. */
+  streamGone(stream: Reader, reason: StreamEnd, nowMs: number): boolean {
+    if (!this.readerGone(stream, nowMs)) return false;
+    this.#streamEnd = reason;
+    this.changes = null;
+    return true;
+  }
+
+  /** The connection of its stream was lost: what it had in flight may be what ended its process. */
+  get wasLost(): boolean {
+    return this.#streamEnd === 'CONNECTION_LOST';
+  }
+
+  /** Its stream was cancelled, or ended by the broker: its process has not failed on what it had in flight. */
+  get hasStopped(): boolean {
+    return this.#streamEnd !== null && !this.wasLost;
   }
 
   /** Its stream, or a pull of it, has ended. */

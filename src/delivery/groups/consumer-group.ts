@@ -13,7 +13,7 @@ import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
 import { Enactment } from './enactment.ts';
 import type { Reply } from '../ports/reply.ts';
 import { Turns } from './turns.ts';
-import type { EventSink, StreamEvent, TopicPartition } from '../ports/session.ts';
+import type { EventSink, StreamEnd, StreamEvent, TopicPartition } from '../ports/session.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
@@ -56,7 +56,7 @@ export class ConsumerGroup {
       groupName: loaded.name,
       context,
       members: this.members,
-      log: (ref) => this.log(ref),
+      lanesOf: (ref) => this.lanesOf(ref),
       generation: () => this.generation,
       onDrained: (partition) => {
         this.#coordination.tell({ type: 'drained', partition });
@@ -89,22 +89,22 @@ export class ConsumerGroup {
     const subscription = new ActiveSubscription(row, topic, claimed, this.#context);
     this.subscriptions.set(row.topicId, subscription);
     this.#byTopicName.set(topic.name, subscription);
-    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: claimed.length });
+    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: subscription.partitions });
     return subscription;
   }
 
   /** The topic has grown to these logs: members that want it get the new ones by the ordinary rebalance. */
   async growTopic(topicId: number, logs: readonly PartitionLog[]): Promise<void> {
-    const hasMore = this.subscriptions.get(topicId)?.grow(logs) ?? false;
-    if (hasMore) await this.#coordination.feed({ type: 'topic', topicId, partitions: logs.length });
+    const subscription = this.subscriptions.get(topicId);
+    if (subscription?.grow(logs) !== true) return;
+    await this.#coordination.feed({ type: 'topic', topicId, partitions: subscription.partitions });
   }
 
   /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */
   async resume(assigned: LoadedGroup['snapshot']['assignments']): Promise<void> {
     for (const row of assigned) {
-      const log = this.log(row);
       const member = this.members.get(row.memberId);
-      if (log !== undefined && member !== undefined) member.hold(log);
+      for (const feed of this.lanesOf(row)) member?.hold(feed);
     }
     await this.#coordination.feed({ type: 'tick' });
   }
@@ -138,8 +138,9 @@ export class ConsumerGroup {
     return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
   }
 
-  log(ref: PartitionRef): Feed | undefined {
-    return this.subscriptions.get(ref.topicId)?.logs[ref.partition];
+  /** All lanes of a partition; empty if the group has no such partition. */
+  lanesOf({ topicId, partition }: PartitionRef): readonly Feed[] {
+    return this.subscriptions.get(topicId)?.lanesOf(partition) ?? [];
   }
 
   /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
@@ -253,7 +254,7 @@ export class ConsumerGroup {
       mayDeliver,
       onUnsure: () => {
         session.end(unsureOwner());
-        this.streamClosed(member, session);
+        this.streamClosed(member, session, 'ENDED');
       },
       generation: () => this.generation,
       ackNow: ({ seat: { feed }, first, last }) => {
@@ -263,7 +264,7 @@ export class ConsumerGroup {
       },
     });
     session.tell(this.#joined(member));
-    member.readers.add(session);
+    member.readerCame(session);
     this.#enactment.tellAssigned(member);
     this.#enactment.tellRevoking(session, member.askedBack);
     session.wake();
@@ -288,13 +289,16 @@ export class ConsumerGroup {
     session.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"; this one has ended`));
   }
 
-  /** The client of a stream has gone: a member without a session timeout goes with it. */
-  streamClosed(member: Member, session: StreamSession): void {
+  /**
+   * A stream is over: a member without a session timeout goes with it. Only a lost connection may mean
+   * that the client has failed on what it had.
+   */
+  streamClosed(member: Member, session: StreamSession, reason: StreamEnd): void {
     session.stop();
-    if (!member.readerGone(session, this.#context.clock.nowMs())) return;
-    member.changes = null;
+    if (!member.streamGone(session, reason, this.#context.clock.nowMs())) return;
     const row = this.machine.member(member.id);
-    if (row !== undefined && row.sessionTimeoutMs === null) void this.leave(member.id, 'STREAM_LOST');
+    if (row === undefined || row.sessionTimeoutMs !== null) return;
+    void this.leave(member.id, reason === 'CONNECTION_LOST' ? 'STREAM_LOST' : 'LEFT');
   }
 
   /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */
@@ -303,7 +307,7 @@ export class ConsumerGroup {
     if (seat === null) return;
     const { member } = seat;
     member.regain(records, bytes);
-    if (seat.revoking && log.cursor.inFlightRecords === 0) this.#enactment.drained(log);
+    if (seat.revoking && log.cursor.inFlightRecords === 0) this.#enactment.lookDrained(log.log.address);
     if (member.anonymous && this.members.size > 1) this.#dismiss(member);
     seat.wake();
   }

@@ -12,7 +12,8 @@ export interface EnactmentDeps {
   readonly groupName: string;
   readonly context: GroupContext;
   readonly members: Map<MemberId, Member>;
-  readonly log: (ref: PartitionRef) => Feed | undefined;
+  /** All lanes of a partition. */
+  readonly lanesOf: (ref: PartitionRef) => readonly Feed[];
   readonly generation: () => number;
   /** Nothing of a partition that is being revoked is in flight any more. */
   readonly onDrained: (partition: PartitionRef) => void;
@@ -69,9 +70,10 @@ export class Enactment {
     session.tell({ type: 'revoking', generation: this.#d.generation(), partitions, deadlineAtMs });
   }
 
-  drained(log: Feed): void {
-    const { topicId, partition } = log.log.address;
-    this.#d.onDrained({ topicId, partition });
+  /** A partition that is asked back may go when nothing of any of its lanes is in flight. */
+  lookDrained({ topicId, partition }: PartitionRef): void {
+    const lanes = this.#d.lanesOf({ topicId, partition });
+    if (lanes.every(({ cursor }) => cursor.inFlightRecords === 0)) this.#d.onDrained({ topicId, partition });
   }
 
   /** What was in flight of the log is given back; the next holder begins there. */
@@ -96,11 +98,9 @@ export class Enactment {
     if (member === undefined) return;
     member.stalled = false;
     member.given(this.#d.context.clock.nowMs());
-    for (const ref of added) {
-      const log = this.#d.log(ref);
-      if (log === undefined) continue;
-      if (log.seat !== null && log.seat.member !== member) this.takeBack(log, false);
-      member.hold(log);
+    for (const feed of added.flatMap((ref) => this.#d.lanesOf(ref))) {
+      if (feed.seat !== null && feed.seat.member !== member) this.takeBack(feed, false);
+      member.hold(feed);
     }
     this.tellAssigned(member);
     member.wake();
@@ -109,19 +109,18 @@ export class Enactment {
   #revoking(effect: Extract<GroupEffect, { type: 'revoking' }>): void {
     const member = this.#d.members.get(effect.memberId);
     if (member === undefined) return;
-    const seats = effect.partitions.flatMap((ref) => this.#d.log(ref)?.seat ?? []);
+    const seats = effect.partitions.flatMap((ref) => this.#d.lanesOf(ref).flatMap(({ seat }) => seat ?? []));
     const { clock } = this.#d.context;
     const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
     for (const seat of seats) member.askBack(seat, deadlineAtMs);
     for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, seats);
-    for (const { feed } of seats) if (feed.cursor.inFlightRecords === 0) this.drained(feed);
+    for (const ref of effect.partitions) this.lookDrained(ref);
   }
 
   /** What a member did not work on counts an attempt: it may be what keeps it from working. */
   #revoked({ memberId, partitions, stalled }: Extract<GroupEffect, { type: 'revoked' }>): void {
-    for (const ref of partitions) {
-      const log = this.#d.log(ref);
-      if (log?.seat?.member.id === memberId) this.takeBack(log, stalled);
+    for (const feed of partitions.flatMap((ref) => this.#d.lanesOf(ref))) {
+      if (feed.seat?.member.id === memberId) this.takeBack(feed, stalled);
     }
     const member = this.#d.members.get(memberId);
     if (member === undefined) return;
@@ -129,17 +128,20 @@ export class Enactment {
     this.tellAssigned(member);
   }
 
-  /** The old process of an instance is fenced; the new one gets what that had in flight, as another attempt. */
+  /**
+   * The old process of an instance is fenced, and the new one gets what it had in flight. A deploy
+   * counts no attempt. An old process whose connection was lost may have failed on what it had.
+   */
   #replaced(memberId: MemberId, oldMemberId: MemberId): void {
     const [old, member] = [this.#d.members.get(oldMemberId), this.#d.members.get(memberId)];
     if (old === undefined || member === undefined) return;
     member.given(this.#d.context.clock.nowMs());
     for (const { feed, revokeDeadlineAtMs } of [...old.seats]) {
-      this.takeBack(feed, true);
+      this.takeBack(feed, old.wasLost);
       member.hold(feed);
       if (revokeDeadlineAtMs === null || feed.seat === null) continue;
       member.askBack(feed.seat, revokeDeadlineAtMs);
-      this.drained(feed);
+      this.lookDrained(feed.log.address);
     }
     this.#d.members.delete(oldMemberId);
     this.endReaders(old, instanceFenced(oldMemberId));
@@ -150,8 +152,10 @@ export class Enactment {
     const member = this.#d.members.get(memberId);
     if (member === undefined) return;
     this.#d.members.delete(memberId);
-    // A member that left says that it did not fail; one that was lost may have failed on what it had.
-    for (const { feed } of [...member.seats]) this.takeBack(feed, reason !== 'LEFT');
+    // A member that left, or cancelled its stream, did not fail. One that was lost may have failed on
+    // what it had.
+    const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;
+    for (const { feed } of [...member.seats]) this.takeBack(feed, mayHaveFailed);
     this.endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
   }
 

@@ -1,7 +1,7 @@
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { Rejection } from '../../errors/rejection.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import { laneRequired } from '../../log/lanes.ts';
+import { laneRequired, placeInTopic } from '../../log/lanes.ts';
 import { topicNotFound } from '../../log/topic.ts';
 import type { StartPosition } from '../ports/calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
@@ -47,7 +47,7 @@ export class Groups {
   /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
   async open(): Promise<readonly LoadedGroup[]> {
     const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
-    const cursorsOf = bySubscription(cursors);
+    const cursorsOf = Map.groupBy(cursors, ({ key }) => key.subscriptionId);
     const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
     const resumed = loaded.map((group) => this.#resume(group, names, cursorsOf));
     await Promise.all(resumed);
@@ -57,18 +57,19 @@ export class Groups {
   #resume(
     loaded: LoadedGroup,
     topicNames: ReadonlyMap<number, string>,
-    cursorsOf: ReadonlyMap<number, readonly StoredCursor['cursor'][]>,
+    cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>,
   ): Promise<void> {
     const group = new ConsumerGroup(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
       const topicName = topicNames.get(row.topicId);
       if (topicName === undefined) continue;
-      const cursors = cursorsOf.get(row.id);
+      const lanes = this.#topics.lanes(row.topicId);
+      const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
       const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
-        return { log, cursor: cursors?.[log.address.partition] ?? begunAt(log.startOffset) };
+        return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? begunAt(log.startOffset) };
       });
-      group.addSubscription(row, { name: topicName, lanes: this.#topics.lanes(row.topicId) }, logs);
+      group.addSubscription(row, { name: topicName, lanes }, logs);
     }
     return group.resume(loaded.snapshot.assignments);
   }
@@ -219,7 +220,8 @@ export class Groups {
     const lanes = this.#topics.lanes(topicId);
     const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs, lanes));
     this.#chosenStarts.set(key, offsets);
-    const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+    const named = offsets.map((offset, at) => ({ ...placeOf(logs[at]!), offset }));
+    const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets: named }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
     // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
@@ -257,15 +259,15 @@ export class Groups {
   }
 }
 
-/** By partition; lane 0. */
-function bySubscription(cursors: readonly StoredCursor[]): Map<number, StoredCursor['cursor'][]> {
-  const found = new Map<number, StoredCursor['cursor'][]>();
-  for (const { key, cursor } of cursors) {
-    let own = found.get(key.subscriptionId);
-    if (own === undefined) found.set(key.subscriptionId, (own = []));
-    if (key.lane === 0) own[key.partition] = cursor;
-  }
-  return found;
+function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {
+  return { partition, lane };
+}
+
+/** The cursors of one subscription, each where its log stands among those of the topic. */
+function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['cursor'][] {
+  const cursors: StoredCursor['cursor'][] = [];
+  for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
+  return cursors;
 }
 
 /** Runs `make` once for all who ask while it is under way. */

@@ -1,5 +1,5 @@
 import { begunAt, Cursor, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
-import { namedLog, type LogName } from '../../log/lanes.ts';
+import { lanesOf, namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import type { SubscriptionRow } from '../ports/store.ts';
@@ -33,6 +33,11 @@ export class ActiveSubscription {
     for (const one of claimed) this.#claim(one);
   }
 
+  /** How many partitions of the topic it reads: all, with all their lanes. */
+  get partitions(): number {
+    return this.#logs.length / this.lanes;
+  }
+
   /** By partition and lane. */
   get logs(): readonly Feed[] {
     return this.#logs;
@@ -41,6 +46,11 @@ export class ActiveSubscription {
   /** The log that an entry of a request names; undefined: there is none. */
   find(name: LogName): Feed | 'LANE_REQUIRED' | undefined {
     return namedLog(this.#logs, this.lanes, name);
+  }
+
+  /** All lanes of a partition: a member holds them together. */
+  lanesOf(partition: number): readonly Feed[] {
+    return lanesOf(this.#logs, this.lanes, partition);
   }
 
   /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */

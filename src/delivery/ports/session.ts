@@ -88,10 +88,16 @@ export interface EventSink {
   end(error: Rejection | null): void;
 }
 
+/**
+ * Why a stream is over. CANCELLED: the client has ended it on a connection that stays open.
+ * CONNECTION_LOST: its connection has ended or broken. ENDED: the broker has ended it.
+ */
+export type StreamEnd = 'CANCELLED' | 'CONNECTION_LOST' | 'ENDED';
+
 /** An open stream, as the edge holds it. */
 export interface MemberStream {
-  /** The client has gone, or cancelled. Idempotent. */
-  closed(): void;
+  /** Nothing is sent any more. Idempotent. */
+  closed(reason: StreamEnd): void;
 }
 
 /** Re-exported for the edges. */

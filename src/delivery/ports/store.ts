@@ -65,11 +65,18 @@ export interface FoundInAckLog {
 /** EMPTIED: the log has nothing of before the fold. KEPT: a table stays for the next fold. CUT: not all was written. */
 export type FoldResult = 'EMPTIED' | 'KEPT' | 'CUT';
 
-/** `offsets[partition]` is where lane 0 of the partition starts. */
+/** Where a subscription begins in a log. */
+export interface LogStart {
+  readonly partition: number;
+  readonly lane: number;
+  readonly offset: number;
+}
+
+/** Logs that `offsets` does not name are begun at 0. */
 export interface NewSubscription {
   readonly groupId: number;
   readonly topicId: number;
-  readonly offsets: readonly number[];
+  readonly offsets: readonly LogStart[];
 }
 
 export interface GroupStore {

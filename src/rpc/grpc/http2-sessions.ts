@@ -4,19 +4,23 @@ import { limits } from '../../limits/limits.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for three things that it has no way to:
+ * The HTTP/2 connections of a grpc-js server, for four things that it has no way to:
  *
  * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
  *   ends connections of ordinary clients;
  * - wider windows for what clients send: one connection publishes about three times as fast as with
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
- * - cutting them off: `forceShutdown` forgets them when channelz is off.
+ * - cutting them off: `forceShutdown` forgets them when channelz is off;
+ * - telling a client that cancels a stream from one whose connection is lost: a stream ends alike in
+ *   both.
  *
  * They are reached by private fields; without these everything works, slower, with Node's limit,
- * and a forced shutdown takes until the next keepalive.
+ * a forced shutdown takes until the next keepalive, and each cancelled stream counts as lost.
  */
 export class Http2Sessions {
   readonly #open = new Set<ServerHttp2Session>();
+  /** By the address of the peer, as `getPeer` has it. */
+  readonly #byPeer = new Map<string, ServerHttp2Session>();
 
   /** To be called before the server is bound. */
   prepare(server: Server): void {
@@ -30,15 +34,30 @@ export class Http2Sessions {
     if (!(http2Servers instanceof Map)) return;
     for (const http2Server of http2Servers.keys()) {
       http2Server.on('session', (session) => {
-        this.#open.add(session);
-        session.once('close', () => this.#open.delete(session));
+        this.#track(session);
         session.settings({ initialWindowSize: limits.receiveWindowBytes });
         session.setLocalWindowSize(limits.receiveWindowBytes);
       });
     }
   }
 
+  /** Whether the connection of the peer is open: one that is closing is still. */
+  isConnected(peer: string): boolean {
+    return this.#byPeer.get(peer)?.destroyed === false;
+  }
+
   destroyAll(): void {
     for (const session of this.#open) session.destroy();
+  }
+
+  #track(session: ServerHttp2Session): void {
+    const { remoteAddress, remotePort } = session.socket;
+    const peer = `${remoteAddress}:${remotePort}`;
+    this.#open.add(session);
+    this.#byPeer.set(peer, session);
+    session.once('close', () => {
+      this.#open.delete(session);
+      if (this.#byPeer.get(peer) === session) this.#byPeer.delete(peer);
+    });
   }
 }

@@ -1,7 +1,7 @@
 import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import { SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
-import type { MemberStream } from '../../delivery/ports/session.ts';
+import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
@@ -9,6 +9,7 @@ import type { PublishHandler } from '../handlers/publish.ts';
 import { GrpcCall } from './call.ts';
 import type { RawBidiStream, RawServerStream, RawUnaryCall } from './definition.ts';
 import { GrpcEventSink } from './event-sink.ts';
+import type { Http2Sessions } from './http2-sessions.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { statusOf } from './status.ts';
 
@@ -59,17 +60,26 @@ export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-export function subscribeMethod(subscribe: Handlers['subscribe'], streams: OpenStreams, reportBug: ReportBug) {
+export function subscribeMethod(
+  subscribe: Handlers['subscribe'],
+  streams: OpenStreams,
+  sessions: Http2Sessions,
+  reportBug: ReportBug,
+) {
   const open = async (raw: RawServerStream, call: GrpcCall, sink: GrpcEventSink): Promise<void> => {
     let member: MemberStream | null = null;
+    let end: StreamEnd | null = null;
+    const peer = raw.getPeer();
+    // grpc-js has this one event for a stream that is reset and for a connection that ends.
     raw.once('cancelled', () => {
+      end = sessions.isConnected(peer) ? 'CANCELLED' : 'CONNECTION_LOST';
       sink.closed();
-      member?.closed();
+      member?.closed(end);
     });
     const request = decodeBinary(SubscribeRequestSchema, raw.request);
     member = await subscribe(call, request, sink);
     // The client may have gone while the broker was at it.
-    if (raw.cancelled) member.closed();
+    if (end !== null) member.closed(end);
   };
   return (raw: RawServerStream): void => {
     const call = new GrpcCall(raw);

@@ -94,7 +94,7 @@ export class GrpcServer {
         ...(service === BrokerService && {
           publish: publishMethod(handlers.publish, reportBug),
           publishStream: publishStreamMethod(handlers, this.#streams, reportBug),
-          subscribe: subscribeMethod(handlers.subscribe, this.#streams, reportBug),
+          subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, reportBug),
         }),
       });
     }

@@ -8,6 +8,7 @@ import {
   type SubscribeRequest,
   type SubscribeResponse,
 } from '../../../gen/millrace/v1/broker_pb.js';
+import type { StreamEnd } from '../../delivery/ports/session.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
@@ -16,6 +17,7 @@ import { connectErrorOf } from '../requests/connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
 import { malformedMessage } from '../requests/message-decoding.ts';
 import { Outbox } from './outbox.ts';
+import { requestFacts } from '../requests/request-facts.ts';
 
 export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
   return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
@@ -23,7 +25,9 @@ export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
     const sink = new HttpEventSink(reportBug, () => {
       call.answered();
     });
+    let end: StreamEnd = 'ENDED';
     context.signal.addEventListener('abort', () => {
+      end = context.values.get(requestFacts).isConnected() ? 'CANCELLED' : 'CONNECTION_LOST';
       sink.closed();
     });
     const member = await handlers.subscribe(call, decodedOr(context, message), sink).catch((error: unknown) => {
@@ -35,7 +39,7 @@ export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
     } finally {
       call.failed();
       sink.closed();
-      member.closed();
+      member.closed(end);
     }
   };
 }

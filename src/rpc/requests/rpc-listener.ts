@@ -34,7 +34,11 @@ export function pathOf(request: NodeRequest): string {
 }
 
 async function serve(handler: RouteHandler, request: NodeRequest, response: NodeResponse, reportBug: ReportBug) {
-  const facts: RequestFacts = { host: request.socket.remoteAddress, decoded: undefined };
+  const facts: RequestFacts = {
+    host: request.socket.remoteAddress,
+    isConnected: connectionOf(request),
+    decoded: undefined,
+  };
   const values = createContextValues().set(requestFacts, facts);
   const universal = universalRequestFromNodeRequest(request, response as Http2ServerResponse, undefined, values);
   const format = request.method === 'POST' ? bodyFormat(handler.method, request) : null;
@@ -43,6 +47,12 @@ async function serve(handler: RouteHandler, request: NodeRequest, response: Node
     universal.body = decoding(handler, request, format, facts, reportBug);
   }
   await universalResponseToNodeResponse(await handler(universal), response);
+}
+
+/** Asked for at once: node takes a stream's session away at its end. */
+function connectionOf(request: NodeRequest): () => boolean {
+  const connection = 'stream' in request ? request.stream.session : request.socket;
+  return () => connection?.destroyed === false;
 }
 
 async function* decoding(

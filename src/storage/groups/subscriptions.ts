@@ -1,6 +1,6 @@
 import { and, drizzle, eq, inArray, sql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
-import type { NewSubscription, SubscriptionRow } from '../../delivery/ports/store.ts';
+import type { LogStart, NewSubscription, SubscriptionRow } from '../../delivery/ports/store.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
@@ -41,21 +41,23 @@ export async function createSubscriptions(
  */
 async function createCursors(
   client: Client,
-  starts: readonly { readonly id: number; readonly offsets: readonly number[] }[],
+  starts: readonly { readonly id: number; readonly offsets: readonly LogStart[] }[],
 ): Promise<void> {
   if (starts.length === 0) return;
   await client.query(
     `INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
-     SELECT subscription_id, partition, 0, coalesce(chosen.committed_offset, 0)
-       FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS chosen (subscription_id, partition, committed_offset)
+     SELECT subscription_id, partition, lane, coalesce(chosen.committed_offset, 0)
+       FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::bigint[])
+            AS chosen (subscription_id, partition, lane, committed_offset)
        FULL JOIN (
-         SELECT s.id AS subscription_id, p.partition
-           FROM millrace.subscriptions AS s JOIN millrace.partitions AS p USING (topic_id) WHERE s.id = ANY ($4::integer[])
-       ) AS present USING (subscription_id, partition)`,
+         SELECT s.id AS subscription_id, p.partition, 0 AS lane
+           FROM millrace.subscriptions AS s JOIN millrace.partitions AS p USING (topic_id) WHERE s.id = ANY ($5::integer[])
+       ) AS present USING (subscription_id, partition, lane)`,
     [
       arrayLiteral(starts.flatMap(({ id, offsets }) => offsets.map(() => id))),
-      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets.keys()])),
-      arrayLiteral(starts.flatMap(({ offsets }) => [...offsets])),
+      arrayLiteral(starts.flatMap(({ offsets }) => offsets.map(({ partition }) => partition))),
+      arrayLiteral(starts.flatMap(({ offsets }) => offsets.map(({ lane }) => lane))),
+      arrayLiteral(starts.flatMap(({ offsets }) => offsets.map(({ offset }) => offset))),
       arrayLiteral(starts.map(({ id }) => id)),
     ],
   );
