@@ -1343,6 +1343,14 @@ export enum BlockedOn {
    * @generated from enum value: BLOCKED_ON_MAX_POLL_INTERVAL = 9;
    */
   MAX_POLL_INTERVAL = 9,
+
+  /**
+   * The broker is completing records of the partition itself, as when it moves them to the dead letters. Nothing behind
+   * them goes out before that is done. It goes on by itself.
+   *
+   * @generated from enum value: BLOCKED_ON_DEAD_LETTER = 10;
+   */
+  DEAD_LETTER = 10,
 }
 
 /**
@@ -1444,7 +1452,8 @@ export enum AckStatus {
   /**
    * An offset was never delivered to this member, or was given back. Or the ack is by up_to_offset and would pass a record
    * that this member has refused (NACK, RELEASE, a lease that ran out) and not acked since, also when that record has been
-   * delivered to it again: the member acks what it has handled by offsets or ranges. Nothing changed.
+   * delivered to it again: the member acks what it has handled by offsets or ranges. Or a record that it names or would
+   * pass is one that the broker is completing itself (BLOCKED_ON_DEAD_LETTER). Nothing changed.
    *
    * @generated from enum value: ACK_STATUS_UNKNOWN_OFFSET = 6;
    */

@@ -24,7 +24,10 @@ export const creditWaitMs = 20;
 export function nextPiece(log: ConsumedLog, credit: Credit, nowMs: number, maySplit: boolean): Look {
   if (log.revoking) return { blockedOn: 'REVOKING', untilMs: null };
   const next = log.cursor.next(log.log.endOffset, nowMs);
-  if (next.type === 'blocked') return { blockedOn: next.on, untilMs: next.untilMs ?? null };
+  if (next.type === 'blocked') {
+    const blockedOn = next.on === 'MOVING' ? 'DEAD_LETTER' : next.on;
+    return { blockedOn, untilMs: next.untilMs ?? null };
+  }
   const batch = log.batchAt(next.first);
   if (batch === null) return { blockedOn: 'READING', untilMs: null };
   const last = Math.min(next.last, endOffset(batch) - 1);

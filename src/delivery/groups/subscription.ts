@@ -1,9 +1,15 @@
-import { begunAt, Cursor, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import { begunAt, Cursor, type CursorBounds, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import { limits } from '../../limits/limits.ts';
 import { namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import type { Clock } from '../../time/clock.ts';
 import { ConsumedLog } from '../dispatch/consumed-log.ts';
 import type { SubscriptionRow } from '../ports/store.ts';
+
+const cursorBounds: CursorBounds = {
+  inFlightRecordsMax: limits.cursorInFlightRecordsMax,
+  ackedRunsMax: limits.cursorRangesMax,
+};
 
 /** A partition's log, and how far the subscription is in it. */
 export interface ClaimedLog {
@@ -54,6 +60,6 @@ export class ActiveSubscription {
   #claim({ log, cursor }: ClaimedLog): void {
     const { partition, lane } = log.address;
     const key = { subscriptionId: this.row.id, partition, lane };
-    this.#logs.push(new ConsumedLog(key, new Cursor(cursor), log, this.#clock));
+    this.#logs.push(new ConsumedLog(key, new Cursor(cursor, cursorBounds), log, this.#clock));
   }
 }
