@@ -1020,7 +1020,9 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   delay?: Duration | undefined;
 
   /**
-   * With NACK: what went wrong, for the log. Limit: nack_error_chars_max = 1000 characters.
+   * With NACK: what went wrong. The broker writes it into its log, without control characters, with the group, the member, the
+   * offsets and the attempt; of a group and second nack_log_lines_max = 10 lines, then how many were left out.
+   * Limit: nack_error_chars_max = 1000 characters.
    *
    * @generated from field: string error = 9;
    */
