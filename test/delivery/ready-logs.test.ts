@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
+import { Credit } from '../../src/credit/credit.ts';
 import type { ConsumedLog } from '../../src/delivery/dispatch/consumed-log.ts';
+import { nextPiece } from '../../src/delivery/dispatch/piece.ts';
 import { ReadyLogs } from '../../src/delivery/dispatch/ready-logs.ts';
 import type { BlockedOn } from '../../src/delivery/ports/session.ts';
 import { property } from '../coordinator/property.ts';
@@ -181,7 +184,7 @@ class Model {
   }
 }
 
-const reasons = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'] as const;
+const reasons = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'] as const;
 const logCount = 5;
 const operation = fc.oneof(
   fc.record({ type: fc.constantFrom('toggle', 'add'), log: fc.nat(logCount - 1) }),
@@ -228,4 +231,12 @@ test('whatever happens in whatever order, each held log is ready in its turn or 
     }),
     property(500),
   );
+});
+
+test('records that wait behind one which a settlement completes are held back by DEAD_LETTER', () => {
+  const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10, ackedRunsMax: 10 });
+  cursor.deliver(0, 0, () => 1, null);
+  cursor.move([0, 0]);
+  const log = { revoking: false, cursor, log: { endOffset: 2 } } as unknown as ConsumedLog;
+  expect(nextPiece(log, new Credit(10, 10), 0, true)).toEqual({ blockedOn: 'DEAD_LETTER', untilMs: null });
 });
