@@ -8,6 +8,7 @@ import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { applyAcks } from './calls/acks.ts';
+import { NackLog } from './calls/nack-log.ts';
 import type {
   AckCommand,
   AckOutcome,
@@ -71,6 +72,7 @@ export interface DeliveryDeps {
 export class Delivery {
   readonly offsets: Offsets;
   readonly #retention: OffsetRetention;
+  readonly #nacks: NackLog;
   readonly #context: GroupContext;
   readonly #store: GroupStore;
   readonly #groups: Groups;
@@ -103,6 +105,7 @@ export class Delivery {
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
+    this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
@@ -178,7 +181,8 @@ export class Delivery {
     const group = this.#groups.get(command.group);
     group.worked(group.member(command.memberId));
     group.alive(command.memberId);
-    const { outcomes, moved } = applyAcks(group, command, this.#context.clock.nowMs());
+    const { outcomes, moved, nacks } = applyAcks(group, command, this.#context.clock.nowMs());
+    for (const nack of nacks) this.#nacks.write(nack);
     for (const log of moved) this.#context.rounds.mark(log);
     // Also an entry that changed nothing waits: "acked already" may have been said by an ack that is not durable yet. And only
     // the owner may refuse, or take back what it has delivered, neither of which is written.
@@ -298,6 +302,7 @@ export class Delivery {
     this.#retention.stop();
     await rounds.stop(untilMs);
     for (const group of groups) group.stop(draining());
+    this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
@@ -306,6 +311,7 @@ export class Delivery {
     this.#context.writer.stop();
     this.#context.rounds.abandon();
     this.#retention.stop();
+    this.#nacks.stop();
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
     for (const group of this.#groups.all()) group.stop(error);
   }

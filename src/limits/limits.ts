@@ -101,6 +101,8 @@ export const limits = {
   nackBackoffMsDefault: 1_000,
   nackBackoffMsMax: 60_000,
   nackErrorCharsMax: 1_000,
+  /** What clients say of their NACKs: lines in the log, of one group and second. */
+  nackLogLinesMax: 10,
   heartbeatPartitionsMax: 10_000,
 
   /** Entries of one CommitOffsets, partitions of one FetchOffsets and of one ResetOffsets. */

@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
+import { Credit } from '../../src/credit/credit.ts';
 import type { Feed } from '../../src/delivery/dispatch/feed.ts';
 import type { Member } from '../../src/delivery/dispatch/member.ts';
+import { nextPiece } from '../../src/delivery/dispatch/piece.ts';
 import { ReadyLogs } from '../../src/delivery/dispatch/ready-logs.ts';
 import { Seat } from '../../src/delivery/dispatch/seat.ts';
 import type { BlockedOn } from '../../src/delivery/ports/session.ts';
@@ -183,7 +186,7 @@ class Model {
   }
 }
 
-const reasons = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'] as const;
+const reasons = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'] as const;
 const logCount = 5;
 const operation = fc.oneof(
   fc.record({ type: fc.constantFrom('toggle', 'add'), log: fc.nat(logCount - 1) }),
@@ -229,4 +232,12 @@ test('whatever happens in whatever order, each held log is ready in its turn or 
     }),
     property(500),
   );
+});
+
+test('records that wait behind one which a settlement completes are held back by DEAD_LETTER', () => {
+  const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10, ackedRunsMax: 10 });
+  cursor.deliver(0, 0, () => 1, null);
+  cursor.move([0, 0]);
+  const seat = { revoking: false, feed: { cursor, log: { endOffset: 2 } } } as unknown as Seat;
+  expect(nextPiece(seat, new Credit(10, 10), 0, true)).toEqual({ blockedOn: 'DEAD_LETTER', untilMs: null });
 });

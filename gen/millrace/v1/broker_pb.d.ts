@@ -1083,7 +1083,9 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
   delay?: Duration | undefined;
 
   /**
-   * With NACK: the error, for the log.
+   * With NACK: the error. The broker logs it, without control characters, with the group, the
+   * member, the offsets and the attempt. It logs nack_log_lines_max = 10 such lines of a group in a
+   * second, and then the number of lines left out.
    * Limit: nack_error_chars_max = 1000 characters.
    *
    * @generated from field: string error = 9;
@@ -1416,6 +1418,14 @@ export enum BlockedOn {
    * @generated from enum value: BLOCKED_ON_MAX_POLL_INTERVAL = 9;
    */
   MAX_POLL_INTERVAL = 9,
+
+  /**
+   * The broker is completing records of the partition itself, as when it moves them to the dead letters. Nothing behind
+   * them goes out before that is done. It goes on by itself.
+   *
+   * @generated from enum value: BLOCKED_ON_DEAD_LETTER = 10;
+   */
+  DEAD_LETTER = 10,
 }
 
 /**
@@ -1521,7 +1531,8 @@ export enum AckStatus {
    * An offset was never delivered to this member, or was given back. Or up_to_offset would pass a
    * record that this member has refused (NACK, RELEASE, an expired lease) and not acked since, even
    * if the record has been delivered to it again. The member should ack the records that it has
-   * handled by offsets or ranges. Nothing changed.
+   * handled by offsets or ranges. Or the entry names, or would pass, a record that the broker is
+   * completing itself (BLOCKED_ON_DEAD_LETTER). Nothing changed.
    *
    * @generated from enum value: ACK_STATUS_UNKNOWN_OFFSET = 6;
    */

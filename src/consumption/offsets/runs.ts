@@ -38,11 +38,16 @@ export function coversRun(runs: OffsetRuns, first: number, last: number): boolea
   return at < runs.length && runs[at]! <= first && last <= runs[at + 1]!;
 }
 
-/** Removes everything below `offset`, in place. */
-export function cutBelow(runs: number[], offset: number): void {
+/** Removes everything below `offset`, in place. @returns how many offsets those were. */
+export function cutBelow(runs: number[], offset: number): number {
   const at = runFrom(runs, offset);
-  if (at > 0) runs.splice(0, at);
-  if (runs.length > 0 && runs[0]! < offset) runs[0] = offset;
+  let removed = 0;
+  if (at > 0) removed = countOf(runs.splice(0, at));
+  if (runs.length > 0 && runs[0]! < offset) {
+    removed += offset - runs[0]!;
+    runs[0] = offset;
+  }
+  return removed;
 }
 
 /** Removes first … last, in place. */

@@ -1,114 +1,92 @@
-import type { OffsetRuns } from '../offsets/runs.ts';
+import assert from 'node:assert/strict';
+import { addRun, countOf, type OffsetRuns } from '../offsets/runs.ts';
+import { nothing, Pieces, type BytesOf, type Freed } from './pieces.ts';
 
-/** Records that were delivered together and not acked: a run of offsets, its size, and until when. */
-interface Piece {
-  readonly first: number;
-  readonly last: number;
-  readonly bytesOf: BytesOf;
-  /** null: as long as the partition is held. */
-  readonly leaseUntilMs: number | null;
-}
-
-/** Bytes of the records first … last of a piece; additive. */
-export type BytesOf = (first: number, last: number) => number;
-
-/** What stopped being in flight. */
-export interface Freed {
-  readonly records: number;
-  readonly bytes: number;
-}
-
-export const nothing: Freed = { records: 0, bytes: 0 };
-
-/** What is in flight of one cursor: pieces in the order of their offsets, which do not overlap. */
+/**
+ * What is out of one cursor: held by the member that has the log, or MOVING, which a settlement is completing.
+ * Both count as in flight; whatever the holder does concerns what it holds alone.
+ */
 export class InFlight {
-  #pieces: Piece[] = [];
-  #records = 0;
-  #bytes = 0;
+  readonly #held = new Pieces();
+  /** null until something moves for the first time: of most cursors nothing ever does. */
+  #moving: Pieces | null = null;
 
   get records(): number {
-    return this.#records;
+    return this.#held.records + (this.#moving?.records ?? 0);
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#held.bytes + (this.#moving?.bytes ?? 0);
+  }
+
+  /** The lowest MOVING record; Infinity: none. */
+  get lowestMoving(): number {
+    return this.#moving?.at(0)?.first ?? Infinity;
   }
 
   add(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
-    const piece = { first, last, bytesOf, leaseUntilMs };
-    const at = this.#from(first);
-    if (at === this.#pieces.length) this.#pieces.push(piece);
-    else this.#pieces.splice(at, 0, piece);
-    this.#records += last - first + 1;
-    this.#bytes += bytesOf(first, last);
+    this.#held.add(first, last, bytesOf, leaseUntilMs);
   }
 
-  /** Takes first … last out, as far as it is in flight; `each` sees the runs that were. */
+  /** Takes out what is held of first … last; `each` sees the runs that were. */
   remove(first: number, last: number, each?: (first: number, last: number) => void): Freed {
-    if (this.#pieces.length === 0) return nothing;
-    const from = this.#from(first);
-    const left: Piece[] = [];
-    let until = from;
-    let records = 0;
-    let bytes = 0;
-    for (; until < this.#pieces.length && this.#pieces[until]!.first <= last; until++) {
-      const piece = this.#pieces[until]!;
-      const begin = Math.max(piece.first, first);
-      const end = Math.min(piece.last, last);
-      records += end - begin + 1;
-      bytes += piece.bytesOf(begin, end);
-      each?.(begin, end);
-      if (piece.first < begin) left.push({ ...piece, last: begin - 1 });
-      if (end < piece.last) left.push({ ...piece, first: end + 1 });
+    return this.#held.remove(first, last, each);
+  }
+
+  /** The first run that is out and ends at or behind `offset`; undefined if there is none. */
+  at(offset: number): { readonly first: number; readonly last: number } | undefined {
+    const held = this.#held.at(offset);
+    const moving = this.#moving?.at(offset);
+    return moving !== undefined && (held === undefined || moving.first < held.first) ? moving : held;
+  }
+
+  /** What is held of the runs, ascending. */
+  among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
+    return this.#held.among(runs);
+  }
+
+  /** Whether a record of first … last is MOVING. */
+  anyMoving(first: number, last: number): boolean {
+    return (this.#moving?.at(first)?.first ?? Infinity) <= last;
+  }
+
+  /** The held runs whose lease is over. */
+  expired(nowMs: number): { readonly first: number; readonly last: number }[] {
+    return this.#held.expired(nowMs);
+  }
+
+  /** When the first lease of a held run is over; null if there is none. */
+  nextLeaseMs(): number | null {
+    return this.#held.nextLeaseMs();
+  }
+
+  /** The runs, all of which are held, are MOVING from now on. A lease of theirs is none any more. */
+  move(runs: OffsetRuns): void {
+    assert(isAll(runs, this.#held.among(runs)), 'only records that the holder has can move');
+    const moving = (this.#moving ??= new Pieces());
+    for (let at = 0; at < runs.length; at += 2) {
+      this.#held.remove(runs[at]!, runs[at + 1]!, (first, last, bytesOf) => {
+        moving.add(first, last, bytesOf, null);
+      });
     }
-    if (until > from) this.#pieces.splice(from, until - from, ...left);
-    this.#records -= records;
-    this.#bytes -= bytes;
+  }
+
+  /** The runs, all of which are MOVING, are out no more. */
+  endMove(runs: OffsetRuns): Freed {
+    const moving = this.#moving;
+    assert(moving !== null && isAll(runs, moving.among(runs)), 'only records that move can end their move');
+    let { records, bytes } = nothing;
+    for (let at = 0; at < runs.length; at += 2) {
+      const freed = moving.remove(runs[at]!, runs[at + 1]!);
+      records += freed.records;
+      bytes += freed.bytes;
+    }
     return { records, bytes };
   }
+}
 
-  /** The first piece that ends at or behind `offset`; undefined if there is none. */
-  at(offset: number): { readonly first: number; readonly last: number } | undefined {
-    return this.#pieces[this.#from(offset)];
-  }
-
-  /** What is in flight among the runs, ascending. */
-  among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
-    const found: { first: number; last: number }[] = [];
-    for (let at = 0; at < runs.length; at += 2) {
-      const last = runs[at + 1]!;
-      for (
-        let index = this.#from(runs[at]!);
-        index < this.#pieces.length && this.#pieces[index]!.first <= last;
-        index++
-      ) {
-        const piece = this.#pieces[index]!;
-        found.push({ first: Math.max(piece.first, runs[at]!), last: Math.min(piece.last, last) });
-      }
-    }
-    return found;
-  }
-
-  /** The runs whose lease is over. */
-  expired(nowMs: number): { readonly first: number; readonly last: number }[] {
-    return this.#pieces.filter(({ leaseUntilMs }) => leaseUntilMs !== null && leaseUntilMs <= nowMs);
-  }
-
-  /** When the first lease is over; null if there is none. */
-  nextLeaseMs(): number | null {
-    let next = Infinity;
-    for (const { leaseUntilMs } of this.#pieces) if (leaseUntilMs !== null && leaseUntilMs < next) next = leaseUntilMs;
-    return next === Infinity ? null : next;
-  }
-
-  #from(offset: number): number {
-    let low = 0;
-    let high = this.#pieces.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#pieces[middle]!.last < offset) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
+function isAll(runs: OffsetRuns, found: readonly { readonly first: number; readonly last: number }[]): boolean {
+  const all: number[] = [];
+  for (const { first, last } of found) addRun(all, first, last);
+  return runs.length > 0 && countOf(all) === countOf(runs);
 }

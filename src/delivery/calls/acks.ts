@@ -2,6 +2,7 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import { nackLineOf, type NackLine } from './nack-log.ts';
 
 /** What an ack did to a cursor. */
 interface Settled {
@@ -15,18 +16,22 @@ const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
 /**
  * Applies the entries of an ack in memory, each for itself: one that is refused changes nothing and does not disturb
  * the others. Nothing is durable yet.
- * @returns one outcome an entry, and the logs that moved.
+ * @returns one outcome an entry, the logs that moved, and what clients say of the records that they refused.
  */
 export function applyAcks(
   group: ConsumerGroup,
   command: AckCommand,
   nowMs: number,
-): { outcomes: (() => AckOutcome)[]; moved: Feed[] } {
+): { outcomes: (() => AckOutcome)[]; moved: Feed[]; nacks: NackLine[] } {
   const moved: Feed[] = [];
+  const nacks: NackLine[] = [];
   const outcomes = command.entries.map((entry) => {
     const found = group.named(entry) ?? 'NOT_OWNER';
     const log = typeof found === 'string' ? undefined : found;
+    const nack = log === undefined ? null : nackLineOf(command, entry, log);
     const settled = typeof found === 'string' ? none(found) : applyEntry(group, command, entry, found, nowMs);
+    // One whose record is back already has failed all the same.
+    if (nack !== null && (settled.status === 'OK' || settled.status === 'LEASE_EXPIRED')) nacks.push(nack);
     if (log !== undefined && settled.status === 'OK') {
       moved.push(log);
       group.settle(log, settled.records, settled.bytes);
@@ -41,7 +46,7 @@ export function applyAcks(
       committedOffset: log?.cursor.durableOffset ?? null,
     });
   });
-  return { outcomes, moved };
+  return { outcomes, moved, nacks };
 }
 
 function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, log: Feed, nowMs: number): Settled {

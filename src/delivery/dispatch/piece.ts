@@ -25,7 +25,10 @@ export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: b
   if (seat.revoking) return { blockedOn: 'REVOKING', untilMs: null };
   const { feed } = seat;
   const next = feed.cursor.next(feed.log.endOffset, nowMs);
-  if (next.type === 'blocked') return { blockedOn: next.on, untilMs: next.untilMs ?? null };
+  if (next.type === 'blocked') {
+    const blockedOn = next.on === 'MOVING' ? 'DEAD_LETTER' : next.on;
+    return { blockedOn, untilMs: next.untilMs ?? null };
+  }
   // Not even one record may go: a batch that is read now would only wait, and take the place of one that is wanted.
   if (!credit.fits(1, 1)) {
     seat.creditWaitSince(nowMs);

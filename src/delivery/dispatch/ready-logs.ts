@@ -2,7 +2,7 @@ import type { Seat } from './seat.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /** Which reason counts when the logs of a member wait for different ones: the one that acting on would help most. */
-const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
+const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
 
 /**
  * The logs of a member that may have something for its stream, in turn: a wake costs what is ready, not what is held. All others wait.
@@ -17,6 +17,7 @@ const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'RETRY', 'REVOKING', 
  * |---|---|
  * | CAUGHT_UP | `Feed.appended`; `settle`: records were refused, released, or their lease is over |
  * | WINDOW | `settle`: records of it were acked |
+ * | DEAD_LETTER | `settle`: the records that were MOVING are acked, or stay |
  * | READING | the end of the read, also of one that failed: `Feed` |
  * | RETRY | the time, `timePassed`; `settle`: what is refused was acked after all |
  * | CREDIT | credit of the member that comes back from any log, `creditReturned`; the time after which a batch is split |

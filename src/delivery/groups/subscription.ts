@@ -1,8 +1,14 @@
-import { begunAt, Cursor, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import { begunAt, Cursor, type CursorBounds, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import { limits } from '../../limits/limits.ts';
 import { lanesOf, namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import type { SubscriptionRow } from '../ports/store.ts';
+
+const cursorBounds: CursorBounds = {
+  inFlightRecordsMax: limits.cursorInFlightRecordsMax,
+  ackedRunsMax: limits.cursorRangesMax,
+};
 
 /** A partition's log, and how far the subscription is in it. */
 export interface ClaimedLog {
@@ -63,6 +69,6 @@ export class ActiveSubscription {
   #claim({ log, cursor }: ClaimedLog): void {
     const { partition, lane } = log.address;
     const key = { subscriptionId: this.row.id, partition, lane };
-    this.#logs.push(new Feed(key, new Cursor(cursor), log, this.#parts));
+    this.#logs.push(new Feed(key, new Cursor(cursor, cursorBounds), log, this.#parts));
   }
 }

@@ -13,7 +13,8 @@ export type BlockedOn =
   | 'SLOW_READER'
   | 'CAUGHT_UP'
   | 'READING'
-  | 'MAX_POLL_INTERVAL';
+  | 'MAX_POLL_INTERVAL'
+  | 'DEAD_LETTER';
 
 export interface TopicPartition {
   readonly topic: string;

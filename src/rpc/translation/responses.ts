@@ -22,6 +22,7 @@ const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   CAUGHT_UP: BlockedOn.CAUGHT_UP,
   READING: BlockedOn.READING,
   MAX_POLL_INTERVAL: BlockedOn.MAX_POLL_INTERVAL,
+  DEAD_LETTER: BlockedOn.DEAD_LETTER,
 };
 
 /** A moment, to the millisecond: clocks count in fractions, which `nanos` of a Timestamp need not survive. */

@@ -1,14 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Named } from '../../../src/consumption/partitioned/cursor.ts';
-import type { limits } from '../../../src/limits/limits.ts';
 import { CheckedScene, type Command } from './scene.ts';
-
-// Bounds that a story reaches.
-vi.mock('../../../src/limits/limits.ts', async (original) => {
-  const { limits: real } = await original<{ limits: typeof limits }>();
-  return { limits: { ...real, cursorInFlightRecordsMax: 12, cursorRangesMax: 3 } };
-});
 
 /**
  * Stories that a reviewer should read, in golden/*.txt: each command, what came of it, and the cursor after it. `next` is
@@ -110,6 +103,14 @@ function describe(command: Command): string {
       return `the log is taken back and begins anew at ${command.offset}`;
     case 'takeover':
       return 'taken over by another broker';
+    case 'move':
+      return `a settlement takes ${pairs(command.runs, '..')}`;
+    case 'commit':
+      return 'the settlement commits, and its answer is lost';
+    case 'moved':
+      return 'the settlement is known to be durable';
+    case 'stays':
+      return 'the settlement has failed';
     case 'round':
     case 'fold':
       return command.type;
@@ -135,6 +136,8 @@ const lost: Command = { type: 'giveBackAll', countAttempt: true };
 
 const reset = (offset: number): Command => ({ type: 'reset', offset });
 const round: Command = { type: 'round' };
+const move = (...runs: number[]): Command => ({ type: 'move', runs });
+const moved: Command = { type: 'moved' };
 
 const stories: Record<string, () => Story> = {
   poison: () =>
@@ -188,6 +191,14 @@ const stories: Record<string, () => Story> = {
       )
       .do({ type: 'annotate', text: 'anew' }, round, { type: 'giveBackAll', countAttempt: false })
       .do({ type: 'advance', offset: 3 }, { type: 'advance', offset: 8 }, round, { type: 'takeover' }),
+  moving: () =>
+    new Story(
+      'A settlement completes a record: nothing passes it meanwhile. Then it fails, succeeds, and commits as the broker dies.',
+    )
+      .do(append(8), deliver(2, 10), deliver(3), move(1, 1), ackUpTo(3), ack(0, 1), nack(1), deliver(1), ack(3, 3))
+      .do(pass(10), { type: 'expire' }, deliver(1), { type: 'stays' }, deliver(1), deliver(1), ackUpTo(1), ack(0, 1))
+      .do(move(2, 2), lost, deliver(), moved, round, deliver(1), move(4, 4), { type: 'commit' }, { type: 'takeover' })
+      .do(deliver()),
   resume: () =>
     new Story(
       'A stream is cut and resumed: it gets everything un-acked again, attempts as they were, and may ack the old.',

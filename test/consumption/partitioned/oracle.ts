@@ -1,5 +1,6 @@
 import type {
   CommitMetadata,
+  CursorBounds,
   CursorSnapshot,
   Named,
   NextDelivery,
@@ -8,7 +9,7 @@ import type {
 import { limits } from '../../../src/limits/limits.ts';
 
 interface Slot {
-  state: 'open' | 'inFlight' | 'acked';
+  state: 'open' | 'inFlight' | 'moving' | 'acked';
   ended: number;
   leaseUntilMs: number | null;
   /** The present holder has failed on it, given it back, or let its lease run out. */
@@ -30,6 +31,7 @@ export function bytesOf(first: number, last: number): number {
 export class Oracle {
   readonly #slots: Slot[];
   readonly #resets: number;
+  readonly #bounds: CursorBounds;
   #metadata: CommitMetadata | null;
   #position: number;
   #handedOut: number;
@@ -37,7 +39,8 @@ export class Oracle {
   /** What the pause waits for. */
   readonly #pausedFor = new Set<number>();
 
-  constructor(snapshot: CursorSnapshot, size: number) {
+  constructor(snapshot: CursorSnapshot, size: number, bounds: CursorBounds) {
+    this.#bounds = bounds;
     const { committedOffset, acked, attempts } = snapshot;
     this.#resets = snapshot.resets;
     this.#metadata = snapshot.metadata;
@@ -56,8 +59,17 @@ export class Oracle {
     return open === -1 ? this.#slots.length : open;
   }
 
-  get inFlight(): number[] {
+  /** What the holder has, and what it may speak of. */
+  get held(): number[] {
     return this.#offsets(({ state }) => state === 'inFlight');
+  }
+
+  get moving(): number[] {
+    return this.#offsets(({ state }) => state === 'moving');
+  }
+
+  get inFlight(): number[] {
+    return [...this.held, ...this.moving];
   }
 
   snapshot(): CursorSnapshot {
@@ -81,7 +93,7 @@ export class Oracle {
   }
 
   nextDeadlineMs(): number | null {
-    const leases = this.inFlight.flatMap((offset) => this.#slots[offset]!.leaseUntilMs ?? []);
+    const leases = this.held.flatMap((offset) => this.#slots[offset]!.leaseUntilMs ?? []);
     return leases.length === 0 ? null : Math.min(...leases);
   }
 
@@ -92,9 +104,10 @@ export class Oracle {
     const isOpen = (offset: number): boolean => offset < endOffset && this.#slots[offset]!.state === 'open';
     const first = this.#offsets((_, offset) => offset >= this.#position && isOpen(offset))[0];
     if (first === undefined) return { type: 'blocked', on: 'CAUGHT_UP' };
+    if (this.moving.some((offset) => offset < first)) return { type: 'blocked', on: 'MOVING' };
     const { acked } = this.snapshot();
-    const room = limits.cursorInFlightRecordsMax - this.inFlight.length;
-    const beyondHoles = acked.length / 2 >= limits.cursorRangesMax && first > acked.at(-1)!;
+    const room = this.#bounds.inFlightRecordsMax - this.inFlight.length;
+    const beyondHoles = acked.length / 2 >= this.#bounds.ackedRunsMax && first > acked.at(-1)!;
     if (room <= 0 || beyondHoles) return { type: 'blocked', on: 'WINDOW' };
     let last = first;
     const alone = (offset: number): boolean => this.attemptOf(offset) >= 3;
@@ -127,6 +140,7 @@ export class Oracle {
   }
 
   advance(offset: number): Settled {
+    if (this.moving.some((moving) => moving < offset)) return unsettled('UNKNOWN_OFFSET');
     this.#handedOut = Math.max(this.#handedOut, offset);
     const offsets = offsetsOf({ upTo: offset - 1 });
     const refusal = this.#refusal(offsets);
@@ -157,7 +171,7 @@ export class Oracle {
   }
 
   giveBackAll(countAttempt: boolean): { records: number; bytes: number } {
-    if (countAttempt) for (const offset of this.inFlight) this.#slots[offset]!.ended++;
+    if (countAttempt) for (const offset of this.held) this.#slots[offset]!.ended++;
     this.#handedOut = this.committedOffset;
     for (const slot of this.#slots) slot.refused = false;
     return this.resend();
@@ -165,15 +179,39 @@ export class Oracle {
 
   resend(): { records: number; bytes: number } {
     this.#position = this.committedOffset;
-    return this.#settle(this.inFlight, 'open');
+    return this.#settle(this.held, 'open');
   }
 
   expireLeases(nowMs: number): { records: number; bytes: number } {
-    const expired = this.inFlight.filter((offset) => (this.#slots[offset]!.leaseUntilMs ?? Infinity) <= nowMs);
+    const expired = this.held.filter((offset) => (this.#slots[offset]!.leaseUntilMs ?? Infinity) <= nowMs);
     for (const offset of expired) this.#slots[offset]!.ended++;
     this.#refuse(expired);
     this.#position = Math.min(this.#position, ...expired);
     return this.#settle(expired, 'open');
+  }
+
+  move(runs: readonly number[]): void {
+    for (const offset of offsetsOf({ runs })) this.#slots[offset]!.state = 'moving';
+  }
+
+  moved(runs: readonly number[]): { records: number; bytes: number } {
+    const freed = this.#ended(runs);
+    this.#ack(offsetsOf({ runs }));
+    return freed;
+  }
+
+  stays(runs: readonly number[]): { records: number; bytes: number } {
+    const freed = this.#ended(runs);
+    const offsets = offsetsOf({ runs });
+    this.#refuse(offsets.filter((offset) => offset < this.#handedOut));
+    const behind = this.#rewind(offsets[0]!);
+    return { records: freed.records + behind.records, bytes: freed.bytes + behind.bytes };
+  }
+
+  #ended(runs: readonly number[]): { records: number; bytes: number } {
+    const offsets = offsetsOf({ runs });
+    for (const offset of offsets) Object.assign(this.#slots[offset]!, { state: 'open', leaseUntilMs: null });
+    return { records: offsets.length, bytes: offsets.reduce((sum, offset) => sum + bytesAt(offset), 0) };
   }
 
   #found(named: Named): number[] | Settled {
@@ -192,13 +230,14 @@ export class Oracle {
   #refusal(offsets: readonly number[]): Settled['status'] | null {
     const open = offsets.filter((offset) => this.#slots[offset]!.state !== 'acked');
     if (open.some((offset) => offset >= this.#handedOut)) return 'UNKNOWN_OFFSET';
+    if (open.some((offset) => this.#slots[offset]!.state === 'moving')) return 'UNKNOWN_OFFSET';
     return open.length === 0 ? 'ALREADY_ACKED' : null;
   }
 
   #rewind(lowest: number): { records: number; bytes: number } {
     this.#position = Math.min(this.#position, lowest);
     return this.#settle(
-      this.inFlight.filter((offset) => offset >= lowest),
+      this.held.filter((offset) => offset >= lowest),
       'open',
     );
   }

@@ -1,25 +1,19 @@
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { begunAt, mergeDelta, type CursorSnapshot, type Named } from '../../../src/consumption/partitioned/cursor.ts';
-import { limits } from '../../../src/limits/limits.ts';
 import { property } from '../../coordinator/property.ts';
-import { offsetsOf, runsOf } from './oracle.ts';
-import { CheckedScene, size, type Command } from './scene.ts';
-
-// Bounds that forty offsets reach.
-vi.mock('../../../src/limits/limits.ts', async (original) => {
-  const { limits: real } = await original<{ limits: typeof limits }>();
-  return { limits: { ...real, cursorInFlightRecordsMax: 12, cursorRangesMax: 3 } };
-});
+import { bytesOf, offsetsOf, runsOf } from './oracle.ts';
+import { bounds, CheckedScene, size, type Command } from './scene.ts';
 
 const offset = fc.nat(size - 1);
 const runs = fc.uniqueArray(offset, { minLength: 1, maxLength: 8 }).map((all) => runsOf(all.sort((a, b) => a - b)));
+/** Near the beginning, so that many hit something. */
+const near = fc.tuple(fc.nat(16), fc.nat(3)).map(([first, more]) => [first, first + more]);
 const named: fc.Arbitrary<Named> = fc.oneof(
   offset.map((upTo) => ({ upTo })),
-  // Near the beginning, so that many hit something.
   fc.nat(12).map((upTo) => ({ upTo })),
   runs.map((all) => ({ runs: all })),
-  fc.tuple(fc.nat(16), fc.nat(3)).map(([first, more]) => ({ runs: [first, first + more] })),
+  near.map((all) => ({ runs: all })),
   // Holes: more of them than the bound allows.
   fc
     .uniqueArray(fc.nat(5), { minLength: 3 })
@@ -35,6 +29,9 @@ const plain: readonly Command[] = [
   { type: 'round' },
   { type: 'fold' },
   { type: 'takeover' },
+  { type: 'commit' },
+  { type: 'stays' },
+  { type: 'moved' },
 ];
 
 const command: fc.Arbitrary<Command> = fc.oneof(
@@ -47,8 +44,12 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 2, arbitrary: named.map((one) => ({ type: 'release' as const, named: one })) },
   { weight: 1, arbitrary: fc.boolean().map((countAttempt) => ({ type: 'giveBackAll' as const, countAttempt })) },
   {
-    weight: 3,
+    weight: 4,
     arbitrary: fc.constantFrom(...plain),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.oneof(runs, near).map((all) => ({ type: 'move' as const, runs: all })),
   },
   { weight: 1, arbitrary: fc.nat(size - 2).map((at) => ({ type: 'advance' as const, offset: at })) },
   { weight: 1, arbitrary: fc.constantFrom('', 'a', 'b').map((text) => ({ type: 'annotate' as const, text })) },
@@ -57,6 +58,13 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(1, 5, 20, 60_000).map((ms) => ({ type: 'pass' as const, ms })) },
 );
 const commands = fc.array(command, { maxLength: 60 });
+
+/** What settlements have committed is answered, all others have failed. */
+function settleAll(scene: CheckedScene): void {
+  while (scene.moving.length > 0) {
+    scene.do({ type: scene.moving.some(({ committed }) => committed) ? 'moved' : 'stays' });
+  }
+}
 
 test('whatever comes in whatever order, the cursor says and does what a table of single offsets does', () => {
   fc.assert(
@@ -74,6 +82,7 @@ test('rounds that are repeated, late or in another order leave what the cursor h
     fc.property(commands, order, (all, picks) => {
       const scene = new CheckedScene();
       for (const one of all) scene.do(one);
+      settleAll(scene);
       scene.round();
       const { deltas, folded } = scene;
       // Each at least once, some twice, in any order; onto the folded snapshot and onto the very first.
@@ -95,6 +104,7 @@ test('a full window or too many holes never stop it for good: acking what it giv
       scene.do({ type: 'append', records: size });
       // The holder has gone; the next one acks what it gets, the newest first.
       scene.do({ type: 'giveBackAll', countAttempt: true });
+      settleAll(scene);
       scene.do({ type: 'pass', ms: 86_400_000 });
       for (let turns = 0; scene.cursor.committedOffset < scene.endOffset; turns++) {
         expect(turns).toBeLessThan(4 * size);
@@ -119,10 +129,88 @@ test('no more than the bound is in flight, and no more holes than what is in fli
       const scene = new CheckedScene();
       for (const one of all) {
         scene.do(one);
-        expect(scene.cursor.inFlightRecords).toBeLessThanOrEqual(limits.cursorInFlightRecordsMax);
+        expect(scene.cursor.inFlightRecords).toBeLessThanOrEqual(bounds.inFlightRecordsMax);
         const ranges = scene.cursor.snapshot().acked.length / 2;
-        expect(ranges).toBeLessThanOrEqual(limits.cursorRangesMax + limits.cursorInFlightRecordsMax);
+        expect(ranges).toBeLessThanOrEqual(bounds.ackedRunsMax + bounds.inFlightRecordsMax);
       }
+    }),
+    property(500),
+  );
+});
+
+/** Settlements, beside whatever else may happen to records that are out. */
+const settling = fc.array(
+  fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({ type: fc.constant('deliver' as const), most: fc.integer({ min: 1, max: 8 }), leaseMs }),
+    },
+    { weight: 3, arbitrary: near.map((all): Command => ({ type: 'move', runs: all })) },
+    {
+      weight: 3,
+      arbitrary: fc.constantFrom<Command>(
+        { type: 'commit' },
+        { type: 'moved' },
+        { type: 'stays' },
+        { type: 'takeover' },
+      ),
+    },
+    { weight: 3, arbitrary: command },
+  ),
+  { maxLength: 40 },
+);
+
+test('a record that a settlement completes is never handed out again, also after a takeover, and none behind it goes out meanwhile', () => {
+  let heldBack = 0;
+  fc.assert(
+    fc.property(settling, (all) => {
+      const scene = new CheckedScene();
+      const completed = new Set<number>();
+      for (const one of [{ type: 'append', records: 20 } as const, ...all]) {
+        const lowest = Math.min(...scene.moving.flatMap(({ token }) => token.runs));
+        const next = scene.next();
+        if (next.type === 'deliver') {
+          expect(next.last).toBeLessThan(lowest);
+          for (let at = next.first; at <= next.last; at++) expect(completed).not.toContain(at);
+        } else if (next.on === 'MOVING') heldBack++;
+        scene.do(one);
+        for (const { token, committed } of scene.moving) {
+          for (const at of committed ? offsetsOf(token) : []) completed.add(at);
+        }
+        if (one.type === 'reset') completed.clear();
+      }
+    }),
+    property(500),
+  );
+  // Otherwise the property has seen nothing.
+  expect(heldBack).toBeGreaterThan(50);
+});
+
+test('what goes out comes back exactly once, to the record and the byte, whatever moves meanwhile', () => {
+  fc.assert(
+    fc.property(settling, (all) => {
+      const scene = new CheckedScene();
+      let records = 0;
+      let bytes = 0;
+      const take = (freed: unknown): void => {
+        records -= (freed as { records?: number } | null)?.records ?? 0;
+        bytes -= (freed as { bytes?: number } | null)?.bytes ?? 0;
+      };
+      for (const one of [{ type: 'append', records: 20 } as const, ...all]) {
+        const next = scene.next();
+        const freed = scene.do(one);
+        if (one.type === 'takeover' || one.type === 'reset') records = bytes = 0;
+        else if (one.type !== 'deliver') take(freed);
+        else if (next.type === 'deliver') {
+          const last = Math.min(next.last, next.first + one.most - 1);
+          records += last - next.first + 1;
+          bytes += bytesOf(next.first, last);
+        }
+        expect([scene.cursor.inFlightRecords, scene.cursor.inFlightBytes]).toEqual([records, bytes]);
+      }
+      scene.do({ type: 'giveBackAll', countAttempt: false });
+      settleAll(scene);
+      expect([scene.cursor.inFlightRecords, scene.cursor.inFlightBytes]).toEqual([0, 0]);
     }),
     property(500),
   );

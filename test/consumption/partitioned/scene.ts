@@ -3,14 +3,19 @@ import {
   begunAt,
   Cursor,
   mergeDelta,
+  type CursorBounds,
   type CursorDelta,
   type CursorSnapshot,
+  type Moving,
   type Named,
 } from '../../../src/consumption/partitioned/cursor.ts';
-import { bytesOf, Oracle } from './oracle.ts';
+import { bytesOf, offsetsOf, Oracle, runsOf } from './oracle.ts';
 
 /** Offsets that a scene knows. */
 export const size = 40;
+
+/** Bounds that so many offsets reach. */
+export const bounds: CursorBounds = { inFlightRecordsMax: 12, ackedRunsMax: 3 };
 
 export type Command =
   /** Hands out at most so many of what goes next. */
@@ -23,7 +28,11 @@ export type Command =
   /** A commit of a client that holds nothing, and what it notes. */
   | { readonly type: 'advance'; readonly offset: number }
   | { readonly type: 'annotate'; readonly text: string }
-  /** The holder is asked for the log, then it begins anew. */
+  /** A settlement takes what the holder has of these records. */
+  | { readonly type: 'move'; readonly runs: readonly number[] }
+  /** The oldest settlement that is under way: it commits; its answer comes; it has failed. */
+  | { readonly type: 'commit' | 'moved' | 'stays' }
+  /** The holder is asked for the log, and settlements are waited for; then it begins anew. */
   | { readonly type: 'reset'; readonly offset: number }
   | { readonly type: 'round' | 'fold' | 'takeover' }
   | { readonly type: 'append'; readonly records: number }
@@ -37,12 +46,16 @@ export class CheckedScene {
   /** The folded snapshot, and every delta since the beginning: old ones may come late. */
   folded: CursorSnapshot = begunAt(0);
   readonly deltas: CursorDelta[] = [];
+  /** Settlements under way, the oldest first. */
+  readonly moving: { readonly token: Moving; committed: boolean }[] = [];
   #oracle: Oracle;
   #ackedEver = new Set<number>();
+  /** What settlements have completed, whether or not memory knows. */
+  readonly #movedEver = new Set<number>();
 
   constructor() {
-    this.cursor = new Cursor(this.folded);
-    this.#oracle = new Oracle(this.folded, size);
+    this.cursor = new Cursor(this.folded, bounds);
+    this.#oracle = new Oracle(this.folded, size, bounds);
   }
 
   /** @returns what both said to the command. */
@@ -89,6 +102,15 @@ export class CheckedScene {
         return [cursor.advance(command.offset), oracle.advance(command.offset)];
       case 'annotate':
         return [cursor.annotate(command.text), oracle.annotate(command.text)];
+      case 'move':
+        this.#move(command.runs);
+        return [null, null];
+      case 'commit':
+        this.#commit();
+        return [null, null];
+      case 'moved':
+      case 'stays':
+        return this.#endMove(command.type);
       case 'reset':
         this.#reset(command.offset);
         return [null, null];
@@ -127,7 +149,9 @@ export class CheckedScene {
       this.cursor.written(delta);
     }
     expect(this.cursor.takeDelta()).toBeNull();
-    expect(this.stored()).toEqual(this.cursor.snapshot());
+    // What settlements have committed before their answers came is stored, and memory does not know.
+    const unanswered = this.moving.filter(({ committed }) => committed).map(({ token }) => token.delta);
+    expect(this.stored()).toEqual(unanswered.reduce(mergeDelta, this.cursor.snapshot()));
     expect(this.cursor.durableOffset).toBe(this.cursor.committedOffset);
   }
 
@@ -139,8 +163,9 @@ export class CheckedScene {
   /** The broker dies. What was not durable is gone, also acks that nobody was told of. */
   #takeOver(): void {
     const stored = this.stored();
-    this.cursor = new Cursor(stored);
-    this.#oracle = new Oracle(stored, size);
+    this.cursor = new Cursor(stored, bounds);
+    this.#oracle = new Oracle(stored, size, bounds);
+    this.moving.length = 0;
     this.#ackedEver = new Set();
     expect(this.cursor.takeDelta()).toBeNull();
   }
@@ -148,13 +173,43 @@ export class CheckedScene {
   /** The new incarnation is durable first: a row like that of a fold, of which older rounds know nothing. */
   #reset(offset: number): void {
     this.cursor.giveBackAll(false);
+    this.#oracle.giveBackAll(false);
+    while (this.moving.length > 0) this.#endMove(this.moving[0]!.committed ? 'moved' : 'stays');
     const row = begunAt(offset, this.cursor.resets + 1);
     this.deltas.push(row);
     this.cursor.reset(offset, row.resets);
-    this.#oracle = new Oracle(row, size);
+    this.#oracle = new Oracle(row, size, bounds);
     this.#ackedEver = new Set();
+    this.#movedEver.clear();
     expect(this.stored()).toEqual(this.cursor.snapshot());
     expect(this.cursor.takeDelta()).toBeNull();
+  }
+
+  #move(runs: readonly number[]): void {
+    const held = runsOf(offsetsOf({ runs }).filter((offset) => this.#oracle.held.includes(offset)));
+    if (held.length === 0) return;
+    const token = this.cursor.move(held);
+    expect(token.runs).toEqual(held);
+    this.#oracle.move(held);
+    this.moving.push({ token, committed: false });
+  }
+
+  #commit(): void {
+    const next = this.moving.find(({ committed }) => !committed);
+    if (next === undefined) return;
+    next.committed = true;
+    this.deltas.push(next.token.delta);
+    for (const offset of offsetsOf(next.token)) this.#movedEver.add(offset);
+  }
+
+  /** The answer of one that has committed, or else of one that has not, whichever is asked for. */
+  #endMove(how: 'moved' | 'stays'): [unknown, unknown] {
+    if (how === 'moved' && !this.moving.some(({ committed }) => committed)) this.#commit();
+    const at = this.moving.findIndex(({ committed }) => committed === (how === 'moved'));
+    if (at < 0) return [null, null];
+    const { token } = this.moving[at]!;
+    this.moving.splice(at, 1);
+    return [this.cursor[how](token), this.#oracle[how](token.runs)];
   }
 
   #deliver(most: number, leaseMs: number | null): [unknown, unknown] {
@@ -162,7 +217,11 @@ export class CheckedScene {
     if (next.type === 'blocked') return [null, null];
     const last = Math.min(next.last, next.first + most - 1);
     const leaseUntilMs = leaseMs === null ? null : this.nowMs + leaseMs;
-    for (let offset = next.first; offset <= last; offset++) expect(this.#ackedEver.has(offset)).toBe(false);
+    for (let offset = next.first; offset <= last; offset++) {
+      expect(this.#ackedEver.has(offset)).toBe(false);
+      expect(this.#movedEver.has(offset)).toBe(false);
+      expect(this.#oracle.moving).not.toContain(offset);
+    }
     this.cursor.deliver(next.first, last, bytesOf, leaseUntilMs);
     this.#oracle.deliver(next.first, last, leaseUntilMs);
     return [null, null];

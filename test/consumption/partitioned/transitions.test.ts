@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
-import { begunAt, Cursor } from '../../../src/consumption/partitioned/cursor.ts';
+import { begunAt, Cursor, type Moving } from '../../../src/consumption/partitioned/cursor.ts';
+import { bounds } from './scene.ts';
 
 /** What has become of one record, as the holder of the log sees it. */
-type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'ACKED';
+type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'MOVING' | 'ACKED';
 type Input =
   | 'deliver'
   | 'ackUpTo'
@@ -14,8 +15,14 @@ type Input =
   | 'lost'
   | 'resend'
   | 'takeover'
-  | 'reset';
+  | 'reset'
+  | 'move'
+  | 'moved'
+  | 'stays';
 type Outcome = readonly [State, said: string, ended: number];
+
+/** A settlement of the record. */
+const token: Moving = { runs: [0, 0], delta: { ...begunAt(0), acked: [0, 0] } };
 
 /** The record at offset 0 of a log that has no other, with a lease until 10 ms. */
 const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
@@ -34,6 +41,9 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   lost: (cursor) => cursor.giveBackAll(true).records,
   resend: (cursor) => cursor.resend().records,
   takeover: () => 'reload',
+  move: (cursor) => orBug(() => JSON.stringify(cursor.move(token.runs)) === JSON.stringify(token)),
+  moved: (cursor) => orBug(() => cursor.moved(token).records),
+  stays: (cursor) => orBug(() => cursor.stays(token).records),
   reset: (cursor) => {
     if (cursor.inFlightRecords > 0) {
       expect(() => {
@@ -46,6 +56,15 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   },
 };
 
+function orBug(input: () => unknown): unknown {
+  try {
+    return input();
+  } catch (error) {
+    expect(String(error)).toContain('only records that');
+    return 'a bug';
+  }
+}
+
 /** What leads to each state. */
 const ways: Readonly<Record<State, readonly Input[]>> = {
   WAITING: [],
@@ -53,6 +72,7 @@ const ways: Readonly<Record<State, readonly Input[]>> = {
   RETURNED: ['deliver', 'resend'],
   REFUSED: ['deliver', 'release'],
   REPEATED: ['deliver', 'release', 'deliver'],
+  MOVING: ['deliver', 'move'],
   ACKED: ['deliver', 'ackUpTo'],
 };
 
@@ -70,6 +90,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['WAITING', '0', 0],
     takeover: ['WAITING', 'reload', 0],
     reset: ['WAITING', 'begun anew', 0],
+    move: ['WAITING', 'a bug', 0],
+    moved: ['WAITING', 'a bug', 0],
+    stays: ['WAITING', 'a bug', 0],
   },
   IN_FLIGHT: {
     deliver: ['IN_FLIGHT', 'CAUGHT_UP', 0],
@@ -83,6 +106,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['RETURNED', '1', 0],
     takeover: ['WAITING', 'reload', 0],
     reset: ['IN_FLIGHT', 'a bug', 0],
+    move: ['MOVING', 'true', 0],
+    moved: ['IN_FLIGHT', 'a bug', 0],
+    stays: ['IN_FLIGHT', 'a bug', 0],
   },
   RETURNED: {
     deliver: ['IN_FLIGHT', 'deliver', 0],
@@ -96,6 +122,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['RETURNED', '0', 0],
     takeover: ['WAITING', 'reload', 0],
     reset: ['WAITING', 'begun anew', 0],
+    move: ['RETURNED', 'a bug', 0],
+    moved: ['RETURNED', 'a bug', 0],
+    stays: ['RETURNED', 'a bug', 0],
   },
   REFUSED: {
     deliver: ['REPEATED', 'deliver', 0],
@@ -109,6 +138,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['REFUSED', '0', 0],
     takeover: ['WAITING', 'reload', 0],
     reset: ['WAITING', 'begun anew', 0],
+    move: ['REFUSED', 'a bug', 0],
+    moved: ['REFUSED', 'a bug', 0],
+    stays: ['REFUSED', 'a bug', 0],
   },
   REPEATED: {
     deliver: ['REPEATED', 'CAUGHT_UP', 0],
@@ -122,6 +154,25 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['REFUSED', '1', 0],
     takeover: ['WAITING', 'reload', 0],
     reset: ['REPEATED', 'a bug', 0],
+    move: ['MOVING', 'true', 0],
+    moved: ['REPEATED', 'a bug', 0],
+    stays: ['REPEATED', 'a bug', 0],
+  },
+  MOVING: {
+    deliver: ['MOVING', 'CAUGHT_UP', 0],
+    ackUpTo: ['MOVING', 'UNKNOWN_OFFSET', 0],
+    ackRuns: ['MOVING', 'UNKNOWN_OFFSET', 0],
+    nack: ['MOVING', 'UNKNOWN_OFFSET', 0],
+    release: ['MOVING', 'UNKNOWN_OFFSET', 0],
+    leaseOver: ['MOVING', '0', 0],
+    leftByPeace: ['MOVING', '0', 0],
+    lost: ['MOVING', '0', 0],
+    resend: ['MOVING', '0', 0],
+    takeover: ['WAITING', 'reload', 0],
+    reset: ['MOVING', 'a bug', 0],
+    move: ['MOVING', 'a bug', 0],
+    moved: ['ACKED', '1', 0],
+    stays: ['REFUSED', '1', 0],
   },
   ACKED: {
     deliver: ['ACKED', 'CAUGHT_UP', 0],
@@ -135,6 +186,9 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     resend: ['ACKED', '0', 0],
     takeover: ['ACKED', 'reload', 0],
     reset: ['WAITING', 'begun anew', 0],
+    move: ['ACKED', 'a bug', 0],
+    moved: ['ACKED', 'a bug', 0],
+    stays: ['ACKED', 'a bug', 0],
   },
 };
 
@@ -143,7 +197,7 @@ function stateOf(cursor: Cursor): State {
   if (cursor.committedOffset === 1) return 'ACKED';
   const isOut = cursor.inFlightRecords === 1;
   if (cursor.ackUpTo(0).status === 'OK') return isOut ? 'IN_FLIGHT' : 'RETURNED';
-  if (cursor.ackRuns([0, 0]).status === 'UNKNOWN_OFFSET') return 'WAITING';
+  if (cursor.ackRuns([0, 0]).status === 'UNKNOWN_OFFSET') return isOut ? 'MOVING' : 'WAITING';
   return isOut ? 'REPEATED' : 'REFUSED';
 }
 
@@ -152,10 +206,10 @@ const cells = Object.entries(table).flatMap(([state, row]) =>
 );
 
 test.each(cells)('a record that is $state, after $input: $outcome', ({ state, input, outcome }) => {
-  let cursor = new Cursor(begunAt(0));
+  let cursor = new Cursor(begunAt(0), bounds);
   for (const way of ways[state]) inputs[way](cursor);
   const said = String(inputs[input](cursor));
-  if (input === 'takeover') cursor = new Cursor(cursor.snapshot());
+  if (input === 'takeover') cursor = new Cursor(cursor.snapshot(), bounds);
   const ended = cursor.attemptOf(0) - 1;
   expect([stateOf(cursor), said, ended]).toEqual(outcome);
 });

@@ -1,0 +1,163 @@
+/** A run of offsets with a count, and the counts of the runs below it in the tree. */
+interface Run {
+  readonly first: number;
+  last: number;
+  readonly count: number;
+  /** The highest count of this run and of all below it in the tree. */
+  countMax: number;
+  /** A run stands above those of a lower rank. */
+  readonly rank: number;
+  before: Tree;
+  behind: Tree;
+}
+
+type Tree = Run | null;
+
+/**
+ * Counts of offsets, as runs of equal counts in an ordered tree. A look or a removal costs the logarithm of the number of
+ * runs, a count that and the runs that it touches.
+ *
+ * The tree is a treap: ordered by offset, with the highest rank on top. Ranks are numbers that look random and are the same each time,
+ * so the tree is about as deep as a balanced one, whatever the offsets are.
+ */
+export class CountedRuns {
+  #root: Tree = null;
+  #made = 0;
+
+  get isEmpty(): boolean {
+    return this.#root === null;
+  }
+
+  /** 0: the offset was not counted. */
+  of(offset: number): number {
+    let run = this.#root;
+    while (run !== null && (offset < run.first || offset > run.last))
+      run = offset < run.first ? run.before : run.behind;
+    return run?.count ?? 0;
+  }
+
+  /** The lowest offset of first … last with so high a count, or a higher one; undefined if there is none. */
+  lowest(first: number, last: number, countMin: number): number | undefined {
+    return lowest(this.#root, first, last, countMin);
+  }
+
+  /** Adds offsets behind all others, with their count. */
+  append(first: number, last: number, count: number): void {
+    this.#root = this.#join(this.#root, this.#run(first, last, count));
+  }
+
+  /** Counts first … last once more. */
+  add(first: number, last: number): void {
+    const [below, rest] = this.#split(this.#root, first);
+    const [within, behind] = this.#split(rest, last + 1);
+    let counted: Tree = null;
+    let next = first;
+    each(within, 0, Infinity, (from, to, count) => {
+      if (from > next) counted = this.#join(counted, this.#run(next, from - 1, 1));
+      counted = this.#join(counted, this.#run(from, to, count + 1));
+      next = to + 1;
+    });
+    if (next <= last) counted = this.#join(counted, this.#run(next, last, 1));
+    this.#root = this.#join(this.#join(below, counted), behind);
+  }
+
+  /** Forgets first … last. */
+  remove(first: number, last: number): void {
+    if (this.#root === null || last < first) return;
+    const [below, rest] = this.#split(this.#root, first);
+    const [, behind] = this.#split(rest, last + 1);
+    this.#root = merged(below, behind);
+  }
+
+  /** What was counted of first … last, ascending. */
+  each(first: number, last: number, visit: (first: number, last: number, count: number) => void): void {
+    each(this.#root, first, last, visit);
+  }
+
+  /** Cuts a tree in two: what is below the offset, and the rest. */
+  #split(tree: Tree, offset: number): [below: Tree, from: Tree] {
+    if (tree === null) return [null, null];
+    if (tree.last < offset) {
+      const [below, from] = this.#split(tree.behind, offset);
+      tree.behind = below;
+      return [summed(tree), from];
+    }
+    if (tree.first >= offset) {
+      const [below, from] = this.#split(tree.before, offset);
+      tree.before = from;
+      return [below, summed(tree)];
+    }
+    const rest = merged(this.#run(offset, tree.last, tree.count), tree.behind);
+    tree.last = offset - 1;
+    tree.behind = null;
+    return [summed(tree), rest];
+  }
+
+  /** Both trees as one. Where they touch with the same count, two runs become one. */
+  #join(below: Tree, above: Tree): Tree {
+    const left = outermost(below, 'behind');
+    const right = outermost(above, 'before');
+    if (left === null || right === null || left.last + 1 !== right.first || left.count !== right.count) {
+      return merged(below, above);
+    }
+    const [, rest] = this.#split(above, right.last + 1);
+    left.last = right.last;
+    return merged(below, rest);
+  }
+
+  #run(first: number, last: number, count: number): Run {
+    return { first, last, count, countMax: count, rank: scattered(this.#made++), before: null, behind: null };
+  }
+}
+
+/** Both trees as one; all of the first lies below the second. */
+function merged(below: Tree, above: Tree): Tree {
+  if (below === null || above === null) return below ?? above;
+  if (below.rank > above.rank) {
+    below.behind = merged(below.behind, above);
+    return summed(below);
+  }
+  above.before = merged(below, above.before);
+  return summed(above);
+}
+
+function summed(run: Run): Run {
+  run.countMax = Math.max(run.count, run.before?.countMax ?? 0, run.behind?.countMax ?? 0);
+  return run;
+}
+
+function outermost(tree: Tree, side: 'before' | 'behind'): Tree {
+  let run = tree;
+  while (run !== null && run[side] !== null) run = run[side];
+  return run;
+}
+
+function lowest(tree: Tree, first: number, last: number, countMin: number): number | undefined {
+  if (tree === null || tree.countMax < countMin) return undefined;
+  if (tree.last < first) return lowest(tree.behind, first, last, countMin);
+  const before = tree.first > first ? lowest(tree.before, first, last, countMin) : undefined;
+  if (before !== undefined || tree.first > last) return before;
+  return tree.count >= countMin ? Math.max(tree.first, first) : lowest(tree.behind, first, last, countMin);
+}
+
+function each(
+  tree: Tree,
+  first: number,
+  last: number,
+  visit: (first: number, last: number, count: number) => void,
+): void {
+  if (tree === null) return;
+  if (tree.first > first) each(tree.before, first, last, visit);
+  if (tree.first <= last && tree.last >= first) {
+    visit(Math.max(tree.first, first), Math.min(tree.last, last), tree.count);
+  }
+  if (tree.last < last) each(tree.behind, first, last, visit);
+}
+
+/** A number of 32 bits that has nothing to do with its neighbours': the finalizer of MurmurHash3. */
+function scattered(n: number): number {
+  let bits = n + 0x9e3779b9;
+  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return (bits ^ (bits >>> 16)) >>> 0;
+}
