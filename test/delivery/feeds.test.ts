@@ -44,7 +44,12 @@ function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; cl
   const member = new Member('a' as MemberId);
   for (let partition = 0; partition < count; partition++) {
     const key = { subscriptionId: 1, partition, lane: 0 };
-    member.hold(new Feed(key, new Cursor(begunAt(0)), storedLog(partition), { clock, memory }));
+    member.hold(
+      new Feed(key, new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 }), storedLog(partition), {
+        clock,
+        memory,
+      }),
+    );
   }
   return { seats: member.seats, memory, clock };
 }

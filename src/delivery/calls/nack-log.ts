@@ -1,6 +1,6 @@
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import type { ConsumedLog } from '../dispatch/consumed-log.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { AckCommand, AckEntry } from '../ports/calls.ts';
 
@@ -23,7 +23,7 @@ const runsMax = 10;
 const windowMs = 1_000;
 
 /** What the log will tell of a NACK that says why; null: the entry is none. To be asked before the cursor moves. */
-export function nackLineOf(command: AckCommand, entry: AckEntry, log: ConsumedLog): NackLine | null {
+export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): NackLine | null {
   if (entry.action !== 'NACK' || entry.error === '') return null;
   const { committedOffset } = log.cursor;
   const runs = entry.upToOffset === null ? (entry.runs ?? []) : [committedOffset, entry.upToOffset];
