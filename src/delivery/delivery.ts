@@ -41,7 +41,7 @@ import {
   summaryOf,
   type DeliveryCounts,
 } from './views/describe.ts';
-import { Entrance } from './groups/entrance.ts';
+import { Admission } from './groups/admission.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -76,7 +76,7 @@ export class Delivery {
   readonly #context: GroupContext;
   readonly #store: GroupStore;
   readonly #groups: Groups;
-  readonly #entrance: Entrance;
+  readonly #admission: Admission;
   readonly #classic: ClassicCalls;
   #draining = false;
 
@@ -108,8 +108,8 @@ export class Delivery {
     this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#groups = new Groups(store, deps.topics, this.#context);
-    this.#entrance = new Entrance(this.#groups, this.#context, deps.limits.groupMembersMax);
-    this.#classic = new ClassicCalls(this.#groups, this.#entrance, this.#context);
+    this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
+    this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
       groups: this.#groups,
       context: this.#context,
@@ -127,7 +127,7 @@ export class Delivery {
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
     this.#refuseIfDraining();
     const { sessionTimeoutMs, rebalanceTimeoutMs, assignor, metadata } = command;
-    const { group, member } = await this.#entrance.enter(command, {
+    const { group, member } = await this.#admission.enter(command, {
       kind: 'STREAM',
       host,
       sessionTimeoutMs,
@@ -151,7 +151,7 @@ export class Delivery {
 
   async pull(host: string, command: PullCommand): Promise<PullOutcome> {
     this.#refuseIfDraining();
-    const { group, member } = await this.#entrance.enter(command, {
+    const { group, member } = await this.#admission.enter(command, {
       kind: 'PULL',
       host,
       sessionTimeoutMs: command.sessionTimeoutMs,
@@ -179,8 +179,7 @@ export class Delivery {
 
   async ack(command: AckCommand): Promise<AckOutcome[]> {
     const group = this.#groups.get(command.group);
-    group.worked(group.member(command.memberId));
-    group.alive(command.memberId);
+    group.atWork(command.memberId);
     const { outcomes, moved, nacks } = applyAcks(group, command, this.#context.clock.nowMs());
     for (const nack of nacks) this.#nacks.write(nack);
     for (const log of moved) this.#context.rounds.mark(log);

@@ -20,6 +20,7 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_publish_queue_records: 'gauge',
   millrace_tail_cache_bytes: 'gauge',
   millrace_read_cache_bytes: 'gauge',
+  millrace_feed_bytes: 'gauge',
   millrace_append_transactions_total: 'counter',
   millrace_appended_records_total: 'counter',
   millrace_appended_bytes_total: 'counter',

@@ -2,6 +2,7 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupModel } from '../groups/model.ts';
 import { nackLineOf, type NackLine } from './nack-log.ts';
 
 /** What an ack did to a cursor. */
@@ -59,16 +60,16 @@ function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, 
  * held it since that generation or an earlier one. What it kept through rebalances stays ackable under the old number.
  */
 export function refusalOf(
-  group: ConsumerGroup,
+  group: GroupModel,
   memberId: MemberId,
   generation: number,
   log: Feed,
 ): 'STALE_GENERATION' | 'NOT_OWNER' | null {
   const { topicId, partition } = log.log.address;
-  const holder = group.machine.holder({ topicId, partition });
+  const holder = group.holder({ topicId, partition });
   if (generation > group.generation) return 'STALE_GENERATION';
   if (holder?.memberId !== memberId || log.seat?.member.id !== memberId) {
-    return generation < group.machine.generation ? 'STALE_GENERATION' : 'NOT_OWNER';
+    return generation < group.decidedGeneration ? 'STALE_GENERATION' : 'NOT_OWNER';
   }
   return generation < holder.sinceGeneration ? 'STALE_GENERATION' : null;
 }

@@ -10,21 +10,21 @@ import type {
   SyncGroupCommand,
   SyncGroupOutcome,
 } from '../ports/calls.ts';
-import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
-import type { Entrance } from '../groups/entrance.ts';
+import type { Admission } from '../groups/admission.ts';
 import type { Groups } from '../groups/groups.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
 /** The calls of members that drive their membership themselves: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. */
 export class ClassicCalls {
   readonly #groups: Groups;
-  readonly #entrance: Entrance;
+  readonly #admission: Admission;
   readonly #context: GroupContext;
 
-  constructor(groups: Groups, entrance: Entrance, context: GroupContext) {
+  constructor(groups: Groups, admission: Admission, context: GroupContext) {
     this.#groups = groups;
-    this.#entrance = entrance;
+    this.#admission = admission;
     this.#context = context;
   }
 
@@ -39,16 +39,16 @@ export class ClassicCalls {
       clientAssignors,
       metadata,
     } as const;
-    const { group, member } = await this.#entrance.enter(command, wishes, true);
-    const row = group.machine.member(member.id);
+    const { group, member } = await this.#admission.enter(command, wishes, true);
+    const row = group.row(member.id);
     return {
       memberId: member.id,
       generation: group.generation,
       heartbeatIntervalMs: limits.heartbeatIntervalMs,
       sessionTimeoutMs: row?.sessionTimeoutMs ?? sessionTimeoutMs,
       maxPollIntervalMs: row?.maxPollIntervalMs ?? command.maxPollIntervalMs,
-      leaderId: group.machine.leader,
-      assignor: group.machine.assignor,
+      leaderId: group.leaderId,
+      assignor: group.assignor,
       task: planWanted(group, member.id) ? taskOf(group) : null,
     };
   }
@@ -63,7 +63,7 @@ export class ClassicCalls {
       knownGeneration === null ||
       group.generation > knownGeneration ||
       member.assignmentVersion !== member.syncedVersion;
-    const ready = (): boolean => !group.members.has(member.id) || (!group.machine.awaitsPlan && isNews());
+    const ready = (): boolean => !group.members.has(member.id) || (!group.awaitsPlan && isNews());
     if (!(await group.watch(ready, command.waitMs, command.signal))) {
       throw new Rejection('SYNC_TIMEOUT', `the assignment of generation ${group.generation} did not change in time`, {
         metadata: { generation: String(group.generation) },
@@ -97,21 +97,22 @@ export class ClassicCalls {
 }
 
 /** The partitions that a heartbeat gives back. The ones that the member got later than it knows are not among them: the call is late. */
-function givenBack(group: ConsumerGroup, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
+function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
   return group.refs(revoked).filter((ref) => {
-    const holder = group.machine.holder(ref);
+    const holder = group.holder(ref);
     return generation !== null && holder !== undefined && holder.sinceGeneration <= generation;
   });
 }
 
 /** Whether the member is the leader, and has to say who gets what in the generation that it knows by now. */
-function planWanted({ machine, generation }: ConsumerGroup, memberId: MemberId): boolean {
-  return machine.leader === memberId && machine.awaitsPlan && !machine.preparing && generation === machine.generation;
+function planWanted(group: GroupModel, memberId: MemberId): boolean {
+  const { leaderId, awaitsPlan, preparing, generation, decidedGeneration } = group;
+  return leaderId === memberId && awaitsPlan && !preparing && generation === decidedGeneration;
 }
 
-function taskOf(group: ConsumerGroup): AssignmentTask {
+function taskOf(group: GroupModel): AssignmentTask {
   const names = new Map(Array.from(group.subscriptions.values(), ({ row, topicName }) => [row.topicId, topicName]));
-  const rows = group.machine.members().filter(({ memberId }) => !group.machine.isStalled(memberId));
+  const rows = group.rows().filter(({ memberId }) => !group.isStalled(memberId));
   return {
     members: rows.map(({ memberId, clientId, instanceId, topicIds, metadata }) => {
       return { memberId, clientId, instanceId, topics: topicIds.flatMap((id) => names.get(id) ?? []), metadata };

@@ -37,8 +37,7 @@ export class Offsets {
       refuseUnlessEmpty(group);
       this.#retention.touch(group);
     } else {
-      group.worked(group.member(member.memberId));
-      group.alive(member.memberId);
+      group.atWork(member.memberId);
     }
     const { offsets } = command;
     const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');

@@ -1,23 +1,32 @@
-import type { Group, MemberId, MemberRow, PartitionRef, RemovalReason } from '../../coordinator/group.ts';
+import {
+  Group,
+  type MemberId,
+  type MemberRow,
+  type PartitionRef,
+  type RemovalReason,
+} from '../../coordinator/group.ts';
 import { Credit } from '../../credit/credit.ts';
 import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import type { MemberAssignment, NamedLog } from '../ports/calls.ts';
+import type { MemberAssignment } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
-import { Coordination } from './coordination.ts';
+import { GroupDriver } from './driver.ts';
 import { fenced } from './refusals.ts';
 import { Member } from '../dispatch/member.ts';
 import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
-import { Enactment } from './enactment.ts';
+import { GroupEffects } from './effects.ts';
+import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
 import { Turns } from './turns.ts';
-import type { EventSink, StreamEnd, StreamEvent, TopicPartition } from '../ports/session.ts';
+import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
 import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
+
+type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 
 /** Waits that nobody calls off. */
 const never = new AbortController().signal;
@@ -30,66 +39,32 @@ export interface StreamWishes {
   readonly assignmentChanges: boolean;
 }
 
-/**
- * One consumer group at work: feeds its coordinator, makes what that decides durable, and then carries it out on
- * members and cursors.
- */
-export class ConsumerGroup {
-  readonly id: number;
-  readonly name: string;
-  readonly members = new Map<MemberId, Member>();
-  /** By topic id. */
-  readonly subscriptions = new Map<number, ActiveSubscription>();
-  readonly #byTopicName = new Map<string, ActiveSubscription>();
-  readonly #coordination: Coordination;
-  readonly #enactment: Enactment;
+/** One consumer group at work, as the calls use it: what is asked of its coordinator, and what its members read and ack. */
+export class ConsumerGroup extends GroupModel {
+  readonly #driver: GroupDriver;
+  readonly #effects: GroupEffects;
   readonly #context: GroupContext;
-  /** Called after each bundle: what waits for a change of the assignment. */
-  readonly #watchers = new Set<() => void>();
   readonly #withholding = new Turns();
 
-  constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, context: GroupContext) {
-    this.id = loaded.id;
-    this.name = loaded.name;
+  static load(loaded: LoadedIdentity, context: GroupContext): ConsumerGroup {
+    const { assignors, clock } = context;
+    const rules = { assignors, gatherMs: limits.rebalanceGatherMs };
+    return new ConsumerGroup(loaded, new Group(loaded.snapshot, clock.nowMs(), rules), context);
+  }
+
+  private constructor(loaded: LoadedIdentity, machine: Group, context: GroupContext) {
+    super(loaded, machine);
     this.#context = context;
-    this.#enactment = new Enactment({
-      groupName: loaded.name,
-      context,
-      members: this.members,
-      lanesOf: (ref) => this.lanesOf(ref),
-      generation: () => this.generation,
-      onDrained: (partition) => {
-        this.#coordination.tell({ type: 'drained', partition });
-      },
-    });
-    this.#coordination = new Coordination({
-      groupId: loaded.id,
-      snapshot: loaded.snapshot,
-      context,
-      carryOut: (effects) => {
-        for (const effect of effects) this.#enactment.carryOut(effect);
-        for (const look of [...this.#watchers]) look();
-      },
-      busySinceMs: (memberId) => this.members.get(memberId)?.busySinceMs(context.clock.nowMs()) ?? null,
-    });
+    this.#effects = new GroupEffects(this, context);
+    this.#driver = new GroupDriver(this, machine, this.#effects, context);
     for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
-  }
-
-  get machine(): Group {
-    return this.#coordination.machine;
-  }
-
-  /** The one that members are told: durable. */
-  get generation(): number {
-    return this.#coordination.generation;
   }
 
   /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
   addSubscription(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[]): ActiveSubscription {
     const subscription = new ActiveSubscription(row, topic, claimed, this.#context);
-    this.subscriptions.set(row.topicId, subscription);
-    this.#byTopicName.set(topic.name, subscription);
-    this.#coordination.add({ type: 'topic', topicId: row.topicId, partitions: subscription.partitions });
+    this.keep(subscription);
+    this.#driver.add({ type: 'topic', topicId: row.topicId, partitions: subscription.partitions });
     return subscription;
   }
 
@@ -97,7 +72,7 @@ export class ConsumerGroup {
   async growTopic(topicId: number, logs: readonly PartitionLog[]): Promise<void> {
     const subscription = this.subscriptions.get(topicId);
     if (subscription?.grow(logs) !== true) return;
-    await this.#coordination.feed({ type: 'topic', topicId, partitions: subscription.partitions });
+    await this.#driver.feed({ type: 'topic', topicId, partitions: subscription.partitions });
   }
 
   /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */
@@ -106,47 +81,25 @@ export class ConsumerGroup {
       const member = this.members.get(row.memberId);
       for (const feed of this.lanesOf(row)) member?.hold(feed);
     }
-    await this.#coordination.feed({ type: 'tick' });
+    await this.#driver.feed({ type: 'tick' });
   }
 
   async removeSubscription(topicId: number): Promise<void> {
     const subscription = this.subscriptions.get(topicId);
     if (subscription === undefined) return;
-    this.subscriptions.delete(topicId);
-    // Under its name there may be another topic by now.
-    const { topicName } = subscription;
-    if (this.#byTopicName.get(topicName) === subscription) this.#byTopicName.delete(topicName);
+    this.drop(subscription);
     for (const log of subscription.logs) {
       this.#context.rounds.forget(log);
-      this.#enactment.takeBack(log, false);
+      this.#effects.takeBack(log, false);
       log.close();
     }
-    await this.#coordination.feed({ type: 'topic', topicId, partitions: 0 });
-  }
-
-  subscriptionTo(topicName: string): ActiveSubscription | undefined {
-    return this.#byTopicName.get(topicName);
-  }
-
-  /** The log that an entry of a request names; undefined: the group has none. */
-  named({ topic, partition, lane }: NamedLog): Feed | 'LANE_REQUIRED' | undefined {
-    return this.subscriptionTo(topic)?.find({ partition, lane });
-  }
-
-  /** In the order of their topics' names. */
-  sortedSubscriptions(): ActiveSubscription[] {
-    return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
-  }
-
-  /** All lanes of a partition; empty if the group has no such partition. */
-  lanesOf({ topicId, partition }: PartitionRef): readonly Feed[] {
-    return this.subscriptions.get(topicId)?.lanesOf(partition) ?? [];
+    await this.#driver.feed({ type: 'topic', topicId, partitions: 0 });
   }
 
   /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
   member(memberId: MemberId): Member {
     const member = this.members.get(memberId);
-    if (member !== undefined && this.machine.member(memberId) !== undefined) return member;
+    if (member !== undefined && this.row(memberId) !== undefined) return member;
     refuseIfUnsure(this.#context);
     this.#context.counts.fencedCalls++;
     throw fenced(memberId);
@@ -164,12 +117,12 @@ export class ConsumerGroup {
     member.heard(this.#context.clock.nowMs());
     this.members.set(row.memberId, member);
     if (reply !== null && !this.#isKnownInstance(row.instanceId)) member.reply = reply;
-    const joining = this.#coordination.feed({ type: 'join', member: row, returning: reply === null });
+    const joining = this.#driver.feed({ type: 'join', member: row, returning: reply === null });
     member.reply?.whenLost(() => void this.leave(member.id, 'LEFT'));
     try {
       await joining;
     } catch (error) {
-      if (known === undefined && this.machine.member(row.memberId) === undefined) this.members.delete(row.memberId);
+      if (known === undefined && this.row(row.memberId) === undefined) this.members.delete(row.memberId);
       throw error;
     }
     return member;
@@ -177,7 +130,7 @@ export class ConsumerGroup {
 
   /** The instance belongs to a client that knows it is a member: a join that is given up does not end that. */
   #isKnownInstance(instanceId: string | null): boolean {
-    const row = instanceId === null ? undefined : this.machine.instance(instanceId);
+    const row = instanceId === null ? undefined : this.rowOfInstance(instanceId);
     return row !== undefined && (this.members.get(row.memberId)?.isIntroduced ?? true);
   }
 
@@ -188,7 +141,7 @@ export class ConsumerGroup {
     if (planned.length < named) {
       throw new Rejection('ASSIGNOR_FAILED', 'the plan names a topic that the group is not subscribed to');
     }
-    await this.#coordination.feed({ type: 'assign', memberId, generation, plan: planned });
+    await this.#driver.feed({ type: 'assign', memberId, generation, plan: planned });
   }
 
   /**
@@ -197,7 +150,7 @@ export class ConsumerGroup {
    */
   withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
     const hold = (held: boolean): Promise<unknown> =>
-      Promise.all(topicIds.map((topicId) => this.#coordination.feed({ type: 'hold', topicId, held })));
+      Promise.all(topicIds.map((topicId) => this.#driver.feed({ type: 'hold', topicId, held })));
     const isFree = (topicId: number): boolean =>
       this.subscriptions.get(topicId)?.logs.every((log) => log.seat === null) ?? true;
     return this.#withholding.take(async () => {
@@ -214,18 +167,26 @@ export class ConsumerGroup {
 
   /** The group is to end: nobody joins it any more. @throws Rejection GROUP_NOT_EMPTY */
   end(): Promise<void> {
-    return this.#coordination.feed({ type: 'delete' });
+    return this.#driver.feed({ type: 'delete' });
   }
 
   leave(memberId: MemberId, reason: RemovalReason): Promise<void> {
-    return this.#coordination.feed({ type: 'leave', memberId, reason });
+    return this.#driver.feed({ type: 'leave', memberId, reason });
+  }
+
+  /** The member of a call that is a sign of work as well as of life. @throws Rejection MEMBER_FENCED */
+  atWork(memberId: MemberId): Member {
+    const member = this.member(memberId);
+    this.worked(member);
+    this.alive(memberId);
+    return member;
   }
 
   /** A sign of life. It changes nothing durable, so it costs no write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
     this.members.get(memberId)?.heard(this.#context.clock.nowMs());
-    if (revoked.length === 0 && this.machine.member(memberId)?.sessionTimeoutMs === null) return;
-    this.#coordination.tell({ type: 'alive', memberId, revoked });
+    if (revoked.length === 0 && this.row(memberId)?.sessionTimeoutMs === null) return;
+    this.#driver.tell({ type: 'alive', memberId, revoked });
   }
 
   /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
@@ -233,8 +194,8 @@ export class ConsumerGroup {
     member.worked(this.#context.clock.nowMs());
     member.stalled = false;
     // Asked of the machine: that it is stalled may be decided and not carried out yet.
-    if (this.machine.isStalled(member.id)) {
-      this.#coordination.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
+    if (this.isStalled(member.id)) {
+      this.#driver.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
     }
   }
 
@@ -265,14 +226,14 @@ export class ConsumerGroup {
     });
     session.tell(this.#joined(member));
     member.readerCame(session);
-    this.#enactment.tellAssigned(member);
-    this.#enactment.tellRevoking(session, member.askedBack);
+    this.#effects.tellAssigned(member);
+    this.#effects.tellRevoking(session, member.askedBack);
     session.wake();
     return session;
   }
 
   #joined({ id }: Member): StreamEvent {
-    const row = this.machine.member(id);
+    const row = this.row(id);
     const sessionTimeoutMs = row?.sessionTimeoutMs ?? null;
     return {
       type: 'joined',
@@ -296,7 +257,7 @@ export class ConsumerGroup {
   streamClosed(member: Member, session: StreamSession, reason: StreamEnd): void {
     session.stop();
     if (!member.streamGone(session, reason, this.#context.clock.nowMs())) return;
-    const row = this.machine.member(member.id);
+    const row = this.row(member.id);
     if (row === undefined || row.sessionTimeoutMs !== null) return;
     void this.leave(member.id, reason === 'CONNECTION_LOST' ? 'STREAM_LOST' : 'LEFT');
   }
@@ -307,9 +268,15 @@ export class ConsumerGroup {
     if (seat === null) return;
     const { member } = seat;
     member.regain(records, bytes);
-    if (seat.revoking && log.cursor.inFlightRecords === 0) this.#enactment.lookDrained(log.log.address);
+    if (seat.revoking) this.#lookDrained(log.log.address);
     if (member.anonymous && this.members.size > 1) this.#dismiss(member);
     seat.wake();
+  }
+
+  /** Nothing of a partition that is asked back is in flight any more: it may go. */
+  #lookDrained({ topicId, partition }: PartitionRef): void {
+    const ref = { topicId, partition };
+    if (this.isDrained(ref)) this.#driver.tell({ type: 'drained', partition: ref });
   }
 
   /** Records of the log were handed out with a lease: when the earliest runs out, they come again, as the next attempt. */
@@ -328,36 +295,12 @@ export class ConsumerGroup {
 
   /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
   watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    if (ready()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const finish = (result: boolean): void => {
-        this.#watchers.delete(look);
-        cancel();
-        signal.removeEventListener('abort', give);
-        resolve(result);
-      };
-      const look = (): void => {
-        if (ready()) finish(true);
-      };
-      const give = (): void => {
-        finish(ready());
-      };
-      const cancel = this.#context.clock.after(waitMs, give);
-      signal.addEventListener('abort', give, { once: true });
-      this.#watchers.add(look);
-    });
-  }
-
-  refs(partitions: readonly TopicPartition[]): PartitionRef[] {
-    return partitions.flatMap(({ topic, partition }) => {
-      const subscription = this.subscriptionTo(topic);
-      return subscription === undefined ? [] : [{ topicId: subscription.row.topicId, partition }];
-    });
+    return this.#driver.watch(ready, waitMs, signal);
   }
 
   /** Resolves when every input so far has had its effect. */
   settled(): Promise<void> {
-    return this.#coordination.feed({ type: 'tick' });
+    return this.#driver.feed({ type: 'tick' });
   }
 
   tellDraining(deadlineAtMs: number): void {
@@ -369,17 +312,10 @@ export class ConsumerGroup {
     }
   }
 
-  /** Records that open streams have in flight: the ones that a drain waits for. */
-  inFlightToStreams(): number {
-    let records = 0;
-    for (const member of this.members.values()) if (member.readers.size > 0) records += member.credit.records;
-    return records;
-  }
-
   /** Stops everything of the group in this process; nothing durable changes. */
   stop(error: Rejection | null): void {
-    this.#coordination.stop();
-    for (const member of this.members.values()) this.#enactment.endReaders(member, error);
+    this.#driver.stop();
+    for (const member of this.members.values()) this.#effects.endReaders(member, error);
     for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
   }
 

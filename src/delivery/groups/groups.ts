@@ -59,7 +59,7 @@ export class Groups {
     topicNames: ReadonlyMap<number, string>,
     cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>,
   ): Promise<void> {
-    const group = new ConsumerGroup(loaded, this.#context);
+    const group = ConsumerGroup.load(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
       const topicName = topicNames.get(row.topicId);
@@ -101,7 +101,7 @@ export class Groups {
   async #make(name: string): Promise<ConsumerGroup> {
     refuseUnlessMayGrow(this.#context.mayGrow);
     const id = await this.#store.createGroup(name);
-    const group = new ConsumerGroup(
+    const group = ConsumerGroup.load(
       { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
       this.#context,
     );

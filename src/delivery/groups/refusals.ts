@@ -1,6 +1,6 @@
 import type { MemberId } from '../../coordinator/group.ts';
 import { Rejection } from '../../errors/rejection.ts';
-import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupModel } from './model.ts';
 
 /** Refusals of calls on groups that several machines of delivery say. */
 
@@ -22,11 +22,11 @@ export function instanceFenced(memberId: MemberId): Rejection {
 }
 
 /** @throws Rejection GROUP_NOT_EMPTY */
-export function refuseUnlessEmpty(group: ConsumerGroup): void {
+export function refuseUnlessEmpty(group: GroupModel): void {
   if (group.members.size > 0) throw groupNotEmpty(group, `it has ${group.members.size} members`);
 }
 
-export function groupNotEmpty({ name, members }: ConsumerGroup, why: string): Rejection {
+export function groupNotEmpty({ name, members }: GroupModel, why: string): Rejection {
   return new Rejection('GROUP_NOT_EMPTY', `group "${name}" must have no members for this: ${why}`, {
     metadata: { group: name, members: String(members.size) },
   });

@@ -8,7 +8,7 @@ import type {
   SubscriptionDetails,
   SubscriptionWithCursors,
 } from '../ports/calls.ts';
-import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { BlockedOn, PartitionStatus } from '../ports/session.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';
@@ -34,26 +34,25 @@ export interface DeliveryCounts {
   readonly feedBytes: number;
 }
 
-export function isShown(group: ConsumerGroup, { states, topic }: GroupFilter): boolean {
-  if (states.length > 0 && !states.includes(group.machine.state())) return false;
+export function isShown(group: GroupModel, { states, topic }: GroupFilter): boolean {
+  if (states.length > 0 && !states.includes(group.phase)) return false;
   return topic === null || group.subscriptionTo(topic) !== undefined;
 }
 
-export function summaryOf(group: ConsumerGroup): GroupSummary {
-  const { machine } = group;
+export function summaryOf(group: GroupModel): GroupSummary {
   return {
     name: group.name,
-    state: machine.state(),
-    generation: machine.generation,
-    assignor: machine.assignor,
-    leaderId: machine.leader,
-    memberCount: machine.memberCount,
+    state: group.phase,
+    generation: group.decidedGeneration,
+    assignor: group.assignor,
+    leaderId: group.leaderId,
+    memberCount: group.memberCount,
     topics: group.sortedSubscriptions().map(({ topicName }) => topicName),
     ...extentOf(group),
   };
 }
 
-export function detailsOf(group: ConsumerGroup): GroupDetails {
+export function detailsOf(group: GroupModel): GroupDetails {
   return {
     group: summaryOf(group),
     members: membersOf(group).members,
@@ -61,23 +60,23 @@ export function detailsOf(group: ConsumerGroup): GroupDetails {
   };
 }
 
-export function membersOf(group: ConsumerGroup): GroupMembers {
-  const members = group.machine.members().map((row) => memberDetails(group, row));
+export function membersOf(group: GroupModel): GroupMembers {
+  const members = group.rows().map((row) => memberDetails(group, row));
   return {
-    generation: group.machine.generation,
+    generation: group.decidedGeneration,
     members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
   };
 }
 
 export function countsOf(
-  groups: readonly ConsumerGroup[],
+  groups: readonly GroupModel[],
   { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
 ): DeliveryCounts {
   const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
   const sums = { members: 0, inFlightRecords: 0, lag: 0 };
   for (const group of groups) {
     const { lag, inFlightRecords } = extentOf(group);
-    groupsByState[group.machine.state()]++;
+    groupsByState[group.phase]++;
     sums.members += group.members.size;
     sums.inFlightRecords += inFlightRecords;
     sums.lag += lag;
@@ -95,7 +94,7 @@ export function countsOf(
   };
 }
 
-function extentOf(group: ConsumerGroup): { lag: number; inFlightRecords: number } {
+function extentOf(group: GroupModel): { lag: number; inFlightRecords: number } {
   const extent = { lag: 0, inFlightRecords: 0 };
   for (const { logs } of group.subscriptions.values()) {
     for (const { cursor, log } of logs) {
@@ -106,7 +105,7 @@ function extentOf(group: ConsumerGroup): { lag: number; inFlightRecords: number 
   return extent;
 }
 
-function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
+function memberDetails(group: GroupModel, row: MemberRow): MemberDetails {
   const member = group.members.get(row.memberId);
   return {
     memberId: row.memberId,
@@ -120,20 +119,20 @@ function memberDetails(group: ConsumerGroup, row: MemberRow): MemberDetails {
     sessionTimeoutMs: row.sessionTimeoutMs,
     rebalanceTimeoutMs: row.rebalanceTimeoutMs,
     maxPollIntervalMs: row.maxPollIntervalMs,
-    stalled: group.machine.isStalled(row.memberId),
+    stalled: group.isStalled(row.memberId),
     inFlightRecords: member?.seats.reduce((sum, { feed }) => sum + feed.cursor.inFlightRecords, 0) ?? 0,
     blockedOn: readerBlockedOn(group, row.memberId),
   };
 }
 
-function readerBlockedOn(group: ConsumerGroup, memberId: MemberId): BlockedOn | null {
+function readerBlockedOn(group: GroupModel, memberId: MemberId): BlockedOn | null {
   for (const reader of group.members.get(memberId)?.readers ?? [])
     if (reader.blockedOn !== null) return reader.blockedOn;
   return null;
 }
 
 export function subscriptionDetails(
-  group: ConsumerGroup,
+  group: GroupModel,
   subscription: ActiveSubscription,
   state: SubscriptionDetails['state'] = 'ACTIVE',
 ): SubscriptionDetails {
@@ -141,10 +140,7 @@ export function subscriptionDetails(
   return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
 }
 
-export function subscriptionWithCursors(
-  group: ConsumerGroup,
-  subscription: ActiveSubscription,
-): SubscriptionWithCursors {
+export function subscriptionWithCursors(group: GroupModel, subscription: ActiveSubscription): SubscriptionWithCursors {
   return { subscription: subscriptionDetails(group, subscription), partitions: statusOf(subscription) };
 }
 

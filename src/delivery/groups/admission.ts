@@ -22,7 +22,7 @@ export interface Entered {
 }
 
 /** How a call comes to its member: finds the one that it names, or makes one, with the group and the subscriptions that it wants. */
-export class Entrance {
+export class Admission {
   readonly #groups: Groups;
   readonly #context: GroupContext;
   readonly #membersMax: number;
@@ -44,7 +44,7 @@ export class Entrance {
     const topicIds = this.#groups.readableTopicIds(command);
     return this.#groups.enter(command.group, async (group) => {
       const { clientId, instanceId, maxPollIntervalMs } = command;
-      if (instanceId === null || group.machine.instance(instanceId) === undefined) this.#refuseIfFull(group);
+      if (instanceId === null || group.rowOfInstance(instanceId) === undefined) this.#refuseIfFull(group);
       await this.#subscribe(group, command, topicIds);
       const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
       const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
@@ -54,7 +54,7 @@ export class Entrance {
 
   async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
     const group = this.#groups.find(command.group);
-    const row = group?.machine.member(memberId);
+    const row = group?.row(memberId);
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
@@ -103,7 +103,7 @@ export class Entrance {
   async #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Promise<Rejection> {
     this.#context.counts.fencedCalls++;
     if (group === undefined || instanceId === null) return fenced(memberId);
-    if (group.machine.instance(instanceId) === undefined) return fenced(memberId);
+    if (group.rowOfInstance(instanceId) === undefined) return fenced(memberId);
     await group.settled();
     await this.#context.rounds.proven();
     return instanceFenced(memberId);
@@ -111,7 +111,7 @@ export class Entrance {
 
   #refuseIfFull(group: ConsumerGroup): void {
     refuseUnlessMayGrow(this.#context.mayGrow);
-    if (group.machine.memberCount < this.#membersMax) return;
+    if (group.memberCount < this.#membersMax) return;
     throw new Rejection(
       'GROUP_MEMBERS_MAX',
       `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,

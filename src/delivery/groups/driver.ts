@@ -1,15 +1,10 @@
-import {
-  Group,
-  type GroupEffect,
-  type GroupInput,
-  type GroupSnapshot,
-  type MemberId,
-} from '../../coordinator/group.ts';
+import type { Group, GroupEffect, GroupInput } from '../../coordinator/group.ts';
 import { Fault } from '../../errors/fault.ts';
 import { Rejection, type RejectionReason } from '../../errors/rejection.ts';
-import { limits } from '../../limits/limits.ts';
 import type { GroupContext } from './context.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
+import type { GroupEffects } from './effects.ts';
+import type { GroupModel } from './model.ts';
 
 type Refused = Extract<GroupEffect, { type: 'refused' }>;
 
@@ -32,46 +27,32 @@ interface Entry {
   readonly done: PromiseWithResolvers<void> | null;
 }
 
-export interface CoordinationDeps {
-  readonly groupId: number;
-  readonly snapshot: GroupSnapshot;
-  readonly context: GroupContext;
-  readonly carryOut: (effects: readonly GroupEffect[]) => void;
-  /** Since when the member owes a sign of work; null: it reads, and has nothing to ack. */
-  readonly busySinceMs: (memberId: MemberId) => number | null;
-}
-
 /**
- * Drives the coordinator of one group: inputs in, effects out, and what is durable written in between.
+ * Drives one group: inputs go to the coordinator, what it decides is made durable, and then its effects are carried out.
  *
  * Inputs are stepped one bundle at a time. While the result of one is being written, later ones wait and go together in the next
  * bundle; and the coordinator itself gathers what comes soon after a rebalance. That is what turns joins that come close together into one.
  */
-export class Coordination {
-  readonly machine: Group;
-  readonly #d: CoordinationDeps;
-  #generation: number;
+export class GroupDriver {
+  readonly #state: GroupModel;
+  readonly #machine: Group;
+  readonly #effects: GroupEffects;
+  readonly #context: GroupContext;
   #next: Entry[] = [];
   /** Taken by the coordinator, which has not told what came of them. */
   #gathered: Entry[] = [];
+  /** Called after each bundle: what waits for a change of the assignment. */
+  readonly #watchers = new Set<() => void>();
   #stepping = false;
   #cancelTimer: (() => void) | null = null;
   #timerAtMs = Infinity;
   #stopped = false;
 
-  constructor(deps: CoordinationDeps) {
-    this.#d = deps;
-    this.#generation = deps.snapshot.generation;
-    const { assignors, clock } = deps.context;
-    this.machine = new Group(deps.snapshot, clock.nowMs(), { assignors, gatherMs: limits.rebalanceGatherMs });
-  }
-
-  /**
-   * That of the last step which is durable. The machine may be ahead of it by one; told to a member, that one would be used
-   * again, for another assignment, by a successor that finds it was never written.
-   */
-  get generation(): number {
-    return this.#generation;
+  constructor(state: GroupModel, machine: Group, effects: GroupEffects, context: GroupContext) {
+    this.#state = state;
+    this.#machine = machine;
+    this.#effects = effects;
+    this.#context = context;
   }
 
   /** Adds an input to the next bundle, without starting it. */
@@ -97,6 +78,28 @@ export class Coordination {
     if (this.#stopped) done.reject(notOwner());
     else this.#start();
     return done.promise;
+  }
+
+  /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
+  watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (ready()) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (result: boolean): void => {
+        this.#watchers.delete(look);
+        cancel();
+        signal.removeEventListener('abort', give);
+        resolve(result);
+      };
+      const look = (): void => {
+        if (ready()) finish(true);
+      };
+      const give = (): void => {
+        finish(ready());
+      };
+      const cancel = this.#context.clock.after(waitMs, give);
+      signal.addEventListener('abort', give, { once: true });
+      this.#watchers.add(look);
+    });
   }
 
   stop(): void {
@@ -132,26 +135,34 @@ export class Coordination {
   }
 
   async #step(bundle: readonly Entry[]): Promise<void> {
-    const { context, groupId, carryOut } = this.#d;
-    const nowMs = context.clock.nowMs();
-    const effects = this.machine.step([...this.#progress(nowMs), ...bundle.map(({ input }) => input)], nowMs);
-    const preparing = this.machine.preparing;
+    const { clock, writer } = this.#context;
+    const nowMs = clock.nowMs();
+    const effects = this.#machine.step([...this.#progress(nowMs), ...bundle.map(({ input }) => input)], nowMs);
+    const { preparing } = this.#machine;
     for (const effect of effects) {
       if (effect.type === 'refused') this.#refuse(effect);
       if (effect.type !== 'persist') continue;
-      await context.writer.save(groupId, effect.change);
-      this.#generation = effect.change.generation;
+      await writer.save(this.#state.id, effect.change);
+      this.#state.persisted(effect.change.generation);
     }
     if (this.#stopped) return;
-    if (effects.length > 0) carryOut(effects);
+    if (effects.length > 0) this.#carryOut(effects);
     if (preparing) return;
     for (const { done } of this.#gathered.splice(0)) done?.resolve();
   }
 
+  #carryOut(effects: readonly GroupEffect[]): void {
+    for (const effect of effects) {
+      for (const partition of this.#effects.carryOut(effect)) this.tell({ type: 'drained', partition });
+    }
+    for (const look of [...this.#watchers]) look();
+  }
+
   /** What the members are doing whose max poll interval may be over. */
   #progress(nowMs: number): GroupInput[] {
-    return this.machine.overdue(nowMs).map((memberId) => {
-      return { type: 'progress', memberId, busySinceMs: this.#d.busySinceMs(memberId) };
+    return this.#machine.overdue(nowMs).map((memberId) => {
+      const busySinceMs = this.#state.members.get(memberId)?.busySinceMs(nowMs) ?? null;
+      return { type: 'progress', memberId, busySinceMs };
     });
   }
 
@@ -163,12 +174,12 @@ export class Coordination {
   }
 
   #armTimer(): void {
-    const atMs = this.machine.nextDeadlineMs() ?? Infinity;
+    const atMs = this.#machine.nextDeadlineMs() ?? Infinity;
     // A deadline that moved away needs no new timer: the old one finds nothing due and arms again. Heartbeats are cheap so.
     if (this.#stopped || atMs >= this.#timerAtMs) return;
     this.#cancelTimer?.();
     this.#timerAtMs = atMs;
-    const { clock } = this.#d.context;
+    const { clock } = this.#context;
     this.#cancelTimer = clock.after(Math.max(0, Math.ceil(atMs - clock.nowMs())), () => {
       this.#timerAtMs = Infinity;
       this.tell({ type: 'tick' });
