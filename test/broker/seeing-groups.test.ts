@@ -5,7 +5,9 @@ import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
 import { Member } from './member.ts';
 import { Site } from './site.ts';
 
-/** What an operator sees of a group at work, over plain HTTP and in the names that the RPCs have. */
+/**
+ * What an operator sees of a group at work, over plain HTTP and in the names that the RPCs have.
+ */
 
 let site: Site;
 const members: Member[] = [];

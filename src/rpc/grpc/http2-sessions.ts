@@ -4,7 +4,7 @@ import { limits } from '../../limits/limits.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for three things that it has no way to:
+ * The HTTP/2 connections of a grpc-js server, for three things that grpc-js cannot do:
  *
  * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
  *   ends connections of ordinary clients;
@@ -12,8 +12,8 @@ import { streamResetLimit } from '../edge/stream-reset-limit.ts';
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - cutting them off: `forceShutdown` forgets them when channelz is off.
  *
- * They are reached by private fields; without these everything works, slower, with Node's limit,
- * and a forced shutdown takes until the next keepalive.
+ * They are reached by private fields. Without these fields everything works, but slower, with
+ * Node's limit, and a forced shutdown takes until the next keepalive.
  */
 export class Http2Sessions {
   readonly #open = new Set<ServerHttp2Session>();

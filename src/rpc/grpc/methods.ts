@@ -68,7 +68,7 @@ export function subscribeMethod(subscribe: Handlers['subscribe'], streams: OpenS
     });
     const request = decodeBinary(SubscribeRequestSchema, raw.request);
     member = await subscribe(call, request, sink);
-    // The client may have gone while the broker was at it.
+    // The client may have gone while the broker handled the call.
     if (raw.cancelled) member.closed();
   };
   return (raw: RawServerStream): void => {

@@ -1,9 +1,12 @@
 import { createContextKey } from '@connectrpc/connect';
 
-/** What the listener knows of a request and connect-node does not hand on. */
+/** Facts of a request that the listener knows and connect-node does not pass on. */
 export interface RequestFacts {
   readonly host: string | undefined;
-  /** The decoded message, or for Publish its bytes, where the body was decoded here (see request-body.ts). */
+  /**
+   * The decoded message, or for Publish its bytes, if the body was decoded here (see
+   * request-body.ts).
+   */
   decoded: unknown;
 }
 
