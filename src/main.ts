@@ -3,7 +3,7 @@ import { readSettings, SettingsError, type Reading } from './config/settings.ts'
 import { StopSignals, stopSignals } from './server/stop-signals.ts';
 import { systemClock, systemRandom } from './time/system.ts';
 
-/** `npm start` and `millrace start`: reads the settings, runs the broker until a signal or a failure ends it, and says how it went. */
+/** `npm start` and `millrace start`: runs the broker until a signal or a failure ends it. */
 
 const exitFailed = 1;
 /** As sysexits.h has it: the command was used wrongly. */
@@ -25,7 +25,8 @@ function settingsOrExit(): Start {
 }
 
 async function run({ settings, nameOf }: Start): Promise<void> {
-  // Loaded only now: it takes a second, which nobody should wait for who asked for help or mistyped a setting.
+  // Loaded only now: it takes a second, which nobody should wait for who asked for help or mistyped
+  // a setting.
   const [{ createLogger }, { Output }, { Server }] = await Promise.all([
     import('./server/logger.ts'),
     import('./server/output.ts'),
@@ -52,14 +53,15 @@ async function run({ settings, nameOf }: Start): Promise<void> {
   for (const signal of stopSignals) {
     process.on(signal, () => {
       const wish = signals.heard(signal, systemClock.nowMs());
-      // Whoever asks twice does not want to wait for the drain.
+      // A second request means that the operator does not want to wait for the drain.
       if (wish === 'exit') process.exit(exitFailed);
       if (wish === 'nothing') return;
       log.info(`${signal}: draining`);
       void server.stop();
     });
   }
-  // Written now and not at the exit alone: after a kill -9 the next start would have to compile everything again.
+  // Written now and not at the exit alone: after a kill -9 the next start would have to compile
+  // everything again.
   void server.start().then(() => {
     flushCompileCache();
   });

@@ -1,11 +1,13 @@
-/** Where a database is and how it is reached: a connection string, taken apart. Nothing of it comes from the environment. */
+/**
+ * The parsed connection string: where the database is and how to reach it. Ignores the environment.
+ */
 export interface DatabaseAddress {
-  /** Tried in this order. */
+  /** In the order in which they are tried. */
   readonly hosts: readonly DatabaseHost[];
   /** null: the user of the operating system. */
   readonly user: string | null;
   readonly password: string | null;
-  /** null: the one with the name of the user. */
+  /** null: the database with the name of the user. */
   readonly database: string | null;
   readonly tls: TlsSettings;
   /** For each host. */
@@ -21,7 +23,7 @@ export interface DatabaseHost {
 export const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 export type SslMode = (typeof sslModes)[number];
 
-/** What libpq means by its parameters of the same names; the files are paths. */
+/** The parameters of the same names in libpq; the files are paths. */
 export interface TlsSettings {
   readonly mode: SslMode;
   readonly rootCert: string | null;
@@ -29,7 +31,7 @@ export interface TlsSettings {
   readonly key: string | null;
 }
 
-/** What is wrong with a connection string, in words that do not repeat its password. */
+/** The error of a connection string, in words that do not repeat its password. */
 export class WrongAddress extends Error {
   override readonly name = 'WrongAddress';
 }
@@ -57,8 +59,9 @@ const connectTimeoutDefault = 5;
 const connectTimeoutMax = 600;
 
 /**
- * Takes a connection string apart, which has libpq's form: one host or several with commas between them. A parameter overrides the part
- * of the string that says the same. Parameters that would change what the broker relies on are refused, like unknown ones.
+ * Parses a connection string in libpq's form: one host, or several with commas between them. A
+ * parameter overrides the same part of the URL. Unknown parameters, and those that would change
+ * what the broker relies on, are rejected.
  *
  * @throws WrongAddress
  */
@@ -69,7 +72,7 @@ export function parseDatabaseAddress(text: string): DatabaseAddress {
     throw new WrongAddress(`is not of the form ${form}${escaped}`);
   }
   const { login = '', hosts = '', database = '', query = '' } = found;
-  // Not taken for hosts and a database: messages and logs would show what is a piece of a password.
+  // Do not parse this as hosts and a database: messages and logs would show a piece of a password.
   if (found['login'] === undefined && text.includes('@')) {
     throw new WrongAddress(
       'has an @ behind a / or ?: these are written %2F, %3F and %40 in a user, password or database',
@@ -110,7 +113,7 @@ function parametersOf(query: string): Parameters {
     const equals = pair.indexOf('=');
     const name = decoded(equals < 0 ? pair : pair.slice(0, equals), 'a parameter');
     if (equals < 0) throw new WrongAddress(`the parameter "${name}" has no value`);
-    // As libpq takes it from connection strings of JDBC.
+    // libpq accepts this from JDBC's connection strings.
     const [key, value] = name === 'ssl' ? sslOfJdbc(pair.slice(equals + 1)) : [name, pair.slice(equals + 1)];
     if (!(known as readonly string[]).includes(key)) throw new WrongAddress(refusalOf(key));
     if (given.has(key)) throw new WrongAddress(`the parameter "${key}" is given twice`);
@@ -135,7 +138,7 @@ function hostsOf(authority: string, parameters: Parameters): DatabaseHost[] {
   if (ports.length > 1 && ports.length !== named.length) {
     throw new WrongAddress(`names ${named.length} hosts and ${ports.length} ports`);
   }
-  // What the query does not say about ports stands at the hosts, if there are as many.
+  // Without ports in the query, the ports of the hosts count, if there are as many.
   const beside = inQuery === undefined ? [] : authority.split(',').map(hostAndPort);
   return named.map(({ host, port }, index) => {
     const besidePort = beside.length === named.length ? beside[index]!.port : undefined;

@@ -1,4 +1,4 @@
-/** Writes docs/configuration.md; `npm run generate` calls it, and a test fails when it was forgotten. */
+/** Writes docs/configuration.md for `npm run generate`. A test fails when the file is stale. */
 import { writeFileSync } from 'node:fs';
 import { configurationDocument } from './help.ts';
 

@@ -20,7 +20,7 @@ export function helpText(): string {
     'Millrace, a message broker on PostgreSQL.',
     '',
     'Usage: millrace start [settings], or in the repository: npm start -- [settings]',
-    'Each setting is a flag or an environment variable; the flag wins.',
+    'Each setting is a flag or an environment variable. The flag wins.',
   ];
   for (const [title, settings] of groups) {
     lines.push('', `${title}:`);
@@ -38,9 +38,10 @@ export function configurationDocument(): string {
   const lines = [
     '# Configuration',
     '',
-    'Each setting of the broker is a flag or an environment variable; the flag wins, and an empty variable counts as unset.',
-    'All are checked at start: a wrong one ends it with one line that names it. `millrace --help` prints the same list, and in the',
-    'repository `npm start -- --help`.',
+    'Each setting of the broker is a flag or an environment variable. The flag wins, and an empty',
+    'variable counts as unset. The broker checks all settings at its start. A wrong one ends the',
+    'start with one line that names it. `millrace --help` prints the same list, and in the repository',
+    '`npm start -- --help`.',
     '',
     'This file is written from the table in `src/config/table.ts` by `npm run generate`.',
   ];
@@ -59,19 +60,21 @@ export function configurationDocument(): string {
 const notes: readonly string[] = [
   '## Beside the settings',
   '',
-  'A path is used as it was given, with blanks at its ends. An error names a setting as it was given: `HOST` may be a variable that',
-  'conda or a shell has set for itself, and then `--host` wins over it.',
+  'A path keeps blanks at its ends. An error names a setting as it was given: `HOST` may be a',
+  'variable that conda or a shell has set for itself, and then `--host` wins over it.',
   '',
-  'SIGTERM, SIGINT (Ctrl-C) and SIGHUP drain the broker and end it. Another SIGTERM or SIGINT half a second later ends it at once.',
-  'The log holds at most 1 MiB that nobody reads, drops lines beyond that and says how many, and delays the end by 1 s at most.',
+  'SIGTERM, SIGINT (Ctrl-C) and SIGHUP drain the broker and end it. A second SIGTERM or SIGINT half a',
+  'second later ends it at once. The broker holds at most 1 MiB of unread log, drops the lines beyond',
+  'it, counts them in the log, and waits for a reader of the log for at most 1 s at the end.',
   '',
   'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed.',
 ];
 
 const connectionString = `## The connection string
 
-\`postgresql://user:password@host:port/database\`. A character that would end a part is percent-encoded: the database \`a&b#c/d\` is
-\`a%26b%23c%2Fd\`. These parameters may follow, as \`?sslmode=require&connect_timeout=3\`, with the meaning that they have in libpq:
+\`postgresql://user:password@host:port/database\`. Percent-encode a character that would end a part:
+the database \`a&b#c/d\` is \`a%26b%23c%2Fd\`. These parameters may follow, as in
+\`?sslmode=require&connect_timeout=3\`. Their meaning is that of libpq:
 
 | parameter | default | meaning |
 |---|---|---|
@@ -79,20 +82,26 @@ const connectionString = `## The connection string
 | \`sslrootcert\` | the roots of Node | File with the certificates of the authorities that are trusted; with it, \`require\` is \`verify-ca\`. \`system\`: the roots of Node. |
 | \`sslcert\`, \`sslkey\` | (none) | Files with the certificate and the key of the client. |
 | \`connect_timeout\` | 5 | Seconds for each host. |
-| \`target_session_attrs\` | \`read-write\` | May only be that. |
-| \`host\`, \`port\`, \`user\`, \`password\`, \`dbname\` | | Instead of the parts with the same meaning. A host that begins with \`/\` is the directory of a Unix socket. |
+| \`target_session_attrs\` | \`read-write\` | The only allowed value. |
+| \`host\`, \`port\`, \`user\`, \`password\`, \`dbname\` | | They override the parts of the URL. A host that begins with \`/\` is the directory of a Unix socket. |
 
-Any other parameter ends the start with a line that names it (\`application_name\`, \`options\`, \`statement_timeout\`, \`channel_binding\`, …): what a
-session needs, the broker sets itself, and reads back. Nothing is taken from \`PGHOST\`, \`PGSSLMODE\`, \`PGOPTIONS\`, \`~/.pgpass\` or other things of
-libpq. Without a user it is that of the operating system, and without a database the one with the name of the user.
+Any other parameter ends the start with a line that names it (\`application_name\`, \`options\`,
+\`statement_timeout\`, \`channel_binding\`, …). The broker itself sets what a session needs, and reads
+it back. It takes nothing from \`PGHOST\`, \`PGSSLMODE\`, \`PGOPTIONS\`, \`~/.pgpass\` or other sources of
+libpq. The default user is that of the operating system, and the default database has the name of
+the user.
 
-Several hosts (\`postgresql://user:password@a:5432,b:5432/database\`) are tried in turn, and the first that takes writes is used: a primary and its
-replicas. All sessions of a broker are on one server, that of the session which holds the lease; any other is ended. When the database moves
-to another server, after the promotion of a replica say, an owner ends, and the broker that comes first takes over there: a standby, or the same one
-started again. What was confirmed is there if the replication is synchronous. A server that was restarted goes on with its owner.
+Several hosts (\`postgresql://user:password@a:5432,b:5432/database\`) are tried in turn, for example a
+primary and its replicas. The broker uses the first one that accepts writes. All sessions of a
+broker are on one server, that of the session that holds the lease; the broker ends any other
+session. When the database moves to another server, for example by the promotion of a replica, the
+owner ends. The next broker to come takes over there: a standby, or the same broker restarted.
+Confirmed records are there if the replication is synchronous. After a restart of its server an
+owner goes on.
 
-The role must see when its own sessions began (\`pg_stat_activity\`): it does, unless it has \`SET ROLE\` to another one. A pooler must give each session a
-server of its own (pgbouncer: \`pool_mode = session\`).
+The role must see when its own sessions began (\`pg_stat_activity\`). It does, unless it has
+\`SET ROLE\` to another role. A pooler must give each session a server of its own (pgbouncer:
+\`pool_mode = session\`).
 `;
 
 function usage(setting: Setting<unknown>): string {

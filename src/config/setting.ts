@@ -1,19 +1,19 @@
-/** One thing that can be set at start, by a flag or the environment: the row that parsing, help and docs share. */
+/** One setting of the broker: the row that parsing, help and docs share. */
 export interface Setting<T> {
   /** Without the dashes. The environment variable is the same in capitals with underscores. */
   readonly flag: string;
   /** One sentence for --help and docs/configuration.md. */
   readonly meaning: string;
-  /** What kind of value, for the help; null for a switch that takes none. */
+  /** The kind of value, for the help; null for a switch without a value. */
   readonly value: string | null;
   /** The default as the help shows it. */
   readonly shownDefault: string;
   readonly fallback: T;
-  /** Throws a `WrongValue` that says what would be right. */
+  /** Throws a `WrongValue` that describes the right values. */
   parse(text: string): T;
 }
 
-/** What is wrong with a value, without the name of its setting. */
+/** The error of a value, without the name of its setting. */
 export class WrongValue extends Error {
   override readonly name = 'WrongValue';
 }
@@ -57,7 +57,9 @@ export function oneOf<T extends string>(named: Named, fallback: T, choices: read
   };
 }
 
-/** Off unless named. As a flag it takes no value; in the environment it is true or false, 1 or 0. */
+/**
+ * Off unless named. As a flag it takes no value; in the environment it is true or false, 1 or 0.
+ */
 export function onOrOff(named: Named): Setting<boolean> {
   return {
     ...named,
@@ -72,7 +74,7 @@ export function onOrOff(named: Named): Setting<boolean> {
   };
 }
 
-/** A value that `read` makes of its text; it throws a `WrongValue`. Unset: null. */
+/** A value that `read` parses from text, or throws a `WrongValue`. Unset: null. */
 export function parsed<T>(
   named: Named & { readonly value: string; readonly shownDefault: string },
   read: (text: string) => T,
@@ -80,7 +82,7 @@ export function parsed<T>(
   return { ...named, fallback: null, parse: read };
 }
 
-/** Free text that `refuse` may object to: it answers what is wrong with it, or null. */
+/** Free text. `refuse` returns the error of a text, or null. */
 export function text<T extends string | null>(
   named: Named & { readonly value: string; readonly shownDefault?: string },
   fallback: T,

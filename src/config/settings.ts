@@ -7,14 +7,14 @@ import { helpText, versionText } from './help.ts';
 import { environmentName, WrongValue, type Setting } from './setting.ts';
 import { limitsTable, settingsTable, type LogLevel } from './table.ts';
 
-/** What the broker is told at its start, validated. */
+/** The validated settings of the broker. */
 export interface Settings {
   readonly host: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly grpcPort: number;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly httpPort: number;
-  /** Of web pages that may call the broker; `*` among them: all. */
+  /** Origins of web pages that may call the broker; `*` among them: all. */
   readonly corsOrigins: readonly string[];
   /** null: start an embedded PostgreSQL in `dataDir`. */
   readonly database: DatabaseAddress | null;
@@ -23,34 +23,35 @@ export interface Settings {
   readonly allowUnsafeDatabase: boolean;
   readonly writeConnections: number;
   readonly brokerId: string;
-  /** Paths of modules, each with an assignor of the operator's. */
+  /** Paths of modules, each with one of the operator's assignors. */
   readonly assignorModules: readonly string[];
   readonly limits: TunableLimits;
 }
 
 /**
- * The name that a setting was given under, by its flag: the flag, or a variable that nobody may
- * have set for the broker.
+ * The name under which a setting was given: its flag, or a variable that another program may have
+ * set.
  */
 export type NameOf = (flag: string) => string;
 
-/** To start with these settings, or to print this and end. */
+/** Either settings to start with, or a text to print before the end. */
 export type Reading =
   | { readonly kind: 'start'; readonly settings: Settings; readonly nameOf: NameOf }
   | { readonly kind: 'print'; readonly text: string };
 
-/** One wrong setting, in one line that names it as it was given. */
+/** One wrong setting, in one line with the name under which it was given. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
 }
 
-/** Values by flag, each with the name that it was given under. */
+/** Values by flag, each with the name under which it was given. */
 type Given = ReadonlyMap<string, { readonly name: string; readonly text: string }>;
 
 const allSettings: readonly Setting<unknown>[] = [...Object.values(settingsTable), ...Object.values(limitsTable)];
 
 /**
- * Reads flags (`argv` without node and script) and environment; a flag wins, and an empty variable counts as unset.
+ * Reads flags (`argv` without node and script) and environment; a flag wins, and an empty variable
+ * counts as unset.
  *
  * @throws SettingsError
  */
@@ -97,7 +98,7 @@ function readFlags(argv: readonly string[]): Given {
   const known = new Set([...switches, ...allSettings.map((setting) => setting.flag)]);
   const { tokens } = parseArgs({
     args: [...argv],
-    // The errors of strict mode span sentences about positionals; ours name the setting in one line.
+    // Node's errors in strict mode talk about positionals; ours name the setting in one line.
     strict: false,
     tokens: true,
     options: {
@@ -140,7 +141,7 @@ function valueOf<T>(setting: Setting<T>, given: Given): T {
   }
 }
 
-/** Two brokers of one host, or of one image, must not take each other for themselves. */
+/** A random part, so that two brokers of one host or image never share a name. */
 function inventedId(random: Random): string {
   const host = hostname()
     .replaceAll(/[^A-Za-z0-9.-]/g, '-')

@@ -16,7 +16,11 @@ export const settingsTable = {
     portMax,
   ),
   host: text(
-    { flag: 'host', value: 'ADDRESS', meaning: 'Address to listen on; 0.0.0.0 or :: for all. Nothing asks who calls.' },
+    {
+      flag: 'host',
+      value: 'ADDRESS',
+      meaning: 'Address to listen on; 0.0.0.0 or :: for all. Callers are not authenticated.',
+    },
     '127.0.0.1',
     (given) => (/^[A-Za-z0-9.:_%-]{1,255}$/.test(given) ? null : `"${given}" is not an address or host name`),
   ),
@@ -45,13 +49,13 @@ export const settingsTable = {
     './data',
     refusePath,
   ),
-  logLevel: oneOf({ flag: 'log-level', meaning: 'Least severe messages that are logged.' }, 'info', logLevels),
+  logLevel: oneOf({ flag: 'log-level', meaning: 'The least severe level that is logged.' }, 'info', logLevels),
   allowUnsafeDatabase: onOrOff({
     flag: 'allow-unsafe-database',
     meaning: 'Start although the database has fsync or full_page_writes off and loses confirmed messages in a crash.',
   }),
   writeConnections: wholeNumber(
-    { flag: 'write-connections', meaning: 'Connections that append and commit, each one transaction at a time.' },
+    { flag: 'write-connections', meaning: 'Connections that append and commit. Each has one transaction at a time.' },
     4,
     1,
     64,
@@ -62,7 +66,7 @@ export const settingsTable = {
       value: 'NAME',
       shownDefault: '(host name and a random part)',
       meaning:
-        'Name of this broker in the lease, and of its sessions in application_name; no two running ones may share it.',
+        'Name of this broker in the lease, and of its sessions in application_name; two running brokers may not share it.',
     },
     null,
     (given) => (/^[A-Za-z0-9._-]{1,40}$/.test(given) ? null : `"${given}" is not 1 to 40 of A-Z a-z 0-9 . _ -`),
@@ -71,7 +75,7 @@ export const settingsTable = {
     {
       flag: 'assignor-modules',
       value: 'PATHS',
-      meaning: `Modules with assignors of your own, at most ${limits.assignorModulesMax}, with commas between them: docs/assignors.md.`,
+      meaning: `Modules with your own assignors, at most ${limits.assignorModulesMax}, with commas between them: docs/assignors.md.`,
     },
     null,
     refuseModulePaths,
@@ -80,21 +84,21 @@ export const settingsTable = {
 
 const mebibyte = 1_048_576;
 
-/** The limits that may be set. Their meaning for a client stands at the fields in proto/. */
+/** The limits that can be set. The proto comments explain them to clients. */
 export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<number> } = {
   recordBytesMax: limit('recordBytesMax', 'Largest record, in bytes.', 1, 3 * mebibyte),
   partitionsMax: limit('partitionsMax', 'Most partitions of a topic.', 1, 100_000),
   groupMembersMax: limit('groupMembersMax', 'Most members of a group.', 1, 100_000),
   offsetRetentionMs: limit(
     'offsetRetentionMs',
-    'How long a group without members keeps its offsets, in milliseconds; then it is deleted. 0: for ever.',
+    'How long a group without members keeps its offsets, in milliseconds. Then it is deleted. 0: for ever.',
     0,
     315_360_000_000,
   ),
   publishQueueBytesMax: limit(
     'publishQueueBytesMax',
-    'Publishes waiting for their append, in bytes; beyond it they are refused.',
-    // One request of the largest size must fit, or it would never be taken.
+    'Publishes waiting for their append, in bytes; beyond it they are rejected.',
+    // The largest possible request must fit, or the broker would never accept it.
     limits.publishBytesMax,
     4_096 * mebibyte,
   ),
@@ -106,7 +110,7 @@ export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<numb
   ),
   streamUnsentBytesMax: limit(
     'streamUnsentBytesMax',
-    'Written to one stream and not yet taken by its reader, in bytes.',
+    'Bytes written to one stream and not yet read by its client.',
     65_536,
     64 * mebibyte,
   ),
@@ -117,7 +121,7 @@ function limit(name: keyof TunableLimits, meaning: string, min: number, max: num
   return wholeNumber({ flag, meaning }, limits[name], min, max);
 }
 
-/** Its password must not end up in a log, so the error does not repeat it. */
+/** The error does not repeat the URL, because its password must not end up in a log. */
 function databaseAddress(given: string): DatabaseAddress {
   try {
     return parseDatabaseAddress(given);
@@ -126,7 +130,7 @@ function databaseAddress(given: string): DatabaseAddress {
   }
 }
 
-/** As browsers send an origin: in lower case, without a path. */
+/** An origin as browsers send it: in lower case, without a path. */
 const originForm = /^[a-z][a-z0-9+.-]*:\/\/[a-z0-9._:[\]-]+$/;
 
 function refuseOrigins(given: string): string | null {
@@ -134,7 +138,7 @@ function refuseOrigins(given: string): string | null {
   return wrong === undefined ? null : `"${wrong}" is not an origin as browsers send it, e.g. https://app.example`;
 }
 
-/** Node replaces what is not UTF-8 in an argument, and two directories would be one. */
+/** Node replaces bytes of an argument that are not UTF-8, so two paths could become one. */
 function refusePath(given: string): string | null {
   if (given.includes('\0')) return 'is not a path';
   return given.includes('\ufffd') ? `"${given}" is not UTF-8` : null;

@@ -36,7 +36,7 @@ type Assign = Extract<GroupInput, { type: 'assign' }>;
  * beside it is its full description, with the test that enforces each invariant.
  *
  * ```
- *             join                              decided                       everything has arrived
+ *             join                              decided                      everything has arrived
  *   EMPTY ───────────▶ PREPARING_REBALANCE ──────────────▶ COMPLETING_REBALANCE ───────────▶ STABLE
  *    │ ▲                    ▲  changes are gathered            │  partitions move, or the        │
  *    │ │                    │                                  │  leader's plan is awaited       │
@@ -45,16 +45,13 @@ type Assign = Extract<GroupInput, { type: 'assign' }>;
  * ```
  *
  *  1. A partition has at most one holder, and the holder is a member.
- *  2. A partition moves from a live member to another only by `revoking`; at once if the member is
- *     stalled, or to the member's own new instance.
+ *  2. A partition leaves a live member only by `revoking`, unless to its new instance, or by a
+ *     stall.
  *  3. A partition that stays is not touched: same holder, same sinceGeneration, no effect.
- *  4. While STABLE, every partition with a reader has the holder that the assignor or the leader
- *     chose.
+ *  4. While STABLE, each partition with a reader has the holder that the assignor or leader chose.
  *  5. The generation rises by one in a step that begins a rebalance, else not at all.
  *  6. A member that gets a partition a second time gets it with a later sinceGeneration.
- *  7. The durable state is exactly the sum of all `persist` effects; a step that changes none of it
- *     has
- *     none.
+ *  7. The durable state is exactly the sum of all `persist` effects.
  *  8. The effects alone show each holder and each partition that is being revoked.
  *  9. Signs of life touch nothing durable and cost the same in every group.
  */
@@ -77,9 +74,8 @@ export class Group {
   readonly #rowNow = (memberId: MemberId): MemberRow | null => this.#find(memberId)?.row ?? null;
 
   /**
-   * Takes over a loaded group. Members with a session get one full timeout from now. The first step
-   * removes members without a session, because their streams died with the old broker. It must name
-   * every topic of the group, and takes partitions of other topics from their holders.
+   * Takes over a loaded group. The first step must name every topic of the group. It removes
+   * members without a session, because their streams died with the old broker.
    */
   constructor(snapshot: GroupSnapshot, nowMs: number, options: GroupOptions = {}) {
     this.#generation = snapshot.generation;
@@ -121,10 +117,7 @@ export class Group {
     return refused.length === 0 ? effects : [...effects, ...refused];
   }
 
-  /**
-   * No deadline is before this time; null: there is none. A `tick` without a due deadline is a
-   * no-op.
-   */
+  /** No deadline is before this time; null: there is none. */
   nextDeadlineMs(): number | null {
     const wakeMs = Math.min(this.#wakeMs(), this.preparing ? this.#rebalancedMs + this.#gatherMs : Infinity);
     return wakeMs === Infinity ? null : wakeMs;
@@ -189,10 +182,7 @@ export class Group {
     return Array.from(this.#membership.roster, (member) => member.row);
   }
 
-  /**
-   * The member is stalled: it exceeded its max poll interval, and gets nothing until it makes
-   * progress.
-   */
+  /** The member is stalled: it exceeded its max poll interval, and gets nothing for now. */
   isStalled(memberId: MemberId): boolean {
     return this.#find(memberId)?.stalled ?? false;
   }
@@ -204,9 +194,7 @@ export class Group {
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
   }
 
-  /**
-   * All partitions that the member holds, including those being revoked; by topic and partition.
-   */
+  /** All partitions that the member holds, also those being revoked; by topic and partition. */
   partitionsOf(memberId: MemberId): PartitionRef[] {
     return refsOf(this.#find(memberId)?.held ?? []);
   }
@@ -217,9 +205,7 @@ export class Group {
     return refsOf(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
   }
 
-  /**
-   * Whether the member waits in this generation for partitions that others must give back first.
-   */
+  /** Whether the member still waits in this generation for partitions of other members. */
   awaits(memberId: MemberId): boolean {
     const member = this.#find(memberId);
     return member !== undefined && this.#holdings.awaitedBy(member);
@@ -368,11 +354,7 @@ export class Group {
     return changed;
   }
 
-  /**
-   * Waits for the leader's plan: until then every member keeps its partitions. @returns whether a
-   * plan is needed. After a takeover it is not, if every partition has a holder and every member a
-   * partition.
-   */
+  /** Asks the leader for a plan, if one is needed. @returns whether it is. */
   #askLeader(nowMs: number): boolean {
     const takers = this.#membership.roster.takers();
     const complete = keepTargets(takers, this.#holdings.givable()) && takers.every(({ held }) => held.size > 0);

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 
 /**
- * What a member may have in flight: delivered to it and not acked, in records and in bytes. What is taken never exceeds
- * the bounds, but for one record that is larger than `bytesMax`: it may go when nothing is in flight, or it would never go.
+ * The records and bytes that a member has in flight: delivered to it and not acked. They never
+ * exceed the bounds, except for one record larger than `bytesMax`, which may go when nothing is in
+ * flight.
  *
- * 1. 0 ≤ records, 0 ≤ bytes, and no bytes without records: credit that came back twice is a bug, not more credit.
+ * 1. 0 ≤ records, 0 ≤ bytes, and no bytes without records: credit returned twice is a bug.
  * 2. records ≤ recordsMax and bytes ≤ bytesMax, or records = 1.
  */
 export class Credit {
@@ -29,20 +30,20 @@ export class Credit {
     return this.#bytes;
   }
 
-  /** Whether so much more may be delivered. */
+  /** Whether this much more may be delivered. */
   fits(records: number, bytes: number): boolean {
     if (records === 1 && this.#records === 0) return true;
     return this.#records + records <= this.recordsMax && this.#bytes + bytes <= this.bytesMax;
   }
 
-  /** Delivered: it must fit. */
+  /** Takes credit for a delivery, which must fit. */
   take(records: number, bytes: number): void {
     assert(records > 0 && bytes >= 0 && this.fits(records, bytes), `${records} records of ${bytes} bytes do not fit`);
     this.#records += records;
     this.#bytes += bytes;
   }
 
-  /** Acked, released or taken back: it must have been taken. */
+  /** Returns credit that was taken, after an ack, a release or a revocation. */
   give(records: number, bytes: number): void {
     this.#records -= records;
     this.#bytes -= bytes;
@@ -53,7 +54,7 @@ export class Credit {
     assert(this.#records > 0 || this.#bytes === 0, 'bytes are in flight without a record');
   }
 
-  /** Nothing is in flight any more. */
+  /** Nothing is in flight after this. */
   reset(): void {
     this.#records = 0;
     this.#bytes = 0;

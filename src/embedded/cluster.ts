@@ -8,29 +8,27 @@ import { ownerOfFiles, runAs } from './identity.ts';
 /** The role that owns the embedded cluster. */
 export const roleName = 'millrace';
 
-/**
- * Written into the cluster's postgresql.conf when it is made, so that its owner may change them there.
- */
+/** Settings for the postgresql.conf of a new cluster. The owner may change them there. */
 const defaults: Readonly<Record<string, string>> = {
   max_connections: '100',
   shared_buffers: '256MB',
   wal_buffers: '16MB',
-  // Old segments are renamed instead of removed, up to this size: making a new one means writing 16 MB of zeros, for
-  // which every commit waits (50 ms each were seen, which halved the rate of a fresh cluster).
+  // PostgreSQL renames old segments instead of removing them, up to this size. Every commit waits
+  // for the 16 MB of zeros of a new segment (50 ms measured, half the rate of a fresh cluster).
   min_wal_size: '1GB',
   max_wal_size: '4GB',
   checkpoint_timeout: '5min',
   checkpoint_completion_target: '0.9',
-  // The broker's statements are short and prepared; compiling one takes longer than running it.
+  // The broker's statements are short and prepared, so compiling one takes longer than running it.
   jit: 'off',
-  // The log is insert-only, and each of its segments is frozen once when it is sealed.
+  // The log is insert-only, and each of its segments is frozen once, when it is sealed.
   autovacuum_naptime: '15s',
   log_checkpoints: 'off',
 };
 
 /**
- * Makes the cluster if there is none, and answers its password. A kill at any point leaves either no cluster or a whole
- * one: initdb works beside the final place.
+ * Makes the cluster if there is none, and returns its password. A kill at any point leaves either
+ * no cluster or a complete one, because initdb works beside the final place.
  */
 export async function ensureCluster(
   home: Home,
@@ -61,7 +59,7 @@ async function initialise(
   const passwordFile = join(home.directory, 'initdb-password');
   await rm(unfinished, { recursive: true, force: true });
   await makeOwnedDirectory(unfinished, owner);
-  // initdb reads the password as another user than the one who keeps it.
+  // initdb may run as another user than the owner of the password file.
   await writeFile(passwordFile, password, { mode: 0o600 });
   await chown(passwordFile, owner.uid, owner.gid);
   try {
@@ -73,7 +71,7 @@ async function initialise(
       '--auth=scram-sha-256',
       '--data-checksums',
       '--encoding=UTF8',
-      // The locale that is built in sorts the same on every machine, whatever locales it has.
+      // The built-in locale sorts the same on every machine.
       '--locale=C',
       '--locale-provider=builtin',
       '--builtin-locale=C.UTF-8',
@@ -105,8 +103,8 @@ async function checkVersion(home: Home): Promise<void> {
 const segmentBytes = 16 * 1024 * 1024;
 
 /**
- * Makes the first segments of the WAL before the server starts, in the form in which it recycles old ones: whole files
- * under the names that come next. Later ones it makes of these.
+ * Makes the first segments of the WAL before the server starts, as the server recycles old ones:
+ * full files under the next names. The server then renames these.
  */
 async function layOutWal(directory: string, walBytes: number, owner: { uid: number; gid: number }): Promise<void> {
   const zeros = Buffer.alloc(1024 * 1024);

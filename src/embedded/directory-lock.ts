@@ -4,9 +4,9 @@ import { DatabaseSync } from 'node:sqlite';
 import { EmbeddedPostgresError } from './error.ts';
 
 /**
- * One broker for one data directory. The lock must vanish with a broker that is killed, and must not vanish while it is
- * frozen, so it has to be the kernel's and not a file with a process id in it. Node cannot lock files itself; the SQLite
- * that it carries can, and an open exclusive transaction holds such a lock.
+ * One broker for one data directory. The kernel must hold the lock, not a file with a process id in
+ * it, because the lock must vanish with a killed broker and must stay with a frozen one. Node
+ * cannot lock files. Its SQLite can: an open exclusive transaction holds such a lock.
  */
 export class DirectoryLock {
   readonly #database: DatabaseSync;
@@ -19,7 +19,7 @@ export class DirectoryLock {
   static take(directory: string): DirectoryLock {
     const holderFile = join(directory, 'broker.pid');
     const database = lockedDatabase(directory, holderFile);
-    // Only for the message above; the lock does not depend on it.
+    // Only for that message; the lock does not depend on it.
     writeFileSync(holderFile, `${String(process.pid)}\n`);
     return new DirectoryLock(database);
   }

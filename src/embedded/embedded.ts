@@ -14,25 +14,25 @@ import { Postmaster, socketDirectory } from './postmaster.ts';
 import { stopPredecessor } from './predecessor.ts';
 
 export interface EmbeddedOptions {
-  /** Made if it is not there. Holds the cluster, its password and the lock. */
+  /** Created if missing. Holds the cluster, its password and the lock. */
   readonly dataDir: string;
   readonly log: EmbeddedLog;
   readonly clock?: Clock;
   /** Settings of a new cluster, beside or instead of the defaults. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** WAL laid out in a new cluster before it starts, bytes. Default 256 MiB. */
+  /** Bytes of WAL files made in a new cluster before it starts. Default 256 MiB. */
   readonly walBytes?: number;
 }
 
-/** A running PostgreSQL of this broker's own. */
+/** A running PostgreSQL that belongs to this broker. */
 export interface EmbeddedPostgres {
   /** For any PostgreSQL client on this machine, over a loopback port. Holds the password. */
   readonly connectionString: string;
-  /** For the broker itself: the same database through a Unix socket, or the loopback port where there is none. */
+  /** For the broker itself: a Unix socket, or the loopback port where there is no socket. */
   readonly brokerConnectionString: string;
   /** The server's process. It changes when the server died and was started again. */
   readonly pid: number;
-  /** Ends the server and gives the directory free. May be called more than once. */
+  /** Ends the server and unlocks the directory. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -41,10 +41,9 @@ const startAttempts = 20;
 const retryMs = 250;
 
 /**
- * Starts PostgreSQL on `dataDir`, makes its cluster at the first start, and recovers what a killed broker left.
- *
- * It listens on a loopback port, because every client and tool can use such a connection string, and a Unix socket, which
- * makes a round trip of the broker 20 to 60 µs shorter (select 1: 67 against 85 µs, an insert of 1 KiB: 145 against 223).
+ * Starts PostgreSQL on `dataDir`, creates its cluster at the first start, and recovers after a
+ * killed broker. The server listens on a loopback port for any client, and on a Unix socket, which
+ * makes a round trip of the broker 20 to 60 µs shorter (select 1: 67 against 85 µs).
  */
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const { log, clock = systemClock, settings = {}, walBytes = 256 * 1024 * 1024 } = options;
@@ -61,7 +60,7 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
     const socket = socketDirectory(home);
     return {
       connectionString,
-      // pg and libpq take the host of the query before the other one.
+      // pg and libpq prefer the host of the query.
       brokerConnectionString:
         socket === null ? connectionString : `${connectionString}?host=${encodeURIComponent(socket)}`,
       get pid() {
@@ -106,7 +105,7 @@ class Supervisor {
     return this.#current?.pid ?? -1;
   }
 
-  /** Starts the server and answers its port. */
+  /** Starts the server and returns its port. */
   async start(): Promise<number> {
     await this.#run(async () => {
       this.#port = await choosePort(this.#home.directory);
@@ -126,7 +125,10 @@ class Supervisor {
     this.#lock.release();
   }
 
-  /** Two things pass by themselves: a port taken in the last moment, and backends that outlive a killed postmaster. */
+  /**
+   * Retries, because two failures pass by themselves: a port taken in the last moment, and backends
+   * that outlive a killed postmaster.
+   */
   async #run(prepare: () => Promise<void>): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       await prepare();
@@ -142,7 +144,10 @@ class Supervisor {
     }
   }
 
-  /** The broker answers UNAVAILABLE while its database is down; nobody else would start this one again. */
+  /**
+   * Restarts a server that died, because no supervisor does. The broker answers UNAVAILABLE
+   * meanwhile.
+   */
   #watch(postmaster: Postmaster): void {
     void postmaster.exited.then(() => {
       if (this.#stopped !== null) return;
@@ -155,7 +160,7 @@ class Supervisor {
     await pause(this.#clock, restartMs);
     if (this.#stopped !== null) return;
     try {
-      // The same port: the broker's pool and everybody else's connect there again.
+      // The same port, because the broker's pool and other clients reconnect there.
       await this.#run(() => Promise.resolve());
     } catch (cause) {
       this.#current = null;

@@ -9,9 +9,9 @@ import { hasPasswdEntry, ownerOfFiles, ownUser, runAs, unprivilegedAccount, type
 
 const execute = promisify(execFile);
 
-/** Where a cluster lives, who runs it, and with which binaries. */
+/** The place of a cluster, the user who runs it, and its binaries. */
 export interface Home {
-  /** Holds the cluster, and the binaries if they had to be copied. */
+  /** Holds the cluster, and copies of the binaries if needed. */
   readonly directory: string;
   /** PGDATA. */
   readonly cluster: string;
@@ -20,9 +20,9 @@ export interface Home {
 }
 
 /**
- * Finds a user who may run PostgreSQL and can reach what it needs, in this order: the broker's own user, unless that is
- * root or has no name; for root an unprivileged account; a user namespace, in which the broker's user has another name;
- * and for root at last a copy of everything where the account can reach it.
+ * Finds a user who may run PostgreSQL and can reach the files, in this order: the broker's own
+ * user, unless that is root or nameless; for root, an unprivileged account; a user namespace with
+ * another user name; for root, a copy of everything where the account can reach it.
  */
 export async function settle(dataDir: string, binaries: Binaries): Promise<Home> {
   const linked = await linkLibraries(binaries);
@@ -45,15 +45,17 @@ export async function settle(dataDir: string, binaries: Binaries): Promise<Home>
 }
 
 /**
- * Where `relocate` has put the cluster, else the data directory. A path may begin and end with
- * blanks.
+ * The place to which `relocate` moved the cluster, else the data directory. A path may begin and
+ * end with blanks.
  */
 async function locationOf(dataDir: string): Promise<string> {
   const noted = await readFile(join(dataDir, 'location'), 'utf8').catch(() => null);
   return noted === null ? dataDir : noted.replace(/\n$/, '');
 }
 
-/** The user that owns the cluster already, so that root does not take a directory away from its owner; else nobody. */
+/**
+ * The user who already owns the cluster, or null. Root must not take a directory from its owner.
+ */
 async function accountFor(directory: string): Promise<Identity | null> {
   const owner = await stat(join(directory, 'postgres')).catch(() => null);
   if (owner !== null && owner.uid !== 0) return { kind: 'account', uid: owner.uid, gid: owner.gid };
@@ -61,7 +63,7 @@ async function accountFor(directory: string): Promise<Identity | null> {
   return nobody === null ? null : { kind: 'account', ...nobody };
 }
 
-/** Tries it, because modes, ACLs, mounts and security modules all have a say. */
+/** Tries the access, because modes, ACLs, mounts and security modules all decide. */
 async function canReach(identity: Identity, directory: string, binaries: Binaries): Promise<boolean> {
   const attempt = 'cd "$1" && test -r "$2" && exec "$3" --version';
   return runAs(identity, '/bin/sh', ['-c', attempt, 'sh', directory, binaries.sample, binaries.postgres]).then(
@@ -85,7 +87,9 @@ async function homeOf(directory: string, identity: Identity, binaries: Binaries)
   return { directory, cluster, identity, binaries };
 }
 
-/** The last resort of a root without user namespaces: below /var/lib, which everybody can enter. */
+/**
+ * The last resort of a root without user namespaces: below /var/lib, which every user can enter.
+ */
 async function relocate(dataDir: string, account: Identity, binaries: Binaries): Promise<Home> {
   const name = `${basename(dataDir)}-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
   const directory = join('/var/lib/millrace', name);
@@ -97,7 +101,7 @@ async function relocate(dataDir: string, account: Identity, binaries: Binaries):
       `no unprivileged user can reach ${dataDir} or ${directory}; give --data-dir a directory that others can enter`,
     );
   }
-  // Found again at the next start, also when the directory itself has become reachable by then.
+  // The next start finds it again, even if the data directory itself has become reachable.
   await writeFile(join(dataDir, 'location'), `${directory}\n`);
   return homeOf(directory, account, reachable);
 }

@@ -6,19 +6,19 @@ import { promisify } from 'node:util';
 const execute = promisify(execFile);
 
 /**
- * As whom PostgreSQL runs: it refuses to run as root.
+ * The user who runs PostgreSQL, which refuses to run as root.
  *
  * - self: the broker's own user.
  * - account: another user of the machine; only root can do that.
- * - namespace: the broker's own user, who is called `nobody` inside a user namespace. It needs no other permissions on
- *   any file than the broker has, so it works below a home directory of mode 0700.
+ * - namespace: the broker's own user, named `nobody` inside a user namespace. It needs no further
+ *   permissions on any file, so it works below a home directory of mode 0700.
  */
 export type Identity =
   | { readonly kind: 'self'; readonly uid: number; readonly gid: number }
   | { readonly kind: 'account'; readonly uid: number; readonly gid: number }
   | { readonly kind: 'namespace'; readonly uid: number; readonly gid: number };
 
-/** A program and its arguments, changed so that it runs as somebody else. */
+/** A program and its arguments, changed to run as another user. */
 export interface Command {
   readonly file: string;
   readonly args: readonly string[];
@@ -30,7 +30,7 @@ export function ownUser(): { uid: number; gid: number } {
   return { uid: process.getuid?.() ?? -1, gid: process.getgid?.() ?? -1 };
 }
 
-/** initdb looks its user up and fails for a uid without a passwd entry, as containers like to use. */
+/** initdb fails for a uid without a passwd entry, which containers often use. */
 export function hasPasswdEntry(): boolean {
   try {
     userInfo();
@@ -40,7 +40,7 @@ export function hasPasswdEntry(): boolean {
   }
 }
 
-/** The unprivileged account that PostgreSQL runs under when the broker is root; null where there is none. */
+/** The unprivileged account that runs PostgreSQL for a root broker; null if there is none. */
 export async function unprivilegedAccount(): Promise<{ uid: number; gid: number } | null> {
   const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '');
   const fields = /^nobody:.*$/m.exec(passwd)?.[0].split(':');
@@ -49,14 +49,16 @@ export async function unprivilegedAccount(): Promise<{ uid: number; gid: number 
   return uid > 0 && gid > 0 ? { uid, gid } : null;
 }
 
-/** The files that PostgreSQL makes belong to this user. In a namespace that is the broker's own, under another name. */
+/**
+ * The user who owns PostgreSQL's files. In a namespace it is the broker's user under another name.
+ */
 export function ownerOfFiles(identity: Identity): { uid: number; gid: number } {
   return identity.kind === 'account' ? { uid: identity.uid, gid: identity.gid } : ownUser();
 }
 
-/** What to spawn so that `file` runs as `identity`. */
+/** The command that runs `file` as `identity`. */
 export function commandAs(identity: Identity, file: string, args: readonly string[]): Command {
-  // A working directory that the other user cannot enter would fail the program before it begins.
+  // The program would fail in a working directory that the other user cannot enter.
   const options: SpawnOptions = { cwd: '/', env: environment() };
   switch (identity.kind) {
     case 'self':
@@ -76,7 +78,10 @@ export async function runAs(identity: Identity, file: string, args: readonly str
   await execute(command.file, command.args, command.options);
 }
 
-/** PG* variables of the broker's environment would change what initdb and postgres do; locale only their messages. */
+/**
+ * Without PG* variables, which would change initdb and postgres. A locale only changes their
+ * messages.
+ */
 function environment(): NodeJS.ProcessEnv {
   return { PATH: process.env['PATH'] ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
 }

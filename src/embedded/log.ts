@@ -1,4 +1,4 @@
-/** Where the embedded PostgreSQL says what happens; pino's loggers fit. */
+/** The logger of the embedded PostgreSQL; pino's loggers fit. */
 export interface EmbeddedLog {
   info(message: string): void;
   warn(message: string): void;

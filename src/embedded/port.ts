@@ -3,7 +3,10 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
-/** The port of the last start if it is free, so that a connection string in somebody's notes stays good; else a free one. */
+/**
+ * The port of the last start if it is free, so that written-down connection strings stay valid;
+ * else a free one.
+ */
 export async function choosePort(directory: string): Promise<number> {
   const file = join(directory, 'port');
   const last = Number.parseInt(await readFile(file, 'utf8').catch(() => ''), 10);

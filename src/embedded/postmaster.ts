@@ -9,13 +9,13 @@ import { commandAs, runAs } from './identity.ts';
 import type { EmbeddedLog } from './log.ts';
 
 const readyLine = 'database system is ready to accept connections';
-/** A fast shutdown rolls back, writes a checkpoint and ends; on a slow disk that is seconds. */
+/** A fast shutdown rolls back and writes a checkpoint, which takes seconds on a slow disk. */
 const fastStopMs = 60_000;
 
 /** One run of the server process, from its spawn to its exit. */
 export class Postmaster {
   readonly pid: number;
-  /** Settles when the process is gone, whoever ended it. */
+  /** Settles when the process has ended, for any reason. */
   readonly exited: Promise<void>;
   readonly #process: ChildProcess;
   readonly #lines: string[] = [];
@@ -26,7 +26,10 @@ export class Postmaster {
     this.exited = once(child, 'exit').then(() => undefined);
   }
 
-  /** Spawns the server and waits until it takes connections. Its failure carries what it printed last. */
+  /**
+   * Spawns the server and waits until it accepts connections. On failure the error has the server's
+   * last output.
+   */
   static async start(home: Home, port: number, log: EmbeddedLog): Promise<Postmaster> {
     const server = [home.binaries.postgres, ...serverArguments(home, port)];
     const [file = '', ...args] = (await canFollowParent(home))
@@ -36,8 +39,8 @@ export class Postmaster {
     const child = spawn(command.file, command.args, {
       ...command.options,
       stdio: ['ignore', 'ignore', 'pipe'],
-      // A process group of its own: Ctrl-C at the terminal must reach the broker only, which stops the server when it
-      // has drained.
+      // In its own process group, so that Ctrl-C at the terminal reaches only the broker. The
+      // broker stops the server after its drain.
       detached: true,
     });
     if (child.pid === undefined) {
@@ -49,10 +52,11 @@ export class Postmaster {
     return postmaster;
   }
 
-  /** Ends the server; its data is on disk then. */
+  /** Ends the server. Its data is then on disk. */
   async stop(clock: Clock): Promise<void> {
     this.#process.kill('SIGINT');
-    // Connections that hang in a system call could keep a fast shutdown from ending. What is committed is in the WAL.
+    // A connection that hangs in a system call could block a fast shutdown. Committed data is in
+    // the WAL.
     const cancel = clock.after(fastStopMs, () => this.#process.kill('SIGQUIT'));
     await this.exited;
     cancel();
@@ -68,7 +72,7 @@ export class Postmaster {
       if (line.includes(readyLine)) resolve();
       report(log, line);
     });
-    // 'close' comes after the last line of stderr, 'exit' may come before it.
+    // 'close' comes after the last line of stderr; 'exit' may come before it.
     this.#process.once('close', () => {
       reject(new EmbeddedPostgresError(`PostgreSQL did not start: ${reasonIn(this.#lines)}`));
     });
@@ -81,7 +85,7 @@ function serverArguments(home: Home, port: number): string[] {
     listen_addresses: '127.0.0.1',
     port: String(port),
     unix_socket_directories: socketDirectory(home) ?? '',
-    // The start waits for a line of stderr, in English.
+    // The start waits for a line of stderr in English.
     logging_collector: 'off',
     log_destination: 'stderr',
     lc_messages: 'C',
@@ -91,8 +95,8 @@ function serverArguments(home: Home, port: number): string[] {
 }
 
 /**
- * Where the server's Unix socket is: in the cluster, which only its user can enter. Null where the path is longer than
- * the kernel takes (107 bytes) or holds a comma, which would mean two directories.
+ * The directory of the Unix socket: the cluster, which only its user can enter. Null if the path is
+ * longer than the kernel allows (107 bytes), or has a comma, which would make it two directories.
  */
 export function socketDirectory(home: Home): string | null {
   const fits = Buffer.byteLength(join(home.cluster, '.s.PGSQL.65535')) <= 107 && !home.cluster.includes(',');
@@ -100,8 +104,8 @@ export function socketDirectory(home: Home): string | null {
 }
 
 /**
- * Whether the server can be asked to end by itself when the broker is killed (PR_SET_PDEATHSIG of Linux). Where it
- * cannot, the next start ends it.
+ * Whether the server can end by itself when the broker is killed (PR_SET_PDEATHSIG of Linux).
+ * Otherwise the next start ends it.
  */
 async function canFollowParent(home: Home): Promise<boolean> {
   const attempt = ['--pdeathsig=INT', '--', home.binaries.postgres, '--version'];
@@ -115,7 +119,9 @@ function report(log: EmbeddedLog, line: string): void {
   if (/^(WARNING|ERROR|FATAL|PANIC):/.test(line)) log.warn(`postgres: ${line}`);
 }
 
-/** The fatal line, with the one before it, which tells why: "contains errors" alone helps nobody. */
+/**
+ * The fatal line with the line before it, which has the cause: "contains errors" alone is no help.
+ */
 function reasonIn(lines: readonly string[]): string {
   const fatal = lines.findIndex((line) => /^(FATAL|PANIC):/.test(line));
   const said = fatal < 0 ? lines.slice(-1) : lines.slice(Math.max(0, fatal - 1), fatal + 1).reverse();

@@ -14,15 +14,16 @@ const immediateStopMs = 15_000;
 const lookMs = 20;
 
 /**
- * Ends a server that a killed broker left running on this cluster. The caller holds the directory's lock, so that broker
- * is gone, and nobody else may stop a server here. What it committed is kept; the new server recovers what is not flushed.
+ * Ends a server that a killed broker left running on this cluster. The caller holds the directory's
+ * lock, so that broker is gone. Committed data is kept; the new server recovers what is not
+ * flushed.
  */
 export async function stopPredecessor(cluster: string, log: EmbeddedLog, clock: Clock): Promise<void> {
   const processes = await processesOn(cluster);
   if (processes.length > 0) {
     const postmaster = await recordedPid(cluster);
     log.warn(`stopping PostgreSQL (process ${String(postmaster)}), which a killed broker left running`);
-    // Backends whose postmaster is gone notice it and end by themselves; a fast shutdown is the postmaster's to do.
+    // Backends without a postmaster end by themselves, and only a postmaster can shut down fast.
     if (processes.includes(postmaster)) signal(postmaster, 'SIGINT');
     if (!(await gone(cluster, fastStopMs, clock))) {
       for (const pid of await processesOn(cluster)) signal(pid, 'SIGQUIT');
@@ -37,8 +38,9 @@ export async function stopPredecessor(cluster: string, log: EmbeddedLog, clock: 
 }
 
 /**
- * After a kill -9 the files stay that name the server's process, and that may be a zombie or by now somebody else's:
- * PostgreSQL would refuse to start for as long as it lives. Nobody serves this cluster, so they say nothing.
+ * Removes the files that name the server's process. After a kill -9 that process id may be a zombie
+ * or an unrelated process, and PostgreSQL would refuse to start. No server runs on this cluster
+ * now.
  */
 async function removeTraces(cluster: string): Promise<void> {
   const names = await readdir(cluster).catch(() => []);
@@ -51,14 +53,16 @@ async function recordedPid(cluster: string): Promise<number> {
   return Number.parseInt(text, 10);
 }
 
-/** The postmaster of this cluster and its children. All of them work in the cluster's directory, and nobody else does. */
+/**
+ * The postmaster of this cluster and its children: the only processes that work in its directory.
+ */
 async function processesOn(cluster: string): Promise<number[]> {
   if (process.platform !== 'linux') return postmasterOn(cluster);
   const directory = await realpath(cluster).catch(() => null);
   if (directory === null) return [];
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
   const working = await Promise.all(
-    // Processes end while we look, and those of other users do not tell.
+    // Processes may end meanwhile, and those of other users are not readable.
     pids.map((pid) => readlink(`/proc/${String(pid)}/cwd`).catch(() => null)),
   );
   return pids.filter((_, index) => working[index] === directory);
@@ -83,7 +87,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** They are not our children, so nothing tells us when they end. */
+/** Polls, because they are not our children and their end raises no event. */
 async function gone(cluster: string, withinMs: number, clock: Clock): Promise<boolean> {
   const deadlineMs = clock.nowMs() + withinMs;
   while ((await processesOn(cluster)).length > 0) {

@@ -1,6 +1,6 @@
 /**
- * Every limit and default of Millrace, by name, in one place. The proto comments quote them by these names (in
- * snake_case) and a test compares the two. Units stand last in the name.
+ * Every limit and default of Millrace, by name, in one place. The proto comments quote them by
+ * these names (in snake_case) and a test compares the two. Units stand last in the name.
  */
 export const limits = {
   /** Characters of a topic, group or client name. */
@@ -10,7 +10,7 @@ export const limits = {
   pageTokenCharsMax: 400,
   pageSizeMax: 1_000,
   pageSizeDefault: 100,
-  /** States that a list of groups may be asked for. */
+  /** States in the filter of ListGroups. */
   listStatesMax: 10,
 
   /** One record: key, value, headers and idempotency key together. */
@@ -41,7 +41,7 @@ export const limits = {
   readFetchBytesMax: 1_048_576,
   /** Neighbouring small batches read from the database are delivered together up to this size. */
   deliveryChunkBytes: 262_144,
-  /** No gRPC message of ours is larger (every client's default limit is 4 MiB). */
+  /** The largest gRPC message of the broker (every client's default limit is 4 MiB). */
   messageBytesMax: 3_670_016,
   segmentBytesMax: 268_435_456,
   segmentAgeMsMax: 86_400_000,
@@ -50,7 +50,7 @@ export const limits = {
   /** Topics of all members of a group together. */
   groupTopicsMax: 1_000,
   groupMembersMax: 1_000,
-  /** The names of all assignors go into the trailers of an error. */
+  /** Few enough that the names of all assignors fit into the trailers of an error. */
   assignorModulesMax: 10,
   memberMetadataBytesMax: 65_536,
   clientAssignorsMax: 10,
@@ -76,7 +76,10 @@ export const limits = {
   maxPollIntervalMsDefault: 300_000,
   maxPollIntervalMsMin: 1_000,
   maxPollIntervalMsMax: 86_400_000,
-  /** At least so long from one rebalance of a group to the next: what calls for it meanwhile goes together in one. */
+  /**
+   * At least so long from one rebalance of a group to the next: what calls for it meanwhile goes
+   * together in one.
+   */
   rebalanceGatherMs: 50,
   /** Rebalances of a group that can be read back. */
   rebalancesKept: 100,
@@ -120,7 +123,10 @@ export const limits = {
   errorTextCharsMax: 150,
   /** A request in JSON, which needs more bytes than in protobuf. */
   jsonRequestBytesMax: 8_388_608,
-  /** Requests of one PublishStream that have not been answered yet; beyond it the stream is not read. */
+  /**
+   * Requests of one PublishStream that have not been answered yet; beyond it the stream is not
+   * read.
+   */
   publishStreamPendingMax: 1_000,
   publishStreamPendingBytesMax: 4_194_304,
   /** HTTP/2 window of a connection and of each of its streams, for what clients send. */

@@ -13,13 +13,16 @@ import type { LeaseRow, LockHolder } from './store.ts';
  * Invariants (SPEC.md has the reasons and names the tests):
  *  1. At most one operation is under way; the next begins after its result came in.
  *  2. It becomes ACTIVE only through `takenOver`, and with that epoch only.
- *  3. `mayDeliver` only while ACTIVE and while the last successful renewal, from the moment it was sent, is younger than
- *     the lease less the margin.
- *  4. While ACTIVE only `gone`, `fenced`, `broken`, `abandon` and `release` end it: losing the lock or the database does not.
- *  5. It takes over only with the lock in hand, or when the lease ran out and the lock cannot be taken from its owner.
- *  6. In a final state it gives up what it holds exactly once, after the operation under way has ended.
- *  7. A lease that is young and was not given up is taken over only after two looks, `confirmMs` apart, found the lock free and
- *     the lease not renewed in between.
+ *  3. `mayDeliver` only while ACTIVE and while the last successful renewal, from the moment it was
+ *     sent, is younger than the lease less the margin.
+ *  4. While ACTIVE only `gone`, `fenced`, `broken`, `abandon` and `release` end it: losing the lock
+ *     or the database does not.
+ *  5. It takes over only with the lock in hand, or when the lease ran out and the lock cannot be
+ *     taken from its owner.
+ *  6. In a final state it gives up what it holds exactly once, after the operation under way has
+ *     ended.
+ *  7. A lease that is young and was not given up is taken over only after two looks, `confirmMs`
+ *     apart, found the lock free and the lease not renewed in between.
  */
 export class Lease {
   #state: LeaseState = 'STANDBY';
@@ -27,7 +30,9 @@ export class Lease {
   #busy = false;
   #gaveUp = false;
   #seen: LeaseRow | null = null;
-  /** The young lease that is not renewed although its lock is free, and since when that is known. */
+  /**
+   * The young lease that is not renewed although its lock is free, and since when that is known.
+   */
   #unrenewed: { readonly renewal: string; readonly sinceMs: number } | null = null;
   /** When the next operation is due, and when the last one was begun. */
   #dueMs = -Infinity;
@@ -75,7 +80,7 @@ export class Lease {
   }
 
   #take(input: LeaseInput, nowMs: number): LeaseEffect[] {
-    // The takeover that a release came too late for: what it won is given up again.
+    // A release that came during the takeover: give up the database again.
     if (input.type === 'takenOver' && this.#final) this.#epoch = input.epoch;
     if (this.#final) return [];
     switch (input.type) {
@@ -126,7 +131,8 @@ export class Lease {
     this.#seen = lease;
     const vacant = this.#isVacant(looked, nowMs);
     if (this.#failures > 0) {
-      // A database that was restarted has dropped its owner's lock. The owner comes back sooner, and is to have the lock again.
+      // A restarted database has dropped its owner's lock. The owner should get the lock again, and
+      // reconnects sooner.
       this.#failures = 0;
       return locked ? this.#begin({ type: 'unlock' }, nowMs) : this.#standBy(nowMs + courtesyMs);
     }
@@ -141,7 +147,7 @@ export class Lease {
   #lookedAtOwner(lease: LeaseRow | null, lockedBy: LockHolder, nowMs: number): LeaseEffect[] {
     const held = lease !== null && [lease.broker, null].includes(lockedBy.broker);
     if (!held || lease.ageMs < leaseMs) {
-      // Whoever holds the lock is alive, or is taking over itself.
+      // The holder of the lock is alive, or is taking over itself.
       this.#evictions = 0;
       return this.#standBy(nowMs + pollMs);
     }
@@ -151,8 +157,9 @@ export class Lease {
   }
 
   /**
-   * Whether the owner has shown no sign of life for long enough, if the lock is free or in hand. A free lock alone is a weak sign:
-   * a session may be cut while its broker is well. The broker renews its lease at once then, so a young lease is watched for a while.
+   * Whether the owner has been silent for long enough, with the lock free or in hand. A free lock
+   * alone is a weak sign, because a session may be cut while its broker is well. Such a broker
+   * renews its lease at once, so a young lease is watched for a while.
    */
   #isVacant({ locked, lease, lockedBy }: Looked, nowMs: number): boolean {
     const held = lockedBy !== null && !locked;
@@ -178,13 +185,13 @@ export class Lease {
   }
 
   #prepared(nowMs: number): LeaseEffect[] {
-    // Somebody else may be preparing by now.
+    // Another broker may be preparing by now.
     if (this.#lockLost) return this.#standBy(nowMs);
     this.#state = 'TAKING_OVER';
     return this.#begin({ type: 'takeOver', seen: this.#seen }, nowMs);
   }
 
-  /** The lock is given back at once: the owner that has renewed its lease looks for it. */
+  /** Gives the lock back at once, because the owner that has renewed its lease tries to take it. */
   #overtaken(nowMs: number): LeaseEffect[] {
     this.#state = 'STANDBY';
     return this.#begin({ type: 'unlock' }, nowMs);
@@ -203,7 +210,9 @@ export class Lease {
     return [{ type: 'active', epoch }];
   }
 
-  /** A renewal counts from when it was sent: the database may have done it right then. */
+  /**
+   * A renewal counts from when it was sent, because the database may have made it at that moment.
+   */
   #renewed(locked: boolean, nowMs: number): LeaseEffect[] {
     this.#failures = 0;
     this.#renewedMs = this.#begunMs;
@@ -211,7 +220,7 @@ export class Lease {
     return this.#relocked(locked, nowMs);
   }
 
-  /** A standby may have the lock for a moment, until it finds that the lease was renewed. */
+  /** A standby may hold the lock for a moment, until it finds the lease renewed. */
   #relocked(locked: boolean, nowMs: number): LeaseEffect[] {
     if (this.#lockLost) this.#renewalDueMs = nowMs;
     this.#dueMs = locked ? this.#renewalDueMs : Math.min(this.#renewalDueMs, nowMs + relockMs);
@@ -226,7 +235,10 @@ export class Lease {
     return [];
   }
 
-  /** The lease is renewed and the lock taken again at once: a standby that finds it free watches the lease for a moment only. */
+  /**
+   * Renews the lease and takes the lock again at once, because a standby that finds the lock free
+   * watches the lease only for a moment.
+   */
   #unlocked(nowMs: number): LeaseEffect[] {
     if (this.#busy) this.#lockLost = true;
     else if (this.#state === 'ACTIVE') this.#dueMs = this.#renewalDueMs = nowMs;
@@ -263,18 +275,21 @@ export const renewMs = 2_000;
 /** How often a standby looks: a killed owner is replaced within 2 s. */
 export const pollMs = 250;
 /**
- * How long a standby that finds the lock free watches a young lease, and how often it looks meanwhile. An owner that lost its session
- * has a new one in 0.1 s; the rest is for a machine under load.
+ * How long a standby watches a young lease with a free lock, and how often it looks meanwhile. An
+ * owner that lost its session has a new one in 0.1 s; the rest is for a machine under load.
  */
 export const confirmMs = 500;
 const confirmPollMs = 100;
-/** How often an owner without the lock looks for it; less than `confirmMs`, so that no standby finds it free for that long. */
+/**
+ * How often an owner without the lock tries to take it; less than `confirmMs`, so that no standby
+ * finds the lock free for that long.
+ */
 export const relockMs = 200;
-/** How long a takeover waits for what the predecessor is writing before it ends its connections. */
+/** How long a takeover waits for the predecessor's writes before it ends their connections. */
 export const patienceMs = 2_000;
 /**
- * Delivery stops that much before the lease can have run out, for clocks that run apart and for what is on its way to a
- * socket.
+ * Delivery stops this much before the lease can have expired, for clocks that differ and for bytes
+ * on their way to a socket.
  */
 const deliveryMarginMs = 500;
 const standbyRetryMs = 250;
@@ -282,7 +297,7 @@ const courtesyMs = 400;
 const renewRetryMs = 100;
 const renewRetryMsMax = 400;
 const evictedPollMs = 50;
-/** So often the owner's session is asked to end before it is taken for one that cannot be ended. */
+/** How often a standby tries to end the owner's session before it takes over without the lock. */
 const evictionsMax = 10;
 
 export type LeaseState = 'STANDBY' | 'PREPARING' | 'TAKING_OVER' | 'ACTIVE' | 'LOST' | 'RELEASED';
@@ -295,7 +310,7 @@ interface Looked {
   readonly lockedBy: LockHolder | null;
 }
 
-/** What an operation came to. */
+/** The result of an operation. */
 export type LeaseResult =
   | Looked
   | { readonly type: 'evicted'; readonly allowed: boolean }
@@ -306,11 +321,11 @@ export type LeaseResult =
   /** `locked`: this broker holds the lock too. */
   | { readonly type: 'renewed'; readonly locked: boolean }
   | { readonly type: 'relocked'; readonly locked: boolean }
-  /** The renewal found that the lease is another's. */
+  /** The renewal found another broker's lease. */
   | { readonly type: 'gone' }
-  /** The database could not be reached, or did not say what happened. `jitter` is in [0, 1). */
+  /** The database did not answer, so the outcome is unknown. `jitter` is in [0, 1). */
   | { readonly type: 'failed'; readonly jitter: number }
-  /** It cannot be done, now or later. */
+  /** The operation can never succeed. */
   | { readonly type: 'broken'; readonly reason: string };
 
 export type LeaseInput =
@@ -325,7 +340,7 @@ export type LeaseInput =
   | { readonly type: 'release' };
 
 export type LeaseOperation =
-  /** Reads the lease, and takes the lock before, if `lock`. */
+  /** Reads the lease; with `lock`, takes the lock first. */
   | { readonly type: 'look'; readonly lock: boolean }
   | { readonly type: 'evict'; readonly broker: string; readonly ageMsMin: number }
   /** Migrates the database. */

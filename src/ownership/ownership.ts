@@ -18,32 +18,35 @@ export interface OwnershipDeps {
   readonly random: Random;
   readonly log: OwnershipLog;
   /**
-   * Migrates the database; called when this broker may take over and before it does, and again if that comes to
-   * nothing. Anything that it throws but a Fault is final.
+   * Migrates the database, before a takeover, and again if that takeover fails. Any error but a
+   * Fault is final.
    */
   readonly prepare: () => Promise<void>;
-  /** This broker owns the database now. A rejection gives it up again, and ends in `onLost`. */
+  /** This broker owns the database. A rejection gives it up again, and ends in `onLost`. */
   readonly onActive: (epoch: number) => Promise<void>;
-  /** This broker does not own the database any more, or never can; called once, and final. */
+  /** This broker has lost the database, or can never own it. Called once, and final. */
   readonly onLost: (reason: string) => void;
 }
 
-/** Where ownership says what happens; pino's loggers fit. */
+/** The logger of ownership; pino's loggers fit. */
 export interface OwnershipLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
 
-/** Carries out what the lease machine decides: one operation on the database at a time, and its timer. */
+/**
+ * Carries out the decisions of the lease machine: one operation on the database at a time, and the
+ * timer.
+ */
 export class Ownership {
   readonly #d: OwnershipDeps;
   readonly #lease = new Lease();
   readonly #released = Promise.withResolvers<void>();
   #cancelTimer: () => void = () => undefined;
   #started = false;
-  /** Trouble with the database, by what this broker was about; the one that failed last stands last. */
+  /** Failures of the database by activity; the latest failure is last. */
   readonly #troubles = new Map<Phase, Trouble>();
-  /** Who was logged as the owner. */
+  /** The owner in the last log line. */
   #standingBy: string | null = null;
 
   constructor(deps: OwnershipDeps) {
@@ -53,19 +56,22 @@ export class Ownership {
     });
   }
 
-  /** Begins to stand by for the database. */
+  /** Begins to stand by. */
   start(): void {
     this.#started = true;
     this.#step({ type: 'tick' });
   }
 
-  /** Gives the lease up, so that a standby takes over at once. Resolves when that is done, or cannot be; idempotent. */
+  /**
+   * Releases the lease, so that a standby takes over at once. Resolves when that has succeeded or
+   * failed; idempotent.
+   */
   async stop(): Promise<void> {
     this.#step({ type: 'release' });
     await this.#released.promise;
   }
 
-  /** Whether this broker can be sure that nobody else owns the database: what it delivers now is its to deliver. */
+  /** Whether this broker can be sure that no other broker owns the database, and so may deliver. */
   mayDeliver(): boolean {
     return this.#lease.mayDeliver(this.#d.clock.nowMs());
   }
@@ -74,12 +80,15 @@ export class Ownership {
     return this.#lease.state;
   }
 
-  /** The epoch that this broker owns, or owned; null before. */
+  /** The current or last epoch of this broker; null before the first one. */
   get epoch(): number | null {
     return this.#lease.epoch;
   }
 
-  /** What keeps this broker from owning the database, or from renewing its lease; null if nothing has failed. */
+  /**
+   * The failure that keeps this broker from owning the database or from renewing its lease; null
+   * without one.
+   */
   get failure(): string | null {
     let failure: string | null = null;
     for (const [phase, { last }] of this.#troubles) if (last !== null) failure = `${phase}: ${last}`;
@@ -136,7 +145,7 @@ export class Ownership {
     try {
       await this.#d.store.release(epoch);
     } catch (error) {
-      // The session ends with the process, and the lease by its age.
+      // The session ends with the process, and the lease expires.
       this.#d.log.warn({ err: error }, 'the lease could not be given up');
     }
     this.#released.resolve();
@@ -174,7 +183,7 @@ export class Ownership {
         await store.unlock();
         return { type: 'gaveBack' };
       case 'renew': {
-        // The lease first: it is what a standby that has found the lock free looks at.
+        // The lease first, because a standby that has found the lock free looks at the lease.
         if (!(await store.renew(operation.epoch))) return { type: 'gone' };
         return { type: 'renewed', locked: await store.tryLock() };
       }
@@ -194,7 +203,7 @@ export class Ownership {
   #standBy(owner: string): void {
     if (this.#standingBy !== owner) this.#d.log.info({ owner }, 'standing by: another broker owns the database');
     this.#standingBy = owner;
-    // What failed on the way to a takeover keeps nobody from standing by.
+    // A failure on the way to a takeover does not end standing by.
     for (const phase of ['migrating', 'taking over'] as const) this.#troubles.get(phase)?.drop();
   }
 
@@ -202,7 +211,7 @@ export class Ownership {
     if (!(error instanceof Fault)) return { type: 'broken', reason: messageOf(error) };
     const { clock, log, random } = this.#d;
     const trouble = this.#troubles.get(phase) ?? new Trouble({ what: phase, clock, log });
-    // Put last again.
+    // Deleted first, so that it becomes the last entry.
     this.#troubles.delete(phase);
     this.#troubles.set(phase, trouble);
     trouble.failed(error);
@@ -210,7 +219,7 @@ export class Ownership {
   }
 }
 
-/** What this broker is about, as the log and /readyz have it. */
+/** The current activity, for the log and /readyz. */
 type Phase = 'looking for the owner' | 'migrating' | 'taking over' | 'renewing the lease';
 
 const phases: Readonly<Record<LeaseOperation['type'], Phase>> = {

@@ -34,8 +34,8 @@ export interface RpcServers {
   /** @returns the port that it listens on. */
   startHttp(host: string, port: number): Promise<number>;
   /**
-   * Answers what is under way and closes; what takes longer than `graceMs` is cut off. The broker ends its
-   * Subscribe streams before. Idempotent.
+   * Answers what is under way and closes; what takes longer than `graceMs` is cut off. The broker
+   * ends its Subscribe streams before. Idempotent.
    */
   stop(graceMs: number): Promise<void>;
 }

@@ -10,7 +10,7 @@ export class AssignorModuleError extends Error {
 }
 
 /**
- * Loads the assignors that the operator has written: docs/assignors.md says what a module exports. Paths are relative to
+ * Loads the operator's assignors; docs/assignors.md describes the modules. Paths are relative to
  * the working directory.
  *
  * @throws AssignorModuleError
@@ -30,7 +30,7 @@ export async function loadAssignorModules(
 async function loadAll(paths: readonly string[]): Promise<PluggableAssignor[]> {
   const taken = new Set(builtInAssignors.keys());
   const loaded: PluggableAssignor[] = [];
-  // One after the other: which of two of the same name is refused must not be a matter of which file was read sooner.
+  // One after the other, so that of two modules with the same name always the same one is rejected.
   for (const path of paths) {
     const assignor = await load(path);
     if (taken.has(assignor.name)) throw wrong(path, `its name "${assignor.name}" is taken`);

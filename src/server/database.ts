@@ -5,9 +5,9 @@ import type { Logger } from 'pino';
 
 /** The database that the settings ask for. */
 export interface Database {
-  /** How the broker reaches it. */
+  /** The connection string of the broker. */
   readonly address: DatabaseAddress;
-  /** What a person may type into psql; null for a database that the person named. */
+  /** The connection string for psql; null for a database that the operator named. */
   readonly shownUrl: string | null;
   stop(): Promise<void>;
 }

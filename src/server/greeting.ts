@@ -1,6 +1,6 @@
 import type { Settings } from '../config/settings.ts';
 
-/** What a person at the terminal sees once the broker serves, with what to type next. */
+/** The text at the terminal once the broker serves, with the next commands. */
 export function greeting(
   settings: Settings,
   ports: { readonly grpc: number; readonly http: number },

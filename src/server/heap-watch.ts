@@ -2,21 +2,28 @@ import { constants, PerformanceObserver, type PerformanceEntry } from 'node:perf
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
 
-/** Above it nothing new is taken that stays; below the other one it is again. The rest is for what passes through. */
+/**
+ * Above the first share the broker takes nothing new that stays; below the second it does again.
+ * The remainder is for short-lived objects.
+ */
 const shortShare = 0.8;
 const easyShare = 0.75;
-/** What `npm start` gives the young generation, three semi-spaces of 32 MiB, which V8's limit includes. */
+/** The young generation of `npm start`, three semi-spaces of 32 MiB. V8's limit includes it. */
 const youngBytes = 100_663_296;
 
-/** What the old generation of the heap holds just after a full collection, which is what cannot be freed, and how much it may hold. */
+/**
+ * The size of the old generation just after a full collection, which cannot be freed, and its
+ * limit.
+ */
 export interface HeapUse {
   readonly keptBytes: number;
   readonly maxBytes: number;
 }
 
 /**
- * Whether the heap has room for more that stays. Members and cursors have no limit over all groups, and a heap that is full ends the
- * process; so from some point on no more of them are taken, and the log says so before.
+ * Whether the heap has room for more members, cursors and logs. They have no limit over all groups,
+ * and a full heap ends the process. The broker therefore rejects new ones before, and logs a
+ * warning even earlier.
  */
 export class HeapWatch {
   readonly #log: Pick<Logger, 'warn' | 'info'>;
@@ -32,12 +39,12 @@ export class HeapWatch {
     return !this.#short;
   }
 
-  /** As the last full collection left it; nothing is kept before the first one. */
+  /** The state after the last full collection; 0 before the first one. */
   get use(): HeapUse {
     return this.#use;
   }
 
-  /** Looks after each full collection from now on. */
+  /** Checks the heap after each full collection from now on. */
   start(): void {
     this.#observer ??= new PerformanceObserver((list) => {
       const collections = list.getEntries() as (PerformanceEntry & { readonly detail: { readonly kind: number } })[];

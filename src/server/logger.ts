@@ -4,9 +4,9 @@ import type { LogLevel } from '../config/table.ts';
 import type { Output } from './output.ts';
 
 /**
- * The log goes to stderr, so that stdout is free for what a person asked for: JSON lines, or text
- * on a terminal. pino's own destinations are not used: they hold without a limit what nobody reads,
- * and try for ever to write it at the exit.
+ * The log goes to stderr, so that stdout is free for requested output: JSON lines, or text on a
+ * terminal. It does not use pino's destinations, because they hold unread lines without a limit and
+ * retry for ever at the exit.
  */
 export function createLogger(level: LogLevel, brokerId: string, output: Output): Logger {
   const toTerminal = output.isTerminal;

@@ -40,12 +40,12 @@ const counters: readonly Described[] = [
   ['commits', 'millrace_offset_commits_total', 'Offsets that CommitOffsets committed.'],
 ];
 
-/** Those that a group at work can be in: one that has been deleted is not among the groups. */
+/** The states of groups at work; a deleted group is not among them. */
 const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'] as const;
 
 /**
- * Puts the broker's numbers on /metrics. They are counted when somebody asks, all of them at once: the first metric of the registry
- * is collected first and sets the others.
+ * Puts the broker's numbers on /metrics. Each scrape counts all of them at once: the first metric
+ * of the registry is collected first, and sets the others.
  */
 export function exposeMetrics(
   registry: Registry,
@@ -67,7 +67,7 @@ export function exposeMetrics(
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
       for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
       for (const [count, counter] of counted) {
-        // The machine counts by itself; a counter of prom-client can only be added to.
+        // The broker counts by itself, but a counter of prom-client can only be added to.
         counter.reset();
         counter.inc(now?.[count] ?? 0);
       }

@@ -7,12 +7,11 @@ import type { Clock } from '../time/clock.ts';
 export type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
 
 /**
- * What the broker prints, to a reader that may be slow, stopped or gone. The broker never waits for
- * the reader: what the reader has not taken is held up to `logBytesMax`, and whole texts beyond
- * that are dropped and counted.
+ * The broker's output, to a reader that may be slow, stopped or gone. The broker never waits for
+ * the reader. It holds unread text up to `logBytesMax`, then drops and counts whole texts.
  */
 export class Output {
-  /** Called when the reader has taken everything, with how many texts were dropped meanwhile. */
+  /** Called when the reader has taken everything, with the number of texts dropped meanwhile. */
   onResume: ((dropped: number) => void) | null = null;
   readonly isTerminal: boolean;
   readonly #stream: StandardStream;
@@ -26,7 +25,7 @@ export class Output {
     this.#stream = stream;
     this.isTerminal = stream.isTTY;
     this.#isFile = isFile(stream.fd);
-    // The reader of a pipe has gone, or the terminal is closed. The broker goes on without it.
+    // The pipe's reader has gone, or the terminal was closed. The broker goes on without it.
     stream.on('error', () => {
       this.#gone = true;
       this.#settle();
@@ -69,7 +68,7 @@ export class Output {
   }
 
   /**
-   * A disk that is full takes the next text, perhaps; an error of the stream would end it for good.
+   * A full disk may have room for the next text, but an error of the stream would end it for good.
    */
   #append(bytes: Buffer): void {
     try {
@@ -98,8 +97,8 @@ function isFile(fd: number): boolean {
 }
 
 /**
- * Node waits for a terminal, and one that is stopped by Ctrl-S would stop the whole broker. The
- * handle is private; without it everything works but for that.
+ * Makes writes to a terminal non-blocking, because Ctrl-S would otherwise stop the whole broker.
+ * The handle is private; without it only this is lost.
  */
 function doNotWaitFor(stream: Writable): void {
   const { _handle: handle } = stream as unknown as { readonly _handle?: { setBlocking?(blocking: boolean): void } };

@@ -1,9 +1,6 @@
 import type { NameOf } from '../config/settings.ts';
 
-/**
- * Why an edge cannot listen, in one line for the person at the terminal that names the setting to
- * change.
- */
+/** The error of an edge that cannot listen, in one line that names the setting to change. */
 export function portError(
   nameOf: NameOf,
   flag: 'grpc-port' | 'http-port',
@@ -12,7 +9,7 @@ export function portError(
   cause: unknown,
 ): Error {
   const said = cause instanceof Error ? cause.message : String(cause);
-  // grpc-js tells the system's error in a longer text only, so both edges are read by their text.
+  // grpc-js has the system's error only inside a longer text, so both edges are read by their text.
   switch (/\bE[A-Z]{4,}\b/.exec(said)?.[0]) {
     case 'EADDRINUSE':
       return new Error(`${nameOf(flag)}: port ${port} of ${host} is in use by another program`, { cause });
@@ -23,10 +20,7 @@ export function portError(
   }
 }
 
-/**
- * Conda and some shells set HOST for themselves, and nobody remembers a variable that nobody has
- * set.
- */
+/** A hint for HOST, because conda and some shells set it without the operator's knowledge. */
 function hint(nameOf: NameOf): string {
   return nameOf('host') === 'HOST' ? '; HOST is a variable of the environment, and --host wins over it' : '';
 }

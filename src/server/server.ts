@@ -19,10 +19,16 @@ import { HeapWatch } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
 
-/** How long members have to ack what is in flight when the broker stops, and open calls to be answered. */
+/**
+ * How long members may ack records in flight, and open calls may be answered, when the broker
+ * stops.
+ */
 const drainMs = 3_000;
 const closeMs = 2_000;
-/** Between two tries of a database that was not there at the start, or does not let the state be loaded. */
+/**
+ * The pause between tries while the database is away at the start, or while the state cannot be
+ * loaded.
+ */
 const databaseRetryMs = 250;
 
 export interface ServerOptions {
@@ -32,24 +38,28 @@ export interface ServerOptions {
   readonly log: Logger;
   readonly clock: Clock;
   readonly random: Random;
-  /** Writes to the person at the terminal. */
+  /** Writes to the terminal. */
   readonly say: (text: string) => void;
 }
 
-/** How a server ended: by a call of `stop`, or because it could not go on. */
+/** Why a server ended: a call of `stop`, or a failure. */
 export type Ending = { readonly reason: 'stopped' } | { readonly reason: 'failed'; readonly error: Error };
 
 /**
- * One process of Millrace: its database, its place among the brokers of that database, and both edges. It opens HTTP at once, so that
- * it can be asked how it is, stands by until it owns the database, and only then opens gRPC.
+ * One process of Millrace: its database, its ownership of that database, and both edges. It opens
+ * HTTP at once, so that /readyz answers, stands by until it owns the database, and only then opens
+ * gRPC.
  */
 export class Server {
-  /** Resolves when the server has ended, for whatever reason, and has given everything back. */
+  /** Resolves when the server has ended, for any reason, and has released everything. */
   readonly ended: Promise<Ending>;
   readonly #o: ServerOptions;
   readonly #rpc: RpcServers;
   readonly #ending = Promise.withResolvers<Ending>();
-  /** Settles when the database is there; a stop waits for it, so that no embedded server is left behind. */
+  /**
+   * Settles when the database is there. A stop waits for it, so that no embedded server keeps
+   * running.
+   */
   #providing: Promise<Database> | null = null;
   #database: Database | null = null;
   #storage: Storage | null = null;
@@ -117,7 +127,9 @@ export class Server {
     }
   }
 
-  /** Drains and ends: publishes are answered, members told, cursors durable. Idempotent. */
+  /**
+   * Drains and ends: publishes are answered, members get Draining, cursors are durable. Idempotent.
+   */
   async stop(): Promise<void> {
     await this.#end({ reason: 'stopped' });
   }
@@ -133,7 +145,10 @@ export class Server {
     }
   }
 
-  /** A database that does not answer yet may come; one that cannot be used ends the start. @throws UnfitDatabase */
+  /**
+   * Retries a database that does not answer yet, and rejects one that cannot be used.
+   * @throws UnfitDatabase
+   */
   async #waitForDatabase(storage: Storage): Promise<void> {
     const { settings, log, clock } = this.#o;
     const trouble = new Trouble({ what: 'waiting for the database', clock, log });
@@ -189,7 +204,10 @@ export class Server {
     }
   }
 
-  /** A database that does not let the state be loaded may do so later, while this broker owns it. @throws Error */
+  /**
+   * Retries while the state cannot be loaded, as long as this broker owns the database.
+   * @throws Error
+   */
   async #load(storage: Storage): Promise<OpenBroker | null> {
     const { log, clock } = this.#o;
     const trouble = new Trouble({ what: 'loading', clock, log });
@@ -225,7 +243,7 @@ export class Server {
     });
   }
 
-  /** Whether it serves; if not, what it is about, and what of that failed last. */
+  /** Whether the server serves; if not, its current activity and the last failure. */
   #readiness(): { ok: boolean; reason: string } {
     const failure = this.#ownership?.failure ?? null;
     if (this.#stopping) return { ok: false, reason: 'stopping' };
@@ -240,7 +258,8 @@ export class Server {
       return;
     }
     this.#stopping = true;
-    // Each step is taken whatever became of the one before: what is left open would keep the process, or the database's.
+    // Each step runs even if the one before failed, because an open resource would keep the process
+    // alive.
     if (ending.reason === 'stopped') await this.#step('drain', () => this.#open?.drain(drainMs));
     else this.#open?.stop();
     await this.#step('close the ports', () => this.#rpc.stop(closeMs));

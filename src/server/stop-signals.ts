@@ -2,25 +2,23 @@
 export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 export type StopSignal = (typeof stopSignals)[number];
 
-/**
- * What a signal asks for: to drain, nothing new, or to end at once without waiting for the drain.
- */
+/** The effect of a signal: drain, nothing new, or end at once without waiting for the drain. */
 export type StopWish = 'drain' | 'nothing' | 'exit';
 
 /**
- * Under `npm start` one Ctrl-C arrives twice: the terminal signals the whole process group, and npm
- * passes its own signal on. Repeats of a signal within this time are one wish. A person needs
- * longer to become impatient.
+ * Under `npm start` one Ctrl-C arrives twice, because the terminal signals the whole process group
+ * and npm passes its own signal on. Repeats within this time are one request. A person who presses
+ * it again takes longer.
  */
 const sameWishMs = 500;
 
 /**
- * Tells the wish behind each signal; pure, with the time as an input.
+ * Decides the effect of each signal. Pure; the time is an input.
  *
  * 1. The first signal drains.
- * 2. The same signal within `sameWishMs` of the first asks for nothing new, nor does another one so
- *    soon after SIGHUP: the end of a terminal may send both.
- * 3. SIGHUP never hastens, because nobody is there who waits.
+ * 2. The same signal within `sameWishMs` of the first has no new effect. Nor has another signal so
+ *    soon after SIGHUP, because the end of a terminal may send both.
+ * 3. SIGHUP never hastens the end, because no person waits at a closed terminal.
  * 4. Every other signal ends the process at once.
  */
 export class StopSignals {

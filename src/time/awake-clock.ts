@@ -1,20 +1,26 @@
 import type { Clock } from './clock.ts';
 
-/** Between two looks at the time of a process that has nothing to do. A pause counts as one of them. */
+/**
+ * The pause between two readings of an idle process. A stop of the process counts as one of them.
+ */
 const lookIntervalMs = 250;
-/** Who has not looked for longer has stood still: stopped, on a machine that was frozen, or in an event loop that hung. */
+/**
+ * A longer time between two readings means a stop: SIGSTOP, a frozen machine, a hung event loop.
+ */
 const pauseMsMin = 1_000;
-/** A timer that is so late waits for the input that came meanwhile. */
+/** A timer that is this late first lets the input be handled that arrived meanwhile. */
 const lateMsMin = 100;
 
 /**
- * Tells only the time in which this process was awake. Others are judged by it: while the broker stands still nobody can reach it, so a
- * pause takes nothing from sessions, poll intervals, rebalance timeouts and leases. Whether this broker still owns the database is judged
- * by the clock below, which runs on.
+ * A clock that counts only the time in which this process was awake. Members are judged by it,
+ * because they cannot reach a broker that stands still: a stop takes nothing from sessions, poll
+ * intervals, rebalance timeouts and leases. Ownership of the database is judged by the base clock,
+ * which runs on.
  *
- * Each reading compares the time with that of the reading before, and a timer sees to it that there are some. On waking, the event loop
- * runs the timers that are due before it reads the sockets in which the heartbeats wait; so a timer that is due by the clock
- * below and not by this one is set again, and one that is late by both lets what has arrived be handled first.
+ * Each reading is compared with the one before, and a timer makes regular readings. After a stop
+ * the event loop runs due timers before it reads the sockets with the waiting heartbeats. A timer
+ * that is due by the base clock but not by this one is therefore set again, and a timer that is
+ * late by both clocks first lets the arrived input be handled.
  */
 export class AwakeClock implements Clock {
   readonly #base: Clock;
@@ -23,21 +29,21 @@ export class AwakeClock implements Clock {
   #missedMs = 0;
   #cancelLook: (() => void) | null = null;
 
-  /** Until `start` it tells the time of `base`. */
+  /** Before `start` it returns the time of `base`. */
   constructor(base: Clock, onPause: (ms: number) => void = () => undefined) {
     this.#base = base;
     this.#onPause = onPause;
     this.#lastMs = base.nowMs();
   }
 
-  /** Notices pauses from now on. */
+  /** Detects stops from now on. */
   start(): void {
     if (this.#cancelLook !== null) return;
     this.#lastMs = this.#base.nowMs();
     this.#look();
   }
 
-  /** Idempotent. Timers that were set still run. */
+  /** Idempotent. Timers that were already set still run. */
   stop(): void {
     this.#cancelLook?.();
     this.#cancelLook = null;
@@ -71,7 +77,7 @@ export class AwakeClock implements Clock {
     const fire = (lateMs: number): void => {
       if (cancelled) return;
       const leftMs = dueMs - this.nowMs();
-      // Less than a millisecond is how timers are.
+      // Timers are less than a millisecond early by nature.
       if (leftMs >= 1) arm(leftMs);
       else if (lateMs < lateMsMin) run();
       else {

@@ -4,7 +4,9 @@ import { pause } from './pause.ts';
 const firstMs = 100;
 const longestMs = 2_000;
 
-/** Pauses between tries of what must succeed in the end: twice as long each time, up to a limit, and up to half of that shorter by chance. */
+/**
+ * Pauses between retries: doubled each time, up to a limit, and shortened by up to half at random.
+ */
 export class Backoff {
   readonly #clock: Clock;
   readonly #random: Random;
@@ -15,7 +17,7 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** It has succeeded: the next pause is a short one again. */
+  /** After a success: the next pause is a short one again. */
   reset(): void {
     this.#nextMs = firstMs;
   }

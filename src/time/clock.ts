@@ -1,12 +1,17 @@
 /**
- * Time and chance as the shells see them. They are constructor parameters everywhere, so that a test or the simulation
- * can hold the clock still; `system.ts` is the only place that reads the machine's, and `awake-clock.ts` leaves out of it
- * what the process has slept through.
+ * Time and random numbers as the shells see them, as constructor parameters, so that tests can hold
+ * the clock still. Only `system.ts` reads the machine's clock. `awake-clock.ts` leaves out the time
+ * in which the process was stopped.
  */
 export interface Clock {
-  /** Milliseconds since the epoch, of this machine. Only for logs and for deadlines that clients are told; stored times are the database's. */
+  /**
+   * Milliseconds since the epoch, of this machine. Only for logs and for deadlines in answers;
+   * stored times are the database's.
+   */
   wallMs(): number;
-  /** Milliseconds of a clock that never goes back. Durations and deadlines in memory use this one. */
+  /**
+   * Milliseconds of a clock that never goes back. Durations and deadlines in memory use this one.
+   */
   nowMs(): number;
   /** Calls `run` once, `delayMs` from now. The returned function cancels it. */
   after(delayMs: number, run: () => void): () => void;

@@ -1,6 +1,6 @@
 import type { Clock } from './clock.ts';
 
-/** Resolves after so long. */
+/** Resolves after this time. */
 export function pause(clock: Clock, ms: number): Promise<void> {
   return new Promise((resume) => {
     clock.after(ms, resume);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock, Random } from './clock.ts';
 
-/** A timer of Node that is set for longer fires at once. */
+/** Node fires a timer that is set for longer at once. */
 const timerMsMax = 2 ** 31 - 1;
 
 export const systemClock: Clock = {

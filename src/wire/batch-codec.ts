@@ -29,10 +29,10 @@ const nanosTag = 0x10;
 const keyTag = 0x0a;
 const valueTag = 0x12;
 
-/** Up to this length a loop copies faster than a call of `Buffer.copy`, which takes 100 ns whatever it copies. */
+/** Up to this length a loop copies faster than `Buffer.copy`, which takes at least 100 ns. */
 const loopCopyBytesMax = 40;
 
-/** Batches smaller than an eighth of a slab share one; a buffer of its own costs a small batch 2 µs. */
+/** Batches smaller than an eighth of a slab share one, because a buffer of its own costs 2 µs. */
 const slabBytes = 65_536;
 
 export function createBatchCodec(): BatchCodec {
@@ -45,8 +45,9 @@ export function createBatchCodec(): BatchCodec {
 }
 
 /**
- * Encoded batches stay in the tail cache, which counts their bytes. In Buffer's own pool they would lie beside short-lived
- * buffers of others and keep whole pages of it alive that nobody counts; here only beside batches of about the same age.
+ * Encoded batches stay in the tail cache, which counts their bytes. In Buffer's own pool they would
+ * lie beside short-lived buffers and keep whole uncounted pages alive. Here they lie beside batches
+ * of about the same age.
  */
 function slabAllocator(): (bytes: number) => Buffer {
   let slab = Buffer.alloc(0);
@@ -82,7 +83,10 @@ function encodeBatch(
   return { baseOffset: first.baseOffset, count, bytes, recordsStart, recordEnds };
 }
 
-/** Puts the records of all behind the topic, partition and lane of the first: nothing is encoded anew. */
+/**
+ * Merges the records of all batches behind the topic, partition and lane of the first, without
+ * encoding them again.
+ */
 function joinBatches(batches: readonly EncodedBatch[], allocate: (bytes: number) => Buffer): EncodedBatch {
   const first = batches[0];
   assert(first !== undefined, 'a batch to join is given');
@@ -133,7 +137,7 @@ function batchPrefix({ topicName, partition, lane }: LogAddress): Buffer {
   return prefix;
 }
 
-/** The same for all records of a stored batch. */
+/** The same for each record of a stored batch. */
 function appendTimeField(timeUs: number): Buffer {
   const seconds = Math.floor(timeUs / 1_000_000);
   const nanos = (timeUs - seconds * 1_000_000) * 1_000;
@@ -153,7 +157,10 @@ function appendTimeField(timeUs: number): Buffer {
   return field;
 }
 
-/** @returns what all records take; leaves the size of each one's Record message in `sizes`, for `writeRecords`. */
+/**
+ * @returns the bytes of all records; writes the size of each Record message into `sizes`, for
+ * `writeRecords`.
+ */
 function measureRecords(batches: readonly StoredBatch[], times: readonly Buffer[], sizes: Uint32Array): number {
   let total = 0;
   let i = 0;
@@ -187,7 +194,7 @@ function deliveredBytes(offset: number, timeBytes: number, recordBytes: number):
   return 1 + varintBytes(offset) + 2 + timeBytes + 1 + varintBytes(recordBytes) + recordBytes;
 }
 
-/** `ends` comes with the sizes of the Record messages and leaves with the ends of the records. */
+/** `ends` has the sizes of the Record messages before, and the ends of the records after. */
 function writeRecords(
   target: Buffer,
   start: number,
@@ -228,7 +235,7 @@ function writeDeliveredPrefix(
   return writeVarint(target, at, recordBytes);
 }
 
-/** Headers and rest bring their tags along. */
+/** Headers and rest include their tags. */
 function writeRecord(target: Buffer, start: number, { buffer, bounds }: RecordSet, i: number, bytes: number): number {
   const whole = wholeRecord(buffer, bounds, i, bytes);
   if (whole !== -1) return copyBytes(target, start, buffer, whole, whole + bytes);
@@ -239,10 +246,10 @@ function writeRecord(target: Buffer, start: number, { buffer, bounds }: RecordSe
 }
 
 /**
- * Most clients write a record just as it is delivered; then one copy does instead of up to four: 3.3 instead of 2.4 M
- * records/s of 100 B with two headers.
+ * Most clients write a record in the form of its delivery. Then one copy is enough instead of up to
+ * four: 3.3 instead of 2.4 M records/s of 100 B with two headers.
  *
- * @returns where such a record begins in `buffer`; -1 if its parts stand there in any other way.
+ * @returns the start of such a record in `buffer`; -1 if its parts lie in any other way.
  */
 function wholeRecord(buffer: Buffer, bounds: Int32Array, i: number, bytes: number): number {
   const keyStart = bounds[i]!;
@@ -257,7 +264,9 @@ function wholeRecord(buffer: Buffer, bounds: Int32Array, i: number, bytes: numbe
   return end - start === bytes ? start : -1;
 }
 
-/** Where the field begins whose content is given, if it stands there with this tag and the shortest length; else -1. */
+/**
+ * The start of the field with this content, if it has this tag and the shortest length; else -1.
+ */
 function fieldStart(buffer: Buffer, tag: number, contentStart: number, contentEnd: number): number {
   let length = contentEnd - contentStart;
   let at = contentStart - 1 - varintBytes(length);
@@ -267,7 +276,7 @@ function fieldStart(buffer: Buffer, tag: number, contentStart: number, contentEn
   return buffer[at] === length ? start : -1;
 }
 
-/** An empty part is left out, as proto3 does. */
+/** Leaves out an empty part, as proto3 does. */
 function writePart(target: Buffer, start: number, tag: number, source: Buffer, from: number, to: number): number {
   if (from === to) return start;
   target[start] = tag;

@@ -6,8 +6,9 @@ const batchTag = 0x22;
 const recordsTag = 0x22;
 
 /**
- * Some records of an encoded batch as a batch of their own: those that a member may have now, each with its attempt.
- * Records of attempt 1 are copied as they stand, neighbours at once; in others the attempt and the length are replaced.
+ * Cuts some records of an encoded batch into a batch of their own, each with its attempt. Records
+ * of attempt 1 are copied unchanged, neighbours at once. In others the attempt and the length are
+ * replaced.
  */
 export function cutBatch(batch: EncodedBatch, offsets: readonly number[], attempts: readonly number[]): Buffer {
   const { bytes, baseOffset, recordsStart } = batch;
@@ -46,7 +47,7 @@ function recordStart({ recordsStart, recordEnds }: EncodedBatch, index: number):
   return index === 0 ? recordsStart : recordEnds[index - 1]!;
 }
 
-/** Bytes of a record with its tag and length once it has another attempt than 1, which takes one byte. */
+/** Bytes of a record with tag and length at another attempt than 1, which takes one byte. */
 function cutRecordBytes(batch: EncodedBatch, index: number, attempt: number): number {
   assert(index >= 0 && index < batch.count, 'a record to cut lies within its batch');
   const start = recordStart(batch, index);

@@ -3,8 +3,8 @@ import { varintBytes, writeVarint } from './varint.ts';
 const generationTag = 0x08;
 
 /**
- * A SubscribeResponse, not yet in one piece: the generation, and the encoded field 4 of a batch behind it. `field` is shared by all groups that get the batch, and a transport that can
- * send pieces sends it as it is. One that cannot has it copied.
+ * A SubscribeResponse in parts: the generation, and the encoded field 4 of a batch behind it. All
+ * groups share `field`. A transport that can send parts sends it as it is; any other copies it.
  */
 export class FramedEvent {
   readonly field: Buffer;
@@ -21,13 +21,16 @@ export class FramedEvent {
     return this.headBytes + this.field.length;
   }
 
-  /** Writes what stands before `field`; `headBytes` must be free from `offset` on. */
+  /** Writes the bytes before `field`; `headBytes` must be free from `offset` on. */
   writeHead(target: Buffer, offset: number): void {
     target[offset] = generationTag;
     writeVarint(target, offset + 1, this.#generation);
   }
 
-  /** Writes all of it into `target` from `offset` on, where `byteLength` bytes must be free, as `Buffer.copy` does. */
+  /**
+   * Writes all of it into `target` from `offset` on, where `byteLength` bytes must be free, as
+   * `Buffer.copy` does.
+   */
   copy(target: Buffer, offset: number): number {
     this.writeHead(target, offset);
     this.field.copy(target, offset + this.headBytes);
@@ -42,8 +45,8 @@ export class FramedEvent {
 }
 
 /**
- * A message with some batches behind it: `small` is everything else, encoded; each of `fields` is an encoded field 4. The
- * order of fields does not matter to decoders.
+ * A message with some batches behind it: `small` is everything else, encoded; each of `fields` is
+ * an encoded field 4. The order of fields does not matter to decoders.
  */
 export function appendFields(small: Uint8Array, fields: readonly Buffer[]): Buffer {
   return Buffer.concat([small, ...fields]);

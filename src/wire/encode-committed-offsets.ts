@@ -19,7 +19,10 @@ export interface CommittedOffset {
   readonly committedOffset: number | null;
 }
 
-/** The bytes of a CommitOffsetsResponse. Results of one topic should stand together: its name is encoded once for a run of them. */
+/**
+ * The bytes of a CommitOffsetsResponse. Results of one topic should be neighbours, because the
+ * topic is then encoded once for all of them.
+ */
 export function encodeCommittedOffsets(results: readonly CommittedOffset[]): Buffer {
   const sizes = new Uint32Array(results.length);
   let total = 0;
@@ -34,7 +37,7 @@ export function encodeCommittedOffsets(results: readonly CommittedOffset[]): Buf
   }
   const target = Buffer.allocUnsafe(total);
   let at = 0;
-  // Where the topic's field stands that was written last: the next one is mostly the same.
+  // The position of the last topic field: the next one is mostly the same.
   let fieldStart = 0;
   let fieldEnd = 0;
   topic = null;

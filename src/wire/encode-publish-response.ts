@@ -8,7 +8,10 @@ const offsetTag = 0x10;
 const duplicateTag = 0x18;
 const laneTag = 0x20;
 
-/** The log has one lane. It is named all the same: a client that hands back what it was told need not know. */
+/**
+ * The log has one lane. The response names it, so that a client that passes lanes back works
+ * unchanged when there are more.
+ */
 const lane = 0;
 const laneFieldBytes = 2;
 

@@ -10,8 +10,9 @@ interface Place {
 }
 
 /**
- * A field of TopicPartition messages: a member may hold 100,000 partitions and is told all of them with each change, for which an object
- * each costs twenty times as much. Places of one topic should stand together: its name is encoded once for a run of them.
+ * A field of TopicPartition messages. A member may hold 100,000 partitions and gets all of them
+ * with each change, for which an object each would cost twenty times as much. Partitions of one
+ * topic should be neighbours, because the topic is then encoded once for all of them.
  */
 export function encodePartitions(field: number, places: readonly Place[]): Buffer {
   const fieldTag = (field << 3) | lengthDelimited;

@@ -14,24 +14,33 @@ const entryKeyTag = 0x0a;
 const entryValueTag = 0x12;
 const entryFieldMax = 2;
 
-/** Where a record's parts stand in its eight bounds. */
+/** The indexes of a record's parts in its eight bounds. */
 const keyPart = 0;
 const headersPart = 2;
 const valuePart = 4;
 const restPart = 6;
 
-/** A header entry's fields in order, two bits each: 1 key, 2 value, 3 unknown. This is: a key, then a value. */
+/**
+ * A header entry's fields in order, two bits each: 1 key, 2 value, 3 unknown. Here: a key, then a
+ * value.
+ */
 const canonicalShape = 0b0110;
-/** Tag and two lengths more than its name and value is what an entry takes at most (its parts have up to 3 bytes of length). */
+/**
+ * An entry takes at most a tag and two lengths more than its name and value (lengths up to 3
+ * bytes).
+ */
 const entryFrameBytesMax = 12;
 
-/** The bounds of all records of the request at hand: a scan never yields, so there is only one at a time. */
+/**
+ * The bounds of all records of the current request. A scan never yields, so there is only one at a
+ * time.
+ */
 const bounds = new Int32Array(limits.publishRecordsMax * boundsPerRecord);
 
 /**
- * Finds where the parts of each record lie. What a client wrote in the usual way is used as it stands; headers that are
- * scattered or written differently, and an idempotency key with an odd length prefix, are written anew into `extras`,
- * which belong behind the request's own bytes.
+ * Finds the parts of each record. Parts in the usual form are used in place. Headers in another
+ * form, and an idempotency key with an unusual length prefix, are rewritten into `extras`, which
+ * belong behind the request's own bytes.
  */
 export class RecordScan {
   readonly extras: Buffer[] = [];
@@ -39,14 +48,14 @@ export class RecordScan {
   private readonly reader: RequestReader;
   private readonly recordBytesMax: number;
   private extraEnd: number;
-  /** Of the records up to the last one that has a key. */
+  /** Idempotency keys up to the last record that has one. */
   private keys: (string | null)[] | null = null;
 
-  // The record at hand: its headers as far as they have been read.
+  // The current record: its headers read so far.
   private headerCount = 0;
   private headerBytes = 0;
   private headersCanonical = true;
-  // The header entry at hand.
+  // The current header entry.
   private entryShape = 0;
   private nameStart = 0;
   private nameEnd = 0;
@@ -59,7 +68,7 @@ export class RecordScan {
     this.extraEnd = reader.buffer.length;
   }
 
-  /** The bounds of all records that were scanned. */
+  /** The bounds of all scanned records. */
   bounds(): Int32Array {
     return bounds.slice(0, this.count * boundsPerRecord);
   }
@@ -74,7 +83,7 @@ export class RecordScan {
     return keys;
   }
 
-  /** Scans the record of which the reader stands at the first byte. */
+  /** Scans the record that begins at the reader's position. */
   record(end: number): void {
     const { reader } = this;
     const start = reader.at;
@@ -110,7 +119,10 @@ export class RecordScan {
     this.headersCanonical = true;
   }
 
-  /** Notes where a part lies and goes behind it. The last occurrence wins, so an empty one takes back what was before. */
+  /**
+   * Notes the bounds of a part and skips it. The last occurrence wins, so an empty one clears an
+   * earlier one.
+   */
   private note(part: number, end: number): void {
     const start = this.reader.at;
     const empty = start === end;
@@ -136,7 +148,7 @@ export class RecordScan {
     this.headerBytes += nameBytes + textBytes;
   }
 
-  /** Reads the entry of which the reader stands at the first byte. Name and value are empty where it has none. */
+  /** Reads the entry that begins at the reader's position. A missing name or value is empty. */
   private entry(end: number): void {
     const { reader } = this;
     this.entryShape = 0;
@@ -183,7 +195,7 @@ export class RecordScan {
     throw invalidField(this.reader.path(), `has ${actual} ${unit}, more than ${limitName} = ${limit}`);
   }
 
-  /** Goes over the record a second time, which few clients cause, and writes its headers as one run. */
+  /** Scans the record a second time and writes its headers as one run. Few clients cause this. */
   private joinHeaders(base: number, start: number, end: number): void {
     const { reader } = this;
     const joined = Buffer.allocUnsafe(this.headerBytes + this.headerCount * entryFrameBytesMax);
@@ -214,7 +226,10 @@ export class RecordScan {
     return at + this.reader.buffer.copy(target, at, this.textStart, this.textEnd);
   }
 
-  /** Remembers the idempotency key as text, and widens its bounds to the whole field, which is the record's `rest`. */
+  /**
+   * Keeps the idempotency key as text, and widens its bounds to the whole field, the record's
+   * `rest`.
+   */
   private takeIdempotencyKey(base: number): void {
     const { buffer } = this.reader;
     const start = bounds[base + restPart]!;
@@ -244,7 +259,7 @@ function entryContentBytes(nameBytes: number, textBytes: number): number {
   return 2 + varintBytes(nameBytes) + nameBytes + varintBytes(textBytes) + textBytes;
 }
 
-/** Whether an idempotency key stands behind its tag and its length written in the shortest way. */
+/** Whether the idempotency key has its tag and the shortest form of its length in front. */
 function isFramed(buffer: Buffer, fieldStart: number, keyBytes: number): boolean {
   if (buffer[fieldStart] !== idempotencyKeyTag) return false;
   if (keyBytes < 0x80) return buffer[fieldStart + 1] === keyBytes;

@@ -8,15 +8,16 @@ const lengthType = 2;
 const fixed32Type = 5;
 
 /**
- * Up to this length a loop in JavaScript finds ASCII faster than a call of `isUtf8` and the view it needs (about 200 ns;
- * the loop takes 2 ns a byte).
+ * Up to this length a loop in JavaScript finds ASCII faster than a call of `isUtf8` and the view it
+ * needs (about 200 ns; the loop takes 2 ns a byte).
  */
 const asciiLoopBytesMax = 80;
 
 /**
- * Walks over the bytes of one publish request and refuses whatever is not exact protobuf. It is stricter than most
- * decoders, and deliberately: what passes here is stored, and every client must be able to decode it. So no field may
- * reach over the end of the message around it, known fields must have their own wire type, and there are no groups.
+ * Reads the bytes of one publish request and rejects everything that is not exact protobuf. It is
+ * stricter than most decoders, because every client must be able to decode what is stored. No field
+ * may reach over the end of its message, known fields must have their own wire type, and there are
+ * no groups.
  */
 export class RequestReader {
   readonly buffer: Buffer;
@@ -24,7 +25,10 @@ export class RequestReader {
   /** The last varint, its lower and its upper 32 bits. */
   low = 0;
   high = 0;
-  /** Where we are, for the violation: index of the record (-1: outside of any) and name of the field. */
+  /**
+   * The current place, for the violation: index of the record (-1: outside of any) and name of the
+   * field.
+   */
   record = -1;
   field = '';
 
@@ -46,7 +50,7 @@ export class RequestReader {
     return this.low;
   }
 
-  /** Reads a length. `at` is then where the content begins. @returns where it ends, which is not behind `end`. */
+  /** Reads a length. `at` is then the start of the content. @returns the end of the content. */
   length(end: number): number {
     const { at } = this;
     if (at < end && this.buffer[at]! < 0x80) {
@@ -61,7 +65,10 @@ export class RequestReader {
     return contentEnd;
   }
 
-  /** Reads a varint into `low` and `high`. As decoders do, it takes up to 10 bytes and drops what exceeds 64 bits. */
+  /**
+   * Reads a varint into `low` and `high`. As decoders do, it takes up to 10 bytes and drops what
+   * exceeds 64 bits.
+   */
   varint(end: number): void {
     let low = 0;
     let high = 0;
@@ -88,7 +95,7 @@ export class RequestReader {
     return this.low | 0;
   }
 
-  /** Reads an int64. Beyond 2^53 it is not exact, but on its side of any limit. */
+  /** Reads an int64. Beyond 2^53 it is not exact, but exceeds any limit all the same. */
   int64(end: number): number {
     this.varint(end);
     return (this.high | 0) * 0x1_0000_0000 + this.low;
@@ -101,7 +108,7 @@ export class RequestReader {
     return textEnd;
   }
 
-  /** Passes over a field that the message does not have. The message's own fields have the numbers up to `knownMax`. */
+  /** Skips an unknown field. The message's own fields have the numbers up to `knownMax`. */
   skipUnknown(tag: number, knownMax: number, end: number): void {
     const field = tag >>> 3;
     if (field === 0) this.fail('has a field with the number 0');
@@ -115,7 +122,7 @@ export class RequestReader {
     if (this.at > end) this.fail(`ends within field ${field}`);
   }
 
-  /** The path of the field at hand in the proto's names, e.g. `records[3].key`. */
+  /** The path of the current field in the proto's names, e.g. `records[3].key`. */
   path(): string {
     if (this.record === -1) return this.field;
     return this.field === '' ? `records[${this.record}]` : `records[${this.record}].${this.field}`;

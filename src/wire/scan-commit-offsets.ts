@@ -35,25 +35,23 @@ export interface ScannedCommits {
 }
 
 /**
- * Reads a CommitOffsetsRequest as clients send it. protobuf-es and the rules for its fields take ten times as long, which for
- * thousands of offsets a call is more than all the rest of the broker's work.
+ * Reads a CommitOffsetsRequest in the usual form, in a tenth of the time of protobuf-es and its
+ * rules. It rejects nothing: unknown fields, text beyond ASCII and numbers out of range are left to
+ * the ordinary decoder, which reports the error if there is one.
  *
- * It judges nothing: what it does not know to be good, or to mean what protobuf-es takes it for, it leaves to the ordinary decoder and the
- * ordinary rules, which then say what is wrong, if anything is: unknown fields, text beyond ASCII, a number that is out of range.
- *
- * @returns null: ask the ordinary decoder.
+ * @returns null: use the ordinary decoder.
  */
 export function scanCommitOffsets(request: Buffer): ScannedCommits | null {
   return request.length > limits.publishBytesMax ? null : new CommitScan(request).read();
 }
 
-/** What `text` and `varint` return for what is left to the ordinary decoder. */
+/** The result of `text` and `varint` for values that the ordinary decoder should read. */
 const unknown = -1;
 
 class CommitScan {
   readonly #buffer: Buffer;
   #at = 0;
-  /** The topic of the entry before, and where it stands: most entries have the same. */
+  /** The topic of the previous entry and its position, because most entries have the same topic. */
   #topic = '';
   #topicStart = 0;
 
@@ -116,12 +114,12 @@ class CommitScan {
         if (metadata === null) return null;
       } else return null;
     }
-    // What is required and missing is for the ordinary rules to refuse.
+    // The ordinary rules reject a missing required field.
     if (topic === null || partition === null || offset === null) return null;
     return { topic, partition, lane, offset, metadata };
   }
 
-  /** A topic; null: not a good name. */
+  /** A topic; null: not a valid name. */
   #name(end: number): string | null {
     const textEnd = this.#length(end);
     if (textEnd === unknown) return null;
@@ -144,7 +142,7 @@ class CommitScan {
     return true;
   }
 
-  /** Text in ASCII, without U+0000; null: it is another, or too long. */
+  /** Text in ASCII without U+0000; null: other text, or too long. */
   #text(end: number, bytesMax: number): string | null {
     const textEnd = this.#length(end);
     if (textEnd === unknown || textEnd - this.#at > bytesMax) return null;
@@ -157,7 +155,7 @@ class CommitScan {
     return this.#buffer.toString('latin1', start, textEnd);
   }
 
-  /** @returns where the content ends that begins at `at`. */
+  /** @returns the end of the content that begins at `at`. */
   #length(end: number): number {
     const length = this.#varint(end);
     return length === unknown || length > end - this.#at ? unknown : this.#at + length;

@@ -18,13 +18,14 @@ const fieldMax = 6;
 const ackModeNone = 2;
 
 /**
- * Reads a PublishRequest or PublishStreamRequest in one pass, without an object for each record: the whole structure is
- * checked, and the records come out as slices of the request's bytes. Decoding with protobuf-es and encoding again for
- * delivery costs three times as much, and would not notice what only some clients fail on.
+ * Reads a PublishRequest or PublishStreamRequest in one pass, without an object for each record. It
+ * checks the whole structure and returns the records as slices of the request. protobuf-es
+ * costs three times as much, and would miss errors that only some clients fail on.
  *
  * @param stream the token of the PublishStream that the request came by.
- * @throws Rejection: MALFORMED_REQUEST where the bytes are no exact protobuf, REQUEST_TOO_LARGE, or INVALID_FIELD; with a
- *   violation that names the field, e.g. `records[3].headers`.
+ * @throws Rejection: MALFORMED_REQUEST where the bytes are no exact protobuf, REQUEST_TOO_LARGE, or
+ * INVALID_FIELD, with
+ * a violation that names the field, e.g. `records[3].headers`.
  */
 export function scanPublish(
   request: Buffer,
@@ -97,7 +98,7 @@ function scanFields(reader: RequestReader, records: RecordScan): PublishFields {
   return fields;
 }
 
-/** Records beyond the limit are counted only, so that the refusal can tell how many there are. */
+/** Counts the records beyond the limit, for the message of the rejection. */
 function scanRecord(reader: RequestReader, records: RecordScan, index: number, end: number): void {
   reader.record = index;
   const recordEnd = reader.length(end);
@@ -137,7 +138,7 @@ function checkLane(lane: number, expectedOffset: number | null): void {
 
 function checkOffset(offset: number): void {
   if (offset < 0) throw invalidField('expected_offset', `is ${offset}; it must not be negative`);
-  // Offsets are numbers in the broker, exact up to here; no log comes near it.
+  // Offsets are numbers in the broker, exact up to here, and no log reaches it.
   if (offset > Number.MAX_SAFE_INTEGER) {
     throw invalidField('expected_offset', `must not be more than ${Number.MAX_SAFE_INTEGER}`);
   }

@@ -1,6 +1,6 @@
 /**
- * Varints of non-negative integers up to 2^53 - 1, as plain numbers: a BigInt costs an allocation for each, and no offset
- * or time in microseconds comes near the end of that range.
+ * Varints of non-negative integers up to 2^53 - 1, as plain numbers: a BigInt costs an allocation
+ * for each, and no offset or time in microseconds comes near the end of that range.
  */
 
 /** Bytes that `value` takes. */
@@ -18,7 +18,7 @@ export function varintBytes(value: number): number {
 /** @returns the position behind what was written. */
 export function writeVarint(target: Uint8Array, at: number, value: number): number {
   let rest = value;
-  // Bit operators see 32 bits only, so the part above them is taken off by division.
+  // Bit operators see only 32 bits, so a division takes the upper part.
   while (rest > 0x7fff_ffff) {
     target[at++] = (rest & 0x7f) | 0x80;
     rest = Math.floor(rest / 128);

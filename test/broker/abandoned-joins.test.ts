@@ -11,7 +11,10 @@ import { Member } from './member.ts';
 import { Relay } from './relay.ts';
 import { Site } from './site.ts';
 
-/** Joins that their clients give up, over both edges. Nobody here waits for a session timeout: it is half an hour. */
+/**
+ * Joins that their clients give up, over both edges. Nobody here waits for a session timeout: it is
+ * half an hour.
+ */
 
 const { subscribe, pull } = BrokerService.method;
 const { joinGroup, listGroups, getGroup } = GroupService.method;
@@ -68,7 +71,10 @@ async function untilJoining(joining: Promise<unknown> = Promise.withResolvers().
   });
 }
 
-/** The joins may be written now; the one that was given up leaves, and what is published goes to the member that is left. */
+/**
+ * The joins may be written now; the one that was given up leaves, and what is published goes to the
+ * member that is left.
+ */
 async function expectNoTrace(): Promise<void> {
   await postgres.query('ROLLBACK');
   await waitFor('the other member to be alone', 10_000, 5, async () => {
@@ -155,7 +161,10 @@ describe('over HTTP', () => {
     });
   };
 
-  /** A call whose deadline begins later ends later: then the broker has seen the end of those before it. */
+  /**
+   * A call whose deadline begins later ends later: then the broker has seen the end of those before
+   * it.
+   */
   async function untilOver(timeoutMs: number): Promise<void> {
     const { memberId } = other;
     const body = { memberId, wait: '60s', maxRecords: 1 };

@@ -23,7 +23,7 @@ async function committed(): Promise<bigint[]> {
 }
 
 describe('an ack that cannot be changes nothing', () => {
-  test('for an offset that was never delivered', async () => {
+  test('an ack of an offset that was never delivered is rejected', async () => {
     const member = await join({ maxInFlightRecords: 2 }).untilReceived(2);
     const { partition } = member.received[0]!;
     const next = BigInt(member.of(partition).length);
@@ -35,7 +35,7 @@ describe('an ack that cannot be changes nothing', () => {
     expect(await member.ack(partition, { upToOffset: next - 1n })).toEqual(['OK', next]);
   });
 
-  test('for what is acked already', async () => {
+  test('an ack of records that are already acked is answered ALREADY_ACKED', async () => {
     const member = await join().untilReceived(8);
     expect(await member.ack(0, { upToOffset: 2n })).toEqual(['OK', 3n]);
     expect(await member.ack(0, { upToOffset: 2n })).toEqual(['ALREADY_ACKED', 3n]);
@@ -45,7 +45,7 @@ describe('an ack that cannot be changes nothing', () => {
     expect(await member.ack(0, { offsets: [2n, 3n] })).toEqual(['OK', 4n]);
   });
 
-  test('for a record that was delivered to another member', async () => {
+  test('an ack of a record that was delivered to another member is rejected', async () => {
     const first = await join().untilReceived(8);
     expect(await first.ack(0, { upToOffset: 4n })).toEqual(['OK', 5n]);
     expect(await first.ack(1, { upToOffset: 2n })).toEqual(['OK', 3n]);
@@ -58,7 +58,7 @@ describe('an ack that cannot be changes nothing', () => {
     expect(await second.ack(1, { upToOffset: 3n })).toEqual(['OK', 4n]);
   });
 
-  test('of a generation in which the member did not hold the partition; for one kept since then it counts', async () => {
+  test('an ack of a generation before the member held the partition is rejected, of any later one it counts', async () => {
     const first = await join().untilReceived(8);
     const before = first.generation;
     const second = join();
@@ -75,7 +75,7 @@ describe('an ack that cannot be changes nothing', () => {
     expect(await first.ack(0, { upToOffset: 1n }, before)).toEqual(['OK', 2n]);
   });
 
-  test('of a member that has left, or of another group', async () => {
+  test('an ack of a member that has left, or of another group, is rejected', async () => {
     const member = await join().untilReceived(8);
     const request = {
       group,

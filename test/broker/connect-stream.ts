@@ -4,8 +4,8 @@ import { methodPath } from '../../bench/client/service-client.ts';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 
 /**
- * A Subscribe in JSON over Connect and HTTP/2, on a connection of its own that ends with it. Resolves when it has had a
- * batch.
+ * A Subscribe in JSON over Connect and HTTP/2, on a connection of its own that ends with it.
+ * Resolves when it has had a batch.
  */
 export async function subscribeOverConnect(address: string, request: object): Promise<ClientHttp2Stream> {
   const session = connect(`http://${address}`).on('error', () => undefined);

@@ -57,7 +57,7 @@ async function expectDurable(dataDir: string, options: StartOptions): Promise<vo
 }
 
 test(
-  'as the user of this test it serves from an empty directory, and again with what it held',
+  'the broker serves from an empty directory, and after a restart with the same data',
   { timeout: 120_000 },
   async () => {
     await expectDurable(join(directory, 'data'), { cwd: directory });
@@ -65,7 +65,7 @@ test(
 );
 
 test.runIf(canBeNobody)(
-  'as an ordinary user, too, who may write nothing but a home and a data directory',
+  'the broker serves for an ordinary user who may write only a home and a data directory',
   { timeout: 120_000 },
   async () => {
     await chmod(directory, 0o755);

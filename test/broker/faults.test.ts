@@ -8,7 +8,10 @@ import { grpcRefusal } from './refusal.ts';
 import { Relay } from './relay.ts';
 import { Site } from './site.ts';
 
-/** Faults that systems of this kind were found to have, each by its number, looked for in a whole broker over gRPC. */
+/**
+ * Faults that systems of this kind were found to have, each by its number, looked for in a whole
+ * broker over gRPC.
+ */
 
 const fromNow = { position: { case: 'latest' as const, value: {} } };
 const seconds = (count: number) => ({ seconds: BigInt(count), nanos: 0 });
@@ -96,7 +99,7 @@ describe('fault 4: a group that restarts "from now"', () => {
     expect([again.of(0), again.of(1)]).toEqual([[1, 2, 3], [0]]);
   });
 
-  test('nor when it comes back with JoinGroup and Pull', async () => {
+  test('a group that stops and comes back with JoinGroup and Pull receives everything', async () => {
     const start = fromNow;
     const first = await site.call(GroupService.method.joinGroup, { group, topics: [topic], start });
     await site.publish(topic, 0, ['a0', 'a1']);
@@ -109,7 +112,7 @@ describe('fault 4: a group that restarts "from now"', () => {
 });
 
 describe('fault 5: graceful stop, then start', () => {
-  test('of a member: the group that says it has one delivers to it', async () => {
+  test('a group that shows a member delivers to that member', async () => {
     await site.publish(topic, 0, ['a0', 'a1']);
     const first = await join({ sessionTimeout: seconds(30) }).untilReceived(2);
     await first.ack(0, { upToOffset: 0n });
@@ -121,36 +124,40 @@ describe('fault 5: graceful stop, then start', () => {
     expect(second.partitions).toEqual([0, 1]);
   });
 
-  test('of the broker: a member that resumes, and one that joins anew, receive', { timeout: 60_000 }, async () => {
-    const own = await Site.open();
-    const groups = ['resumes', 'anew'];
-    try {
-      await own.createTopic('t', 1);
-      await own.publish('t', 0, ['0', '1']);
-      const { grpcAddress } = own.broker;
-      const joined = (request: object): Member => join({ topics: ['t'], ...request }, grpcAddress);
-      const before = groups.map((name) => joined({ group: name, sessionTimeout: seconds(30) }));
-      for (const member of before) {
-        await member.untilReceived(2);
-        expect(await member.ack(0, { upToOffset: 0n })).toEqual(['OK', 1n]);
+  test(
+    'after a restart of the broker a resumed member and a new member receive records',
+    { timeout: 60_000 },
+    async () => {
+      const own = await Site.open();
+      const groups = ['resumes', 'anew'];
+      try {
+        await own.createTopic('t', 1);
+        await own.publish('t', 0, ['0', '1']);
+        const { grpcAddress } = own.broker;
+        const joined = (request: object): Member => join({ topics: ['t'], ...request }, grpcAddress);
+        const before = groups.map((name) => joined({ group: name, sessionTimeout: seconds(30) }));
+        for (const member of before) {
+          await member.untilReceived(2);
+          expect(await member.ack(0, { upToOffset: 0n })).toEqual(['OK', 1n]);
+        }
+        expect(await own.broker.stop()).toBe(0);
+        await own.restart();
+        await own.call(GroupService.method.leaveGroup, { group: 'anew', memberId: before[1]!.memberId });
+        const after = [
+          joined({ group: 'resumes', memberId: before[0]!.memberId }),
+          joined({ group: 'anew', sessionTimeout: seconds(30) }),
+        ];
+        await own.publish('t', 0, ['2']);
+        for (const member of after) {
+          await member.untilReceived(2);
+          expect(member.of(0)).toEqual([1, 2]);
+          expect(await member.ack(0, { upToOffset: 2n })).toEqual(['OK', 3n]);
+        }
+      } finally {
+        await own.close();
       }
-      expect(await own.broker.stop()).toBe(0);
-      await own.restart();
-      await own.call(GroupService.method.leaveGroup, { group: 'anew', memberId: before[1]!.memberId });
-      const after = [
-        joined({ group: 'resumes', memberId: before[0]!.memberId }),
-        joined({ group: 'anew', sessionTimeout: seconds(30) }),
-      ];
-      await own.publish('t', 0, ['2']);
-      for (const member of after) {
-        await member.untilReceived(2);
-        expect(member.of(0)).toEqual([1, 2]);
-        expect(await member.ack(0, { upToOffset: 2n })).toEqual(['OK', 3n]);
-      }
-    } finally {
-      await own.close();
-    }
-  });
+    },
+  );
 });
 
 describe('fault 15: an ack after the message went to someone else is refused', () => {
@@ -166,7 +173,7 @@ describe('fault 15: an ack after the message went to someone else is refused', (
     expect(await holder.ack(partition, { upToOffset: 1n })).toEqual(['OK', 2n]);
   }
 
-  test('because its stream was lost', async () => {
+  test('a late ack of a member whose stream was lost changes nothing', async () => {
     const relay = await Relay.open(site.broker.grpcPort);
     try {
       const lost = await join({}, relay.address).untilReceived(4);
@@ -179,7 +186,7 @@ describe('fault 15: an ack after the message went to someone else is refused', (
     }
   });
 
-  test('because it did not give the partition back in time', async () => {
+  test('a late ack of a member that did not give its partition back in time changes nothing', async () => {
     const slow = await join({ rebalanceTimeout: seconds(1) }).untilReceived(4);
     const { generation } = slow;
     const other = await join().untilReceived(2);
@@ -190,7 +197,7 @@ describe('fault 15: an ack after the message went to someone else is refused', (
     expect(await slow.ack(1 - moved, { upToOffset: 1n }, generation)).toEqual(['OK', 2n]);
   });
 
-  test('because it kept records for longer than its max poll interval', async () => {
+  test('a late ack of a member beyond its max poll interval changes nothing', async () => {
     const stuck = await join({ sessionTimeout: seconds(30), maxPollInterval: seconds(1) }).untilReceived(4);
     const { generation } = stuck;
     const other = join();

@@ -18,7 +18,9 @@ afterAll(async () => {
   await site.close();
 });
 
-/** Groups join a topic of 1,000 partitions until one is refused. @returns the members that were not. */
+/**
+ * Groups join a topic of 1,000 partitions until one is refused. @returns the members that were not.
+ */
 async function fill(): Promise<
   { readonly group: string; readonly memberId: string; readonly generation?: bigint | undefined }[]
 > {

@@ -2,7 +2,10 @@ import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { Member } from './member.ts';
 import { Site } from './site.ts';
 
-/** What each test of a file has: a broker, which is that of all of them, and a topic and a group of its own. */
+/**
+ * What each test of a file has: a broker, which is that of all of them, and a topic and a group of
+ * its own.
+ */
 export interface GroupScene {
   readonly site: Site;
   readonly topic: string;

@@ -94,7 +94,7 @@ describe('a client that vanishes in the middle of its stream', () => {
     ]);
   });
 
-  test('with a session timeout keeps its partitions for that long, and finds everything when it is back', async () => {
+  test('a lost member keeps its partitions for its session timeout, and finds everything when it returns', async () => {
     const sessionTimeout = { seconds: 30n, nanos: 0 };
     const first = await join({ sessionTimeout }, toGrpc.address).untilReceived(6);
     toGrpc.cut();
@@ -104,7 +104,7 @@ describe('a client that vanishes in the middle of its stream', () => {
 });
 
 describe('a publisher that vanishes', () => {
-  test('in the middle of a request has none of it appended', async () => {
+  test('a publisher lost in the middle of a request appends none of it', async () => {
     const socket = connect(site.broker.httpPort, '127.0.0.1');
     const body = JSON.stringify({ topic, partition: 0, records: [{ value: '' }, { value: '' }] });
     socket.write(
@@ -117,7 +117,7 @@ describe('a publisher that vanishes', () => {
     expect(await site.publish(topic, 0, ['next'])).toEqual([3]);
   });
 
-  test('in the middle of a PublishStream loses nothing that was answered', async () => {
+  test('a publisher lost in the middle of a PublishStream loses no answered record', async () => {
     const client = connectGrpc(toGrpc.address);
     const stream = openDuplexStream(client, publishStream);
     let answered = 0;
@@ -135,7 +135,8 @@ describe('a publisher that vanishes', () => {
     const values = batches.flatMap(({ records }) => records).map(({ record }) => Buffer.from(record!.value).toString());
     expect(values.length).toBeGreaterThanOrEqual(answered);
     expect(values).toEqual(values.map((_, n) => `s${n}`));
-    // What it had sent besides may still be appended: the topic goes, so that the last test need not guess.
+    // What it had sent besides may still be appended: the topic goes, so that the last test need
+    // not guess.
     await site.deleteTopic(topic);
   });
 });

@@ -22,7 +22,7 @@ export interface Delivered {
   readonly value: string;
 }
 
-/** A member of a group with a connection of its own, which acks only what it is told to. */
+/** A member of a group with a connection of its own, which acks only by explicit calls. */
 export class Member {
   readonly received: Delivered[] = [];
   memberId = '';

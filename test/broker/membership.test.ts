@@ -18,7 +18,7 @@ import { Site } from './site.ts';
 const { heartbeat, subscribe, pull } = BrokerService.method;
 const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
 
-/** Refuses to decide for a group with a member that says so. */
+/** Refuses to decide for a group with a member whose metadata asks for it. */
 const picky = `
 export const name = 'picky';
 export function assign({ members, topics }) {
@@ -62,7 +62,7 @@ async function standing(group: string): Promise<Partial<GetGroupResponse>> {
 }
 
 describe('what a member says of itself is kept and shown', () => {
-  test('by JoinGroup, Subscribe and Pull, all in one group', async () => {
+  test('members by JoinGroup, Subscribe and Pull share one group', async () => {
     const said = { groupInstanceId: 'worker-1', maxPollInterval: { seconds: 60n }, clientId: 'billing-eu' };
     await classic('mixed', { ...said, sessionTimeout: { seconds: 20n }, rebalanceTimeout: { seconds: 5n } });
     await streaming('mixed', { maxPollInterval: { seconds: 90n }, groupInstanceId: 'worker-2' }).untilPartitions(2, 3);
@@ -77,7 +77,7 @@ describe('what a member says of itself is kept and shown', () => {
       maxPollInterval: { seconds: 60n },
       stalled: false,
     });
-    // Whoever has an instance id outlives its stream.
+    // A static member outlives its stream.
     expect(byInstance.get('worker-2')).toMatchObject({ kind: MemberKind.STREAM, sessionTimeout: { seconds: 30n } });
     expect(byInstance.get('worker-3')).toMatchObject({ kind: MemberKind.PULL, maxPollInterval: { seconds: 300n } });
   });
@@ -180,7 +180,7 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
     expect(await standing('by-hand')).toEqual(before);
   });
 
-  test('and goes on: the leader hands in a plan that is right', async () => {
+  test('a group goes on after a wrong plan, once the leader sends a right one', async () => {
     const handedIn = { group: 'by-hand', memberId: leader.memberId, generation: leader.generation! };
     const { partitions } = await site.call(syncGroup, { ...handedIn, plan: plan(0, 1, 2, 3) });
     expect(partitions).toHaveLength(4);

@@ -182,7 +182,7 @@ describe('a reset', () => {
     expect(moves(one)).toEqual([[0, 0, 4, 1]]);
   });
 
-  test('with force asks the members for their partitions, and gives them out again from there', async () => {
+  test('a reset with force revokes the partitions of the members and assigns them again at the new offsets', async () => {
     const member = await join({ rebalanceTimeout: { seconds: 1n } }).untilReceived(8);
     const [{ offsets }] = await Promise.all([
       site.call(resetOffsets, { group, to: { case: 'earliest', value: {} }, force: true }),
@@ -193,7 +193,7 @@ describe('a reset', () => {
     await member.untilReceived(16);
   });
 
-  test('to a time begins at the first record from then on', async () => {
+  test('a reset to a time begins at the first record at or after it', async () => {
     await makeGroup();
     const future = { case: 'timestamp', value: { seconds: 4_000_000_000n } } as const;
     expect(moves(await site.call(resetOffsets, { group, to: future, dryRun: true }))).toEqual([

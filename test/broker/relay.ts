@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
-/** Stands between clients and a port of the broker, so that a client can vanish as a machine does, without a word. */
+/**
+ * Stands between clients and a port of the broker, so that a client can vanish as a machine does,
+ * without a word.
+ */
 export class Relay {
   readonly port: number;
   readonly #server: Server;
@@ -62,7 +65,7 @@ export class Relay {
     for (const socket of this.#sockets) socket.resume();
   }
 
-  /** Resolves when every connection to the broker that there is now has been closed, by whom ever. */
+  /** Resolves when every current connection to the broker is closed, by either side. */
   async closed(): Promise<void> {
     await Promise.all(this.#toBroker);
   }

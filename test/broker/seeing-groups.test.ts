@@ -6,7 +6,9 @@ import { Member } from './member.ts';
 import { Relay } from './relay.ts';
 import { Site } from './site.ts';
 
-/** What an operator sees of a group at work, over plain HTTP and in the names that the RPCs have. */
+/**
+ * What an operator sees of a group at work, over plain HTTP and in the names that the RPCs have.
+ */
 
 let site: Site;
 /** Its connections can be cut. */

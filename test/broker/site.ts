@@ -10,7 +10,10 @@ import { failureOf } from '../rpc/grpc-client.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { connectRefusal, grpcRefusal, type ConnectError, type Refusal } from './refusal.ts';
 
-/** A real broker on a database of its own, how a client of either edge speaks to it, and what it has confirmed. */
+/**
+ * A real broker on a database of its own, how a client of either edge speaks to it, and what it has
+ * confirmed.
+ */
 export class Site {
   broker: BrokerProcess;
   readonly client: Client;
@@ -125,7 +128,10 @@ export class Site {
     return connectRefusal((JSON.parse(answer.subarray(5).toString()) as { error: ConnectError }).error);
   }
 
-  /** Everything that is stored, compared with everything that was confirmed; and the process is the one that began. */
+  /**
+   * Everything that is stored, compared with everything that was confirmed; and the process is the
+   * one that began.
+   */
   async expectAllThere(): Promise<void> {
     expect(this.broker.process.exitCode, this.broker.output()).toBe(null);
     expect(await this.#stored()).toEqual(Object.fromEntries(this.#confirmed));

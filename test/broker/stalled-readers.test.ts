@@ -14,9 +14,10 @@ const batchesOfOneRun = 60;
 const recordsOfOneRun = batchesOfOneRun * records.length;
 
 /**
- * What 12 readers over gRPC that never read may cost, at the defaults: each holds its unsent bytes (1 MiB) and the batch
- * that went over them; measured: 40 MiB. Without the limit each would hold what is published meanwhile, 94 MiB.
- * Over Connect each holds its last batch in JSON too, whose making leaves 20 to 30 MiB of garbage behind.
+ * What 12 readers over gRPC that never read may cost, at the defaults: each holds its unsent bytes
+ * (1 MiB) and the batch that went over them; measured: 40 MiB. Without the limit each would hold
+ * what is published meanwhile, 94 MiB. Over Connect each holds its last batch in JSON too, whose
+ * making leaves 20 to 30 MiB of garbage behind.
  */
 const overGrpc = 12;
 const overConnect = 2;

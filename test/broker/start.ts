@@ -70,7 +70,10 @@ export class Start {
   }
 }
 
-/** For the starts of a test file: a database for all of them; those that still run after a test are ended. */
+/**
+ * For the starts of a test file: a database for all of them; those that still run after a test are
+ * ended.
+ */
 export class Starts {
   #database!: TestDatabase;
   readonly #begun: Start[] = [];
@@ -113,7 +116,10 @@ export async function flagsOf(databaseUrl: string): Promise<string[]> {
   ];
 }
 
-/** Expects the start to end with this code and one line for the person at the terminal. @returns the line. */
+/**
+ * Expects the start to end with this code and one line for the person at the terminal. @returns the
+ * line.
+ */
 export async function oneLine(begun: Start, code: number): Promise<string> {
   expect([await begun.end(), begun.stderr]).toEqual([code, expect.stringMatching(/^[^\n]+\n$/)]);
   expect(begun.stdout).toBe('');

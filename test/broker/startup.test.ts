@@ -24,7 +24,7 @@ describe('a port that somebody else has', () => {
     taken.close();
   });
 
-  test.each(['--grpc-port', '--http-port'])('of %s is named with its setting', async (flag) => {
+  test.each(['--grpc-port', '--http-port'])('a port conflict of %s is named with its setting', async (flag) => {
     const line = await oneLine(start([...(await flagsFor()), flag, port]), 1);
     expect(line).toContain(flag);
     expect(line).toContain(port);

@@ -89,7 +89,7 @@ describe('partitions that were added and the answer of the database was lost', (
   });
 });
 
-test('of two calls at once the larger number holds, and neither makes the topic smaller', async () => {
+test('two concurrent AddPartitions leave the larger number, and never shrink the topic', async () => {
   const [more, fewer] = await Promise.allSettled([add(7), add(4)]);
   expect(more).toMatchObject({ status: 'fulfilled', value: { partitions: { length: 7 } } });
   expect(fewer).toMatchObject({ status: 'rejected', reason: { reason: 'PARTITIONS_CANNOT_SHRINK' } });

@@ -121,14 +121,14 @@ describe('an unknown partition', () => {
     expect(refusal.message).toContain('2');
   });
 
-  test('in a start position is a wrong field', async () => {
+  test('an unknown partition in a start position is an invalid field', async () => {
     const value = { partitions: [0, 2].map((partition) => ({ partition, offset: 0n })) };
     const start = { position: { case: 'offset' as const, value } };
     const refusal = await site.refusal(createSubscription, { group: 'g', topic: 'orders', start });
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['start.offset.partitions[1].partition'] });
   });
 
-  test('or topic in an ack is refused by itself, and disturbs no other entry', async () => {
+  test('an unknown partition or topic in an ack rejects only its own entry', async () => {
     const { results } = await site.call(ack, {
       group: 'billing',
       memberId,

@@ -129,7 +129,7 @@ describe('a takeover', () => {
     expect([scene.group.generation, scene.group.awaitsPlan]).toEqual([3, true]);
   });
 
-  test('in the middle of a move asks again, and nothing moves in a generation that has ended', () => {
+  test('a takeover in the middle of a move asks for a plan again, and nothing moves in the old generation', () => {
     const scene = new CheckedScene();
     scene.step(topic(1), topic(1, 2), join('a', [1, 2], { kind: 'CLASSIC', clientAssignors: ['even'] }));
     const all = [1, 2].map((topicId) => ({ topicId, partition: 0, memberId: id('a') }));

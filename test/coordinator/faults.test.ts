@@ -21,14 +21,14 @@ import {
 describe("fault 2: a crashed worker's claim is given back, though its group still looks alive", () => {
   const all = (scene: CheckedScene) => scene.group.partitionsOf(id('b')).length;
 
-  test('when its stream is lost, at once', () => {
+  test('a lost stream frees the partitions at once', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), joinByStream('a'), join('b'));
     scene.step(leave('a', 'STREAM_LOST'));
     expect(all(scene)).toBe(4);
   });
 
-  test('when it says nothing, at the end of its session, whatever the others say', () => {
+  test('a silent member loses its partitions at the end of its session, whatever other members send', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), join('a'), join('b'));
     for (let ms = 5_000; ms <= 30_000; ms += 5_000) {
@@ -38,7 +38,7 @@ describe("fault 2: a crashed worker's claim is given back, though its group stil
     expect(all(scene)).toBe(4);
   });
 
-  test('when it heartbeats and hangs, at the end of its max poll interval', () => {
+  test('a member that heartbeats and hangs loses its partitions at the end of its max poll interval', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), join('a', [1], { maxPollIntervalMs: 20_000 }), join('b'));
     scene.busySinceMs.set(id('a'), 0);
@@ -47,7 +47,7 @@ describe("fault 2: a crashed worker's claim is given back, though its group stil
     expect(all(scene)).toBe(4);
   });
 
-  test('when it is asked to give back and does not, at its rebalance timeout', () => {
+  test('a member that does not give a partition back loses it at its rebalance timeout', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), join('a', [1], { rebalanceTimeoutMs: 10_000 }));
     scene.step(join('b'));
@@ -56,7 +56,7 @@ describe("fault 2: a crashed worker's claim is given back, though its group stil
     expect(all(scene)).toBe(2);
   });
 
-  test('when it was to make the plan, at its rebalance timeout', () => {
+  test('a leader that sends no plan is removed at its rebalance timeout', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), joinClassic('a', ['even'], { rebalanceTimeoutMs: 10_000 }), joinClassic('b'));
     scene.nowMs = 10_000;
@@ -65,7 +65,7 @@ describe("fault 2: a crashed worker's claim is given back, though its group stil
     expect(all(scene)).toBe(4);
   });
 
-  test('when its broker crashed too: its session is counted from the takeover, and streams end with it', () => {
+  test('after a crash of the broker sessions count from the takeover, and members with streams are gone', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), join('a'), join('b'), joinByStream('c'));
     scene.nowMs = 100_000;
@@ -95,7 +95,7 @@ describe('fault 5: a graceful stop, then a start: the group reports success and 
     expect(scene.group.snapshot().assignments.length).toBe(4);
   });
 
-  test('also from another broker', () => {
+  test('members that all left get every partition again from another broker', () => {
     const scene = new CheckedScene();
     scene.step(topic(4), join('a'));
     scene.step(leave('a'));
@@ -127,7 +127,7 @@ describe('fault 15: an ack that comes when the partition went to someone else is
     ['its instance has a newer process', (scene) => scene.step(join('a2', [1], { instanceId: 'one' }))],
   ];
 
-  test.each(taken)('when %s', (_, take) => {
+  test.each(taken)('a late ack does not count: %s', (_, take) => {
     const scene = new CheckedScene();
     scene.step(topic(3), join('a', [1], { instanceId: 'one', maxPollIntervalMs: 20_000 }), join('b'), join('c'));
     expect(accepts(scene, 'a', 0, 1)).toBe(true);
@@ -136,7 +136,7 @@ describe('fault 15: an ack that comes when the partition went to someone else is
       expect(accepts(scene, 'a', 0, generation)).toBe(false);
   });
 
-  test('when it came back to who acks, but had been with another meanwhile', () => {
+  test('a late ack does not count after the partition went to another member and came back', () => {
     const scene = new CheckedScene();
     scene.step(topic(1), join('a', [1], { maxPollIntervalMs: 20_000 }), join('b'));
     scene.busySinceMs.set(id('a'), 0);
@@ -239,7 +239,8 @@ describe('fault 22: a rebalance pauses partitions that do not move', () => {
     expect(kept.length).toBeGreaterThanOrEqual(6);
     for (const row of kept) {
       expect(named).not.toContain(key(row));
-      // An ack that names the generation before the rebalance is one of a generation in which the member held it.
+      // An ack that names the generation before the rebalance is one of a generation in which the
+      // member held it.
       expect(scene.group.holder(row)?.sinceGeneration).toBeLessThanOrEqual(before.generation);
     }
   });

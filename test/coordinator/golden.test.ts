@@ -27,8 +27,9 @@ const choosy: Assignor = (input) => {
 };
 
 /**
- * Stories that a reviewer should read, in golden/*.txt: the inputs of each step, what came of them, and the group after
- * it. `UPDATE_GOLDEN=1 npm test` writes them anew; read the difference before you commit it.
+ * Stories that a reviewer should read, in golden/*.txt: the inputs of each step, what came of them,
+ * and the group after it. `UPDATE_GOLDEN=1 npm test` rewrites them; read the difference before
+ * you commit it.
  */
 const stories: Record<string, () => Story> = {
   join: () =>

@@ -78,7 +78,7 @@ describe('a process of an instance that is a member', () => {
   test.each<[string, Partial<MemberRow>]>([
     ['metadata', { metadata: Uint8Array.of(1) }],
     ['assignor', { assignor: 'range' }],
-  ])('with other %s begins a rebalance, or the assignor would never see it', (_, row) => {
+  ])('an instance with other %s begins a rebalance, or the assignor would never see it', (_, row) => {
     const scene = new CheckedScene();
     scene.step(topic(4), joinInstance('a1', 'a'), join('b'));
     scene.step(joinInstance('a2', 'a', row));
@@ -96,7 +96,7 @@ describe('a process of an instance that is a member', () => {
     expect(scene.group.generation).toBe(2);
   });
 
-  test('that comes twice in a step, there and back, leaves nothing to be written', () => {
+  test('an instance that changes there and back in one step writes nothing', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), joinInstance('a1', 'a'));
     expect(types(scene.step(joinInstance('a2', 'a'), joinInstance('a1', 'a')))).toEqual(['replaced', 'replaced']);
@@ -132,7 +132,7 @@ describe('an earlier process of an instance, a zombie', () => {
 });
 
 describe('the instance of a leader', () => {
-  test('that restarts while its plan is awaited has a full rebalance timeout for it, and is not forgotten', () => {
+  test('a leader that restarts while its plan is awaited has a full rebalance timeout for it', () => {
     const scene = new CheckedScene();
     const row = { instanceId: 'a', rebalanceTimeoutMs: 5_000 };
     scene.step(topic(2), joinClassic('a1', ['even'], row), joinClassic('b'));
@@ -146,7 +146,7 @@ describe('the instance of a leader', () => {
     expect(scene.group.state()).toBe('STABLE');
   });
 
-  test('that restarts and says nothing either is removed in the end: nobody waits for a plan that nobody makes', () => {
+  test('a restarted leader that sends no plan is removed in the end', () => {
     const scene = new CheckedScene();
     const row = { instanceId: 'a', rebalanceTimeoutMs: 5_000 };
     scene.step(topic(2), joinClassic('a1', ['even'], row), joinClassic('b'));
@@ -158,7 +158,7 @@ describe('the instance of a leader', () => {
     expect([scene.group.awaitsPlan, scene.group.leader]).toEqual([true, 'b']);
   });
 
-  test('that restarts in the step in which its plan comes is told what the plan takes from it', () => {
+  test('a leader that restarts in the step of its plan gets the revocations of that plan', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), joinClassic('a1', ['even'], { instanceId: 'a' }));
     scene.step(assign('a1', 1, 'a1', 'a1'));

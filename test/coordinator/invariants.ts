@@ -13,33 +13,45 @@ import type {
 } from '../../src/coordinator/group.ts';
 import { byPartition, key, Scene } from './scene.ts';
 
-/** What was durable and told before a turn, which is what the invariants compare with what is after it. */
+/**
+ * What was durable and told before a turn, which is what the invariants compare with what is after
+ * it.
+ */
 interface Before {
   readonly snapshot: GroupSnapshot;
   readonly holders: ReadonlyMap<string, AssignmentRow>;
   readonly revoking: ReadonlySet<string>;
 }
 
-/** What has come since the group last said anything but a refusal: one step, or all those that it gathered. */
+/**
+ * What has come since the group last said anything but a refusal: one step, or all those that it
+ * gathered.
+ */
 interface OpenTurn {
   readonly inputs: GroupInput[];
   readonly refused: Set<GroupInput>;
-  /** By number of joining: members that were asked what they do when they had done nothing for too long. */
+  /**
+   * By number of joining: members that were asked what they do when they had done nothing for too
+   * long.
+   */
   readonly idle: Set<number>;
   /** A member was stalled, or resumed. */
   stallsChanged: boolean;
 }
 
-/** What a member may ack: what it holds, by the generations in which it has held it without a break. */
+/**
+ * What a member may ack: what it holds, by the generations in which it has held it without a break.
+ */
 interface Claim {
   memberId: MemberId;
   readonly generations: Set<number>;
 }
 
 /**
- * A scene whose every step is checked against the invariants of SPEC.md. The checks know nothing of how the group works:
- * they look at its snapshot, at what its effects told an onlooker and a database, and at the inputs. A member that another process of
- * its instance replaces is one member to them: both have the same number of joining.
+ * A scene whose every step is checked against the invariants of SPEC.md. The checks know nothing of
+ * how the group works: they look at its snapshot, at what its effects told an onlooker and a
+ * database, and at the inputs. A member that another process of its instance replaces is one member
+ * to them: both have the same number of joining.
  */
 export class CheckedScene extends Scene {
   readonly topics = new Map<number, number>();
@@ -88,7 +100,8 @@ export class CheckedScene extends Scene {
     this.#singleHolder();
     this.#stalledHoldNothing();
     if (early && all.length > 0 && all.every((input) => this.#turn.refused.has(input))) {
-      // A join that was refused because the assignor failed was heard: it is a sign of life and of work.
+      // A join that was refused because the assignor failed was heard: it is a sign of life and of
+      // work.
       const heard = effects.some((effect) => effect.type === 'refused' && isUndoneJoin(effect));
       if (!heard) expect(this.#deadlines()).toEqual(deadlines);
       if (!heard || (turnBegins && !this.#turn.stallsChanged)) expect(this.#picture()).toEqual(untouched);
@@ -135,7 +148,9 @@ export class CheckedScene extends Scene {
     }
   }
 
-  /** `seqs` are those of before the step: who is named in the plan may be replaced by the end of it. */
+  /**
+   * `seqs` are those of before the step: who is named in the plan may be replaced by the end of it.
+   */
   #notePlan(inputs: readonly GroupInput[], seqs: ReadonlyMap<MemberId, number>): void {
     const accepted = inputs.find((input) => input.type === 'assign' && !this.#turn.refused.has(input));
     if (accepted?.type !== 'assign' || this.group.state() === 'DEAD') return;
@@ -299,7 +314,10 @@ export class CheckedScene extends Scene {
     }
   }
 
-  /** 10: acks count by the rule of SPEC.md exactly where the effects have told a member that it holds the partition. */
+  /**
+   * 10: acks count by the rule of SPEC.md exactly where the effects have told a member that it
+   * holds the partition.
+   */
   #ownersAck(effects: readonly GroupEffect[]): void {
     for (const effect of effects) this.#follow(effect);
     for (const { generations } of this.#claims.values()) generations.add(this.group.generation);

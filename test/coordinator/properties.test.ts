@@ -91,7 +91,7 @@ function anyInput({ clientAssignors, assignors }: World): fc.Arbitrary<GroupInpu
     });
   return fc.oneof(
     { weight: 6, arbitrary: aJoin },
-    // The one that wishes for nothing new: only its process is another.
+    // A new process of the same instance with the same options.
     {
       weight: 2,
       arbitrary: memberId.map((name) =>
@@ -173,7 +173,10 @@ function planOf(scene: CheckedScene, fault: PlanFault): GroupInput {
   };
 }
 
-/** @returns the inputs of the step that it comes to, and whether a takeover comes before it; null: no step. */
+/**
+ * @returns the inputs of the step that it comes to, and whether a takeover comes before it; null:
+ * no step.
+ */
 function inputsOf(scene: CheckedScene, todo: Command): readonly GroupInput[] | null {
   const moving = scene.revoking();
   switch (todo.type) {
@@ -237,7 +240,8 @@ test('a group that is left alone comes to rest by its deadlines alone', () => {
       const scene = begin(of);
       for (const todo of commands) run(scene, todo);
       const moving = (): boolean => ['PREPARING_REBALANCE', 'COMPLETING_REBALANCE'].includes(scene.group.state());
-      // Each that is to make a plan may let its time pass, one after the other, and then those that have to give back.
+      // Each that is to make a plan may let its time pass, one after the other, and then those that
+      // have to give back.
       const restMs = scene.nowMs + (scene.group.memberCount + 1) * 61_000;
       while (moving() && scene.nowMs <= restMs) {
         const deadlineMs = scene.group.nextDeadlineMs() ?? Infinity;
@@ -265,7 +269,8 @@ test('the same inputs give the same effects', () => {
 test('a group goes on as if what it refused had never been sent', () => {
   fc.assert(
     fc.property(histories(25), ({ of, commands }) => {
-      // A join that is refused because the assignor failed is a sign of life, which moves deadlines.
+      // A join that is refused because the assignor failed is a sign of life, which moves
+      // deadlines.
       const scene = begin(of, reliable);
       const spared = new Scene(scene.options);
       spared.step(topic(4, 1), topic(3, 2), topic(2, 3));

@@ -22,7 +22,7 @@ const plan = (...more: { topicId: number; partition: number; memberId: string }[
   return { type: 'assign', memberId: id('a'), generation: 1, plan: some };
 };
 
-/** Each way in which an input can be wrong: what comes before it, and what it is told. */
+/** Each kind of wrong input, with the inputs before it and its refusal. */
 const wrong: readonly [string, readonly GroupInput[][], GroupInput, RefusalReason, string][] = [
   [
     'one that is a member no more returns by its id',
@@ -280,7 +280,7 @@ describe('an assignor that fails', () => {
     expect([scene.revoking(), scene.group.generation]).toEqual([moving, 2]);
   });
 
-  test('where nobody can be refused leaves the decision to sticky, and says so', () => {
+  test('an assignor that fails where no join can be refused leaves the decision to sticky and reports it', () => {
     const moody: Assignor = (input) => {
       if (input.members.length === 1) throw new Error('it wants company');
       return builtInAssignors.get('range')!(input);
@@ -293,7 +293,7 @@ describe('an assignor that fails', () => {
     expect(scene.group.partitionsOf(id('b')).length).toBe(4);
   });
 
-  test('of a member that used to assign by itself does not lose the plan that is awaited', () => {
+  test('a failing assignor of a member that used to assign by itself does not lose the awaited plan', () => {
     const scene = new CheckedScene(options);
     scene.step(topic(2), joinClassic('a'));
     expect(types(scene.step(join('a', [1], { assignor: 'bad' })))).toEqual(['refused']);
@@ -312,14 +312,14 @@ describe('a group of nobody', () => {
     expect(scene.group.generation).toBe(0);
   });
 
-  test('that is deleted in the step in which its last member leaves has that written', () => {
+  test('a group that is deleted in the step in which its last member leaves writes the deletion', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), join('a'));
     expect(types(scene.step(leave('a'), remove))).toEqual(['persist', 'removed', 'rebalanced']);
     expect([scene.group.state(), scene.durable.snapshot().members]).toEqual(['DEAD', []]);
   });
 
-  test('that is deleted hears nothing more', () => {
+  test('a deleted group ignores later inputs', () => {
     const scene = new CheckedScene();
     scene.step(topic(2), remove);
     expect(scene.step(topic(4), hold(true), alive('a'), leave('a'), remove, tick)).toEqual([]);

@@ -12,7 +12,10 @@ import {
   type PlannedPartition,
 } from '../../src/coordinator/group.ts';
 
-/** A database of one group in memory: applies what is to be made durable, and refuses what would be no difference. */
+/**
+ * A database of one group in memory: applies the durable changes, and fails on one that changes
+ * nothing.
+ */
 export class DurableGroup {
   #generation = 0;
   readonly #members = new Map<MemberId, MemberRow>();
@@ -101,13 +104,18 @@ export class Onlooker {
   }
 }
 
-/** A group with its database and an onlooker, a clock that the test turns, and members of which it says what they do. */
+/**
+ * A group with its database and an onlooker, a clock that the test turns, and members of which it
+ * says what they do.
+ */
 export class Scene {
   nowMs = 0;
   group: Group;
   readonly durable = new DurableGroup();
   onlooker: Onlooker;
-  /** Since when a member has not acked what it was given; who is missing here has nothing to ack. */
+  /**
+   * Since when a member has not acked what it was given; who is missing here has nothing to ack.
+   */
   readonly busySinceMs = new Map<MemberId, number>();
   readonly options: GroupOptions;
   /** What may still be refused: a join that was gathered is when its rebalance fails. */
@@ -155,7 +163,7 @@ export class Scene {
     this.#open = [];
   }
 
-  /** The broker dies before it has written what came of these inputs, and nobody is told of it. */
+  /** The broker dies before it has written the effects of these inputs, and none is carried out. */
   crash(...inputs: GroupInput[]): void {
     this.group.step(inputs, this.nowMs);
     this.takeOver();

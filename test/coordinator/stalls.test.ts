@@ -42,7 +42,7 @@ describe('a member that does not work on what it was given', () => {
     expect(one.revoking().length).toBe(2);
   });
 
-  test('that resumes before the rebalance gets back what it had, but not its late acks', () => {
+  test('a member that resumes before the rebalance gets its partitions back, but not its late acks', () => {
     const one = new CheckedScene({ gatherMs: 60_000 });
     const row = { ...short, sessionTimeoutMs: null };
     one.step(topic(4), join('a', [1], row), join('b', [1], row));

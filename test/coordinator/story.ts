@@ -3,7 +3,10 @@ import type { MemberRow, RebalanceRow } from '../../src/coordinator/snapshot.ts'
 import { CheckedScene } from './invariants.ts';
 import { byPartition, id, key, topic } from './scene.ts';
 
-/** A scene that writes down what happens in it: the inputs of each step, what came of them, and the group after it. */
+/**
+ * A scene that writes down what happens in it: the inputs of each step, what came of them, and the
+ * group after it.
+ */
 export class Story {
   readonly #scene: CheckedScene;
   #text: string;

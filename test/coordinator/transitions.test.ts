@@ -28,10 +28,13 @@ const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'
 const range = { assignor: 'range' } as const;
 const inTurn = { assignor: 'round_robin' } as const;
 const p = (partition: number) => ({ topicId: 1, partition });
-/** Whoever joins so fails in every rebalance. */
+/** A join with this assignor fails in every rebalance. */
 const unheardOf = { assignor: 'unheard-of' };
 
-/** Bundles of inputs, a number of milliseconds to let pass, or a member that acks nothing from then on. */
+/**
+ * Bundles of inputs, a number of milliseconds to let pass, or a member that acks nothing from then
+ * on.
+ */
 type Before = readonly GroupInput[] | number | string;
 
 /** A group that rebalances at once. */
@@ -79,7 +82,10 @@ const staysDead = (input: GroupInput): Cell => to({ DEAD: start([topic(4), remov
 const stalled: Before[] = ['a', 2_000];
 const short = { maxPollIntervalMs: 2_000 };
 
-/** Single inputs while no deadline has passed; `tick` stands for deadlines. A missing cell does not compile. */
+/**
+ * Single inputs while no deadline has passed; `tick` stands for deadlines. A missing cell does not
+ * compile.
+ */
 const table: Readonly<Record<GroupState, Readonly<Record<InputType, Cell>>>> = {
   EMPTY: {
     join: to({
@@ -201,7 +207,7 @@ const table: Readonly<Record<GroupState, Readonly<Record<InputType, Cell>>>> = {
     leave: to({
       EMPTY: start(settled, leave('a')),
       PREPARING_REBALANCE: gathering([topic(4), join('a'), join('b')], leave('a')),
-      // Range cuts anew, and what b and c keep between them moves.
+      // Range splits the partitions again, so some move between b and c.
       COMPLETING_REBALANCE: start(
         [topic(4), join('a', [1], range), join('b', [1], range), join('c', [1], range)],
         leave('a'),

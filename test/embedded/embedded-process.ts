@@ -1,6 +1,6 @@
 /**
- * A broker as far as its database goes, for tests that kill it: starts PostgreSQL on the directory named by its
- * argument, prints one line of JSON, and stops at SIGTERM.
+ * A broker as far as its database goes, for tests that kill it: starts PostgreSQL on the directory
+ * named by its argument, prints one line of JSON, and stops at SIGTERM.
  */
 import { startEmbeddedPostgres } from '../../src/embedded/embedded.ts';
 

@@ -8,7 +8,10 @@ import { run } from './programs.ts';
 const root = new URL('../../', import.meta.url).pathname;
 const copies = new Map<string, { readonly directory: string; readonly built: Promise<void> }>();
 
-/** An example in a directory of its own, as a reader who copies it has it, built by its README's commands. */
+/**
+ * An example in a directory of its own, as a reader who copies it has it, built by its README's
+ * commands.
+ */
 export async function copyOf(example: string): Promise<string> {
   let copy = copies.get(example);
   if (copy === undefined) {
@@ -56,7 +59,10 @@ export function packagesOf(example: string): string[] {
     .filter((word) => /^(@\w+\/)?[a-z0-9.-]+$/.test(word) && !/^(-.*|apt-get|npm|install)$/.test(word));
 }
 
-/** The first Debian package that an example needs and this machine does not have; null: the example must work. */
+/**
+ * The first Debian package that an example needs and this machine does not have; null: the example
+ * must work.
+ */
 export function missingPackage(example: string): string | null {
   for (const name of packagesOf(example)) {
     const { stdout } = spawnSync('dpkg-query', ['-W', '-f=${db:Status-Status}', name], { encoding: 'utf8' });

@@ -21,14 +21,20 @@ interface Language {
 const failing = 'order 5';
 
 const typeScript = scripts('typescript', process.execPath, 'ts');
-/** Languages whose compilers and libraries are Debian's. Its packages belong to its own Python and Ruby, not to others in PATH. */
+/**
+ * Languages whose compilers and libraries are Debian's. Its packages belong to its own Python and
+ * Ruby, not to others in PATH.
+ */
 const languages: readonly Language[] = [
   scripts('python', '/usr/bin/python3', 'py'),
   commands('go', ['examples/go/gen/example']),
   scripts('ruby', '/usr/bin/ruby', 'rb'),
   commands('java', ['/usr/bin/java', '@examples/java/debian.args', 'Main']),
 ];
-/** Go compiles gRPC itself, and Java the stubs: up to half a minute each, and more where others compile too. */
+/**
+ * Go compiles gRPC itself, and Java the stubs: up to half a minute each, and more where others
+ * compile too.
+ */
 const buildMsMax = 300_000;
 
 let broker: BrokerProcess;
@@ -72,7 +78,9 @@ const published = (output: string, topic: string): string[] =>
 const consumed = (output: string): string[] =>
   Array.from(output.matchAll(/^(\S+\/\d+ \d+) \(attempt 1\) /gm), ([, where]) => where!);
 
-/** Ten records of three keys: all there, each key in its order, also around the one that fails once. */
+/**
+ * Ten records of three keys: all there, each key in its order, also around the one that fails once.
+ */
 function expectTenOrders(output: string, failsOnce: boolean): void {
   expect(output).toMatch(/joined as /);
   expect(output).toMatch(/partitions: 0 1 2 3 4 5/);
@@ -94,7 +102,10 @@ function expectTenOrders(output: string, failsOnce: boolean): void {
   }
 }
 
-/** The story that every example tells: publish, consume, ack, and learn from an error's reason that the topic exists. */
+/**
+ * The story that every example tells: publish, consume, ack, and learn from an error's reason that
+ * the topic exists.
+ */
 async function expectStory({ example, publish, subscribe, failsOnce }: Language): Promise<void> {
   const directory = await copyOf(example);
   const topic = `${example}-orders`;
@@ -104,7 +115,8 @@ async function expectStory({ example, publish, subscribe, failsOnce }: Language)
   expectTenOrders(await start(subscribe, directory, topic, 'billing', '10'), failsOnce);
   const second = await start(publish, directory, topic, '1');
   expect(second).toContain('TOPIC_EXISTS: publishing to the topic that exists');
-  // A group gets again what was not acked, so a record more than the new one would be one of the first ten.
+  // A group gets again what was not acked, so a record more than the new one would be one of the
+  // first ten.
   const rest = await start(subscribe, directory, topic, 'billing', '1');
   expect(rest).not.toContain('ack refused');
   expect(consumed(rest)).toEqual(published(second, topic));

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
 import { onTestFinished } from 'vitest';
 
-/** After its last word a program has this long to end: less than the 10 s after which a forgotten stream would tell it. */
+/**
+ * After its last word a program has this long to end: less than the 10 s after which a forgotten
+ * stream would tell it.
+ */
 const silenceMsMax = 6_000;
 
 export interface RunOptions {
@@ -9,7 +12,10 @@ export interface RunOptions {
   readonly cwd?: string;
 }
 
-/** Runs a program. @returns what it printed. @throws Error with that, if it fails, or prints and then does not end. */
+/**
+ * Runs a program. @returns what it printed. @throws Error with that, if it fails, or prints and
+ * then does not end.
+ */
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   const child = spawn(program, args, {
     cwd: options.cwd,

@@ -4,7 +4,10 @@ import { delay, waitFor } from '../../bench/support/timing.ts';
 import { BrokerService, type SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 
-/** Clients as users write them: they keep going when a broker dies, and note what they were promised. */
+/**
+ * Clients as users write them: they keep going when a broker dies, and note what they were
+ * promised.
+ */
 
 export const partitions = 6;
 
@@ -37,8 +40,8 @@ export function isTemporary(error: unknown): boolean {
 }
 
 /**
- * Publishes numbered records, each with an idempotency key, and repeats what was not confirmed, at whichever broker
- * answers. Number n has key n % 50.
+ * Publishes numbered records, each with an idempotency key, and repeats what was not confirmed, at
+ * whichever broker answers. Number n has key n % 50.
  */
 export class Publisher {
   readonly confirmed = new Map<number, { readonly partition: number; readonly offset: bigint }>();
@@ -103,10 +106,15 @@ export interface Delivery {
   readonly attempt: number;
 }
 
-/** One member that resumes at whichever broker answers, acks what it gets, and notes which acks were confirmed. */
+/**
+ * One member that resumes at whichever broker answers, acks what it gets, and notes which acks were
+ * confirmed.
+ */
 export class Consumer {
   readonly deliveries: Delivery[] = [];
-  /** Deliveries of records whose ack had been confirmed to this consumer before: there must be none. */
+  /**
+   * Deliveries of records whose ack had been confirmed to this consumer before: there must be none.
+   */
   readonly afterAck: Delivery[] = [];
   readonly #acked = new Map<number, bigint>();
   readonly #clients: readonly Client[];

@@ -10,7 +10,10 @@ import { Fleet } from './fleet.ts';
 import { ClassicMember, GroupLedger, StreamMember, type MemberReport } from './members.ts';
 import { hourMs, nodeFlagsOfClock } from './shifted-clock.ts';
 
-/** Brokers whose wall clocks are wrong take over from each other: nothing that is stored or decided goes by them. */
+/**
+ * Brokers whose wall clocks are wrong take over from each other: nothing that is stored or decided
+ * goes by them.
+ */
 
 /** Of the owners, one after the other. */
 const clocks = [hourMs, 0, -hourMs, 'jumping', hourMs] as const;
@@ -62,7 +65,10 @@ async function takeOver(next: (typeof clocks)[number] | undefined): Promise<void
   if (next !== undefined) await fleet.standby.standBy(nodeFlagsOfClock(next));
 }
 
-/** A partition moves when its holder has had its time, and the deadline that the holder is told is that time by the broker's clock. */
+/**
+ * A partition moves after its holder has had its full time, and the deadline in the event is that
+ * time by the broker's clock.
+ */
 async function expectRightRevocation(group: string, clock: (typeof clocks)[number]): Promise<void> {
   const told: { readonly atMs: number; readonly wallMs: number; readonly deadlineMs: number }[] = [];
   const delivered = new Set<number>();
@@ -91,7 +97,10 @@ async function expectRightRevocation(group: string, clock: (typeof clocks)[numbe
   await Promise.all([holder.stop(), next.stop()]);
 }
 
-/** A session ends when there was no sign of life for so long, and not before; the lease of a Pull is told by the broker's clock. */
+/**
+ * A session ends when there was no sign of life for so long, and not before; the lease of a Pull is
+ * told by the broker's clock.
+ */
 async function expectRightSession(group: string, clock: (typeof clocks)[number]): Promise<void> {
   const { active } = fleet;
   const pulled = await active.call(BrokerService.method.pull, {

@@ -7,7 +7,10 @@ import { MessageService } from '../../gen/millrace/v1/message_pb.js';
 import { Brokers } from './brokers.ts';
 import { Consumer, createTopic, Publisher } from './clients.ts';
 
-/** Crashes of the one broker at the points where a message could be lost or repeated; a new one follows. */
+/**
+ * Crashes of the one broker at the points where a message could be lost or repeated; a new one
+ * follows.
+ */
 
 let brokers: Brokers;
 let postgres: Postgres;
@@ -121,7 +124,8 @@ test('R5: killed before the commit of an ack, the record comes again', { timeout
   first.kill('SIGKILL');
   await first.exited;
   await consumer.stop();
-  // The backend of the dead broker may wait in the lock with its COMMIT already received: it must not commit.
+  // The backend of the dead broker may wait in the lock with its COMMIT already received: it must
+  // not commit.
   await postgres.query(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'millrace/%' AND datname = current_database()",
   );

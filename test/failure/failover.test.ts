@@ -15,7 +15,8 @@ let brokers: BrokerProcess[];
 beforeEach(async () => {
   brokers = [];
   primary = await PlainServer.make();
-  // There is no pg_basebackup beside the server's binaries: the copy is made while nothing is written.
+  // There is no pg_basebackup beside the server's binaries: the copy is made while nothing is
+  // written.
   replica = await primary.replica();
   await primary.start();
   await replica.start();
@@ -62,7 +63,8 @@ test(
     await consumer.until('received before', () => consumer.received.size > 300);
     await primary.crash();
     await query(replica, 'SELECT pg_promote()');
-    // What the owner knows of the log need not be on the other server: it ends, so that somebody loads it anew.
+    // The other server may lack records that the owner has in memory. The owner ends, so that the
+    // next one loads the log.
     await active.exited;
     await untilReady(standby, 30_000);
     const before = publisher.confirmed.size;

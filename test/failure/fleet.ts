@@ -19,7 +19,10 @@ interface Ports {
   readonly httpPort: number;
 }
 
-/** One place where a broker runs: its ports and its way to the database stay the same, its processes come and go. */
+/**
+ * One place where a broker runs: its ports and its way to the database stay the same, its processes
+ * come and go.
+ */
 export class Seat {
   broker!: BrokerProcess;
   /** Of the process that is there now. */
@@ -48,7 +51,10 @@ export class Seat {
     return `127.0.0.1:${this.#ports.grpcPort}`;
   }
 
-  /** Starts a process under a name of its own, so that what it writes can be told from what others do. */
+  /**
+   * Starts a process under a name of its own, so that what it writes can be told from what others
+   * do.
+   */
   async start(until: 'ready' | 'alive', nodeFlags: readonly string[] = []): Promise<void> {
     this.brokerId = `${this.#name}-${++this.#processes}`;
     const flags = ['--broker-id', this.brokerId];

@@ -5,7 +5,10 @@ import { GroupLedger, StreamMember, type MemberOptions, type MemberReport } from
 
 type Spec = Omit<MemberOptions, 'ledger' | 'report'>;
 
-/** A member in a process of its own, which may be killed at any moment: it writes what it does to its standard output. */
+/**
+ * A member in a process of its own, which may be killed at any moment: it writes what it does to
+ * its standard output.
+ */
 export class MemberProcess {
   readonly reports: MemberReport[] = [];
   readonly exited: Promise<void>;

@@ -10,7 +10,9 @@ import { failureOf } from '../rpc/grpc-client.ts';
 import { MemberProcess } from './member-process.ts';
 import { GroupLedger, StreamMember, type MemberOptions } from './members.ts';
 
-/** Members that are killed, doubled, cut off or slow, as processes and behind a network that fails. */
+/**
+ * Members that are killed, doubled, cut off or slow, as processes and behind a network that fails.
+ */
 
 const partitions = 6;
 let site: Site;
@@ -88,7 +90,9 @@ async function untilSettled(count: number): Promise<bigint> {
   return generation;
 }
 
-/** The group is settled when the broker says so; its members hear of it a little later. */
+/**
+ * Waits for the members, because they get their assignments a little after the broker is settled.
+ */
 async function untilTold(...told: readonly StreamMember[]): Promise<void> {
   const assigned = (): number => told.reduce((sum, member) => sum + member.assigned.length, 0);
   await waitFor('the members to be told what they have', 15_000, 5, () => assigned() === partitions);
@@ -112,7 +116,7 @@ const instanceId = 'till-1';
 
 describe('a static member', () => {
   test(
-    'that is killed and started again within its session timeout costs no rebalance, and goes on where it was',
+    'a static member killed and restarted within its session timeout costs no rebalance and goes on',
     { timeout: 60_000 },
     async () => {
       const others = [join(), join()];
@@ -136,7 +140,7 @@ describe('a static member', () => {
   );
 
   test(
-    'that is started a second time fences the first: its stream ends, and its acks are refused',
+    'a static member started twice fences the first process: its stream ends, its acks are rejected',
     { timeout: 60_000 },
     async () => {
       const first = join({ instanceId, acks: false });
@@ -165,7 +169,7 @@ describe('a network that is away', () => {
     await relay.close();
   });
 
-  test('for shorter than anybody waits for an answer changes nothing at all', { timeout: 60_000 }, async () => {
+  test('a short cut, within the patience of every caller, changes nothing', { timeout: 60_000 }, async () => {
     const near = join();
     const far = join({ addresses: [relay.address], sessionTimeoutS: 6 });
     const generation = await untilSettled(2);
@@ -182,7 +186,7 @@ describe('a network that is away', () => {
   });
 
   test(
-    'for longer, but shorter than the session timeout, costs a new stream and no rebalance, and nothing acked comes again',
+    'a cut shorter than the session timeout costs a new stream, no rebalance, and no acked record comes again',
     { timeout: 60_000 },
     async () => {
       const near = join();
@@ -207,7 +211,7 @@ describe('a network that is away', () => {
   );
 
   test(
-    'for longer than the session timeout gives its partitions to others, and pings find the connection that is half open',
+    'a cut longer than the session timeout moves the partitions, and pings find the half-open connection',
     { timeout: 60_000 },
     async () => {
       const near = join();
@@ -238,7 +242,7 @@ async function untilAnswered(member: StreamMember, times: number): Promise<void>
 
 describe('a member whose handler takes longer than its max poll interval', () => {
   test(
-    'while it heartbeats loses its partitions, stays a member, and gets some back when it acks',
+    'a stuck member that heartbeats loses its partitions, stays a member, and gets some back when it acks',
     { timeout: 60_000 },
     async () => {
       const slow = join({ acks: false, maxPollIntervalS: 1 });

@@ -13,11 +13,14 @@ import type { Batch, TopicPartition } from '../../gen/millrace/v1/record_pb.js';
 import { grpcDetails } from '../rpc/grpc-client.ts';
 import { connectImpatiently, inTime, isTemporary, type Delivery } from './clients.ts';
 
-/** Members with a session, as users write them: they heartbeat, and come back with their id at whichever broker answers. */
+/**
+ * Members with a session, as users write them: they heartbeat, and come back with their id at
+ * whichever broker answers.
+ */
 
 const heartbeatMs = 1_000;
 
-/** What the members of one group were given, and what they were told is acked. */
+/** The records that the members of one group got, and the acks that the broker confirmed. */
 export class GroupLedger {
   readonly received = new Set<number>();
   deliveries = 0;
@@ -70,7 +73,7 @@ export interface MemberOptions {
   readonly group: string;
   readonly topic: string;
   readonly ledger: GroupLedger;
-  /** Such a member comes back by this name alone, as a process does that was started anew. */
+  /** A static member returns by this name alone, as a restarted process does. */
   readonly instanceId?: string;
   /** Default: 30. null: it lives as long as its stream. */
   readonly sessionTimeoutS?: number | null;
@@ -90,7 +93,7 @@ abstract class SessionMember {
   heardMs = -Infinity;
   /** Heartbeats that were answered. */
   beats = 0;
-  /** Reasons with which it was told that it is no member any more. */
+  /** Reasons of the errors that ended its membership. */
   readonly fenced: string[] = [];
   protected readonly o: MemberOptions;
   readonly #clients: readonly { readonly address: string; readonly client: Client }[];
@@ -105,7 +108,7 @@ abstract class SessionMember {
 
   start(): this {
     this.#running = this.#run();
-    // Whoever stops it hears of it; until then it is one that does not get anywhere.
+    // `stop` reports the failure; until then the member only makes no progress.
     this.#running.catch(() => undefined);
     return this;
   }
@@ -117,7 +120,7 @@ abstract class SessionMember {
     for (const { client } of this.#clients) client.close();
   }
 
-  /** Serves at one broker until that fails or `signal` says so. */
+  /** Serves at one broker until that fails or `signal` aborts. */
   protected abstract serve(client: Client, signal: AbortSignal): Promise<void>;
 
   protected heard(): void {
@@ -151,7 +154,7 @@ abstract class SessionMember {
     });
   }
 
-  /** Heartbeats until one fails, or `signal` says so. @throws what the broker answered. */
+  /** Heartbeats until one fails, or `signal` aborts. @throws what the broker answered. */
   protected async beat(client: Client, signal: AbortSignal): Promise<void> {
     const { group } = this.o;
     while (!signal.aborted) {
@@ -212,7 +215,7 @@ const unanswered = Object.assign(new Error('the broker let no call through'), {
   code: status.UNAVAILABLE,
 }) as ServiceError;
 
-/** Resolves after so long, or when the signal says so. */
+/** Resolves after this time, or when the signal aborts. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
@@ -230,7 +233,7 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 export class StreamMember extends SessionMember {
   assigned: readonly number[] = [];
   generation = 0n;
-  /** Everything that it was told of its partitions, since it was made. */
+  /** All changes of its partitions in events, since its start. */
   readonly changes: string[] = [];
 
   protected async serve(client: Client, signal: AbortSignal): Promise<void> {

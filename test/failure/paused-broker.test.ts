@@ -9,7 +9,10 @@ import { Brokers } from './brokers.ts';
 import { createTopic, partitions } from './clients.ts';
 import { ClassicMember, GroupLedger, StreamMember } from './members.ts';
 
-/** The only broker of a database is stopped for longer than the sessions of its members last, and goes on. */
+/**
+ * The only broker of a database is stopped for longer than the sessions of its members last, and
+ * goes on.
+ */
 
 /** The shortest that is allowed. */
 const sessionTimeoutS = 6;

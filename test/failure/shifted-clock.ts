@@ -1,6 +1,7 @@
 /**
- * Imported by a process before its program (`node --import`), this makes its wall clock wrong: by so many milliseconds, or "jumping" an
- * hour to and fro at every look. The monotonic clock stays as it is.
+ * Imported by a process before its program (`node --import`), this makes its wall clock wrong: by
+ * so many milliseconds, or "jumping" an hour to and fro at every look. The monotonic clock stays as
+ * it is.
  */
 export function nodeFlagsOfClock(shift: number | 'jumping'): string[] {
   return ['--import', `${import.meta.url}?shift=${shift}`];

@@ -34,7 +34,7 @@ class Team {
     });
   }
 
-  /** Who has what, by what stays the same when a member comes back: its instance id, or else its member id. */
+  /** The assignment by the lasting name of each member: its instance id, or else its member id. */
   async layout(seat: Seat): Promise<object> {
     const { group, members } = await seat.call(GroupService.method.getGroup, { group: this.name });
     const held = members.map(({ memberId, groupInstanceId, partitions, revoking }) => ({
@@ -55,7 +55,9 @@ class Team {
     });
   }
 
-  /** Every member has been answered by the broker of this seat since then, and the group gets on. */
+  /**
+   * Every member has been answered by the broker of this seat since then, and the group gets on.
+   */
   async untilBack(seat: Seat, fault: Fault, sinceMs: number): Promise<void> {
     const { ackedRecords } = this.ledger;
     await waitFor(`${this.name} to be back after ${fault}`, 25_000, 5, () => {
@@ -85,7 +87,10 @@ async function untilAnswered(seat: Seat, n: number): Promise<number> {
   return performance.now() - startedMs;
 }
 
-/** One broker falls and the other takes over, and the groups are as they were. @returns how long nobody answered. */
+/**
+ * One broker falls and the other takes over, and the groups are as they were. @returns how long
+ * nobody answered.
+ */
 async function takeOver(fault: Fault, teams: readonly Team[], n: number): Promise<number> {
   const [from, to] = [fleet.active, fleet.standby];
   const before = await Promise.all(teams.map((team) => team.layout(from)));
@@ -93,7 +98,8 @@ async function takeOver(fault: Fault, teams: readonly Team[], n: number): Promis
   const undo = await from.strike(fault);
   const answeredMs = await untilAnswered(to, -n);
   const written = await fleet.rowsWrittenBy(from.brokerId);
-  // Whoever is cut off from the database only must lose its members by itself; a frozen one wakes up among them.
+  // A broker that is only cut off from the database must lose its members by itself. A frozen
+  // one still has them when it continues.
   if (fault === 'SIGSTOP') await undo();
   await Promise.all(teams.map((team) => team.untilBack(to, fault, faultMs)));
   if (fault === 'cut off') await undo();
@@ -138,7 +144,8 @@ test(
     }
     await Promise.all(teams.map((team) => team.stop()));
     if (process.env['TAKEOVERS'] !== undefined) report(times, teams, publisher);
-    // The median: one that is late on a busy machine says nothing, and takeover.test.ts holds each to its time.
+    // The median: one that is late on a busy machine says nothing, and takeover.test.ts holds each
+    // to its time.
     for (const fault of faults) expect(percentile(times[fault], 0.5), fault).toBeLessThan(withinMs[fault]);
   },
 );

@@ -8,7 +8,9 @@ import { SimulatedDatabase } from './simulated-database.ts';
 
 const stepMs = 50;
 
-/** Some brokers on one database, and what must hold of them at every moment (SPEC.md, invariant 8). */
+/**
+ * Some brokers on one database, and what must hold of them at every moment (SPEC.md, invariant 8).
+ */
 class Site {
   readonly clock = new FakeClock();
   readonly database = new SimulatedDatabase(this.clock);
@@ -61,7 +63,7 @@ class Site {
     assert.equal(new Set(epochs).size, epochs.length, 'two brokers are active in one epoch');
   }
 
-  /** Ends all trouble; processes that ended are started anew, as a supervisor would. */
+  /** Ends all faults, and restarts ended processes, as a supervisor would. */
   heal(): void {
     this.database.comeUp();
     for (const broker of this.brokers) if (broker.frozen) broker.thaw();
@@ -83,16 +85,17 @@ async function siteOf(brokers: number, seed = 1): Promise<Site> {
 }
 
 describe('a standby takes over', () => {
-  test('within 2 s of the owner being killed', async () => {
+  test('a standby takes over within 2 s after the owner was killed', async () => {
     const site = await siteOf(3);
     await site.pass(4_321);
     const owner = site.active!;
     owner.kill();
-    // The simulated predecessor may have a transaction of 5 s in flight, which is ended after 2 s of patience.
+    // The simulated predecessor may have a transaction of 5 s in flight, which is ended after 2 s
+    // of patience.
     expect(await site.until((broker) => broker !== owner, 4_000)).toBeLessThanOrEqual(3_600);
   });
 
-  test('within 10 s of the owner being frozen, and the owner steps down when it goes on', async () => {
+  test('a standby takes over within 10 s after the owner froze, and the owner steps down when it goes on', async () => {
     const site = await siteOf(3);
     await site.pass(4_321);
     const owner = site.active!;
@@ -104,7 +107,7 @@ describe('a standby takes over', () => {
     expect(owner.lostReason).toMatch(/another broker has taken over/);
   });
 
-  test('at once when the owner is asked to stop', async () => {
+  test('a standby takes over at once when the owner is asked to stop', async () => {
     const site = await siteOf(2);
     await site.pass(4_321);
     const owner = site.active!;
@@ -113,7 +116,7 @@ describe('a standby takes over', () => {
     expect(owner.ownership.state).toBe('RELEASED');
   });
 
-  test('of several only one, and the others go on standing by', async () => {
+  test('only one of several standbys takes over, and the others go on standing by', async () => {
     const site = await siteOf(5);
     site.active!.kill();
     await site.pass(10_000);
@@ -130,20 +133,23 @@ describe('a standby takes over', () => {
 });
 
 describe('the owner keeps the database', () => {
-  test.each([300, 3_000, 30_000])('when it is restarted and down for %i ms', async (downMs) => {
-    const site = await siteOf(3);
-    await site.pass(4_321);
-    const owner = site.active!;
-    site.database.goDown();
-    await site.pass(downMs);
-    site.database.comeUp();
-    expect(await site.until(() => true, 1_000)).toBeLessThanOrEqual(1_000);
-    await site.pass(10_000);
-    expect(site.active).toBe(owner);
-    expect(site.database.epoch).toBe(1);
-  });
+  test.each([300, 3_000, 30_000])(
+    'the owner keeps the database when the database restarts and is down for %i ms',
+    async (downMs) => {
+      const site = await siteOf(3);
+      await site.pass(4_321);
+      const owner = site.active!;
+      site.database.goDown();
+      await site.pass(downMs);
+      site.database.comeUp();
+      expect(await site.until(() => true, 1_000)).toBeLessThanOrEqual(1_000);
+      await site.pass(10_000);
+      expect(site.active).toBe(owner);
+      expect(site.database.epoch).toBe(1);
+    },
+  );
 
-  test('when its session for the lock is cut, however often and whenever', async () => {
+  test('the owner keeps the database when its lock session is cut, however often and whenever', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer(),
@@ -163,7 +169,7 @@ describe('the owner keeps the database', () => {
     );
   }, 120_000);
 
-  test('when a standby has found its lock free and waits for its slow migration: it gives the lock back', async () => {
+  test('the owner keeps the database when a standby finds the lock free during a slow migration', async () => {
     const site = await siteOf(2);
     const owner = site.active!;
     const standby = site.brokers.find((broker) => broker !== owner)!;
@@ -177,7 +183,7 @@ describe('the owner keeps the database', () => {
     expect([site.active, site.database.epoch, site.database.lockedBy]).toEqual([owner, 1, owner.name]);
   });
 
-  test('when it is frozen for a moment', async () => {
+  test('the owner keeps the database when it freezes for a moment', async () => {
     const site = await siteOf(2);
     const owner = site.active!;
     owner.freeze();

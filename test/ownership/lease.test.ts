@@ -29,7 +29,10 @@ class CheckedLease {
   lookMs = 0;
   renewedMs = -Infinity;
   locked = false;
-  /** The young lease that was seen last with its lock free or in hand, and when it was first seen so. */
+  /**
+   * The young lease that was seen last with its lock free or in hand, and when it was first seen
+   * so.
+   */
   unrenewed: { renewal: string; sinceMs: number } | null = null;
   releases = 0;
   lost = 0;
@@ -310,7 +313,7 @@ describe('a broker that stands by', () => {
     expect(machine.step({ ...free, locked: true, lockedBy: { broker: 'me' } }, 1_300)).toEqual([{ type: 'unlock' }]);
   });
 
-  test('that was released while it took over gives up what it won', () => {
+  test('a broker that was released during its takeover gives the database up again', () => {
     const machine = takingOver();
     expect(machine.step({ type: 'release' }, 50)).toEqual([]);
     expect(machine.step({ type: 'takenOver', epoch: 4 }, 60)).toEqual([{ type: 'release', epoch: 4 }]);
@@ -355,7 +358,7 @@ describe('the owner', () => {
     expect(machine.wakeMs).toBe(520);
   });
 
-  test('that does not get the lock looks for it again before a standby can have watched it for long, and renews in time', () => {
+  test('an owner without the lock retries before a standby has watched it for long, and renews in time', () => {
     const machine = takingOver();
     machine.step({ type: 'takenOver', epoch: 4 }, 30);
     machine.step({ type: 'unlocked' }, 500);

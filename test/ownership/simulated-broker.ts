@@ -61,7 +61,10 @@ class ProcessClock implements Clock {
   }
 }
 
-/** The lease store of one simulated broker: each call is a trip to the database and back, as long as `tripMs` says. */
+/**
+ * The lease store of one simulated broker: each call is a trip to the database and back, as long as
+ * `tripMs` says.
+ */
 class SimulatedLeaseStore implements LeaseStore {
   readonly #database: SimulatedDatabase;
   readonly #broker: string;
@@ -152,7 +155,10 @@ class SimulatedLeaseStore implements LeaseStore {
 
 const writeIntervalMs = 100;
 
-/** A broker process that writes as much as it is let: it never asks whether it owns the database, the fence has to tell. */
+/**
+ * A broker process that writes as much as it is let: it never asks whether it owns the database,
+ * the fence has to tell.
+ */
 export class SimulatedBroker {
   readonly name: string;
   readonly ownership: Ownership;

@@ -15,9 +15,14 @@ interface WriteInFlight {
   cancel: () => void;
 }
 
-/** What ownership needs of a database, in memory: a lock, a lease, fence rows, transactions in flight, restarts. */
+/**
+ * What ownership needs of a database, in memory: a lock, a lease, fence rows, transactions in
+ * flight, restarts.
+ */
 export class SimulatedDatabase {
-  /** Epochs of the writes, in the order of their commits, with the epoch that was raised by then. */
+  /**
+   * Epochs of the writes, in the order of their commits, with the epoch that was raised by then.
+   */
   readonly commits: { readonly epoch: number; readonly latestEpoch: number }[] = [];
   /** Called when a frozen owner's lock is taken from it. */
   onEvicted: (broker: string) => void = () => undefined;

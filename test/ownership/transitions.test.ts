@@ -2,7 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { Lease, type LeaseInput, type LeaseState } from '../../src/ownership/lease.ts';
 
 type InputType = LeaseInput['type'];
-/** Inputs after which the machine, brought into the state of the row, is in the state of the column. */
+/**
+ * Inputs after which the machine, brought into the state of the row, is in the state of the column.
+ */
 type Ways = Partial<Record<LeaseState, readonly LeaseInput[][]>> | 'cannot come';
 
 const fresh = { broker: 'a', epoch: 1, ageMs: 100, renewal: '1' };
@@ -26,7 +28,9 @@ const abandon: LeaseInput = { type: 'abandon', reason: 'nothing could be loaded'
 const fenced: LeaseInput = { type: 'fenced' };
 const release: LeaseInput = { type: 'release' };
 
-/** How each state is reached; an operation is under way in the first three, and none in the others. */
+/**
+ * How each state is reached; an operation is under way in the first three, and none in the others.
+ */
 const into: Readonly<Record<LeaseState, readonly LeaseInput[]>> = {
   STANDBY: [tick],
   PREPARING: [tick, free],

@@ -14,7 +14,8 @@ export class Command {
 
   constructor(line: string) {
     this.line = line;
-    // A group of its own, as in a terminal: npx and buf start further processes, and Ctrl-C goes to all of them.
+    // A group of its own, as in a terminal: npx and buf start further processes, and Ctrl-C goes to
+    // all of them.
     this.#child = spawn('sh', ['-c', line], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.#stdout += chunk.toString()));
     this.#child.stderr!.on('data', (chunk: Buffer) => (this.#stderr += chunk.toString()));

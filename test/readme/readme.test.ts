@@ -56,7 +56,7 @@ const withPorts = (text: string): string =>
 const isEvent = (value: unknown): boolean =>
   ['joined', 'assigned', 'batch'].some((kind) => kind in (value as Record<string, unknown>));
 
-/** The values that a terminal shows; a stream that has nothing to say says so whenever it likes. */
+/** The values that a terminal shows; without the idle events, which may come at any time. */
 const valuesOf = (command: Command): unknown[] =>
   jsonValues(command.stdout).filter((value) => !('idle' in (value as object)));
 

@@ -1,11 +1,15 @@
 /**
- * JSON as a document shows it: several values one after the other, and `…` for what is left out. In a string it stands
- * for any text, after the elements of an array for more of them, in an object for more fields.
+ * JSON as a document shows it: several values one after the other, and `…` for what is left out. In
+ * a string it stands for any text, after the elements of an array for more of them, in an object
+ * for more fields.
  */
 
 const leftOut = '…';
 
-/** Cuts a text into the JSON values that it consists of; what a stream has written only in part is left alone. */
+/**
+ * Cuts a text into the JSON values that it consists of; what a stream has written only in part is
+ * left alone.
+ */
 export function jsonValues(text: string): unknown[] {
   const values: unknown[] = [];
   let from = 0;

@@ -4,7 +4,10 @@ import { onTestFinished } from 'vitest';
 
 const buf = new URL('../../node_modules/.bin/buf', import.meta.url).pathname;
 
-/** Runs `buf curl` without any proto file, as a newcomer does: what it knows comes from reflection or is given by `--schema`. */
+/**
+ * Runs `buf curl` without any proto file, as a newcomer does: what it knows comes from reflection
+ * or is given by `--schema`.
+ */
 export async function bufCurl(...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(buf, ['curl', ...args], {
     env: { ...process.env, BUF_CACHE_DIR: '/tmp' },

@@ -8,7 +8,7 @@ import { createLogger } from '../../src/server/logger.ts';
 import { Output } from '../../src/server/output.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-/** A stream whose reader takes a chunk when the test says so. */
+/** A stream whose reader takes a chunk when the test releases it. */
 class Held extends Writable {
   fd = -1;
   readonly isTTY: boolean;

@@ -9,14 +9,20 @@ const commitText = Buffer.from('COMMIT\0');
 /** ReadyForQuery, outside of a transaction. */
 const readyAndIdle = Buffer.from('Z\0\0\0\x05I');
 
-/** Follows what a client sends, and finds what commits a transaction of several statements: a COMMIT, or the Sync behind them. */
+/**
+ * Follows what a client sends, and finds what commits a transaction of several statements: a
+ * COMMIT, or the Sync behind them.
+ */
 export class CommitFinder {
   /** What was sent of a message that is not complete yet. */
   #pending: Buffer = Buffer.alloc(0);
   #started = false;
   #executed = 0;
 
-  /** @returns where in these bytes the message that commits begins, or what is left of it; null if it does not end in them. */
+  /**
+   * @returns where in these bytes the message that commits begins, or what is left of it; null if
+   * it does not end in them.
+   */
   find(chunk: Buffer): number | null {
     const before = this.#pending.length;
     const sent = Buffer.concat([this.#pending, chunk]);

@@ -2,13 +2,16 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { CommitFinder, isCommitted } from './commit-finder.ts';
 
-/** Where a connection is to be cut. One waits at a time; the first connection that it fits takes it. */
+/** Where to cut a connection. One cut waits at a time, for the first connection that matches it. */
 interface Cut {
   readonly where: 'before commit' | 'after commit' | 'late' | number | { readonly answerBytes: number };
   readonly done: (link: Link) => void;
 }
 
-/** Stands between a client and its database, forwards all bytes, and cuts a connection where it is told to. */
+/**
+ * Stands between a client and its database, forwards all bytes, and cuts a connection where it is
+ * told to.
+ */
 export class CuttingProxy {
   readonly url: string;
   readonly #server: Server;
@@ -38,29 +41,41 @@ export class CuttingProxy {
     return new CuttingProxy(server, new URL(databaseUrl));
   }
 
-  /** Cuts the connection that sends what commits next, before the database has got that. Resolves when it is cut. */
+  /**
+   * Cuts the connection that sends what commits next, before the database has got that. Resolves
+   * when it is cut.
+   */
   async beforeCommit(): Promise<void> {
     await this.#arm('before commit');
   }
 
-  /** Cuts the connection that sends what commits next when the database has answered it, and keeps the answer. */
+  /**
+   * Cuts the connection that sends what commits next when the database has answered it, and keeps
+   * the answer.
+   */
   async afterCommit(): Promise<void> {
     await this.#arm('after commit');
   }
 
-  /** Cuts the connection that sends anything next, after so many bytes; no answer to them is passed on. */
+  /**
+   * Cuts the connection that sends anything next, after so many bytes; no answer to them is passed
+   * on.
+   */
   async afterBytes(count: number): Promise<void> {
     await this.#arm(count);
   }
 
-  /** Cuts the connection that sends anything next, when so many bytes of the answer were passed on. */
+  /**
+   * Cuts the connection that sends anything next, when so many bytes of the answer were passed on.
+   */
   async afterAnswerBytes(answerBytes: number): Promise<void> {
     await this.#arm({ answerBytes });
   }
 
   /**
-   * Cuts the client that sends what commits next off, and keeps what it sent on the way for a while. Resolves when that is
-   * done, to what delivers it and waits until the database has committed it or closed the connection.
+   * Cuts the client that sends what commits next off, and keeps what it sent on the way for a
+   * while. Resolves when that is done, to what delivers it and waits until the database has
+   * committed it or closed the connection.
    */
   async late(): Promise<() => Promise<void>> {
     const link = await this.#arm('late');

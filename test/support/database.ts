@@ -10,7 +10,10 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** Makes a fresh database. Drop it in `afterAll`; the run's server goes with the run, but others share its disk till then. */
+/**
+ * Makes a fresh database. Drop it in `afterAll`; the run's server goes with the run, but others
+ * share its disk till then.
+ */
 export async function createTestDatabase(): Promise<TestDatabase> {
   const server = inject('databaseServerUrl');
   const name = `test_${systemRandom.uuid().replaceAll('-', '')}`;

@@ -6,7 +6,10 @@ interface Timer {
   readonly run: () => void;
 }
 
-/** A clock that stands still until a test moves it. Timers run in the order of their times, those of one time as they were set. */
+/**
+ * A clock that stands still until a test moves it. Timers run in the order of their times, those of
+ * one time as they were set.
+ */
 export class FakeClock implements Clock {
   #nowMs: number;
   #order = 0;
@@ -47,7 +50,10 @@ export class FakeClock implements Clock {
     return this.#next()?.atMs ?? null;
   }
 
-  /** Lets everything happen that can happen without time passing: promises and what was put off with `soon`. */
+  /**
+   * Lets everything happen that can happen without time passing: promises and what was put off with
+   * `soon`.
+   */
   async settle(): Promise<void> {
     for (let quiet = 0; quiet < 3;) {
       // One turn of the real event loop lets every settled promise chain run to its end.
@@ -59,7 +65,10 @@ export class FakeClock implements Clock {
     }
   }
 
-  /** The process stands still for so long, and its clock goes on: what is due by then is late. `advance` runs it. */
+  /**
+   * The process stands still for so long, and its clock goes on: what is due by then is late.
+   * `advance` runs it.
+   */
   jump(ms: number): void {
     this.#nowMs += ms;
   }

@@ -17,8 +17,8 @@ interface Server {
 }
 
 /**
- * One PostgreSQL for the whole run: the one that TEST_DATABASE_URL names, a container with TEST_POSTGRES=container, and
- * by default an embedded one in a temporary directory.
+ * One PostgreSQL for the whole run: the one that TEST_DATABASE_URL names, a container with
+ * TEST_POSTGRES=container, and by default an embedded one in a temporary directory.
  */
 export default async function globalDatabase(project: TestProject): Promise<() => Promise<void>> {
   const server = await startServer(process.env);

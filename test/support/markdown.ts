@@ -15,7 +15,10 @@ export function inlineCode(markdown: string): string[] {
   return [...prose.matchAll(/`([^`]+)`/g)].map((match) => match[1]!.replaceAll(/\s+/g, ' '));
 }
 
-/** The commands of a shell block, each whole, as a reader would paste it; comments at the end of a line are cut off. */
+/**
+ * The commands of a shell block, each whole, as a reader would paste it; comments at the end of a
+ * line are cut off.
+ */
 export function shellCommands(block: string): string[] {
   const commands: string[] = [];
   let open = '';

@@ -45,7 +45,7 @@ export class MemoryGroups {
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
 
-  /** Writes the state of a cursor, unless it is gone or was begun anew meanwhile. */
+  /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
     const known = this.cursors.get(keyText(stored.key));
     if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(keyText(stored.key), structuredClone(stored));
@@ -63,13 +63,19 @@ export class MemoryGroups {
     this.ackLog.splice(0, this.ackLog.length, ...this.ackLog.filter((round) => !rounds.has(round)));
   }
 
-  /** The topic has so many partitions: what subscribes to it has a cursor in each, those that are new at 0. */
+  /**
+   * The topic has so many partitions: what subscribes to it has a cursor in each, those that are
+   * new at 0.
+   */
   addPartitions(topicId: number, count: number): void {
     this.partitions.set(topicId, count);
     for (const row of this.subscriptions) if (row.topicId === topicId && row.cancelled !== true) this.claim(row, []);
   }
 
-  /** Gives a subscription the cursors that it has not: at the starts that were chosen, at 0 in the partitions beyond. */
+  /**
+   * Gives a subscription the cursors that it has not: at the starts that were chosen, at 0 in the
+   * partitions beyond.
+   */
   claim({ id, topicId }: SubscriptionRow, offsets: readonly LogStart[]): void {
     const present = startsAt(Array.from({ length: this.partitions.get(topicId) ?? 0 }, () => 0));
     for (const { partition, lane, offset } of [...offsets, ...present]) {

@@ -90,9 +90,14 @@ export class MemoryLogStore implements LogStore, CommitStore {
   /** Transactions that were written, in their order. */
   readonly appended: AppendTransaction[] = [];
   readonly calls: LogCall[] = [];
-  /** Called before each call has any effect: may wait, or throw the fault that the call fails with. */
+  /**
+   * Called before each call has any effect: may wait, or throw the fault that the call fails with.
+   */
   before: (call: LogCall, transaction?: AppendTransaction) => Promise<void> | void = () => undefined;
-  /** Called after the effect, before the answer: throwing here is an answer that was lost, waiting one that is late. */
+  /**
+   * Called after the effect, before the answer: throwing here is an answer that was lost, waiting
+   * one that is late.
+   */
   after: (call: LogCall) => Promise<void> | void = () => undefined;
   readonly #clock: Clock;
   readonly #epoch: number;

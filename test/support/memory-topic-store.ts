@@ -6,7 +6,10 @@ import type { MemoryLogs } from './memory-log-store.ts';
 export class MemoryTopicStore implements TopicStore {
   readonly #logs: MemoryLogs;
   readonly #groups: MemoryGroups;
-  /** Called after each write, before its answer: throwing here is an answer that was lost, waiting one that is late. */
+  /**
+   * Called after each write, before its answer: throwing here is an answer that was lost, waiting
+   * one that is late.
+   */
   after: (write: keyof TopicStore) => Promise<void> | void = () => undefined;
 
   constructor(logs: MemoryLogs, groups: MemoryGroups) {

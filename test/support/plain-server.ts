@@ -30,7 +30,10 @@ export class PlainServer {
     this.port = port;
   }
 
-  /** Makes a cluster. All of a test have the same password, so that one connection string names them. */
+  /**
+   * Makes a cluster. All of a test have the same password, so that one connection string names
+   * them.
+   */
   static async make(password = 'secret'): Promise<PlainServer> {
     const directory = await mkdtemp(join(tmpdir(), 'millrace-plain-'));
     const home = await settle(directory, await findBinaries());

@@ -4,7 +4,10 @@ import type { Rule } from 'eslint';
 const base = ['limits', 'errors', 'time'];
 const machines = ['coordinator', 'consumption', 'credit'];
 
-/** Which folders of src/ (and gen) each folder of src/ may import, beside itself. docs/architecture.md says why. */
+/**
+ * Which folders of src/ (and gen) each folder of src/ may import, beside itself.
+ * docs/architecture.md says why.
+ */
 export const mayImport: Readonly<Record<string, readonly string[]>> = {
   limits: [],
   errors: [],
@@ -27,8 +30,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The folders inside a folder of src/, and which of its siblings each may import. Files beside them may
- * import all of them, and none of them imports a file beside them.
+ * The folders inside a folder of src/, and which of its siblings each may import. Files beside them
+ * may import all of them, and none of them imports a file beside them.
  */
 export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   consumption: { offsets: [], partitioned: ['offsets'] },
@@ -63,7 +66,9 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
   },
 };
 
-/** Packages with a place of their own: the folders of src/ that may import what the pattern matches. */
+/**
+ * Packages with a place of their own: the folders of src/ that may import what the pattern matches.
+ */
 const packagePlaces: readonly { pattern: RegExp; folders?: readonly string[]; not?: readonly string[] }[] = [
   { pattern: /^(pg|pg-copy-streams|drizzle-orm)(\/|$)/, folders: ['storage'] },
   { pattern: /^(@grpc\/|@connectrpc\/|grpc-health-check$|node:http2$)/, folders: ['rpc', 'main'] },
@@ -131,7 +136,10 @@ function folderOf(path: string): string | null {
   return top === 'src' ? folder.replace(/\.ts$/, '') : null;
 }
 
-/** `src/delivery/groups/groups.ts` → groups; null for a file that lies beside the rooms of its folder. */
+/**
+ * `src/delivery/groups/groups.ts` → groups; null for a file that lies beside the rooms of its
+ * folder.
+ */
 function roomOf(path: string): string | null {
   const [, , room, file] = path.split(sep);
   return file === undefined ? null : (room ?? null);

@@ -10,7 +10,10 @@ interface Quote {
   readonly value: number;
 }
 
-/** `some_limit_max = 123`, and `1s to 60s (some_ms_min, some_ms_max)`, in the comments of the proto files. */
+/**
+ * `some_limit_max = 123`, and `1s to 60s (some_ms_min, some_ms_max)`, in the comments of the proto
+ * files.
+ */
 function quotedLimits(): Quote[] {
   return readdirSync(directory).flatMap((file) =>
     readFileSync(new URL(file, directory), 'utf8')

@@ -17,7 +17,10 @@ const recordSet: fc.Arbitrary<RecordSet> = fc
   .oneof(ordinaryRequest.map(encodeRequest), looseRequest)
   .map((request) => scanPublish(request, limits).records);
 
-/** The same records as they come from the database: a column for each part, with something else between its elements. */
+/**
+ * The same records as they come from the database: a column for each part, with something else
+ * between its elements.
+ */
 function columnar(set: RecordSet): RecordSet {
   const pieces: Buffer[] = [Buffer.from('....')];
   const bounds = new Int32Array(set.bounds.length);
@@ -43,7 +46,10 @@ const selection: fc.Arbitrary<RecordSelection> = fc
     return { set: fromDatabase ? columnar(set) : set, indexes };
   });
 
-/** The order of map entries is the one freedom that the format leaves; without it there is one encoding. */
+/**
+ * The order of map entries is the one freedom that the format leaves; without it there is one
+ * encoding.
+ */
 function withoutHeaders(batch: StoredBatch): StoredBatch {
   const records = batch.records.map(({ set, indexes }) => {
     const bounds = set.bounds.map((bound, at) => (at % 8 === 2 || at % 8 === 3 ? 0 : bound));

@@ -11,7 +11,10 @@ import { address, allRecords, decodeBatch, encodeRequest, ordinaryRequest } from
 
 const codec = createBatchCodec();
 
-/** Neighbouring stored batches, from where the varint of an offset has one byte to where it has eight. */
+/**
+ * Neighbouring stored batches, from where the varint of an offset has one byte to where it has
+ * eight.
+ */
 const neighbours: fc.Arbitrary<StoredBatch[]> = fc
   .tuple(
     fc.oneof(fc.nat(300), fc.nat(Number.MAX_SAFE_INTEGER - 1_000)),

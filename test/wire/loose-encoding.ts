@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 
 /**
- * Publish requests as odd clients may write them: every encoding here is valid protobuf and every one of them is decoded
- * by protobuf-es, but hardly any is what an ordinary encoder makes. Fields come in any order and more than once, numbers
- * and lengths are padded, unknown fields lie between, and headers are scattered, incomplete or repeat their parts.
+ * Publish requests as odd clients may write them: every encoding here is valid protobuf and every
+ * one of them is decoded by protobuf-es, but hardly any is what an ordinary encoder makes. Fields
+ * come in any order and more than once, numbers and lengths are padded, unknown fields lie between,
+ * and headers are scattered, incomplete or repeat their parts.
  */
 
 /** Text of any characters, now and then longer than what is checked byte by byte. */

@@ -10,7 +10,10 @@ export type Mutation =
   | { readonly type: 'splice'; readonly at: number; readonly from: number; readonly count: number };
 
 const fraction = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
-/** Bytes that mean something in this format: tags of all wire types, borders of varints, parts of UTF-8. */
+/**
+ * Bytes that mean something in this format: tags of all wire types, borders of varints, parts of
+ * UTF-8.
+ */
 const tellingByte = fc.constantFrom(
   0x00,
   0x0a,

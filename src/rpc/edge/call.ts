@@ -3,22 +3,23 @@ import type { Broker, Caller } from '../../broker/broker.ts';
 import type { Reply } from '../../delivery/ports/reply.ts';
 import type { Validation } from '../validation/validation.ts';
 
-/** One call, as a handler sees it. */
+/** One call, as handlers see it. */
 export interface Call {
   readonly caller: Caller;
-  /** What becomes of the answer. Made on demand: most calls never ask. */
+  /** The fate of the answer. Created on demand, because most calls never use it. */
   reply(): Reply;
 }
 
 /**
- * Validates, turns the request into a command, asks the broker, makes the response. A Buffer is a response that is
- * encoded already (it carries encoded batches).
+ * Validates, builds a command, calls the broker, builds the response. A Buffer is a response that
+ * is already encoded (with encoded batches).
  * @throws Rejection, Fault
  */
 export type UnaryHandler<I, O> = (call: Call, request: I) => Promise<O | Buffer>;
 
 /**
- * Does the same from the request's bytes, for requests in the form that clients send; null: they are to be decoded.
+ * Does the same from the request's bytes, for requests in the usual form; null: the edge must
+ * decode them.
  * @throws Rejection, Fault
  */
 export type BytesHandler = (call: Call, request: Buffer) => Promise<Buffer> | null;

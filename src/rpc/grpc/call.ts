@@ -3,7 +3,7 @@ import { Reply } from '../../delivery/ports/reply.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
 
-/** What calls of grpc-js of all kinds have. */
+/** The common part of all kinds of grpc-js calls. */
 interface RawCall {
   readonly cancelled: boolean;
   getPeer(): string;
@@ -26,7 +26,7 @@ export class GrpcCall implements Call {
       const reply = new Reply();
       this.#reply = reply;
       if (this.#call.cancelled) reply.lose();
-      // Also emitted at the end of every call that was answered.
+      // grpc-js also emits it at the end of every answered call.
       else
         this.#call.once('cancelled', () => {
           reply.lose();
@@ -46,7 +46,7 @@ export class GrpcCall implements Call {
   }
 }
 
-/** Of "address:port"; an IPv6 address stands there without brackets. */
+/** The address in "address:port"; an IPv6 address has no brackets there. */
 function hostOf(peer: string): string {
   const colon = peer.lastIndexOf(':');
   return colon === -1 ? peer : peer.slice(0, colon);

@@ -2,8 +2,9 @@ import type { ServiceDefinition, ServerDuplexStream, ServerUnaryCall, ServerWrit
 import type { DescService } from '@bufbuild/protobuf';
 
 /**
- * grpc-js sees bytes only, in both directions: Publish and batches are never decoded here, and a request that does not
- * decode must be refused by a handler, because grpc-js answers INTERNAL when a deserializer throws.
+ * grpc-js sees only bytes, in both directions. Publish and batches are never decoded here. A
+ * handler must reject a request that does not decode, because grpc-js answers INTERNAL when a
+ * deserializer throws.
  */
 export function rawService(service: DescService): ServiceDefinition {
   return Object.fromEntries(

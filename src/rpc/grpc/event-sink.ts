@@ -6,8 +6,8 @@ import type { RawServerStream } from './definition.ts';
 import { statusOf } from './status.ts';
 
 /**
- * A Subscribe stream over grpc-js. `unsentBytes` is exact: grpc-js calls back for each message once HTTP/2 has handed
- * it to the socket, one after the other, so a reader that stops shows at once.
+ * A Subscribe stream over grpc-js. `unsentBytes` is exact: grpc-js calls back for each message once
+ * HTTP/2 has handed it to the socket, in order, so a reader that stops shows at once.
  */
 export class GrpcEventSink implements EventSink {
   onDrain: (() => void) | null = null;
@@ -34,7 +34,7 @@ export class GrpcEventSink implements EventSink {
     const bytes = message.byteLength;
     this.#unsentBytes += bytes;
     this.#answered();
-    // A batch is no Buffer: ./send-in-pieces.ts.
+    // A batch is not a Buffer: see ./send-in-pieces.ts.
     this.#call.write(message as Buffer, () => {
       this.#unsentBytes -= bytes;
       if (!this.#ended) this.onDrain?.();
@@ -45,7 +45,9 @@ export class GrpcEventSink implements EventSink {
     this.fail(error);
   }
 
-  /** As `end`, with whatever was thrown; null ends the stream well. What was sent before still goes out. */
+  /**
+   * As `end`, with any thrown error; null ends the stream well. Events sent before still go out.
+   */
   fail(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -53,7 +55,7 @@ export class GrpcEventSink implements EventSink {
     else this.#call.emit('error', statusOf(error, this.#reportBug));
   }
 
-  /** The client has gone: nothing is sent any more. */
+  /** The client has gone, so nothing is sent after this. */
   closed(): void {
     this.#ended = true;
   }

@@ -3,7 +3,9 @@ import type { Server, ServerWritableStream, ServiceDefinition, UntypedServiceImp
 import { HealthImplementation } from 'grpc-health-check';
 import type { OpenStreams } from './open-streams.ts';
 
-/** The gRPC health service: of the server as a whole (the empty name) and of each of its services. */
+/**
+ * The gRPC health service: for the server as a whole (the empty name) and for each of its services.
+ */
 export class Health {
   readonly #names: readonly string[];
   readonly #implementation: HealthImplementation;
@@ -13,7 +15,10 @@ export class Health {
     this.#implementation = new HealthImplementation(Object.fromEntries(this.#names.map((name) => [name, 'SERVING'])));
   }
 
-  /** Watch streams never end by themselves, and a shutdown would wait for them: they are ended with the other streams. */
+  /**
+   * Watch streams never end by themselves, and a shutdown would wait for them, so they end with the
+   * other streams.
+   */
   addTo(server: Server, streams: OpenStreams): void {
     const endingWatches = {
       addService(service: ServiceDefinition, implementation: UntypedServiceImplementation) {

@@ -4,7 +4,7 @@ import { limits } from '../../limits/limits.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for four things that it has no way to:
+ * The HTTP/2 connections of a grpc-js server, for four things that grpc-js cannot do:
  *
  * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
  *   ends connections of ordinary clients;
@@ -14,8 +14,9 @@ import { streamResetLimit } from '../edge/stream-reset-limit.ts';
  * - telling a client that cancels a stream from one whose connection is lost: a stream ends alike in
  *   both.
  *
- * They are reached by private fields; without these everything works, slower, with Node's limit,
- * a forced shutdown takes until the next keepalive, and each cancelled stream counts as lost.
+ * They are reached by private fields. Without these fields everything works, but slower, with
+ * Node's limit, a forced shutdown takes until the next keepalive, and each cancelled stream counts
+ * as lost.
  */
 export class Http2Sessions {
   readonly #open = new Set<ServerHttp2Session>();

@@ -78,7 +78,7 @@ export function subscribeMethod(
     });
     const request = decodeBinary(SubscribeRequestSchema, raw.request);
     member = await subscribe(call, request, sink);
-    // The client may have gone while the broker was at it.
+    // The client may have gone while the broker handled the call.
     if (end !== null) member.closed(end);
   };
   return (raw: RawServerStream): void => {

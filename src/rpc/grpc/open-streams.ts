@@ -1,15 +1,17 @@
 import type { RawBidiStream, RawServerStream } from './definition.ts';
 
 /**
- * The streams that are open, for a shutdown that ends them before it closes their connections: the server's next
- * keepalive ping on a connection that is closing would cut them off without a status.
+ * The open streams. A shutdown ends them before it closes their connections, because the server's
+ * next keepalive ping on a closing connection would cut them off without a status.
  */
 export class OpenStreams {
   readonly #drains = new Map<RawServerStream | RawBidiStream, () => void>();
   #draining = false;
   #whenNone: (() => void) | null = null;
 
-  /** @param drain asks the stream to end; a Subscribe stream needs none, since the broker ends it. */
+  /**
+   * @param drain asks the stream to end; Subscribe streams need none, because the broker ends them.
+   */
   opened(call: RawServerStream | RawBidiStream, drain: () => void = () => undefined): void {
     this.#drains.set(call, drain);
     // grpc-js emits it once at the end of every stream, also after a status.
@@ -20,7 +22,7 @@ export class OpenStreams {
     if (this.#draining) drain();
   }
 
-  /** Asks all streams, also those that come later, to end. @returns once there is none. */
+  /** Asks all streams, including later ones, to end. @returns once no stream is open. */
   drained(): Promise<void> {
     this.#draining = true;
     for (const drain of this.#drains.values()) drain();

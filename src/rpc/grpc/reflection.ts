@@ -11,7 +11,10 @@ import { asBuffer } from './methods.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { statusOf } from './status.ts';
 
-/** Reflection as a method of grpc-js. v1alpha has the same messages as v1 under another name, so this serves both. */
+/**
+ * Reflection as a method of grpc-js. v1alpha has the same messages as v1 under another name, so
+ * this serves both.
+ */
 export function reflectionMethod(reflection: Reflection, streams: OpenStreams, reportBug: ReportBug) {
   return (call: RawBidiStream): void => {
     streams.opened(call, () => {

@@ -6,11 +6,12 @@ import { FramedEvent } from '../../wire/batch-event.ts';
 const prefixBytes = 5;
 
 /**
- * Sends a batch without copying it. grpc-js copies each message behind its prefix, into a buffer of its own: with many groups that and
- * the buffers' collection are half of what a broker does. The HTTP/2 stream below it takes a message in pieces, so all groups send the
- * same bytes from where they lie.
+ * Sends a batch without copying it. grpc-js copies each message behind its prefix into a new
+ * buffer, and with many groups that copy and its garbage are half of the broker's CPU. The HTTP/2
+ * stream below it takes a message in pieces, so all groups send the same bytes.
  *
- * The stream is a private field of the call; without it messages are sent by grpc-js, which has them copied.
+ * The stream is a private field of the call. Without that field grpc-js sends and copies the
+ * messages.
  */
 export const sendInPieces: ServerInterceptor = (method, call) => {
   if (!method.responseStream) return call as ServerInterceptingCall;
@@ -34,7 +35,10 @@ export const sendInPieces: ServerInterceptor = (method, call) => {
   return call as ServerInterceptingCall;
 };
 
-/** What stands before the shared bytes of the batch: the prefix of a message of gRPC, and the message's own head. */
+/**
+ * The bytes before the shared bytes of the batch: gRPC's message prefix, and the message's own
+ * head.
+ */
 function head(message: FramedEvent): Buffer {
   const bytes = Buffer.allocUnsafe(prefixBytes + message.headBytes);
   bytes[0] = 0;

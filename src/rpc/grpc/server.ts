@@ -28,15 +28,16 @@ export class GrpcServer {
 
   constructor(handlers: Handlers, clock: Clock, reportBug: ReportBug) {
     this.#clock = clock;
-    // It writes to stderr by itself that it cannot listen, which the start says in one line.
+    // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
       'grpc.max_receive_message_length': limits.publishBytesMax,
       'grpc.max_send_message_length': -1,
-      // Without it a client whose machine went away is noticed when the kernel gives up, after a quarter of an hour.
+      // Without keepalive the broker notices a client whose machine has gone after a quarter of an
+      // hour.
       'grpc.keepalive_time_ms': limits.keepaliveMs,
       'grpc.keepalive_timeout_ms': limits.keepaliveMs,
-      // Its bookkeeping reads the clock twice a message.
+      // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
       interceptors: [explainTooLarge(reportBug), sendInPieces],
     });
@@ -44,7 +45,7 @@ export class GrpcServer {
     this.#addServices(handlers, reportBug);
   }
 
-  /** @returns the port, for those who asked for port 0. */
+  /** @returns the port, which differs from the requested port 0. */
   start(host: string, port: number): Promise<number> {
     const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
     return new Promise((resolve, reject) => {
@@ -60,8 +61,8 @@ export class GrpcServer {
   }
 
   /**
-   * Ends all streams (those of Subscribe are ended by the broker, which is told first), then closes the connections
-   * once their calls are answered; after `graceMs` it cuts off what is left.
+   * Ends all streams (the broker ends those of Subscribe before), then closes each connection once
+   * its calls are answered. After `graceMs` it cuts off the rest.
    */
   stop(graceMs: number): Promise<void> {
     this.#stopped ??= this.#stop(graceMs);

@@ -12,7 +12,7 @@ import { limits } from '../../limits/limits.ts';
 import { rpcErrorOf, type ReportBug, type RpcError } from '../edge/errors.ts';
 import { tooLarge } from '../translation/decode.ts';
 
-/** An error as grpc-js sends it: code and message, and the details in the trailer that all gRPC libraries know. */
+/** An error as grpc-js sends it: code and message, and the details in the usual trailer of gRPC. */
 export function statusOf(error: unknown, reportBug: ReportBug): StatusObject {
   return statusObject(rpcErrorOf(error, reportBug));
 }
@@ -26,8 +26,8 @@ function statusObject({ code, message, details }: RpcError): StatusObject {
 }
 
 /**
- * grpc-js refuses a message that is too large before any handler sees it, with a status that has no reason; here it
- * gets the one that the other edge gives. Wrapping the call instead would cost an object and five calls a message.
+ * Adds the reason to the status of a request that is too large, which grpc-js rejects before any
+ * handler sees it. Wrapping the call instead would cost an object and five calls for each message.
  */
 export function explainTooLarge(reportBug: ReportBug): ServerInterceptor {
   return (_method, call) => {

@@ -60,7 +60,7 @@ export function subscribeHandler({ broker, validation }: HandlerContext): Subscr
 }
 
 function subscribeCommand(call: Call, request: SubscribeRequest): SubscribeCommand {
-  // A member with an instance id is to outlive its process, and so its stream.
+  // A static member should outlive its process, and so its stream.
   const sessionTimeoutMs = request.groupInstanceId === '' ? null : limits.sessionTimeoutMsDefault;
   return {
     ...enterCommand(call, request),

@@ -23,7 +23,7 @@ export const services: readonly DescService[] = [
   MessageService,
 ];
 
-/** Everything that the edges serve; they only adapt it to their transport. */
+/** Everything that the edges serve; the edges only adapt it to their transport. */
 export interface Handlers {
   readonly publish: PublishHandler;
   readonly publishStream: (call: Call, output: PublishStreamOutput) => PublishStream;
@@ -35,7 +35,7 @@ export interface Handlers {
 export interface UnaryMethod {
   readonly method: DescMethodUnary;
   readonly handle: UnaryHandler<unknown, unknown>;
-  /** Asked first where there is one and the request has come in protobuf; an edge may do without. */
+  /** Tried first for requests in protobuf; an edge may skip it. */
   readonly handleBytes: BytesHandler | null;
 }
 

@@ -6,17 +6,20 @@ import { scanPublish } from '../../wire/scan-publish.ts';
 import type { Call, HandlerContext } from '../edge/call.ts';
 
 /**
- * One PublishStream: requests go to the broker as they come, answers leave in the order of the requests.
+ * One PublishStream: requests go to the broker as they come, answers leave in the order of the
+ * requests.
  *
  *   open ──finish──▶ finishing ──last answer──▶ ended (well)
  *    │  └──drain───▶ draining ───last answer──▶ ended (DRAINING)
  *    └──a request fails, once those before it are answered──▶ ended (its error)
  *
  * 1. Requests reach the broker in the order in which they came.
- * 2. Nothing that came after a failed request is appended: the committer sees by the token that one it has taken failed,
- *    and refuses the later ones in its queue; and once any has failed, none is taken here. Those before it are unharmed.
- * 3. At most `publishStreamPendingMax` requests and `publishStreamPendingBytesMax` bytes (and one request more) are
- *    unanswered; an answer counts until the transport has taken it, so that a client that does not read stops the reading.
+ * 2. Nothing that came after a failed request is appended. The committer knows by the token that a
+ *    request of the stream failed, and rejects the later ones in its queue; and once one has
+ *    failed, this stream takes no more. Earlier requests are not affected.
+ * 3. At most `publishStreamPendingMax` requests and `publishStreamPendingBytesMax` bytes (and one
+ *    request more) are unanswered. An answer counts until the transport has taken it, so a client
+ *    that does not read stops the reading.
  */
 export class PublishStream {
   readonly #call: Call;
@@ -37,12 +40,13 @@ export class PublishStream {
   }
 
   receive(request: Buffer): void {
-    // What follows an append that failed goes on to the broker, which refuses it: with ack mode NONE nothing else tells the client.
+    // Later requests still go to the broker, which rejects them: with ack mode NONE the client
+    // learns of the failure in no other way.
     if (this.#state !== 'open' || this.#token.refused !== undefined) return;
     this.#take(this.#publish(request), request.length);
   }
 
-  /** Something came that is no request: it counts as a request that failed. */
+  /** A message that is not a request counts as a failed request. */
   refuse(error: Error): void {
     if (this.#state !== 'open' || this.#token.refused !== undefined) return;
     this.#token.refused = error;
@@ -54,12 +58,12 @@ export class PublishStream {
     this.#close('finishing');
   }
 
-  /** The broker is shutting down: what was received is answered, then the stream ends. */
+  /** The broker is shutting down: it answers the received requests, then the stream ends. */
   drain(): void {
     this.#close('draining');
   }
 
-  /** The client has gone, or cancelled. What was received may be appended nevertheless. */
+  /** The client has gone or cancelled. Received requests may still be appended. */
   closed(): void {
     this.#state = 'ended';
   }
@@ -146,9 +150,9 @@ interface PendingPublish {
 export interface PublishStreamOutput {
   /** `taken` is called when the transport has handed the response to its socket. */
   respond(response: Buffer, taken: () => void): void;
-  /** Ends the stream: with what went wrong, or well (null). */
+  /** Ends the stream with an error, or well (null). */
   end(error: unknown): void;
-  /** Stops reading requests, as far as the transport can; a few more may come. */
+  /** Stops reading requests; a few more may still come. */
   pause(): void;
   resume(): void;
 }

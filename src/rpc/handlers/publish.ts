@@ -2,7 +2,7 @@ import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
 import type { Call, HandlerContext } from '../edge/call.ts';
 
-/** Publish takes and gives bytes: the scan finds where the records lie and checks them, and nobody decodes them. */
+/** Publish works on bytes: the scan finds and checks the records, and nothing decodes them. */
 export type PublishHandler = (call: Call, request: Buffer) => Promise<Buffer>;
 
 export function publishHandler({ broker, recordBytesMax }: HandlerContext): PublishHandler {

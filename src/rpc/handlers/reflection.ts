@@ -10,8 +10,9 @@ import { codes } from '../edge/errors.ts';
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
 /**
- * Server reflection over the generated descriptors, so that `buf curl` and grpcurl need no proto files. Files are sent
- * with everything that they import; @grpc/reflection leaves the imports out, and then `buf curl` finds no service.
+ * Server reflection over the generated descriptors, so that `buf curl` and grpcurl need no proto
+ * files. Each file is sent with all of its imports, because `buf curl` finds no service without
+ * them (@grpc/reflection leaves them out).
  */
 export class Reflection {
   readonly #services: readonly DescService[];

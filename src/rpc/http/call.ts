@@ -22,7 +22,7 @@ export class HttpCall implements Call {
       this.#reply = reply;
       const { signal } = this.#context;
       if (signal.aborted) reply.lose();
-      // Also at the end of every call that was answered.
+      // connect-node also aborts at the end of every answered call.
       else
         signal.addEventListener('abort', () => {
           reply.lose();
@@ -32,21 +32,23 @@ export class HttpCall implements Call {
   }
 
   /**
-   * The answer, or the first event, goes to the transport: connect-node writes it before anything else can happen.
-   * @throws ConnectError what ended the call, if it ended before: its client is not to read an answer that does not hold.
+   * The answer, or the first event, goes to the transport now: connect-node writes it
+   * synchronously.
+   * @throws ConnectError if the call has already ended: its client must not read an answer that
+   * does not hold.
    */
   answered(): void {
     if (this.#reply?.isLost === true) throw ConnectError.from(this.#context.signal.reason, Code.Canceled);
     this.#reply?.handOver();
   }
 
-  /** An error goes to the transport instead, or nothing. */
+  /** An error, or nothing, goes to the transport instead. */
   failed(): void {
     this.#reply?.lose();
   }
 }
 
-/** The request as it was decoded before connect-node saw it; else as connect-node decoded it. */
+/** The request as it was decoded before connect-node, or else by connect-node. */
 export function decodedOr<M>(context: ConnectContext, message: M): M {
   return (context.values.get(requestFacts).decoded ?? message) as M;
 }

@@ -7,16 +7,15 @@ import { pathOf } from '../requests/rpc-listener.ts';
 
 /** How long a browser may remember a preflight that was allowed. */
 const preflightSeconds = 7_200;
-/** The log names an origin that was refused once in this time, and so many of them. */
+/** The log names a rejected origin once in this time, and this many of them. */
 const refusalsMs = 60_000;
 const refusedOriginsMax = 10;
-/** So much of an origin is logged. */
+/** How much of an origin is logged. */
 const originCharsMax = 200;
 
 /**
- * Which web pages may call the broker: those of the origins in `--cors-origins`. A browser asks
- * first, by a preflight; a page of another origin gets no answer that the browser would let it
- * read.
+ * Decides which web pages may call the broker: those whose origins are in `--cors-origins`. A
+ * browser asks by a preflight first, and does not let a page of another origin read the answer.
  */
 export class Cors {
   readonly #origins: ReadonlySet<string>;
@@ -32,7 +31,7 @@ export class Cors {
     this.#log = log;
   }
 
-  /** @returns whether the request was a preflight, which is answered now. */
+  /** @returns whether the request was a preflight, which is then answered. */
   answered(request: NodeRequest, response: NodeResponse): boolean {
     const { origin } = request.headers;
     const preflight = request.method === 'OPTIONS' && request.headers['access-control-request-method'] !== undefined;

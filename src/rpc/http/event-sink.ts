@@ -10,8 +10,8 @@ import { connectErrorOf } from '../requests/connect-error.ts';
 import { Outbox } from './outbox.ts';
 
 /**
- * A Subscribe stream over connect-node. Events wait as their bytes, which is what `unsentBytes` counts, and become
- * messages one by one as the socket takes them.
+ * A Subscribe stream over connect-node. Waiting events are bytes, which `unsentBytes` counts. They
+ * become messages one by one as the socket takes them.
  */
 export class HttpEventSink implements EventSink {
   onDrain: (() => void) | null = null;
@@ -47,7 +47,7 @@ export class HttpEventSink implements EventSink {
     this.#outbox.end(error === null ? null : connectErrorOf(error, this.#reportBug));
   }
 
-  /** The client has gone: nothing is sent any more. */
+  /** The client has gone, so nothing is sent after this. */
   closed(): void {
     this.#ended = true;
     this.#outbox.drop();
@@ -63,8 +63,8 @@ export class HttpEventSink implements EventSink {
 }
 
 /**
- * A batch becomes several, each with so many bytes of values at most (or one record): connect-node makes text, or bytes, of a whole
- * message and keeps that until the client takes it, so a message of the size of a batch would be held several times over.
+ * Splits a batch into several, each with at most this many bytes of values (or one record), because
+ * connect-node converts a whole message and keeps the copies until the client takes it.
  */
 const partBytesMax = 131_072;
 

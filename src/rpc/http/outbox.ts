@@ -1,6 +1,6 @@
 /**
- * What is to be sent on a stream, between a producer that pushes and connect-node, which pulls the next item once the
- * last one has gone to the socket. An item counts as taken when the one after it is pulled.
+ * The waiting items of a stream. The producer pushes, and connect-node pulls the next item once the
+ * last one has gone to the socket. An item counts as taken when the next one is pulled.
  */
 export class Outbox<T> {
   readonly #items: { readonly item: T; readonly taken: () => void }[] = [];
@@ -14,13 +14,13 @@ export class Outbox<T> {
     this.#wake?.();
   }
 
-  /** The stream ends after what was pushed: with an error, or well. */
+  /** Ends the stream after the pushed items: with an error, or well. */
   end(error: Error | null): void {
     this.#end ??= { error };
     this.#wake?.();
   }
 
-  /** The client has gone: nothing more is sent. */
+  /** The client has gone, so nothing is sent after this. */
   drop(): void {
     this.#items.length = 0;
     this.end(null);

@@ -13,10 +13,13 @@ import { malformedMessage, strictJson } from '../requests/message-decoding.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
 
-/** The handlers as routes of connect-node: Connect, gRPC-Web and (over HTTP/2) gRPC, in protobuf and JSON. */
+/**
+ * The handlers as routes of connect-node: Connect, gRPC-Web and (over HTTP/2) gRPC, in protobuf and
+ * JSON.
+ */
 export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBug: ReportBug): ConnectRouter {
   const router = createConnectRouter({
-    // Compressing for every client that offers it costs nine tenths of the throughput.
+    // Compression for every client that offers it costs nine tenths of the throughput.
     acceptCompression: [],
     readMaxBytes: limits.jsonRequestBytesMax,
   });
@@ -57,7 +60,7 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
   };
 }
 
-/** For `buf curl`, which asks over HTTP/2 whatever protocol it then calls with. */
+/** For `buf curl`, which asks for reflection over HTTP/2 for every protocol. */
 function reflectionRoute(reportBug: ReportBug) {
   const reflection = new Reflection([...services, ServerReflection]);
   return async function* (questions: AsyncIterable<ServerReflectionRequest>) {

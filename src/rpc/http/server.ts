@@ -18,8 +18,8 @@ export interface HttpServerOptions extends Operations {
 }
 
 /**
- * The HTTP edge: Connect, gRPC-Web and JSON, and what operators ask for, on one port. HTTP/1.1 and HTTP/2 (which
- * PublishStream needs) are told apart by the first bytes of a connection.
+ * The HTTP edge: Connect, gRPC-Web, JSON, and the paths of operators, on one port. The first bytes
+ * of a connection distinguish HTTP/1.1 from HTTP/2 (which PublishStream needs).
  */
 export class HttpServer {
   readonly #options: HttpServerOptions;
@@ -40,7 +40,7 @@ export class HttpServer {
       createRoutes(options.handlers, this.#stopping.signal, options.reportBug),
       options.reportBug,
     );
-    // The timeouts end with the request's last byte, so that they cut no stream.
+    // These timeouts end with the request's last byte, so they cut no stream.
     this.#http1 = createServer({
       requestTimeout: 60_000,
       headersTimeout: 20_000,
@@ -54,7 +54,7 @@ export class HttpServer {
     this.#http2.on('session', this.#openSession);
   }
 
-  /** @returns the port, for those who asked for port 0. */
+  /** @returns the port, which differs from the requested port 0. */
   start(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#http1.once('error', reject);
@@ -65,7 +65,10 @@ export class HttpServer {
     });
   }
 
-  /** Closes connections as their calls end, and cuts them off after `graceMs`. The broker ends its streams before. */
+  /**
+   * Closes each connection when its calls end, and cuts off the rest after `graceMs`. The broker
+   * ends its streams before.
+   */
   stop(graceMs: number): Promise<void> {
     this.#stopped ??= this.#stop(graceMs);
     return this.#stopped;
@@ -86,7 +89,7 @@ export class HttpServer {
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
-    // A connection that was busy when the server stopped is kept alive by node after its answer.
+    // Node keeps a connection alive after its answer if it was busy when the server stopped.
     response.once('close', () => {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
     });
@@ -98,7 +101,10 @@ export class HttpServer {
     });
   };
 
-  /** node's own listener keeps serving HTTP/1.1, so that its timeouts and its list of idle connections go on working. */
+  /**
+   * Node's own listener serves HTTP/1.1, so that its timeouts and its list of idle connections
+   * work.
+   */
   #tellVersionsApart(): void {
     const serveHttp1 = this.#http1.listeners('connection') as ((socket: Socket) => void)[];
     this.#http1.removeAllListeners('connection');
@@ -107,7 +113,8 @@ export class HttpServer {
       socket.once('close', () => this.#sockets.delete(socket));
       tellVersion(socket, this.#options.clock, this.#http1.headersTimeout, (isHttp2) => {
         if (isHttp2) {
-          // It reads what was put back by itself. Half-open, a client that was killed would go unnoticed until the ping.
+          // Node reads the unshifted bytes by itself. Half-open, a killed client would go unnoticed
+          // until the ping.
           socket.allowHalfOpen = false;
           this.#http2.emit('connection', socket);
           return;
@@ -121,7 +128,7 @@ export class HttpServer {
   readonly #openSession = (session: ServerHttp2Session): void => {
     this.#sessions.add(session);
     session.setLocalWindowSize(limits.receiveWindowBytes);
-    // An error closes the session, which its calls notice.
+    // An error closes the session, and its calls notice that.
     session.on('error', () => undefined);
     session.once('close', () => this.#sessions.delete(session));
     keepSessionAlive(session, this.#options.clock, limits.keepaliveMs);

@@ -11,26 +11,29 @@ import type { Handlers } from '../handlers/handlers.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
 
-/** What a plain HTTP request is answered with. */
+/** The answer to a plain HTTP request. */
 export interface Answer {
   readonly status: number;
   readonly body: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A path and its query, as the requests that they stand for. */
+/** A path and its query, as the requests that they mean. */
 type Route = (call: JsonCall, query: URLSearchParams) => Promise<JsonObject>;
 
-/** Calls a method of GroupService with a request in JSON, as a client of the Connect protocol would. */
+/**
+ * Calls a method of GroupService with a request in JSON, as a client of the Connect protocol would.
+ */
 type JsonCall = (method: DescMethodUnary, request: JsonObject) => Promise<JsonObject>;
 
 const root = '/consumer-groups';
-/** Node hands on each byte of a path as one character, whatever it was meant to be. */
+/** Node passes each byte of a path as one character, so UTF-8 must be decoded here. */
 const beyondAscii = /[^\x21-\x7e]/;
 
 /**
- * Consumer groups for operators and their tools: GET of /consumer-groups, /consumer-groups/{group} and
- * /consumer-groups/{group}/assignments answers what ListGroups, GetGroup with ListRebalances, and ListMembers do, in JSON.
+ * Consumer groups for operators and their tools: GET of /consumer-groups, /consumer-groups/{group}
+ * and /consumer-groups/{group}/assignments answers what ListGroups, GetGroup with ListRebalances,
+ * and ListMembers do, in JSON.
  *
  * @returns null if the path is none of these.
  */
@@ -82,13 +85,13 @@ function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
     const unary = handlers.unary.find((one) => one.method === method);
     if (unary === undefined) throw new Error(`no handler for ${method.name}`);
     const response = await unary.handle(call, decodeJson(method.input, Buffer.from(JSON.stringify(fields))));
-    // Zeros and empty lists too: a script need not know that proto3 leaves them out.
+    // With zeros and empty lists, so that a script need not know that proto3 omits them.
     const message = response as MessageShape<typeof method.output>;
     return toJson(method.output, message, { alwaysEmitImplicit: true }) as JsonObject;
   };
 }
 
-/** The values of each parameter. @throws Rejection for one that the path has not. */
+/** The values of each parameter. @throws Rejection for an unknown parameter. */
 function parametersOf(query: URLSearchParams, names: readonly string[]): Record<string, string[]> {
   const found: Record<string, string[]> = {};
   for (const name of new Set(query.keys())) {
@@ -112,7 +115,7 @@ function stateName(state: string): string {
   return state.startsWith('GROUP_STATE_') ? state : `GROUP_STATE_${state}`;
 }
 
-/** URLSearchParams by itself replaces what is not UTF-8, and keeps a % that stands for nothing. */
+/** Strict, because URLSearchParams replaces invalid UTF-8 and keeps an invalid %. */
 function queryOf(request: NodeRequest, path: string): URLSearchParams {
   const query = request.url?.slice(path.length + 1) ?? '';
   decoded(query);

@@ -5,7 +5,7 @@ import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
 import { pathOf, type NodeResponse } from '../requests/rpc-listener.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 
-/** Whether the broker serves, and if not, why. */
+/** Whether the broker serves, and the reason if not. */
 export interface Readiness {
   readonly ok: boolean;
   readonly reason: string;
@@ -18,7 +18,10 @@ export interface Operations {
   readonly reportBug: ReportBug;
 }
 
-/** What operators and their tools ask for over plain HTTP: /healthz, /readyz, /metrics, /consumer-groups. */
+/**
+ * The paths of operators and their tools over plain HTTP: /healthz, /readyz, /metrics,
+ * /consumer-groups.
+ */
 export async function serveOperations(
   request: NodeRequest,
   response: NodeResponse,

@@ -8,8 +8,8 @@ import type { Clock } from '../../time/clock.ts';
 const http2Preface = Buffer.from('PRI ');
 
 /**
- * Reads from a new connection until its bytes tell HTTP/2 from HTTP/1.1, however they are split
- * into packets, and puts them back. A connection that does not tell it within `timeoutMs` is
+ * Reads from a new connection until its bytes distinguish HTTP/2 from HTTP/1.1, however they are
+ * split into packets, and puts them back. A connection without enough bytes within `timeoutMs` is
  * dropped.
  */
 export function tellVersion(

@@ -6,10 +6,9 @@ import { decodeJson } from '../translation/decode.ts';
 import { connectErrorOf } from './connect-error.ts';
 
 /**
- * What request-body.ts leaves to connect-node is decoded by connect-node, which replaces bytes that
- * are not UTF-8, drops a byte order mark and ignores fields that it does not know. Its JSON codec
- * asks this decoder for the text of each message, so that such a message is refused as in all other
- * calls.
+ * A decoder for the messages that request-body.ts leaves to connect-node, which would replace
+ * invalid UTF-8, drop a byte order mark and ignore unknown fields. Its JSON codec gets the text of
+ * each message from this decoder, so that such a message is rejected as in all other calls.
  */
 export function strictJson(method: DescMethod, reportBug: ReportBug): Pick<ConnectRouterOptions, 'jsonOptions'> {
   const textDecoder = {
@@ -22,11 +21,11 @@ export function strictJson(method: DescMethod, reportBug: ReportBug): Pick<Conne
       return Buffer.from(bytes).toString();
     },
   };
-  // The type of these options inside connect-node has the decoder; the exported type does not.
+  // The option exists in the internal type of connect-node, but not in its exported type.
   return { jsonOptions: { textDecoder, ignoreUnknownFields: false } as ConnectRouterOptions['jsonOptions'] & object };
 }
 
-/** What connect-node failed with when it decoded a message of a stream. */
+/** The error of connect-node when it could not decode a message of a stream. */
 export function malformedMessage(error: unknown): Rejection {
   if (error instanceof Error && error.cause instanceof Rejection) return error.cause;
   return new Rejection('MALFORMED_REQUEST', error instanceof Error ? error.message : String(error));

@@ -7,22 +7,25 @@ import { limits } from '../../limits/limits.ts';
 import { decodeBinary, decodeJson, tooLarge } from '../translation/decode.ts';
 
 /**
- * Request bodies are decoded here and not by connect-node: it answers a malformed one without a reason, and INTERNAL if it
- * is binary; and the bytes of a Publish go to the scan as they came. connect-node then reads an empty message.
- * PublishStream, and what is compressed or of an unknown type, is left to connect-node: see message-decoding.ts.
+ * Decodes request bodies instead of connect-node, which answers a malformed one without a reason,
+ * and INTERNAL if it is binary. The bytes of a Publish go to the scan unchanged. connect-node then
+ * reads an empty message. It decodes PublishStream, and compressed or unknown types: see
+ * message-decoding.ts.
  */
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 
 export interface BodyFormat {
   readonly json: boolean;
-  /** Behind five bytes of flags and length, as all but unary calls of the Connect protocol. */
+  /**
+   * Has five bytes of flags and length in front, as in all but unary calls of the Connect protocol.
+   */
   readonly enveloped: boolean;
 }
 
 const contentTypes = /^application\/(?:(grpc-web|grpc|connect)(?:\+|$|;))?(json|proto)?(?: ?; ?charset=utf-?8)?$/i;
 
-/** @returns null if connect-node has to see the body itself. */
+/** @returns null if connect-node must read the body itself. */
 export function bodyFormat(method: DescMethod, request: NodeRequest): BodyFormat | null {
   const single = method.methodKind === 'unary' || method.methodKind === 'server_streaming';
   const match = contentTypes.exec(request.headers['content-type'] ?? '');
@@ -50,7 +53,10 @@ export function emptyBody({ json, enveloped }: BodyFormat): Buffer {
   return Buffer.from((enveloped ? `\0\0\0\0${String.fromCharCode(message.length)}` : '') + message, 'latin1');
 }
 
-/** What comes after the limit is read and dropped, since a client sends its whole request before it reads an answer. */
+/**
+ * Reads and drops the bytes beyond the limit, because a client sends its whole request before it
+ * reads an answer.
+ */
 function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = [];

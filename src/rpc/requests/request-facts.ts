@@ -1,11 +1,14 @@
 import { createContextKey } from '@connectrpc/connect';
 
-/** What the listener knows of a request and connect-node does not hand on. */
+/** Facts of a request that the listener knows and connect-node does not pass on. */
 export interface RequestFacts {
   readonly host: string | undefined;
-  /** Whether the connection that the request came on is open: a stream over HTTP/2 may end without it. */
+  /** Whether the connection of the request is open: a stream over HTTP/2 may end without it. */
   readonly isConnected: () => boolean;
-  /** The decoded message, or for Publish its bytes, where the body was decoded here (see request-body.ts). */
+  /**
+   * The decoded message, or for Publish its bytes, if the body was decoded here (see
+   * request-body.ts).
+   */
   decoded: unknown;
 }
 

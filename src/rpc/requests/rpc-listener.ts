@@ -14,14 +14,17 @@ export type RpcListener = (request: NodeRequest, response: NodeResponse) => bool
 
 type RouteHandler = ConnectRouter['handlers'][number];
 
-/** The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see request-body.ts. */
+/**
+ * The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see
+ * request-body.ts.
+ */
 export function createRpcListener(router: ConnectRouter, reportBug: ReportBug): RpcListener {
   const routes = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response) => {
     const handler = routes.get(pathOf(request));
     if (handler === undefined) return false;
     serve(handler, request, response, reportBug).catch((error: unknown) => {
-      // A response that could not be written: the client has gone.
+      // The client has gone, so the response could not be written.
       if (ConnectError.from(error).code !== Code.Aborted) reportBug(error);
       response.destroy();
     });

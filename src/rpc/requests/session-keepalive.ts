@@ -2,9 +2,9 @@ import type { ServerHttp2Session } from 'node:http2';
 import type { Clock } from '../../time/clock.ts';
 
 /**
- * Pings an HTTP/2 session each `intervalMs` and gives it up when the answer takes as long: node has no keepalive of its own,
- * and a client whose machine went away would hold its partitions for a quarter of an hour. Over HTTP/1.1 only the
- * kernel's keepalive does this, and not while an event is unacknowledged.
+ * Pings an HTTP/2 session each `intervalMs`, and closes it when the answer takes as long. Node has
+ * no keepalive of its own, and a client whose machine has gone would hold its partitions for a
+ * quarter of an hour. HTTP/1.1 has only the kernel's keepalive.
  */
 export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, intervalMs: number): void {
   let cancel = clock.after(intervalMs, ping);

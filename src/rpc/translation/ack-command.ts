@@ -38,7 +38,9 @@ function runsOf(entry: AckEntryMessage): number[] {
   return mergedRuns(runs);
 }
 
-/** @returns [first, last, first, last, …], ascending, where neighbouring and overlapping runs have become one. */
+/**
+ * @returns [first, last, first, last, …], ascending, with neighbouring and overlapping runs merged.
+ */
 export function mergedRuns(runs: { first: number; last: number }[]): number[] {
   const merged: number[] = [];
   for (const { first, last } of runs.sort((a, b) => a.first - b.first)) {

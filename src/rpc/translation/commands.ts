@@ -7,7 +7,7 @@ import { limits } from '../../limits/limits.ts';
 import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
 import type { Call } from '../edge/call.ts';
 
-/** Parts that the commands of several services share. The request has been validated. */
+/** Parts of the commands of several services. The request has been validated. */
 
 export function startPosition(start: StartPositionMessage | undefined): StartPosition {
   const position = start?.position;
@@ -38,12 +38,12 @@ const assignorNames: Readonly<Record<Assignor, AssignorName>> = {
   [Assignor.COOPERATIVE_STICKY]: 'cooperative_sticky',
 };
 
-/** Validation has seen to it that not both are set. */
+/** Validation has ensured that not both are set. */
 export function assignorName(request: { readonly assignor: Assignor; readonly assignorName: string }): AssignorName {
   return textOr(request.assignorName, assignorNames[request.assignor]);
 }
 
-/** What every request that makes or resumes a member says. */
+/** The common fields of every request that creates or resumes a member. */
 export function enterCommand(
   call: Call,
   request: {

@@ -4,7 +4,10 @@ import { Rejection } from '../../errors/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import { checkJsonNumbers } from './json-numbers.ts';
 
-/** The bytes of a request become its message here, on both edges, so that both refuse bad ones in the same words. */
+/**
+ * Decodes the bytes of a request, for both edges, so that both reject bad requests with the same
+ * words.
+ */
 
 /** @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST */
 export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array): MessageShape<D> {
@@ -17,9 +20,9 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array):
 }
 
 /**
- * Takes the bytes and not their text: a decoder of UTF-8 replaces what is none, and two keys would
- * become one. A byte order mark is not JSON either. protobuf-es refuses half of a surrogate pair,
- * which JSON can write as an escape.
+ * Takes bytes instead of text, because a decoder of UTF-8 replaces invalid bytes, and two keys
+ * would become one. A byte order mark is not JSON either. protobuf-es rejects half of a surrogate
+ * pair, which JSON can write as an escape.
  * @throws Rejection MALFORMED_REQUEST
  */
 export function decodeJson<D extends DescMessage>(desc: D, json: Uint8Array): MessageShape<D> {

@@ -10,7 +10,10 @@ type ListEvent = Extract<StreamEvent, { readonly type: 'assigned' | 'revoking' }
 type RareEvent = Exclude<StreamEvent, ListEvent | { readonly type: 'batch' }>;
 type EventInit = MessageInitShape<typeof SubscribeResponseSchema>['event'];
 
-/** An event as an encoded SubscribeResponse. Batches are the hot path: their bytes are shared and only framed. */
+/**
+ * An event as an encoded SubscribeResponse. Batches are the hot path: they are shared and only
+ * framed.
+ */
 export function encodeEvent(event: StreamEvent): Buffer | FramedEvent {
   if (event.type === 'batch') return new FramedEvent(event.generation, event.field);
   if (event.type === 'assigned' || event.type === 'revoking') return listEvent(event);
@@ -18,7 +21,7 @@ export function encodeEvent(event: StreamEvent): Buffer | FramedEvent {
   return Buffer.from(toBinary(SubscribeResponseSchema, create(SubscribeResponseSchema, message)));
 }
 
-/** An event with partitions, whose list may be long: it is put together from its encoded parts. */
+/** An event with a possibly long list of partitions, joined from its encoded parts. */
 function listEvent(event: ListEvent): Buffer {
   const generation = BigInt(event.generation);
   const outer = toBinary(SubscribeResponseSchema, create(SubscribeResponseSchema, { generation }));

@@ -67,7 +67,7 @@ export function groupViewHandlers({
 
 const listedStates: Readonly<Record<Exclude<GroupState, GroupState.UNSPECIFIED>, GroupFilter['states'][number]>> = {
   [GroupState.EMPTY]: 'EMPTY',
-  // Whoever still asks for it by its old name means what has taken its place.
+  // A client that uses the old name means the state that has replaced it.
   [GroupState.RECONCILING]: 'COMPLETING_REBALANCE',
   [GroupState.STABLE]: 'STABLE',
   [GroupState.PREPARING_REBALANCE]: 'PREPARING_REBALANCE',

@@ -1,23 +1,23 @@
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 
 /**
- * Texts that stand for numbers in JSON. protobuf-es reads them with `BigInt()` and `Number()`,
- * which also take "0x1", " 1", "+1" and an empty text, and it reads a duration only up to its "s".
- * A text that a client did not mean as a number must not become one, because it may be an offset.
- * What the JSON mapping of protobuf allows is taken: a number (1, 1.0, 1e3), or a text in decimal.
+ * Numbers that are written as text in JSON. protobuf-es reads them with `BigInt()` and `Number()`,
+ * which also accept "0x1", " 1", "+1" and an empty text, and reads a duration only up to its "s".
+ * Such a text must be rejected, because the number may be an offset. The JSON mapping of protobuf
+ * allows a number (1, 1.0, 1e3), or a text in decimal.
  */
 type Check = (value: unknown, path: string) => void;
 
 const decimalText = /^-?\d+$/;
 /**
- * A number of 32 bits may also be written as JSON writes numbers; protobuf-es then checks that it
- * is a whole one.
+ * A number of 32 bits may also be written as a JSON number; protobuf-es then checks that it is an
+ * integer.
  */
 const numberText = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 const durationText = /^-?\d+(\.\d{1,9})?s$/;
 /** Of a timestamp: YYYY-MM-DD. */
 const dayChars = 10;
-/** So much of a wrong text is shown. */
+/** How much of a wrong text is shown. */
 const shownCharsMax = 30;
 
 const scalarChecks = new Map<ScalarType, Check>([
@@ -44,7 +44,7 @@ const timestampCheck: Check = (value, path) => {
 const checksByMessage = new Map<DescMessage, ReadonlyMap<string, Check>>();
 
 /**
- * Looks at the numbers of a message in JSON that protobuf-es has accepted.
+ * Checks the numbers of a JSON message that protobuf-es has accepted.
  * @throws Error that names the field
  */
 export function checkJsonNumbers(desc: DescMessage, json: unknown, path = ''): void {

@@ -10,7 +10,7 @@ import { TopicPartitionSchema, type TopicPartition } from '../../../gen/millrace
 import type { AssignorName } from '../../coordinator/group.ts';
 import type * as delivery from '../../delivery/ports/session.ts';
 
-/** Parts that the responses of several services share. Zeros that mean something are always set. */
+/** Parts of the responses of several services. Zeros with a meaning are always set. */
 
 const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   NO_ASSIGNMENT: BlockedOn.NO_ASSIGNMENT,
@@ -25,7 +25,10 @@ const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   DEAD_LETTER: BlockedOn.DEAD_LETTER,
 };
 
-/** A moment, to the millisecond: clocks count in fractions, which `nanos` of a Timestamp need not survive. */
+/**
+ * A moment to the millisecond, because the fractions of clocks may not fit into `nanos` of a
+ * Timestamp.
+ */
 export function timestamp(atMs: number): Timestamp {
   return timestampFromMs(Math.round(atMs));
 }
@@ -41,7 +44,7 @@ const assignors: ReadonlyMap<AssignorName, Assignor> = new Map([
   ['cooperative_sticky', Assignor.COOPERATIVE_STICKY],
 ]);
 
-/** UNSPECIFIED for one that is not built in. */
+/** UNSPECIFIED for an assignor that is not built in. */
 export function assignor(name: AssignorName): Assignor {
   return assignors.get(name) ?? Assignor.UNSPECIFIED;
 }
@@ -67,7 +70,7 @@ export function partitionStatuses(statuses: readonly delivery.PartitionStatus[])
   );
 }
 
-/** The database's clock may have been set back since: nothing is younger than now. */
+/** Never negative, although the database's clock may have been set back since. */
 function ageDuration(ageMs: number): Duration {
   return durationFromMs(Math.max(0, Math.round(ageMs)));
 }

@@ -17,7 +17,9 @@ import * as field from './field-rules.ts';
 import { offsetRangeRule } from './record-rules.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
-/** Rules for the calls of BrokerService but Publish and PublishStream, whose requests the scan checks. */
+/**
+ * Rules for the calls of BrokerService, except Publish and PublishStream, which the scan checks.
+ */
 
 export const sessionTimeout = field.duration(limits.sessionTimeoutMsMin, limits.sessionTimeoutMsMax);
 export const rebalanceTimeout = field.duration(limits.rebalanceTimeoutMsMin, limits.rebalanceTimeoutMsMax);
@@ -25,7 +27,7 @@ export const maxPollInterval = field.duration(limits.maxPollIntervalMsMin, limit
 export const metadata = field.bytes(limits.memberMetadataBytesMax);
 export const assignor = field.oneOf(AssignorSchema);
 
-/** A rule and a name would be two answers to one question. */
+/** Only one of the two may be set, because they would answer one question twice. */
 export const oneAssignor: Rule<{ assignor: Assignor; assignorName: string }> = (request, _field, report) => {
   if (request.assignorName === '' || request.assignor === Assignor.UNSPECIFIED) return;
   report('assignor_name', 'must not be set together with assignor');

@@ -4,7 +4,9 @@ import { limits } from '../../limits/limits.ts';
 import { nameViolation } from '../../limits/names.ts';
 import type { Rule } from './rule.ts';
 
-/** Rules for single fields. Each takes the zero of its type for "not set" where the proto gives a default. */
+/**
+ * Rules for single fields. Where the proto gives a default, the zero of the type counts as unset.
+ */
 
 export const name: Rule<string> = (value, field, report) => {
   const violation = nameViolation(value);
@@ -22,7 +24,7 @@ export const memberId: Rule<string> = (value, field, report) => {
 
 export const optionalMemberId: Rule<string> = text(limits.memberIdCharsMax);
 
-/** A NUL is refused because PostgreSQL has no text with one in it. */
+/** Rejects a NUL, because PostgreSQL cannot store it in text. */
 export function text(charsMax: number): Rule<string> {
   return (value, field, report) => {
     if (value.length > charsMax) report(field, `has more than ${charsMax} characters`);
@@ -45,20 +47,20 @@ export function utf8(bytesMax: number): Rule<string> {
   };
 }
 
-/** The tokens of this broker's lists have these characters; anything else never was one. */
+/** The tokens of this broker have these characters, so any other text is not a token. */
 export const pageToken: Rule<string> = (value, field, report) => {
   if (value.length > limits.pageTokenCharsMax) report(field, `has more than ${limits.pageTokenCharsMax} characters`);
   else if (!/^[\w.~=-]*$/.test(value)) report(field, 'is not a token that a list returned');
 };
 
-/** A number of things; 0 is the default. */
+/** A count; 0 is the default. */
 export function count(max: number): Rule<number> {
   return (value, field, report) => {
     if (value < 0 || value > max) report(field, `must be from 1 to ${max}, or 0 for the default`);
   };
 }
 
-/** A number of things that must be given. */
+/** A required count. */
 export function requiredCount(max: number): Rule<number> {
   return (value, field, report) => {
     if (value < 1 || value > max) report(field, `must be from 1 to ${max}`);
@@ -72,7 +74,9 @@ export function longCount(max: number): Rule<bigint> {
   };
 }
 
-/** Offsets and generations are numbers in the broker: exact up to 2^53 - 1, which no log reaches. */
+/**
+ * Offsets and generations are numbers in the broker: exact up to 2^53 - 1, which no log reaches.
+ */
 export const notNegative: Rule<bigint | undefined> = (value, field, report) => {
   if (value === undefined) return;
   if (value < 0n) report(field, 'must not be negative');
@@ -85,21 +89,27 @@ export const exact: Rule<bigint> = (value, field, report) => {
   if (value > BigInt(max) || value < BigInt(-max)) report(field, `must be from ${-max} to ${max}`);
 };
 
-/** An offset or a generation without a default: 0 in its place would claim something that the caller did not say. */
+/**
+ * A required offset or generation, because 0 in place of an unset one would claim something that
+ * the caller did not say.
+ */
 export const requiredNumber: Rule<bigint | undefined> = required(notNegative);
 
-/** A partition that may be left out: only where nothing is claimed about it. */
+/** An optional partition, only where the request claims nothing about it. */
 export const optionalPartition: Rule<number | undefined> = (value, field, report) => {
   if (value !== undefined && value < 0) report(field, 'must not be negative');
 };
 
-/** Without a default: a client that forgets the field would ack, commit or give back partition 0 instead of its own. */
+/**
+ * Required, because a client that forgets the field would ack, commit or give back partition 0
+ * instead of its own.
+ */
 export const partition: Rule<number | undefined> = required(optionalPartition);
 
-/** How many lanes there are, and so whether one must be named, is for the topic to say. */
+/** Only the topic knows its number of lanes, and so whether a lane is required. */
 export const lane: Rule<number | undefined> = optionalPartition;
 
-/** Where a partition stands for all of its lanes. */
+/** Must be unset where a partition means all of its lanes. */
 export const noLane: Rule<number | undefined> = (value, field, report) => {
   if (value !== undefined) report(field, 'must not be set: the partition is meant with all its lanes');
 };
@@ -146,7 +156,7 @@ export function required<T>(rule: Rule<T | undefined>): Rule<T | undefined> {
   };
 }
 
-/** A list with a bounded number of entries, each judged by `rule`. */
+/** A list with a bounded number of entries, each checked by `rule`. */
 export function list<T>(countMin: number, countMax: number, rule: Rule<T>): Rule<readonly T[]> {
   return (values, field, report) => {
     if (values.length < countMin || values.length > countMax) {
@@ -159,7 +169,7 @@ export function list<T>(countMin: number, countMax: number, rule: Rule<T>): Rule
   };
 }
 
-/** A list of offsets; paths are made only for the wrong ones, since acks come with thousands of them. */
+/** A list of offsets. Only wrong offsets get a path, because acks have thousands of offsets. */
 export function offsets(countMax: number): Rule<readonly bigint[]> {
   return (values, field, report) => {
     if (values.length > countMax) report(field, `has ${values.length} entries, more than ${countMax}`);

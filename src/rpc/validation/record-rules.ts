@@ -14,7 +14,7 @@ import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the messages of record.proto that stand in requests of several services. */
 
-/** A partition with all its lanes, as members have it. */
+/** A partition with all its lanes, as members hold it. */
 export function topicPartitionRule(ruled: RuledFields): Rule<TopicPartition> {
   return message(ruled, TopicPartitionSchema, { topic: name, partition, lane: noLane });
 }

@@ -1,9 +1,9 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 
-/** Told of each wrong field: its path in the proto's names, and what is wrong with it. */
+/** Gets each wrong field: its path in the proto's names, and its error. */
 export type Report = (field: string, description: string) => void;
 
-/** Judges one value. `field` is its path, for the report. */
+/** Checks one value. `field` is its path, for the report. */
 export type Rule<T> = (value: T, field: string, report: Report) => void;
 
 type OneofOf<M> = Extract<M[keyof M], { readonly case: string }>;
@@ -17,12 +17,14 @@ export type FieldRules<M> = {
     : never;
 };
 
-/** The rules of each message type that has some, by its full name: what a test compares with the proto's comments. */
+/**
+ * The rules of message types by their full names. A test compares them with the proto's comments.
+ */
 export type RuledFields = Map<string, readonly string[]>;
 
 /**
- * Judges a message field by field, and then as a whole by `whole`. An unset message is fine here; `required` says
- * where it is not.
+ * Checks a message field by field, and then as a whole by `whole`. An unset message passes;
+ * `required` rejects it.
  */
 export function message<D extends DescMessage>(
   ruled: RuledFields,
@@ -43,7 +45,7 @@ export function message<D extends DescMessage>(
   };
 }
 
-/** A case of a oneof that another case has taken. */
+/** A case of a oneof that is not the one in use. */
 const absent = Symbol('absent');
 
 interface CompiledField {

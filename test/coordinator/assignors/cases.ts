@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { NOBODY, type Assignment, type AssignorInput } from '../../../src/coordinator/assignors/assignor.ts';
 
-/** Who reads what and holds what, in a form that fits on a line: topics by partition count, members by topics. */
+/**
+ * Who reads what and holds what, in a form that fits on a line: topics by partition count, members
+ * by topics.
+ */
 export function input(
   partitions: readonly number[],
   topicsOfMembers: readonly (readonly number[])[],
@@ -56,7 +59,8 @@ export function inputs({ members, topics, partitions }: Bounds, equal: boolean):
     .record({ m: fc.integer({ min: 1, max: members }), t: fc.integer({ min: 1, max: topics }) })
     .chain(({ m, t }) => {
       const every = Array.from({ length: t }, (_, topicId) => topicId);
-      // A topic that the group does not know may be among them, and a previous holder may read its topic no longer.
+      // A topic that the group does not know may be among them, and a previous holder may read its
+      // topic no longer.
       const reads = equal ? fc.constant(every) : fc.subarray([...every, t]);
       const holders = fc.array(fc.integer({ min: NOBODY, max: m - 1 }), { maxLength: Math.floor(partitions / t) });
       return fc
@@ -74,7 +78,10 @@ export function inputs({ members, topics, partitions }: Bounds, equal: boolean):
     });
 }
 
-/** What every assignor owes: each partition that somebody reads goes to one of its readers, others to nobody. */
+/**
+ * What every assignor owes: each partition that somebody reads goes to one of its readers, others
+ * to nobody.
+ */
 export function isComplete({ members, topics }: AssignorInput, assignment: Assignment): boolean {
   return topics.every(({ topicId, partitions }) => {
     const readers = members.flatMap((member, index) => (member.topicIds.includes(topicId) ? [index] : []));

@@ -6,7 +6,9 @@ export interface Best {
   readonly moves: number;
 }
 
-/** Tries every assignment there is: the best balance, and the fewest moves among those that have it. */
+/**
+ * Tries every assignment there is: the best balance, and the fewest moves among those that have it.
+ */
 export function best(input: AssignorInput): Best {
   let found: Best = { sumOfSquares: Infinity, moves: Infinity };
   for (const assignment of every(input)) {
@@ -43,8 +45,8 @@ function* every(input: AssignorInput): Generator<Assignment> {
 }
 
 /**
- * For sizes beyond trying everything: whether some chain of single moves makes an assignment better. By the theory of
- * minimum-cost flows there is one unless the assignment is the best.
+ * For sizes beyond trying everything: whether some chain of single moves makes an assignment
+ * better. By the theory of minimum-cost flows there is one unless the assignment is the best.
  */
 export function canBeImproved(input: AssignorInput, assignment: Assignment): boolean {
   const size = sizes(input, assignment);
@@ -58,7 +60,10 @@ export function canBeImproved(input: AssignorInput, assignment: Assignment): boo
   );
 }
 
-/** From member to member the least change of the number of moves by passing one partition on, over any members between. */
+/**
+ * From member to member the least change of the number of moves by passing one partition on, over
+ * any members between.
+ */
 function cheapestChains({ members, topics, previous }: AssignorInput, assignment: Assignment): number[][] {
   const cost = members.map((_, from) => members.map((_, to) => (from === to ? 0 : Infinity)));
   for (const { topicId } of topics) {

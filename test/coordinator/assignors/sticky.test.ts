@@ -31,7 +31,8 @@ test.each([
   ['new partitions go to whoever has least', [5], [[0], [0]], [[0, 0, 1]], [[0, 0, 1, 0, 1]]],
   ['a topic that nobody reads stays free', [2, 1], [[1]], [], [[-1, -1], [0]]],
   ['no members', [2], [], [], [[-1, -1]]],
-  // m0 reads both topics and m1 the first alone: balance needs a partition of topic 0 to go, not one of topic 1.
+  // m0 reads both topics and m1 the first alone: balance needs a partition of topic 0 to go, not
+  // one of topic 1.
   [
     'a partition goes that the other may read',
     [2, 2],
@@ -165,7 +166,7 @@ describe.each(['sticky', 'cooperative_sticky'])('fault 21: a %s that ignores the
     );
   });
 
-  test('which these numbers would show', () => {
+  test('an assignor that ignores the assignment moves more, so these numbers would show it', () => {
     const lying = [2, 1, 0, 2, 1, 0];
     const blind: Assignor = (given) => assignor({ ...given, previous: new Map() });
     const [same, joined, left] = [many(3, 6, [lying]), many(4, 6, [lying]), many(2, 6, [[-1, 1, 0, -1, 1, 0]])];

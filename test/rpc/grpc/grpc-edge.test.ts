@@ -246,7 +246,7 @@ describe('bad input', () => {
 });
 
 describe('a stream', () => {
-  test('that the client cancels is closed at the broker', async () => {
+  test('a stream that the client cancels is closed at the broker', async () => {
     const { broker, grpcPort } = await serve();
     const stream = new GrpcClient(grpcPort).stream(subscribe, { group: 'billing', topics: ['orders'] });
     stream.on('error', () => undefined);
@@ -258,7 +258,7 @@ describe('a stream', () => {
     expect(broker.streams[0]!.sink.unsentBytes).toBe(0);
   });
 
-  test('that ends with an error gets what was sent before, and then the reason', async () => {
+  test('a stream that ends with an error first delivers its events, and then the reason', async () => {
     const { broker, grpcPort } = await serve();
     const stream = new GrpcClient(grpcPort).stream(subscribe, { group: 'billing', topics: ['orders'] });
     const seen: SubscribeResponse[] = [];
@@ -273,7 +273,7 @@ describe('a stream', () => {
     expect(seen).toHaveLength(2);
   });
 
-  test('that nobody reads shows what it holds back, and tells when it flows again', async () => {
+  test('a stream without a reader shows its unsent bytes, and reports when it flows again', async () => {
     const { broker, grpcPort } = await serve();
     const stream = new GrpcClient(grpcPort).stream(subscribe, { group: 'billing', topics: ['orders'] });
     stream.on('error', () => undefined);

@@ -11,7 +11,7 @@ type Call = Parameters<ServerInterceptor>[1];
 const field = Buffer.from('the shared bytes of a batch');
 const event = new FramedEvent(300, field);
 
-/** A call as grpc-js hands it to interceptors, with a stream that fails if it is told to. */
+/** A call as grpc-js hands it to interceptors, with a stream that fails on request. */
 function callOn(options: { responseStream?: boolean; withStream?: boolean; failure?: Error } = {}) {
   const { responseStream = true, withStream = true, failure = null } = options;
   const chunks: Buffer[] = [];
@@ -54,7 +54,7 @@ describe('a batch', () => {
     expect(chunks[1]!.byteOffset).toBe(field.byteOffset);
   });
 
-  test('that cannot be written ends the call, and is not said to be sent', async () => {
+  test('a batch that cannot be written ends the call, and does not count as sent', async () => {
     const { call, did } = callOn({ failure: new Error('gone') });
     let sent = false;
     const ended = Promise.withResolvers<void>();

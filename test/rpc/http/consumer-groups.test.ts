@@ -98,7 +98,7 @@ describe('a group', () => {
     });
   });
 
-  test('of which an age is not known leaves that out, and one in the future is none', async () => {
+  test('an unknown age is left out, and an age from the future is none', async () => {
     const serving = await serve();
     serving.broker.partitions = [
       { ...partition, oldestUnackedAgeMs: null },

@@ -54,7 +54,7 @@ describe('by default no web page may call the broker', () => {
     expect(serving.warnings).toEqual([{ origin: page, text: expect.stringContaining('--cors-origins') as string }]);
   });
 
-  test('and the answer to a call carries nothing that would let a page read it', async () => {
+  test('the answer to a call of a foreign page has no header that lets the page read it', async () => {
     const answer = await getTopic(await serveTo());
     expect(answer.status).toBe(200);
     expect(answer.headers.get('access-control-allow-origin')).toBe(null);

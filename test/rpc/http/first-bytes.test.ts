@@ -8,7 +8,10 @@ import { serve } from '../serving.ts';
 
 const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 
-/** What the server is told of a connection that sends these packets, and what it can then read from it. */
+/**
+ * The detected protocol of a connection that sends these packets, and the bytes that the server
+ * then reads.
+ */
 async function told(packets: readonly string[]): Promise<readonly [isHttp2: boolean, rest: string]> {
   const socket = new PassThrough();
   const decided = new Promise<boolean>((resolve) => {

@@ -3,7 +3,10 @@ import { connect } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { connectRefusal, type ConnectError, type Refusal } from '../../broker/refusal.ts';
 
-/** Sends one message on a stream of the Connect protocol. @returns how the stream ended; null if it ended well. */
+/**
+ * Sends one message on a stream of the Connect protocol. @returns how the stream ended; null if it
+ * ended well.
+ */
 export async function connectStreamRefusal(
   port: number,
   method: DescMethod,

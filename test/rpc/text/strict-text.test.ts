@@ -11,7 +11,10 @@ import { binaryWith, jsonWith, requestFields, type Target } from './request-fiel
 
 const { publish, publishStream } = BrokerService.method;
 
-/** Not UTF-8: a byte that never occurs, a character cut short, half of a surrogate pair, an overlong form. */
+/**
+ * Not UTF-8: a byte that never occurs, a character cut short, half of a surrogate pair, an overlong
+ * form.
+ */
 const notUtf8 = ['ff', 'c328', 'eda080', 'c080'].map((hex) => Buffer.from(hex, 'hex'));
 const halfPairs = [String.raw`"\ud800"`, String.raw`"a\udc00b"`];
 
@@ -62,7 +65,7 @@ test('the requests have texts and numbers, or this file would prove nothing', ()
 });
 
 describe('text that is not UTF-8 would be stored under replaced characters, and two keys would be one', () => {
-  test('in JSON it is refused in every text of every call', { timeout: 120_000 }, async () => {
+  test('broken text in JSON is rejected in every text of every call', { timeout: 120_000 }, async () => {
     const serving = await serve();
     for (const target of texts) {
       for (const bytes of notUtf8) await expectMalformed(serving, target, jsonWith(target, jsonText(bytes)));
@@ -72,28 +75,32 @@ describe('text that is not UTF-8 would be stored under replaced characters, and 
     expect(serving.bugs).toEqual([]);
   });
 
-  test('in protobuf it is refused in every text of every call, over both edges', { timeout: 120_000 }, async () => {
-    const serving = await serve();
-    const grpc = new GrpcClient(serving.grpcPort);
-    for (const target of texts) {
-      for (const bytes of notUtf8) {
-        const { method, name } = target;
-        const body = binaryWith(target, bytes);
-        // The scan of a publish names the field that is wrong.
-        const reason = method === publish || method === publishStream ? 'INVALID_FIELD' : 'MALFORMED_REQUEST';
-        const refusals = [await refusalOf(serving, method, body, 'proto')];
-        if (method.methodKind === 'unary') refusals.push(await grpcRefusalOf(grpc, method, body));
-        for (const refusal of refusals) {
-          // connect-node decodes the messages of a stream before the scan sees them.
-          const allowed = method === publishStream ? [reason, 'MALFORMED_REQUEST'] : [reason];
-          expect([name, refusal?.code]).toEqual([name, 'INVALID_ARGUMENT']);
-          expect(allowed, name).toContain(refusal?.reason);
+  test(
+    'broken text in protobuf is rejected in every text of every call, over both edges',
+    { timeout: 120_000 },
+    async () => {
+      const serving = await serve();
+      const grpc = new GrpcClient(serving.grpcPort);
+      for (const target of texts) {
+        for (const bytes of notUtf8) {
+          const { method, name } = target;
+          const body = binaryWith(target, bytes);
+          // The scan of a publish names the field that is wrong.
+          const reason = method === publish || method === publishStream ? 'INVALID_FIELD' : 'MALFORMED_REQUEST';
+          const refusals = [await refusalOf(serving, method, body, 'proto')];
+          if (method.methodKind === 'unary') refusals.push(await grpcRefusalOf(grpc, method, body));
+          for (const refusal of refusals) {
+            // connect-node decodes the messages of a stream before the scan sees them.
+            const allowed = method === publishStream ? [reason, 'MALFORMED_REQUEST'] : [reason];
+            expect([name, refusal?.code]).toEqual([name, 'INVALID_ARGUMENT']);
+            expect(allowed, name).toContain(refusal?.reason);
+          }
         }
       }
-    }
-    expect(serving.broker.published).toEqual([]);
-    expect(serving.bugs).toEqual([]);
-  });
+      expect(serving.broker.published).toEqual([]);
+      expect(serving.bugs).toEqual([]);
+    },
+  );
 
   test('over gRPC-Web in JSON, and where the client says that nothing is compressed', async () => {
     const serving = await serve();
@@ -141,26 +148,34 @@ describe('text that is not UTF-8 would be stored under replaced characters, and 
 
 describe('a text that is not a decimal number would be taken for an offset that nobody wrote', () => {
   const never = ['""', '" 1"', '"1 "', '"+1"', '"0x1"', '"0b1"', '"0o7"', '"1_0"', '"--1"', '"one"', '"\\t1"', 'true'];
-  test('in every number of 64 bits of every call', { timeout: 120_000 }, async () => {
-    const serving = await serve();
-    for (const target of int64s) {
-      for (const text of [...never, '"1e3"', '"1.0"', '1.5']) {
-        await expectMalformed(serving, target, jsonWith(target, text));
+  test(
+    'text that is no number is rejected in every number of 64 bits of every call',
+    { timeout: 120_000 },
+    async () => {
+      const serving = await serve();
+      for (const target of int64s) {
+        for (const text of [...never, '"1e3"', '"1.0"', '1.5']) {
+          await expectMalformed(serving, target, jsonWith(target, text));
+        }
       }
-    }
-  });
+    },
+  );
 
-  test('in every number of 32 bits of every call', { timeout: 120_000 }, async () => {
-    const serving = await serve();
-    for (const target of int32s) {
-      for (const text of [...never, '"1.5"', '1.5', '"Infinity"']) {
-        await expectMalformed(serving, target, jsonWith(target, text));
+  test(
+    'text that is no number is rejected in every number of 32 bits of every call',
+    { timeout: 120_000 },
+    async () => {
+      const serving = await serve();
+      for (const target of int32s) {
+        for (const text of [...never, '"1.5"', '1.5', '"Infinity"']) {
+          await expectMalformed(serving, target, jsonWith(target, text));
+        }
       }
-    }
-  });
+    },
+  );
 
   test.each(['0', '1', '"1"', '1.0', '1e3', '"0"', '-0'])(
-    'but %s is one, as the JSON mapping of protobuf has it',
+    '%s is a number of 64 bits, as the JSON mapping of protobuf defines it',
     async (text) => {
       const serving = await serve();
       const json = `{"topic":"orders","partition":${text},"expectedOffset":${text},"records":[{"key":"k"}]}`;
@@ -169,7 +184,7 @@ describe('a text that is not a decimal number would be taken for an offset that 
     },
   );
 
-  test.each(['"1e3"', '"1.0"', '"10"'])('and %s is a number of 32 bits', async (text) => {
+  test.each(['"1e3"', '"1.0"', '"10"'])('%s is a number of 32 bits', async (text) => {
     const serving = await serve();
     const json = `{"topic":"orders","partition":${text},"records":[{"key":"k"}]}`;
     const refusal = await refusalOf(serving, publish, Buffer.from(json), 'json');

@@ -48,7 +48,10 @@ export interface ViolatingSample {
   readonly path: string;
 }
 
-/** Requests that are wrong in one field each: for every rule one, for every way to be wrong of the tricky ones. */
+/**
+ * Requests that are wrong in one field each: for every rule one, for every way to be wrong of the
+ * tricky ones.
+ */
 export const violatingSamples: ViolatingSample[] = [];
 
 const planned = (count: number) => {
