@@ -198,7 +198,7 @@ describe('in one transaction', () => {
   test('a publish of nothing new is answered and appends nothing', () => {
     const { plan, topic } = plans();
     expect(plan.add(pending(topic, records('x'), { idempotencyKeys: ['old'] }))).toBeNull();
-    expect(plan.build(0)).toEqual({ batches: [], keys: [] });
+    expect(plan.build(0)).toEqual({ batches: [], keys: [], acks: null });
     expect(answersOf(plan).map(places)).toEqual([['1/4 again']]);
   });
 
