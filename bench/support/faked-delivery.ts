@@ -1,4 +1,5 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
@@ -82,6 +83,8 @@ export class FakedDelivery {
     };
     this.delivery = new Delivery({
       store: this.#store,
+      commits: this.#store,
+      ring: new AckRing(),
       topics: {
         topic: (name) => {
           const id = ids.get(name);

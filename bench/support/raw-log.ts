@@ -83,7 +83,7 @@ export class RawLog {
     let failure: Error | null = null;
     try {
       const batches = taken.flatMap(({ partition, requests }) => this.#batches(partition, requests));
-      await this.#store.append(slot, { batches, keys: [] });
+      await this.#store.append(slot, { batches, keys: [], acks: null });
     } catch (error) {
       failure = error as Error;
     }

@@ -5,6 +5,7 @@ import { Delivery } from '../delivery/delivery.ts';
 import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { TunableLimits } from '../limits/limits.ts';
+import { AckRing } from '../commit/ack-ring.ts';
 import { Publisher } from '../commit/publisher.ts';
 import type { CommitStore } from '../commit/store.ts';
 import type { BatchCodec } from '../log/batch.ts';
@@ -60,9 +61,12 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const warn = (fields: object, message: string): void => {
     options.log.warn(fields, message);
   };
-  const publisher = new Publisher({ store: stores.commits, log, clock, limits, onFenced, warn });
+  const ring = new AckRing();
+  const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, limits, onFenced, warn });
   const delivery = new Delivery({
     store: stores.groups,
+    commits: stores.commits,
+    ring,
     topics: log,
     codec,
     assignors: registry(options.assignors ?? [], log),

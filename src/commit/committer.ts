@@ -1,17 +1,21 @@
 import { Fault } from '../errors/fault.ts';
-import type { Clock } from '../time/clock.ts';
-import { PublishQueue, type QueueLimits } from './publish-queue.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
 import { topicNotFound, type Topic } from '../log/topic.ts';
-import type { PendingPublish } from './route.ts';
-import { SegmentMoved, type CommitStore } from './store.ts';
+import { Backoff } from '../time/backoff.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import type { AckRing, AckTableReference } from './ack-ring.ts';
+import { PublishQueue, type QueueLimits } from './publish-queue.ts';
+import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
+import type { CommitUnit } from './unit.ts';
 
 export interface CommitterOptions {
   readonly store: CommitStore;
   readonly log: Log;
+  readonly ring: AckRing;
   readonly clock: Clock;
+  readonly random: Random;
   readonly limits: QueueLimits & PlanLimits;
   readonly onFenced: () => void;
 }
@@ -20,7 +24,7 @@ export interface CommitterOptions {
 const segmentMovesMax = 5;
 
 /**
- * Appends what is published: a transaction on each free write connection, of everything that waits and conflicts with nothing in
+ * Commits units (SPEC.md beside this): a transaction on each free write connection, of everything that waits and conflicts with nothing in
  * flight. While a transaction is in flight the next ones gather; that is the whole of group commit, there is no timer in it.
  */
 export class Committer {
@@ -29,6 +33,8 @@ export class Committer {
   readonly #freeSlots: number[];
   #scheduled = false;
   #stopped = false;
+  /** The broker ends: an outcome that cannot be found out at once is left to the successor. */
+  #finishing = false;
   /** Transactions by topic, and who waits for the last of them. */
   readonly #inFlight = new Map<Topic, number>();
   readonly #onQuiet = new Map<Topic, () => void>();
@@ -48,13 +54,14 @@ export class Committer {
     return this.#queue;
   }
 
-  push(request: PendingPublish): void {
-    this.#queue.push(request);
+  push(unit: CommitUnit): void {
+    this.#queue.push(unit);
     this.#schedule();
   }
 
   /** Resolves when nothing waits and nothing is in flight. */
-  idle(): Promise<void> {
+  finish(): Promise<void> {
+    this.#finishing = true;
     if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle.push(resolve);
@@ -83,13 +90,17 @@ export class Committer {
   /** Answers everything that waits with the error; nothing is appended any more. */
   stop(error: Error): void {
     this.#stopped = true;
-    for (const request of this.#queue.remove(() => true)) request.reject(error);
+    fail(
+      this.#queue.remove(() => true),
+      error,
+    );
   }
 
   removeTopic(topic: Topic): void {
-    for (const request of this.#queue.remove((one) => one.topic === topic)) {
-      request.reject(topicNotFound(topic.row.name));
-    }
+    fail(
+      this.#queue.remove(({ publishes }) => publishes.some((publish) => publish.topic === topic)),
+      topicNotFound(topic.row.name),
+    );
   }
 
   get #isIdle(): boolean {
@@ -108,22 +119,22 @@ export class Committer {
 
   #begin(): void {
     while (this.#freeSlots.length > 0 && !this.#stopped) {
-      const requests = this.#queue.take(this.#freeSlots.length);
-      if (requests.length === 0) break;
-      void this.#run(this.#freeSlots.pop()!, requests);
+      const units = this.#queue.take(this.#freeSlots.length);
+      if (units.length === 0) break;
+      void this.#run(this.#freeSlots.pop()!, units);
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 
-  async #run(slot: number, requests: readonly PendingPublish[]): Promise<void> {
-    const topics = new Set(requests.map(({ topic }) => topic));
+  async #run(slot: number, units: readonly CommitUnit[]): Promise<void> {
+    const topics = topicsOf(units);
     for (const topic of topics) this.#inFlight.set(topic, (this.#inFlight.get(topic) ?? 0) + 1);
     try {
-      await this.#append(slot, requests);
+      await this.#append(slot, units);
     } catch (error) {
-      fail(requests, error as Error);
+      fail(units, error as Error);
     }
-    this.#queue.release(requests);
+    this.#queue.release(units);
     this.#freeSlots.push(slot);
     for (const topic of topics) this.#ended(topic);
     // At once, not in the next turn: the connection would lie idle for it.
@@ -141,16 +152,16 @@ export class Committer {
     this.#onQuiet.delete(topic);
   }
 
-  /** Appends the requests as one transaction; where the data of one of them is refused, each by itself. */
-  async #append(slot: number, requests: readonly PendingPublish[]): Promise<void> {
-    const wanted = requests.filter(isWanted);
-    for (const topic of new Set(wanted.map((request) => request.topic))) if (!topic.isKnown) await topic.refresh();
+  /** Commits the units as one transaction; where the data of one of them is refused, each by itself. */
+  async #append(slot: number, units: readonly CommitUnit[]): Promise<void> {
+    const wanted = units.filter(isWanted);
+    for (const topic of topicsOf(wanted)) if (!topic.isKnown) await topic.refresh();
     const known = await this.#lookUpKeys(wanted);
     try {
       await this.#commit(slot, wanted, known);
     } catch (error) {
       if (error instanceof Fault && error.kind === 'DATA_REFUSED' && wanted.length > 1) {
-        for (const request of wanted) await this.#run1(slot, request);
+        for (const unit of wanted) await this.#run1(slot, unit);
         return;
       }
       this.#lost(wanted, error);
@@ -158,58 +169,109 @@ export class Committer {
     }
   }
 
-  async #run1(slot: number, request: PendingPublish): Promise<void> {
+  async #run1(slot: number, unit: CommitUnit): Promise<void> {
     try {
-      await this.#append(slot, [request]);
+      await this.#append(slot, [unit]);
     } catch (error) {
-      fail([request], error as Error);
+      fail([unit], error as Error);
     }
   }
 
   async #commit(
     slot: number,
-    requests: readonly PendingPublish[],
+    units: readonly CommitUnit[],
     known: ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>,
   ): Promise<void> {
     for (let moves = 0; ; moves++) {
-      const plan = this.#plan(requests, known);
-      const transaction = plan.build();
+      const plan = this.#plan(units, known);
       try {
-        const appended = transaction.batches.length === 0 ? [] : await this.#o.store.append(slot, transaction);
-        this.#committed(plan, appended);
+        await (plan.receipts.length === 0 ? this.#write(slot, plan) : this.#settle(slot, plan));
         return;
       } catch (error) {
         if (!(error instanceof SegmentMoved)) throw error;
         // A SegmentMoved says nothing to a publisher; that nothing was written and it may try again does.
         if (moves === segmentMovesMax) throw new Fault('DATABASE_UNAVAILABLE', 'the segment moved at each try', error);
-        await this.#follow(plan.requests);
+        await this.#follow(plan.units);
       }
     }
   }
 
-  #plan(
-    requests: readonly PendingPublish[],
-    known: ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>,
-  ): TransactionPlan {
+  async #write(slot: number, plan: TransactionPlan): Promise<void> {
+    const transaction = plan.build(this.#o.ring.current);
+    const isEmpty = transaction.batches.length === 0 && transaction.acks === null;
+    this.#committed(plan, isEmpty ? [] : await this.#o.store.append(slot, transaction));
+  }
+
+  /** Writes what settles something. The table of the ack log that it goes to is referred to until memory has moved. */
+  async #settle(slot: number, plan: TransactionPlan): Promise<void> {
+    const reference = this.#o.ring.refer();
+    try {
+      await this.#write(slot, plan);
+    } catch (error) {
+      if (!isUnknown(error)) {
+        reference.release();
+        throw error;
+      }
+      // Where the outcome stays unknown the reference stays, too: the successor reads the table.
+      const isWritten = await this.#findOut(plan, reference, error);
+      if (isWritten) await this.#recover(plan);
+      reference.release();
+      if (!isWritten)
+        throw new Fault('DATABASE_UNAVAILABLE', 'the database was lost before the commit: nothing was written', error);
+      return;
+    }
+    reference.release();
+  }
+
+  /** Looks for the receipt until the database answers. @throws Fault if this broker ends before. */
+  async #findOut(plan: TransactionPlan, { table }: AckTableReference, unknown: Error): Promise<boolean> {
+    const receipt = plan.receipts[0]!;
+    return this.#untilAnswered(unknown, () => this.#o.store.hasReceipt(table, receipt));
+  }
+
+  /**
+   * What was written and not answered is at the end of its logs: their partitions were busy ever since. So they are read again, and memory
+   * follows as after an answer.
+   */
+  async #recover(plan: TransactionPlan): Promise<void> {
+    this.#forget(plan.units);
+    for (const topic of topicsOf(plan.units)) {
+      if (!topic.removed)
+        await this.#untilAnswered(new Fault('OUTCOME_UNKNOWN', 'it is committed'), () => topic.refresh());
+    }
+    this.#tell(plan.settle(plan.lastOfLogs()));
+  }
+
+  async #untilAnswered<T>(unknown: Error, ask: () => Promise<T>): Promise<T> {
+    for (const backoff = new Backoff(this.#o.clock, this.#o.random); ; await backoff.pause()) {
+      if (this.#stopped) throw unknown;
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof Fault) || error.kind === 'FENCED') throw error;
+        if (this.#finishing) throw unknown;
+      }
+    }
+  }
+
+  #plan(units: readonly CommitUnit[], known: ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>): TransactionPlan {
     const nowMs = this.#o.clock.nowMs();
     const plan = new TransactionPlan(this.#o.limits, (topic, key) => {
       return topic.keys.find(key, topic.row.idempotencyWindowMs, nowMs) ?? known.get(topic)?.get(key) ?? null;
     });
-    for (const request of requests) {
-      if (!isWanted(request)) continue;
-      const refusal = plan.add(request);
-      if (refusal !== null) fail([request], refusal);
+    for (const unit of units) {
+      if (!isWanted(unit)) continue;
+      const refusal = plan.add(unit);
+      if (refusal !== null) fail([unit], refusal);
     }
     return plan;
   }
 
   /** Asks the database for keys that memory neither knows nor knows to be new. */
-  async #lookUpKeys(
-    requests: readonly PendingPublish[],
-  ): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
+  async #lookUpKeys(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
     const nowMs = this.#o.clock.nowMs();
     const unknown = new Map<Topic, Set<string>>();
-    for (const { topic, command } of requests) {
+    for (const { topic, command } of units.flatMap(({ publishes }) => publishes)) {
       const { idempotencyWindowMs } = topic.row;
       if (command.idempotencyKeys === null || topic.keys.isComplete(idempotencyWindowMs, nowMs)) continue;
       for (const key of command.idempotencyKeys) {
@@ -225,17 +287,16 @@ export class Committer {
     return new Map(await Promise.all(found));
   }
 
-  async #follow(requests: readonly PendingPublish[]): Promise<void> {
-    for (const topic of new Set(requests.map((request) => request.topic))) {
+  async #follow(units: readonly CommitUnit[]): Promise<void> {
+    for (const topic of topicsOf(units)) {
       if (!topic.removed) await topic.followSegment();
     }
   }
 
   /** Everything here is durable: memory follows, then the publishers hear of it, then the readers. */
-  #committed(plan: TransactionPlan, appended: Parameters<TransactionPlan['settle']>[0]): void {
-    const { logs, keys, answers } = plan.settle(appended);
-    const nowMs = this.#o.clock.nowMs();
-    for (const { topic, partition, batches } of logs) {
+  #committed(plan: TransactionPlan, appended: readonly AppendedBatch[]): void {
+    const settled = plan.settle(appended);
+    for (const { topic, partition, batches } of settled.logs) {
       for (const { baseOffset, appendTimeUs, records, recordCount, byteSize } of batches) {
         partition.committed({ baseOffset, appendTimeUs, records }, recordCount, byteSize);
         this.appendedRecords += recordCount;
@@ -243,10 +304,8 @@ export class Committer {
         this.#o.log.appended(topic, byteSize);
       }
     }
-    for (const { topic, key, hit } of keys) topic.keys.add(key, hit, nowMs);
-    for (const { request, published } of answers) request.resolve(published);
-    for (const { partition } of logs) partition.announce();
-    if (logs.length > 0) {
+    this.#tell(settled);
+    if (settled.logs.length > 0) {
       this.appends++;
       this.#o.clock.soon(() => {
         this.#o.log.encodeTails();
@@ -254,32 +313,71 @@ export class Committer {
     }
   }
 
-  #lost(requests: readonly PendingPublish[], error: unknown): void {
+  #tell({ logs, keys, answers }: ReturnType<TransactionPlan['settle']>): void {
+    const nowMs = this.#o.clock.nowMs();
+    for (const { topic, key, hit } of keys) topic.keys.add(key, hit, nowMs);
+    for (const { unit, published } of answers) {
+      unit.ended = true;
+      for (const { records } of unit.settlements) records.moved();
+      unit.resolve(published);
+    }
+    for (const { partition } of logs) partition.announce();
+  }
+
+  #lost(units: readonly CommitUnit[], error: unknown): void {
     if (!(error instanceof Fault)) return;
     if (error.kind === 'FENCED') this.#o.onFenced();
     if (error.kind !== 'OUTCOME_UNKNOWN') return;
+    this.#forget(units);
+    for (const topic of topicsOf(units)) this.#o.log.refresh(topic);
+  }
+
+  /** What was appended last is not known: neither the ends of the logs nor the keys. */
+  #forget(units: readonly CommitUnit[]): void {
     const nowMs = this.#o.clock.nowMs();
-    for (const topic of new Set(requests.map((request) => request.topic))) {
-      const touched = requests.filter((request) => request.topic === topic).flatMap(({ shares }) => shares);
+    const publishes = units.flatMap((unit) => unit.publishes);
+    for (const topic of topicsOf(units)) {
+      const touched = publishes.filter((publish) => publish.topic === topic).flatMap(({ shares }) => shares);
       topic.forget(new Set(touched.map(({ partition }) => partition)), nowMs);
-      this.#o.log.refresh(topic);
     }
   }
 }
 
-/** Whether the request may still be appended; if not, it is answered here. */
-function isWanted(request: PendingPublish): boolean {
-  const failure = request.command.stream?.failure ?? null;
-  if (failure !== null) request.reject(failure);
-  else if (request.topic.removed) fail([request], topicNotFound(request.topic.row.name));
-  else return true;
-  return false;
+function isUnknown(error: unknown): error is Fault {
+  return error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN';
 }
 
-/** Answers requests with an error; what their streams sent after them is not appended. */
-function fail(requests: readonly PendingPublish[], error: Error): void {
-  for (const { command, reject } of requests) {
-    if (command.stream !== null) command.stream.failure ??= error;
-    reject(error);
+function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
+  const topics = new Set<Topic>();
+  for (const { publishes } of units) for (const { topic } of publishes) topics.add(topic);
+  return topics;
+}
+
+/** Whether the unit may still be committed; if not, it is answered here. */
+function isWanted(unit: CommitUnit): boolean {
+  if (unit.ended) return false;
+  for (const { command, topic } of unit.publishes) {
+    const failure = command.stream?.failure ?? (topic.removed ? topicNotFound(topic.row.name) : null);
+    if (failure !== null) {
+      fail([unit], failure);
+      return false;
+    }
   }
+  return true;
+}
+
+/** Answers units with an error; what their streams sent after them is not appended. */
+function fail(units: readonly CommitUnit[], error: Error): void {
+  for (const unit of units) {
+    if (unit.ended) continue;
+    unit.ended = true;
+    for (const { command } of unit.publishes) if (command.stream !== null) command.stream.failure ??= error;
+    if (!mayBeWritten(error)) for (const { records } of unit.settlements) records.stays();
+    unit.reject(error);
+  }
+}
+
+/** Then neither is true here: that the records moved, and that they stay. The successor reads which. */
+function mayBeWritten(error: Error): boolean {
+  return error instanceof Fault && (error.kind === 'OUTCOME_UNKNOWN' || error.kind === 'FENCED');
 }

@@ -1,26 +1,30 @@
-import type { PendingPublish } from './route.ts';
 import type { Topic } from '../log/topic.ts';
+import type { CommitUnit } from './unit.ts';
 
 export interface QueueLimits {
+  /** What publishers may have waiting. */
   readonly bytesMax: number;
   /** One transaction. */
   readonly transactionBytesMax: number;
   readonly transactionRecordsMax: number;
   /** Less than this is not shared out among connections: a transaction costs as much as appending this. */
   readonly sharedBytesMin: number;
-  /** Requests that one look passes over because something in front of them is in flight. */
+  /** Units that one look passes over because something in front of them is in flight. */
   readonly passedMax: number;
 }
 
 /**
- * Publishes that wait for their append, in the order in which they came. What is taken for a transaction conflicts with nothing in
- * flight and overtakes nothing that it conflicts with: two requests conflict if they touch the same partition, come by
- * the same stream, or belong to a topic and both have idempotency keys.
+ * Units that wait for their commit, in the order in which they came. What is taken for a transaction conflicts with nothing in
+ * flight and overtakes nothing that it conflicts with: two units conflict if they touch the same partition, come by
+ * the same stream, or both have idempotency keys of one topic. Settlements conflict with nothing: their rows may come in any order.
+ *
+ * Units of the broker itself have an account of their own: publishers that fill the queue keep none of them out, nor they a publisher.
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
   #waiting: Waiting[] = [];
   #bytes = 0;
+  #ownBytes = 0;
   #records = 0;
   /** What transactions in flight touch. */
   readonly #busy = new Set<object>();
@@ -42,26 +46,25 @@ export class PublishQueue {
     return this.#waiting.length === 0;
   }
 
-  /** Whether so much more may wait. */
+  /** Whether publishers may have so much more waiting. */
   hasRoom(bytes: number): boolean {
-    return this.#bytes + bytes <= this.#limits.bytesMax;
+    return this.#bytes - this.#ownBytes + bytes <= this.#limits.bytesMax;
   }
 
-  push(request: PendingPublish): void {
-    this.#waiting.push({ request, conflicts: conflictsOf(request) });
-    this.#bytes += request.bytes;
-    this.#records += request.command.records.count;
+  push(unit: CommitUnit): void {
+    this.#waiting.push({ unit, conflicts: conflictsOf(unit) });
+    this.#count(unit, 1);
   }
 
   /**
-   * Takes requests for one transaction; what they touch is busy until `release`. With `freeSlots` connections to share them it takes its
+   * Takes units for one transaction; what they touch is busy until `release`. With `freeSlots` connections to share them it takes its
    * part, if that is enough for a transaction: else whatever was answered together would come back together, and one
    * connection would do all the work (batches of 100 KiB, 8 in flight: a fifth less).
    */
-  take(freeSlots = 1): PendingPublish[] {
+  take(freeSlots = 1): CommitUnit[] {
     const { transactionRecordsMax, passedMax } = this.#limits;
     const transactionBytesMax = this.#transactionBytesMax(freeSlots);
-    const taken: PendingPublish[] = [];
+    const taken: CommitUnit[] = [];
     const passed: Waiting[] = [];
     const blocked = new Set(this.#busy);
     let bytes = 0;
@@ -69,23 +72,22 @@ export class PublishQueue {
     let at = 0;
     for (; at < this.#waiting.length && passed.length < passedMax; at++) {
       const waiting = this.#waiting[at]!;
-      const { request, conflicts } = waiting;
-      if (this.#held.has(request.topic) || touches(conflicts, blocked)) {
+      const { unit, conflicts } = waiting;
+      if (this.#isHeld(unit) || touches(conflicts, blocked)) {
         // Nothing that comes later may overtake it.
         block(conflicts, blocked);
         passed.push(waiting);
         continue;
       }
-      if (taken.length > 0 && (bytes + request.bytes > transactionBytesMax || records >= transactionRecordsMax)) break;
-      taken.push(request);
+      if (taken.length > 0 && (bytes + unit.bytes > transactionBytesMax || records >= transactionRecordsMax)) break;
+      taken.push(unit);
       block(conflicts, this.#busy);
-      bytes += request.bytes;
-      records += request.command.records.count;
+      bytes += unit.bytes;
+      records += unit.records;
+      this.#count(unit, -1);
     }
     if (taken.length === 0) return taken;
     this.#waiting = passed.length === 0 ? this.#waiting.slice(at) : passed.concat(this.#waiting.slice(at));
-    this.#bytes -= bytes;
-    this.#records -= records;
     return taken;
   }
 
@@ -95,8 +97,8 @@ export class PublishQueue {
   }
 
   /** A transaction has ended. */
-  release(requests: readonly PendingPublish[]): void {
-    for (const request of requests) for (const one of conflictsOf(request)) this.#busy.delete(one);
+  release(units: readonly CommitUnit[]): void {
+    for (const unit of units) for (const one of conflictsOf(unit)) this.#busy.delete(one);
   }
 
   /** Nothing of the topic is taken until `unhold`. */
@@ -109,21 +111,29 @@ export class PublishQueue {
   }
 
   /** Takes out everything that `wanted` says. */
-  remove(wanted: (request: PendingPublish) => boolean): PendingPublish[] {
-    const removed = this.#waiting.map(({ request }) => request).filter(wanted);
+  remove(wanted: (unit: CommitUnit) => boolean): CommitUnit[] {
+    const removed = this.#waiting.map(({ unit }) => unit).filter(wanted);
     if (removed.length === 0) return removed;
-    this.#waiting = this.#waiting.filter(({ request }) => !wanted(request));
-    for (const request of removed) {
-      this.#bytes -= request.bytes;
-      this.#records -= request.command.records.count;
-    }
+    this.#waiting = this.#waiting.filter(({ unit }) => !wanted(unit));
+    for (const unit of removed) this.#count(unit, -1);
     return removed;
+  }
+
+  #count({ bytes, records, own }: CommitUnit, sign: 1 | -1): void {
+    this.#bytes += sign * bytes;
+    if (own) this.#ownBytes += sign * bytes;
+    this.#records += sign * records;
+  }
+
+  #isHeld({ publishes }: CommitUnit): boolean {
+    if (this.#held.size === 0) return false;
+    return publishes.some(({ topic }) => this.#held.has(topic));
   }
 }
 
-/** A request that waits, with what it must have to itself. */
+/** A unit that waits, with what it must have to itself. */
 interface Waiting {
-  readonly request: PendingPublish;
+  readonly unit: CommitUnit;
   readonly conflicts: readonly object[];
 }
 
@@ -137,11 +147,13 @@ function block(conflicts: readonly object[], blocked: Set<object>): void {
   for (const one of conflicts) blocked.add(one);
 }
 
-/** What a request must have to itself: its partitions, its stream, and the keys of its topic if it has any. */
-function conflictsOf({ shares, command, topic }: PendingPublish): object[] {
+/** What a unit must have to itself: its partitions, its stream, and the keys of its topics if it has any. */
+function conflictsOf({ publishes }: CommitUnit): object[] {
   const conflicts: object[] = [];
-  for (const { partition } of shares) conflicts.push(partition);
-  if (command.stream !== null) conflicts.push(command.stream);
-  if (command.idempotencyKeys !== null) conflicts.push(topic.keys);
+  for (const { shares, command, topic } of publishes) {
+    for (const { partition } of shares) conflicts.push(partition);
+    if (command.stream !== null) conflicts.push(command.stream);
+    if (command.idempotencyKeys !== null) conflicts.push(topic.keys);
+  }
   return conflicts;
 }

@@ -3,16 +3,20 @@ import { Rejection } from '../errors/rejection.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
 import { topicNotFound } from '../log/topic.ts';
-import type { Clock } from '../time/clock.ts';
+import type { Clock, Random } from '../time/clock.ts';
+import type { AckRing } from './ack-ring.ts';
 import { Committer } from './committer.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import { route } from './route.ts';
+import { route, type RoutedPublish } from './route.ts';
 import type { CommitStore } from './store.ts';
+import { noSettlements, type Commits, type WantedCommit } from './unit.ts';
 
 export interface PublisherDeps {
   readonly store: CommitStore;
   readonly log: Log;
+  readonly ring: AckRing;
   readonly clock: Clock;
+  readonly random: Random;
   readonly limits: Pick<TunableLimits, 'publishQueueBytesMax'>;
   /** A write was refused because another broker has taken over. */
   readonly onFenced: () => void;
@@ -26,8 +30,8 @@ const sharedBytesMin = 131_072;
 const passedMax = 2_000;
 const ringIntervalMs = 5_000;
 
-/** What clients publish: checked, routed and queued for the commit that appends it. */
-export class Publisher {
+/** What clients publish, and what the broker itself wants to be committed: checked, routed and queued. */
+export class Publisher implements Commits {
   readonly #d: PublisherDeps;
   readonly #committer: Committer;
   #cancelRing: (() => void) | null = null;
@@ -36,11 +40,13 @@ export class Publisher {
 
   constructor(deps: PublisherDeps) {
     this.#d = deps;
-    const { store, log, clock, onFenced } = deps;
+    const { store, log, ring, clock, random, onFenced } = deps;
     this.#committer = new Committer({
       store,
       log,
+      ring,
       clock,
+      random,
       limits: {
         bytesMax: deps.limits.publishQueueBytesMax,
         transactionBytesMax,
@@ -74,6 +80,35 @@ export class Publisher {
     }
   }
 
+  /**
+   * Commits what belongs together, for the broker itself. It never waits for publishers, nor is it refused while they fill the
+   * queue or the broker drains.
+   */
+  commit({ publishes, settlements }: WantedCommit): Promise<readonly PublishedRecords[]> {
+    let routed: RoutedPublish[];
+    try {
+      if (this.#closed instanceof Fault) throw this.#closed;
+      routed = publishes.map((command) => this.#route(command));
+    } catch (thrown) {
+      const refused = thrown as Error;
+      if (!(refused instanceof Fault)) for (const { records } of settlements) records.stays();
+      return Promise.reject(refused);
+    }
+    return new Promise((resolve, reject) => {
+      this.#committer.push({
+        publishes: routed,
+        settlements,
+        receipt: settlements.length === 0 ? null : this.#d.random.uuid(),
+        own: true,
+        bytes: routed.reduce((sum, { bytes }) => sum + bytes, 0),
+        records: routed.reduce((sum, { command }) => sum + command.records.count, 0),
+        resolve,
+        reject,
+        ended: false,
+      });
+    });
+  }
+
   /** Begins what happens from time to time. */
   start(): void {
     this.#cancelRing = this.#d.clock.after(ringIntervalMs, () => {
@@ -87,7 +122,7 @@ export class Publisher {
       'DRAINING',
       'this broker is shutting down: publish again, which reaches the next one',
     );
-    await this.#committer.idle();
+    await this.#committer.finish();
     this.#cancelRing?.();
   }
 
@@ -106,16 +141,32 @@ export class Publisher {
 
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
-    const topic = this.#d.log.topicAtWork(command.topic);
-    if (topic === undefined) throw topicNotFound(command.topic);
-    const routed = route(topic, command);
+    const routed = this.#route(command);
     if (!this.#committer.queue.hasRoom(routed.bytes)) throw this.#queueFull();
     const answer = new Promise<PublishedRecords>((resolve, reject) => {
-      this.#committer.push({ topic, command, ...routed, resolve, reject });
+      this.#committer.push({
+        publishes: [routed],
+        settlements: noSettlements,
+        receipt: null,
+        own: false,
+        bytes: routed.bytes,
+        records: command.records.count,
+        resolve: ([published]) => {
+          resolve(published!);
+        },
+        reject,
+        ended: false,
+      });
     });
     if (command.committed) return answer;
     answer.catch(() => undefined);
     return Promise.resolve(null);
+  }
+
+  #route(command: PublishCommand): RoutedPublish {
+    const topic = this.#d.log.topicAtWork(command.topic);
+    if (topic === undefined) throw topicNotFound(command.topic);
+    return route(topic, command);
   }
 
   #queueFull(): Rejection {

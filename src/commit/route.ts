@@ -1,7 +1,7 @@
 import { invalidField } from '../errors/rejection.ts';
 import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch.ts';
 import { partitionOf, partitionOfText } from '../log/partitioner.ts';
-import type { PublishCommand, PublishedRecords } from './publish.ts';
+import type { PublishCommand } from './publish.ts';
 import { demandLog, partitionOutOfRange } from '../log/lanes.ts';
 import type { Partition, Topic } from '../log/topic.ts';
 
@@ -13,8 +13,8 @@ export interface Share {
   readonly bytes: number;
 }
 
-/** A publish that waits for its append, with the partitions that its records go to. */
-export interface PendingPublish {
+/** A publish with the partitions that its records go to. */
+export interface RoutedPublish {
   readonly topic: Topic;
   readonly command: PublishCommand;
   readonly shares: readonly Share[];
@@ -22,12 +22,10 @@ export interface PendingPublish {
   readonly partitions: Int32Array;
   /** Bytes that it holds in the queue. */
   readonly bytes: number;
-  readonly resolve: (published: PublishedRecords) => void;
-  readonly reject: (error: Error) => void;
 }
 
 /** Chooses the partition of each record. @throws Rejection */
-export function route(topic: Topic, command: PublishCommand): Pick<PendingPublish, 'shares' | 'partitions' | 'bytes'> {
+export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   const { records } = command;
   const partitions = new Int32Array(records.count);
   const single = singlePartition(topic, command);
@@ -35,7 +33,7 @@ export function route(topic: Topic, command: PublishCommand): Pick<PendingPublis
     partitions.fill(single);
     refuseWrongLane(topic, command, single);
     const share = { partition: topic.partitions[single]!, indexes: allOf(records.count), bytes: bytesOf(records) };
-    return { shares: [share], partitions, bytes: records.buffer.length };
+    return { topic, command, shares: [share], partitions, bytes: records.buffer.length };
   }
   choose(topic, command, partitions);
   const shares = sharesOf(topic, records, partitions);
@@ -43,7 +41,7 @@ export function route(topic: Topic, command: PublishCommand): Pick<PendingPublis
     throw invalidField('expected_offset', 'the records fall into more than one partition: name the partition');
   }
   refuseWrongLane(topic, command, partitions[0]!);
-  return { shares, partitions, bytes: records.buffer.length };
+  return { topic, command, shares, partitions, bytes: records.buffer.length };
 }
 
 /** The next offset that a request expects is that of one log. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */

@@ -2,8 +2,11 @@ import { Rejection } from '../errors/rejection.ts';
 import { sliceBytes, type RecordSelection } from '../log/batch.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { PublishedRecords } from './publish.ts';
-import type { PendingPublish, Share } from './route.ts';
-import type { AppendedBatch, AppendTransaction, BatchToAppend } from './store.ts';
+import type { AckTable } from './ack-ring.ts';
+import type { RoutedPublish, Share } from './route.ts';
+import type { Settlement } from './settlements.ts';
+import type { AckRow, AppendedBatch, AppendTransaction, BatchToAppend } from './store.ts';
+import type { CommitUnit } from './unit.ts';
 import type { Partition, Topic } from '../log/topic.ts';
 
 export interface PlanLimits {
@@ -28,9 +31,8 @@ interface PlannedLog {
   recordCount: number;
 }
 
-/** Where the records of a request go: counted from the end of each log as it will be, or known already. */
+/** Where the records of a publish go: counted from the end of each log as it will be, or known already. */
 interface Placement {
-  readonly request: PendingPublish;
   readonly partitions: Int32Array;
   readonly offsets: Float64Array;
   /** 1: the offset is known; 0: it counts from where this transaction begins in the log. Null: all count. */
@@ -47,12 +49,37 @@ interface PlannedKey {
   readonly position: number;
 }
 
+interface PlacedUnit {
+  readonly unit: CommitUnit;
+  readonly placements: readonly Placement[];
+}
+
+/** What the first publishes of a unit would add, while the unit may still be refused for the sake of a later one. */
+class Ahead {
+  readonly counts = new Map<Partition, number>();
+  readonly #keys = new Map<Topic, Set<string>>();
+
+  hasKey(topic: Topic, key: string): boolean {
+    return this.#keys.get(topic)?.has(key) === true;
+  }
+
+  addKey(topic: Topic, key: string): void {
+    const keys = this.#keys.get(topic);
+    if (keys === undefined) this.#keys.set(topic, new Set([key]));
+    else keys.add(key);
+  }
+
+  addRecord(partition: Partition): void {
+    this.counts.set(partition, (this.counts.get(partition) ?? 0) + 1);
+  }
+}
+
 /**
- * Puts requests together into one transaction: for each log the records of all of them, in the order of the requests,
- * cut into batches. Pure: what it knows of idempotency keys is given to it.
+ * Puts units together into one transaction: for each log the records of all of them, in the order of the units and their publishes,
+ * cut into batches, and all that they settle. Pure: what it knows of idempotency keys is given to it.
  *
- * 1. Records of one log stand in the order of the requests, and of the records in each.
- * 2. A request that is refused (expected offset) leaves nothing in the transaction.
+ * 1. Records of one log stand in the order of the publishes, and of the records in each.
+ * 2. A unit that is refused (expected offset) leaves nothing in the transaction, whichever of its publishes is refused.
  * 3. Of records with the same key only the first is appended; the others get its offset.
  * 4. No batch is larger than the limits, but one of a single record.
  */
@@ -60,7 +87,7 @@ export class TransactionPlan {
   readonly #limits: PlanLimits;
   readonly #findKey: FindKey;
   readonly #logs = new Map<Partition, PlannedLog>();
-  readonly #placements: Placement[] = [];
+  readonly #placed: PlacedUnit[] = [];
   readonly #keys: PlannedKey[] = [];
   /** Keys that this transaction stores, by topic. */
   readonly #planned = new Map<Topic, Map<string, PlannedKey>>();
@@ -70,22 +97,26 @@ export class TransactionPlan {
     this.#findKey = findKey;
   }
 
-  /** The requests that were taken in. */
-  get requests(): PendingPublish[] {
-    return this.#placements.map(({ request }) => request);
+  /** The units that were taken in. */
+  get units(): CommitUnit[] {
+    return this.#placed.map(({ unit }) => unit);
   }
 
-  /** Takes a request in. @returns why not; null if it is in. */
-  add(request: PendingPublish): Rejection | null {
-    const refusal = this.#isKnown(request) ? null : this.#refusal(request);
+  /** Of the units that settle something. */
+  get receipts(): string[] {
+    return this.#placed.map(({ unit }) => unit.receipt).filter((receipt) => receipt !== null);
+  }
+
+  /** Takes a unit in. @returns why not; null if it is in. */
+  add(unit: CommitUnit): Rejection | null {
+    const refusal = this.#refusalOf(unit);
     if (refusal !== null) return refusal;
-    const { command } = request;
-    if (command.idempotencyKeys === null) this.#placements.push(this.#placeAll(request));
-    else this.#placements.push(this.#placeNew(request, command.idempotencyKeys));
+    this.#placed.push({ unit, placements: unit.publishes.map((publish) => this.#place(publish)) });
     return null;
   }
 
-  build(): AppendTransaction {
+  /** `table`: where settlements go. */
+  build(table: AckTable): AppendTransaction {
     const logs = this.#sorted();
     const batches: BatchToAppend[] = [];
     const firstBatch = new Map<PlannedLog, number>();
@@ -102,10 +133,32 @@ export class TransactionPlan {
       for (; index >= batches[batch]!.recordCount; batch++) index -= batches[batch]!.recordCount;
       return { topicId: topic.row.id, key, batch, index };
     });
-    return { batches, keys };
+    return { batches, keys, acks: this.#acks(table) };
   }
 
-  /** What the commit means: for each log its batches with their offsets, for each key its place, for each request its answer. */
+  /** One row for all settlements of the transaction. */
+  #acks(table: AckTable): AckRow | null {
+    const deltas = this.#settlements().map(({ records: { key, delta } }) => ({ key, delta }));
+    return deltas.length === 0 ? null : { table, deltas, receipts: this.receipts };
+  }
+
+  #settlements(): Settlement[] {
+    return this.#placed.flatMap(({ unit }) => unit.settlements);
+  }
+
+  /** Where the batches are if they were written and nothing was appended behind them since. */
+  lastOfLogs(): AppendedBatch[] {
+    return this.#sorted().flatMap(({ partition, batches, recordCount }) => {
+      let baseOffset = partition.endOffset - recordCount;
+      return batches.map((batch) => {
+        const appended = { baseOffset, appendTimeUs: 0 };
+        baseOffset += batch.recordCount;
+        return appended;
+      });
+    });
+  }
+
+  /** What the commit means: for each log its batches with their offsets, for each key its place, for each unit its answer. */
   settle(appended: readonly AppendedBatch[]): {
     readonly logs: readonly {
       readonly topic: Topic;
@@ -113,7 +166,7 @@ export class TransactionPlan {
       readonly batches: readonly CommittedBatch[];
     }[];
     readonly keys: readonly { readonly topic: Topic; readonly key: string; readonly hit: IdempotencyHit }[];
-    readonly answers: readonly { readonly request: PendingPublish; readonly published: PublishedRecords }[];
+    readonly answers: readonly { readonly unit: CommitUnit; readonly published: readonly PublishedRecords[] }[];
   } {
     const bases = new Map<PlannedLog, number>();
     let next = 0;
@@ -127,9 +180,9 @@ export class TransactionPlan {
       key,
       hit: { partition: log.partition.address.partition, offset: bases.get(log)! + position },
     }));
-    const answers = this.#placements.map((placement) => ({
-      request: placement.request,
-      published: answerOf(placement, bases),
+    const answers = this.#placed.map(({ unit, placements }) => ({
+      unit,
+      published: placements.map((placement) => answerOf(placement, bases)),
     }));
     return { logs, keys, answers };
   }
@@ -140,24 +193,49 @@ export class TransactionPlan {
     return logs.sort((a, b) => a.partition.id - b.partition.id);
   }
 
-  /**
-   * Whether nothing of the request is new. Then it is answered whatever offset it expects: it repeats a publish whose
-   * answer was lost, which has itself moved the offset.
-   */
-  #isKnown({ topic, command }: PendingPublish): boolean {
-    const { expectedOffset, idempotencyKeys } = command;
-    if (expectedOffset === null || idempotencyKeys === null) return false;
-    const planned = this.#planned.get(topic);
-    return idempotencyKeys.every((key) => {
-      return key !== null && (planned?.has(key) === true || this.#findKey(topic, key) !== null);
-    });
+  /** Each publish of the unit is judged by what those before it in the unit would have added. */
+  #refusalOf({ publishes }: CommitUnit): Rejection | null {
+    const ahead = publishes.length > 1 ? new Ahead() : null;
+    for (const publish of publishes) {
+      const refusal = this.#isKnown(publish, ahead) ? null : this.#refusal(publish, ahead);
+      if (refusal !== null) return refusal;
+      if (ahead !== null) this.#lookAhead(publish, ahead);
+    }
+    return null;
   }
 
-  #refusal({ command, shares }: PendingPublish): Rejection | null {
+  #lookAhead({ topic, command, partitions }: RoutedPublish, ahead: Ahead): void {
+    for (const [record, partition] of partitions.entries()) {
+      const key = command.idempotencyKeys?.[record] ?? null;
+      if (key !== null) {
+        if (this.#hasKey(topic, key, ahead)) continue;
+        ahead.addKey(topic, key);
+      }
+      ahead.addRecord(topic.partitions[partition]!);
+    }
+  }
+
+  #hasKey(topic: Topic, key: string, ahead: Ahead | null): boolean {
+    if (this.#planned.get(topic)?.has(key) === true || ahead?.hasKey(topic, key) === true) return true;
+    return this.#findKey(topic, key) !== null;
+  }
+
+  /**
+   * Whether nothing of the publish is new. Then it is answered whatever offset it expects: it repeats a publish whose
+   * answer was lost, which has itself moved the offset.
+   */
+  #isKnown({ topic, command }: RoutedPublish, ahead: Ahead | null): boolean {
+    const { expectedOffset, idempotencyKeys } = command;
+    if (expectedOffset === null || idempotencyKeys === null) return false;
+    return idempotencyKeys.every((key) => key !== null && this.#hasKey(topic, key, ahead));
+  }
+
+  #refusal({ command, shares }: RoutedPublish, ahead: Ahead | null): Rejection | null {
     const { expectedOffset } = command;
     const partition = shares[0]?.partition;
     if (expectedOffset === null || partition === undefined) return null;
-    const current = partition.endOffset + (this.#logs.get(partition)?.recordCount ?? 0);
+    const planned = (this.#logs.get(partition)?.recordCount ?? 0) + (ahead?.counts.get(partition) ?? 0);
+    const current = partition.endOffset + planned;
     if (current === expectedOffset) return null;
     const { topicName, partition: number } = partition.address;
     return new Rejection(
@@ -167,7 +245,12 @@ export class TransactionPlan {
     );
   }
 
-  #placeAll(request: PendingPublish): Placement {
+  #place(publish: RoutedPublish): Placement {
+    const { idempotencyKeys } = publish.command;
+    return idempotencyKeys === null ? this.#placeAll(publish) : this.#placeNew(publish, idempotencyKeys);
+  }
+
+  #placeAll(request: RoutedPublish): Placement {
     const { partitions, shares } = request;
     const offsets = new Float64Array(partitions.length);
     const planned: PlannedLog[] = [];
@@ -178,10 +261,10 @@ export class TransactionPlan {
       for (const record of share.indexes) offsets[record] = position++;
       this.#append(log, request, share);
     }
-    return { request, partitions, offsets, known: null, duplicates: null, planned };
+    return { partitions, offsets, known: null, duplicates: null, planned };
   }
 
-  #placeNew(request: PendingPublish, keys: readonly (string | null)[]): Placement {
+  #placeNew(request: RoutedPublish, keys: readonly (string | null)[]): Placement {
     const { topic, command, shares } = request;
     const { count } = command.records;
     const partitions = request.partitions.slice();
@@ -222,7 +305,7 @@ export class TransactionPlan {
         bytes,
       });
     }
-    return { request, partitions, offsets, known, duplicates, planned };
+    return { partitions, offsets, known, duplicates, planned };
   }
 
   /** By partition; those that no record goes to are left out. */
@@ -253,7 +336,7 @@ export class TransactionPlan {
     return log;
   }
 
-  #append(log: PlannedLog, { command }: PendingPublish, share: Share): void {
+  #append(log: PlannedLog, { command }: RoutedPublish, share: Share): void {
     const set = command.records;
     let { indexes } = share;
     let { bytes } = share;

@@ -1,3 +1,5 @@
+import type { AckRing } from '../commit/ack-ring.ts';
+import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
@@ -54,6 +56,9 @@ import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
 export interface DeliveryDeps {
   readonly store: GroupStore;
+  /** Where acks become durable. */
+  readonly commits: AckLogStore;
+  readonly ring: AckRing;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
   /** Default: the built-in ones. */
@@ -81,9 +86,11 @@ export class Delivery {
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
-    const { store, clock, random, codec, mayDeliver, mayGrow, onFenced } = deps;
+    const { store, commits, ring, clock, random, codec, mayDeliver, mayGrow, onFenced } = deps;
     const rounds = new AckRounds({
       store,
+      commits,
+      ring,
       clock,
       onFenced,
       onFoldFailed: (error) => {

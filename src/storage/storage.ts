@@ -1,4 +1,5 @@
 import type { DatabaseAddress } from '../address/database-address.ts';
+import type { AckTable } from '../commit/ack-ring.ts';
 import type { CommitStore } from '../commit/store.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
@@ -73,7 +74,16 @@ export function openStorage(options: StorageOptions): Storage {
   // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.
   const tableWriter = writer(slow('tables'), tableSlot);
   const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter };
-  const commits = new PostgresCommitStore({ ...shared, brokerId, epoch, appendSlots });
+  const filled = new Set<AckTable>();
+  const commits = new PostgresCommitStore({
+    ...shared,
+    brokerId,
+    epoch,
+    appendSlots,
+    acks: connect('acks', writerSettings),
+    acksFence: { broker: brokerId, slot: ackSlot, epoch },
+    filled,
+  });
   const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin });
   const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
   const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
@@ -92,8 +102,7 @@ export function openStorage(options: StorageOptions): Storage {
     groups: new GroupStorage({
       reads: groupReads,
       groups: writer(connect('groups', writerSettings), groupSlot),
-      acks: connect('acks', writerSettings),
-      acksFence: { broker: brokerId, slot: ackSlot, epoch },
+      filled,
       folds: writer(open('folds', { settings: keyedSettings }), foldSlot),
       log,
     }),

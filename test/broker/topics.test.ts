@@ -29,7 +29,7 @@ async function open(): Promise<Broker> {
   const clock = new FakeClock();
   const { logs, groups } = shared;
   topics = new MemoryTopicStore(logs, groups);
-  const store = new MemoryLogStore(clock, { shared: logs });
+  const store = new MemoryLogStore(clock, { shared: logs, groups });
   const opened = await openBroker({
     stores: { log: store, commits: store, topics, groups: new MemoryGroupStore(groups) },
     codec: createBatchCodec(),

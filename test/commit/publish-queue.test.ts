@@ -2,11 +2,10 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 import { PublishQueue, type QueueLimits } from '../../src/commit/publish-queue.ts';
-import type { PendingPublish } from '../../src/commit/route.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { property } from '../coordinator/property.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { newStream, pending, records, topicAtWork } from '../log/scene.ts';
+import { newStream, pending, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
 
 const roomy: QueueLimits = {
   bytesMax: 1_000,
@@ -99,7 +98,7 @@ test('a transaction ends at its bytes or its records, but always takes one reque
   const small = [push(0, {}, ['xxxx']), push(0, {}, ['xxx'])];
   const many = [push(0, {}, ['', '', '']), push(0, {}, [''])];
   for (const expected of [[large], small, [many[0]], [many[1]]]) {
-    const taken = queue.take();
+    const taken = queue.take() as PendingPublish[];
     expect(taken).toEqual(expected);
     queue.release(taken);
   }
@@ -119,7 +118,7 @@ test('a look gives up after so many requests that have to wait: a full queue is 
 test('what is removed is not counted any more, and the rest keeps its order', () => {
   const { queue, push } = scene();
   const requests = [push(0), push(1, {}, ['xxxxx']), push(0), push(1)];
-  expect(queue.remove((one) => one.shares[0]!.partition.id === 2)).toEqual([requests[1], requests[3]]);
+  expect(queue.remove((one) => one.publishes[0]!.shares[0]!.partition.id === 2)).toEqual([requests[1], requests[3]]);
   expect({ bytes: queue.bytes, records: queue.records }).toEqual({ bytes: 4, records: 2 });
   expect(queue.remove(() => false)).toEqual([]);
   expect(queue.take()).toEqual([requests[0], requests[2]]);
@@ -146,7 +145,7 @@ test('everything is taken once; what is in flight never conflicts, and nothing o
       const takenAll: PendingPublish[] = [];
       const inFlight: PendingPublish[][] = [];
       const take = (): PendingPublish[] => {
-        const taken = queue.take();
+        const taken = queue.take() as PendingPublish[];
         for (const one of taken) {
           for (const other of inFlight.flat()) expect(conflict(one, other)).toBe(false);
           takenAll.push(one);

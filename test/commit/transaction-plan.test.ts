@@ -2,14 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { PublishedRecords } from '../../src/commit/publish.ts';
 import { sliceBytes } from '../../src/log/batch.ts';
-import type { PendingPublish } from '../../src/commit/route.ts';
 import type { AppendTransaction } from '../../src/commit/store.ts';
 import type { IdempotencyHit } from '../../src/log/known-keys.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { TransactionPlan } from '../../src/commit/transaction-plan.ts';
 import { property } from '../coordinator/property.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { pending, places, reasonOf, records, topicAtWork } from '../log/scene.ts';
+import { pending, places, reasonOf, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
 
 const planLimits = { batchBytesMax: 40, batchRecordsMax: 5 };
 /** What the database knows already. */
@@ -111,7 +110,7 @@ describe('whatever is put together', () => {
       fc.property(wishes, (list) => {
         const { plan, oracle, refused, numbers } = planBoth(list);
         const logs = new Map<string, string[]>();
-        for (const { topicId, partitionId, partition, records: selections } of plan.build().batches) {
+        for (const { topicId, partitionId, partition, records: selections } of plan.build(0).batches) {
           expect(topicId).toBe(1);
           const name = `${partitionId === 3 || partitionId === 6 ? 'b' : 'a'}${partition}`;
           const seen = selections.flatMap(({ set, indexes }) => [...indexes].map((i) => `${numbers.get(set)}.${i}`));
@@ -128,8 +127,8 @@ describe('whatever is put together', () => {
     fc.assert(
       fc.property(wishes, (list) => {
         const { plan, oracle } = planBoth(list);
-        const { answers } = plan.settle(commit(plan.build()));
-        expect(answers.map(({ published }) => places(published))).toEqual(oracle.answers);
+        const { answers } = plan.settle(commit(plan.build(0)));
+        expect(answers.map(({ published }) => places(published[0]!))).toEqual(oracle.answers);
       }),
       property(1_000),
     );
@@ -138,7 +137,7 @@ describe('whatever is put together', () => {
   test('no batch is over the limits, unless it is one record; none is empty; locks come in one order', () => {
     fc.assert(
       fc.property(wishes, (list) => {
-        const { batches } = planBoth(list).plan.build();
+        const { batches } = planBoth(list).plan.build(0);
         for (const { recordCount, byteSize, records: selections } of batches) {
           let bytes = 0;
           for (const { set, indexes } of selections) for (const i of indexes) bytes += sliceBytes(set, i);
@@ -159,7 +158,7 @@ describe('whatever is put together', () => {
     fc.assert(
       fc.property(wishes, (list) => {
         const { plan } = planBoth(list);
-        const transaction = plan.build();
+        const transaction = plan.build(0);
         const appended = commit(transaction);
         const { keys } = plan.settle(appended);
         const stored = transaction.keys.map(({ key, batch, index }) => {
@@ -176,7 +175,7 @@ describe('whatever is put together', () => {
 
 describe('in one transaction', () => {
   const answersOf = (plan: TransactionPlan): PublishedRecords[] =>
-    plan.settle(commit(plan.build())).answers.map(({ published }) => published);
+    plan.settle(commit(plan.build(0))).answers.flatMap(({ published }) => published);
   const plans = () => ({ plan: new TransactionPlan(planLimits, findKey), topic: topics()[0]! });
 
   test('of two publishes that race with one idempotency key the later is answered with the offset of the first', () => {
@@ -184,7 +183,7 @@ describe('in one transaction', () => {
     plan.add(pending(topic, records('first'), { idempotencyKeys: ['k'] }));
     plan.add(pending(topic, records('second', 'third'), { idempotencyKeys: ['k', null], partition: 1 }));
     expect(answersOf(plan).map(places)).toEqual([['0/0'], ['0/0 again', '1/10']]);
-    expect(plan.build().keys).toHaveLength(1);
+    expect(plan.build(0).keys).toHaveLength(1);
   });
 
   test('of two records of a request with one key the first is kept, also if it goes to a later partition', () => {
@@ -193,13 +192,13 @@ describe('in one transaction', () => {
     const request = pending(topic, set, { idempotencyKeys: ['k1', 'k1'], partition: null });
     expect(request.partitions[0]).toBeGreaterThan(request.partitions[1]!);
     plan.add(request);
-    expect(plan.build().batches.map(({ records: [selection] }) => [...selection!.indexes])).toEqual([[0]]);
+    expect(plan.build(0).batches.map(({ records: [selection] }) => [...selection!.indexes])).toEqual([[0]]);
   });
 
   test('a publish of nothing new is answered and appends nothing', () => {
     const { plan, topic } = plans();
     expect(plan.add(pending(topic, records('x'), { idempotencyKeys: ['old'] }))).toBeNull();
-    expect(plan.build()).toEqual({ batches: [], keys: [] });
+    expect(plan.build(0)).toEqual({ batches: [], keys: [], acks: null });
     expect(answersOf(plan).map(places)).toEqual([['1/4 again']]);
   });
 
@@ -215,7 +214,7 @@ describe('in one transaction', () => {
       ['1/10', '1/11'],
       ['1/12', '1/13'],
     ]);
-    expect(plan.requests).toHaveLength(2);
+    expect(plan.units).toHaveLength(2);
   });
 
   test('a publish that expected its offset is answered again as it was, though its own record has moved the offset', () => {
@@ -236,6 +235,6 @@ describe('in one transaction', () => {
   test('a record larger than a batch may be is stored alone', () => {
     const { plan, topic } = plans();
     plan.add(pending(topic, records('small', 'x'.repeat(100), 'small')));
-    expect(plan.build().batches.map(({ byteSize }) => byteSize)).toEqual([5, 100, 5]);
+    expect(plan.build(0).batches.map(({ byteSize }) => byteSize)).toEqual([5, 100, 5]);
   });
 });

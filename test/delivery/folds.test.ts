@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Folds } from '../../src/delivery/rounds/folds.ts';
 import type { FoundInAckLog } from '../../src/delivery/ports/store.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -17,7 +18,7 @@ async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> 
   store.before = (write) => {
     if (write === 'truncate') foldedMs = clock.nowMs();
   };
-  const folds = new Folds({ store, clock, onFailed: () => undefined });
+  const folds = new Folds({ store, ring: new AckRing(), clock, onFailed: () => undefined });
   folds.start(found);
   folds.appended(deltas);
   for (let step = 0; step < 30 && Number.isNaN(foldedMs); step++) await clock.advance(5_000);
@@ -116,4 +117,29 @@ test('a fold that is under way when the broker shuts down ends at the deadline t
   const second = await successor(first);
   const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
   expect(committed).toEqual(logs.map(() => 3));
+});
+
+test('a fold waits for a settlement on its way to a table that it would truncate, and at a shutdown no longer than it may', async () => {
+  const clock = new FakeClock();
+  const store = new MemoryGroupStore();
+  const ring = new AckRing();
+  let truncated = 0;
+  store.before = (write) => {
+    if (write === 'truncate') truncated++;
+  };
+  const folds = new Folds({ store, ring, clock, onFailed: () => undefined });
+  folds.start({ cursors: 1, rounds: 1 });
+  const onItsWay = ring.refer();
+  await clock.advance(30_000);
+  expect([ring.current, truncated]).toEqual([1, 0]);
+  onItsWay.release();
+  await clock.settle();
+  expect(truncated).toBe(1);
+  ring.refer();
+  folds.appended(1);
+  folds.stop(clock.nowMs() + 1_000);
+  const finished = folds.finish();
+  await clock.advance(2_000);
+  await finished;
+  expect(truncated).toBe(1);
 });

@@ -9,6 +9,7 @@ import type {
   SubscribeCommand,
 } from '../../src/delivery/ports/calls.ts';
 import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/calls.ts';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
@@ -159,6 +160,7 @@ export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryGroupStore;
   readonly topics = new Map<string, FakeLog[]>();
+  readonly ring = new AckRing();
   readonly delivery: Delivery;
   /** What was logged that is no warning. */
   readonly said: object[] = [];
@@ -187,6 +189,8 @@ export class Scene {
     const seed = options.seed ?? 'id';
     this.delivery = new Delivery({
       store: this.store,
+      commits: this.store,
+      ring: this.ring,
       topics: {
         topic: (name) => this.#topicOf(name),
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,

@@ -1,11 +1,13 @@
 import { limits } from '../../src/limits/limits.ts';
 import { boundsPerRecord, endOffset, type EncodedBatch, type RecordSet } from '../../src/log/batch.ts';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import type { PublishCommand, PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
 import { Reader } from '../../src/log/reader.ts';
-import { route, type PendingPublish } from '../../src/commit/route.ts';
+import { route, type RoutedPublish } from '../../src/commit/route.ts';
+import { noSettlements, type CommitUnit } from '../../src/commit/unit.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
@@ -46,6 +48,9 @@ export function topicAtWork(
   return new Topic(row, { store, codec, tails, reader }, -Infinity);
 }
 
+/** A unit of one publish, and that publish. */
+export type PendingPublish = CommitUnit & RoutedPublish;
+
 /** A request as it waits in the queue. What becomes of it is told to `onEnd`. */
 export function pending(
   topic: Topic,
@@ -54,7 +59,20 @@ export function pending(
   onEnd: (end: PublishedRecords | Error) => void = () => undefined,
 ): PendingPublish {
   const one = command(topic.row.name, set, changes);
-  return { topic, command: one, ...route(topic, one), resolve: onEnd, reject: onEnd };
+  const routed = route(topic, one);
+  return {
+    ...routed,
+    publishes: [routed],
+    settlements: noSettlements,
+    receipt: null,
+    own: false,
+    records: set.count,
+    resolve: ([published]) => {
+      onEnd(published!);
+    },
+    reject: onEnd,
+    ended: false,
+  };
 }
 
 /** What a reader sees of a batch: "offset=key+value" of each record. */
@@ -122,6 +140,8 @@ export class Scene {
   readonly store: MemoryLogStore;
   readonly log: Log;
   readonly publisher: Publisher;
+  readonly ring = new AckRing();
+  #receipts = 0;
   readonly said: string[] = [];
   fenced = 0;
 
@@ -147,7 +167,9 @@ export class Scene {
     this.publisher = new Publisher({
       store: this.store,
       log: this.log,
+      ring: this.ring,
       clock,
+      random: { uuid: () => `receipt-${++this.#receipts}`, fraction: () => 0.5 },
       limits: { publishQueueBytesMax: queueBytesMax },
       onFenced: () => {
         this.fenced++;

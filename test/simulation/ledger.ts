@@ -2,7 +2,8 @@ import type { MemberId } from '../../src/coordinator/group.ts';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../../src/delivery/ports/calls.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
-import type { AckRound, CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/ports/store.ts';
+import type { CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/ports/store.ts';
+import type { AckRow } from '../../src/commit/store.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from './database.ts';
@@ -120,7 +121,7 @@ export class Ledger {
   }
 
   /** A round of acks is being committed. */
-  acksWritten({ deltas }: AckRound): void {
+  acksWritten({ deltas }: Pick<AckRow, 'deltas'>): void {
     for (const { key, delta } of deltas) {
       const before = this.#cursors.get(nameOf(key))!;
       const after = mergeDelta(before, delta);

@@ -1,4 +1,4 @@
-import type { CommitStore } from '../../src/commit/store.ts';
+import type { AckRow, CommitStore } from '../../src/commit/store.ts';
 import { cursorName, type GroupStore } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
@@ -63,12 +63,19 @@ const topicLocks = (database: Database, topicId: number): string[] => [
   ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
 ];
 
+/** A row of the ack log is written. */
+function appendRow({ database, ledger }: StoreParts, row: AckRow): void {
+  database.groups.ackLog.push(structuredClone(row));
+  ledger.acksWritten(row);
+}
+
 /** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
 export function logStore(parts: StoreParts): LogStore & CommitStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
   const writers = Array.from({ length: appendSlots }, () => parts.connect());
   const admin = parts.connect();
+  const acks = parts.connect();
   const tables = parts.connect();
   const reads = parts.connect();
   const busy = new Set<number>();
@@ -81,12 +88,19 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
       try {
         return await write(parts, writers[slot]!, [...locks], () => {
           if (sabotage === 'LOSES_A_COMMIT' && ledger.nthAppend() === 5) return log.pretend(transaction);
-          return log.append(transaction);
+          const appended = log.append(transaction);
+          if (transaction.acks !== null) appendRow(parts, transaction.acks);
+          return appended;
         });
       } finally {
         busy.delete(slot);
       }
     },
+    appendAcks: (row) =>
+      write(parts, acks, [], () => {
+        if (sabotage !== 'LOSES_ACKS') appendRow(parts, row);
+      }),
+    hasReceipt: (table, receipt) => write(parts, admin, [], () => database.groups.hasReceipt(table, receipt)),
     ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
     read: (request) =>
       reads.call(() => {
@@ -149,7 +163,7 @@ function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] 
 export function groupStore(parts: StoreParts): GroupStore {
   const { database, ledger, sabotage } = parts;
   const tables = new MemoryGroupStore(database.groups);
-  const [groups, acks, folds, reads] = [parts.connect(), parts.connect(), parts.connect(), parts.connect()];
+  const [groups, folds, reads] = [parts.connect(), parts.connect(), parts.connect()];
   return {
     loadGroups: () =>
       reads.call(async () => {
@@ -204,17 +218,10 @@ export function groupStore(parts: StoreParts): GroupStore {
         },
       ),
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
-    appendAcks: (round) =>
-      write(parts, acks, [], () => {
-        if (sabotage === 'LOSES_ACKS') return;
-        database.groups.ackLog.push(structuredClone(round));
-        ledger.acksWritten(round);
-      }),
     get found() {
       return tables.found;
     },
-    async fold(snapshots, mayGoOn = () => true) {
-      const rounds = new Set(database.groups.ackLog);
+    async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
       // Small ones, so that much may come between them.
       for (const piece of pieces(snapshots(), 2)) {
@@ -228,11 +235,13 @@ export function groupStore(parts: StoreParts): GroupStore {
         });
         for (const { key } of piece) written.add(cursorName(key));
       }
-      await write(parts, folds, ['cursors'], () => {
-        database.groups.foldRest(written, rounds);
+      return write(parts, folds, ['cursors'], () => {
+        database.groups.foldFound(written, tables.inherited);
+        tables.inherited = [];
+        const isLeft = database.groups.truncateOthers(current);
         ledger.folded();
+        return isLeft ? 'KEPT' : 'EMPTIED';
       });
-      return 'EMPTIED';
     },
   };
 }

@@ -2,11 +2,36 @@ import { Client } from 'pg';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { GroupStorage } from '../../src/storage/groups/groups.ts';
+import { AckRing, type AckTable } from '../../src/commit/ack-ring.ts';
+import type { AckRow } from '../../src/commit/store.ts';
+import type { FoldResult, StoredCursor } from '../../src/delivery/ports/store.ts';
+import { PostgresCommitStore } from '../../src/storage/commit/commit-store.ts';
+import { UnsettledSessions } from '../../src/storage/commit/unsettled.ts';
+import { GroupStorage, type GroupStorageDeps } from '../../src/storage/groups/groups.ts';
 import { migrate } from '../../src/storage/migrations/migrate.ts';
 import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+/** The storage of groups with the ring that a broker has for it. */
+export class SiteStorage extends GroupStorage {
+  readonly #ring = new AckRing();
+  readonly #commits: PostgresCommitStore;
+
+  constructor(groups: GroupStorageDeps, commits: PostgresCommitStore) {
+    super(groups);
+    this.#commits = commits;
+  }
+
+  appendRound({ deltas }: Pick<AckRow, 'deltas'>): Promise<void> {
+    return this.#commits.appendAcks({ table: this.#ring.current, deltas, receipts: [] });
+  }
+
+  foldAll(snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult> {
+    this.#ring.turn();
+    return this.fold(this.#ring.current, snapshots, mayGoOn);
+  }
+}
 
 /** A migrated database of its own, with topics 1 to 9, and the storage of groups of as many brokers as a test wants. */
 export class GroupSite {
@@ -34,22 +59,36 @@ export class GroupSite {
   }
 
   /** Makes `broker` the owner, in that epoch. */
-  async own(broker: string, epoch: number): Promise<GroupStorage> {
+  async own(broker: string, epoch: number): Promise<SiteStorage> {
     await takeFence(this.client, broker, epoch, [ackSlot, groupSlot, foldSlot]);
     return this.storage(broker, epoch);
   }
 
   /** The storage of a broker that believes to own the database. */
-  storage(broker: string, epoch: number): GroupStorage {
+  storage(broker: string, epoch: number): SiteStorage {
     const fence = (slot: number) => ({ broker, slot, epoch: () => epoch });
-    return new GroupStorage({
+    const admin = new Writer(this.#connection(broker, 'admin'), fence(groupSlot));
+    const filled = new Set<AckTable>();
+    const commits = new PostgresCommitStore({
+      connect: (purpose) => this.#connection(broker, purpose),
+      brokerId: broker,
+      epoch: () => epoch,
+      appendSlots: 0,
+      lookups: this.#connection(broker, 'lookup'),
+      admin,
+      unsettled: new UnsettledSessions(),
+      acks: this.#connection(broker, 'acks'),
+      acksFence: fence(ackSlot),
+      filled,
+    });
+    const groups = {
       reads: this.#connection(broker, 'reads'),
       groups: new Writer(this.#connection(broker, 'groups'), fence(groupSlot)),
-      acks: this.#connection(broker, 'acks'),
-      acksFence: { broker, slot: ackSlot, epoch: () => epoch },
+      filled,
       folds: new Writer(this.#connection(broker, 'folds'), fence(foldSlot)),
       log: { warn: () => undefined },
-    });
+    };
+    return new SiteStorage(groups, commits);
   }
 
   /** Another session of somebody else. */

@@ -9,13 +9,12 @@ import {
   type CursorSnapshot,
 } from '../../src/consumption/partitioned/cursor.ts';
 import type { CursorKey, StoredCursor } from '../../src/delivery/ports/store.ts';
-import type { GroupStorage } from '../../src/storage/groups/groups.ts';
 import { property } from '../coordinator/property.ts';
-import { GroupSite } from './group-site.ts';
 import { startsAt } from '../support/starts.ts';
+import { GroupSite, type SiteStorage } from './group-site.ts';
 
 let site: GroupSite;
-let store: GroupStorage;
+let store: SiteStorage;
 /** Cursors of three partitions, at 10. */
 let keys: CursorKey[];
 
@@ -53,11 +52,11 @@ function delta(
 }
 
 async function append(...deltas: CursorDelta[]): Promise<void> {
-  await store.appendAcks({ deltas: deltas.map((one, at) => ({ key: keys[at]!, delta: one })) });
+  await store.appendRound({ deltas: deltas.map((one, at) => ({ key: keys[at]!, delta: one })) });
 }
 
 async function fold(...cursors: CursorSnapshot[]): Promise<void> {
-  await store.fold(() => cursors.map((cursor, at) => ({ key: keys[at]!, cursor })));
+  await store.foldAll(() => cursors.map((cursor, at) => ({ key: keys[at]!, cursor })));
 }
 
 async function loaded(): Promise<CursorSnapshot[]> {
@@ -131,7 +130,7 @@ describe('the ack log', () => {
         let seq = 0;
         for (const one of moves) {
           if (one === 'fold') {
-            await store.fold(() => snapshotsOf(memory, changed));
+            await store.foldAll(() => snapshotsOf(memory, changed));
             changed = new Set();
           } else if (one === 'takeOver') {
             await takeOver();
@@ -191,7 +190,7 @@ describe('a cursor that begins anew', () => {
 
   test('is not overwritten by a fold of what was before', async () => {
     await append(delta(20), delta(20));
-    await store.fold(() => [
+    await store.foldAll(() => [
       { key: keys[0]!, cursor: delta(20) },
       { key: keys[1]!, cursor: delta(20) },
     ]);
@@ -237,7 +236,7 @@ describe('a fold', () => {
   test('sends rounds to the next table before it asks for the state', async () => {
     await append(delta(11));
     let late = Promise.resolve();
-    await store.fold(() => {
+    await store.foldAll(() => {
       // An ack that comes while the fold is under way is not in the snapshots.
       late = append(delta(12, [20, 20]));
       return [{ key: keys[0]!, cursor: delta(11) }];
@@ -310,7 +309,7 @@ describe('a fold', () => {
     const offsets = Array.from({ length: count }, () => 10);
     const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
-    const round = (offset: number) => store.appendAcks({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
+    const round = (offset: number) => store.appendRound({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
     const committed = async (): Promise<Set<number>> => {
       const stored = await store.loadCursors();
       return new Set(
@@ -329,10 +328,10 @@ describe('a fold', () => {
         yield { key, cursor: delta(now) };
       }
     }
-    await expect(store.fold(() => snapshots(true))).rejects.toThrow('the last piece');
+    await expect(store.foldAll(() => snapshots(true))).rejects.toThrow('the last piece');
     expect(await rounds()).toEqual([1, 0, 0]);
     expect(await committed()).toEqual(new Set([11]));
-    await store.fold(() => snapshots(false));
+    await store.foldAll(() => snapshots(false));
     await between;
     expect(await rounds()).toEqual([0, 0, 1]);
     await takeOver();
@@ -348,11 +347,11 @@ describe('a fold', () => {
     const acked = ({ partition }: CursorKey) => delta(11 + (partition % 7), partition % 5 === 0 ? [30, 31] : []);
     for (let from = 0; from < count; from += 10_000) {
       const some = wide.slice(from, from + 10_000);
-      await store.appendAcks({ deltas: some.map((key) => ({ key, delta: acked(key) })) });
+      await store.appendRound({ deltas: some.map((key) => ({ key, delta: acked(key) })) });
     }
     let pieces = 0;
     const snapshots = () => wide.map((key) => ({ key, cursor: acked(key) }));
-    expect(await store.fold(snapshots, () => ++pieces < 3)).toBe('CUT');
+    expect(await store.foldAll(snapshots, () => ++pieces < 3)).toBe('CUT');
     const inTable =
       'SELECT count(*)::int AS n FROM millrace.cursors WHERE subscription_id = $1 AND committed_offset > 10';
     const written = await site.client.query<{ n: number }>(inTable, [subscription!.id]);
@@ -367,7 +366,7 @@ describe('a fold', () => {
     await nothingLost();
     expect(store.found).toEqual({ cursors: count, rounds: 5 });
     // Nobody has touched a cursor: what is folded is what was found.
-    expect(await store.fold(() => [])).toBe('EMPTIED');
+    expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     await takeOver();
     await nothingLost();
@@ -381,16 +380,16 @@ describe('a fold', () => {
     await append(delta(12));
     await takeOver();
     await loaded();
-    expect(await store.fold(() => [])).toBe('KEPT');
-    expect(await store.fold(() => [])).toBe('EMPTIED');
+    expect(await store.foldAll(() => [])).toBe('KEPT');
+    expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     const session = await site.session();
     await append(delta(13));
     await session.query('BEGIN');
     await session.query('SELECT 1 FROM millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2');
-    expect(await store.fold(() => [{ key: keys[0]!, cursor: delta(13) }])).toBe('KEPT');
+    expect(await store.foldAll(() => [{ key: keys[0]!, cursor: delta(13) }])).toBe('KEPT');
     await session.query('COMMIT');
-    expect(await store.fold(() => [])).toBe('EMPTIED');
+    expect(await store.foldAll(() => [])).toBe('EMPTIED');
   });
 
   test('is held up by a transaction elsewhere only as long as that one lives', async () => {
@@ -474,18 +473,18 @@ test('a round of 384 cursors costs little, and so does a fold', async () => {
   });
   const snapshots = (n: number) => () =>
     all.map((key) => ({ key, cursor: delta(n * 100, [n * 100 + 5, n * 100 + 9]) }));
-  for (let n = 0; n < 50; n += 1) await store.appendAcks(round(n));
-  await store.fold(snapshots(50));
+  for (let n = 0; n < 50; n += 1) await store.appendRound(round(n));
+  await store.foldAll(snapshots(50));
   const costs: number[] = [];
   const walBefore = await walBytes();
   for (let n = 51; n < 251; n += 1) {
     const began = performance.now();
-    await store.appendAcks(round(n));
+    await store.appendRound(round(n));
     costs.push(performance.now() - began);
   }
   const wal = (await walBytes()) - walBefore;
   const began = performance.now();
-  await store.fold(snapshots(251));
+  await store.foldAll(snapshots(251));
   const foldMs = performance.now() - began;
   costs.sort((a, b) => a - b);
   console.log(
@@ -502,7 +501,7 @@ async function walBytes(): Promise<number> {
 
 test('a round of nothing is written and read like any other', async () => {
   await append(delta(12));
-  await store.appendAcks({ deltas: [] });
+  await store.appendRound({ deltas: [] });
   await takeOver();
   const loaded = await store.loadCursors();
   expect(loaded.map(({ cursor }) => cursor.committedOffset).sort()).toEqual([10, 10, 12]);
@@ -521,8 +520,8 @@ test('very many cursors are folded and begun anew in seconds although the statis
   await site.client.query('ANALYZE millrace.cursors');
   const subscriptionId = await subscribe();
   const all = offsets.map((_, partition) => ({ subscriptionId, partition, lane: 0 }));
-  await store.fold(() => all.map((key) => ({ key, cursor: delta(5) })));
-  await store.fold(() => all.map((key) => ({ key, cursor: delta(6, [8, 9]) })));
+  await store.foldAll(() => all.map((key) => ({ key, cursor: delta(5) })));
+  await store.foldAll(() => all.map((key) => ({ key, cursor: delta(6, [8, 9]) })));
   await store.resetCursors(all.map((key) => ({ key, offset: 3, resets: 1 })));
   const { rows } = await site.client.query(
     'SELECT committed_offset::integer AS at, resets, count(*)::integer FROM millrace.cursors GROUP BY 1, 2',

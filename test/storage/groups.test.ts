@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
-import type { GroupStorage } from '../../src/storage/groups/groups.ts';
-import { GroupSite } from './group-site.ts';
 import { startsAt } from '../support/starts.ts';
+import { GroupSite, type SiteStorage } from './group-site.ts';
 
 let site: GroupSite;
-let store: GroupStorage;
+let store: SiteStorage;
 
 beforeAll(async () => {
   site = await GroupSite.open();
@@ -260,10 +259,10 @@ test('a broker that was taken over from writes nothing of its groups', async () 
     () => old.deleteGroup(groupId),
     () => old.touchGroups([groupId]),
     () => old.resetCursors([{ key, offset: 0, resets: 1 }]),
-    () => old.appendAcks({ deltas: [{ key, delta: cursor }] }),
+    () => old.appendRound({ deltas: [{ key, delta: cursor }] }),
     // A round of nothing proves who owns the database.
-    () => old.appendAcks({ deltas: [] }),
-    () => old.fold(() => [{ key, cursor }]),
+    () => old.appendRound({ deltas: [] }),
+    () => old.foldAll(() => [{ key, cursor }]),
   ]) {
     await expect(write()).rejects.toMatchObject({ kind: 'FENCED' });
   }

@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import { ringTables } from '../../src/storage/commit/idempotency.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { systemClock } from '../../src/time/system.ts';
+import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { batch, LogSite, readAll, selection, transaction, values } from './log-site.ts';
 
@@ -187,7 +188,16 @@ test('of publishes with the same key that race, one is appended, also across a r
     });
     await log.open([topic]);
     const warn = () => undefined;
-    return new Publisher({ store: storage.commits, log, clock: systemClock, limits, onFenced: warn, warn });
+    return new Publisher({
+      store: storage.commits,
+      log,
+      ring: new AckRing(),
+      clock: systemClock,
+      random: systemRandom,
+      limits,
+      onFenced: warn,
+      warn,
+    });
   };
   const race = async (publisher: Publisher): Promise<string[]> => {
     const publish = async (key: string, partition: number) => {

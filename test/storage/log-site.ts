@@ -151,7 +151,7 @@ export function transaction(
   batches: readonly BatchToAppend[],
   keys: readonly IdempotencyKeyToStore[] = [],
 ): AppendTransaction {
-  return { batches: [...batches].sort((a, b) => a.partitionId - b.partitionId), keys };
+  return { batches: [...batches].sort((a, b) => a.partitionId - b.partitionId), keys, acks: null };
 }
 
 /** A stored record with its offset, its parts as text of one character a byte. */

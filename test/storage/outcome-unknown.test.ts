@@ -2,12 +2,13 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { endOffset } from '../../src/log/batch.ts';
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
 import type { PublishCommand, PublishStreamToken } from '../../src/commit/publish.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { systemClock } from '../../src/time/system.ts';
+import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { LogSite, readAll, selection, values } from './log-site.ts';
@@ -35,7 +36,9 @@ beforeEach(async () => {
   publisher = new Publisher({
     store: storage.commits,
     log,
+    ring: new AckRing(),
     clock: systemClock,
+    random: systemRandom,
     limits,
     onFenced: expect.unreachable,
     warn: () => undefined,

@@ -141,9 +141,9 @@ describe('a subscription of a topic that grows', () => {
       (await site.storage('one', 1).groups.loadCursors()).find(
         (one) => one.key.subscriptionId === subscriptionId && one.key.partition === 2,
       );
-    await storage.groups.appendAcks({ deltas: [{ key, delta: cursor }] });
+    await storage.commits.appendAcks({ table: 0, deltas: [{ key, delta: cursor }], receipts: [] });
     expect(await loaded()).toEqual({ key, cursor });
-    await storage.groups.fold(() => [{ key, cursor }]);
+    await storage.groups.fold(1, () => [{ key, cursor }]);
     expect(await loaded()).toEqual({ key, cursor });
   });
 

@@ -58,7 +58,9 @@ test('an ack round is given up, and the next one goes on', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query('LOCK TABLE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2 IN ACCESS EXCLUSIVE MODE');
-  await expect(storage.groups.appendAcks({ deltas: [] })).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
+  await expect(storage.commits.appendAcks({ table: 0, deltas: [], receipts: [] })).rejects.toMatchObject({
+    kind: 'OUTCOME_UNKNOWN',
+  });
   await holder.query('COMMIT');
-  await storage.groups.appendAcks({ deltas: [] });
+  await storage.commits.appendAcks({ table: 0, deltas: [], receipts: [] });
 });

@@ -1,7 +1,8 @@
+import type { AckTable } from '../../src/commit/ack-ring.ts';
+import type { AckLogStore, AckRow } from '../../src/commit/store.ts';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import type {
-  AckRound,
   CursorKey,
   CursorReset,
   FoldResult,
@@ -39,7 +40,7 @@ export class MemoryGroups {
   nowMs: () => number = () => 0;
   readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
   readonly cursors = new Map<string, StoredCursor>();
-  readonly ackLog: AckRound[] = [];
+  readonly ackLog: AckRow[] = [];
   /** Of topics that have grown: how many partitions. */
   readonly partitions = new Map<number, number>();
   /** Writes of a broker of another epoch are refused. */
@@ -51,16 +52,26 @@ export class MemoryGroups {
     if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(keyText(stored.key), structuredClone(stored));
   }
 
-  /** Writes what these rounds say of cursors that no fold has written, and removes the rounds. */
-  foldRest(written: ReadonlySet<string>, rounds: ReadonlySet<AckRound>): void {
-    for (const { deltas } of rounds) {
+  /** Writes what these rows say of cursors that no fold has written. */
+  foldFound(written: ReadonlySet<string>, found: Iterable<AckRow>): void {
+    for (const { deltas } of found) {
       for (const { key, delta } of deltas) {
         const known = this.cursors.get(keyText(key));
         if (known === undefined || written.has(keyText(key))) continue;
         this.cursors.set(keyText(key), { key, cursor: mergeDelta(known.cursor, delta) });
       }
     }
-    this.ackLog.splice(0, this.ackLog.length, ...this.ackLog.filter((round) => !rounds.has(round)));
+  }
+
+  /** Empties the tables of the ack log but the current one, whatever they have. @returns whether that one has rows. */
+  truncateOthers(current: AckTable): boolean {
+    const left = this.ackLog.filter(({ table }) => table === current);
+    this.ackLog.splice(0, this.ackLog.length, ...left);
+    return left.length > 0;
+  }
+
+  hasReceipt(table: AckTable, receipt: string): boolean {
+    return this.ackLog.some((row) => row.table === table && row.receipts.includes(receipt));
   }
 
   /**
@@ -87,7 +98,7 @@ export class MemoryGroups {
 }
 
 /** GroupStore in memory, with the faults that a test or the simulation asks for. */
-export class MemoryGroupStore implements GroupStore {
+export class MemoryGroupStore implements GroupStore, AckLogStore {
   readonly shared: MemoryGroups;
   readonly #epoch: number;
   /** Called before each write: may wait, or throw the fault that the write fails with. */
@@ -96,6 +107,8 @@ export class MemoryGroupStore implements GroupStore {
   after: (write: string) => Promise<void> | void = () => undefined;
   writes = 0;
   found: FoundInAckLog = { cursors: 0, rounds: 0 };
+  /** Rows that the load found in the ack log and no fold has written. */
+  inherited: readonly AckRow[] = [];
   /** Cursors that one write of a fold writes. */
   foldedTogetherMax = Infinity;
 
@@ -119,6 +132,7 @@ export class MemoryGroupStore implements GroupStore {
 
   loadCursors(): Promise<StoredCursor[]> {
     const { ackLog } = this.shared;
+    this.inherited = [...ackLog];
     const named = ackLog.flatMap(({ deltas }) => deltas.map(({ key }) => keyText(key)));
     this.found = { cursors: new Set(named).size, rounds: ackLog.length };
     const merged = new Map(this.shared.cursors);
@@ -197,14 +211,13 @@ export class MemoryGroupStore implements GroupStore {
     });
   }
 
-  appendAcks(round: AckRound): Promise<void> {
+  appendAcks(round: AckRow): Promise<void> {
     return this.#write('appendAcks', () => {
       this.shared.ackLog.push(structuredClone(round));
     });
   }
 
-  async fold(snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
-    const rounds = new Set(this.shared.ackLog);
+  async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
     const written = new Set<string>();
     for (const piece of pieces(snapshots(), this.foldedTogetherMax)) {
       if (written.size > 0 && !mayGoOn()) return 'CUT';
@@ -213,10 +226,11 @@ export class MemoryGroupStore implements GroupStore {
       });
       for (const { key } of piece) written.add(keyText(key));
     }
-    await this.#write('truncate', () => {
-      this.shared.foldRest(written, rounds);
+    return this.#write('truncate', () => {
+      this.shared.foldFound(written, this.inherited);
+      this.inherited = [];
+      return this.shared.truncateOthers(current) ? 'KEPT' : 'EMPTIED';
     });
-    return 'EMPTIED';
   }
 
   cursor(key: CursorKey): Promise<CursorSnapshot | undefined> {

@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
 import { sliceBytes, type StoredBatch } from '../../src/log/batch.ts';
-import { SegmentMoved, type AppendedBatch, type AppendTransaction, type CommitStore } from '../../src/commit/store.ts';
+import type { AckTable } from '../../src/commit/ack-ring.ts';
+import {
+  SegmentMoved,
+  type AckRow,
+  type AppendedBatch,
+  type AppendTransaction,
+  type CommitStore,
+} from '../../src/commit/store.ts';
 import type { IdempotencyHit } from '../../src/log/known-keys.ts';
 import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize, TopicRow } from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
+import { MemoryGroups } from './memory-group-store.ts';
 
 interface StoredLog {
   readonly batches: (StoredBatch & { readonly count: number; readonly byteSize: number })[];
@@ -86,6 +94,8 @@ export type LogCall = Exclude<keyof LogStore | keyof CommitStore, 'appendSlots'>
 /** LogStore and CommitStore in memory, with the faults that a test or the simulation asks for. */
 export class MemoryLogStore implements LogStore, CommitStore {
   readonly shared: MemoryLogs;
+  /** Where settlements go. */
+  readonly groups: MemoryGroups;
   readonly appendSlots: number;
   /** Transactions that were written, in their order. */
   readonly appended: AppendTransaction[] = [];
@@ -103,7 +113,8 @@ export class MemoryLogStore implements LogStore, CommitStore {
   readonly #epoch: number;
   readonly #busySlots = new Set<number>();
 
-  constructor(clock: Clock, { shared = new MemoryLogs(), appendSlots = 1 } = {}) {
+  constructor(clock: Clock, { shared = new MemoryLogs(), groups = new MemoryGroups(), appendSlots = 1 } = {}) {
+    this.groups = groups;
     this.shared = shared;
     this.appendSlots = appendSlots;
     this.#clock = clock;
@@ -119,6 +130,20 @@ export class MemoryLogStore implements LogStore, CommitStore {
     } finally {
       this.#busySlots.delete(slot);
     }
+  }
+
+  appendAcks(row: AckRow): Promise<void> {
+    return this.#call('appendAcks', () => {
+      if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+      this.groups.ackLog.push(structuredClone(row));
+    });
+  }
+
+  hasReceipt(table: AckTable, receipt: string): Promise<boolean> {
+    return this.#call('hasReceipt', () => {
+      if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+      return this.groups.hasReceipt(table, receipt);
+    });
   }
 
   ends(topicId: number): Promise<LogEnd[]> {
@@ -237,6 +262,7 @@ export class MemoryLogStore implements LogStore, CommitStore {
       const hit = { partition, offset: answers[batch]!.baseOffset + index, storedAtMs };
       this.shared.topic(topicId).keys.set(key, hit);
     }
+    if (transaction.acks !== null) this.groups.ackLog.push(structuredClone(transaction.acks));
     this.appended.push(transaction);
     return answers;
   }

@@ -1,5 +1,9 @@
 import type { GroupChange, GroupSnapshot, RebalanceRow } from '../../coordinator/group.ts';
-import type { CursorDelta, CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import type { AckTable } from '../../commit/ack-ring.ts';
+import type { CursorKey } from '../../consumption/offsets/cursor-key.ts';
+import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+
+export { cursorName, type CursorKey } from '../../consumption/offsets/cursor-key.ts';
 
 /** What delivery needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
 
@@ -8,18 +12,6 @@ export interface SubscriptionRow {
   readonly groupId: number;
   readonly topicId: number;
   readonly createdAtMs: number;
-}
-
-/** One cursor: what a subscription has consumed of one (partition, lane). */
-export interface CursorKey {
-  readonly subscriptionId: number;
-  readonly partition: number;
-  readonly lane: number;
-}
-
-/** A cursor's key as the key of a Map. */
-export function cursorName({ subscriptionId, partition, lane }: CursorKey): string {
-  return `${subscriptionId}/${partition}/${lane}`;
 }
 
 export interface LoadedGroup {
@@ -49,11 +41,6 @@ export interface CursorReset {
   readonly offset: number;
   /** The incarnation that begins: one more than the last. */
   readonly resets: number;
-}
-
-/** One round of acks: a row of the ack log. */
-export interface AckRound {
-  readonly deltas: readonly { readonly key: CursorKey; readonly delta: CursorDelta }[];
 }
 
 /** What the load found in the ack log: cursors that it names, and its rounds. */
@@ -107,14 +94,12 @@ export interface GroupStore {
    * changes nothing from then on. Repeating it is harmless.
    */
   resetCursors(resets: readonly CursorReset[]): Promise<void>;
-  /** Appends one round to the ack log, fenced; one of no deltas only shows that this broker still owns it. */
-  appendAcks(round: AckRound): Promise<void>;
   /**
-   * Folds: turns the ring so that later rounds go to the next table, then `snapshots()` is asked for the present state
+   * Folds, after the ring was turned to `current` and no settlement refers to the other tables: `snapshots()` is asked for the present state
    * of the cursors that changed since the last fold, they are written to `cursors` with those that the load found in the log, and
    * the other tables of the ring are truncated. They are asked for and written in pieces, while rounds go on: a cursor's state may be a
    * later one than that of the turn. Before each piece but the first `mayGoOn` is asked (default: yes). If that says no, or a piece fails,
    * those before it stay written, and nothing is truncated.
    */
-  fold(snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult>;
+  fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult>;
 }

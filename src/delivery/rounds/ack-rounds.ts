@@ -1,9 +1,12 @@
+import type { AckRing } from '../../commit/ack-ring.ts';
+import type { AckLogStore } from '../../commit/store.ts';
+import type { CursorChange } from '../../consumption/offsets/cursor-key.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import { Folds } from './folds.ts';
-import type { AckRound, FoundInAckLog, GroupStore } from '../ports/store.ts';
+import type { FoundInAckLog, GroupStore } from '../ports/store.ts';
 import type { CursorDelta } from '../../consumption/partitioned/cursor.ts';
 
 /**
@@ -37,6 +40,8 @@ interface Waiter {
 
 export interface AckRoundsDeps {
   readonly store: GroupStore;
+  readonly commits: AckLogStore;
+  readonly ring: AckRing;
   readonly clock: Clock;
   readonly onFenced: () => void;
   readonly onFoldFailed: (error: unknown) => void;
@@ -58,7 +63,7 @@ export class AckRounds {
 
   constructor(deps: AckRoundsDeps) {
     this.#d = deps;
-    this.#folds = new Folds({ store: deps.store, clock: deps.clock, onFailed: deps.onFoldFailed });
+    this.#folds = new Folds({ store: deps.store, ring: deps.ring, clock: deps.clock, onFailed: deps.onFoldFailed });
   }
 
   /** `found`: what the broker before has left in the ack log. */
@@ -70,6 +75,12 @@ export class AckRounds {
   mark(log: Feed): void {
     this.#dirty.add(log);
     this.#schedule();
+  }
+
+  /** A settlement of the cursor is durable and in memory: the next fold writes it. */
+  settled(log: Feed): void {
+    this.#folds.changed(log);
+    this.#folds.appended(1);
   }
 
   /** The subscription has ended: its cursors are not written any more. */
@@ -153,7 +164,7 @@ export class AckRounds {
 
   async #append(deltas: readonly Delta[]): Promise<void> {
     this.#folds.appended(deltas.length);
-    await this.#d.store.appendAcks({ deltas: deltas.map(told) });
+    await this.#d.commits.appendAcks({ table: this.#d.ring.current, deltas: deltas.map(told), receipts: [] });
   }
 
   /** From the start of the round at hand to that of the next. */
@@ -194,6 +205,6 @@ export class AckRounds {
   }
 }
 
-function told({ log, delta }: Delta): AckRound['deltas'][number] {
+function told({ log, delta }: Delta): CursorChange {
   return { key: log.key, delta };
 }

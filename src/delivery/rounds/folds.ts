@@ -1,4 +1,6 @@
+import type { AckRing } from '../../commit/ack-ring.ts';
 import type { Clock } from '../../time/clock.ts';
+import { pause } from '../../time/pause.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts';
 
@@ -12,6 +14,8 @@ import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts'
  */
 const lookIntervalMs = 5_000;
 const intervalMsMax = 60_000;
+/** How soon a fold that waits for settlements sees that it has no time left. */
+const settlementLookMs = 100;
 /** A million cursors in a minute. */
 const intervalMsPerCursor = 0.06;
 /** Deltas that the log may have before the interval is over: as many, or so many times the cursors that changed. */
@@ -20,6 +24,7 @@ const deltasPerCursor = 4;
 
 export interface FoldsDeps {
   readonly store: GroupStore;
+  readonly ring: AckRing;
   readonly clock: Clock;
   readonly onFailed: (error: unknown) => void;
 }
@@ -105,8 +110,19 @@ export class Folds {
     return this.#d.clock.nowMs() - this.#lastMs >= intervalMs;
   }
 
+  /** Waits for settlements that are on their way to an older table: what is folded must have them. @returns whether they are done. */
+  async #olderAreFree(): Promise<boolean> {
+    const { ring, clock } = this.#d;
+    while (!ring.olderAreFree && clock.nowMs() < this.#untilMs) {
+      await Promise.race([ring.olderFree(), pause(clock, settlementLookMs)]);
+    }
+    return ring.olderAreFree;
+  }
+
   async #fold(): Promise<void> {
-    const { store, clock } = this.#d;
+    const { store, ring, clock } = this.#d;
+    ring.turn();
+    if (!(await this.#olderAreFree())) return;
     const changed = this.#changed;
     const deltas = this.#deltas;
     this.#changed = new Set();
@@ -115,6 +131,7 @@ export class Folds {
     let result: Awaited<ReturnType<GroupStore['fold']>> = 'CUT';
     try {
       result = await store.fold(
+        ring.current,
         () => snapshotsOf(changed),
         () => clock.nowMs() < this.#untilMs,
       );

@@ -1,58 +1,58 @@
 import type { Client } from 'pg';
+import type { AckTable } from '../../commit/ack-ring.ts';
+import type { AckRow } from '../../commit/store.ts';
+import { cursorName } from '../../consumption/offsets/cursor-key.ts';
 import type { CommitMetadata } from '../../consumption/partitioned/cursor.ts';
-import { cursorName, type AckRound } from '../../delivery/ports/store.ts';
 import { parseArrayLiteral } from '../pg/array-literal.ts';
 import { DeltaSum } from './cursors.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
-import { inOneRoundTrip } from '../pg/one-round-trip.ts';
+import type { Statement } from '../pg/one-round-trip.ts';
 import type { Fence } from '../sessions/fence.ts';
 
-/** The tables of the ack log: append-only, used in turn. */
-export const ackLogTables = [0, 1, 2] as const;
-export type AckLogTable = (typeof ackLogTables)[number];
+type Deltas = AckRow['deltas'];
 
-type Deltas = AckRound['deltas'];
-
-/** Appends a round, fenced, in one statement. */
-export async function appendRound(
-  client: Client,
-  fence: Fence,
-  table: AckLogTable,
-  { deltas }: AckRound,
-): Promise<void> {
+/** Appends a row, fenced, in one statement: with what it is settled beside, or by itself. */
+export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow): Statement {
   const notes = notesOf(deltas);
   const anyReset = deltas.some(({ delta }) => delta.resets > 0);
-  const parameters = [
-    fence.broker,
-    fence.slot,
-    fence.epoch(),
-    table,
-    integerArray(deltas, ({ key }) => key.subscriptionId),
-    integerArray(deltas, ({ key }) => key.partition),
-    integerArray(deltas, ({ key }) => key.lane),
-    bigintArray(deltas, ({ delta }) => delta.committedOffset),
-    integerArray(deltas, ({ delta }) => delta.acked.length),
-    bigintArray(
-      flat(deltas, ({ delta }) => delta.acked),
-      itself,
-    ),
-    integerArray(deltas, ({ delta }) => delta.attempts.length),
-    bigintArray(
-      flat(deltas, ({ delta }) => delta.attempts),
-      itself,
-    ),
-    integerArray(anyReset ? deltas : [], ({ delta }) => delta.resets),
-    integerArray(notes, ({ at }) => at),
-    bigintArray(notes, ({ note }) => note.seq),
-    textArray(notes.map(({ note }) => note.text)),
-  ];
-  await inOneRoundTrip(client, [
-    {
-      name: 'append_acks',
-      text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)',
-      parameters,
-    },
-  ]);
+  return {
+    name: 'append_acks',
+    text: 'SELECT millrace.append_acks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)',
+    parameters: [
+      fence.broker,
+      fence.slot,
+      fence.epoch(),
+      table,
+      integerArray(deltas, ({ key }) => key.subscriptionId),
+      integerArray(deltas, ({ key }) => key.partition),
+      integerArray(deltas, ({ key }) => key.lane),
+      bigintArray(deltas, ({ delta }) => delta.committedOffset),
+      integerArray(deltas, ({ delta }) => delta.acked.length),
+      bigintArray(
+        flat(deltas, ({ delta }) => delta.acked),
+        itself,
+      ),
+      integerArray(deltas, ({ delta }) => delta.attempts.length),
+      bigintArray(
+        flat(deltas, ({ delta }) => delta.attempts),
+        itself,
+      ),
+      integerArray(anyReset ? deltas : [], ({ delta }) => delta.resets),
+      integerArray(notes, ({ at }) => at),
+      bigintArray(notes, ({ note }) => note.seq),
+      textArray(notes.map(({ note }) => note.text)),
+      textArray(receipts),
+    ],
+  };
+}
+
+/** Whether a row with the receipt is in the table. */
+export async function findReceipt(client: Client, table: AckTable, receipt: string): Promise<boolean> {
+  const { rows } = await client.query<{ found: boolean }>(
+    `SELECT EXISTS (SELECT FROM millrace.ack_log_${table} WHERE $1 = ANY (receipts)) AS found`,
+    [receipt],
+  );
+  return rows[0]!.found;
 }
 
 const itself = (value: number): number => value;
@@ -77,7 +77,7 @@ type Row = [...numbers: string[], metadata: string[]];
 const fetchedTogether = 50;
 
 /** Reads the rounds of one table into `sums`, by cursor. @returns how many rounds it has. */
-export async function readRounds(client: Client, table: AckLogTable, sums: Map<string, DeltaSum>): Promise<number> {
+export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
   await client.query('BEGIN READ ONLY');
   try {
     await client.query(
@@ -123,7 +123,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
 }
 
 /** Empties a table. `lockTimeoutMs` bounds the wait for whoever reads it, e.g. a backup. */
-export async function truncateRounds(client: Client, table: AckLogTable, lockTimeoutMs: number): Promise<void> {
+export async function truncateRounds(client: Client, table: AckTable, lockTimeoutMs: number): Promise<void> {
   await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`);
   await client.query(`TRUNCATE millrace.ack_log_${table}`);
 }

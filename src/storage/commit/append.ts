@@ -10,12 +10,17 @@ import { arrayLiteral } from '../pg/array-literal.ts';
 import { byteaArray, recordPart, recordParts } from '../pg/bytea-array.ts';
 import { signFence, type Fence } from '../sessions/fence.ts';
 import { faultOf, segmentMovedState, sqlState } from '../pg/faults.ts';
+import { ackStatement } from './ack-log.ts';
 import { leafTable, ofLog } from '../schema/leaf.ts';
 import { inOneRoundTrip, type Statement, type TextRow } from '../pg/one-round-trip.ts';
 
 /**
- * Appends in one round trip: fence and locks, an INSERT for each batch, and keys. So a partition is locked for the time of the
- * commit, not for four round trips.
+ * Commits in one round trip: fence and locks, an INSERT for each batch, keys, and a row for all that is settled. So a partition is locked
+ * for the time of the commit, not for four round trips.
+ *
+ * The order of the statements is the one order of locks, here and everywhere else in src/storage: fence, topics, groups, cursors by id,
+ * partitions by id, schedules, and only then inserts. Two transactions that lock in one order never wait for each other in a circle,
+ * and nobody who waits for a lock keeps what an insert has locked. Acks lock no cursor: their row is an insert.
  */
 export async function append(
   client: Client,
@@ -24,15 +29,13 @@ export async function append(
   keyTable: number,
 ): Promise<AppendedBatch[]> {
   await signFence(client, fence);
-  const { batches } = transaction;
-  const statements = [
-    lockStatement(fence, batches),
-    ...batches.map(insertStatement),
-    ...keyStatements(transaction, keyTable),
-  ];
+  const { batches, acks } = transaction;
+  const locks = batches.length === 0 ? [] : [lockStatement(fence, batches)];
+  const statements = [...locks, ...batches.map(insertStatement), ...keyStatements(transaction, keyTable)];
+  if (acks !== null) statements.push(ackStatement(fence, acks));
   try {
     const rows = await inOneRoundTrip(client, statements);
-    return batches.map((_, index) => appended(rows[index + 1]![0]!));
+    return batches.map((_, index) => appended(rows[index + locks.length]![0]!));
   } catch (error) {
     throw classified(client, error);
   }

@@ -1,8 +1,13 @@
 import { Fault } from '../../errors/fault.ts';
-import type { AppendedBatch, AppendTransaction, CommitStore } from '../../commit/store.ts';
+import type { AckTable } from '../../commit/ack-ring.ts';
+import type { AckRow, AppendedBatch, AppendTransaction, CommitStore } from '../../commit/store.ts';
 import type { IdempotencyHit } from '../../log/known-keys.ts';
 import { appendSettings, type Connection, type ConnectionOptions } from '../sessions/connection.ts';
 import type { Writer } from '../sessions/writer.ts';
+import { faultOf } from '../pg/faults.ts';
+import { inOneRoundTrip } from '../pg/one-round-trip.ts';
+import { signFence, type Fence } from '../sessions/fence.ts';
+import { ackStatement, findReceipt } from './ack-log.ts';
 import { append } from './append.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import type { UnsettledSessions } from './unsettled.ts';
@@ -17,6 +22,11 @@ export interface CommitStoreOptions {
   readonly admin: Writer;
   /** Sessions that may still carry out an append. */
   readonly unsettled: UnsettledSessions;
+  /** Acks on their own are one statement each, without BEGIN and COMMIT: a connection, and the fence row that they name. */
+  readonly acks: Connection;
+  readonly acksFence: Fence;
+  /** Tables of the ack log that may have rows. */
+  readonly filled: Set<AckTable>;
 }
 
 /** What is committed, in PostgreSQL. */
@@ -42,7 +52,8 @@ export class PostgresCommitStore implements CommitStore {
     if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
     const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
     if (transaction.keys.length > 0) this.#keysStored = true;
-    const { brokerId, epoch, unsettled } = this.#o;
+    const { brokerId, epoch, unsettled, filled } = this.#o;
+    if (transaction.acks !== null) filled.add(transaction.acks.table);
     return writer.run(async (client) => {
       try {
         return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
@@ -51,6 +62,26 @@ export class PostgresCommitStore implements CommitStore {
         throw error;
       }
     });
+  }
+
+  async appendAcks(row: AckRow): Promise<void> {
+    const { acks, acksFence, filled } = this.#o;
+    filled.add(row.table);
+    await acks.run(async (client) => {
+      await signFence(client, acksFence);
+      try {
+        await inOneRoundTrip(client, [ackStatement(acksFence, row)]);
+      } catch (error) {
+        // The statement is its own transaction: a connection that breaks may have broken after the commit.
+        throw faultOf(error, true);
+      }
+    });
+  }
+
+  async hasReceipt(table: AckTable, receipt: string): Promise<boolean> {
+    await this.#o.lookups.run((client) => this.#o.unsettled.end(client));
+    // Fenced: a successor may have truncated the table.
+    return this.#o.admin.transaction((client) => findReceipt(client, table, receipt));
   }
 
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {

@@ -2,7 +2,6 @@ import { Fault } from '../../errors/fault.ts';
 import type { GroupChange } from '../../coordinator/group.ts';
 import {
   cursorName,
-  type AckRound,
   type CursorReset,
   type FoldResult,
   type FoundInAckLog,
@@ -13,11 +12,10 @@ import {
   type StoredRebalance,
   type SubscriptionRow,
 } from '../../delivery/ports/store.ts';
-import { ackLogTables, appendRound, readRounds, truncateRounds, type AckLogTable } from '../commit/ack-log.ts';
+import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
+import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { cursorUpdate, readCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
-import { faultOf } from '../pg/faults.ts';
-import { signFence, type Fence } from '../sessions/fence.ts';
 import { loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
@@ -36,9 +34,8 @@ const foldedTogetherMax = 5_000;
 export interface GroupStorageDeps {
   readonly reads: Connection;
   readonly groups: Writer;
-  /** Appends are one statement each, without BEGIN and COMMIT: a connection, and the fence row that they name. */
-  readonly acks: Connection;
-  readonly acksFence: Fence;
+  /** Tables of the ack log that may have rows: a fold truncates them. */
+  readonly filled: Set<AckTable>;
   /** A connection of its own: acks do not wait for a fold. */
   readonly folds: Writer;
   readonly log: { warn(fields: object, message: string): void };
@@ -51,16 +48,13 @@ export interface GroupStorageDeps {
  * What holds at every moment, so that a crash loses nothing:
  *  1. Every durable ack is in `cursors` or in a table of the ack log.
  *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
- *     is so for the tables not in use once a fold that began after the turn has committed, all its pieces: it writes every cursor
+ *     is so for the tables not in use once a fold that began after the turn, and after the last settlement in them, has committed, all its pieces: it writes every cursor
  *     that a round named since the fold before, each as it is by then, and those that were found in the log at the load.
  *  3. Rounds may go twice, late, or in another order: they say how far a cursor is, and in which incarnation. Those of an
  *     incarnation before that in `cursors` say nothing.
  */
 export class GroupStorage implements GroupStore {
   readonly #d: GroupStorageDeps;
-  #table: AckLogTable = 0;
-  /** Tables that may have rows. */
-  readonly #filled = new Set<AckLogTable>();
   /** What the load found in the ack log and no fold has written yet. */
   #inherited = new Map<string, StoredCursor>();
   found: FoundInAckLog = { cursors: 0, rounds: 0 };
@@ -77,9 +71,9 @@ export class GroupStorage implements GroupStore {
     return this.#d.reads.run(async (client) => {
       const sums = new Map<string, DeltaSum>();
       let rounds = 0;
-      for (const table of ackLogTables) {
+      for (const table of ackTables) {
         const inTable = await readRounds(client, table, sums);
-        if (inTable > 0) this.#filled.add(table);
+        if (inTable > 0) this.#d.filled.add(table);
         rounds += inTable;
       }
       // Cursors after the log: a fold between the two would be seen twice, which is harmless, instead of not at all.
@@ -132,25 +126,10 @@ export class GroupStorage implements GroupStore {
     if (resets.length > 0) await this.#d.folds.transaction((client) => resetCursors(client, resets));
   }
 
-  async appendAcks(round: AckRound): Promise<void> {
-    const table = this.#table;
-    this.#filled.add(table);
-    await this.#d.acks.run(async (client) => {
-      await signFence(client, this.#d.acksFence);
-      try {
-        await appendRound(client, this.#d.acksFence, table, round);
-      } catch (error) {
-        // The statement is its own transaction: a connection that breaks may have broken after the commit.
-        throw faultOf(error, true);
-      }
-    });
-  }
-
-  async fold(snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
-    // Each is taken after the turn: what a round before it has said is in them.
-    this.#table = following(this.#table);
+  async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
+    const { filled } = this.#d;
     // The broker before may have used this table last. What it has is written by this fold, and goes with the next one.
-    const hadRows = this.#filled.has(this.#table);
+    const hadRows = filled.has(current);
     let written = 0;
     for (const piece of pieces(withInherited(snapshots(), this.#inherited))) {
       if (written > 0 && !mayGoOn()) return 'CUT';
@@ -158,17 +137,17 @@ export class GroupStorage implements GroupStore {
       written++;
     }
     this.#inherited = new Map();
-    const others = ackLogTables.filter((table) => table !== this.#table);
-    await this.#truncate(others.filter((table) => this.#filled.has(table)));
-    return hadRows || others.some((table) => this.#filled.has(table)) ? 'KEPT' : 'EMPTIED';
+    const others = ackTables.filter((table) => table !== current);
+    await this.#truncate(others.filter((table) => filled.has(table)));
+    return hadRows || others.some((table) => filled.has(table)) ? 'KEPT' : 'EMPTIED';
   }
 
   /** Each by itself: one that somebody reads does not keep the others. */
-  async #truncate(tables: readonly AckLogTable[]): Promise<void> {
+  async #truncate(tables: readonly AckTable[]): Promise<void> {
     for (const table of tables) {
       try {
         await this.#d.folds.transaction((client) => truncateRounds(client, table, truncateWaitMs));
-        this.#filled.delete(table);
+        this.#d.filled.delete(table);
       } catch (error) {
         if (error instanceof Fault && error.kind === 'FENCED') throw error;
         this.#d.log.warn(
@@ -178,10 +157,6 @@ export class GroupStorage implements GroupStore {
       }
     }
   }
-}
-
-function following(table: AckLogTable): AckLogTable {
-  return ((table + 1) % ackLogTables.length) as AckLogTable;
 }
 
 /** A cursor that changed since the load knows what was found in the log. */

@@ -133,6 +133,7 @@ const ackLogTable = (name: string) =>
     metadataAt: integer('metadata_at').array().notNull().default([]),
     metadataSeqs: bigint('metadata_seqs', { mode: 'number' }).array().notNull().default([]),
     metadata: text('metadata').array().notNull().default([]),
+    receipts: text('receipts').array().notNull().default([]),
   });
 
 export const ackLog0 = ackLogTable('ack_log_0');

@@ -1,0 +1,28 @@
+DROP FUNCTION millrace.append_acks(text, integer, bigint, integer, integer[], integer[], integer[], bigint[], integer[],
+  bigint[], integer[], bigint[], integer[], integer[], bigint[], text[], text[]);
+ALTER TABLE millrace.ack_log_0 DROP COLUMN receipts;
+ALTER TABLE millrace.ack_log_1 DROP COLUMN receipts;
+ALTER TABLE millrace.ack_log_2 DROP COLUMN receipts;
+
+-- As 0004_offsets made it.
+CREATE FUNCTION millrace.append_acks(
+  fence_broker text, fence_slot integer, fence_epoch bigint, ring_table integer,
+  subscription_ids integer[], partitions integer[], lanes integer[], committed_offsets bigint[],
+  acked_counts integer[], acked bigint[], attempt_counts integer[], attempts bigint[],
+  resets integer[], metadata_at integer[], metadata_seqs bigint[], metadata text[]
+) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM millrace.fence(fence_broker, fence_slot, fence_epoch);
+  CASE ring_table
+    WHEN 0 THEN
+      INSERT INTO millrace.ack_log_0 VALUES (subscription_ids, partitions, lanes, committed_offsets,
+        acked_counts, acked, attempt_counts, attempts, resets, metadata_at, metadata_seqs, metadata);
+    WHEN 1 THEN
+      INSERT INTO millrace.ack_log_1 VALUES (subscription_ids, partitions, lanes, committed_offsets,
+        acked_counts, acked, attempt_counts, attempts, resets, metadata_at, metadata_seqs, metadata);
+    WHEN 2 THEN
+      INSERT INTO millrace.ack_log_2 VALUES (subscription_ids, partitions, lanes, committed_offsets,
+        acked_counts, acked, attempt_counts, attempts, resets, metadata_at, metadata_seqs, metadata);
+  END CASE;
+END $$;

@@ -1,0 +1,252 @@
+import { describe, expect, test } from 'vitest';
+import type { MovingRecords, Settlement } from '../../src/commit/settlements.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
+
+/** Records of a cursor that say what became of them. */
+class Moving implements MovingRecords {
+  readonly key = { subscriptionId: 1, partition: 0, lane: 0 };
+  readonly delta;
+  readonly became: string[] = [];
+
+  constructor(offset = 0) {
+    this.delta = { resets: 0, committedOffset: 0, acked: [offset, offset], attempts: [], metadata: null };
+  }
+
+  moved(): void {
+    this.became.push('moved');
+  }
+
+  stays(): void {
+    this.became.push('stays');
+  }
+
+  get settlement(): Settlement {
+    return { type: 'acks', records: this };
+  }
+}
+
+interface Wish {
+  readonly values?: readonly string[];
+  readonly expectedOffset?: number;
+  readonly topic?: string;
+}
+
+/** Commits records and a completion together. `ended` tells how it went. */
+function commit(scene: Scene, moving: Moving, wishes: readonly Wish[] = [{ values: ['letter'] }]) {
+  const publishes = wishes.map(({ values = ['x'], topic = 'orders', expectedOffset = null }) =>
+    command(topic, records(...values), { expectedOffset }),
+  );
+  const one = { ended: 'pending' };
+  scene.publisher.commit({ publishes, settlements: [moving.settlement] }).then(
+    (published) => {
+      one.ended = published.map(({ offsets }) => [...offsets].join()).join(' ');
+    },
+    (error: unknown) => {
+      one.ended = reasonOf(error as Error);
+    },
+  );
+  return one;
+}
+
+const rowsOf = (scene: Scene): string[] =>
+  scene.store.groups.ackLog.map(({ table, deltas, receipts }) => {
+    return `${table}: ${deltas.map(({ delta }) => delta.acked[0]).join()} (${receipts.length})`;
+  });
+
+/** Answers of appends are lost; `written`: after the commit. */
+function loseAnswers(scene: Scene, written: boolean): void {
+  const lose = (call: string): void => {
+    if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'the connection was lost');
+  };
+  if (written) scene.store.after = lose;
+  else scene.store.before = lose;
+}
+
+describe('a completion that is committed with an append', () => {
+  test('is in the transaction of the append, and memory moves after it, not before', async () => {
+    const scene = await Scene.open();
+    const gate = new Gate();
+    scene.store.after = (call) => (call === 'append' ? gate.pass() : undefined);
+    const moving = new Moving();
+    const one = commit(scene, moving);
+    await scene.clock.settle();
+    expect([rowsOf(scene), moving.became, one.ended]).toEqual([['0: 0 (1)'], [], 'pending']);
+    gate.open();
+    await scene.clock.settle();
+    expect([moving.became, one.ended]).toEqual([['moved'], '0']);
+    expect(await readAll(scene.partition())).toEqual(['0=letter']);
+  });
+
+  test('keeps a fold waiting from before it is sent until memory has moved', async () => {
+    const scene = await Scene.open();
+    const gate = scene.hold('append');
+    commit(scene, new Moving());
+    await scene.clock.settle();
+    scene.ring.turn();
+    expect(scene.ring.olderAreFree).toBe(false);
+    gate.open();
+    await scene.clock.settle();
+    expect([scene.ring.olderAreFree, rowsOf(scene)]).toEqual([true, ['0: 0 (1)']]);
+  });
+
+  test('is one row with all others of its transaction', async () => {
+    const scene = await Scene.open();
+    const gate = scene.hold('append');
+    scene.publish(records('first'));
+    await scene.clock.settle();
+    const all = [new Moving(1), new Moving(2), new Moving(3)];
+    for (const moving of all) commit(scene, moving);
+    const beside = scene.publish(records('beside'));
+    gate.open();
+    await scene.clock.settle();
+    expect(rowsOf(scene)).toEqual(['0: 1,2,3 (3)']);
+    expect([all.map(({ became }) => became), beside.ended]).toEqual([[['moved'], ['moved'], ['moved']], '0/4']);
+  });
+
+  test('without any append is written too', async () => {
+    const scene = await Scene.open();
+    const moving = new Moving(7);
+    commit(scene, moving, []);
+    await scene.clock.settle();
+    expect([rowsOf(scene), moving.became]).toEqual([['0: 7 (1)'], ['moved']]);
+  });
+});
+
+describe('a unit', () => {
+  test('of which one publish is refused writes nothing of the others, and its records stay; what is beside it goes on', async () => {
+    const scene = await Scene.open();
+    const moving = new Moving();
+    const refused = commit(scene, moving, [{ values: ['a'] }, { values: ['b'], expectedOffset: 7 }]);
+    const beside = scene.publish(records('beside'));
+    await scene.clock.settle();
+    expect([refused.ended, moving.became, beside.ended]).toEqual(['EXPECTED_OFFSET_MISMATCH', ['stays'], '0/0']);
+    expect([await readAll(scene.partition()), rowsOf(scene)]).toEqual([['0=beside'], []]);
+  });
+
+  test('whose second publish expects what its first one adds is not refused', async () => {
+    const scene = await Scene.open();
+    const one = commit(scene, new Moving(), [{ values: ['a', 'b'] }, { values: ['c'], expectedOffset: 2 }]);
+    await scene.clock.settle();
+    expect(one.ended).toBe('0,1 2');
+  });
+
+  test('to a topic that is not there leaves its records where they are', async () => {
+    const scene = await Scene.open();
+    const moving = new Moving();
+    const one = commit(scene, moving, [{}, { topic: 'nowhere' }]);
+    await scene.clock.settle();
+    expect([one.ended, moving.became, scene.transactions]).toEqual(['TOPIC_NOT_FOUND', ['stays'], []]);
+  });
+
+  test('of the broker itself is never refused because publishers fill the queue, nor fills it for them', async () => {
+    const scene = await Scene.open({ queueBytesMax: 50 });
+    const gate = scene.hold('append');
+    scene.publish(records('first'));
+    await scene.clock.settle();
+    const own = commit(scene, new Moving(), [{ values: ['x'.repeat(200)] }]);
+    const client = scene.publish(records('x'.repeat(40)));
+    const full = scene.publish(records('x'.repeat(40)));
+    await scene.clock.settle();
+    gate.open();
+    await scene.clock.settle();
+    expect([own.ended, client.ended, full.ended]).toEqual(['1', '0/2', 'PUBLISH_QUEUE_FULL']);
+  });
+
+  test('whose data is refused is run again alone, whole, and its records stay', async () => {
+    const scene = await Scene.open();
+    scene.store.before = (call, transaction) => {
+      const poisoned = transaction?.batches.some(({ byteSize }) => byteSize > 100) === true;
+      if (call === 'append' && poisoned) throw new Fault('DATA_REFUSED', 'no');
+    };
+    const [bad, good] = [new Moving(1), new Moving(2)];
+    const refused = commit(scene, bad, [{ values: ['a'] }, { values: ['x'.repeat(200)] }]);
+    const taken = commit(scene, good, [{ values: ['b'] }]);
+    await scene.clock.settle();
+    expect([refused.ended, bad.became, taken.ended, good.became]).toEqual(['DATA_REFUSED', ['stays'], '0', ['moved']]);
+    expect(rowsOf(scene)).toEqual(['0: 2 (1)']);
+  });
+});
+
+describe('an answer that is lost', () => {
+  test('after the commit is found out by the receipt: memory moves once, and everybody learns the offsets', async () => {
+    const scene = await Scene.open();
+    loseAnswers(scene, true);
+    const moving = new Moving();
+    const one = commit(scene, moving);
+    const beside = scene.publish(records('beside'));
+    await scene.clock.settle();
+    expect([one.ended, moving.became, beside.ended]).toEqual(['0', ['moved'], '0/1']);
+    scene.store.after = () => undefined;
+    const next = scene.publish(records('next'));
+    await scene.clock.settle();
+    expect([next.ended, await readAll(scene.partition())]).toEqual(['0/2', ['0=letter', '1=beside', '2=next']]);
+    scene.ring.turn();
+    expect(scene.ring.olderAreFree).toBe(true);
+  });
+
+  test('of what was never written is found out too: the records stay, and the publisher may repeat', async () => {
+    const scene = await Scene.open();
+    loseAnswers(scene, false);
+    const moving = new Moving();
+    const one = commit(scene, moving);
+    const beside = scene.publish(records('beside'));
+    await scene.clock.settle();
+    expect([one.ended, moving.became, beside.ended]).toEqual([
+      'DATABASE_UNAVAILABLE',
+      ['stays'],
+      'DATABASE_UNAVAILABLE',
+    ]);
+    expect(scene.store.shared.log(1, 0).endOffset).toBe(0);
+    scene.ring.turn();
+    expect(scene.ring.olderAreFree).toBe(true);
+  });
+
+  test('is looked for until the database answers, and until then nothing moves and no fold begins', async () => {
+    const scene = await Scene.open();
+    loseAnswers(scene, true);
+    scene.store.before = (call) => {
+      if (call === 'hasReceipt') throw new Fault('DATABASE_UNAVAILABLE', 'away');
+    };
+    const moving = new Moving();
+    const one = commit(scene, moving);
+    scene.ring.turn();
+    for (let n = 0; n < 10; n++) await scene.clock.advance(1_000);
+    expect([one.ended, moving.became, scene.store.count('hasReceipt') > 3]).toEqual(['pending', [], true]);
+    scene.ring.turn();
+    expect(scene.ring.olderAreFree).toBe(false);
+    scene.store.before = () => undefined;
+    await scene.clock.advance(2_000);
+    expect([one.ended, moving.became, scene.ring.olderAreFree]).toEqual(['0', ['moved'], true]);
+  });
+
+  test.for(['fenced', 'draining'])(
+    'of a broker that is %s is left to the successor: nothing moves, nothing stays',
+    async (how) => {
+      const scene = await Scene.open();
+      loseAnswers(scene, true);
+      if (how === 'draining') {
+        scene.store.before = (call) => {
+          if (call === 'hasReceipt') throw new Fault('DATABASE_UNAVAILABLE', 'away');
+        };
+      }
+      const moving = new Moving();
+      const gate = new Gate();
+      const lose = scene.store.after;
+      scene.store.after = async (call) => {
+        if (call === 'append') await gate.pass();
+        return lose(call);
+      };
+      const one = commit(scene, moving);
+      await scene.clock.settle();
+      if (how === 'fenced') scene.store.shared.epoch++;
+      const drained = how === 'draining' ? scene.drain() : Promise.resolve();
+      gate.open();
+      await scene.clock.settle();
+      await drained;
+      expect([one.ended, moving.became]).toEqual([how === 'fenced' ? 'FENCED' : 'OUTCOME_UNKNOWN', []]);
+      scene.ring.turn();
+      expect([scene.ring.olderAreFree, scene.fenced]).toEqual([false, how === 'fenced' ? 1 : 0]);
+    },
+  );
+});
