@@ -5,6 +5,7 @@ import { saveRebalances } from './rebalances.ts';
 import { arrayLiteral, nestedArrayLiteral } from '../pg/array-literal.ts';
 import { epochMs } from '../pg/epoch.ts';
 import { consumerGroups, groupAssignments, subscriptions } from '../schema/group-schema.ts';
+import { isNamed, nameKey } from '../schema/namespaces.ts';
 
 /** Groups, their members and what these hold: how the rows are written. */
 
@@ -13,12 +14,12 @@ export async function createGroup(client: Client, name: string): Promise<number>
   const db = drizzle({ client });
   const made = await db
     .insert(consumerGroups)
-    .values({ name })
+    .values(nameKey(name))
     .onConflictDoNothing()
     .returning({ id: consumerGroups.id });
   const found =
     made[0] ??
-    (await db.select({ id: consumerGroups.id }).from(consumerGroups).where(eq(consumerGroups.name, name)))[0];
+    (await db.select({ id: consumerGroups.id }).from(consumerGroups).where(isNamed(consumerGroups, name)))[0];
   if (found === undefined) throw new Error(`group ${name} is neither new nor there`);
   return found.id;
 }

@@ -7,6 +7,7 @@ import { sqlState } from '../pg/faults.ts';
 import { ringTables } from '../commit/idempotency.ts';
 import { leafTable, topicTable } from '../schema/leaf.ts';
 import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
+import { nameKey } from '../schema/namespaces.ts';
 import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
 import type { Writer } from '../sessions/writer.ts';
 
@@ -43,8 +44,8 @@ export class PostgresTopicStore implements TopicStore {
       const { name, idempotencyWindowMs, description } = topic;
       const [made] = await drizzle(client)
         .insert(topics)
-        .values({ name, semantics: 'PUB_SUB', idempotencyWindowMs, description, segment: 1 })
-        .onConflictDoNothing({ target: topics.name })
+        .values({ ...nameKey(name), semantics: 'PUB_SUB', idempotencyWindowMs, description, segment: 1 })
+        .onConflictDoNothing({ target: [topics.namespaceId, topics.name] })
         .returning({ id: topics.id });
       if (made === undefined) return null;
       await client.query(
@@ -135,7 +136,7 @@ export class PostgresTopicStore implements TopicStore {
 
 async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
   const database = drizzle(client);
-  const { createdAt, ...plain } = getTableColumns(topics);
+  const { createdAt, namespaceId: _, ...plain } = getTableColumns(topics);
   const rows = await database
     .select({ ...plain, createdAtMs: epochMs(createdAt) })
     .from(topics)

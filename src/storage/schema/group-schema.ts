@@ -11,6 +11,7 @@ import {
   sql,
   text,
   timestamp,
+  unique,
   uniqueIndex,
 } from '../pg/drizzle.ts';
 
@@ -19,15 +20,20 @@ const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' });
 
 const millrace = pgSchema('millrace');
 
-export const consumerGroups = millrace.table('consumer_groups', {
-  id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
-  name: text('name').notNull().unique(),
-  generation: bigint('generation', { mode: 'number' }).notNull().default(0),
-  createdAt: timestamp('created_at', { withTimezone: true })
-    .notNull()
-    .default(sql`clock_timestamp()`),
-  emptySince: timestamp('empty_since', { withTimezone: true }).default(sql`clock_timestamp()`),
-});
+export const consumerGroups = millrace.table(
+  'consumer_groups',
+  {
+    id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
+    name: text('name').notNull(),
+    generation: bigint('generation', { mode: 'number' }).notNull().default(0),
+    createdAt: timestamp('created_at', { withTimezone: true })
+      .notNull()
+      .default(sql`clock_timestamp()`),
+    emptySince: timestamp('empty_since', { withTimezone: true }).default(sql`clock_timestamp()`),
+    namespaceId: integer('namespace_id').notNull().default(0),
+  },
+  (table) => [unique().on(table.namespaceId, table.name)],
+);
 
 export const groupMembers = millrace.table(
   'group_members',

@@ -30,15 +30,20 @@ export const brokerFence = millrace.table(
   (table) => [primaryKey({ columns: [table.broker, table.slot] })],
 );
 
-export const topics = millrace.table('topics', {
-  id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
-  name: text('name').notNull().unique(),
-  semantics: text('semantics', { enum: ['PUB_SUB'] }).notNull(),
-  idempotencyWindowMs: integer('idempotency_window_ms').notNull(),
-  description: text('description').notNull(),
-  segment: integer('segment').notNull(),
-  createdAt: timeUs('created_at').notNull().defaultNow(),
-});
+export const topics = millrace.table(
+  'topics',
+  {
+    id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
+    name: text('name').notNull(),
+    semantics: text('semantics', { enum: ['PUB_SUB'] }).notNull(),
+    idempotencyWindowMs: integer('idempotency_window_ms').notNull(),
+    description: text('description').notNull(),
+    segment: integer('segment').notNull(),
+    createdAt: timeUs('created_at').notNull().defaultNow(),
+    namespaceId: integer('namespace_id').notNull().default(0),
+  },
+  (table) => [unique().on(table.namespaceId, table.name)],
+);
 
 export const partitions = millrace.table(
   'partitions',
