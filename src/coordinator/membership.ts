@@ -71,7 +71,7 @@ export class Membership {
     const joining = { ...input.member, topicIds };
     const member = this.roster.find(joining.memberId);
     const instance = this.roster.findInstance(joining.instanceId);
-    // An earlier input of the same step may have removed the member, or given its place to another process.
+    // An earlier input of the step may have removed the member, or let another process replace it.
     if (input.returning === true && member === undefined) return gone(joining.memberId, instance !== undefined);
     const refusal = this.#refusal(joining, member, instance);
     if (refusal !== null) return refusal;

@@ -35,7 +35,7 @@ export const limits = {
   publishQueueBytesMax: 67_108_864,
   /** Recently appended batches kept in memory, encoded. */
   tailCacheBytesMax: 67_108_864,
-  /** Batches read from the database that have not gone out, kept for all cursors of all groups together. */
+  /** Batches read from the database and not delivered yet, of all cursors of all groups. */
   feedBytesMax: 33_554_432,
   /** One fetch of older batches from the database. */
   readFetchBytesMax: 1_048_576,

@@ -25,7 +25,7 @@ interface Subscribed {
   readonly session: ClientHttp2Session;
   readonly stream: ClientHttp2Stream;
   readonly opened: OpenedStream;
-  /** Why the broker is told that the stream is over, once it is. */
+  /** The reason of the end that reaches the broker. */
   readonly end: () => Promise<OpenedStream['end']>;
 }
 

@@ -63,7 +63,7 @@ export class MemoryGroups {
     }
   }
 
-  /** Empties the tables of the ack log but the current one, whatever they have. @returns whether that one has rows. */
+  /** Empties all tables of the ack log but the current one. @returns whether that one has rows. */
   truncateOthers(current: AckTable): boolean {
     const left = this.ackLog.filter(({ table }) => table === current);
     this.ackLog.splice(0, this.ackLog.length, ...left);

@@ -1420,8 +1420,8 @@ export enum BlockedOn {
   MAX_POLL_INTERVAL = 9,
 
   /**
-   * The broker is completing records of the partition itself, as when it moves them to the dead letters. Nothing behind
-   * them goes out before that is done. It goes on by itself.
+   * The broker is completing records of the partition itself, as when it moves them to the dead
+   * letters. It delivers nothing behind them meanwhile, and resumes by itself.
    *
    * @generated from enum value: BLOCKED_ON_DEAD_LETTER = 10;
    */

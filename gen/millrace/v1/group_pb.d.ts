@@ -1231,7 +1231,8 @@ export enum RebalanceReason {
   MEMBER_LEFT = 2,
 
   /**
-   * The connection of a member without a session timeout was lost, and its stream with it. One that cancels its stream has left.
+   * The connection of a member without a session timeout was lost. A member that cancels its
+   * stream has left (MEMBER_LEFT).
    *
    * @generated from enum value: REBALANCE_REASON_STREAM_LOST = 3;
    */

@@ -11,8 +11,7 @@ import { streamResetLimit } from '../edge/stream-reset-limit.ts';
  * - wider windows for what clients send: one connection publishes about three times as fast as with
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - cutting them off: `forceShutdown` forgets them when channelz is off;
- * - telling a client that cancels a stream from one whose connection is lost: a stream ends alike in
- *   both.
+ * - distinguishing a client that cancels a stream from a lost connection: the stream ends alike.
  *
  * They are reached by private fields. Without these fields everything works, but slower, with
  * Node's limit, a forced shutdown takes until the next keepalive, and each cancelled stream counts
