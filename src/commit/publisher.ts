@@ -1,8 +1,9 @@
 import { Fault } from '../errors/fault.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining } from '../errors/rejections/broker.ts';
+import { publishQueueFull } from '../errors/rejections/publishing.ts';
+import { topicNotFound } from '../errors/rejections/topics.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
-import { topicNotFound } from '../log/topic.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing } from './ack-ring.ts';
 import { Committer } from './committer.ts';
@@ -118,10 +119,7 @@ export class Publisher implements Commits {
 
   /** Takes nothing new, and resolves when everything that was taken is answered. */
   async drain(): Promise<void> {
-    this.#closed ??= new Rejection(
-      'DRAINING',
-      'this broker is shutting down: publish again, which reaches the next one',
-    );
+    this.#closed ??= draining('publish');
     await this.#committer.finish();
     this.#cancelRing?.();
   }
@@ -142,7 +140,8 @@ export class Publisher implements Commits {
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
     const routed = this.#route(command);
-    if (!this.#committer.queue.hasRoom(routed.bytes)) throw this.#queueFull();
+    const { publishQueueBytesMax } = this.#d.limits;
+    if (!this.#committer.queue.hasRoom(routed.bytes)) throw publishQueueFull({ publishQueueBytesMax });
     const answer = new Promise<PublishedRecords>((resolve, reject) => {
       this.#committer.push({
         publishes: [routed],
@@ -165,17 +164,8 @@ export class Publisher implements Commits {
 
   #route(command: PublishCommand): RoutedPublish {
     const topic = this.#d.log.topicAtWork(command.topic);
-    if (topic === undefined) throw topicNotFound(command.topic);
+    if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
-  }
-
-  #queueFull(): Rejection {
-    const { publishQueueBytesMax } = this.#d.limits;
-    return new Rejection(
-      'PUBLISH_QUEUE_FULL',
-      `more than ${publishQueueBytesMax} bytes wait for their append (--publish-queue-bytes-max): publish more slowly`,
-      { metadata: { publishQueueBytesMax: String(publishQueueBytesMax) } },
-    );
   }
 
   async #turnRing(): Promise<void> {

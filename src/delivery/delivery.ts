@@ -3,7 +3,8 @@ import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining, notOwner } from '../errors/rejections/broker.ts';
+import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -249,11 +250,7 @@ export class Delivery {
     this.#groups.topicId(command.topic);
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-        throw new Rejection(
-          'SUBSCRIPTION_EXISTS',
-          `group "${command.group}" is subscribed to topic "${command.topic}" already`,
-          { metadata: { group: command.group, topic: command.topic } },
-        );
+        throw subscriptionExists({ group: command.group, topic: command.topic });
       }
       const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
       await group.settled();
@@ -307,7 +304,7 @@ export class Delivery {
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     this.#retention.stop();
     await rounds.stop(untilMs);
-    for (const group of groups) group.stop(draining());
+    for (const group of groups) group.stop(draining('subscribe'));
     this.#nacks.stop();
   }
 
@@ -318,7 +315,7 @@ export class Delivery {
     this.#context.rounds.abandon();
     this.#retention.stop();
     this.#nacks.stop();
-    const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
+    const error = notOwner('TAKEN_OVER');
     for (const group of this.#groups.all()) group.stop(error);
   }
 
@@ -328,7 +325,7 @@ export class Delivery {
   }
 
   #refuseIfDraining(): void {
-    if (this.#draining) throw draining();
+    if (this.#draining) throw draining('subscribe');
   }
 }
 
@@ -336,7 +333,3 @@ const nothing = new Uint8Array();
 
 /** How often a drain looks whether everything is acked. */
 const drainLookMs = 20;
-
-function draining(): Rejection {
-  return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
-}

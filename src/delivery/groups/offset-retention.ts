@@ -1,5 +1,5 @@
 import { Fault } from '../../errors/fault.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
