@@ -5,6 +5,7 @@ import type { Log } from '../log/log.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { Every } from '../time/every.ts';
 import type {
   AddPartitionsCommand,
   CreateTopicCommand,
@@ -32,17 +33,28 @@ export interface TopicsDeps {
 /** The topics: made, changed, grown and deleted in the database first, then in the log. */
 export class Topics {
   readonly #d: TopicsDeps;
-  #cancelDrop: (() => void) | null = null;
-  #dropping: Promise<void> = Promise.resolve();
+  readonly #dropping: Every;
   #stopped = false;
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
+    // Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes.
+    this.#dropping = new Every({
+      clock: deps.clock,
+      delayMs: dropIntervalMs,
+      run: () => deps.store.dropSegments(),
+      onError: (error) => {
+        deps.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
+      },
+    });
   }
 
   async open(): Promise<void> {
+    this.#stopped = false;
     await this.#d.log.open(await this.#d.store.loadTopics());
-    this.#dropSoon(0);
+    if (this.#stopped) return;
+    this.#dropping.start();
+    this.#dropping.soon();
   }
 
   async create(command: CreateTopicCommand): Promise<TopicDetails> {
@@ -115,7 +127,7 @@ export class Topics {
       }
     }
     await this.#d.onDeleted(id);
-    this.#dropSoon(0);
+    this.#dropping.soon();
   }
 
   /** @throws Rejection TOPIC_NOT_FOUND */
@@ -127,33 +139,12 @@ export class Topics {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#cancelDrop?.();
-    await this.#dropping;
+    await this.#dropping.stop();
   }
 
   async #learn(name: string): Promise<void> {
     const row = (await this.#d.store.loadTopics()).find((topic) => topic.name === name);
     if (row !== undefined) await this.#d.log.addTopic(row);
-  }
-
-  /** Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes. */
-  #dropSoon(delayMs: number): void {
-    this.#cancelDrop?.();
-    if (this.#stopped) return;
-    this.#cancelDrop = this.#d.clock.after(delayMs, () => {
-      this.#dropping = this.#drop();
-      void this.#dropping.then(() => {
-        this.#dropSoon(dropIntervalMs);
-      });
-    });
-  }
-
-  async #drop(): Promise<void> {
-    try {
-      await this.#d.store.dropSegments();
-    } catch (error) {
-      this.#d.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
-    }
   }
 }
 

@@ -9,6 +9,7 @@ import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
+import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
@@ -128,7 +129,8 @@ export class Delivery {
 
   /** Takes over all groups as they were left; the topics must be open. */
   async open(): Promise<void> {
-    this.#retention.start(await this.#groups.open());
+    this.#retention.load(await this.#groups.open());
+    this.#retention.start();
     this.#context.rounds.start(this.#store.found);
   }
 
@@ -302,21 +304,22 @@ export class Delivery {
     const idle = (): boolean => groups.every((group) => group.inFlightToStreams() === 0);
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
-    this.#retention.stop();
+    const retention = this.#retention.stop();
     await rounds.stop(untilMs);
+    await within(clock, untilMs - clock.nowMs(), retention);
     for (const group of groups) group.stop(draining('subscribe'));
     this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
-    this.#context.rounds.abandon();
-    this.#retention.stop();
     this.#nacks.stop();
+    const jobs = [this.#context.rounds.abandon(), this.#retention.stop()];
     const error = notOwner('TAKEN_OVER');
     for (const group of this.#groups.all()) group.stop(error);
+    await Promise.all(jobs);
   }
 
   /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */

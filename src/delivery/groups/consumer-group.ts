@@ -10,6 +10,7 @@ import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { assignorFailed, memberFenced, replaced } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
+import { Mutex } from '../../time/mutex.ts';
 import type { MemberAssignment } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
@@ -19,7 +20,6 @@ import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
 import { GroupEffects } from './effects.ts';
 import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
-import { Turns } from './turns.ts';
 import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
@@ -44,7 +44,7 @@ export class ConsumerGroup extends GroupModel {
   readonly #driver: GroupDriver;
   readonly #effects: GroupEffects;
   readonly #context: GroupContext;
-  readonly #withholding = new Turns();
+  readonly #withholding = new Mutex();
 
   static load(loaded: LoadedIdentity, context: GroupContext): ConsumerGroup {
     const { assignors, clock } = context;
