@@ -8,6 +8,7 @@ import { Trouble } from '../errors/trouble.ts';
 import { patienceMs } from '../ownership/lease.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
+import type { Logger } from '../time/logger.ts';
 import { checkDatabase, checkSchemaVersion } from './migrations/check-database.ts';
 import { checkSessions, sessionsLeft } from './migrations/check-sessions.ts';
 import { PostgresCommitStore } from './commit/commit-store.ts';
@@ -33,7 +34,7 @@ export interface StorageOptions {
   readonly answerMsMax?: number;
   /** Default: the clock of the database. */
   readonly now?: Now;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: Logger;
 }
 
 /** Everything durable: one store for each machine that has something to keep, on connections of their own. */
@@ -100,9 +101,7 @@ export function openStorage(options: StorageOptions): Storage {
       tables: tableWriter,
       admin,
       now,
-      onChanged: (topicId) => {
-        logStore.forgetSegments(topicId);
-      },
+      onChanged: (topicId) => logStore.forgetSegments(topicId),
     }),
     groups: new GroupStorage({
       reads: groupReads,

@@ -50,7 +50,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await publisher.drain();
-  log.stop();
+  await log.stop();
   await site.close();
   await proxy.close();
 });

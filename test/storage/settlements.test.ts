@@ -40,8 +40,8 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  publisher.stop();
-  log.stop();
+  await publisher.stop();
+  await log.stop();
   await site.close();
   await proxy.close();
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { topicNotFound } from '../../src/errors/rejections/topics.ts';
 import { sliceBytes, type StoredBatch } from '../../src/log/batch.ts';
 import type { AckTable } from '../../src/commit/ack-ring.ts';
 import {
@@ -220,7 +220,7 @@ export class MemoryLogStore implements LogStore, CommitStore {
     return this.#call('rollSegment', () => {
       this.#demandOwner();
       const topic = this.shared.topics.get(topicId);
-      if (topic === undefined) throw new Rejection('TOPIC_NOT_FOUND', `topic ${topicId} has been deleted`);
+      if (topic === undefined) throw topicNotFound({ deletedId: topicId });
       if (topic.segment === current && topic.nextIsMade) this.moveSegment(topicId);
       return topic.segment;
     });

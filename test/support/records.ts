@@ -19,7 +19,7 @@ export interface Parts {
 const empty = Buffer.alloc(0);
 const partsOf = ({ key = empty, headers = empty, value, rest = empty }: Parts) => [key, headers, value, rest];
 
-/** Records as the scan of a request leaves them: slices of one buffer, in which other bytes lie between them. */
+/** Records as the scan of a request leaves them: slices of one buffer, other bytes between them. */
 export function selection(records: readonly Parts[]): RecordSelection {
   const pieces: Buffer[] = [];
   const bounds = new Int32Array(records.length * boundsPerRecord);

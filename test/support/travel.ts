@@ -1,4 +1,4 @@
-/** A time that stands still until a test moves it, for stores that take their present from a test. */
+/** A time that stands still until a test moves it, for stores that take the present from a test. */
 export class TravelTime {
   #us: number;
 

@@ -20,6 +20,7 @@ import { loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
+import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
 import type { Now } from '../pg/now.ts';
 
@@ -40,7 +41,7 @@ export interface GroupStorageDeps {
   /** A connection of its own: acks do not wait for a fold. */
   readonly folds: Writer;
   readonly now: Now;
-  readonly log: { warn(fields: object, message: string): void };
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /**
