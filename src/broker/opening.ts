@@ -1,8 +1,8 @@
+import type { Account } from '../account/account.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Delivery } from '../delivery/delivery.ts';
-import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import { AckRing } from '../commit/ack-ring.ts';
@@ -40,8 +40,8 @@ export interface BrokerOptions {
   readonly assignors?: readonly PluggableAssignor[];
   /** False while this process cannot be sure that it owns the database. */
   readonly mayDeliver: () => boolean;
-  /** Whether there is memory for more that stays. Default: always. */
-  readonly mayGrow?: MayGrow;
+  /** What clients make this process hold. */
+  readonly account: Account;
   /** A write was refused because another broker has taken over. Called at least once then. */
   readonly onFenced: () => void;
   readonly log: Logger;
@@ -63,7 +63,7 @@ export interface OpenBroker {
 
 /** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
-  const { stores, codec, clock, awakeClock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
+  const { stores, codec, clock, awakeClock, random, limits, account, mayDeliver, onFenced } = options;
   const log = new Log({ store: stores.log, clock, codec, limits, log: options.log });
   const warn = (fields: object, message: string): void => {
     options.log.warn(fields, message);
@@ -81,7 +81,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     random,
     limits,
     mayDeliver,
-    mayGrow,
+    mayGrow: () => account.mayKeep,
     onFenced,
     log: options.log,
   });
@@ -90,7 +90,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     log,
     clock,
     random,
-    mayGrow,
+    mayGrow: () => account.mayKeep,
     onGrown: (topicId) => delivery.topicGrown(topicId),
     onDeleted: (topicId) => delivery.topicDeleted(topicId),
     warn,

@@ -37,6 +37,8 @@ export const limits = {
   tailCacheBytesMax: 67_108_864,
   /** Batches read from the database and not delivered yet, of all cursors of all groups. */
   feedBytesMax: 33_554_432,
+  /** Older batches that were read last, for the next ones who read them. */
+  readCacheBytesMax: 16_777_216,
   /** One fetch of older batches from the database. */
   readFetchBytesMax: 1_048_576,
   /** Neighbouring small batches read from the database are delivered together up to this size. */

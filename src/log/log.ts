@@ -19,7 +19,6 @@ export interface LogDeps {
   readonly log: Logger;
 }
 
-const readCacheBytesMax = 16 * 1_048_576;
 /** How many topics are asked for their ends at once when the log is opened. */
 const opensAtOnce = 8;
 const refreshRetryMs = 250;
@@ -58,7 +57,7 @@ export class Log implements BackgroundJob {
       codec,
       fetchBytesMax: limits.readFetchBytesMax,
       chunkBytes: limits.deliveryChunkBytes,
-      cacheBytesMax: readCacheBytesMax,
+      cacheBytesMax: limits.readCacheBytesMax,
     });
     this.#segments = new SegmentKeeper({
       store,

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import type { Services } from '../broker/services.ts';
+import type { Account } from '../account/account.ts';
 import { notOwner } from '../errors/rejections/broker.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -18,6 +19,8 @@ export interface RpcOptions {
   readonly services: () => Services | null;
   /** Whether a caller may make a call. Default: every caller may. */
   readonly authorize?: Authorize;
+  /** What clients make this process hold. */
+  readonly account: Account;
   readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
   /** For /readyz. */
   readonly ready: () => Readiness;

@@ -78,7 +78,8 @@ export class HeapWatch implements BackgroundJob {
   }
 }
 
-function heapUse(): HeapUse {
+/** The heap at this moment. `keptBytes` has garbage in it, except just after a full collection. */
+export function heapUse(): HeapUse {
   const old = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith('new_'));
   const { heap_size_limit: limitBytes } = getHeapStatistics();
   return {

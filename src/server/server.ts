@@ -1,5 +1,7 @@
 import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
+import { Account } from '../account/account.ts';
+import { budgetOf } from '../account/budget.ts';
 import { openBroker, type OpenBroker } from '../broker/opening.ts';
 import type { NameOf, Settings } from '../config/settings.ts';
 import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
@@ -15,7 +17,7 @@ import { createBatchCodec } from '../wire/batch-codec.ts';
 import { loadAssignorModules } from './assignor-modules.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
-import { HeapWatch } from './heap-watch.ts';
+import { HeapWatch, heapUse } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
 
@@ -67,6 +69,7 @@ export class Server {
   #open: OpenBroker | null = null;
   readonly #awake: AwakeClock;
   readonly #heap: HeapWatch;
+  readonly #account: Account;
   #assignors: readonly PluggableAssignor[] = [];
   #ports = { grpc: 0, http: 0 };
   #notReady = 'starting: the database is not there yet';
@@ -82,6 +85,7 @@ export class Server {
     });
     const metrics = new Registry();
     this.#heap = new HeapWatch(log);
+    this.#account = new Account(budgetOf(heapUse().maxBytes, settings.limits), () => this.#heap.mayGrow);
     exposeMetrics(
       metrics,
       () => this.#open?.counts() ?? null,
@@ -90,6 +94,7 @@ export class Server {
     );
     this.#rpc = createRpcServers({
       services: () => this.#open?.services ?? null,
+      account: this.#account,
       limits: settings.limits,
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
@@ -234,10 +239,10 @@ export class Server {
       clock,
       awakeClock: this.#awake,
       random,
+      account: this.#account,
       limits: settings.limits,
       assignors: this.#assignors,
       mayDeliver: () => this.#ownership?.mayDeliver() ?? false,
-      mayGrow: () => this.#heap.mayGrow,
       onFenced: () => this.#ownership?.fenced(),
       log,
     });

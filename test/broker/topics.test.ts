@@ -4,6 +4,7 @@ import { openBroker } from '../../src/broker/opening.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { roomyAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
 import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
@@ -35,6 +36,7 @@ async function open(): Promise<Services> {
     clock,
     awakeClock: clock,
     random: { uuid: () => 'id', fraction: () => 0.5 },
+    account: roomyAccount(),
     limits,
     mayDeliver: () => true,
     onFenced: () => undefined,

@@ -18,7 +18,7 @@ async function refusing() {
     authorize: (_caller, action, method) => {
       asked.set(method.name, action);
       // No other part of the server rejects with this reason here.
-      return brokerFull();
+      return brokerFull({ kind: null, bytesMax: null });
     },
   });
   return { serving, asked };

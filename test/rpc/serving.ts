@@ -3,6 +3,7 @@ import { onTestFinished } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
 import { createRpcServers, type RpcOptions, type RpcServers } from '../../src/rpc/servers.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
+import { roomyAccount } from '../support/accounts.ts';
 import { FakeBroker } from './fake-broker.ts';
 
 export interface Serving {
@@ -22,6 +23,7 @@ export async function serve(overrides: Partial<RpcOptions> = {}): Promise<Servin
   const bugs: Record<string, unknown>[] = [];
   const servers = createRpcServers({
     services: () => broker,
+    account: roomyAccount(),
     limits,
     ready: () => ({ ok: true, reason: '' }),
     metrics: new Registry(),

@@ -12,21 +12,34 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   limits: [],
   errors: [],
   time: [],
+  account: ['limits', 'errors'],
   address: [],
   consumption: ['limits', 'errors'],
   credit: ['limits', 'errors'],
   coordinator: ['limits', 'errors'],
-  log: base,
-  commit: ['log', 'consumption', ...base],
-  delivery: ['log', 'commit', ...machines, ...base],
+  log: ['account', ...base],
+  commit: ['account', 'log', 'consumption', ...base],
+  delivery: ['account', 'log', 'commit', ...machines, ...base],
   ownership: base,
   storage: ['address', 'log', 'commit', 'delivery', 'ownership', ...machines, ...base],
-  broker: ['log', 'commit', 'delivery', ...machines, ...base],
+  broker: ['account', 'log', 'commit', 'delivery', ...machines, ...base],
   wire: ['log', 'commit', 'gen', 'limits', 'errors'],
-  rpc: ['broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
+  rpc: ['account', 'broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
   embedded: ['errors', 'time'],
   config: ['address', 'limits', 'time'],
-  server: ['address', 'broker', 'config', 'coordinator', 'embedded', 'ownership', 'rpc', 'storage', 'wire', ...base],
+  server: [
+    'account',
+    'address',
+    'broker',
+    'config',
+    'coordinator',
+    'embedded',
+    'ownership',
+    'rpc',
+    'storage',
+    'wire',
+    ...base,
+  ],
 };
 
 /**
@@ -76,7 +89,7 @@ const packagePlaces: readonly { pattern: RegExp; folders?: readonly string[]; no
   { pattern: /^@bufbuild\/protobuf/, folders: ['rpc', 'wire'] },
   { pattern: /^node:sqlite$/, folders: ['embedded'] },
   // The pure machines and what they stand on do no I/O.
-  { pattern: /^node:(?!assert)/, not: [...machines, 'limits', 'errors', 'address'] },
+  { pattern: /^node:(?!assert)/, not: [...machines, 'limits', 'errors', 'address', 'account'] },
 ];
 
 /** The string of an import, or the expression of a dynamic one. */

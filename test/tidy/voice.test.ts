@@ -11,6 +11,7 @@ const commentLinesMax = 3;
 
 /** The folders whose words are held. A folder joins the list once it has been rewritten. */
 const sources = [
+  'account',
   'limits',
   'time',
   'address',
@@ -24,6 +25,7 @@ const sources = [
   'rpc',
 ];
 const tests = [
+  'account',
   'address',
   'broker',
   'config',

@@ -10,5 +10,5 @@ export type MayGrow = () => boolean;
  */
 export function refuseUnlessMayGrow(mayGrow: MayGrow): void {
   if (mayGrow()) return;
-  throw brokerFull();
+  throw brokerFull({ kind: null, bytesMax: null });
 }

@@ -154,9 +154,35 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     retryAfterMs: 10_000,
     quota: 'memory of the broker',
     happened:
-      "The broker's heap is nearly full of members, cursors and partitions; it takes nothing " +
-      'new that stays. What is there goes on.',
+      "The broker's memory has no room for more topics, groups, members, cursors, or the notes " +
+      'and acks that a cursor keeps; `kind` in the metadata says of which. Nothing has changed, ' +
+      'and what is there goes on.',
     remedy: 'Start it with a larger `HEAP_MIB`, or delete topics, groups or subscriptions.',
+  },
+  BROKER_BUSY: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'memory for calls under way',
+    happened:
+      "The broker's memory is full of calls under way, of all clients; `kind` in the metadata " +
+      'says of which part of them. Nothing has changed.',
+    remedy: 'Repeat after the delay, with smaller requests; start the broker with a larger `HEAP_MIB`.',
+  },
+  CONNECTION_BUSY: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'memory of a connection',
+    happened:
+      'The connection has as many calls under way, or unread answers, as one connection may ' +
+      'have. Nothing has changed.',
+    remedy: 'Read the answers, let calls end, or open another connection.',
+  },
+  SLOW_READER: {
+    code: 'RESOURCE_EXHAUSTED',
+    happened:
+      'The client has read nothing of its stream for `seconds`, while bytes waited. The broker ' +
+      'ended the stream. This counts as no delivery attempt.',
+    remedy: 'Subscribe again, and read the stream while records are handled.',
   },
   GROUP_MEMBERS_MAX: {
     code: 'RESOURCE_EXHAUSTED',

@@ -1,0 +1,141 @@
+import { limits, type TunableLimits } from '../limits/limits.ts';
+
+/**
+ * What clients can make the broker hold, one row for each kind. New state that a client can cause
+ * needs a row here before it needs code. `npm run generate` writes docs/memory.md from this table.
+ *
+ * A pool is a limit over several kinds. `kept` and `passing` lie on the heap, and V8 ends the
+ * process when the heap is full. `buffers` lie outside of it and only make the process larger.
+ */
+export type PoolName = 'kept' | 'passing' | 'buffers';
+
+/** The limit of a kind, from the bytes of the heap or from a setting. */
+export type KindLimit =
+  | { readonly share: number; readonly bytesMin?: number; readonly bytesMax?: number }
+  | { readonly bytes: number }
+  | { readonly setting: 'publishQueueBytesMax' | 'tailCacheBytesMax' };
+
+/** What happens to a client, or to what is held, at the limit. */
+export type AtLimit =
+  'BROKER_FULL' | 'BROKER_BUSY' | 'PUBLISH_QUEUE_FULL' | 'CLOSED' | 'EVICTED' | 'PAUSED' | 'UNCOUNTED';
+
+export interface KindRow {
+  readonly pool: PoolName;
+  /** For docs/memory.md. */
+  readonly counts: string;
+  readonly limit: KindLimit;
+  /** The limit of one connection; beyond it the call gets CONNECTION_BUSY. */
+  readonly ownerBytesMax?: number;
+  readonly atLimit: AtLimit;
+}
+
+const mib = 1_048_576;
+/** A kind that only its pool limits. */
+const wholePool = { share: 1 };
+
+/** The share of the heap that each pool may have. The remainder is for short-lived objects. */
+export const poolShares = { kept: 1 / 2, passing: 1 / 4 } as const;
+/** What `buffers` may have beside the publish queue and the tail cache. */
+export const otherBuffers = { share: 3 / 16, bytesMin: 32 * mib } as const;
+export const connectionBytes = 24_576;
+
+export const kinds = {
+  topics: {
+    pool: 'kept',
+    counts: 'topics and their partitions',
+    limit: wholePool,
+    atLimit: 'BROKER_FULL',
+  },
+  groups: { pool: 'kept', counts: 'consumer groups', limit: wholePool, atLimit: 'BROKER_FULL' },
+  members: { pool: 'kept', counts: 'members with their metadata', limit: { share: 1 / 4 }, atLimit: 'BROKER_FULL' },
+  cursors: {
+    pool: 'kept',
+    counts: 'cursors of subscriptions, and what a member has for each that it holds',
+    limit: wholePool,
+    atLimit: 'BROKER_FULL',
+  },
+  notes: { pool: 'kept', counts: 'metadata of committed offsets', limit: { share: 1 / 8 }, atLimit: 'BROKER_FULL' },
+  holes: {
+    pool: 'kept',
+    counts: 'runs of acked offsets above the committed one',
+    limit: { share: 1 / 8 },
+    atLimit: 'BROKER_FULL',
+  },
+  attempts: {
+    pool: 'kept',
+    counts: 'delivery attempts of records, by runs',
+    limit: { share: 1 / 16 },
+    atLimit: 'UNCOUNTED',
+  },
+  keys: { pool: 'kept', counts: 'idempotency keys of all topics', limit: { share: 1 / 16 }, atLimit: 'EVICTED' },
+
+  streams: { pool: 'passing', counts: 'open calls and streams', limit: { share: 1 / 5 }, atLimit: 'BROKER_BUSY' },
+  decoded: {
+    pool: 'passing',
+    counts: 'messages of requests above 64 KiB',
+    limit: { share: 3 / 32, bytesMin: 16 * mib },
+    atLimit: 'BROKER_BUSY',
+  },
+  starts: {
+    pool: 'passing',
+    counts: 'first offsets of subscriptions that are being created',
+    limit: { bytes: 4 * mib },
+    atLimit: 'BROKER_BUSY',
+  },
+
+  connections: {
+    pool: 'buffers',
+    counts: 'connections of clients',
+    limit: { share: 3 / 8, bytesMax: 10_000 * connectionBytes },
+    atLimit: 'CLOSED',
+  },
+  bodies: {
+    pool: 'buffers',
+    counts: 'requests that have not arrived completely',
+    limit: { share: 3 / 32, bytesMin: 16 * mib },
+    ownerBytesMax: 8 * mib,
+    atLimit: 'BROKER_BUSY',
+  },
+  publishes: {
+    pool: 'buffers',
+    counts: 'publishes until their commit',
+    limit: { setting: 'publishQueueBytesMax' },
+    atLimit: 'PUBLISH_QUEUE_FULL',
+  },
+  answers: {
+    pool: 'buffers',
+    counts: 'answers that their client has not read',
+    limit: { share: 3 / 16, bytesMin: 16 * mib },
+    ownerBytesMax: 8 * mib,
+    atLimit: 'BROKER_BUSY',
+  },
+  unsent: {
+    pool: 'buffers',
+    counts: 'events of streams that their client has not read',
+    limit: { share: 3 / 16, bytesMin: 16 * mib },
+    atLimit: 'PAUSED',
+  },
+  reads: {
+    pool: 'buffers',
+    counts: 'older batches, read from the database',
+    limit: { bytes: limits.readCacheBytesMax },
+    atLimit: 'EVICTED',
+  },
+  feeds: {
+    pool: 'buffers',
+    counts: 'older batches that were read for a group and have not gone out',
+    limit: { bytes: limits.feedBytesMax },
+    atLimit: 'EVICTED',
+  },
+  tail: {
+    pool: 'buffers',
+    counts: 'recently appended batches',
+    limit: { setting: 'tailCacheBytesMax' },
+    atLimit: 'EVICTED',
+  },
+} as const satisfies Readonly<Record<string, KindRow>>;
+
+export type KindName = keyof typeof kinds;
+
+/** The settings that the limits of the account follow. */
+export type BudgetLimits = Pick<TunableLimits, 'publishQueueBytesMax' | 'tailCacheBytesMax'>;

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { connectionBusy } from '../errors/rejections/broker.ts';
+import { Hold, type Counted } from './hold.ts';
+import type { Kind } from './kind.ts';
+import { kinds, type KindName, type KindRow } from './kinds.ts';
+
+/** What a connection or an open broker holds of each kind. */
+export class Owner {
+  readonly #kindOf: (name: KindName) => Kind;
+  readonly #kinds = new Map<KindName, OwnedKind>();
+  #closed = false;
+
+  constructor(kindOf: (name: KindName) => Kind) {
+    this.#kindOf = kindOf;
+  }
+
+  kind(name: KindName): OwnedKind {
+    let kind = this.#kinds.get(name);
+    if (kind === undefined) {
+      kind = new OwnedKind(this.#kindOf(name), () => this.#closed);
+      this.#kinds.set(name, kind);
+    }
+    return kind;
+  }
+
+  /** Gives everything back. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    for (const kind of this.#kinds.values()) kind.giveAll();
+    this.#closed = true;
+  }
+}
+
+/** The part of a kind that one owner holds. */
+export class OwnedKind implements Counted {
+  readonly #kind: Kind;
+  readonly #isClosed: () => boolean;
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(kind: Kind, isClosed: () => boolean) {
+    const { ownerBytesMax = Infinity }: KindRow = kinds[kind.name];
+    this.#kind = kind;
+    this.#isClosed = isClosed;
+    this.#bytesMax = ownerBytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  take(bytes: number): boolean {
+    if (this.#isClosed() || this.#bytes + bytes > this.#bytesMax || !this.#kind.take(bytes)) return false;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  force(bytes: number): void {
+    if (this.#isClosed()) return;
+    this.#kind.force(bytes);
+    this.#bytes += bytes;
+  }
+
+  give(bytes: number): void {
+    if (this.#isClosed()) return;
+    assert(bytes <= this.#bytes, `${bytes} bytes of ${this.#kind.name} come back, of ${this.#bytes} of this owner`);
+    this.#kind.give(bytes);
+    this.#bytes -= bytes;
+  }
+
+  hold(bytes: number): Hold {
+    if (this.#bytes + bytes > this.#bytesMax) {
+      throw connectionBusy({ kind: this.#kind.name, bytesMax: this.#bytesMax });
+    }
+    if (!this.take(bytes)) throw this.#kind.refusal();
+    return new Hold(this, bytes);
+  }
+
+  giveAll(): void {
+    this.give(this.#bytes);
+  }
+}

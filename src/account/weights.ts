@@ -1,0 +1,39 @@
+import { connectionBytes } from './kinds.ts';
+
+/**
+ * What one object of a kind weighs, in bytes, beside its texts. Each weight is rounded up from
+ * what Node 24 uses. test/account/weights.test.ts builds the real objects and compares.
+ */
+export const weights = {
+  /** A topic without its texts and partitions. */
+  topic: 3_000,
+  /** A partition in a lane: its log and its tail. */
+  partitionLog: 700,
+  group: 3_072,
+  /** A member without its metadata. */
+  member: 2_560,
+  /** One topic of a member. */
+  memberTopic: 8,
+  cursor: 1_000,
+  /** What a member has for a cursor that it holds: seat, feed, share of the assignment. */
+  heldCursor: 400,
+  /** The note of a committed offset beside its text. */
+  note: 96,
+  /** One run of acked offsets. */
+  hole: 24,
+  /** One run of delivery attempts. */
+  attemptRun: 112,
+  /** An idempotency key beside its text. */
+  key: 96,
+  /** One partition in the first offsets of a subscription. */
+  start: 8,
+  /** A call or a stream, with its member's session where it has one. */
+  stream: 5_120,
+  /** A connection with its HTTP/2 session. */
+  connection: connectionBytes,
+} as const;
+
+/** A character above U+00FF makes the whole text two bytes wide. */
+export function textBytes(text: string): number {
+  return 2 * text.length;
+}
