@@ -6,10 +6,10 @@ import { connectionBytes } from './kinds.ts';
  */
 export const weights = {
   /** A topic without its texts and partitions. */
-  topic: 3_000,
+  topic: 1_024,
   /** A partition in a lane: its log and its tail. */
   partitionLog: 700,
-  group: 3_072,
+  group: 5_120,
   /** A member without its metadata. */
   member: 2_560,
   /** One topic of a member. */
@@ -24,7 +24,7 @@ export const weights = {
   /** One run of delivery attempts. */
   attemptRun: 112,
   /** An idempotency key beside its text. */
-  key: 96,
+  key: 168,
   /** One partition in the first offsets of a subscription. */
   start: 8,
   /** A call or a stream, with its member's session where it has one. */
@@ -33,7 +33,9 @@ export const weights = {
   connection: connectionBytes,
 } as const;
 
-/** A character above U+00FF makes the whole text two bytes wide. */
+const wide = /[^\u0000-\u00ff]/;
+
+/** One character above U+00FF makes the whole text two bytes wide. */
 export function textBytes(text: string): number {
-  return 2 * text.length;
+  return wide.test(text) ? 2 * text.length : text.length;
 }

@@ -1,0 +1,209 @@
+import { afterEach, expect, test } from 'vitest';
+import { textBytes, weights } from '../../src/account/weights.ts';
+import { Attempts } from '../../src/consumption/offsets/attempts.ts';
+import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
+import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
+import type { MemberId, MemberRow } from '../../src/coordinator/group.ts';
+import { FeedMemory } from '../../src/delivery/dispatch/feed-memory.ts';
+import { ConsumerGroup } from '../../src/delivery/groups/consumer-group.ts';
+import type { GroupContext } from '../../src/delivery/groups/context.ts';
+import { KnownKeys } from '../../src/log/known-keys.ts';
+import { Reader } from '../../src/log/reader.ts';
+import { TailCache } from '../../src/log/tail-cache.ts';
+import { Topic } from '../../src/log/topic.ts';
+import { topicAtWork } from '../log/scene.ts';
+import { MemoryLogStore } from '../support/memory-log-store.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+/**
+ * Compares each weight with the real objects on the heap. A weight below the truth lets clients
+ * fill the heap within the limits, and one far above it refuses them for nothing.
+ */
+
+const many = 20_000;
+const aboveMax = 1.6;
+const clock = new FakeClock();
+const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 };
+/** What a test has built. It stays until the end of the test, or a collection would take it. */
+const built: unknown[] = [];
+afterEach(() => {
+  built.length = 0;
+});
+
+function usedBytes(): number {
+  globalThis.gc!();
+  globalThis.gc!();
+  // Buffers are in `external`.
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** How much the heap grows by what `build` returns, for each of `count` objects. */
+async function measured(count: number, build: () => unknown): Promise<number> {
+  built.length = 0;
+  const before = usedBytes();
+  built.push(await build());
+  return (usedBytes() - before) / count;
+}
+
+function expectFits(weight: number, bytes: number): void {
+  expect(bytes, 'bytes on the heap').toBeLessThanOrEqual(weight);
+  expect(weight, 'the weight').toBeLessThanOrEqual(aboveMax * bytes);
+}
+
+const unused = (): never => {
+  throw new Error('nothing is encoded');
+};
+const times = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+
+/** Of so many characters, as texts of requests are: made of bytes. */
+const text = (start: number | string, chars: number): string => Buffer.from(`${start}`.padEnd(chars, '.')).toString();
+
+test.each([36, 256])('an idempotency key of %d characters weighs more than is counted, or much less', async (chars) => {
+  const bytes = await measured(many, () => {
+    const keys = new KnownKeys(many, 0);
+    for (let n = 0; n < many; n++) keys.add(text(n, chars), { partition: n % 8, offset: n }, 1_000 + n);
+    return keys;
+  });
+  expectFits(weights.key + textBytes(text('a', chars)), bytes);
+});
+
+function wideTopic(partitions: number): Topic {
+  const ids = times(partitions, (n) => n + 1);
+  const topic = topicAtWork(clock, 'wide', ids);
+  for (const partition of topic.partitions) partition.learn({ ...partition.address, startOffset: 0, endOffset: 0 });
+  return topic;
+}
+
+test('a partition weighs more than is counted, or much less', async () => {
+  expectFits(weights.partitionLog, await measured(many, () => wideTopic(many)));
+});
+
+test('a topic without its partitions weighs more than is counted, or much less', async () => {
+  const codec = { encode: () => unused(), join: () => unused(), cut: () => unused() };
+  const store = new MemoryLogStore(clock);
+  const tails = new TailCache({ codec, bytesMax: 0, joinBytesMax: 0 });
+  const reader = new Reader({ store, codec, fetchBytesMax: 0, chunkBytes: 0, cacheBytesMax: 0 });
+  const bytes = await measured(2_000, () =>
+    times(2_000, (id) => {
+      const row = {
+        id,
+        name: text(id, 10),
+        semantics: 'PUB_SUB',
+        partitions: [],
+        segment: 1,
+        idempotencyWindowMs: 120_000,
+        description: '',
+        createdAtMs: 1.5,
+      } as const;
+      return new Topic(row, { store, codec, tails, reader }, -Infinity);
+    }),
+  );
+  expectFits(weights.topic, bytes);
+});
+
+test('a note of an offset weighs more than is counted, or much less', async () => {
+  const cursors = times(many, () => new Cursor(begunAt(0), bounds));
+  const bytes = await measured(many, () => {
+    for (const [n, cursor] of cursors.entries()) cursor.annotate(text(n, 400));
+    return cursors;
+  });
+  expectFits(weights.note + textBytes(text('a', 400)), bytes);
+});
+
+test('a run of acked offsets weighs more than is counted, or much less', async () => {
+  const acked = times(1_000, (n) => [1e10 + 3 * n, 1e10 + 3 * n]).flat();
+  const bytes = await measured(100 * 1_000, () =>
+    times(100, () => new Cursor({ ...begunAt(5), acked, attempts: [] }, bounds)),
+  );
+  expectFits(weights.hole, bytes);
+});
+
+test('a run of delivery attempts weighs more than is counted, or much less', async () => {
+  const bytes = await measured(many, () => {
+    const attempts = new Attempts([]);
+    for (let n = 0; n < many; n++) attempts.count(3 * n, 3 * n);
+    attempts.takeNew();
+    return attempts;
+  });
+  expectFits(weights.attemptRun, bytes);
+});
+
+/** What groups need to be loaded. Nothing of it lets them work. */
+const context = {
+  clock,
+  memory: new FeedMemory(1_000),
+  assignors: builtInAssignors,
+  random: { uuid: () => 'id', fraction: () => 0.5 },
+} as unknown as GroupContext;
+
+function memberOf(n: number, joinSeq: number): MemberRow {
+  return {
+    memberId: text(`member-${n}`, 43) as MemberId,
+    instanceId: null,
+    host: '127.0.0.1:50000',
+    clientId: text(`client-${n}`, 20),
+    kind: 'STREAM',
+    sessionTimeoutMs: 30_000,
+    rebalanceTimeoutMs: 60_000,
+    maxPollIntervalMs: 300_000,
+    assignor: 'sticky',
+    clientAssignors: [],
+    metadata: new Uint8Array(),
+    topicIds: [1],
+    joinSeq,
+  };
+}
+
+function groupOf(id: number, members: readonly MemberRow[] = []): ConsumerGroup {
+  return ConsumerGroup.load(
+    { id, name: text(`group-${id}`, 20), snapshot: { generation: 1, members, assignments: [] } },
+    context,
+  );
+}
+
+test('a group without members weighs more than is counted, or much less', async () => {
+  expectFits(weights.group, await measured(many, () => times(many, (n) => groupOf(n))));
+});
+
+test('a member of a group weighs more than is counted, or much less', async () => {
+  const groups = many / 1_000;
+  const bytes = await measured(many, () =>
+    times(groups, (group) =>
+      groupOf(
+        group,
+        times(1_000, (n) => memberOf(1_000 * group + n, n)),
+      ),
+    ),
+  );
+  expectFits(weights.member, bytes);
+});
+
+/** Groups that are subscribed to one topic of 1,000 partitions. */
+function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): void {
+  for (const group of groups) {
+    const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
+    const claimed = topic.partitions.map((log) => ({ log, cursor: begunAt(1e10) }));
+    group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed);
+  }
+}
+
+test('a cursor that no member holds weighs more than is counted, or much less', async () => {
+  const topic = wideTopic(1_000);
+  const groups = times(many / 1_000, (n) => groupOf(n));
+  const bytes = await measured(many, () => (subscribed(topic, groups), groups));
+  expectFits(weights.cursor, bytes);
+});
+
+test('a cursor that a member holds weighs more than is counted, or much less', async () => {
+  const topic = wideTopic(1_000);
+  const groups = times(many / 1_000, (n) => groupOf(n, [memberOf(n, 1)]));
+  const bytes = await measured(many, () => {
+    subscribed(topic, groups);
+    for (const { members, subscriptions } of groups) {
+      for (const member of members.values()) for (const log of subscriptions.get(1)!.logs) member.hold(log);
+    }
+    return groups;
+  });
+  expectFits(weights.cursor + weights.heldCursor, bytes);
+});
