@@ -1,5 +1,6 @@
 import type { AckRing } from '../commit/ack-ring.ts';
 import type { AckLogStore } from '../commit/store.ts';
+import type { Commits } from '../commit/unit.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
@@ -9,8 +10,10 @@ import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
+import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
+import { settle, type SettleCommand, type SettleOutcome } from './calls/settle.ts';
 import type {
   AckCommand,
   AckOutcome,
@@ -58,6 +61,8 @@ export interface DeliveryDeps {
   readonly store: GroupStore;
   /** Where acks become durable. */
   readonly commits: AckLogStore;
+  /** Where acks become durable together with something else. */
+  readonly settlements: Commits;
   readonly ring: AckRing;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
@@ -80,6 +85,7 @@ export class Delivery {
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
   readonly #store: GroupStore;
+  readonly #settlements: Commits;
   readonly #groups: Groups;
   readonly #admission: Admission;
   readonly #classic: ClassicCalls;
@@ -106,6 +112,7 @@ export class Delivery {
       mayDeliver,
       mayGrow,
       rounds,
+      moves: new Moves(rounds),
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,
       delivered: { records: 0, bytes: 0 },
@@ -114,6 +121,7 @@ export class Delivery {
     };
     this.#nacks = new NackLog(deps);
     this.#store = store;
+    this.#settlements = deps.settlements;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
@@ -196,6 +204,19 @@ export class Delivery {
     const unwritten = moved.length < outcomes.length || command.entries.some(({ action }) => action === 'RELEASE');
     await (unwritten ? rounds.proven() : rounds.durable());
     return outcomes.map((outcome) => outcome());
+  }
+
+  /**
+   * Acks records and publishes others, in one transaction: all of it or nothing.
+   * @throws Rejection or Fault; OUTCOME_UNKNOWN and FENCED: the next owner reads whether it happened.
+   */
+  async settle(command: SettleCommand): Promise<SettleOutcome> {
+    const group = this.#groups.get(command.group);
+    group.atWork(command.memberId);
+    const outcome = await settle(group, command, this.#context.moves, this.#settlements);
+    // As with acks: only the owner may refuse.
+    if (outcome.published === null) await this.#context.rounds.proven();
+    return outcome;
   }
 
   heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
@@ -290,9 +311,9 @@ export class Delivery {
     await this.#groups.topicGrown(topicId);
   }
 
-  /** The topic is gone, with every subscription to it. */
-  async topicDeleted(topicId: number): Promise<void> {
-    await this.#groups.topicDeleted(topicId);
+  /** Runs the deletion of a topic, with every subscription to it. */
+  async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
+    await this.#groups.deleteTopic(topicId, work);
   }
 
   /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
@@ -308,6 +329,7 @@ export class Delivery {
     this.#retention.stop();
     await rounds.stop(untilMs);
     for (const group of groups) group.stop(draining());
+    this.#context.moves.stop();
     this.#nacks.stop();
   }
 
@@ -316,6 +338,7 @@ export class Delivery {
     this.#draining = true;
     this.#context.writer.stop();
     this.#context.rounds.abandon();
+    this.#context.moves.stop();
     this.#retention.stop();
     this.#nacks.stop();
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
