@@ -4,11 +4,13 @@ import type { Commits } from '../commit/unit.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining, notOwner } from '../errors/rejections/broker.ts';
+import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
+import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -135,7 +137,8 @@ export class Delivery {
 
   /** Takes over all groups as they were left; the topics must be open. */
   async open(): Promise<void> {
-    this.#retention.start(await this.#groups.open());
+    this.#retention.load(await this.#groups.open());
+    this.#retention.start();
     this.#context.rounds.start(this.#store.found);
   }
 
@@ -270,11 +273,7 @@ export class Delivery {
     this.#groups.topicId(command.topic);
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-        throw new Rejection(
-          'SUBSCRIPTION_EXISTS',
-          `group "${command.group}" is subscribed to topic "${command.topic}" already`,
-          { metadata: { group: command.group, topic: command.topic } },
-        );
+        throw subscriptionExists({ group: command.group, topic: command.topic });
       }
       const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
       await group.settled();
@@ -326,23 +325,24 @@ export class Delivery {
     const idle = (): boolean => groups.every((group) => group.inFlightToStreams() === 0);
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
-    this.#retention.stop();
+    const retention = this.#retention.stop();
     await rounds.stop(untilMs);
-    for (const group of groups) group.stop(draining());
+    await within(clock, untilMs - clock.nowMs(), retention);
+    for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
     this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
-    this.#context.rounds.abandon();
     this.#context.moves.stop();
-    this.#retention.stop();
     this.#nacks.stop();
-    const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
+    const jobs = [this.#context.rounds.abandon(), this.#retention.stop()];
+    const error = notOwner('TAKEN_OVER');
     for (const group of this.#groups.all()) group.stop(error);
+    await Promise.all(jobs);
   }
 
   /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
@@ -351,7 +351,7 @@ export class Delivery {
   }
 
   #refuseIfDraining(): void {
-    if (this.#draining) throw draining();
+    if (this.#draining) throw draining('subscribe');
   }
 }
 
@@ -359,7 +359,3 @@ const nothing = new Uint8Array();
 
 /** How often a drain looks whether everything is acked. */
 const drainLookMs = 20;
-
-function draining(): Rejection {
-  return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
-}

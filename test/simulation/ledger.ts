@@ -6,7 +6,7 @@ import type { CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery
 import type { AckRow } from '../../src/commit/store.ts';
 import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
 import { Fault } from '../../src/errors/fault.ts';
-import type { Rejection } from '../../src/errors/rejection.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
 import { archivedRecord, archiveTopic } from './archive.ts';
 import { Consumption } from './consumption.ts';

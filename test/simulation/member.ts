@@ -2,7 +2,7 @@ import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '..
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
 import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { archiveCommand } from './archive.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';

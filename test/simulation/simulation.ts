@@ -1,7 +1,7 @@
 import type { AckCommand, AckOutcome, Broker } from '../../src/broker/broker.ts';
 import type { GroupState } from '../../src/coordinator/group.ts';
 import { Fault } from '../../src/errors/fault.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
 import { archiveTopic } from './archive.ts';
 import { ClassicMember } from './classic-member.ts';

@@ -1,7 +1,7 @@
 import type { MemberId } from '../../coordinator/group.ts';
 import type { Freed } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Feed } from './feed.ts';
 import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
