@@ -168,7 +168,7 @@ describe('the credit of records that a settlement completes', () => {
   });
 });
 
-describe('a cursor is neither ended nor begun anew while a settlement of it is under way:', () => {
+describe('a cursor is neither ended nor reset while a settlement of it is under way:', () => {
   let stream: FakeStream;
   /** Whether what waits has happened. */
   let ended: boolean;
@@ -227,7 +227,7 @@ describe('a cursor is neither ended nor begun anew while a settlement of it is u
     const deletion = scene.delivery.cancelSubscription('billing', 'orders');
     const refused = expect(deletion).rejects.toMatchObject({ kind: 'FENCED' });
     await scene.clock.settle();
-    scene.delivery.stop();
+    await scene.wait(scene.delivery.stop());
     await refused;
     scene.commits.failed('FENCED');
     await scene.clock.settle();
