@@ -3,7 +3,6 @@ import type { AckLogStore } from '../commit/store.ts';
 import type { Commits } from '../commit/unit.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
-import type { MemberId } from '../coordinator/group.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
 import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
@@ -24,8 +23,6 @@ import type {
   GroupFilter,
   GroupMembers,
   GroupSummary,
-  HeartbeatCommand,
-  HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
   PullCommand,
@@ -33,8 +30,6 @@ import type {
   SubscribeCommand,
   SubscriptionDetails,
   SubscriptionWithCursors,
-  SyncGroupCommand,
-  SyncGroupOutcome,
 } from './ports/calls.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
@@ -83,6 +78,7 @@ export interface DeliveryDeps {
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
   readonly offsets: Offsets;
+  readonly membership: ClassicCalls;
   readonly #retention: OffsetRetention;
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
@@ -90,7 +86,6 @@ export class Delivery {
   readonly #settlements: Commits;
   readonly #groups: Groups;
   readonly #admission: Admission;
-  readonly #classic: ClassicCalls;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
@@ -126,7 +121,7 @@ export class Delivery {
     this.#settlements = deps.settlements;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
-    this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
+    this.membership = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
       groups: this.#groups,
       context: this.#context,
@@ -222,21 +217,9 @@ export class Delivery {
     return outcome;
   }
 
-  heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
-    return this.#classic.heartbeat(command);
-  }
-
   join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
-    return this.#classic.join(host, command);
-  }
-
-  sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
-    return this.#classic.sync(command);
-  }
-
-  leave(groupName: string, memberId: MemberId): Promise<void> {
-    return this.#classic.leave(groupName, memberId);
+    return this.membership.join(host, command);
   }
 
   /** @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY */

@@ -123,7 +123,7 @@ describe('the credit of records that a settlement completes', () => {
     const session = { sessionTimeoutMs: 60_000, rebalanceTimeoutMs: 1_000 };
     const old = await scene.subscribe('billing', session);
     await settle(old, [4, 4]);
-    await scene.wait(scene.delivery.leave('billing', old.memberId));
+    await scene.wait(scene.delivery.membership.leave('billing', old.memberId));
     const next = await scene.subscribe('billing', session);
     expect(next.offsets).toEqual([0, 1, 2, 3]);
     scene.commits.committed();

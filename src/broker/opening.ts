@@ -16,8 +16,12 @@ import { jobStopMsMax } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
 import { within } from '../time/within.ts';
-import { ActiveBroker } from './active-broker.ts';
-import type { Broker } from './broker.ts';
+import { brokerService } from './broker-service.ts';
+import { groupService } from './group-service.ts';
+import { messageService } from './message-service.ts';
+import type { Services } from './services.ts';
+import { subscriptionService } from './subscription-service.ts';
+import { topicService } from './topic-service.ts';
 import { Topics } from './topics.ts';
 
 export interface BrokerOptions {
@@ -48,7 +52,7 @@ export interface BrokerOptions {
 
 /** A broker at work, and how it ends. */
 export interface OpenBroker {
-  readonly broker: Broker;
+  readonly services: Services;
   /** Acks records together with what is published. No call of a client asks for that yet. */
   settle(command: SettleCommand): Promise<SettleOutcome>;
   /** What it is doing, for /metrics. */
@@ -114,7 +118,13 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   log.start();
   publisher.start();
   return {
-    broker: new ActiveBroker({ log, publisher, delivery, topics, codec, clock }),
+    services: {
+      broker: brokerService(publisher, delivery),
+      group: groupService(delivery, log, clock),
+      topic: topicService(topics),
+      subscription: subscriptionService(delivery, log, clock),
+      message: messageService(topics, log, codec),
+    },
     settle: (command) => delivery.settle(command),
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
