@@ -1,7 +1,7 @@
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
-import type { SettleCommand, SettleOutcome } from '../delivery/calls/settle.ts';
+import type { SettleCommand, SettleOutcome } from '../delivery/ports/settle.ts';
 import { Delivery } from '../delivery/delivery.ts';
 import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';

@@ -14,23 +14,18 @@ import { AckRounds } from './rounds/ack-rounds.ts';
 import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
-import { settle, type SettleCommand, type SettleOutcome } from './calls/settle.ts';
+import { settle } from './calls/settle.ts';
+import type { AckCommand, AckOutcome } from './ports/acks.ts';
+import type { SettleCommand, SettleOutcome } from './ports/settle.ts';
 import type {
-  AckCommand,
-  AckOutcome,
-  CreateSubscriptionCommand,
-  GroupDetails,
-  GroupFilter,
-  GroupMembers,
-  GroupSummary,
   JoinGroupCommand,
   JoinGroupOutcome,
   PullCommand,
   PullOutcome,
   SubscribeCommand,
-  SubscriptionDetails,
-  SubscriptionWithCursors,
-} from './ports/calls.ts';
+} from './ports/membership.ts';
+import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCursors } from './ports/subscriptions.ts';
+import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary } from './ports/views.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { type FakeStream, Scene, offsetsOf, recordSize, type FakeLog } from './scene.ts';
 

@@ -1,6 +1,6 @@
 import { openBroker, type OpenBroker } from '../../src/broker/opening.ts';
 import type { Services } from '../../src/broker/services.ts';
-import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';

@@ -1,7 +1,7 @@
 import type { AckCommand, AckEntry, AckOutcome, StartPosition } from '../../src/broker/commands.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
-import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { archiveCommand } from './archive.ts';

@@ -6,7 +6,7 @@ import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
 import { archiveTopic } from './archive.ts';
 import { ClassicMember } from './classic-member.ts';
-import type { SettleCommand, SettleOutcome } from '../../src/delivery/calls/settle.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { Database } from './database.ts';
 import { Faults } from './faults.ts';
 import { fussy } from './fussy-assignor.ts';

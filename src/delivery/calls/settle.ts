@@ -1,34 +1,11 @@
-import type { PublishCommand, PublishedRecords } from '../../commit/publish.ts';
 import type { Commits } from '../../commit/unit.ts';
-import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
 import { addRun } from '../../consumption/offsets/runs.ts';
-import type { MemberId } from '../../coordinator/group.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
-import type { AckStatus, NamedLog } from '../ports/calls.ts';
+import type { AckStatus } from '../ports/acks.ts';
+import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
 import { refusalOf } from './acks.ts';
-
-/** Acks of a member, and what is to be published if and only if they count. */
-export interface SettleCommand {
-  readonly group: string;
-  readonly memberId: MemberId;
-  readonly generation: number;
-  readonly entries: readonly SettleEntry[];
-  readonly publishes: readonly PublishCommand[];
-}
-
-export interface SettleEntry extends NamedLog {
-  /** Runs [first, last, …], ascending, merged. All of them must be in flight at the member. */
-  readonly runs: OffsetRuns;
-}
-
-export interface SettleOutcome {
-  /** Of each entry. */
-  readonly statuses: readonly AckStatus[];
-  /** Where the records of each publish went; null: an entry was refused, and nothing was written. */
-  readonly published: readonly PublishedRecords[] | null;
-}
 
 /**
  * Completes records of logs, all of which the member has in flight, in one transaction with what is published. They
