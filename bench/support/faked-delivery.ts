@@ -1,3 +1,5 @@
+import { Account } from '../../src/account/account.ts';
+import { budgetOf } from '../../src/account/budget.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
@@ -98,6 +100,7 @@ export class FakedDelivery {
       codec: { encode: unused, join: unused, cut: unused },
       clock: systemClock,
       random: systemRandom,
+      account: new Account(budgetOf(4_294_967_296, { publishQueueBytesMax: 0, tailCacheBytesMax: 0 })),
       limits,
       mayDeliver: () => true,
       mayGrow: () => true,

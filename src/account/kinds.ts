@@ -79,7 +79,7 @@ export const kinds = {
   starts: {
     pool: 'passing',
     counts: 'first offsets of subscriptions that are being created',
-    limit: { bytes: 4 * mib },
+    limit: { bytes: 16 * mib },
     atLimit: 'BROKER_BUSY',
   },
 

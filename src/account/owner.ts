@@ -50,7 +50,8 @@ export class OwnedKind implements Counted {
   }
 
   take(bytes: number): boolean {
-    if (this.#isClosed() || this.#bytes + bytes > this.#bytesMax || !this.#kind.take(bytes)) return false;
+    if (this.#isClosed() || this.#bytes + bytes > this.#bytesMax) return false;
+    if (!this.#kind.take(bytes)) return false;
     this.#bytes += bytes;
     return true;
   }

@@ -25,6 +25,10 @@ export const weights = {
   attemptRun: 112,
   /** An idempotency key beside its text. */
   key: 168,
+  /** A record of a publish until its commit, beside the bytes of the request. */
+  queuedRecord: 64,
+  /** Its idempotency key, beside two bytes a character. */
+  queuedKey: 32,
   /** One partition in the first offsets of a subscription. */
   start: 8,
   /** A call or a stream, with its member's session where it has one. */

@@ -70,11 +70,10 @@ export interface OpenBroker {
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { stores, codec, clock, awakeClock, random, limits, account, mayDeliver, onFenced } = options;
   const { ring = new AckRing() } = options;
-  const log = new Log({ store: stores.log, clock, codec, limits, log: options.log });
-  const warn = (fields: object, message: string): void => {
-    options.log.warn(fields, message);
-  };
-  const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, limits, onFenced, warn });
+  const owner = account.owner();
+  const log = new Log({ store: stores.log, clock, codec, account, owner, log: options.log });
+  const warn = options.log.warn.bind(options.log);
+  const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, account, onFenced, warn });
   const delivery = new Delivery({
     store: stores.groups,
     commits: stores.commits,
@@ -85,6 +84,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     assignors: registry(options.assignors ?? [], log),
     clock: awakeClock,
     random,
+    account,
     limits,
     mayDeliver,
     mayGrow: () => account.mayKeep,
@@ -96,7 +96,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     log,
     clock,
     random,
-    mayGrow: () => account.mayKeep,
+    account: owner.kind('topics'),
     onGrown: (topicId) => delivery.topicGrown(topicId),
     whileDeleted: (topicId, work) => delivery.deleteTopic(topicId, work),
     warn,
@@ -113,6 +113,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   } catch (error) {
     // What has begun must not go on: the caller may try again.
     stop();
+    owner.close();
     throw error;
   }
   log.start();

@@ -1,7 +1,9 @@
-import { refuseUnlessMayGrow, type MayGrow } from '../delivery/dispatch/growth.ts';
+import type { Counted } from '../account/hold.ts';
+import { weights } from '../account/weights.ts';
 import { Fault } from '../errors/fault.ts';
 import { partitionsCannotShrink, topicExists, topicNotFound } from '../errors/rejections/topics.ts';
 import type { Log } from '../log/log.ts';
+import { topicBytes } from '../log/topic.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -26,7 +28,8 @@ export interface TopicsDeps {
   readonly onGrown: (topicId: number) => Promise<void>;
   /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
   readonly whileDeleted: (topicId: number, work: () => Promise<void>) => Promise<void>;
-  readonly mayGrow: MayGrow;
+  /** Where topics are counted. */
+  readonly account: Counted;
   readonly warn: (fields: object, message: string) => void;
 }
 
@@ -59,15 +62,20 @@ export class Topics {
 
   async create(command: CreateTopicCommand): Promise<TopicDetails> {
     if (this.#d.log.topic(command.name) !== undefined) throw topicExists({ topic: command.name });
-    refuseUnlessMayGrow(this.#d.mayGrow);
-    const row = await this.#d.store.createTopic(command);
-    if (row === null) {
-      // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
-      await this.#learn(command.name);
-      throw topicExists({ topic: command.name });
+    const hold = this.#d.account.hold(topicBytes(command));
+    try {
+      const row = await this.#d.store.createTopic(command);
+      if (row === null) {
+        // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
+        await this.#learn(command.name);
+        throw topicExists({ topic: command.name });
+      }
+      await this.#d.log.addTopic(row);
+      return detailsOf(row);
+    } finally {
+      // The log counts the topic by itself.
+      hold.release();
     }
-    await this.#d.log.addTopic(row);
-    return detailsOf(row);
   }
 
   get(name: string): TopicExtent {
@@ -93,8 +101,11 @@ export class Topics {
    * so that repeating the call heals that.
    */
   async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
-    refuseUnlessMayGrow(this.#d.mayGrow);
-    const row = await this.#d.store.addPartitions(this.row(name).id, partitions);
+    const { id, partitions: known } = this.row(name);
+    const hold = this.#d.account.hold(Math.max(0, partitions - known.length) * weights.partitionLog);
+    const row = await this.#d.store.addPartitions(id, partitions).finally(() => {
+      hold.release();
+    });
     if (row === null) throw topicNotFound({ topic: name });
     this.#d.log.growTopic(row);
     await this.#d.onGrown(row.id);

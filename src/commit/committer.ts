@@ -1,3 +1,4 @@
+import type { Counted } from '../account/hold.ts';
 import { Fault } from '../errors/fault.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
@@ -19,6 +20,7 @@ export interface CommitterOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: QueueLimits & PlanLimits;
+  readonly account: Counted;
   readonly onFenced: () => void;
 }
 
@@ -48,7 +50,7 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#o = options;
-    this.#queue = new PublishQueue(options.limits);
+    this.#queue = new PublishQueue(options.limits, options.account);
     this.#freeSlots = Array.from({ length: options.store.appendSlots }, (_, slot) => slot);
   }
 
@@ -56,9 +58,11 @@ export class Committer {
     return this.#queue;
   }
 
-  push(unit: CommitUnit): void {
-    this.#queue.push(unit);
+  /** @returns whether there is room for the unit in the queue. */
+  push(unit: CommitUnit): boolean {
+    if (!this.#queue.push(unit)) return false;
     this.#schedule();
+    return true;
   }
 
   /** Resolves when nothing waits and nothing is in flight. */

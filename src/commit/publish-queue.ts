@@ -1,9 +1,8 @@
+import type { Counted } from '../account/hold.ts';
 import type { Topic } from '../log/topic.ts';
 import type { CommitUnit } from './unit.ts';
 
 export interface QueueLimits {
-  /** What publishers may have waiting. */
-  readonly bytesMax: number;
   /** One transaction. */
   readonly transactionBytesMax: number;
   readonly transactionRecordsMax: number;
@@ -18,20 +17,22 @@ export interface QueueLimits {
  * flight and overtakes nothing that it conflicts with: two units conflict if they touch the same partition, come by
  * the same stream, or both have idempotency keys of one topic. Settlements conflict with nothing: their rows may come in any order.
  *
- * Units of the broker itself have an account of their own: publishers that fill the queue keep none of them out, nor they a publisher.
+ * A publisher's unit is in the account of memory from `push` to the end of its transaction. Units of the broker itself are not:
+ * publishers that fill the queue keep none of them out, nor they a publisher.
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
+  readonly #account: Counted;
   #waiting: Waiting[] = [];
   #bytes = 0;
-  #ownBytes = 0;
   #records = 0;
   /** What transactions in flight touch. */
   readonly #busy = new Set<object>();
   readonly #held = new Set<Topic>();
 
-  constructor(limits: QueueLimits) {
+  constructor(limits: QueueLimits, account: Counted) {
     this.#limits = limits;
+    this.#account = account;
   }
 
   get bytes(): number {
@@ -46,14 +47,12 @@ export class PublishQueue {
     return this.#waiting.length === 0;
   }
 
-  /** Whether publishers may have so much more waiting. */
-  hasRoom(bytes: number): boolean {
-    return this.#bytes - this.#ownBytes + bytes <= this.#limits.bytesMax;
-  }
-
-  push(unit: CommitUnit): void {
+  /** @returns whether there is room for the unit. */
+  push(unit: CommitUnit): boolean {
+    if (!unit.own && !this.#account.take(unit.heldBytes)) return false;
     this.#waiting.push({ unit, conflicts: conflictsOf(unit) });
     this.#count(unit, 1);
+    return true;
   }
 
   /**
@@ -98,7 +97,10 @@ export class PublishQueue {
 
   /** A transaction has ended. */
   release(units: readonly CommitUnit[]): void {
-    for (const unit of units) for (const one of conflictsOf(unit)) this.#busy.delete(one);
+    for (const unit of units) {
+      for (const one of conflictsOf(unit)) this.#busy.delete(one);
+      this.#giveBack(unit);
+    }
   }
 
   /** Nothing of the topic is taken until `unhold`. */
@@ -115,13 +117,19 @@ export class PublishQueue {
     const removed = this.#waiting.map(({ unit }) => unit).filter(wanted);
     if (removed.length === 0) return removed;
     this.#waiting = this.#waiting.filter(({ unit }) => !wanted(unit));
-    for (const unit of removed) this.#count(unit, -1);
+    for (const unit of removed) {
+      this.#count(unit, -1);
+      this.#giveBack(unit);
+    }
     return removed;
   }
 
-  #count({ bytes, records, own }: CommitUnit, sign: 1 | -1): void {
+  #giveBack({ own, heldBytes }: CommitUnit): void {
+    if (!own) this.#account.give(heldBytes);
+  }
+
+  #count({ bytes, records }: CommitUnit, sign: 1 | -1): void {
     this.#bytes += sign * bytes;
-    if (own) this.#ownBytes += sign * bytes;
     this.#records += sign * records;
   }
 

@@ -1,8 +1,11 @@
+import type { Account } from '../account/account.ts';
+import type { Kind } from '../account/kind.ts';
+import { weights } from '../account/weights.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
 import { publishQueueFull } from '../errors/rejections/publishing.ts';
 import { topicNotFound } from '../errors/rejections/topics.ts';
-import { limits, type TunableLimits } from '../limits/limits.ts';
+import { limits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
 import { jobStopMsMax, type BackgroundJob } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -21,7 +24,7 @@ export interface PublisherDeps {
   readonly ring: AckRing;
   readonly clock: Clock;
   readonly random: Random;
-  readonly limits: Pick<TunableLimits, 'publishQueueBytesMax'>;
+  readonly account: Account;
   /** A write was refused because another broker has taken over. */
   readonly onFenced: () => void;
   readonly warn: (fields: object, message: string) => void;
@@ -37,6 +40,7 @@ const ringIntervalMs = 5_000;
 /** What clients publish, and what the broker itself wants to be committed: checked, routed and queued. */
 export class Publisher implements Commits, BackgroundJob {
   readonly #d: PublisherDeps;
+  readonly #account: Kind;
   readonly #committer: Committer;
   readonly #keys: Every;
   /** Why nothing is taken any more. */
@@ -44,6 +48,7 @@ export class Publisher implements Commits, BackgroundJob {
 
   constructor(deps: PublisherDeps) {
     this.#d = deps;
+    this.#account = deps.account.kind('publishes');
     const { store, log, ring, clock, random, onFenced } = deps;
     this.#committer = new Committer({
       store,
@@ -51,8 +56,8 @@ export class Publisher implements Commits, BackgroundJob {
       ring,
       clock,
       random,
+      account: this.#account,
       limits: {
-        bytesMax: deps.limits.publishQueueBytesMax,
         transactionBytesMax,
         transactionRecordsMax,
         sharedBytesMin,
@@ -113,6 +118,7 @@ export class Publisher implements Commits, BackgroundJob {
         receipt: settlements.length === 0 ? null : this.#d.random.uuid(),
         own: true,
         bytes: routed.reduce((sum, { bytes }) => sum + bytes, 0),
+        heldBytes: 0,
         records: routed.reduce((sum, { command }) => sum + command.records.count, 0),
         resolve,
         reject,
@@ -149,23 +155,22 @@ export class Publisher implements Commits, BackgroundJob {
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
     const routed = this.#route(command);
-    const { publishQueueBytesMax } = this.#d.limits;
-    if (!this.#committer.queue.hasRoom(routed.bytes)) throw publishQueueFull({ publishQueueBytesMax });
-    const answer = new Promise<PublishedRecords>((resolve, reject) => {
-      this.#committer.push({
-        publishes: [routed],
-        settlements: noSettlements,
-        receipt: null,
-        own: false,
-        bytes: routed.bytes,
-        records: command.records.count,
-        resolve: ([published]) => {
-          resolve(published!);
-        },
-        reject,
-        ended: false,
-      });
+    const { promise: answer, resolve, reject } = Promise.withResolvers<PublishedRecords>();
+    const isQueued = this.#committer.push({
+      publishes: [routed],
+      settlements: noSettlements,
+      receipt: null,
+      own: false,
+      bytes: routed.bytes,
+      heldBytes: heldBytes(routed),
+      records: command.records.count,
+      resolve: ([published]) => {
+        resolve(published!);
+      },
+      reject,
+      ended: false,
     });
+    if (!isQueued) throw publishQueueFull({ publishQueueBytesMax: this.#account.bytesMax });
     if (command.committed) return answer;
     answer.catch(() => undefined);
     return Promise.resolve(null);
@@ -176,4 +181,12 @@ export class Publisher implements Commits, BackgroundJob {
     if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
   }
+}
+
+/** A request is in memory as a whole, and beside it what was scanned of its records. */
+export function heldBytes({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): number {
+  let held = bytes + records.count * weights.queuedRecord;
+  if (idempotencyKeys === null) return held;
+  for (const key of idempotencyKeys) if (key !== null) held += weights.queuedKey + 2 * key.length;
+  return held;
 }

@@ -12,6 +12,8 @@ export interface CommitUnit {
   readonly own: boolean;
   /** What the publishes hold in the queue. */
   readonly bytes: number;
+  /** What the account counts for them, with the heap that they take; 0 for the broker's own. */
+  readonly heldBytes: number;
   readonly records: number;
   /** In the order of `publishes`. */
   readonly resolve: (published: readonly PublishedRecords[]) => void;

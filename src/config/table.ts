@@ -97,9 +97,9 @@ export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<numb
   ),
   publishQueueBytesMax: limit(
     'publishQueueBytesMax',
-    'Publishes waiting for their append, in bytes; beyond it they are rejected.',
-    // The largest possible request must fit, or the broker would never accept it.
-    limits.publishBytesMax,
+    'Publishes until their commit, in bytes; beyond it they are rejected.',
+    // The largest request must fit with its keys, or the broker would never accept it.
+    4 * limits.publishBytesMax,
     4_096 * mebibyte,
   ),
   tailCacheBytesMax: limit(

@@ -10,6 +10,7 @@ import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
+import type { Account } from '../account/account.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -62,6 +63,7 @@ export interface DeliveryDeps {
   readonly assignors?: Assignors;
   readonly clock: Clock;
   readonly random: Random;
+  readonly account: Account;
   readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
@@ -97,11 +99,12 @@ export class Delivery {
     });
     this.#context = {
       clock,
-      memory: new FeedMemory(limits.feedBytesMax),
+      memory: new FeedMemory(deps.account.kind('feeds')),
       random,
       codec,
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
+      account: deps.account,
       mayGrow,
       rounds,
       moves: new Moves(rounds),

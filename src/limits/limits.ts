@@ -31,7 +31,7 @@ export const limits = {
 
   /** One row of record_batches. */
   storedBatchBytesMax: 1_048_576,
-  /** Publishes waiting for their append, in bytes; beyond it PUBLISH_QUEUE_FULL. */
+  /** Publishes until their commit, in bytes; beyond it PUBLISH_QUEUE_FULL. */
   publishQueueBytesMax: 67_108_864,
   /** Recently appended batches kept in memory, encoded. */
   tailCacheBytesMax: 67_108_864,

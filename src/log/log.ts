@@ -1,21 +1,27 @@
-import { limits, type TunableLimits } from '../limits/limits.ts';
+import type { Account } from '../account/account.ts';
+import type { Counted } from '../account/hold.ts';
+import type { Owner } from '../account/owner.ts';
+import { limits } from '../limits/limits.ts';
 import type { BackgroundJob } from '../time/background-job.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec } from './batch.ts';
+import { KeyMemory } from './known-keys.ts';
 import type { PartitionLog } from './partition-log.ts';
 import { Reader } from './reader.ts';
 import { SegmentKeeper } from './segment-keeper.ts';
 import type { LogStore, RecordPlace, TopicRow } from './store.ts';
 import { TailCache } from './tail-cache.ts';
-import { Topic } from './topic.ts';
+import { Topic, topicBytes } from './topic.ts';
 
 export interface LogDeps {
   readonly store: LogStore;
   readonly clock: Clock;
   readonly codec: BatchCodec;
-  readonly limits: Pick<TunableLimits, 'tailCacheBytesMax'>;
+  readonly account: Account;
+  /** Counts the topics. It closes with the broker. */
+  readonly owner: Owner;
   readonly log: Logger;
 }
 
@@ -39,6 +45,8 @@ export class Log implements BackgroundJob {
   readonly #adding = new Once<number, void>();
   readonly #tails: TailCache;
   readonly #reader: Reader;
+  readonly #keys: KeyMemory;
+  readonly #counted: Counted;
   readonly #segments: SegmentKeeper;
   /** Null until a committer is attached. */
   #appends: Appends | null = null;
@@ -49,15 +57,17 @@ export class Log implements BackgroundJob {
 
   constructor(deps: LogDeps) {
     this.#d = deps;
-    const { store, clock, codec } = deps;
+    const { store, clock, codec, account } = deps;
     const joinBytesMax = limits.deliveryChunkBytes;
-    this.#tails = new TailCache({ codec, bytesMax: deps.limits.tailCacheBytesMax, joinBytesMax });
+    this.#tails = new TailCache({ codec, kind: account.kind('tail'), joinBytesMax });
+    this.#counted = deps.owner.kind('topics');
+    this.#keys = new KeyMemory(account.kind('keys'));
     this.#reader = new Reader({
       store,
       codec,
       fetchBytesMax: limits.readFetchBytesMax,
       chunkBytes: limits.deliveryChunkBytes,
-      cacheBytesMax: limits.readCacheBytesMax,
+      kind: account.kind('reads'),
     });
     this.#segments = new SegmentKeeper({
       store,
@@ -92,7 +102,10 @@ export class Log implements BackgroundJob {
   changeTopic(row: TopicRow): void {
     const topic = this.#byId.get(row.id);
     // The row's partitions are ignored, because it may have been read before the topic grew.
-    if (topic !== undefined) topic.row = { ...row, partitions: topic.row.partitions };
+    if (topic === undefined) return;
+    this.#recount(topic, () => {
+      topic.row = { ...row, partitions: topic.row.partitions };
+    });
   }
 
   /**
@@ -100,7 +113,11 @@ export class Log implements BackgroundJob {
    * wait or are in flight keep the partition that was chosen for them.
    */
   growTopic({ id, partitions }: TopicRow): void {
-    this.#byId.get(id)?.grow(partitions);
+    const topic = this.#byId.get(id);
+    if (topic === undefined) return;
+    this.#recount(topic, () => {
+      topic.grow(partitions);
+    });
   }
 
   /** Removes a topic. Publishes that wait for it are rejected with TOPIC_NOT_FOUND. */
@@ -108,6 +125,8 @@ export class Log implements BackgroundJob {
     const topic = this.#byId.get(topicId);
     if (topic === undefined) return;
     topic.removed = true;
+    topic.keys.close();
+    this.#counted.give(bytesOf(topic));
     this.#byId.delete(topicId);
     this.#byName.delete(topic.row.name);
     this.#appends?.removeTopic(topic);
@@ -196,11 +215,22 @@ export class Log implements BackgroundJob {
 
   async #add(row: TopicRow): Promise<void> {
     const { store, codec, clock } = this.#d;
-    const parts = { store, codec, tails: this.#tails, reader: this.#reader };
+    const parts = { store, codec, tails: this.#tails, reader: this.#reader, keys: this.#keys };
     // The database may have keys of a topic that is older than this process.
     const topic = new Topic(row, parts, this.#opened ? -Infinity : clock.nowMs());
     await topic.refresh();
     this.#byId.set(row.id, topic);
     this.#byName.set(row.name, topic);
+    this.#counted.force(bytesOf(topic));
   }
+
+  #recount(topic: Topic, change: () => void): void {
+    this.#counted.give(bytesOf(topic));
+    change();
+    this.#counted.force(bytesOf(topic));
+  }
+}
+
+function bytesOf({ row: { name, description, partitions } }: Topic): number {
+  return topicBytes({ name, description, partitions: partitions.length });
 }

@@ -1,3 +1,4 @@
+import type { Kind } from '../account/kind.ts';
 import {
   endOffset,
   sliceBytes,
@@ -16,8 +17,8 @@ export interface ReaderOptions {
   readonly fetchBytesMax: number;
   /** Bytes of one encoded batch that joins several stored ones. */
   readonly chunkBytes: number;
-  /** Bytes of fetched batches that stay in memory for the next readers. */
-  readonly cacheBytesMax: number;
+  /** Counts fetched batches that stay in memory for the next readers, and has their limit. */
+  readonly kind: Kind;
 }
 
 const keyOf = ({ topicId, partition, lane }: LogAddress): string => `${topicId}/${partition}/${lane}`;
@@ -34,14 +35,16 @@ export class Reader {
    * first.
    */
   readonly #fetched = new Map<string, { readonly batches: readonly EncodedBatch[]; readonly bytes: number }[]>();
-  #bytes = 0;
 
   constructor(options: ReaderOptions) {
     this.#o = options;
+    options.kind.onShort((bytes) => {
+      this.#evict(bytes);
+    });
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#o.kind.bytes;
   }
 
   cached(address: LogAddress, offset: number): EncodedBatch | null {
@@ -62,7 +65,7 @@ export class Reader {
 
   /** Drops the batches of a log whose topic was deleted. */
   forget(address: LogAddress): void {
-    for (const { bytes } of this.#fetched.get(keyOf(address)) ?? []) this.#bytes -= bytes;
+    for (const { bytes } of this.#fetched.get(keyOf(address)) ?? []) this.#o.kind.give(bytes);
     this.#fetched.delete(keyOf(address));
   }
 
@@ -98,15 +101,19 @@ export class Reader {
     fetched.push({ batches, bytes });
     this.#fetched.delete(key);
     this.#fetched.set(key, fetched);
-    this.#bytes += bytes;
-    while (this.#bytes > this.#o.cacheBytesMax) this.#dropOldest();
+    this.#o.kind.force(bytes);
+    this.#evict(this.#o.kind.excess);
   }
 
-  #dropOldest(): void {
+  #evict(bytes: number): void {
+    let left = bytes;
     for (const [key, fetched] of this.#fetched) {
-      this.#bytes -= fetched.shift()?.bytes ?? 0;
-      if (fetched.length === 0) this.#fetched.delete(key);
-      return;
+      for (; left > 0 && fetched.length > 0; fetched.shift()) {
+        left -= fetched[0]!.bytes;
+        this.#o.kind.give(fetched[0]!.bytes);
+      }
+      if (fetched.length > 0) return;
+      this.#fetched.delete(key);
     }
   }
 }

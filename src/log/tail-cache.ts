@@ -1,3 +1,4 @@
+import type { Kind } from '../account/kind.ts';
 import { endOffset, type BatchCodec, type EncodedBatch, type LogAddress, type StoredBatch } from './batch.ts';
 
 /** One appended row: raw until its first encoding, then encoded. */
@@ -11,7 +12,8 @@ interface Entry {
 
 export interface TailCacheOptions {
   readonly codec: BatchCodec;
-  readonly bytesMax: number;
+  /** Counts the batches of all logs together, and has the limit. */
+  readonly kind: Kind;
   /** A reader that is behind gets adjacent small batches joined, up to this size. */
   readonly joinBytesMax: number;
 }
@@ -30,23 +32,26 @@ export class TailCache {
   #orderHead = 0;
   #sweepAt = sweepMin;
   #unencoded: Tail[] = [];
-  #bytes = 0;
   readonly #tailParts: TailParts;
 
   constructor(options: TailCacheOptions) {
     this.#o = options;
-    const { codec, joinBytesMax } = options;
+    const { codec, joinBytesMax, kind } = options;
+    kind.onShort((bytes) => {
+      this.#evict(bytes);
+    });
     this.#tailParts = {
       codec,
       joinBytesMax,
       onBytes: (change) => {
-        this.#bytes += change;
+        if (change >= 0) kind.force(change);
+        else kind.give(-change);
       },
     };
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#o.kind.bytes;
   }
 
   tailOf(address: LogAddress): Tail {
@@ -73,8 +78,9 @@ export class TailCache {
     this.#evict();
   }
 
-  #evict(): void {
-    while (this.#bytes > this.#o.bytesMax && this.#orderHead < this.#order.length) {
+  #evict(bytes = this.#o.kind.excess): void {
+    const until = this.bytes - bytes;
+    while (this.bytes > until && this.#orderHead < this.#order.length) {
       const { tail, endOffset: until } = this.#order[this.#orderHead++]!;
       tail.dropBelow(until);
     }

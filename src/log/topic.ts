@@ -1,19 +1,30 @@
+import { textBytes, weights } from '../account/weights.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
-import { KnownKeys } from './known-keys.ts';
+import type { KeyMemory, KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
 import type { AppendListener, PartitionLog } from './partition-log.ts';
 import type { Reader } from './reader.ts';
 import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
 import type { Tail, TailCache } from './tail-cache.ts';
 
-/** Idempotency keys of one topic in memory. Older ones are looked up in the database. */
-const knownKeysMax = 100_000;
+/** What a topic weighs by. */
+export interface TopicSize {
+  readonly name: string;
+  readonly description: string;
+  readonly partitions: number;
+}
+
+/** What the account counts for a topic. */
+export function topicBytes({ name, description, partitions }: TopicSize): number {
+  return weights.topic + textBytes(name) + textBytes(description) + partitions * weights.partitionLog;
+}
 
 export interface TopicParts {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   readonly tails: TailCache;
   readonly reader: Reader;
+  readonly keys: KeyMemory;
 }
 
 /**
@@ -45,7 +56,7 @@ export class Topic {
     this.row = row;
     this.segment = row.segment;
     this.#parts = parts;
-    this.keys = new KnownKeys(knownKeysMax, keysCompleteSinceMs);
+    this.keys = parts.keys.ofTopic(keysCompleteSinceMs);
     this.partitions = row.partitions.map((partition) => new Partition(row, partition, parts));
   }
 

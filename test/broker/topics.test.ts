@@ -1,10 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { Account } from '../../src/account/account.ts';
+import { weights } from '../../src/account/weights.ts';
 import type { Services } from '../../src/broker/services.ts';
 import { openBroker } from '../../src/broker/opening.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount, smallAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
 import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
@@ -17,7 +19,9 @@ const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as co
 let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
 let topics: MemoryTopicStore;
 let broker: Services;
+let account: Account;
 beforeEach(async () => {
+  account = roomyAccount();
   shared = { logs: new MemoryLogs(), groups: new MemoryGroups() };
   broker = await open();
   await broker.topic.createTopic({ name, partitions: 2, idempotencyWindowMs: 120_000, description: '' });
@@ -36,7 +40,7 @@ async function open(): Promise<Services> {
     clock,
     awakeClock: clock,
     random: { uuid: () => 'id', fraction: () => 0.5 },
-    account: roomyAccount(),
+    account,
     limits,
     mayDeliver: () => true,
     onFenced: () => undefined,
@@ -106,5 +110,48 @@ test('a topic that is deleted while it grows is not found, and its subscriptions
   await expect(adding).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
   await expect(broker.subscription.getSubscription('billing', name)).rejects.toMatchObject({
     reason: 'SUBSCRIPTION_NOT_FOUND',
+  });
+});
+
+describe('the account', () => {
+  const counted = (): number => account.kind('topics').bytes;
+  const create = (topic: string, partitions: number) =>
+    broker.topic.createTopic({ name: topic, partitions, idempotencyWindowMs: 120_000, description: '' });
+  const bytesOf = (topic: string, partitions: number): number =>
+    weights.topic + topic.length + partitions * weights.partitionLog;
+
+  test('has another sum than that of the topics after they were made, changed, grown and deleted', async () => {
+    expect(counted()).toBe(bytesOf(name, 2));
+    await create('more', 3);
+    await broker.topic.addPartitions({ name: 'more', partitions: 5 });
+    await broker.topic.updateTopic({ name: 'more', description: 'changed' });
+    expect(counted()).toBe(bytesOf(name, 2) + bytesOf('more', 5) + 'changed'.length);
+    await broker.topic.deleteTopic('more');
+    await expect(create(name, 1)).rejects.toMatchObject({ reason: 'TOPIC_EXISTS' });
+    expect(counted()).toBe(bytesOf(name, 2));
+  });
+
+  test('has no room, and the topic or its partitions are in the database all the same', async () => {
+    account = smallAccount({ topics: 10_000 });
+    broker = await open();
+    const full = { reason: 'BROKER_FULL', fields: { kind: 'topics', bytesMax: 10_000 } };
+    await expect(create('wide', 20)).rejects.toMatchObject(full);
+    await expect(add(20)).rejects.toMatchObject(full);
+    expect(await topics.loadTopics()).toMatchObject([{ name, partitions: { length: 2 } }]);
+    expect(counted()).toBe(bytesOf(name, 2));
+  });
+
+  test('keeps what a load had counted before it failed, so that the next tries fill it', async () => {
+    account = roomyAccount();
+    const { logs, groups } = shared;
+    const gone = (): never => {
+      throw new Fault('DATABASE_UNAVAILABLE', 'gone');
+    };
+    shared = { logs, groups: new Proxy(groups, { get: gone }) };
+    await expect(open()).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    shared = { logs, groups };
+    expect(counted()).toBe(0);
+    await open();
+    expect(counted()).toBe(bytesOf(name, 2));
   });
 });

@@ -1,45 +1,56 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { readSettings } from '../../src/config/settings.ts';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 import { PublishQueue, type QueueLimits } from '../../src/commit/publish-queue.ts';
+import { heldBytes } from '../../src/commit/publisher.ts';
+import type { RoutedPublish } from '../../src/commit/route.ts';
+import { limits } from '../../src/limits/limits.ts';
 import type { Topic } from '../../src/log/topic.ts';
+import { systemRandom } from '../../src/time/system.ts';
 import { property } from '../coordinator/property.ts';
+import { smallAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { newStream, pending, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
 
 const roomy: QueueLimits = {
-  bytesMax: 1_000,
   transactionBytesMax: 1_000,
   transactionRecordsMax: 1_000,
   sharedBytesMin: 10,
   passedMax: 100,
 };
 
-function scene(changes: Partial<QueueLimits> = {}) {
+function scene({ bytesMax = 1_000, ...changes }: Partial<QueueLimits> & { bytesMax?: number } = {}) {
   const topic = topicAtWork(new FakeClock(), 'orders', [1, 2, 3]);
-  const queue = new PublishQueue({ ...roomy, ...changes });
+  const account = smallAccount({ publishes: bytesMax }).kind('publishes');
+  const queue = new PublishQueue({ ...roomy, ...changes }, account);
   const push = (partition: number, one: Partial<PublishCommand> = {}, values = ['x']): PendingPublish => {
     const request = pending(topic, records(...values), { partition, ...one });
     queue.push(request);
     return request;
   };
-  return { queue, push, topic };
+  return { queue, push, topic, account };
 }
 
-test('what waits is counted, and room is refused to the byte', () => {
-  const { queue, push } = scene({ bytesMax: 10 });
+test('a publish that does not fit beside what waits and what is in flight is queued, or changes the sums', () => {
+  const { queue, push, topic, account } = scene({ bytesMax: 10 });
+  const pushOne = (value: string): boolean => queue.push(pending(topic, records(value), { partition: 1 }));
   // Each request holds its whole buffer: one byte more than its values.
-  push(0, {}, ['xx', 'x']);
-  push(0, {}, ['xxx']);
+  const waiting = [push(0, {}, ['xx', 'x']), push(0, {}, ['xxx'])];
   expect({ bytes: queue.bytes, records: queue.records }).toEqual({ bytes: 8, records: 3 });
-  expect(queue.hasRoom(2)).toBe(true);
-  expect(queue.hasRoom(3)).toBe(false);
+  expect([pushOne('xx'), queue.bytes, account.bytes]).toEqual([false, 8, 8]);
   queue.take();
   expect({ bytes: queue.bytes, records: queue.records, isEmpty: queue.isEmpty }).toEqual({
     bytes: 0,
     records: 0,
     isEmpty: true,
   });
+  // A request in flight is still in memory.
+  expect([pushOne('xx'), pushOne('x'), pushOne('')]).toEqual([false, true, false]);
+  queue.release(waiting);
+  expect(account.bytes).toBe(2);
+  queue.remove(() => true);
+  expect(account.bytes).toBe(0);
 });
 
 test('a request does not overtake one of its partition that waits', () => {
@@ -139,7 +150,7 @@ const step = fc.oneof(
 test('everything is taken once; what is in flight never conflicts, and nothing overtakes what it conflicts with', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const { queue, topic } = scene({ transactionBytesMax: 20, passedMax: 5 });
+      const { queue, topic, account } = scene({ bytesMax: 100_000, transactionBytesMax: 20, passedMax: 5 });
       const streams = [newStream(), newStream()];
       const pushed: PendingPublish[] = [];
       const takenAll: PendingPublish[] = [];
@@ -164,6 +175,8 @@ test('everything is taken once; what is in flight never conflicts, and nothing o
         else release(one.which);
         const waiting = pushed.filter((request) => !takenAll.includes(request));
         expect(queue.bytes).toBe(waiting.reduce((sum, { bytes }) => sum + bytes, 0));
+        const held = [...waiting, ...inFlight.flat()];
+        expect(account.bytes).toBe(held.reduce((sum, { heldBytes }) => sum + heldBytes, 0));
         expect(queue.records).toBe(waiting.reduce((sum, { command }) => sum + command.records.count, 0));
       }
       while (inFlight.length > 0) release(0);
@@ -173,6 +186,7 @@ test('everything is taken once; what is in flight never conflicts, and nothing o
       }
       expect(new Set(takenAll).size).toBe(pushed.length);
       expect(takenAll).toHaveLength(pushed.length);
+      expect(account.bytes).toBe(0);
     }),
     property(500),
   );
@@ -214,4 +228,13 @@ test('small requests that would be shared out among transactions that cost more 
   const { queue, push } = scene({ sharedBytesMin: 100 });
   const requests = [0, 1, 2].map((partition) => push(partition, {}, ['x']));
   expect(queue.take(3)).toEqual(requests);
+});
+
+test('the largest request does not fit the smallest queue, so that it is refused for ever', () => {
+  const count = limits.publishRecordsMax;
+  const key = 'k'.repeat(limits.idempotencyKeyBytesMax);
+  const command = { records: { count }, idempotencyKeys: Array<string>(count).fill(key) };
+  const held = heldBytes({ bytes: limits.publishBytesMax, command } as unknown as RoutedPublish);
+  expect(held).toBeLessThanOrEqual(4 * limits.publishBytesMax);
+  expect(() => readSettings(['--publish-queue-bytes-max', `${held - 1}`], {}, systemRandom)).toThrow('16777216');
 });

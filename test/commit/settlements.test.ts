@@ -145,7 +145,7 @@ describe('a unit', () => {
   });
 
   test('of the broker itself is never refused because publishers fill the queue, nor fills it for them', async () => {
-    const scene = await Scene.open({ queueBytesMax: 50 });
+    const scene = await Scene.open({ queueBytesMax: 200 });
     const gate = scene.hold('append');
     scene.publish(records('first'));
     await scene.clock.settle();

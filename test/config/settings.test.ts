@@ -119,7 +119,7 @@ describe('a wrong setting stops the start with one line that names it', () => {
     [
       ['--publish-queue-bytes-max', '1'],
       {},
-      '--publish-queue-bytes-max: "1" is not a whole number from 4194304 to 4294967296',
+      '--publish-queue-bytes-max: "1" is not a whole number from 16777216 to 4294967296',
     ],
   ])('%j %j', (argv, env, message) => {
     expect(errorOf(argv, env)).toBe(message);

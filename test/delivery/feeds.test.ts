@@ -9,6 +9,7 @@ import type { Seat } from '../../src/delivery/dispatch/seat.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { EncodedBatch } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
+import { smallAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { Scene } from './scene.ts';
 
@@ -40,7 +41,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
 /** A member that holds so many logs, all of them behind. */
 function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
   const clock = new FakeClock();
-  const memory = new FeedMemory(bytesMax);
+  const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
   const member = new Member('a' as MemberId);
   for (let partition = 0; partition < count; partition++) {
     const key = { subscriptionId: 1, partition, lane: 0 };

@@ -21,6 +21,7 @@ import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
 import type { Clock } from '../../src/time/clock.ts';
+import { roomyAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
@@ -202,6 +203,7 @@ export class Scene {
   readonly delivery: Delivery;
   /** What was logged that is no warning. */
   readonly said: object[] = [];
+  readonly account = roomyAccount();
   mayDeliver = true;
   mayGrow = true;
   fenced = 0;
@@ -240,6 +242,7 @@ export class Scene {
       clock: options.awakeClock ?? this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
+      account: this.account,
       limits: {
         streamUnsentBytesMax: 1_000,
         groupMembersMax: 5,

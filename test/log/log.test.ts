@@ -42,16 +42,16 @@ describe('a publish', () => {
   });
 
   test('a publish that does not fit the queue is rejected with the name of the limit until there is room', async () => {
-    const scene = await Scene.open({ queueBytesMax: 100 });
+    const scene = await Scene.open({ queueBytesMax: 290 });
     const gate = scene.hold('append');
     scene.publish(records('x'));
     await scene.clock.settle();
-    // 81 bytes wait, because the request in flight has left the queue.
+    // Each record weighs 64 bytes more than it has, and the request in flight is in memory too.
     const waiting = scene.publish(records('x'.repeat(80)));
     const refusal = await refusalOf(scene.publisher.publish(command('orders', records('x'.repeat(20)))));
     expect(refusal.reason).toBe('PUBLISH_QUEUE_FULL');
     expect(refusal.message).toContain('--publish-queue-bytes-max');
-    expect(refusal.metadata).toEqual({ publishQueueBytesMax: '100' });
+    expect(refusal.metadata).toEqual({ publishQueueBytesMax: '290' });
     const small = scene.publish(records('x'.repeat(10)));
     expect(scene.stats()).toMatchObject({ queuedBytes: 92, queuedRecords: 2 });
     gate.open();

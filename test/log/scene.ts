@@ -1,7 +1,8 @@
-import { limits } from '../../src/limits/limits.ts';
 import { boundsPerRecord, endOffset, type EncodedBatch, type RecordSet } from '../../src/log/batch.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
+import type { Account } from '../../src/account/account.ts';
+import { KeyMemory } from '../../src/log/known-keys.ts';
 import { Log } from '../../src/log/log.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import type { PublishCommand, PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
@@ -13,6 +14,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
+import { roomyAccount, smallAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryLogs, MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
 import { decodeBatch } from '../wire/delivery.ts';
@@ -46,9 +48,11 @@ export function topicAtWork(
 ): Topic {
   const partitions = ids.map((id, partition) => ({ id, partition }));
   const row = store.shared.addTopic(name, ids.length, { partitions });
-  const tails = new TailCache({ codec, bytesMax: 1_000_000, joinBytesMax: 10_000 });
-  const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, cacheBytesMax: 100_000 });
-  return new Topic(row, { store, codec, tails, reader }, -Infinity);
+  const account = roomyAccount();
+  const tails = new TailCache({ codec, kind: account.kind('tail'), joinBytesMax: 10_000 });
+  const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, kind: account.kind('reads') });
+  const keys = new KeyMemory(account.kind('keys'));
+  return new Topic(row, { store, codec, tails, reader, keys }, -Infinity);
 }
 
 /** A unit of one publish, with the fields of that publish. */
@@ -69,6 +73,7 @@ export function pending(
     settlements: noSettlements,
     receipt: null,
     own: false,
+    heldBytes: routed.bytes,
     records: set.count,
     resolve: ([published]) => {
       onEnd(published!);
@@ -141,6 +146,7 @@ export class Gate {
 export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryLogStore;
+  readonly account: Account;
   readonly log: Log;
   readonly publisher: Publisher;
   readonly ring = new AckRing();
@@ -154,8 +160,11 @@ export class Scene {
     tailBytesMax = 1_000_000,
     clock = new FakeClock(),
     shared = new MemoryLogs(),
+    accountBytes = {},
   } = {}) {
     this.clock = clock;
+    this.account = smallAccount({ publishes: queueBytesMax, tail: tailBytesMax, ...accountBytes });
+    const { account } = this;
     this.store = new MemoryLogStore(clock, { appendSlots, shared });
     const say = (_fields: object, message: string): void => {
       this.said.push(message);
@@ -164,7 +173,8 @@ export class Scene {
       store: this.store,
       clock,
       codec,
-      limits: { ...limits, tailCacheBytesMax: tailBytesMax },
+      account,
+      owner: account.owner(),
       log: { info: say, warn: say },
     });
     this.publisher = new Publisher({
@@ -173,7 +183,7 @@ export class Scene {
       ring: this.ring,
       clock,
       random: { uuid: () => `receipt-${++this.#receipts}`, fraction: () => 0.5 },
-      limits: { publishQueueBytesMax: queueBytesMax },
+      account,
       onFenced: () => {
         this.fenced++;
       },

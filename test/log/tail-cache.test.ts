@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { endOffset, type BatchCodec, type StoredBatch } from '../../src/log/batch.ts';
 import { TailCache, type Tail } from '../../src/log/tail-cache.ts';
 import { codec, records, texts } from './scene.ts';
+import { smallAccount } from '../support/accounts.ts';
 
 const encode = vi.fn<BatchCodec['encode']>((address, batches) => codec.encode(address, batches));
 const join = vi.fn<BatchCodec['join']>((batches) => codec.join(batches));
@@ -13,7 +14,7 @@ beforeEach(() => {
 });
 
 const cacheOf = (bytesMax = 100_000, joinBytesMax = 1_000): TailCache =>
-  new TailCache({ codec: counting, bytesMax, joinBytesMax });
+  new TailCache({ codec: counting, kind: smallAccount({ tail: bytesMax }).kind('tail'), joinBytesMax });
 const tailOf = (cache: TailCache, partition = 0): Tail =>
   cache.tailOf({ topicId: 1, topicName: 'orders', partition, lane: 0 });
 
@@ -124,7 +125,7 @@ describe('memory', () => {
 
   test('the buffer of a request is freed soon even if its batch has no reader', async () => {
     // The counting codec is left out, because its mock keeps its arguments in memory.
-    const cache = new TailCache({ codec, bytesMax: 1_000, joinBytesMax: 100 });
+    const cache = new TailCache({ codec, kind: smallAccount({ tail: 1_000 }).kind('tail'), joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
       const { batch, bytes } = stored(0, ['x', 'y']);
@@ -156,7 +157,7 @@ describe('memory', () => {
   });
 
   test('an evicted batch is freed at once, not only subtracted from the count', async () => {
-    const cache = new TailCache({ codec, bytesMax: 1_000, joinBytesMax: 100 });
+    const cache = new TailCache({ codec, kind: smallAccount({ tail: 1_000 }).kind('tail'), joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
       add(cache, tail, 0, 'x'.repeat(500));
@@ -171,7 +172,7 @@ describe('memory', () => {
   });
 
   test('the heap does not grow with readers that come and go', () => {
-    const cache = new TailCache({ codec, bytesMax: 100_000, joinBytesMax: 1_000 });
+    const cache = new TailCache({ codec, kind: smallAccount({ tail: 100_000 }).kind('tail'), joinBytesMax: 1_000 });
     const tail = tailOf(cache);
     const { batch } = stored(0, ['x']);
     const churn = (from: number): void => {

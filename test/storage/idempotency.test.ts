@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { limits } from '../../src/limits/limits.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import { Log } from '../../src/log/log.ts';
@@ -11,6 +10,7 @@ import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { LogSite } from './log-site.ts';
 import { TravelTime } from '../support/travel.ts';
 import { batch, readAll, selection, transaction, values } from '../support/records.ts';
+import { roomyAccount } from '../support/accounts.ts';
 
 const windowMs = 60_000;
 
@@ -123,11 +123,13 @@ describe('the ring of key tables', () => {
 test('of publishes with the same key that race, one is appended, also across a restart', async () => {
   const open = async (epoch: number): Promise<Publisher> => {
     storage = await site.own('one', epoch);
+    const account = roomyAccount();
     const log = new Log({
       store: storage.log,
       clock: systemClock,
       codec: createBatchCodec(),
-      limits,
+      account,
+      owner: account.owner(),
       log: { info: () => undefined, warn: () => undefined },
     });
     await log.open([topic]);
@@ -138,7 +140,7 @@ test('of publishes with the same key that race, one is appended, also across a r
       ring: new AckRing(),
       clock: systemClock,
       random: systemRandom,
-      limits,
+      account,
       onFenced: warn,
       warn,
     });

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Fault } from '../../src/errors/fault.ts';
-import { limits } from '../../src/limits/limits.ts';
 import { endOffset } from '../../src/log/batch.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
@@ -13,6 +12,7 @@ import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { LogSite } from './log-site.ts';
 import { readAll, selection, values } from '../support/records.ts';
+import { roomyAccount } from '../support/accounts.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -27,11 +27,13 @@ beforeEach(async () => {
   const storage = await site.own('one', 1, proxy.url);
   reader = site.storage('reader', 1);
   topic = await site.topic(storage, 2);
+  const account = roomyAccount();
   log = new Log({
     store: storage.log,
     clock: systemClock,
     codec: createBatchCodec(),
-    limits,
+    account,
+    owner: account.owner(),
     log: { info: () => undefined, warn: () => undefined },
   });
   publisher = new Publisher({
@@ -40,7 +42,7 @@ beforeEach(async () => {
     ring: new AckRing(),
     clock: systemClock,
     random: systemRandom,
-    limits,
+    account,
     onFenced: expect.unreachable,
     warn: () => undefined,
   });

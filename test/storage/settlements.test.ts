@@ -3,7 +3,6 @@ import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import type { CommitStore } from '../../src/commit/store.ts';
 import type { CursorKey } from '../../src/consumption/offsets/cursor-key.ts';
-import { limits } from '../../src/limits/limits.ts';
 import { Log } from '../../src/log/log.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
@@ -14,6 +13,7 @@ import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { startsAt } from '../support/starts.ts';
 import { LogSite } from './log-site.ts';
 import { readAll, selection, values } from '../support/records.ts';
+import { roomyAccount } from '../support/accounts.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -49,7 +49,15 @@ afterEach(async () => {
 /** The broker's log, and its commits by way of that store. */
 async function work(store: CommitStore): Promise<void> {
   const quiet = { info: () => undefined, warn: () => undefined };
-  log = new Log({ store: storage.log, clock: systemClock, codec: createBatchCodec(), limits, log: quiet });
+  const account = roomyAccount();
+  log = new Log({
+    store: storage.log,
+    clock: systemClock,
+    codec: createBatchCodec(),
+    account,
+    owner: account.owner(),
+    log: quiet,
+  });
   ring = new AckRing();
   publisher = new Publisher({
     store,
@@ -57,7 +65,7 @@ async function work(store: CommitStore): Promise<void> {
     ring,
     clock: systemClock,
     random: systemRandom,
-    limits,
+    account,
     onFenced: () => {
       fenced++;
     },

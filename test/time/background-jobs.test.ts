@@ -14,6 +14,7 @@ import { HeapWatch } from '../../src/server/heap-watch.ts';
 import { AwakeClock } from '../../src/time/awake-clock.ts';
 import type { BackgroundJob } from '../../src/time/background-job.ts';
 import { Every } from '../../src/time/every.ts';
+import { roomyAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { seededRandom } from '../../bench/support/random.ts';
 
@@ -106,7 +107,7 @@ const jobs: Readonly<Record<string, MakeJob>> = {
       random: { uuid: () => '', fraction: () => 0 },
       onGrown: async () => undefined,
       whileDeleted: (_, work) => work(),
-      mayGrow: () => true,
+      account: roomyAccount().kind('topics'),
       warn: nothing,
     });
     return { start: () => topics.open(), stop: () => topics.stop() };

@@ -1,3 +1,5 @@
+import type { Kind } from '../../account/kind.ts';
+
 /** What keeps a batch for its next delivery, and can do without it. */
 interface Keeper {
   evict(): void;
@@ -9,29 +11,27 @@ interface Keeper {
  * The last one stays, however large, or nothing could ever be delivered.
  */
 export class FeedMemory {
-  readonly #bytesMax: number;
+  readonly #kind: Kind;
   /** In the order of their last use. */
   readonly #kept = new Map<Keeper, number>();
-  #bytes = 0;
 
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+  constructor(kind: Kind) {
+    this.#kind = kind;
+    kind.onShort((bytes) => {
+      this.#evict(bytes);
+    });
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#kind.bytes;
   }
 
   /** The feed keeps a batch of so many bytes, and none of before. */
   keep(feed: Keeper, bytes: number): void {
     this.drop(feed);
     this.#kept.set(feed, bytes);
-    this.#bytes += bytes;
-    for (const [oldest] of this.#kept) {
-      if (this.#bytes <= this.#bytesMax || oldest === feed) break;
-      this.drop(oldest);
-      oldest.evict();
-    }
+    this.#kind.force(bytes);
+    this.#evict(this.#kind.excess);
   }
 
   /** The batch of the feed is of use now: others go first. */
@@ -44,7 +44,16 @@ export class FeedMemory {
 
   /** The feed keeps nothing any more. */
   drop(feed: Keeper): void {
-    this.#bytes -= this.#kept.get(feed) ?? 0;
+    this.#kind.give(this.#kept.get(feed) ?? 0);
     this.#kept.delete(feed);
+  }
+
+  #evict(bytes: number): void {
+    const until = this.bytes - bytes;
+    for (const [oldest] of this.#kept) {
+      if (this.bytes <= until || this.#kept.size === 1) return;
+      this.drop(oldest);
+      oldest.evict();
+    }
   }
 }

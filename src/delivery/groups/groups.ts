@@ -4,6 +4,7 @@ import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
+import { ChosenStarts } from './chosen-starts.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
@@ -35,13 +36,13 @@ export class Groups {
   /** Calls at work on a group that may have no members yet: it is not deleted under them. */
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Map<string, Promise<void>>();
-  /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
-  readonly #chosenStarts = new Map<string, readonly number[]>();
+  readonly #chosenStarts: ChosenStarts;
 
   constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
     this.#store = store;
     this.#topics = topics;
     this.#context = context;
+    this.#chosenStarts = new ChosenStarts(context.account.kind('starts'));
   }
 
   /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
@@ -162,6 +163,7 @@ export class Groups {
     await group.end();
     await this.#context.writer.settle((store) => store.deleteGroup(group.id));
     this.#byName.delete(group.name);
+    this.#chosenStarts.forgetOf({ groupId: group.id });
     for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
     await group.settled();
     group.stop(null);
@@ -206,27 +208,22 @@ export class Groups {
     if (known !== undefined) return known;
     refuseUnlessMayGrow(this.#context.mayGrow);
     const key = `${group.id}/${topicId}`;
-    return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
+    return once(this.#subscribing, key, () => this.#makeSubscription(group, topicId, start));
   }
 
-  /**
-   * The start is chosen once: if the answer of the database is lost, the next call tries with the same one, so that what
-   * is in memory is what is stored, whichever of the two was.
-   */
-  async #makeSubscription(
-    key: string,
-    group: ConsumerGroup,
-    topicId: number,
-    start: StartPosition,
-  ): Promise<ActiveSubscription> {
+  async #makeSubscription(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
     const logs = this.#topics.partitionLogs(topicId);
     const lanes = this.#topics.lanes(topicId);
-    const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs, lanes));
-    this.#chosenStarts.set(key, offsets);
-    const named = offsets.map((offset, at) => ({ ...placeOf(logs[at]!), offset }));
-    const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets: named }]);
-    if (row === undefined) throw new Error('the store made no subscription');
-    this.#chosenStarts.delete(key);
+    const [row, offsets] = await this.#chosenStarts.create(
+      { groupId: group.id, topicId, logs: logs.length },
+      () => startOffsets(start, logs, lanes),
+      async (chosen) => {
+        const offsets = chosen.map((offset, at) => ({ ...placeOf(logs[at]!), offset }));
+        const [created] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        if (created === undefined) throw new Error('the store made no subscription');
+        return [created, chosen] as const;
+      },
+    );
     // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
     const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
       const committedOffset = offsets[at] ?? log.startOffset;
@@ -247,6 +244,7 @@ export class Groups {
     const feeds = this.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
     await this.#context.moves.whileStill(feeds, async () => {
       await work();
+      this.#chosenStarts.forgetOf({ topicId });
       await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
     });
   }

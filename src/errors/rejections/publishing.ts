@@ -11,6 +11,6 @@ export function expectedOffsetMismatch({
 }
 
 export function publishQueueFull(fields: FieldsOf<'PUBLISH_QUEUE_FULL'>): RejectionOf<'PUBLISH_QUEUE_FULL'> {
-  const message = `more than ${fields.publishQueueBytesMax} bytes wait for their append (--publish-queue-bytes-max): publish more slowly`;
+  const message = `more than ${fields.publishQueueBytesMax} bytes wait for their commit (--publish-queue-bytes-max): publish more slowly`;
   return rejection('PUBLISH_QUEUE_FULL', message, fields);
 }
