@@ -8,6 +8,8 @@ import {
   type PoolName,
 } from './kinds.ts';
 
+const mib = 1_048_576;
+
 /** The limit of each pool and of each kind, in bytes. */
 export interface Budget {
   readonly pools: Readonly<Record<PoolName, number>>;
@@ -27,6 +29,22 @@ export function budgetOf(heapBytes: number, settings: BudgetLimits): Budget {
     Math.min(bytesOf(limit, heapBytes, settings), pools[pool]),
   ];
   return { pools, kinds: Object.fromEntries(Object.entries(kinds).map(limitOf)) as Budget['kinds'] };
+}
+
+/** Node and the code, measured. */
+const baseBytes = 75 * mib;
+/** The young generation of `npm start`, three semi-spaces of 32 MiB. V8's limit includes it. */
+export const youngBytes = 96 * mib;
+const containerFactor = 1.15;
+
+/** The whole process, when every pool is full. */
+export function processBytes(heapBytes: number, settings: BudgetLimits): number {
+  return baseBytes + heapBytes + youngBytes + budgetOf(heapBytes, settings).pools.buffers;
+}
+
+/** The limit of a container, in whole MiB. */
+export function containerBytes(heapBytes: number, settings: BudgetLimits): number {
+  return Math.ceil((containerFactor * processBytes(heapBytes, settings)) / mib) * mib;
 }
 
 function bytesOf(limit: KindLimit, heapBytes: number, settings: BudgetLimits): number {

@@ -7,7 +7,8 @@ import { limits, type TunableLimits } from '../limits/limits.ts';
  * A pool is a limit over several kinds. `kept` and `passing` lie on the heap, and V8 ends the
  * process when the heap is full. `buffers` lie outside of it and only make the process larger.
  */
-export type PoolName = 'kept' | 'passing' | 'buffers';
+export type PoolName = (typeof poolNames)[number];
+export const poolNames = ['kept', 'passing', 'buffers'] as const;
 
 /** The limit of a kind, from the bytes of the heap or from a setting. */
 export type KindLimit =

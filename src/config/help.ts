@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { memoryOfProcess } from '../account/memory-document.ts';
 import { environmentName, type Setting } from './setting.ts';
 import { limitsTable, settingsTable } from './table.ts';
 
@@ -68,6 +69,9 @@ const notes: readonly string[] = [
   'it, counts them in the log, and waits for a reader of the log for at most 1 s at the end.',
   '',
   'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed.',
+  '',
+  ...memoryOfProcess(),
+  '[memory.md](memory.md) has the limits of everything that clients make the broker hold.',
 ];
 
 const connectionString = `## The connection string

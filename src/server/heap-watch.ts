@@ -1,5 +1,6 @@
 import { constants, PerformanceObserver, type PerformanceEntry } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
+import { youngBytes } from '../account/budget.ts';
 import type { BackgroundJob } from '../time/background-job.ts';
 import type { Logger } from '../time/logger.ts';
 
@@ -9,8 +10,6 @@ import type { Logger } from '../time/logger.ts';
  */
 const shortShare = 0.8;
 const easyShare = 0.75;
-/** The young generation of `npm start`, three semi-spaces of 32 MiB. V8's limit includes it. */
-const youngBytes = 100_663_296;
 
 /**
  * The size of the old generation just after a full collection, which cannot be freed, and its

@@ -1,5 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { OpenBroker } from '../broker/opening.ts';
+import type { Account } from '../account/account.ts';
+import { poolNames } from '../account/kinds.ts';
 import type { HeapUse } from './heap-watch.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
@@ -52,6 +54,7 @@ export function exposeMetrics(
   counts: () => Counts | null,
   epoch: () => number | null,
   heap: () => HeapUse,
+  account: Account,
 ): void {
   const registers = [registry];
   const active = new Gauge({
@@ -63,6 +66,7 @@ export function exposeMetrics(
       const { keptBytes, maxBytes } = heap();
       heapKept.set(keptBytes);
       heapMax.set(maxBytes);
+      showAccount();
       const now = counts();
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
       for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
@@ -73,6 +77,7 @@ export function exposeMetrics(
       }
     },
   });
+  const showAccount = exposeAccount(registers, account);
   const heapKept = new Gauge({
     name: 'millrace_heap_kept_bytes',
     help: 'What the last full collection of the heap left in it, in bytes.',
@@ -87,4 +92,47 @@ export function exposeMetrics(
   });
   const shown = gauges.map(([count, name, help]) => [count, new Gauge({ name, help, registers })] as const);
   const counted = counters.map(([count, name, help]) => [count, new Counter({ name, help, registers })] as const);
+}
+
+/** @returns what sets the metrics of the account. */
+function exposeAccount(registers: Registry[], account: Account): () => void {
+  const byKind = { labelNames: ['kind'], registers };
+  const byPool = { labelNames: ['pool'], registers };
+  const bytes = new Gauge({
+    name: 'millrace_account_bytes',
+    help: 'What clients make the broker hold, by kind, in bytes.',
+    ...byKind,
+  });
+  const bytesMax = new Gauge({
+    name: 'millrace_account_limit_bytes',
+    help: 'How much it may be, in bytes.',
+    ...byKind,
+  });
+  const refused = new Counter({
+    name: 'millrace_account_refused_total',
+    help: 'How often there was no room for more of a kind.',
+    ...byKind,
+  });
+  const poolBytes = new Gauge({
+    name: 'millrace_account_pool_bytes',
+    help: 'The kinds of a pool together, in bytes.',
+    ...byPool,
+  });
+  const poolMax = new Gauge({
+    name: 'millrace_account_pool_limit_bytes',
+    help: 'How much they may be, in bytes.',
+    ...byPool,
+  });
+  return () => {
+    refused.reset();
+    for (const kind of account.kinds()) {
+      bytes.set({ kind: kind.name }, kind.bytes);
+      bytesMax.set({ kind: kind.name }, kind.bytesMax);
+      refused.inc({ kind: kind.name }, kind.refused);
+    }
+    for (const pool of poolNames) {
+      poolBytes.set({ pool }, account.poolBytes(pool).bytes);
+      poolMax.set({ pool }, account.poolBytes(pool).bytesMax);
+    }
+  };
 }

@@ -91,6 +91,7 @@ export class Server {
       () => this.#open?.counts() ?? null,
       () => (this.#open === null ? null : (this.#ownership?.epoch ?? null)),
       () => this.#heap.use,
+      this.#account,
     );
     this.#rpc = createRpcServers({
       services: () => this.#open?.services ?? null,

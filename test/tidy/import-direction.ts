@@ -26,7 +26,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   wire: ['log', 'commit', 'gen', 'limits', 'errors'],
   rpc: ['account', 'broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
   embedded: ['errors', 'time'],
-  config: ['address', 'limits', 'time'],
+  config: ['account', 'address', 'limits', 'time'],
   server: [
     'account',
     'address',

@@ -157,7 +157,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
       "The broker's memory has no room for more topics, groups, members, cursors, or the notes " +
       'and acks that a cursor keeps; `kind` in the metadata says of which. Nothing has changed, ' +
       'and what is there goes on.',
-    remedy: 'Start it with a larger `HEAP_MIB`, or delete topics, groups or subscriptions.',
+    remedy: 'Start it with a larger `HEAP_MIB`, or delete topics, groups or subscriptions: docs/memory.md.',
   },
   BROKER_BUSY: {
     code: 'RESOURCE_EXHAUSTED',
