@@ -117,7 +117,7 @@ export class Progress {
     return delta;
   }
 
-  /** Raises the durable offset to that of a written delta, unless an earlier incarnation made it. */
+  /** Raises the durable offset to that of a written delta. An earlier incarnation does not count. */
   written({ resets, committedOffset }: CursorDelta): void {
     if (resets === this.#resets) this.#durable = Math.max(this.#durable, committedOffset);
   }
