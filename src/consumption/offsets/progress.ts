@@ -117,7 +117,7 @@ export class Progress {
     return delta;
   }
 
-  /** Raises the durable offset to that of a written delta. An earlier incarnation does not count. */
+  /** Raises the durable offset to that of a written delta of the same incarnation. */
   written({ resets, committedOffset }: CursorDelta): void {
     if (resets === this.#resets) this.#durable = Math.max(this.#durable, committedOffset);
   }

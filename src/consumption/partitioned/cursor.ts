@@ -282,7 +282,7 @@ export class Cursor {
     return this.#progress.takeDelta();
   }
 
-  /** Raises the durable offset to that of a written delta. An earlier incarnation does not count. */
+  /** Raises the durable offset to that of a written delta of the same incarnation. */
   written(delta: CursorDelta): void {
     this.#progress.written(delta);
   }
