@@ -11,6 +11,7 @@ import { RefusedRecords } from './refused.ts';
 export type { OffsetRuns } from '../offsets/runs.ts';
 export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
 export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
+export type { Freed } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
 
 /** The outcome of an ack, NACK or RELEASE: what it took out of flight, or why it was rejected. */
@@ -197,6 +198,13 @@ export class Cursor {
   release(named: Named, _nowMs: number): Settled {
     const found = this.#refuse(named);
     return typeof found === 'string' ? refused(found) : { status: 'OK', ...this.#rewind(found[0]!.first) };
+  }
+
+  /**
+   * Whether `move` may take the runs: OK if the holder has all of them in flight, or else why not.
+   */
+  mayMove(runs: OffsetRuns): Settled['status'] {
+    return this.#refusal(runs) ?? (this.#inFlight.holdsAll(runs) ? 'OK' : 'LEASE_EXPIRED');
   }
 
   /**

@@ -59,9 +59,13 @@ export class InFlight {
     return this.#held.nextLeaseMs();
   }
 
+  holdsAll(runs: OffsetRuns): boolean {
+    return isAll(runs, this.#held.among(runs));
+  }
+
   /** Makes the runs MOVING, all of which must be held. Their leases no longer expire. */
   move(runs: OffsetRuns): void {
-    assert(isAll(runs, this.#held.among(runs)), 'only records that the holder has can move');
+    assert(this.holdsAll(runs), 'only records that the holder has can move');
     const moving = (this.#moving ??= new Pieces());
     for (let at = 0; at < runs.length; at += 2) {
       this.#held.remove(runs[at]!, runs[at + 1]!, (first, last, bytesOf) => {
