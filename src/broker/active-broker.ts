@@ -52,7 +52,7 @@ import { withAges } from './record-ages.ts';
 import type { Topics } from './topics.ts';
 
 /** The machines that an active broker is made of, opened. */
-export interface BrokerParts {
+interface BrokerParts {
   readonly log: Log;
   readonly publisher: Publisher;
   readonly delivery: Delivery;

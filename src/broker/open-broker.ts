@@ -19,7 +19,7 @@ import { ActiveBroker } from './active-broker.ts';
 import type { Broker } from './broker.ts';
 import { Topics } from './topics.ts';
 
-export interface BrokerOptions {
+interface BrokerOptions {
   readonly stores: {
     readonly log: LogStore;
     readonly commits: CommitStore;

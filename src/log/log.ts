@@ -11,7 +11,7 @@ import type { LogStore, RecordPlace, TopicRow } from './store.ts';
 import { TailCache } from './tail-cache.ts';
 import { Topic } from './topic.ts';
 
-export interface LogDeps {
+interface LogDeps {
   readonly store: LogStore;
   readonly clock: Clock;
   readonly codec: BatchCodec;
@@ -25,7 +25,7 @@ const opensAtOnce = 8;
 const refreshRetryMs = 250;
 
 /** What appends to the log, as the log sees it. */
-export interface Appends {
+interface Appends {
   /** Does `work` while no append of the topic is in flight; those that come meanwhile wait. */
   whileQuiet<T>(topic: Topic, work: () => Promise<T>): Promise<T>;
   /** The topic is gone: nothing that waits for it is appended. */

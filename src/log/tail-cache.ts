@@ -9,7 +9,7 @@ interface Entry {
   bytes: number;
 }
 
-export interface TailCacheOptions {
+interface TailCacheOptions {
   readonly codec: BatchCodec;
   readonly bytesMax: number;
   /** Neighbouring small batches are joined up to this size when somebody reads them who is behind. */

@@ -9,7 +9,7 @@ import type { Tail, TailCache } from './tail-cache.ts';
 /** Keys that a topic keeps in memory; older ones are asked for in the database. */
 const knownKeysMax = 100_000;
 
-export interface TopicParts {
+interface TopicParts {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   readonly tails: TailCache;
