@@ -38,7 +38,7 @@ const exported = new Set<string>([
   'storage/groups/groups.ts: GroupStorageDeps',
   'embedded/embedded.ts: EmbeddedPostgres',
 ]);
-/** Tables that statements name in their text: their schema is compared with that of the migrations. */
+/** Tables that statements name in their text. Their schema is compared with the migrations. */
 const schema = /^storage\/schema\/(group|log)-schema\.ts: /;
 /** Methods that no file of src calls, and why they are there. */
 const called = new Set<string>([

@@ -12,7 +12,7 @@ export interface Declared {
 export interface Declarations {
   /** Exports, with the files that import them. */
   readonly exports: readonly Declared[];
-  /** Methods and accessors of classes, with the files that name them outside their own declaration. */
+  /** Methods and accessors of classes, with the files that name them elsewhere. */
   readonly methods: readonly Declared[];
 }
 

@@ -18,7 +18,7 @@ const notOurs = new Set([
 ]);
 const linesMax = 400;
 const folderFilesMax = 15;
-/** One machine each, whose tests share a scene. A split of these waits; they may shrink, not grow. */
+/** Folders whose tests share a scene. They wait for a split: they may shrink, and not grow. */
 const largeFolders: Readonly<Record<string, number>> = {
   'test/broker': 34,
   'test/delivery': 25,
