@@ -30,7 +30,6 @@ const exported = new Set<string>([
   'consumption/partitioned/cursor.ts: Settled',
   'consumption/partitioned/cursor.ts: Named',
   'consumption/partitioned/cursor.ts: Moving',
-  'commit/settlements.ts: MovingRecords',
   'rpc/validation/validation.ts: Validate',
   'rpc/servers.ts: RpcOptions',
   'wire/encode-committed-offsets.ts: CommittedOffset',
