@@ -71,7 +71,7 @@ export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): Com
 const none: readonly number[] = [];
 
 /** The stored form of counts: only un-acked offsets, ascending. */
-export function flatAttempts(
+function flatAttempts(
   counts: ReadonlyMap<number, number>,
   committedOffset: number,
   acked: OffsetRuns,
