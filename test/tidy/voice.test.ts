@@ -24,6 +24,10 @@ const sources = [
   'server',
   'rpc',
   'consumption',
+  'delivery/ports',
+  'delivery/dispatch',
+  'delivery/calls',
+  'delivery/views',
 ];
 const tests = [
   'address',
