@@ -3,7 +3,7 @@ import type { MovingRecords, Settlement } from '../../src/commit/settlements.ts'
 import { Fault } from '../../src/errors/fault.ts';
 import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
 
-/** Records of a cursor that say what became of them. */
+/** Records of a cursor that keep which of their methods were called. */
 class Moving implements MovingRecords {
   readonly key = { subscriptionId: 1, partition: 0, lane: 0 };
   readonly delta;
@@ -54,7 +54,7 @@ const rowsOf = (scene: Scene): string[] =>
     return `${table}: ${deltas.map(({ delta }) => delta.acked[0]).join()} (${receipts.length})`;
   });
 
-/** Answers of appends are lost; `written`: after the commit. */
+/** Loses the answers of appends: after the commit if `written`, before it otherwise. */
 function loseAnswers(scene: Scene, written: boolean): void {
   const lose = (call: string): void => {
     if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'the connection was lost');
@@ -64,7 +64,7 @@ function loseAnswers(scene: Scene, written: boolean): void {
 }
 
 describe('a completion that is committed with an append', () => {
-  test('is in the transaction of the append, and memory moves after it, not before', async () => {
+  test('a completion is written in the transaction of its append, and memory moves after the commit', async () => {
     const scene = await Scene.open();
     const gate = new Gate();
     scene.store.after = (call) => (call === 'append' ? gate.pass() : undefined);
@@ -78,7 +78,7 @@ describe('a completion that is committed with an append', () => {
     expect(await readAll(scene.partition())).toEqual(['0=letter']);
   });
 
-  test('keeps a fold waiting from before it is sent until memory has moved', async () => {
+  test('a fold waits for a completion from before it is sent until memory has moved', async () => {
     const scene = await Scene.open();
     const gate = scene.hold('append');
     commit(scene, new Moving());
@@ -90,7 +90,7 @@ describe('a completion that is committed with an append', () => {
     expect([scene.ring.olderAreFree, rowsOf(scene)]).toEqual([true, ['0: 0 (1)']]);
   });
 
-  test('is one row with all others of its transaction', async () => {
+  test('all completions of a transaction share one row of the ack log', async () => {
     const scene = await Scene.open();
     const gate = scene.hold('append');
     scene.publish(records('first'));
@@ -104,7 +104,7 @@ describe('a completion that is committed with an append', () => {
     expect([all.map(({ became }) => became), beside.ended]).toEqual([[['moved'], ['moved'], ['moved']], '0/4']);
   });
 
-  test('without any append is written too', async () => {
+  test('a completion without an append is written too', async () => {
     const scene = await Scene.open();
     const moving = new Moving(7);
     commit(scene, moving, []);
@@ -114,7 +114,7 @@ describe('a completion that is committed with an append', () => {
 });
 
 describe('a unit', () => {
-  test('of which one publish is refused writes nothing of the others, and its records stay; what is beside it goes on', async () => {
+  test('if one publish of a unit is rejected, nothing of it is written, its records stay, and other units go on', async () => {
     const scene = await Scene.open();
     const moving = new Moving();
     const refused = commit(scene, moving, [{ values: ['a'] }, { values: ['b'], expectedOffset: 7 }]);
@@ -124,14 +124,14 @@ describe('a unit', () => {
     expect([await readAll(scene.partition()), rowsOf(scene)]).toEqual([['0=beside'], []]);
   });
 
-  test('whose second publish expects what its first one adds is not refused', async () => {
+  test('a publish may expect the offset that an earlier publish of its unit leads to', async () => {
     const scene = await Scene.open();
     const one = commit(scene, new Moving(), [{ values: ['a', 'b'] }, { values: ['c'], expectedOffset: 2 }]);
     await scene.clock.settle();
     expect(one.ended).toBe('0,1 2');
   });
 
-  test('to a topic that is not there leaves its records where they are', async () => {
+  test('a unit with an unknown topic is rejected as a whole, and its records stay', async () => {
     const scene = await Scene.open();
     const moving = new Moving();
     const one = commit(scene, moving, [{}, { topic: 'nowhere' }]);
@@ -139,7 +139,7 @@ describe('a unit', () => {
     expect([one.ended, moving.became, scene.transactions]).toEqual(['TOPIC_NOT_FOUND', ['stays'], []]);
   });
 
-  test('of the broker itself is never refused because publishers fill the queue, nor fills it for them', async () => {
+  test('a full queue does not reject a unit of the broker itself, and such a unit does not fill the queue', async () => {
     const scene = await Scene.open({ queueBytesMax: 50 });
     const gate = scene.hold('append');
     scene.publish(records('first'));
@@ -153,7 +153,7 @@ describe('a unit', () => {
     expect([own.ended, client.ended, full.ended]).toEqual(['1', '0/2', 'PUBLISH_QUEUE_FULL']);
   });
 
-  test('whose data is refused is run again alone, whole, and its records stay', async () => {
+  test('if the database refuses the data of a unit, the unit fails alone and whole, and its records stay', async () => {
     const scene = await Scene.open();
     scene.store.before = (call, transaction) => {
       const poisoned = transaction?.batches.some(({ byteSize }) => byteSize > 100) === true;
@@ -168,8 +168,8 @@ describe('a unit', () => {
   });
 });
 
-describe('an answer that is lost', () => {
-  test('after the commit is found out by the receipt: memory moves once, and everybody learns the offsets', async () => {
+describe('a lost answer', () => {
+  test('a receipt that is found after a lost answer moves memory once, and all publishers get their offsets', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, true);
     const moving = new Moving();
@@ -185,7 +185,7 @@ describe('an answer that is lost', () => {
     expect(scene.ring.olderAreFree).toBe(true);
   });
 
-  test('of what was never written is found out too: the records stay, and the publisher may repeat', async () => {
+  test('a receipt that is missing after a lost answer leaves the records, and the publisher may retry', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, false);
     const moving = new Moving();
@@ -221,7 +221,7 @@ describe('an answer that is lost', () => {
   });
 
   test.for(['fenced', 'draining'])(
-    'of a broker that is %s is left to the successor: nothing moves, nothing stays',
+    'a broker that is %s leaves a lost answer to its successor, and neither moves nor frees the records',
     async (how) => {
       const scene = await Scene.open();
       loseAnswers(scene, true);

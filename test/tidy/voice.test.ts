@@ -14,6 +14,7 @@ const sources = [
   'limits',
   'time',
   'address',
+  'commit',
   'config',
   'coordinator',
   'credit',
@@ -27,6 +28,7 @@ const sources = [
 const tests = [
   'address',
   'broker',
+  'commit',
   'config',
   'coordinator',
   'credit',
