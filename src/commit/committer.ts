@@ -6,6 +6,7 @@ import type { Topic } from '../log/topic.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing, AckTableReference } from './ack-ring.ts';
+import { isUnknown, lostBefore, mayBeWritten, unwritten } from './outcome.ts';
 import { PublishQueue, type QueueLimits } from './publish-queue.ts';
 import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
@@ -162,8 +163,7 @@ export class Committer {
    */
   async #append(slot: number, units: readonly CommitUnit[]): Promise<void> {
     const wanted = units.filter(isWanted);
-    for (const topic of topicsOf(wanted)) if (!topic.isKnown) await topic.refresh();
-    const known = await this.#lookUpKeys(wanted);
+    const known = await unwritten(() => this.#prepare(wanted));
     try {
       await this.#commit(slot, wanted, known);
     } catch (error) {
@@ -174,6 +174,15 @@ export class Committer {
       this.#lost(wanted, error);
       throw error;
     }
+  }
+
+  /**
+   * Reads what the plan of a transaction needs: the ends of the logs, and the keys.
+   * @throws Fault
+   */
+  async #prepare(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
+    for (const topic of topicsOf(units)) if (!topic.isKnown) await topic.refresh();
+    return this.#lookUpKeys(units);
   }
 
   async #run1(slot: number, unit: CommitUnit): Promise<void> {
@@ -198,7 +207,7 @@ export class Committer {
         if (!(error instanceof SegmentMoved)) throw error;
         // This fault shows publishers that nothing was written, so that they may retry.
         if (moves === segmentMovesMax) throw new Fault('DATABASE_UNAVAILABLE', 'the segment moved at each try', error);
-        await this.#follow(plan.units);
+        await unwritten(() => this.#follow(plan.units));
       }
     }
   }
@@ -225,8 +234,7 @@ export class Committer {
       const isWritten = await this.#findOut(plan, reference, error);
       if (isWritten) await this.#recover(plan);
       reference.release();
-      if (!isWritten)
-        throw new Fault('DATABASE_UNAVAILABLE', 'the database was lost before the commit: nothing was written', error);
+      if (!isWritten) throw lostBefore(error);
       return;
     }
     reference.release();
@@ -352,10 +360,6 @@ export class Committer {
   }
 }
 
-function isUnknown(error: unknown): error is Fault {
-  return error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN';
-}
-
 function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
   const topics = new Set<Topic>();
   for (const { publishes } of units) for (const { topic } of publishes) topics.add(topic);
@@ -384,9 +388,4 @@ function fail(units: readonly CommitUnit[], error: Error): void {
     if (!mayBeWritten(error)) for (const { records } of unit.settlements) records.stays();
     unit.reject(error);
   }
-}
-
-/** Whether only the successor can find out what became of the transaction. */
-function mayBeWritten(error: Error): boolean {
-  return error instanceof Fault && (error.kind === 'OUTCOME_UNKNOWN' || error.kind === 'FENCED');
 }

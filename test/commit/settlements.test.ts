@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { MovingRecords, Settlement } from '../../src/commit/settlements.ts';
+import { SegmentMoved } from '../../src/commit/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
 
@@ -26,16 +27,20 @@ class Moving implements MovingRecords {
   }
 }
 
-interface Wish {
+interface PublishRequest {
   readonly values?: readonly string[];
   readonly expectedOffset?: number;
   readonly topic?: string;
+  readonly idempotencyKey?: string;
 }
 
-/** Commits records and a completion together. `ended` tells how it went. */
-function commit(scene: Scene, moving: Moving, wishes: readonly Wish[] = [{ values: ['letter'] }]) {
-  const publishes = wishes.map(({ values = ['x'], topic = 'orders', expectedOffset = null }) =>
-    command(topic, records(...values), { expectedOffset }),
+/** Commits records and a completion together. `ended` is the outcome. */
+function commit(scene: Scene, moving: Moving, requests: readonly PublishRequest[] = [{ values: ['letter'] }]) {
+  const publishes = requests.map(({ values = ['x'], topic = 'orders', expectedOffset = null, idempotencyKey }) =>
+    command(topic, records(...values), {
+      expectedOffset,
+      ...(idempotencyKey !== undefined && { idempotencyKeys: [idempotencyKey] }),
+    }),
   );
   const one = { ended: 'pending' };
   scene.publisher.commit({ publishes, settlements: [moving.settlement] }).then(
@@ -202,7 +207,27 @@ describe('a lost answer', () => {
     expect(scene.ring.olderAreFree).toBe(true);
   });
 
-  test('is looked for until the database answers, and until then nothing moves and no fold begins', async () => {
+  test('an answer that is lost before the append leaves the records, and the publisher may retry', async () => {
+    const ended = [];
+    for (const lost of ['ends', 'rollSegment', 'findKeys'] as const) {
+      const scene = await Scene.open();
+      const topic = scene.log.topicAtWork('orders')!;
+      if (lost === 'ends') topic.forget(topic.partitions, scene.clock.nowMs());
+      scene.store.before = (call) => {
+        if (call === lost) throw new Fault('OUTCOME_UNKNOWN', 'the connection was lost');
+        if (call === 'append') throw new SegmentMoved('appends go to another segment');
+      };
+      const moving = new Moving();
+      const one = commit(scene, moving, [{ idempotencyKey: 'key' }]);
+      await scene.clock.settle();
+      ended.push([one.ended, moving.became]);
+      scene.ring.turn();
+      expect(scene.ring.olderAreFree).toBe(true);
+    }
+    expect(ended).toEqual(Array.from({ length: 3 }, () => ['DATABASE_UNAVAILABLE', ['stays']]));
+  });
+
+  test('the broker looks for a receipt until the database answers, and no record moves and no fold begins before', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, true);
     scene.store.before = (call) => {
