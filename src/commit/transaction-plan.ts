@@ -16,7 +16,7 @@ export interface PlanLimits {
 }
 
 /** Finds the record with an idempotency key; null if the key is new. */
-export type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
+type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
 
 interface MutableBatch {
   readonly records: RecordSelection[];
@@ -375,7 +375,7 @@ export class TransactionPlan {
 }
 
 /** A batch of the transaction with its offsets. */
-export interface CommittedBatch extends AppendedBatch {
+interface CommittedBatch extends AppendedBatch {
   readonly records: readonly RecordSelection[];
   readonly recordCount: number;
   readonly byteSize: number;

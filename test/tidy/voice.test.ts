@@ -24,12 +24,14 @@ const sources = [
   'wire',
   'server',
   'rpc',
+  'consumption',
 ];
 const tests = [
   'address',
   'broker',
   'commit',
   'config',
+  'consumption',
   'coordinator',
   'credit',
   'embedded',
