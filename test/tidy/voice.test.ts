@@ -14,6 +14,7 @@ const sources = [
   'limits',
   'time',
   'address',
+  'commit',
   'config',
   'coordinator',
   'credit',
@@ -32,6 +33,7 @@ const sources = [
 const tests = [
   'address',
   'broker',
+  'commit',
   'config',
   'consumption',
   'coordinator',
