@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import type { IdempotencyHit } from '../../log/known-keys.ts';
 import { nowOf, type Now } from '../pg/now.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 /** Tables of the ring. A key is dropped when the ring comes round to its table again, three turns after the table was left. */
 export const ringTables = 4;
@@ -10,8 +11,8 @@ const truncateLockTimeout = '100ms';
 
 /** Which table of the ring new keys go to. */
 export async function currentKeyTable(client: Client): Promise<number> {
-  const { rows } = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
-  return rows[0]!.current;
+  const answer = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
+  return oneRow(answer).current;
 }
 
 /** Those of the keys that the topic knows from within its window, by the database's clock. */
@@ -39,13 +40,13 @@ export async function findKeys(
  * when the table is truncated, its youngest key is one and a half windows old. @returns the current table.
  */
 export async function turnRing(client: Client, now: Now): Promise<number> {
-  const { rows } = await client.query<{ current: number; due: boolean }>(
+  const answer = await client.query<{ current: number; due: boolean }>(
     `SELECT current, turned_at < ${nowOf('$1')} - interval '1 ms' *
             (SELECT coalesce(max(idempotency_window_ms), 0) / 2 FROM millrace.topics) AS due
        FROM millrace.idempotency_ring FOR UPDATE`,
     [now()],
   );
-  const { current, due } = rows[0]!;
+  const { current, due } = oneRow(answer);
   if (!due) return current;
   const next = (current + 1) % ringTables;
   // Somebody who reads the old keys, a backup say, holds the truncation up, and whoever looks a key up waits behind it.

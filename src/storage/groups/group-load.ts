@@ -6,6 +6,7 @@ import { parseArrayLiteral } from '../pg/array-literal.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * How all groups are read at a takeover. PostgreSQL gathers the rows of a group: 10,000 rows instead of 100,000 for 10
@@ -116,6 +117,8 @@ async function loadAssignments(
   return new Map(rows.map((row) => [row[0], assignmentRows(row, members.get(row[0]) ?? [])]));
 }
 
+const complete = 'the arrays of a group have a value for each of its assignments';
+
 function assignmentRows(
   [, topicIds, partitions, memberIds, sinceGenerations]: AssignmentRows,
   members: readonly MemberRow[],
@@ -126,8 +129,8 @@ function assignmentRows(
   const since = parseArrayLiteral(sinceGenerations);
   return parseArrayLiteral(topicIds).map((topicId, at) => ({
     topicId,
-    partition: partition[at]!,
-    memberId: known.get(memberIds[at]!) ?? (memberIds[at] as MemberId),
-    sinceGeneration: since[at]!,
+    partition: present(partition[at], complete),
+    memberId: known.get(present(memberIds[at], complete)) ?? (memberIds[at] as MemberId),
+    sinceGeneration: present(since[at], complete),
   }));
 }

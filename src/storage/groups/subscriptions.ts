@@ -5,6 +5,7 @@ import { arrayLiteral } from '../pg/array-literal.ts';
 import type { Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
+import { present } from '../../errors/present.ts';
 
 /** Makes subscriptions with their cursors; a group's active one for a topic is found instead. In the order asked for. */
 export async function createSubscriptions(
@@ -36,7 +37,7 @@ export async function createSubscriptions(
     }),
   );
   const rows = new Map(active.map((row) => [key(row), row]));
-  return wanted.map((one) => rows.get(key(one))!);
+  return wanted.map((one) => present(rows.get(key(one)), 'each subscription is made or found'));
 }
 
 /**
