@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { ClientBase } from 'pg';
+import { oneRow } from '../pg/one-row.ts';
+import { present } from '../../errors/present.ts';
 
 const folder = new URL('../../../drizzle/', import.meta.url);
 /** Two brokers that start on a fresh database migrate one after the other. Any number, but always this one. */
@@ -9,7 +11,6 @@ interface Migration {
   readonly version: number;
   readonly name: string;
   readonly up: URL;
-  readonly down: URL;
 }
 
 /** The database cannot be used as it is, and why, in one line for the person at the terminal. */
@@ -17,17 +18,16 @@ export class UnfitDatabase extends Error {
   override readonly name = 'UnfitDatabase';
 }
 
-/** The migrations of this version, in order: `drizzle/NNNN_name.up.sql`, each with its way back. */
-export function migrations(): Migration[] {
+/** The migrations of this version, in order: `drizzle/NNNN_name.up.sql`. */
+function migrations(): Migration[] {
   const names = readdirSync(folder)
     .map((file) => /^(\d{4})_(\w+)\.up\.sql$/.exec(file))
     .filter((match) => match !== null);
   return names
     .map(([file, version, name]) => ({
       version: Number(version),
-      name: name!,
+      name: present(name, 'the name is a group of the pattern'),
       up: new URL(file, folder),
-      down: new URL(file.replace('.up.', '.down.'), folder),
     }))
     .sort((a, b) => a.version - b.version);
 }
@@ -47,8 +47,8 @@ export async function migrate(
 ): Promise<void> {
   await inTransaction(client, async () => {
     // Where it is there, not even IF NOT EXISTS may be said without the right to create one.
-    const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
-    if (!rows[0]!.there) await client.query('CREATE SCHEMA millrace');
+    const answer = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
+    if (!oneRow(answer).there) await client.query('CREATE SCHEMA millrace');
     await client.query(
       'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
     );
@@ -68,24 +68,11 @@ export async function migrate(
   }
 }
 
-/** Takes the schema back to a version; 0 leaves an empty schema. What later versions stored is lost. */
-export async function rollBack(client: ClientBase, toVersion: number): Promise<void> {
-  for (const migration of migrations().reverse()) {
-    if (migration.version <= toVersion) return;
-    await inTransaction(client, async () => {
-      if ((await appliedVersion(client)) !== migration.version) return;
-      await fenceOwner(client);
-      await client.query(readFileSync(migration.down, 'utf8'));
-      await client.query('DELETE FROM millrace.migrations WHERE version = $1', [migration.version]);
-    });
-  }
-}
-
 export async function appliedVersion(client: ClientBase): Promise<number> {
-  const { rows } = await client.query<{ version: number }>(
+  const answer = await client.query<{ version: number }>(
     'SELECT coalesce(max(version), 0) AS version FROM millrace.migrations',
   );
-  return rows[0]!.version;
+  return oneRow(answer).version;
 }
 
 /** Read once: a standby asks four times a second. */
@@ -105,10 +92,10 @@ export function refuseNewerSchema(version: number): void {
  * first: it waits for the owner's writes in flight, and a write that comes later waits without a lock that the migration needs.
  */
 async function fenceOwner(client: ClientBase): Promise<void> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.broker_fence') IS NOT NULL AS there",
   );
-  if (!rows[0]!.there) return;
+  if (!oneRow(answer).there) return;
   await client.query('LOCK TABLE millrace.broker_fence IN EXCLUSIVE MODE');
   await client.query('DELETE FROM millrace.broker_fence');
 }
