@@ -135,6 +135,11 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     this.#epoch = epoch;
   }
 
+  /** Whether this broker knows what the ack log has. */
+  get logIsRead(): boolean {
+    return this.#logIsRead;
+  }
+
   loadGroups(): Promise<LoadedGroup[]> {
     const { groups, subscriptions } = this.shared;
     return Promise.resolve(
