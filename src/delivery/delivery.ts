@@ -130,6 +130,7 @@ export class Delivery {
   async open(): Promise<void> {
     this.#retention.load(await this.#groups.open());
     this.#retention.start();
+    this.#nacks.start();
     this.#context.rounds.start(this.#store.found);
   }
 
@@ -308,18 +309,17 @@ export class Delivery {
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     const retention = this.#retention.stop();
-    await rounds.stop(untilMs);
+    await rounds.drain(untilMs);
     await within(clock, untilMs - clock.nowMs(), retention);
     for (const group of groups) group.stop(draining());
-    this.#nacks.stop();
+    await this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
   async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
-    this.#nacks.stop();
-    const jobs = [this.#context.rounds.abandon(), this.#retention.stop()];
+    const jobs = [this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);

@@ -206,7 +206,7 @@ describe('a partition with two lanes', () => {
     ] as const) {
       await scene.ack('billing', member, { partition: 1, lane, upToOffset });
     }
-    scene.delivery.stop();
+    await scene.delivery.stop();
     const { clock, topics, store } = scene;
     store.shared.epoch++;
     scene = await Scene.open({ store: new MemoryGroupStore(store.shared), clock, topics });

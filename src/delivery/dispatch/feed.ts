@@ -32,6 +32,7 @@ export class Feed implements AppendListener {
   /** A batch from the database: it serves this cursor even if the log's caches have dropped it. */
   #kept: EncodedBatch | null = null;
   #fetching = false;
+  #cancelRetry: (() => void) | null = null;
   #closed = false;
   /** When the last ack round began in which the cursor moved. */
   #lastRoundMs = -Infinity;
@@ -118,6 +119,7 @@ export class Feed implements AppendListener {
 
   close(): void {
     this.#closed = true;
+    this.#cancelRetry?.();
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
@@ -133,9 +135,10 @@ export class Feed implements AppendListener {
       this.#seat?.wake();
     } catch {
       // The database is away. `#fetching` stays set meanwhile, so that a busy pump does not ask again at every turn.
-      this.#clock.after(readRetryMs, () => {
+      if (this.#closed) return;
+      this.#cancelRetry = this.#clock.after(readRetryMs, () => {
         this.#fetching = false;
-        if (!this.#closed) this.#seat?.wake();
+        this.#seat?.wake();
       });
     }
   }
