@@ -1,4 +1,5 @@
 import { Rejection } from '../errors/rejection.ts';
+import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
@@ -34,7 +35,7 @@ export class Topic {
   appendedBytes = 0;
   /** Whether the segment after the current one is known to be made. */
   nextIsMade = false;
-  #refreshing: Promise<void> | null = null;
+  readonly #refreshing = new Once<'ends', void>();
   #forgets = 0;
   readonly #parts: TopicParts;
 
@@ -63,10 +64,7 @@ export class Topic {
 
   /** Reads where the logs begin and end, once for all who ask. @throws Fault */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#refresh().finally(() => {
-      this.#refreshing = null;
-    });
-    return this.#refreshing;
+    return this.#refreshing.run('ends', () => this.#refresh());
   }
 
   /** What was appended last is not known: neither the ends nor the keys. */
