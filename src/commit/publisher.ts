@@ -1,8 +1,9 @@
 import { Fault } from '../errors/fault.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining } from '../errors/rejections/broker.ts';
+import { publishQueueFull } from '../errors/rejections/publishing.ts';
+import { topicNotFound } from '../errors/rejections/topics.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
-import { topicNotFound } from '../log/topic.ts';
 import { jobStopMsMax, type BackgroundJob } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { Every } from '../time/every.ts';
@@ -127,10 +128,7 @@ export class Publisher implements Commits, BackgroundJob {
 
   /** Takes nothing new, and resolves when everything that was taken is answered. */
   async drain(): Promise<void> {
-    this.#closed ??= new Rejection(
-      'DRAINING',
-      'this broker is shutting down: publish again, which reaches the next one',
-    );
+    this.#closed ??= draining('publish');
     await this.#committer.finish();
     await within(this.#d.clock, jobStopMsMax, this.#keys.stop());
   }
@@ -151,7 +149,8 @@ export class Publisher implements Commits, BackgroundJob {
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
     const routed = this.#route(command);
-    if (!this.#committer.queue.hasRoom(routed.bytes)) throw this.#queueFull();
+    const { publishQueueBytesMax } = this.#d.limits;
+    if (!this.#committer.queue.hasRoom(routed.bytes)) throw publishQueueFull({ publishQueueBytesMax });
     const answer = new Promise<PublishedRecords>((resolve, reject) => {
       this.#committer.push({
         publishes: [routed],
@@ -174,16 +173,7 @@ export class Publisher implements Commits, BackgroundJob {
 
   #route(command: PublishCommand): RoutedPublish {
     const topic = this.#d.log.topicAtWork(command.topic);
-    if (topic === undefined) throw topicNotFound(command.topic);
+    if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
-  }
-
-  #queueFull(): Rejection {
-    const { publishQueueBytesMax } = this.#d.limits;
-    return new Rejection(
-      'PUBLISH_QUEUE_FULL',
-      `more than ${publishQueueBytesMax} bytes wait for their append (--publish-queue-bytes-max): publish more slowly`,
-      { metadata: { publishQueueBytesMax: String(publishQueueBytesMax) } },
-    );
   }
 }

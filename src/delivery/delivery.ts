@@ -3,7 +3,8 @@ import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining, notOwner } from '../errors/rejections/broker.ts';
+import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -252,11 +253,7 @@ export class Delivery {
     this.#groups.topicId(command.topic);
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-        throw new Rejection(
-          'SUBSCRIPTION_EXISTS',
-          `group "${command.group}" is subscribed to topic "${command.topic}" already`,
-          { metadata: { group: command.group, topic: command.topic } },
-        );
+        throw subscriptionExists({ group: command.group, topic: command.topic });
       }
       const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
       await group.settled();
@@ -311,7 +308,7 @@ export class Delivery {
     const retention = this.#retention.stop();
     await rounds.drain(untilMs);
     await within(clock, untilMs - clock.nowMs(), retention);
-    for (const group of groups) group.stop(draining());
+    for (const group of groups) group.stop(draining('subscribe'));
     await this.#nacks.stop();
   }
 
@@ -320,7 +317,7 @@ export class Delivery {
     this.#draining = true;
     this.#context.writer.stop();
     const jobs = [this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
-    const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
+    const error = notOwner('TAKEN_OVER');
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);
   }
@@ -331,7 +328,7 @@ export class Delivery {
   }
 
   #refuseIfDraining(): void {
-    if (this.#draining) throw draining();
+    if (this.#draining) throw draining('subscribe');
   }
 }
 
@@ -339,7 +336,3 @@ const nothing = new Uint8Array();
 
 /** How often a drain looks whether everything is acked. */
 const drainLookMs = 20;
-
-function draining(): Rejection {
-  return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
-}

@@ -1,4 +1,3 @@
-import { Rejection } from '../errors/rejection.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
@@ -173,10 +172,4 @@ export class Partition implements PartitionLog {
     this.isKnown = true;
     if (moved) this.announce();
   }
-}
-
-export function topicNotFound(name: string): Rejection {
-  return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
-    metadata: { topic: name },
-  });
 }

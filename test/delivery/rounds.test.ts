@@ -23,7 +23,7 @@ function scene(append: () => Promise<void>) {
   };
   const rounds = new AckRounds({
     store: {} as GroupStore,
-    commits: { appendAcks } as unknown as AckLogStore,
+    commits: { appendAcks },
     ring: new AckRing(),
     clock,
     onFenced: () => seen.fenced++,

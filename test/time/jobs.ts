@@ -36,7 +36,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
   AckRounds: (clock, run) => {
     const rounds = new AckRounds({
       store: { fold: () => Promise.resolve('EMPTIED') } as unknown as GroupStore,
-      commits: { appendAcks: run } as unknown as AckLogStore,
+      commits: { appendAcks: run },
       ring: new AckRing(),
       clock,
       onFenced: nothing,

@@ -1,15 +1,15 @@
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
+import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import { laneRequired, placeInTopic } from '../../log/lanes.ts';
-import { topicNotFound } from '../../log/topic.ts';
+import { placeInTopic } from '../../log/lanes.ts';
 import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
-import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
+import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import type { GroupStore, LoadedGroup, StoredCursor } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
@@ -84,9 +84,7 @@ export class Groups {
     const group = this.#byName.get(name);
     if (group !== undefined) return group;
     refuseIfUnsure(this.#context);
-    throw new Rejection('GROUP_NOT_FOUND', `there is no group "${name}": Subscribe, Pull or JoinGroup makes one`, {
-      metadata: { group: name },
-    });
+    throw groupNotFound({ group: name });
   }
 
   /** In the order of their names. */
@@ -146,7 +144,7 @@ export class Groups {
   async delete(name: string): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     const group = this.get(name);
-    if (this.#callers.has(group)) throw groupNotEmpty(group, 'somebody is joining or changing it');
+    if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
     await this.#deleting.run(name, () => this.#delete(group));
   }
@@ -177,14 +175,14 @@ export class Groups {
       const topicId = this.topicId(name);
       const lanes = this.#topics.lanes(topicId);
       if (lanes === 1 || knowsLanes) return topicId;
-      throw laneRequired(name, lanes, 'hand the lane of a batch back in acks, and say with lanes = true that you do');
+      throw laneRequired({ topic: name, lanes, missing: 'MEMBER' });
     });
   }
 
   topicId(name: string): number {
     const topic = this.#topics.topic(name);
     if (topic !== undefined) return topic.id;
-    throw topicNotFound(name);
+    throw topicNotFound({ topic: name });
   }
 
   /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
@@ -246,7 +244,7 @@ export class Groups {
     const topic = this.#topics.topic(topicName);
     const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
     if (group !== undefined && subscription !== undefined) return { group, subscription };
-    throw subscriptionNotFound(groupName, topicName);
+    throw subscriptionNotFound({ group: groupName, topic: topicName });
   }
 
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {

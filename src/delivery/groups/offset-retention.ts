@@ -1,5 +1,5 @@
 import { Fault } from '../../errors/fault.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
 import type { BackgroundJob } from '../../time/background-job.ts';
 import { Every } from '../../time/every.ts';
 import type { ConsumerGroup } from './consumer-group.ts';

@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
 import type { LoadedGroup } from '../../delivery/ports/store.ts';
 import { parseArrayLiteral } from '../pg/array-literal.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
 
@@ -13,11 +14,12 @@ import { subscriptions } from '../schema/group-schema.ts';
  */
 
 /** All groups with their members, assignments and active subscriptions. */
-export async function loadGroups(client: Client): Promise<LoadedGroup[]> {
+export async function loadGroups(client: Client, now: Now): Promise<LoadedGroup[]> {
   const { rows: groups } = await client.query<GroupRow>({
     rowMode: 'array',
-    text: `SELECT id, name, generation, extract(epoch FROM clock_timestamp() - empty_since)::float8 * 1000
+    text: `SELECT id, name, generation, extract(epoch FROM ${nowOf('$1')} - empty_since)::float8 * 1000
              FROM millrace.consumer_groups ORDER BY id`,
+    values: [now()],
   });
   const members = await loadMembers(client);
   const assignments = await loadAssignments(client, members);
