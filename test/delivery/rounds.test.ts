@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { AckRing } from '../../src/commit/ack-ring.ts';
-import type { AckLogStore } from '../../src/commit/store.ts';
 import type { Feed } from '../../src/delivery/dispatch/feed.ts';
 import type { GroupStore } from '../../src/delivery/ports/store.ts';
 import { AckRounds } from '../../src/delivery/rounds/ack-rounds.ts';

@@ -1,7 +1,6 @@
 import { Topics } from '../../src/broker/topics.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
-import type { AckLogStore } from '../../src/commit/store.ts';
 import { NackLog } from '../../src/delivery/calls/nack-log.ts';
 import type { Feed } from '../../src/delivery/dispatch/feed.ts';
 import type { GroupContext } from '../../src/delivery/groups/context.ts';
