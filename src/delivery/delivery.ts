@@ -2,7 +2,6 @@ import type { AckRing } from '../commit/ack-ring.ts';
 import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
-import type { MemberId } from '../coordinator/group.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
 import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
@@ -21,8 +20,6 @@ import type {
   GroupFilter,
   GroupMembers,
   GroupSummary,
-  HeartbeatCommand,
-  HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
   PullCommand,
@@ -30,8 +27,6 @@ import type {
   SubscribeCommand,
   SubscriptionDetails,
   SubscriptionWithCursors,
-  SyncGroupCommand,
-  SyncGroupOutcome,
 } from './ports/calls.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
@@ -78,13 +73,13 @@ export interface DeliveryDeps {
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
   readonly offsets: Offsets;
+  readonly membership: ClassicCalls;
   readonly #retention: OffsetRetention;
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
   readonly #store: GroupStore;
   readonly #groups: Groups;
   readonly #admission: Admission;
-  readonly #classic: ClassicCalls;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
@@ -118,7 +113,7 @@ export class Delivery {
     this.#store = store;
     this.#groups = new Groups(store, deps.topics, this.#context);
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
-    this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
+    this.membership = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
       groups: this.#groups,
       context: this.#context,
@@ -202,21 +197,9 @@ export class Delivery {
     return outcomes.map((outcome) => outcome());
   }
 
-  heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
-    return this.#classic.heartbeat(command);
-  }
-
   join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
-    return this.#classic.join(host, command);
-  }
-
-  sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
-    return this.#classic.sync(command);
-  }
-
-  leave(groupName: string, memberId: MemberId): Promise<void> {
-    return this.#classic.leave(groupName, memberId);
+    return this.membership.join(host, command);
   }
 
   /** @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY */

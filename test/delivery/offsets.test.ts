@@ -66,7 +66,7 @@ async function emptyGroup(): Promise<void> {
 }
 
 async function leave(stream: FakeStream): Promise<void> {
-  await scene.wait(scene.delivery.leave('billing', stream.memberId));
+  await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
 }
 
 /** How many writes of a kind come from now on. */
