@@ -1,9 +1,13 @@
 /** What the broker's calls take and give, in plain types: those of the machines, and those that are the broker's own. */
 
-import type { NamedLog } from '../delivery/ports/calls.ts';
+import type { NamedLog } from '../delivery/ports/offsets.ts';
 import type { PageRequest } from './paging.ts';
 
-export type * from '../delivery/ports/calls.ts';
+export type * from '../delivery/ports/acks.ts';
+export type * from '../delivery/ports/membership.ts';
+export type * from '../delivery/ports/offsets.ts';
+export type * from '../delivery/ports/subscriptions.ts';
+export type * from '../delivery/ports/views.ts';
 export type { StoredRebalance } from '../delivery/ports/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../commit/publish.ts';
 

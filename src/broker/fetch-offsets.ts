@@ -1,4 +1,4 @@
-import type { FetchedOffset } from '../delivery/ports/calls.ts';
+import type { FetchedOffset } from '../delivery/ports/offsets.ts';
 import { limits } from '../limits/limits.ts';
 import type { Page, PageRequest } from './paging.ts';
 

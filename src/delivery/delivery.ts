@@ -12,22 +12,16 @@ import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
+import type { AckCommand, AckOutcome } from './ports/acks.ts';
 import type {
-  AckCommand,
-  AckOutcome,
-  CreateSubscriptionCommand,
-  GroupDetails,
-  GroupFilter,
-  GroupMembers,
-  GroupSummary,
   JoinGroupCommand,
   JoinGroupOutcome,
   PullCommand,
   PullOutcome,
   SubscribeCommand,
-  SubscriptionDetails,
-  SubscriptionWithCursors,
-} from './ports/calls.ts';
+} from './ports/membership.ts';
+import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCursors } from './ports/subscriptions.ts';
+import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary } from './ports/views.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {

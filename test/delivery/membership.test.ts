@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { MemberAssignment, SyncGroupOutcome } from '../../src/delivery/ports/calls.ts';
+import type { MemberAssignment, SyncGroupOutcome } from '../../src/delivery/ports/membership.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 let scene: Scene;

@@ -4,7 +4,7 @@ import type {
   OffsetCommit,
   ResetOffset,
   ResetOffsetsCommand,
-} from '../../src/delivery/ports/calls.ts';
+} from '../../src/delivery/ports/offsets.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/calls.ts';
+import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/membership.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { handedOver, Scene, type FakeLog } from './scene.ts';
 

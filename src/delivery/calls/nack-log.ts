@@ -3,7 +3,7 @@ import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { AckCommand, AckEntry } from '../ports/calls.ts';
+import type { AckCommand, AckEntry } from '../ports/acks.ts';
 
 /** What a client says went wrong with records that it refused, as it stands in the log. */
 export interface NackLine {
