@@ -114,7 +114,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       clock,
       random,
       onGrown: () => Promise.resolve(),
-      onDeleted: () => Promise.resolve(),
+      whileDeleted: (_, work) => work(),
       mayGrow: () => true,
       warn: nothing,
     });
