@@ -17,7 +17,7 @@ import type {
 /** How often tables of deleted topics that could not be dropped are tried again. */
 const dropIntervalMs = 60_000;
 
-export interface TopicsDeps {
+interface TopicsDeps {
   readonly store: TopicStore;
   readonly log: Log;
   readonly clock: Clock;

@@ -26,7 +26,7 @@ const deltasPerCursor = 4;
 
 const nothingFound: FoundInAckLog = { cursors: 0, rounds: 0 };
 
-export interface FoldsDeps {
+interface FoldsDeps {
   readonly store: GroupStore;
   readonly ring: AckRing;
   readonly clock: Clock;
