@@ -14,6 +14,7 @@ const sources = [
   'limits',
   'time',
   'address',
+  'commit',
   'config',
   'coordinator',
   'credit',
@@ -24,10 +25,15 @@ const sources = [
   'server',
   'rpc',
   'consumption',
+  'delivery/ports',
+  'delivery/dispatch',
+  'delivery/calls',
+  'delivery/views',
 ];
 const tests = [
   'address',
   'broker',
+  'commit',
   'config',
   'consumption',
   'coordinator',
