@@ -1,6 +1,7 @@
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
+import type { SettleCommand, SettleOutcome } from '../delivery/ports/settle.ts';
 import { Delivery } from '../delivery/delivery.ts';
 import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
@@ -35,6 +36,8 @@ export interface BrokerOptions {
   /** The clock of session timeouts. It stands still while this process is paused. */
   readonly awakeClock: Clock;
   readonly random: Random;
+  /** The ring of ack-log tables. Default: it begins with the first one. */
+  readonly ring?: AckRing;
   readonly limits: TunableLimits;
   /** The operator's assignors, beside the built-in ones. */
   readonly assignors?: readonly PluggableAssignor[];
@@ -50,6 +53,8 @@ export interface BrokerOptions {
 /** A broker that serves calls. */
 export interface OpenBroker {
   readonly services: Services;
+  /** Acks records together with what is published. No call of a client asks for that yet. */
+  settle(command: SettleCommand): Promise<SettleOutcome>;
   /** Counters for /metrics. */
   counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
   /**
@@ -64,15 +69,16 @@ export interface OpenBroker {
 /** Loads the durable state and starts. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { stores, codec, clock, awakeClock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
+  const { ring = new AckRing() } = options;
   const log = new Log({ store: stores.log, clock, codec, limits, log: options.log });
   const warn = (fields: object, message: string): void => {
     options.log.warn(fields, message);
   };
-  const ring = new AckRing();
   const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, limits, onFenced, warn });
   const delivery = new Delivery({
     store: stores.groups,
     commits: stores.commits,
+    settlements: publisher,
     ring,
     topics: log,
     codec,
@@ -92,7 +98,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     random,
     mayGrow,
     onGrown: (topicId) => delivery.topicGrown(topicId),
-    onDeleted: (topicId) => delivery.topicDeleted(topicId),
+    whileDeleted: (topicId, work) => delivery.deleteTopic(topicId, work),
     warn,
   });
   const stop = (): void => {
@@ -119,6 +125,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       subscription: subscriptionService(delivery, log, clock),
       message: messageService(topics, log, codec),
     },
+    settle: (command) => delivery.settle(command),
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
       // Both at once, because a member may wait for a record of a publish under way.

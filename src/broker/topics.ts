@@ -24,8 +24,8 @@ export interface TopicsDeps {
   readonly random: Random;
   /** Called when the log has new partitions, which the subscriptions of the topic need. */
   readonly onGrown: (topicId: number) => Promise<void>;
-  /** Called when the database has deleted the topic with its subscriptions. */
-  readonly onDeleted: (topicId: number) => Promise<void>;
+  /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
+  readonly whileDeleted: (topicId: number, work: () => Promise<void>) => Promise<void>;
   readonly mayGrow: MayGrow;
   readonly warn: (fields: object, message: string) => void;
 }
@@ -116,17 +116,7 @@ export class Topics {
   async delete(name: string): Promise<void> {
     const { id } = this.row(name);
     this.#d.log.removeTopic(id);
-    const backoff = new Backoff(this.#d.clock, this.#d.random);
-    for (;;) {
-      try {
-        await this.#d.store.deleteTopic(id);
-        break;
-      } catch (error) {
-        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
-        await backoff.pause();
-      }
-    }
-    await this.#d.onDeleted(id);
+    await this.#d.whileDeleted(id, () => this.#deleteRows(id));
     this.#dropping.soon();
   }
 
@@ -140,6 +130,17 @@ export class Topics {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#dropping.stop();
+  }
+
+  async #deleteRows(topicId: number): Promise<void> {
+    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ; await backoff.pause()) {
+      try {
+        await this.#d.store.deleteTopic(topicId);
+        return;
+      } catch (error) {
+        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
+      }
+    }
   }
 
   async #learn(name: string): Promise<void> {
