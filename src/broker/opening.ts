@@ -24,7 +24,7 @@ import { subscriptionService } from './subscription-service.ts';
 import { topicService } from './topic-service.ts';
 import { Topics } from './topics.ts';
 
-export interface BrokerOptions {
+interface BrokerOptions {
   readonly stores: {
     readonly log: LogStore;
     readonly commits: CommitStore;

@@ -17,7 +17,7 @@ import type {
 /** The time between two attempts to drop the tables of deleted topics. */
 const dropIntervalMs = 60_000;
 
-export interface TopicsDeps {
+interface TopicsDeps {
   readonly store: TopicStore;
   readonly log: Log;
   readonly clock: Clock;

@@ -12,7 +12,7 @@ import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
 import type { CommitUnit } from './unit.ts';
 
-export interface CommitterOptions {
+interface CommitterOptions {
   readonly store: CommitStore;
   readonly log: Log;
   readonly ring: AckRing;

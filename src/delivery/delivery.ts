@@ -49,7 +49,7 @@ import { PullSession } from './calls/pull.ts';
 import type { EventSink, MemberStream } from './ports/session.ts';
 import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
-export interface DeliveryDeps {
+interface DeliveryDeps {
   readonly store: GroupStore;
   /** Where acks become durable. */
   readonly commits: AckLogStore;

@@ -5,12 +5,12 @@ interface TroubleClock {
 }
 
 /** The log for trouble; pino's loggers fit. */
-export interface TroubleLog {
+interface TroubleLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
 
-export interface TroubleDeps {
+interface TroubleDeps {
   /** The name of the thing in trouble, for the log. */
   readonly what: string;
   readonly clock: TroubleClock;

@@ -25,11 +25,13 @@ const sources = [
   'wire',
   'server',
   'rpc',
+  'consumption',
 ];
 const tests = [
   'address',
   'broker',
   'config',
+  'consumption',
   'coordinator',
   'credit',
   'embedded',

@@ -34,7 +34,7 @@ type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 const never = new AbortController().signal;
 
 /** What the client of a stream asks for. */
-export interface StreamWishes {
+interface StreamWishes {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly autoAck: boolean;

@@ -9,7 +9,7 @@ import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
 
 /** What the coordinators of all groups have done since this broker owns the database. */
-export interface CoordinationCounts {
+interface CoordinationCounts {
   rebalances: number;
   rebalanceMs: number;
   heartbeats: number;

@@ -38,7 +38,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-export interface AckRoundsDeps {
+interface AckRoundsDeps {
   readonly store: GroupStore;
   readonly commits: AckLogStore;
   readonly ring: AckRing;

@@ -1,8 +1,14 @@
-import { DrizzleQueryError } from '../../src/storage/pg/drizzle.ts';
+import { DrizzleQueryError } from '../../../src/storage/pg/drizzle.ts';
 import { DatabaseError } from 'pg';
 import { describe, expect, test } from 'vitest';
-import { Fault, type FaultKind } from '../../src/errors/fault.ts';
-import { endsConnection, faultOf, faultOfConnecting, isRefusedForGood, sqlState } from '../../src/storage/pg/faults.ts';
+import { Fault, type FaultKind } from '../../../src/errors/fault.ts';
+import {
+  endsConnection,
+  faultOf,
+  faultOfConnecting,
+  isRefusedForGood,
+  sqlState,
+} from '../../../src/storage/pg/faults.ts';
 
 function ofServer(code: string): DatabaseError {
   const error = new DatabaseError(`an error of state ${code}`, 1, 'error');

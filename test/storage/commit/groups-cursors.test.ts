@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { CursorDelta, CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
-import type { CursorKey, StoredCursor } from '../../src/delivery/ports/store.ts';
-import { startsAt } from '../support/starts.ts';
-import { GroupSite, type SiteStorage } from './group-site.ts';
+import type { CursorDelta, CursorSnapshot } from '../../../src/consumption/partitioned/cursor.ts';
+import type { CursorKey, StoredCursor } from '../../../src/delivery/ports/store.ts';
+import { startsAt } from '../../support/starts.ts';
+import { GroupSite, type SiteStorage } from '../groups/group-site.ts';
 
 let site: GroupSite;
 let store: SiteStorage;

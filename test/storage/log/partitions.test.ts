@@ -1,11 +1,11 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { waitFor } from '../../bench/support/timing.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import type { Storage } from '../../src/storage/storage.ts';
+import { waitFor } from '../../../bench/support/timing.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
 import { LogSite } from './log-site.ts';
-import { batch, transaction, values } from '../support/records.ts';
-import { startsAt } from '../support/starts.ts';
+import { batch, transaction, values } from '../../log/records.ts';
+import { startsAt } from '../../support/starts.ts';
 
 let site: LogSite;
 let storage: Storage;

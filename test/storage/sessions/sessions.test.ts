@@ -1,16 +1,16 @@
 import type { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { Connection } from '../../src/storage/sessions/connection.ts';
-import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
-import { identityOf, openSession } from '../../src/storage/sessions/session.ts';
-import { UnsettledSessions } from '../../src/storage/commit/unsettled.ts';
-import { systemClock, systemRandom } from '../../src/time/system.ts';
-import { appendSlots, LogSite } from './log-site.ts';
-import { batch, readAll, transaction, values } from '../support/records.ts';
-import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
-import { startsAt } from '../support/starts.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { Connection } from '../../../src/storage/sessions/connection.ts';
+import { ServerChoice } from '../../../src/storage/sessions/server-choice.ts';
+import { identityOf, openSession } from '../../../src/storage/sessions/session.ts';
+import { UnsettledSessions } from '../../../src/storage/commit/unsettled.ts';
+import { systemClock, systemRandom } from '../../../src/time/system.ts';
+import { appendSlots, LogSite } from '../log/log-site.ts';
+import { batch, readAll, transaction, values } from '../../log/records.ts';
+import { takeFence } from '../../../src/storage/sessions/fence.ts';
+import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
+import { startsAt } from '../../support/starts.ts';
 
 let site: LogSite;
 let role: string;

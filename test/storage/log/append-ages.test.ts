@@ -1,11 +1,11 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { RecordPlace, TopicRow } from '../../src/log/store.ts';
-import { databaseClock } from '../../src/storage/pg/now.ts';
-import { appendAges } from '../../src/storage/log/read.ts';
-import type { Storage } from '../../src/storage/storage.ts';
+import type { RecordPlace, TopicRow } from '../../../src/log/store.ts';
+import { databaseClock } from '../../../src/storage/pg/now.ts';
+import { appendAges } from '../../../src/storage/log/read.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
 import { LogSite } from './log-site.ts';
-import { batch, transaction, values } from '../support/records.ts';
+import { batch, transaction, values } from '../../log/records.ts';
 
 let site: LogSite;
 let storage: Storage;

@@ -1,12 +1,18 @@
 import fc from 'fast-check';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { boundsPerRecord, type RecordSelection, type RecordSet } from '../../src/log/batch.ts';
-import { byteaArray, decodePart, recordPart, recordParts, type RecordPart } from '../../src/storage/pg/bytea-array.ts';
-import { property } from '../coordinator/property.ts';
-import type { BinaryValue } from '../../src/storage/pg/parameter.ts';
-import { createTestDatabase } from '../support/database.ts';
-import { selection, type Parts } from '../support/records.ts';
+import { boundsPerRecord, type RecordSelection, type RecordSet } from '../../../src/log/batch.ts';
+import {
+  byteaArray,
+  decodePart,
+  recordPart,
+  recordParts,
+  type RecordPart,
+} from '../../../src/storage/pg/bytea-array.ts';
+import { property } from '../../coordinator/property.ts';
+import type { BinaryValue } from '../../../src/storage/pg/parameter.ts';
+import { createTestDatabase } from '../../support/database.ts';
+import { selection, type Parts } from '../../log/records.ts';
 
 const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
 const record: fc.Arbitrary<Parts> = fc.record({ key: bytes, headers: bytes, value: bytes, rest: bytes });

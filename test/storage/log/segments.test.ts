@@ -1,10 +1,10 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SegmentMoved } from '../../src/commit/store.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import type { Storage } from '../../src/storage/storage.ts';
+import { SegmentMoved } from '../../../src/commit/store.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
 import { appendSlots, LogSite } from './log-site.ts';
-import { batch, readAll, roll, transaction, values } from '../support/records.ts';
+import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 
 let site: LogSite;
 let storage: Storage;

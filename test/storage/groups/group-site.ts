@@ -1,18 +1,18 @@
 import { Client } from 'pg';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { databaseClock, type Now } from '../../src/storage/pg/now.ts';
-import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
-import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { AckRing, type AckTable } from '../../src/commit/ack-ring.ts';
-import type { AckRow } from '../../src/commit/store.ts';
-import type { FoldResult, StoredCursor } from '../../src/delivery/ports/store.ts';
-import { PostgresCommitStore } from '../../src/storage/commit/commit-store.ts';
-import { UnsettledSessions } from '../../src/storage/commit/unsettled.ts';
-import { GroupStorage, type GroupStorageDeps } from '../../src/storage/groups/groups.ts';
-import { migrate } from '../../src/storage/migrations/migrate.ts';
-import { ackSlot, foldSlot, groupSlot, Writer } from '../../src/storage/sessions/writer.ts';
-import { systemClock } from '../../src/time/system.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { databaseClock, type Now } from '../../../src/storage/pg/now.ts';
+import { Connection, writerSettings } from '../../../src/storage/sessions/connection.ts';
+import { takeFence } from '../../../src/storage/sessions/fence.ts';
+import { AckRing, type AckTable } from '../../../src/commit/ack-ring.ts';
+import type { AckRow } from '../../../src/commit/store.ts';
+import type { FoldResult, StoredCursor } from '../../../src/delivery/ports/store.ts';
+import { PostgresCommitStore } from '../../../src/storage/commit/commit-store.ts';
+import { UnsettledSessions } from '../../../src/storage/commit/unsettled.ts';
+import { GroupStorage, type GroupStorageDeps } from '../../../src/storage/groups/groups.ts';
+import { migrate } from '../../../src/storage/migrations/migrate.ts';
+import { ackSlot, foldSlot, groupSlot, Writer } from '../../../src/storage/sessions/writer.ts';
+import { systemClock } from '../../../src/time/system.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 /** The storage of groups with the ring that a broker has for it. */
 export class SiteStorage extends GroupStorage {

@@ -2,10 +2,10 @@ import { is } from 'drizzle-orm';
 import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import * as groupSchema from '../../src/storage/schema/group-schema.ts';
-import * as logSchema from '../../src/storage/schema/log-schema.ts';
-import { migrate } from '../../src/storage/migrations/migrate.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import * as groupSchema from '../../../src/storage/schema/group-schema.ts';
+import * as logSchema from '../../../src/storage/schema/log-schema.ts';
+import { migrate } from '../../../src/storage/migrations/migrate.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
 let client: Client;

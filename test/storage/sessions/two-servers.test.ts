@@ -1,12 +1,12 @@
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { systemClock } from '../../src/time/system.ts';
-import { CuttingProxy } from '../support/cutting-proxy.ts';
-import { PlainServer } from '../support/plain-server.ts';
-import { batch, transaction, values } from '../support/records.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import { openStorage, type Storage } from '../../../src/storage/storage.ts';
+import { systemClock } from '../../../src/time/system.ts';
+import { CuttingProxy } from '../../support/cutting-proxy.ts';
+import { PlainServer } from '../../support/plain-server.ts';
+import { batch, transaction, values } from '../../log/records.ts';
 
 /** Two servers that both take writes, behind one connection string: a network that is split, or a list that is wrong. */
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
-import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
-import { startsAt } from '../support/starts.ts';
+import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../../src/coordinator/group.ts';
+import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
+import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from './group-site.ts';
 
 let site: GroupSite;

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { bigintArray, integerArray, textArray } from '../../src/storage/pg/number-array.ts';
-import { inOneRoundTrip } from '../../src/storage/pg/one-round-trip.ts';
-import { property } from '../coordinator/property.ts';
-import { createTestDatabase } from '../support/database.ts';
+import { bigintArray, integerArray, textArray } from '../../../src/storage/pg/number-array.ts';
+import { inOneRoundTrip } from '../../../src/storage/pg/one-round-trip.ts';
+import { property } from '../../coordinator/property.ts';
+import { createTestDatabase } from '../../support/database.ts';
 
 const itself = (value: number): number => value;
 const edges = [0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1];

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { GroupChange, MemberId, RebalanceRow } from '../../src/coordinator/group.ts';
-import { limits } from '../../src/limits/limits.ts';
-import type { GroupStorage } from '../../src/storage/groups/groups.ts';
+import type { GroupChange, MemberId, RebalanceRow } from '../../../src/coordinator/group.ts';
+import { limits } from '../../../src/limits/limits.ts';
+import type { GroupStorage } from '../../../src/storage/groups/groups.ts';
 import { GroupSite } from './group-site.ts';
 
 let site: GroupSite;

@@ -8,11 +8,11 @@ import { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
-import { openSession } from '../../src/storage/sessions/session.ts';
-import { systemClock } from '../../src/time/system.ts';
-import { PlainServer } from '../support/plain-server.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { ServerChoice } from '../../../src/storage/sessions/server-choice.ts';
+import { openSession } from '../../../src/storage/sessions/session.ts';
+import { systemClock } from '../../../src/time/system.ts';
+import { PlainServer } from '../../support/plain-server.ts';
 
 const execute = promisify(execFile);
 

@@ -1,12 +1,12 @@
 import { Client } from 'pg';
-import type { TopicRow } from '../../src/log/store.ts';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { databaseClock, type Now } from '../../src/storage/pg/now.ts';
-import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
-import { systemClock } from '../../src/time/system.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { databaseClock, type Now } from '../../../src/storage/pg/now.ts';
+import { takeFence } from '../../../src/storage/sessions/fence.ts';
+import { openStorage, type Storage } from '../../../src/storage/storage.ts';
+import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
+import { systemClock } from '../../../src/time/system.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 export const appendSlots = 4;
 const silent = { info: () => undefined, warn: () => undefined };

@@ -1,8 +1,8 @@
 import { Client, type ClientBase } from 'pg';
 import { expect, test } from 'vitest';
-import { checkDatabase } from '../../src/storage/migrations/check-database.ts';
-import { UnfitDatabase } from '../../src/storage/migrations/migrate.ts';
-import { createTestDatabase } from '../support/database.ts';
+import { checkDatabase } from '../../../src/storage/migrations/check-database.ts';
+import { UnfitDatabase } from '../../../src/storage/migrations/migrate.ts';
+import { createTestDatabase } from '../../support/database.ts';
 
 const fit = {
   version: '180001',

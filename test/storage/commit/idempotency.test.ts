@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { limits } from '../../src/limits/limits.ts';
-import { AckRing } from '../../src/commit/ack-ring.ts';
-import { Publisher } from '../../src/commit/publisher.ts';
-import { Log } from '../../src/log/log.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import { ringTables } from '../../src/storage/commit/idempotency.ts';
-import type { Storage } from '../../src/storage/storage.ts';
-import { systemClock, systemRandom } from '../../src/time/system.ts';
-import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { LogSite } from './log-site.ts';
-import { TravelTime } from '../support/travel.ts';
-import { batch, readAll, selection, transaction, values } from '../support/records.ts';
+import { limits } from '../../../src/limits/limits.ts';
+import { AckRing } from '../../../src/commit/ack-ring.ts';
+import { Publisher } from '../../../src/commit/publisher.ts';
+import { Log } from '../../../src/log/log.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import { ringTables } from '../../../src/storage/commit/idempotency.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
+import { systemClock, systemRandom } from '../../../src/time/system.ts';
+import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
+import { LogSite } from '../log/log-site.ts';
+import { TravelTime } from '../../time/travel-time.ts';
+import { batch, readAll, selection, transaction, values } from '../../log/records.ts';
 
 const windowMs = 60_000;
 

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { Fault } from '../../src/errors/fault.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import type { Storage } from '../../src/storage/storage.ts';
-import { CuttingProxy } from '../support/cutting-proxy.ts';
+import { Fault } from '../../../src/errors/fault.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
+import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { appendSlots, LogSite } from './log-site.ts';
-import { batch, readAll, transaction, values } from '../support/records.ts';
+import { batch, readAll, transaction, values } from '../../log/records.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;

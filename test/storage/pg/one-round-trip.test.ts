@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { Client, type Connection } from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { byteaArray } from '../../src/storage/pg/bytea-array.ts';
-import { inOneRoundTrip, type Statement } from '../../src/storage/pg/one-round-trip.ts';
-import type { Parameter } from '../../src/storage/pg/parameter.ts';
-import { property } from '../coordinator/property.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { byteaArray } from '../../../src/storage/pg/bytea-array.ts';
+import { inOneRoundTrip, type Statement } from '../../../src/storage/pg/one-round-trip.ts';
+import type { Parameter } from '../../../src/storage/pg/parameter.ts';
+import { property } from '../../coordinator/property.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
 let client: Client;

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { TopicRow } from '../../src/log/store.ts';
-import type { Storage } from '../../src/storage/storage.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
 import { appendSlots, LogSite } from './log-site.ts';
-import { batch, readAll, transaction, values } from '../support/records.ts';
+import { batch, readAll, transaction, values } from '../../log/records.ts';
 
 let site: LogSite;
 let storage: Storage;

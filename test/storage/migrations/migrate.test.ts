@@ -1,14 +1,20 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { appliedVersion, migrate, migrations, rollBack, UnfitDatabase } from '../../src/storage/migrations/migrate.ts';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { openStorage, type Storage } from '../../src/storage/storage.ts';
-import { groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
-import { systemClock, systemRandom } from '../../src/time/system.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { takeFence } from '../../../src/storage/sessions/fence.ts';
+import {
+  appliedVersion,
+  migrate,
+  migrations,
+  rollBack,
+  UnfitDatabase,
+} from '../../../src/storage/migrations/migrate.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { openStorage, type Storage } from '../../../src/storage/storage.ts';
+import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
+import { systemClock, systemRandom } from '../../../src/time/system.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { catalogOf } from './catalog.ts';
-import { batch, readAll, roll, transaction, values } from '../support/records.ts';
+import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 
 const newest = migrations().at(-1)!.version;
 const versions = migrations().map(({ version }) => version);
