@@ -15,6 +15,7 @@ const sources = [
   'time',
   'address',
   'broker',
+  'commit',
   'config',
   'coordinator',
   'credit',
@@ -26,10 +27,15 @@ const sources = [
   'server',
   'rpc',
   'consumption',
+  'delivery/ports',
+  'delivery/dispatch',
+  'delivery/calls',
+  'delivery/views',
 ];
 const tests = [
   'address',
   'broker',
+  'commit',
   'config',
   'consumption',
   'coordinator',
