@@ -50,6 +50,7 @@ const tests = [
   'readme',
   'rpc',
   'server',
+  'simulation',
   'support',
   'tidy',
   'wire',
