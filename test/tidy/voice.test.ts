@@ -38,6 +38,7 @@ const tests = [
   'consumption',
   'coordinator',
   'credit',
+  'delivery',
   'embedded',
   'examples',
   'failure',
