@@ -129,6 +129,7 @@ export class Delivery {
   async open(): Promise<void> {
     this.#retention.load(await this.#groups.open());
     this.#retention.start();
+    this.#nacks.start();
     this.#context.rounds.start(this.#store.found);
   }
 
@@ -304,11 +305,11 @@ export class Delivery {
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     const retention = this.#retention.stop();
-    await rounds.stop(untilMs);
+    await rounds.drain(untilMs);
     await within(clock, untilMs - clock.nowMs(), retention);
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
-    this.#nacks.stop();
+    await this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
@@ -316,8 +317,7 @@ export class Delivery {
     this.#draining = true;
     this.#context.writer.stop();
     this.#context.moves.stop();
-    this.#nacks.stop();
-    const jobs = [this.#context.rounds.abandon(), this.#retention.stop()];
+    const jobs = [this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     const error = notOwner('TAKEN_OVER');
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);

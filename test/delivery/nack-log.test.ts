@@ -74,6 +74,6 @@ test('a group that NACKs everything does not fill the log, which counts the line
 
 test('the number of lines left out is logged even if the broker stops within the second', async () => {
   for (let at = 0; at < 30; at++) await refuse(at, `${at}`);
-  scene.delivery.stop();
+  await scene.delivery.stop();
   expect(lines().at(-1)).toMatchObject({ group: 'billing', leftOut: 30 - limits.nackLogLinesMax });
 });
