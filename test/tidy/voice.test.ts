@@ -31,6 +31,7 @@ const sources = [
   'delivery/dispatch',
   'delivery/calls',
   'delivery/views',
+  'delivery/rounds',
 ];
 const tests = [
   'address',
