@@ -14,7 +14,7 @@ import type {
   SubscribeCommand,
 } from './commands.ts';
 
-/** The hot path: records in, records out, acks. */
+/** The hot path: publishes, deliveries and acks. */
 export function brokerService(publisher: Publisher, delivery: Delivery) {
   return {
     publish(command: PublishCommand): Promise<PublishedRecords | null> {

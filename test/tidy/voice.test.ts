@@ -14,11 +14,13 @@ const sources = [
   'limits',
   'time',
   'address',
+  'broker',
   'commit',
   'config',
   'coordinator',
   'credit',
   'embedded',
+  'errors',
   'log',
   'ownership',
   'wire',
@@ -29,6 +31,7 @@ const sources = [
   'delivery/dispatch',
   'delivery/calls',
   'delivery/views',
+  'delivery/rounds',
 ];
 const tests = [
   'address',
@@ -38,7 +41,9 @@ const tests = [
   'consumption',
   'coordinator',
   'credit',
+  'delivery',
   'embedded',
+  'errors',
   'examples',
   'failure',
   'limits',
@@ -47,6 +52,7 @@ const tests = [
   'readme',
   'rpc',
   'server',
+  'simulation',
   'support',
   'tidy',
   'wire',
@@ -60,6 +66,7 @@ const code = find([
   'src/main.ts',
   ...sources.map((folder) => `src/${folder}/**/*.ts`),
   ...tests.map((folder) => `test/${folder}/**/*.ts`),
+  'bench/**/*.ts',
 ]).filter((path) => path !== 'test/tidy/voice.test.ts');
 const protos = find(['proto/**/*.proto']);
 const documents = find([

@@ -14,19 +14,23 @@ import { makeTopics } from './streams.ts';
 
 const membersPerGroup = 10;
 const partitions = 10;
-/** Ten thousand groups are more than the heap of `npm start` holds: this says how soon they are served, not that they fit. */
+/**
+ * Larger than the heap of `npm start`, which does not hold the ten thousand groups measured here.
+ */
 const heapMib = 2_048;
-/** For a standby to see that the active broker lives. */
+/** Time for a standby to see that the active broker is alive. */
 const watchMs = 1_000;
 
-/** What is done to the active broker, and how soon a member must be answered by the next one. */
+/** The ways to end the active broker, and the limit until the next one answers a member. */
 const ends = {
   SIGKILL: { word: 'kill -9', answeredMsMax: 2_000 },
   SIGSTOP: { word: 'frozen', answeredMsMax: 10_000 },
 } as const;
 type End = keyof typeof ends;
 
-/** How long members are without a broker when the active one dies, with few groups to load and with many. */
+/**
+ * Measures how long members have no broker when the active one dies, with few groups and with many.
+ */
 export async function runTakeover(bench: Bench): Promise<void> {
   const rows: Cell[][] = [];
   const causes: readonly End[] = bySize(bench, { smoke: ['SIGKILL'], full: ['SIGKILL', 'SIGSTOP'] });
@@ -62,7 +66,7 @@ export async function runTakeover(bench: Bench): Promise<void> {
   );
 }
 
-/** A schema and a topic by the broker itself, the groups by SQL. */
+/** Creates the schema and a topic through a broker, and the groups through SQL. */
 async function prepare(databaseUrl: string, groups: number): Promise<void> {
   const broker = await startBroker({ databaseUrl });
   const client = connect(broker.grpcAddress);
@@ -99,7 +103,9 @@ async function takeOver(
   }
 }
 
-/** By a connection of its own: one that was refused waits for a second before it tries again. */
+/**
+ * Uses a new connection each time, because grpc-js waits a second before it retries a refused one.
+ */
 async function heartbeat({ grpcAddress }: BrokerProcess): Promise<boolean> {
   const client = connect(grpcAddress, { 'grpc.use_local_subchannel_pool': 1 });
   const request = { group: 'group-1', memberId: 'member-1-0', generation: 1n };

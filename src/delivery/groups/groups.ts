@@ -4,6 +4,7 @@ import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
+import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
@@ -31,11 +32,11 @@ export class Groups {
   readonly #context: GroupContext;
   readonly #byName = new Map<string, ConsumerGroup>();
   /** What is being made, so that two calls that want it make it once. */
-  readonly #making = new Map<string, Promise<ConsumerGroup>>();
-  readonly #subscribing = new Map<string, Promise<ActiveSubscription>>();
+  readonly #making = new Once<string, ConsumerGroup>();
+  readonly #subscribing = new Once<string, ActiveSubscription>();
   /** Calls at work on a group that may have no members yet: it is not deleted under them. */
   readonly #callers = new Map<ConsumerGroup, number>();
-  readonly #deleting = new Map<string, Promise<void>>();
+  readonly #deleting = new Once<string, void>();
   /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
@@ -94,7 +95,7 @@ export class Groups {
 
   /** The group, made if it does not exist. */
   async demand(name: string): Promise<ConsumerGroup> {
-    return this.#byName.get(name) ?? once(this.#making, name, () => this.#make(name));
+    return this.#byName.get(name) ?? this.#making.run(name, () => this.#make(name));
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -112,7 +113,7 @@ export class Groups {
   async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     let group = await this.demand(name);
     while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
-      await this.#deleting.get(name);
+      await this.#deleting.endedOf(name);
       group = await this.demand(name);
     }
     return this.occupy(group, work);
@@ -120,7 +121,7 @@ export class Groups {
 
   /** Runs `work` on the group, which is not deleted meanwhile. @throws Rejection GROUP_NOT_FOUND */
   async within<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
-    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     return this.occupy(this.get(name), work);
   }
 
@@ -142,16 +143,11 @@ export class Groups {
    * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
    */
   async delete(name: string): Promise<void> {
-    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     const group = this.get(name);
     if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
-    const deleting = this.#delete(group);
-    this.#deleting.set(
-      name,
-      deleting.catch(() => undefined).finally(() => this.#deleting.delete(name)),
-    );
-    await deleting;
+    await this.#deleting.run(name, () => this.#delete(group));
   }
 
   #delete(group: ConsumerGroup): Promise<void> {
@@ -207,7 +203,7 @@ export class Groups {
     if (known !== undefined) return known;
     refuseUnlessMayGrow(this.#context.mayGrow);
     const key = `${group.id}/${topicId}`;
-    return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
+    return this.#subscribing.run(key, () => this.#makeSubscription(key, group, topicId, start));
   }
 
   /**
@@ -281,13 +277,4 @@ function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['
   const cursors: StoredCursor['cursor'][] = [];
   for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
   return cursors;
-}
-
-/** Runs `make` once for all who ask while it is under way. */
-function once<T>(running: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
-  const underWay = running.get(key);
-  if (underWay !== undefined) return underWay;
-  const making = make().finally(() => running.delete(key));
-  running.set(key, making);
-  return making;
 }
