@@ -146,7 +146,7 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
   };
 }
 
-/** The topics. No broker of the simulation changes or deletes one. They only get more partitions. */
+/** The topics. The brokers of the simulation only add partitions to them. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
   const { ledger } = parts;
