@@ -83,40 +83,49 @@ export class ActiveBroker implements Broker {
     return this.#publisher.publish(command);
   }
 
-  subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+  async subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.subscribe(caller.host, command, sink);
   }
 
-  pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
+  async pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.pull(caller.host, command);
   }
 
-  ack(_caller: Caller, command: AckCommand): Promise<AckOutcome[]> {
+  async ack(_caller: Caller, command: AckCommand): Promise<AckOutcome[]> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.ack(command);
   }
 
   async heartbeat(_caller: Caller, command: HeartbeatCommand): Promise<HeartbeatOutcome> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.heartbeat(command);
   }
 
-  joinGroup(caller: Caller, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
+  async joinGroup(caller: Caller, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.join(caller.host, command);
   }
 
-  syncGroup(_caller: Caller, command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+  async syncGroup(_caller: Caller, command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.sync(command);
   }
 
-  leaveGroup(_caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void> {
+  async leaveGroup(_caller: Caller, command: { readonly group: string; readonly memberId: MemberId }): Promise<void> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.leave(command.group, command.memberId);
   }
 
   async getGroup(_caller: Caller, name: string): Promise<GroupDetails> {
+    await this.#delivery.loaded(name);
     const details = this.#delivery.describe(name);
     return { ...details, partitions: await withAges(details.partitions, this.#log, this.#clock) };
   }
 
   async listGroups(_caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>> {
+    await this.#delivery.allLoaded();
     const { items, nextToken } = pageOf(this.#delivery.names(filter), (name) => name, page);
     // Only those of the page: the lag of a group is a sum over its partitions.
     return { items: items.map((name) => this.#delivery.summary(name)), nextToken };
@@ -127,27 +136,33 @@ export class ActiveBroker implements Broker {
     group: string,
     page: PageRequest,
   ): Promise<Page<MemberDetails> & { readonly generation: number }> {
+    await this.#delivery.loaded(group);
     const { generation, members } = this.#delivery.members(group);
     return { ...pageOf(members, ({ memberId }): string => memberId, page), generation };
   }
 
-  listRebalances(_caller: Caller, group: string): Promise<StoredRebalance[]> {
+  async listRebalances(_caller: Caller, group: string): Promise<StoredRebalance[]> {
+    await this.#delivery.loaded(group);
     return this.#delivery.rebalances(group);
   }
 
-  deleteGroup(_caller: Caller, name: string): Promise<void> {
+  async deleteGroup(_caller: Caller, name: string): Promise<void> {
+    await this.#delivery.loaded(name);
     return this.#delivery.deleteGroup(name);
   }
 
-  commitOffsets(_caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+  async commitOffsets(_caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.offsets.commit(command);
   }
 
   async fetchOffsets(_caller: Caller, { group, partitions, page }: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
+    await this.#delivery.loaded(group);
     return fetchedPage(await this.#delivery.offsets.fetch(group, partitions), partitions.length > 0, page);
   }
 
-  resetOffsets(_caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+  async resetOffsets(_caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.offsets.reset(command);
   }
 
@@ -175,11 +190,13 @@ export class ActiveBroker implements Broker {
     return this.#topics.delete(name);
   }
 
-  createSubscription(_caller: Caller, command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+  async createSubscription(_caller: Caller, command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+    await this.#delivery.loaded(command.group);
     return this.#delivery.createSubscription(command);
   }
 
   async getSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionWithCursors> {
+    await this.#delivery.loaded(group);
     const found = this.#delivery.getSubscription(group, topic);
     return { ...found, partitions: await withAges(found.partitions, this.#log, this.#clock) };
   }
@@ -189,10 +206,12 @@ export class ActiveBroker implements Broker {
     filter: { readonly group: string | null; readonly topic: string | null },
     page: PageRequest,
   ): Promise<Page<SubscriptionDetails>> {
+    await this.#delivery.allLoaded();
     return pageOf(this.#delivery.listSubscriptions(filter), (subscription) => subscription.id, page);
   }
 
-  cancelSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionDetails> {
+  async cancelSubscription(_caller: Caller, group: string, topic: string): Promise<SubscriptionDetails> {
+    await this.#delivery.loaded(group);
     return this.#delivery.cancelSubscription(group, topic);
   }
 

@@ -71,6 +71,8 @@ export interface DeliveryDeps {
   readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
+  /** How many groups are loaded together. Default: 100. */
+  readonly loadedTogetherMax?: number;
 }
 
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
@@ -114,7 +116,18 @@ export class Delivery {
     };
     this.#nacks = new NackLog(deps);
     this.#store = store;
-    this.#groups = new Groups(store, deps.topics, this.#context);
+    this.#groups = new Groups({
+      store,
+      topics: deps.topics,
+      context: this.#context,
+      onAckLogRead: (found) => {
+        rounds.start(found);
+      },
+      onLoaded: (group, loaded) => {
+        this.#retention.loaded(group, loaded);
+      },
+      ...(deps.loadedTogetherMax !== undefined && { loadedTogetherMax: deps.loadedTogetherMax }),
+    });
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
@@ -125,10 +138,23 @@ export class Delivery {
     this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
   }
 
-  /** Takes over all groups as they were left; the topics must be open. */
+  /**
+   * Begins to take over all groups as they were left; the topics must be open. The groups are loaded
+   * while calls are served: each call on a group waits for `loaded` first. @throws Fault
+   */
   async open(): Promise<void> {
-    this.#retention.start(await this.#groups.open());
-    this.#context.rounds.start(this.#store.found);
+    await this.#groups.open();
+    this.#retention.start();
+  }
+
+  /** Resolves when the group is in memory, if there is one of this name. @throws Fault, Rejection NOT_OWNER */
+  loaded(groupName: string): Promise<void> {
+    return this.#groups.loaded(groupName);
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault, Rejection NOT_OWNER */
+  allLoaded(): Promise<void> {
+    return this.#groups.allLoaded();
   }
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
@@ -298,6 +324,7 @@ export class Delivery {
   /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
+    this.#groups.stop(draining());
     const { clock, rounds } = this.#context;
     const deadlineAtMs = clock.wallMs() + graceMs;
     const groups = this.#groups.all();
@@ -319,12 +346,13 @@ export class Delivery {
     this.#retention.stop();
     this.#nacks.stop();
     const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
+    this.#groups.stop(error);
     for (const group of this.#groups.all()) group.stop(error);
   }
 
   /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#context);
+    return countsOf(this.#groups.all(), this.#groups.unloaded, this.#context);
   }
 
   #refuseIfDraining(): void {

@@ -13,6 +13,7 @@ const halfHourMs = 1_800_000;
 async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
+  await store.readAckLog();
   const startMs = clock.nowMs();
   let foldedMs = NaN;
   store.before = (write) => {
@@ -122,6 +123,7 @@ test('a fold that is under way when the broker shuts down ends at the deadline t
 test('a fold waits for a settlement on its way to a table that it would truncate, and at a shutdown no longer than it may', async () => {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
+  await store.readAckLog();
   const ring = new AckRing();
   let truncated = 0;
   store.before = (write) => {

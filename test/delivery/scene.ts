@@ -194,7 +194,6 @@ export class Scene {
       topics: {
         topic: (name) => this.#topicOf(name),
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
-        topics: () => [...this.topics.keys()].flatMap((name) => this.#topicOf(name) ?? []),
         partitionLogs: (topicId) => this.#logsOf(topicId),
       },
       codec,
@@ -233,6 +232,7 @@ export class Scene {
   static async open(options: ConstructorParameters<typeof Scene>[0] = {}): Promise<Scene> {
     const scene = new Scene(options);
     await scene.delivery.open();
+    await scene.delivery.allLoaded();
     return scene;
   }
 

@@ -3,6 +3,7 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/
 import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
 import { startsAt } from '../support/starts.ts';
 import { GroupSite, type SiteStorage } from './group-site.ts';
+import { allCursors, allGroups } from '../support/loads.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
@@ -47,7 +48,7 @@ function change(generation: number, more: Partial<GroupChange> = {}): GroupChang
 }
 
 async function loaded(name: string) {
-  const group = (await store.loadGroups()).find((one) => one.name === name);
+  const group = (await allGroups(store)).find((one) => one.name === name);
   if (group === undefined) throw new Error(`no group ${name}`);
   const assignments = [...group.snapshot.assignments].sort((a, b) => a.partition - b.partition);
   return { ...group, snapshot: { ...group.snapshot, assignments } };
@@ -58,7 +59,7 @@ describe('a group', () => {
     const id = await store.createGroup('billing');
     expect(await store.createGroup('billing')).toBe(id);
     expect(await store.createGroup('Billing')).not.toBe(id);
-    expect((await store.loadGroups()).map(({ name }) => name).sort()).toEqual(['Billing', 'billing']);
+    expect((await allGroups(store)).map(({ name }) => name).sort()).toEqual(['Billing', 'billing']);
   });
 
   test('comes back as it was saved', async () => {
@@ -185,10 +186,10 @@ describe('a group without members', () => {
     await store.saveGroups([{ groupId: x, change: change(1, { putAssignments: [held(0, member('a'))] }) }]);
     await store.deleteGroup(x);
     await store.deleteGroup(x);
-    expect((await store.loadGroups()).map(({ name, subscriptions }) => [name, subscriptions.length])).toEqual([
+    expect((await allGroups(store)).map(({ name, subscriptions }) => [name, subscriptions.length])).toEqual([
       ['y', 1],
     ]);
-    expect((await store.loadCursors()).map(({ key }) => key.subscriptionId)).toEqual([others!.id]);
+    expect((await allCursors(store)).map(({ key }) => key.subscriptionId)).toEqual([others!.id]);
     for (const table of ['subscriptions', 'cursors']) expect(await site.count(table)).toBe(1);
     expect(await site.count('group_assignments')).toBe(0);
     expect(await store.createGroup('x')).not.toBe(x);
@@ -210,7 +211,7 @@ describe('a subscription', () => {
     expect(again[1]).toEqual(made);
     expect(again[2]).toEqual(again[0]);
     expect((await loaded('billing')).subscriptions).toHaveLength(2);
-    const cursors = await store.loadCursors();
+    const cursors = await allCursors(store);
     expect(
       cursors.map(({ key, cursor }) => [key.subscriptionId === made!.id, key.partition, cursor.committedOffset]).sort(),
     ).toEqual([
@@ -227,10 +228,10 @@ describe('a subscription', () => {
     await store.cancelSubscription(first!.id);
     await store.cancelSubscription(first!.id);
     expect((await loaded('billing')).subscriptions).toEqual([]);
-    expect(await store.loadCursors()).toEqual([]);
+    expect(await allCursors(store)).toEqual([]);
     const [second] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([3]) }]);
     expect(second!.id).not.toBe(first!.id);
-    expect((await store.loadCursors()).map(({ cursor }) => cursor.committedOffset)).toEqual([3]);
+    expect((await allCursors(store)).map(({ cursor }) => cursor.committedOffset)).toEqual([3]);
   });
 
   test('of a topic that is gone is refused, and nothing of the call is made', async () => {
@@ -268,8 +269,8 @@ test('a broker that was taken over from writes nothing of its groups', async () 
   }
   const group = await loaded('billing');
   expect(group).toMatchObject({ snapshot: { generation: 0, members: [] }, subscriptions: [subscription] });
-  expect((await store.loadCursors())[0]?.cursor.committedOffset).toBe(7);
-  expect((await store.loadGroups()).map(({ name }) => name)).toEqual(['billing']);
+  expect((await allCursors(store))[0]?.cursor.committedOffset).toBe(7);
+  expect((await allGroups(store)).map(({ name }) => name)).toEqual(['billing']);
 });
 
 test('ten thousand groups are loaded within seconds', async () => {
@@ -283,7 +284,7 @@ test('ten thousand groups are loaded within seconds', async () => {
     INSERT INTO millrace.cursors SELECT id, n - 1, 0, 5, '{7,9}', '{6,1}'
       FROM millrace.subscriptions, generate_series(1, 3) AS n`);
   const started = performance.now();
-  const [groups, cursors] = await Promise.all([store.loadGroups(), store.loadCursors()]);
+  const [groups, cursors] = await Promise.all([allGroups(store), allCursors(store)]);
   const tookMs = performance.now() - started;
   console.log(`10,000 groups with 30,000 members, assignments and cursors loaded in ${Math.round(tookMs)} ms`);
   expect(groups).toHaveLength(10_000);

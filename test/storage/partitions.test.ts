@@ -6,6 +6,7 @@ import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
 import { startsAt } from '../support/starts.ts';
+import { allCursors } from '../support/loads.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -138,7 +139,7 @@ describe('a subscription of a topic that grows', () => {
     const key = { subscriptionId, partition: 2, lane: 0 };
     const cursor = { ...begunAt(5), acked: [7, 8] };
     const loaded = async () =>
-      (await site.storage('one', 1).groups.loadCursors()).find(
+      (await allCursors(site.storage('one', 1).groups)).find(
         (one) => one.key.subscriptionId === subscriptionId && one.key.partition === 2,
       );
     await storage.commits.appendAcks({ table: 0, deltas: [{ key, delta: cursor }], receipts: [] });

@@ -13,6 +13,7 @@ import { command } from '../log/scene.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { startsAt } from '../support/starts.ts';
 import { LogSite, readAll, selection, values } from './log-site.ts';
+import { allCursors } from '../support/loads.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -81,7 +82,7 @@ async function archive(number: number): Promise<{ readonly became: readonly stri
 /** What the database has, as the next broker reads it. */
 async function found(by = site.storage('reader', 1)) {
   const archived = (await readAll(by, topic, 0)).map(({ parts }) => Number(parts[2]));
-  const [stored] = await by.groups.loadCursors();
+  const [stored] = await allCursors(by.groups);
   const { acked, committedOffset } = stored!.cursor;
   const completed = Array.from({ length: committedOffset }, (_, offset) => offset);
   for (let at = 0; at < acked.length; at += 2) {

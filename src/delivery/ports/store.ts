@@ -14,9 +14,13 @@ export interface SubscriptionRow {
   readonly createdAtMs: number;
 }
 
-export interface LoadedGroup {
+/** A group that may not be in memory yet. */
+export interface NamedGroup {
   readonly id: number;
   readonly name: string;
+}
+
+export interface LoadedGroup extends NamedGroup {
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
   /** How long it has had no members, by the database's clock; null if it has some. */
@@ -43,7 +47,7 @@ export interface CursorReset {
   readonly resets: number;
 }
 
-/** What the load found in the ack log: cursors that it names, and its rounds. */
+/** What the broker before has left in the ack log: cursors that it names, and its rounds. */
 export interface FoundInAckLog {
   readonly cursors: number;
   readonly rounds: number;
@@ -67,12 +71,17 @@ export interface NewSubscription {
 }
 
 export interface GroupStore {
-  /** All groups with their active subscriptions. */
-  loadGroups(): Promise<LoadedGroup[]>;
-  /** All cursors of active subscriptions: folded cursors with the ack log applied. */
-  loadCursors(): Promise<StoredCursor[]>;
-  /** What the load of the cursors found in the ack log. */
-  readonly found: FoundInAckLog;
+  /** All groups, in the order of their ids. */
+  listGroups(): Promise<NamedGroup[]>;
+  /**
+   * Reads what the broker before has left in the ack log. The store keeps it until a fold has
+   * written it. Cursors are loaded after it, and until then a fold truncates nothing.
+   */
+  readAckLog(): Promise<FoundInAckLog>;
+  /** Groups with their active subscriptions, in the order of the ids. One that is gone is left out. */
+  loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
+  /** The cursors of subscriptions: folded cursors with the ack log applied. */
+  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]>;
   /** Makes a group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**
@@ -96,7 +105,7 @@ export interface GroupStore {
   resetCursors(resets: readonly CursorReset[]): Promise<void>;
   /**
    * Folds, after the ring was turned to `current` and no settlement refers to the other tables: `snapshots()` is asked for the present state
-   * of the cursors that changed since the last fold, they are written to `cursors` with those that the load found in the log, and
+   * of the cursors that changed since the last fold, they are written to `cursors` with those that `readAckLog` found, loaded or not, and
    * the other tables of the ring are truncated. They are asked for and written in pieces, while rounds go on: a cursor's state may be a
    * later one than that of the turn. Before each piece but the first `mayGoOn` is asked (default: yes). If that says no, or a piece fails,
    * those before it stay written, and nothing is truncated.
