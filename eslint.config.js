@@ -18,6 +18,10 @@ const bannedImports = [
   { name: 'node:perf_hooks', message: clock },
 ];
 const newDate = { selector: 'NewExpression[callee.name="Date"][arguments.length=0]', message: clock };
+const newRejection = {
+  selector: 'NewExpression[callee.name="Rejection"]',
+  message: 'A rejection is made by the constructor of its reason, which has its message: src/errors/rejections.',
+};
 const pure = 'A pure machine does not wait: input and time go in, effects come out.';
 
 export default tseslint.config(
@@ -54,7 +58,7 @@ export default tseslint.config(
       'no-restricted-properties': ['error', ...bannedProperties],
       'no-restricted-globals': ['error', ...bannedTimers],
       'no-restricted-imports': ['error', { paths: bannedImports }],
-      'no-restricted-syntax': ['error', newDate],
+      'no-restricted-syntax': ['error', newDate, newRejection],
     },
   },
   {
@@ -64,11 +68,16 @@ export default tseslint.config(
       'no-restricted-syntax': [
         'error',
         newDate,
+        newRejection,
         { selector: 'AwaitExpression', message: pure },
         { selector: ':function[async=true]', message: pure },
         { selector: 'NewExpression[callee.name="Promise"]', message: pure },
       ],
     },
+  },
+  {
+    files: ['src/errors/rejections/*.ts'],
+    rules: { 'no-restricted-syntax': ['error', newDate] },
   },
   {
     files: ['src/time/system.ts'],
@@ -106,6 +115,7 @@ export default tseslint.config(
             'CallExpression[callee.property.name=/^(only|skip|todo|fixme)$/][callee.object.name=/^(test|it|describe)$/]',
           message: 'A test that is not run proves nothing.',
         },
+        newRejection,
       ],
       // Matchers are typed any.
       '@typescript-eslint/no-unsafe-assignment': 'off',

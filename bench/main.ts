@@ -8,6 +8,7 @@ import { runHeld } from './programs/held.ts';
 import { runLatency } from './programs/latency.ts';
 import { runPeer } from './programs/peer.ts';
 import { runRestart } from './programs/restart.ts';
+import { runTurns } from './programs/turns.ts';
 import { killBrokers } from './support/broker-process.ts';
 import { openDatabase, type Database } from './support/database.ts';
 import { describeMachine } from './support/machine.ts';
@@ -24,6 +25,7 @@ const programs: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   peer: runPeer,
   restart: runRestart,
   coordinator: runCoordinator,
+  turns: runTurns,
 };
 
 const help = `npm run bench -- NAME [options]
@@ -36,19 +38,24 @@ const help = `npm run bench -- NAME [options]
   restart   how long a broker takes to serve again
   coordinator
             groups: joins, heartbeats, rebalances, offset commits, their cost by size, takeover
+  turns     the broker of this tree against that of another commit, by turns: CPU, WAL and rate of each message
   all       all of them
 
   --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
                         curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
                         coordinator: machine, curve, shell, heartbeats, members, large, pauses, offsets,
-                        takeover)
+                        takeover; turns: append, singles, fanout, latency, joins, heartbeats)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
   --database-url URL    a PostgreSQL to measure on; its user must be allowed to create databases.
                         Default: an embedded one, in a temporary directory, removed afterwards
   --directory DIR       where that temporary directory is made. Default: the system's
   --seed N              of payloads. Default: 1
   --profile DIR         writes a CPU profile of the broker
+  --against REF|DIR     turns: the commit (of this repository) or directory to compare with. Default: this tree
+                        itself, which shows the noise
+  --pairs N             turns: how often each takes its turn. Default: 12 (smoke: 1)
+  --floor RATIO         turns: what the lower end of the 90 % interval of before / now must reach. Default: 0.97
   --strict              ends with 1 if a target is missed
 `;
 
@@ -61,6 +68,9 @@ interface Options {
   readonly directory: string | null;
   readonly seed: number;
   readonly profileDir: string | null;
+  readonly against: string | null;
+  readonly pairs: number;
+  readonly floor: number;
   readonly strict: boolean;
 }
 
@@ -77,6 +87,9 @@ function readOptions(args: readonly string[]): Options | null {
       directory: { type: 'string' },
       seed: { type: 'string', default: '1' },
       profile: { type: 'string' },
+      against: { type: 'string' },
+      pairs: { type: 'string' },
+      floor: { type: 'string', default: '0.97' },
       strict: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -94,6 +107,9 @@ function readOptions(args: readonly string[]): Options | null {
     directory: values.directory ?? null,
     seed: Number(values.seed),
     profileDir: values.profile ?? null,
+    against: values.against ?? null,
+    pairs: Number(values.pairs ?? (values.size === 'smoke' ? 1 : 12)),
+    floor: Number(values.floor),
     strict: values.strict,
   };
 }

@@ -1,5 +1,6 @@
 import { Histogram } from '../support/histogram.ts';
 import { endAll, measure, stopAll, sum, Throttle } from '../support/interval.ts';
+import type { Interval } from '../support/interval.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import type { Cost } from '../support/meter.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';
@@ -177,7 +178,12 @@ function row(groups: number, result: FanOutResult): Cell[] {
 }
 
 /** One point: publishers and groups on a fresh topic, and at the end every message acked by every group. */
-export async function fanOut(bench: Bench, site: Site, load: FanOut): Promise<FanOutResult> {
+export async function fanOut(
+  bench: Bench,
+  site: Site,
+  load: FanOut,
+  interval = usualInterval(bench),
+): Promise<FanOutResult> {
   return site.withTopic(partitions, async (topic) => {
     bench.say(`${load.groups} groups, ${load.valueBytes} B, batches of ${load.batch}`);
     const { client, ackPerBatch, stamped } = load;
@@ -195,7 +201,14 @@ export async function fanOut(bench: Bench, site: Site, load: FanOut): Promise<Fa
       limited: load.messagesPerSecond === null,
       seed: bench.seed,
     });
-    return settle(bench, site.broker.pid, publishers, consumers);
+    return settle(bench, site.broker.pid, publishers, consumers, interval);
+  });
+}
+
+function usualInterval(bench: Bench): Interval {
+  return bySize(bench, {
+    smoke: { warmUpMs: 300, measureMs: 1_000 },
+    full: { warmUpMs: 4_000, measureMs: 10_000 },
   });
 }
 
@@ -205,14 +218,11 @@ export async function settle(
   brokerPid: number | null,
   publishers: readonly LoadProcess<PublishResult>[],
   consumers: readonly LoadProcess<ConsumeResult>[],
+  interval = usualInterval(bench),
 ): Promise<FanOutResult> {
   const loads: readonly LoadProcess<PublishResult | ConsumeResult>[] = [...consumers, ...publishers];
   const throttle = new Throttle(publishers, consumers, window);
   for (const load of loads) load.start();
-  const interval = bySize(bench, {
-    smoke: { warmUpMs: 300, measureMs: 1_000 },
-    full: { warmUpMs: 4_000, measureMs: 10_000 },
-  });
   const { results, cost } = await measure(loads, bench.database, brokerPid, interval);
   const consumed = results.slice(0, consumers.length) as ConsumeResult[];
   const published = results.slice(consumers.length) as PublishResult[];

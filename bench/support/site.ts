@@ -2,7 +2,7 @@ import type { Client } from '@grpc/grpc-js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { call, connect } from '../client/service-client.ts';
 import { startBroker } from './broker-process.ts';
-import type { BrokerProcess } from './broker-process.ts';
+import type { BrokerOptions, BrokerProcess } from './broker-process.ts';
 import type { Database } from './database.ts';
 import type { Report } from './report.ts';
 import { processUsage } from './usage.ts';
@@ -17,6 +17,12 @@ export interface Bench {
   readonly only: RegExp | null;
   /** Where the broker's CPU profile goes; null: none. */
   readonly profileDir: string | null;
+  /** What `turns` compares this tree with: a commit or a directory; null: with itself. */
+  readonly against: string | null;
+  /** Pairs of turns. */
+  readonly pairs: number;
+  /** What the lower end of a ratio of `turns` must reach. */
+  readonly floor: number;
   say(text: string): void;
 }
 
@@ -48,11 +54,11 @@ export async function withBroker<T>(
   bench: Bench,
   name: string,
   work: (site: Site) => Promise<T>,
-  flags: readonly string[] = [],
+  options: Pick<BrokerOptions, 'flags' | 'root'> = {},
 ): Promise<T> {
   const databaseName = `bench_${name}_${process.pid}`;
   const databaseUrl = await bench.database.create(databaseName);
-  const broker = await startBroker({ databaseUrl, flags, nodeFlags: profileFlags(bench) });
+  const broker = await startBroker({ databaseUrl, nodeFlags: profileFlags(bench), ...options });
   const admin = connect(broker.grpcAddress);
   try {
     const result = await work({ broker, databaseUrl, withTopic: topics(admin) });

@@ -11,7 +11,10 @@ import type { CommitStore } from '../commit/store.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import { Log } from '../log/log.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
+import { jobStopMsMax } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import type { Logger } from '../time/logger.ts';
+import { within } from '../time/within.ts';
 import { ActiveBroker } from './active-broker.ts';
 import type { Broker } from './broker.ts';
 import { Topics } from './topics.ts';
@@ -37,7 +40,7 @@ export interface BrokerOptions {
   readonly mayGrow?: MayGrow;
   /** A write was refused because another broker has taken over. Called at least once then. */
   readonly onFenced: () => void;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: Logger;
 }
 
 /** A broker at work, and how it ends. */
@@ -89,9 +92,9 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     warn,
   });
   const stop = (): void => {
-    publisher.stop();
-    log.stop();
-    delivery.stop();
+    void publisher.stop();
+    void log.stop();
+    void delivery.stop();
     void topics.stop();
   };
   try {
@@ -110,7 +113,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     async drain(graceMs) {
       // Publishes and members at once: a member may be waiting for what is being published.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
-      log.stop();
+      await within(clock, jobStopMsMax, log.stop());
     },
     stop,
   };

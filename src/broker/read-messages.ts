@@ -1,4 +1,4 @@
-import { Rejection } from '../errors/rejection.ts';
+import { offsetOutOfRange } from '../errors/rejections/topics.ts';
 import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { ReadMessagesCommand, ReadMessagesOutcome } from './broker.ts';
@@ -35,17 +35,7 @@ async function beginning({ from }: ReadMessagesCommand, log: PartitionLog): Prom
   if (from === null) return log.startOffset;
   if ('timeUs' in from) return log.offsetAtTime(from.timeUs);
   if (from.offset >= log.startOffset && from.offset <= log.endOffset) return from.offset;
-  const { topicName, partition } = log.address;
-  throw new Rejection(
-    'OFFSET_OUT_OF_RANGE',
-    `partition ${partition} of topic "${topicName}" is read from ${log.startOffset} to its end at ${log.endOffset}, not from ${from.offset}`,
-    {
-      metadata: {
-        topic: topicName,
-        partition: String(partition),
-        logStartOffset: String(log.startOffset),
-        highWatermark: String(log.endOffset),
-      },
-    },
-  );
+  const { topicName: topic, partition } = log.address;
+  const extent = { logStartOffset: log.startOffset, highWatermark: log.endOffset };
+  throw offsetOutOfRange({ topic, partition, ...extent, offset: from.offset });
 }

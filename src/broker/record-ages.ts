@@ -2,6 +2,7 @@ import type { PartitionStatus } from '../delivery/ports/session.ts';
 import { Fault } from '../errors/fault.ts';
 import type { Log } from '../log/log.ts';
 import type { Clock } from '../time/clock.ts';
+import { timeUp, within } from '../time/within.ts';
 
 /** Ages are one detail of an answer that is there without them: a database that is busy or away does not hold it up for longer. */
 const waitMsMax = 1_000;
@@ -21,17 +22,9 @@ export async function withAges(
   const behind = statuses.filter(({ committedOffset, highWatermark }) => committedOffset < highWatermark);
   if (behind.length === 0) return [...statuses];
   const ages = new Map<PartitionStatus, number | null>();
-  const timeUp = new AbortController();
-  const waited = Promise.withResolvers<void>();
-  const cancelTimer = clock.after(waitMsMax, () => {
-    timeUp.abort();
-    waited.resolve();
-  });
-  try {
-    await Promise.race([lookUp(behind, log, ages, timeUp.signal), waited.promise]);
-  } finally {
-    cancelTimer();
-  }
+  const enough = new AbortController();
+  const answer = await within(clock, waitMsMax, lookUp(behind, log, ages, enough.signal));
+  if (answer === timeUp) enough.abort();
   return statuses.map((status) => ({ ...status, oldestUnackedAgeMs: ages.get(status) ?? null }));
 }
 
@@ -39,7 +32,7 @@ async function lookUp(
   behind: readonly PartitionStatus[],
   log: AgedLog,
   ages: Map<PartitionStatus, number | null>,
-  timeUp: AbortSignal,
+  enough: AbortSignal,
 ): Promise<void> {
   for (const [topicName, ofTopic] of Map.groupBy(behind, ({ topic }) => topic)) {
     const topic = log.topic(topicName);
@@ -56,6 +49,6 @@ async function lookUp(
       if (error instanceof Fault) return;
       throw error;
     }
-    if (timeUp.aborted) return;
+    if (enough.aborted) return;
   }
 }

@@ -1,11 +1,11 @@
 import { refuseUnlessMayGrow, type MayGrow } from '../delivery/dispatch/growth.ts';
 import { Fault } from '../errors/fault.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { partitionsCannotShrink, topicExists, topicNotFound } from '../errors/rejections/topics.ts';
 import type { Log } from '../log/log.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
-import { topicNotFound } from '../log/topic.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { Every } from '../time/every.ts';
 import type {
   AddPartitionsCommand,
   CreateTopicCommand,
@@ -33,27 +33,38 @@ export interface TopicsDeps {
 /** The topics: made, changed, grown and deleted in the database first, then in the log. */
 export class Topics {
   readonly #d: TopicsDeps;
-  #cancelDrop: (() => void) | null = null;
-  #dropping: Promise<void> = Promise.resolve();
+  readonly #dropping: Every;
   #stopped = false;
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
+    // Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes.
+    this.#dropping = new Every({
+      clock: deps.clock,
+      delayMs: dropIntervalMs,
+      run: () => deps.store.dropSegments(),
+      onError: (error) => {
+        deps.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
+      },
+    });
   }
 
   async open(): Promise<void> {
+    this.#stopped = false;
     await this.#d.log.open(await this.#d.store.loadTopics());
-    this.#dropSoon(0);
+    if (this.#stopped) return;
+    this.#dropping.start();
+    this.#dropping.soon();
   }
 
   async create(command: CreateTopicCommand): Promise<TopicDetails> {
-    if (this.#d.log.topic(command.name) !== undefined) throw exists(command.name);
+    if (this.#d.log.topic(command.name) !== undefined) throw topicExists({ topic: command.name });
     refuseUnlessMayGrow(this.#d.mayGrow);
     const row = await this.#d.store.createTopic(command);
     if (row === null) {
       // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
       await this.#learn(command.name);
-      throw exists(command.name);
+      throw topicExists({ topic: command.name });
     }
     await this.#d.log.addTopic(row);
     return detailsOf(row);
@@ -72,7 +83,7 @@ export class Topics {
 
   async update({ name, ...change }: UpdateTopicCommand): Promise<TopicDetails> {
     const row = await this.#d.store.updateTopic(this.row(name).id, change);
-    if (row === null) throw topicNotFound(name);
+    if (row === null) throw topicNotFound({ topic: name });
     this.#d.log.changeTopic(row);
     return detailsOf(row);
   }
@@ -84,10 +95,11 @@ export class Topics {
   async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
     refuseUnlessMayGrow(this.#d.mayGrow);
     const row = await this.#d.store.addPartitions(this.row(name).id, partitions);
-    if (row === null) throw topicNotFound(name);
+    if (row === null) throw topicNotFound({ topic: name });
     this.#d.log.growTopic(row);
     await this.#d.onGrown(row.id);
-    if (row.partitions.length > partitions) throw cannotShrink(name, row.partitions.length);
+    if (row.partitions.length > partitions)
+      throw partitionsCannotShrink({ topic: name, partitions: row.partitions.length });
     return this.get(name);
   }
 
@@ -115,62 +127,28 @@ export class Topics {
       }
     }
     await this.#d.onDeleted(id);
-    this.#dropSoon(0);
+    this.#dropping.soon();
   }
 
   /** @throws Rejection TOPIC_NOT_FOUND */
   row(name: string): TopicRow {
     const row = this.#d.log.topic(name);
-    if (row === undefined) throw topicNotFound(name);
+    if (row === undefined) throw topicNotFound({ topic: name });
     return row;
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#cancelDrop?.();
-    await this.#dropping;
+    await this.#dropping.stop();
   }
 
   async #learn(name: string): Promise<void> {
     const row = (await this.#d.store.loadTopics()).find((topic) => topic.name === name);
     if (row !== undefined) await this.#d.log.addTopic(row);
   }
-
-  /** Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes. */
-  #dropSoon(delayMs: number): void {
-    this.#cancelDrop?.();
-    if (this.#stopped) return;
-    this.#cancelDrop = this.#d.clock.after(delayMs, () => {
-      this.#dropping = this.#drop();
-      void this.#dropping.then(() => {
-        this.#dropSoon(dropIntervalMs);
-      });
-    });
-  }
-
-  async #drop(): Promise<void> {
-    try {
-      await this.#d.store.dropSegments();
-    } catch (error) {
-      this.#d.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
-    }
-  }
 }
 
 function detailsOf(row: TopicRow): TopicDetails {
   const { name, semantics, idempotencyWindowMs, description, createdAtMs } = row;
   return { name, semantics, partitions: row.partitions.length, idempotencyWindowMs, description, createdAtMs };
-}
-
-function exists(name: string): Rejection {
-  return new Rejection('TOPIC_EXISTS', `there is a topic "${name}" already`, { metadata: { topic: name } });
-}
-
-/** `count`: how many partitions the topic has. */
-function cannotShrink(name: string, count: number): Rejection {
-  return new Rejection(
-    'PARTITIONS_CANNOT_SHRINK',
-    `topic "${name}" has ${count} partitions: there can be more of them, not fewer`,
-    { metadata: { topic: name, partitions: String(count) } },
-  );
 }

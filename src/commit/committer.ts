@@ -1,7 +1,8 @@
 import { Fault } from '../errors/fault.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
-import { topicNotFound, type Topic } from '../log/topic.ts';
+import { topicNotFound } from '../errors/rejections/topics.ts';
+import type { Topic } from '../log/topic.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing, AckTableReference } from './ack-ring.ts';
@@ -99,7 +100,7 @@ export class Committer {
   removeTopic(topic: Topic): void {
     fail(
       this.#queue.remove(({ publishes }) => publishes.some((publish) => publish.topic === topic)),
-      topicNotFound(topic.row.name),
+      topicNotFound({ topic: topic.row.name }),
     );
   }
 
@@ -357,7 +358,7 @@ function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
 function isWanted(unit: CommitUnit): boolean {
   if (unit.ended) return false;
   for (const { command, topic } of unit.publishes) {
-    const failure = command.stream?.failure ?? (topic.removed ? topicNotFound(topic.row.name) : null);
+    const failure = command.stream?.failure ?? (topic.removed ? topicNotFound({ topic: topic.row.name }) : null);
     if (failure !== null) {
       fail([unit], failure);
       return false;

@@ -1,9 +1,13 @@
 import { Fault } from '../errors/fault.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining } from '../errors/rejections/broker.ts';
+import { publishQueueFull } from '../errors/rejections/publishing.ts';
+import { topicNotFound } from '../errors/rejections/topics.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
-import { topicNotFound } from '../log/topic.ts';
+import { jobStopMsMax, type BackgroundJob } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { Every } from '../time/every.ts';
+import { within } from '../time/within.ts';
 import type { AckRing } from './ack-ring.ts';
 import { Committer } from './committer.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
@@ -31,10 +35,10 @@ const passedMax = 2_000;
 const ringIntervalMs = 5_000;
 
 /** What clients publish, and what the broker itself wants to be committed: checked, routed and queued. */
-export class Publisher implements Commits {
+export class Publisher implements Commits, BackgroundJob {
   readonly #d: PublisherDeps;
   readonly #committer: Committer;
-  #cancelRing: (() => void) | null = null;
+  readonly #keys: Every;
   /** Why nothing is taken any more. */
   #closed: Error | null = null;
 
@@ -59,6 +63,14 @@ export class Publisher implements Commits {
       onFenced,
     });
     log.attach(this.#committer);
+    this.#keys = new Every({
+      clock,
+      delayMs: ringIntervalMs,
+      run: () => store.turnIdempotencyRing(),
+      onError: (error) => {
+        deps.warn({ err: error }, 'old idempotency keys could not be dropped; it is tried again');
+      },
+    });
   }
 
   /**
@@ -111,26 +123,21 @@ export class Publisher implements Commits {
 
   /** Begins what happens from time to time. */
   start(): void {
-    this.#cancelRing = this.#d.clock.after(ringIntervalMs, () => {
-      void this.#turnRing();
-    });
+    this.#keys.start();
   }
 
   /** Takes nothing new, and resolves when everything that was taken is answered. */
   async drain(): Promise<void> {
-    this.#closed ??= new Rejection(
-      'DRAINING',
-      'this broker is shutting down: publish again, which reaches the next one',
-    );
+    this.#closed ??= draining('publish');
     await this.#committer.finish();
-    this.#cancelRing?.();
+    await within(this.#d.clock, jobStopMsMax, this.#keys.stop());
   }
 
   /** Ends all work at once: another broker owns the log. */
-  stop(): void {
+  stop(): Promise<void> {
     this.#closed = new Fault('FENCED', 'another broker has taken over');
     this.#committer.stop(this.#closed);
-    this.#cancelRing?.();
+    return this.#keys.stop();
   }
 
   /** For /metrics. */
@@ -142,7 +149,8 @@ export class Publisher implements Commits {
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
     const routed = this.#route(command);
-    if (!this.#committer.queue.hasRoom(routed.bytes)) throw this.#queueFull();
+    const { publishQueueBytesMax } = this.#d.limits;
+    if (!this.#committer.queue.hasRoom(routed.bytes)) throw publishQueueFull({ publishQueueBytesMax });
     const answer = new Promise<PublishedRecords>((resolve, reject) => {
       this.#committer.push({
         publishes: [routed],
@@ -165,25 +173,7 @@ export class Publisher implements Commits {
 
   #route(command: PublishCommand): RoutedPublish {
     const topic = this.#d.log.topicAtWork(command.topic);
-    if (topic === undefined) throw topicNotFound(command.topic);
+    if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
-  }
-
-  #queueFull(): Rejection {
-    const { publishQueueBytesMax } = this.#d.limits;
-    return new Rejection(
-      'PUBLISH_QUEUE_FULL',
-      `more than ${publishQueueBytesMax} bytes wait for their append (--publish-queue-bytes-max): publish more slowly`,
-      { metadata: { publishQueueBytesMax: String(publishQueueBytesMax) } },
-    );
-  }
-
-  async #turnRing(): Promise<void> {
-    try {
-      await this.#d.store.turnIdempotencyRing();
-    } catch (error) {
-      this.#d.warn({ err: error }, 'old idempotency keys could not be dropped; it is tried again');
-    }
-    if (this.#closed === null) this.start();
   }
 }

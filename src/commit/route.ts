@@ -1,8 +1,9 @@
-import { invalidField } from '../errors/rejection.ts';
+import { invalidField } from '../errors/rejections/requests.ts';
+import { partitionOutOfRange } from '../errors/rejections/topics.ts';
 import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch.ts';
+import { demandLog } from '../log/lanes.ts';
 import { partitionOf, partitionOfText } from '../log/partitioner.ts';
 import type { PublishCommand } from './publish.ts';
-import { demandLog, partitionOutOfRange } from '../log/lanes.ts';
 import type { Partition, Topic } from '../log/topic.ts';
 
 /** The records of a request that go to one partition. */
@@ -54,7 +55,7 @@ function singlePartition(topic: Topic, { partition }: PublishCommand): number | 
   const count = topic.partitions.length;
   if (partition !== null) {
     if (partition < count) return partition;
-    throw partitionOutOfRange(topic.row.name, count, partition);
+    throw partitionOutOfRange({ topic: topic.row.name, partitions: count, partition });
   }
   return count === 1 ? 0 : null;
 }

@@ -1,4 +1,5 @@
-import { Rejection } from '../errors/rejection.ts';
+import { expectedOffsetMismatch } from '../errors/rejections/publishing.ts';
+import type { Rejection } from '../errors/rejections/rejection.ts';
 import { sliceBytes, type RecordSelection } from '../log/batch.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { PublishedRecords } from './publish.ts';
@@ -235,14 +236,10 @@ export class TransactionPlan {
     const partition = shares[0]?.partition;
     if (expectedOffset === null || partition === undefined) return null;
     const planned = (this.#logs.get(partition)?.recordCount ?? 0) + (ahead?.counts.get(partition) ?? 0);
-    const current = partition.endOffset + planned;
-    if (current === expectedOffset) return null;
-    const { topicName, partition: number } = partition.address;
-    return new Rejection(
-      'EXPECTED_OFFSET_MISMATCH',
-      `the next offset of partition ${number} of topic "${topicName}" is ${current}, not ${expectedOffset}`,
-      { metadata: { topic: topicName, partition: String(number), currentOffset: String(current) } },
-    );
+    const currentOffset = partition.endOffset + planned;
+    if (currentOffset === expectedOffset) return null;
+    const { topicName: topic, partition: number } = partition.address;
+    return expectedOffsetMismatch({ topic, partition: number, currentOffset, expected: expectedOffset });
   }
 
   #place(publish: RoutedPublish): Placement {

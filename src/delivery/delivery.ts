@@ -3,11 +3,13 @@ import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { MemberId } from '../coordinator/group.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { draining, notOwner } from '../errors/rejections/broker.ts';
+import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
+import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
@@ -275,11 +277,7 @@ export class Delivery {
     this.#groups.topicId(command.topic);
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-        throw new Rejection(
-          'SUBSCRIPTION_EXISTS',
-          `group "${command.group}" is subscribed to topic "${command.topic}" already`,
-          { metadata: { group: command.group, topic: command.topic } },
-        );
+        throw subscriptionExists({ group: command.group, topic: command.topic });
       }
       const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
       await group.settled();
@@ -324,7 +322,7 @@ export class Delivery {
   /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
-    this.#groups.stop(draining());
+    const loading = this.#groups.stop(draining('subscribe'));
     const { clock, rounds } = this.#context;
     const deadlineAtMs = clock.wallMs() + graceMs;
     const groups = this.#groups.all();
@@ -332,22 +330,22 @@ export class Delivery {
     const idle = (): boolean => groups.every((group) => group.inFlightToStreams() === 0);
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
-    this.#retention.stop();
+    const retention = this.#retention.stop();
     await rounds.stop(untilMs);
-    for (const group of groups) group.stop(draining());
+    await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
+    for (const group of groups) group.stop(draining('subscribe'));
     this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
-    this.#context.rounds.abandon();
-    this.#retention.stop();
     this.#nacks.stop();
-    const error = new Rejection('NOT_OWNER', 'another broker has taken over: subscribe again');
-    this.#groups.stop(error);
+    const error = notOwner('TAKEN_OVER');
+    const jobs = [this.#groups.stop(error), this.#context.rounds.abandon(), this.#retention.stop()];
     for (const group of this.#groups.all()) group.stop(error);
+    await Promise.all(jobs);
   }
 
   /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
@@ -356,7 +354,7 @@ export class Delivery {
   }
 
   #refuseIfDraining(): void {
-    if (this.#draining) throw draining();
+    if (this.#draining) throw draining('subscribe');
   }
 }
 
@@ -364,7 +362,3 @@ const nothing = new Uint8Array();
 
 /** How often a drain looks whether everything is acked. */
 const drainLookMs = 20;
-
-function draining(): Rejection {
-  return new Rejection('DRAINING', 'this broker is shutting down: subscribe again, which reaches the next one');
-}

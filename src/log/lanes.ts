@@ -1,4 +1,4 @@
-import { Rejection } from '../errors/rejection.ts';
+import { laneRequired, partitionOutOfRange } from '../errors/rejections/topics.ts';
 
 /** What an entry of a request names: a log of a topic, by its partition and lane. `lane` null: it names none. */
 export interface LogName {
@@ -36,32 +36,10 @@ export function namedLog<L>(
 /** `namedLog` for calls that are refused as a whole. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
 export function demandLog<L>(topic: string, logs: readonly L[], lanes: number, name: LogName): L {
   const log = namedLog(logs, lanes, name);
-  if (log === 'LANE_REQUIRED') throw laneRequired(topic, lanes, 'name the lane');
-  if (log === undefined) throw outOfRange(topic, logs.length / lanes, lanes, name);
+  if (log === 'LANE_REQUIRED') throw laneRequired({ topic, lanes, missing: 'ENTRY' });
+  const partitions = logs.length / lanes;
+  const { partition, lane } = name;
+  if (partition >= partitions) throw partitionOutOfRange({ topic, partitions, partition });
+  if (log === undefined) throw partitionOutOfRange({ topic, lanes, lane });
   return log;
-}
-
-/** `todo`: what the caller is to do instead. */
-export function laneRequired(topic: string, lanes: number, todo: string): Rejection {
-  return new Rejection('LANE_REQUIRED', `each partition of topic "${topic}" has ${lanes} lanes: ${todo}`, {
-    metadata: { topic, lanes: String(lanes) },
-  });
-}
-
-function outOfRange(topic: string, partitions: number, lanes: number, { partition, lane }: LogName): Rejection {
-  if (partition >= partitions) return partitionOutOfRange(topic, partitions, partition);
-  return new Rejection(
-    'PARTITION_OUT_OF_RANGE',
-    `each partition of topic "${topic}" has lanes 0 to ${lanes - 1}, not ${lane}`,
-    { metadata: { topic, lanes: String(lanes) } },
-  );
-}
-
-/** `count`: how many partitions the topic has. */
-export function partitionOutOfRange(topic: string, count: number, partition: number): Rejection {
-  return new Rejection(
-    'PARTITION_OUT_OF_RANGE',
-    `topic "${topic}" has partitions 0 to ${count - 1}, not ${partition}`,
-    { metadata: { topic, partitions: String(count) } },
-  );
 }

@@ -1,5 +1,8 @@
 import { limits, type TunableLimits } from '../limits/limits.ts';
+import type { BackgroundJob } from '../time/background-job.ts';
 import type { Clock } from '../time/clock.ts';
+import type { Logger } from '../time/logger.ts';
+import { Once } from '../time/once.ts';
 import type { BatchCodec } from './batch.ts';
 import type { PartitionLog } from './partition-log.ts';
 import { Reader } from './reader.ts';
@@ -13,7 +16,7 @@ export interface LogDeps {
   readonly clock: Clock;
   readonly codec: BatchCodec;
   readonly limits: Pick<TunableLimits, 'tailCacheBytesMax'>;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: Logger;
 }
 
 const readCacheBytesMax = 16 * 1_048_576;
@@ -30,16 +33,18 @@ export interface Appends {
 }
 
 /** The log of all topics: which there are, and what is in their partitions. `src/commit` appends to it. */
-export class Log {
+export class Log implements BackgroundJob {
   readonly #d: LogDeps;
   readonly #byName = new Map<string, Topic>();
   readonly #byId = new Map<number, Topic>();
-  readonly #adding = new Map<number, Promise<void>>();
+  readonly #adding = new Once<number, void>();
   readonly #tails: TailCache;
   readonly #reader: Reader;
   readonly #segments: SegmentKeeper;
   /** null: nothing appends yet. */
   #appends: Appends | null = null;
+  /** Topics whose refresh failed, each with what cancels its next one. */
+  readonly #refreshes = new Map<Topic, () => void>();
   #stopped = false;
   #opened = false;
 
@@ -55,9 +60,13 @@ export class Log {
       chunkBytes: limits.deliveryChunkBytes,
       cacheBytesMax: readCacheBytesMax,
     });
-    this.#segments = new SegmentKeeper(store, clock, deps.log, (topic, work) =>
-      this.#appends === null ? work() : this.#appends.whileQuiet(topic, work),
-    );
+    this.#segments = new SegmentKeeper({
+      store,
+      clock,
+      log: deps.log,
+      topics: () => this.#byId.values(),
+      whileQuiet: (topic, work) => (this.#appends === null ? work() : this.#appends.whileQuiet(topic, work)),
+    });
   }
 
   /** From now on `appends` appends to this log. */
@@ -78,12 +87,7 @@ export class Log {
   /** Takes a topic in; once, however often it is called. @throws Fault */
   addTopic(row: TopicRow): Promise<void> {
     if (this.#byId.has(row.id)) return Promise.resolve();
-    let adding = this.#adding.get(row.id);
-    if (adding === undefined) {
-      adding = this.#add(row).finally(() => this.#adding.delete(row.id));
-      this.#adding.set(row.id, adding);
-    }
-    return adding;
+    return this.#adding.run(row.id, () => this.#add(row));
   }
 
   changeTopic(row: TopicRow): void {
@@ -156,20 +160,27 @@ export class Log {
   refresh(topic: Topic): void {
     if (topic.removed || this.#stopped) return;
     topic.refresh().catch(() => {
-      this.#d.clock.after(refreshRetryMs, () => {
+      if (this.#stopped) return;
+      this.#refreshes.get(topic)?.();
+      const cancel = this.#d.clock.after(refreshRetryMs, () => {
+        this.#refreshes.delete(topic);
         if (!topic.isKnown) this.refresh(topic);
       });
+      this.#refreshes.set(topic, cancel);
     });
   }
 
   /** Begins what happens from time to time. */
   start(): void {
-    this.#segments.start(() => this.#byId.values());
+    this.#stopped = false;
+    this.#segments.start();
   }
 
-  stop(): void {
+  stop(): Promise<void> {
     this.#stopped = true;
-    this.#segments.stop();
+    for (const cancel of this.#refreshes.values()) cancel();
+    this.#refreshes.clear();
+    return this.#segments.stop();
   }
 
   /** For /metrics. */

@@ -6,6 +6,7 @@ import {
   type LogAddress,
   type StoredBatch,
 } from './batch.ts';
+import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
 
 export interface ReaderOptions {
@@ -27,7 +28,7 @@ const keyOf = ({ topicId, partition, lane }: LogAddress): string => `${topicId}/
  */
 export class Reader {
   readonly #o: ReaderOptions;
-  readonly #fetching = new Map<string, Promise<EncodedBatch | null>>();
+  readonly #fetching = new Once<string, EncodedBatch | null>();
   /** What was fetched last of each log, in the order of their last use. */
   readonly #fetched = new Map<string, { readonly batches: readonly EncodedBatch[]; readonly bytes: number }[]>();
   #bytes = 0;
@@ -53,13 +54,7 @@ export class Reader {
 
   /** @throws Fault */
   fetch(address: LogAddress, offset: number): Promise<EncodedBatch | null> {
-    const key = `${keyOf(address)}@${offset}`;
-    let fetching = this.#fetching.get(key);
-    if (fetching === undefined) {
-      fetching = this.#fetch(address, offset).finally(() => this.#fetching.delete(key));
-      this.#fetching.set(key, fetching);
-    }
-    return fetching;
+    return this.#fetching.run(`${keyOf(address)}@${offset}`, () => this.#fetch(address, offset));
   }
 
   /** The topic is gone. */

@@ -1,5 +1,9 @@
 import { limits } from '../limits/limits.ts';
+import type { BackgroundJob } from '../time/background-job.ts';
 import type { Clock } from '../time/clock.ts';
+import { Every } from '../time/every.ts';
+import type { Logger } from '../time/logger.ts';
+import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
 import type { Topic } from './topic.ts';
 
@@ -10,9 +14,12 @@ const aheadFrom = 0.5;
 /** Does work while nothing is appended to the topic. */
 type WhileQuiet = <T>(topic: Topic, work: () => Promise<T>) => Promise<T>;
 
-interface SegmentLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
+export interface SegmentKeeperDeps {
+  readonly store: LogStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly topics: () => Iterable<Topic>;
+  readonly whileQuiet: WhileQuiet;
 }
 
 /**
@@ -22,35 +29,37 @@ interface SegmentLog {
  *
  * The size is asked for at the first look, and when as much was appended as would reach the next step uncompressed.
  */
-export class SegmentKeeper {
-  readonly #store: LogStore;
-  readonly #clock: Clock;
-  readonly #log: SegmentLog;
-  readonly #whileQuiet: WhileQuiet;
-  readonly #looking = new Set<Topic>();
+export class SegmentKeeper implements BackgroundJob {
+  readonly #d: SegmentKeeperDeps;
+  readonly #loop: Every;
+  readonly #looks = new Once<Topic, void>();
   /** Topics whose last look failed: the next one is at the next interval, not at each append. */
   readonly #failed = new Set<Topic>();
-  #cancel: (() => void) | null = null;
   #stopped = false;
 
-  constructor(store: LogStore, clock: Clock, log: SegmentLog, whileQuiet: WhileQuiet) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#log = log;
-    this.#whileQuiet = whileQuiet;
-  }
-
-  start(topics: () => Iterable<Topic>): void {
-    this.#cancel = this.#clock.after(lookIntervalMs, () => {
-      this.#failed.clear();
-      for (const topic of topics()) if (topic.appendedBytes > 0) void this.#look(topic);
-      if (!this.#stopped) this.start(topics);
+  constructor(deps: SegmentKeeperDeps) {
+    this.#d = deps;
+    this.#loop = new Every({
+      clock: deps.clock,
+      delayMs: lookIntervalMs,
+      run: () => {
+        this.#lookAtAll();
+      },
+      onError: (error) => {
+        deps.log.warn({ err: error }, 'the segments could not be looked at; it is tried again');
+      },
     });
   }
 
-  stop(): void {
+  start(): void {
+    this.#stopped = false;
+    this.#loop.start();
+  }
+
+  async stop(): Promise<void> {
     this.#stopped = true;
-    this.#cancel?.();
+    await this.#loop.stop();
+    await this.#looks.ended();
   }
 
   appended(topic: Topic, bytes: number): void {
@@ -59,9 +68,18 @@ export class SegmentKeeper {
     if (topic.segmentBytes + topic.appendedBytes >= step && !this.#failed.has(topic)) void this.#look(topic);
   }
 
-  async #look(topic: Topic): Promise<void> {
-    if (this.#looking.has(topic) || this.#stopped || topic.removed) return;
-    this.#looking.add(topic);
+  /** Nobody waits for one topic's look: to make its table may take minutes. */
+  #lookAtAll(): void {
+    this.#failed.clear();
+    for (const topic of this.#d.topics()) if (topic.appendedBytes > 0) void this.#look(topic);
+  }
+
+  #look(topic: Topic): Promise<void> {
+    if (this.#stopped || topic.removed) return Promise.resolve();
+    return this.#looks.run(topic, () => this.#lookAt(topic));
+  }
+
+  async #lookAt(topic: Topic): Promise<void> {
     const appended = topic.appendedBytes;
     try {
       await this.#advance(topic);
@@ -69,30 +87,28 @@ export class SegmentKeeper {
     } catch (error) {
       this.#failed.add(topic);
       if (!this.#stopped && !topic.removed) {
-        this.#log.warn({ err: error, topic: topic.row.name }, 'the next segment of a topic could not be begun yet');
+        this.#d.log.warn({ err: error, topic: topic.row.name }, 'the next segment of a topic could not be begun yet');
       }
-    } finally {
-      this.#looking.delete(topic);
     }
   }
 
   async #advance(topic: Topic): Promise<void> {
     const { row, segment } = topic;
-    const { bytes, ageMs, nextIsMade } = await this.#store.segmentSize(row.id, segment);
+    const { bytes, ageMs, nextIsMade } = await this.#d.store.segmentSize(row.id, segment);
     topic.segmentBytes = bytes;
     topic.nextIsMade = nextIsMade;
     const part = Math.max(bytes / limits.segmentBytesMax, ageMs / limits.segmentAgeMsMax);
     if (part < aheadFrom || this.#stopped || topic.removed) return;
-    if (!nextIsMade) await this.#store.makeSegment(row.id, segment);
+    if (!nextIsMade) await this.#d.store.makeSegment(row.id, segment);
     topic.nextIsMade = true;
     if (part >= 1) await this.#roll(topic, bytes);
   }
 
   async #roll(topic: Topic, bytes: number): Promise<void> {
     const { row, segment } = topic;
-    topic.segment = await this.#whileQuiet(topic, () => this.#store.rollSegment(row.id, segment));
+    topic.segment = await this.#d.whileQuiet(topic, () => this.#d.store.rollSegment(row.id, segment));
     topic.segmentBytes = 0;
     topic.nextIsMade = false;
-    this.#log.info({ topic: row.name, segment: topic.segment, bytes }, 'a new segment begins');
+    this.#d.log.info({ topic: row.name, segment: topic.segment, bytes }, 'a new segment begins');
   }
 }

@@ -1,4 +1,3 @@
-import { Rejection } from '../errors/rejection.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
@@ -175,10 +174,4 @@ export class Partition implements PartitionLog {
     this.isKnown = true;
     if (moved) this.announce();
   }
-}
-
-export function topicNotFound(name: string): Rejection {
-  return new Rejection('TOPIC_NOT_FOUND', `there is no topic "${name}": make it with TopicService/CreateTopic`, {
-    metadata: { topic: name },
-  });
 }

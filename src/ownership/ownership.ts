@@ -1,6 +1,7 @@
 import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import type { Logger } from '../time/logger.ts';
 import {
   Lease,
   patienceMs,
@@ -16,7 +17,7 @@ export interface OwnershipDeps {
   readonly store: LeaseStore;
   readonly clock: Clock;
   readonly random: Random;
-  readonly log: OwnershipLog;
+  readonly log: Logger;
   /**
    * Migrates the database, before a takeover, and again if that takeover fails. Any error but a
    * Fault is final.
@@ -26,12 +27,6 @@ export interface OwnershipDeps {
   readonly onActive: (epoch: number) => Promise<void>;
   /** This broker has lost the database, or can never own it. Called once, and final. */
   readonly onLost: (reason: string) => void;
-}
-
-/** The logger of ownership; pino's loggers fit. */
-export interface OwnershipLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
 }
 
 /**
@@ -56,8 +51,9 @@ export class Ownership {
     });
   }
 
-  /** Begins to stand by. */
+  /** Begins to stand by. Idempotent; a stop is final. */
   start(): void {
+    if (this.#started) return;
     this.#started = true;
     this.#step({ type: 'tick' });
   }

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import type { Broker } from '../broker/broker.ts';
-import { Rejection } from '../errors/rejection.ts';
+import { notOwner } from '../errors/rejections/broker.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { ReportBug } from './edge/errors.ts';
@@ -62,7 +62,7 @@ export function createRpcServers(options: RpcOptions): RpcServers {
 }
 
 function serving(broker: Broker | null): Broker {
-  if (broker === null) throw new Rejection('NOT_OWNER', 'this broker stands by: another one is active');
+  if (broker === null) throw notOwner('STANDS_BY');
   return broker;
 }
 

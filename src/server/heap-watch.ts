@@ -1,6 +1,7 @@
 import { constants, PerformanceObserver, type PerformanceEntry } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
-import type { Logger } from 'pino';
+import type { BackgroundJob } from '../time/background-job.ts';
+import type { Logger } from '../time/logger.ts';
 
 /**
  * Above the first share the broker takes nothing new that stays; below the second it does again.
@@ -25,13 +26,13 @@ export interface HeapUse {
  * and a full heap ends the process. The broker therefore rejects new ones before, and logs a
  * warning even earlier.
  */
-export class HeapWatch {
-  readonly #log: Pick<Logger, 'warn' | 'info'>;
+export class HeapWatch implements BackgroundJob {
+  readonly #log: Logger;
   #use: HeapUse = { keptBytes: 0, maxBytes: 1 };
   #short = false;
   #observer: PerformanceObserver | null = null;
 
-  constructor(log: Pick<Logger, 'warn' | 'info'>) {
+  constructor(log: Logger) {
     this.#log = log;
   }
 
@@ -46,7 +47,8 @@ export class HeapWatch {
 
   /** Checks the heap after each full collection from now on. */
   start(): void {
-    this.#observer ??= new PerformanceObserver((list) => {
+    if (this.#observer !== null) return;
+    this.#observer = new PerformanceObserver((list) => {
       const collections = list.getEntries() as (PerformanceEntry & { readonly detail: { readonly kind: number } })[];
       const full = collections.some(({ detail }) => detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR);
       if (full) this.look(heapUse());
@@ -55,8 +57,9 @@ export class HeapWatch {
     this.#observer.observe({ entryTypes: ['gc'] });
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#observer?.disconnect();
+    this.#observer = null;
   }
 
   look(use: HeapUse): void {

@@ -266,8 +266,8 @@ export class Server {
     await this.#step('give up the lease', () => this.#ownership?.stop());
     await this.#step('close the connections', () => this.#storage?.close());
     await this.#step('stop the database', () => this.#stopDatabase());
-    this.#heap.stop();
-    this.#awake.stop();
+    await this.#heap.stop();
+    await this.#awake.stop();
     this.#ending.resolve(ending);
   }
 

@@ -8,6 +8,7 @@ import { Trouble } from '../errors/trouble.ts';
 import { patienceMs } from '../ownership/lease.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
+import type { Logger } from '../time/logger.ts';
 import { checkDatabase, checkSchemaVersion } from './migrations/check-database.ts';
 import { checkSessions, sessionsLeft } from './migrations/check-sessions.ts';
 import { PostgresCommitStore } from './commit/commit-store.ts';
@@ -30,7 +31,7 @@ export interface StorageOptions {
   readonly clock: Clock;
   /** How long appends, acks, what groups decide and reads may take. Default: 30 s, longer than any of them waits for a lock. */
   readonly answerMsMax?: number;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: Logger;
 }
 
 /** Everything durable: one store for each machine that has something to keep, on connections of their own. */

@@ -1,4 +1,6 @@
+import type { BackgroundJob } from './background-job.ts';
 import type { Clock } from './clock.ts';
+import { Every } from './every.ts';
 
 /**
  * The pause between two readings of an idle process. A stop of the process counts as one of them.
@@ -22,31 +24,39 @@ const lateMsMin = 100;
  * that is due by the base clock but not by this one is therefore set again, and a timer that is
  * late by both clocks first lets the arrived input be handled.
  */
-export class AwakeClock implements Clock {
+export class AwakeClock implements Clock, BackgroundJob {
   readonly #base: Clock;
   readonly #onPause: (ms: number) => void;
   #lastMs: number;
   #missedMs = 0;
-  #cancelLook: (() => void) | null = null;
+  readonly #looks: Every;
 
   /** Before `start` it returns the time of `base`. */
   constructor(base: Clock, onPause: (ms: number) => void = () => undefined) {
     this.#base = base;
     this.#onPause = onPause;
     this.#lastMs = base.nowMs();
+    this.#looks = new Every({
+      clock: base,
+      delayMs: lookIntervalMs,
+      run: () => {
+        this.nowMs();
+      },
+      // Only `onPause` can throw, and it only writes to the log.
+      onError: () => undefined,
+    });
   }
 
   /** Detects stops from now on. */
   start(): void {
-    if (this.#cancelLook !== null) return;
+    if (this.#looks.isStarted) return;
     this.#lastMs = this.#base.nowMs();
-    this.#look();
+    this.#looks.start();
   }
 
-  /** Idempotent. Timers that were already set still run. */
-  stop(): void {
-    this.#cancelLook?.();
-    this.#cancelLook = null;
+  /** Timers that were already set still run. */
+  stop(): Promise<void> {
+    return this.#looks.stop();
   }
 
   wallMs(): number {
@@ -57,7 +67,7 @@ export class AwakeClock implements Clock {
     const nowMs = this.#base.nowMs();
     const gapMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
-    if (gapMs > pauseMsMin && this.#cancelLook !== null) {
+    if (gapMs > pauseMsMin && this.#looks.isStarted) {
       this.#missedMs += gapMs - lookIntervalMs;
       this.#onPause(gapMs);
     }
@@ -95,12 +105,5 @@ export class AwakeClock implements Clock {
 
   soon(run: () => void): void {
     this.#base.soon(run);
-  }
-
-  #look(): void {
-    this.#cancelLook = this.#base.after(lookIntervalMs, () => {
-      this.nowMs();
-      this.#look();
-    });
   }
 }

@@ -1,4 +1,4 @@
-import { invalidField } from '../errors/rejection.ts';
+import { invalidField } from '../errors/rejections/requests.ts';
 import { limits } from '../limits/limits.ts';
 import { boundsPerRecord } from '../log/batch.ts';
 import type { RequestReader } from './request-reader.ts';

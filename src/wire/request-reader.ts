@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { invalidField, Rejection } from '../errors/rejection.ts';
+import { invalidField, malformedRequest } from '../errors/rejections/requests.ts';
 
 /** Wire types of protobuf that Millrace reads; 3 and 4 are groups, which no message of it has. */
 const varintType = 0;
@@ -130,9 +130,7 @@ export class RequestReader {
 
   fail(description: string): never {
     const field = this.path();
-    const violations = field === '' ? [] : [{ field, description }];
-    const subject = field === '' ? 'the request' : field;
-    throw new Rejection('MALFORMED_REQUEST', `${subject}: ${description}`, { violations });
+    throw field === '' ? malformedRequest(`the request: ${description}`) : malformedRequest(description, field);
   }
 }
 

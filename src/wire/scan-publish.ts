@@ -1,4 +1,4 @@
-import { invalidField, Rejection } from '../errors/rejection.ts';
+import { invalidField, requestTooLarge } from '../errors/rejections/requests.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import { nameViolation } from '../limits/names.ts';
 import type { PublishCommand, PublishStreamToken } from '../commit/publish.ts';
@@ -108,12 +108,8 @@ function scanRecord(reader: RequestReader, records: RecordScan, index: number, e
 }
 
 function checkSize(bytes: number): void {
-  const { publishBytesMax } = limits;
-  if (bytes <= publishBytesMax) return;
-  const description = `has ${bytes} bytes, more than publish_bytes_max = ${publishBytesMax}`;
-  throw new Rejection('REQUEST_TOO_LARGE', `the request ${description}`, {
-    violations: [{ field: 'records', description: `the request ${description}` }],
-  });
+  const { publishBytesMax: bytesMax } = limits;
+  if (bytes > bytesMax) throw requestTooLarge({ bytes, bytesMax });
 }
 
 function checkFields(fields: PublishFields): void {

@@ -23,7 +23,7 @@ async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> 
   folds.start(found);
   folds.appended(deltas);
   for (let step = 0; step < 30 && Number.isNaN(foldedMs); step++) await clock.advance(5_000);
-  folds.stop(Infinity);
+  void folds.stop(Infinity);
   return foldedMs - startMs;
 }
 
@@ -139,7 +139,7 @@ test('a fold waits for a settlement on its way to a table that it would truncate
   expect(truncated).toBe(1);
   ring.refer();
   folds.appended(1);
-  folds.stop(clock.nowMs() + 1_000);
+  void folds.stop(clock.nowMs() + 1_000);
   const finished = folds.finish();
   await clock.advance(2_000);
   await finished;

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports/calls.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 import { allCursors } from '../support/loads.ts';
@@ -207,7 +207,7 @@ describe('a partition with two lanes', () => {
     ] as const) {
       await scene.ack('billing', member, { partition: 1, lane, upToOffset });
     }
-    scene.delivery.stop();
+    await scene.delivery.stop();
     const { clock, topics, store } = scene;
     store.shared.epoch++;
     scene = await Scene.open({ store: new MemoryGroupStore(store.shared), clock, topics });

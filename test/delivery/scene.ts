@@ -13,7 +13,7 @@ import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
-import type { Rejection } from '../../src/errors/rejection.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Rejection } from '../../src/errors/rejection.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 /** A broker that the database does not answer may have been replaced without knowing it: what it says from memory may be false. */

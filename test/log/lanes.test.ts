@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Rejection } from '../../src/errors/rejection.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { demandLog, namedLog } from '../../src/log/lanes.ts';
 
 /** Two partitions with three lanes each, by partition and lane. */

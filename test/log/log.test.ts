@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { command, Gate, places, readAll, records, Scene } from './scene.ts';
 
 async function refusalOf(publish: Promise<unknown>): Promise<Rejection> {

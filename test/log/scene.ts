@@ -203,13 +203,13 @@ export class Scene {
   }
 
   stop(): void {
-    this.publisher.stop();
-    this.log.stop();
+    void this.publisher.stop();
+    void this.log.stop();
   }
 
   async drain(): Promise<void> {
     await this.publisher.drain();
-    this.log.stop();
+    void this.log.stop();
   }
 
   stats() {

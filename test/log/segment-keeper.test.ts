@@ -15,8 +15,14 @@ function scene() {
   const topic = topicAtWork(clock, 'orders', [1], store);
   const said: string[] = [];
   const say = (_fields: object, message: string): void => void said.push(message);
-  const keeper = new SegmentKeeper(store, clock, { info: say, warn: say }, (_topic, work) => work());
-  keeper.start(() => [topic]);
+  const keeper = new SegmentKeeper({
+    store,
+    clock,
+    log: { info: say, warn: say },
+    topics: () => [topic],
+    whileQuiet: (_topic, work) => work(),
+  });
+  keeper.start();
   /** So much was appended and takes so much on disk. */
   const append = async (bytes: number, onDisk = bytes): Promise<void> => {
     store.shared.topic(1).segmentBytes += onDisk;
@@ -154,7 +160,7 @@ test('a topic that is deleted, or a keeper that is stopped, in the middle of a l
   for (const end of [
     (topic: Topic) => (topic.removed = true),
     (_topic: Topic, keeper: SegmentKeeper) => {
-      keeper.stop();
+      void keeper.stop();
     },
   ]) {
     const { clock, store, topic, append, said, keeper } = scene();
@@ -166,7 +172,7 @@ test('a topic that is deleted, or a keeper that is stopped, in the middle of a l
     gate.open();
     await append(limits.segmentBytesMax);
     expect([said, topic.segment, store.count('segmentSize')]).toEqual([[], 1, 1]);
-    keeper.stop();
+    void keeper.stop();
     expect(clock.pending).toBe(0);
   }
 });

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs';
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { expect, test } from 'vitest';
 import { Fault } from '../../src/errors/fault.ts';
-import { invalidField, Rejection } from '../../src/errors/rejection.ts';
+import { replaced } from '../../src/errors/rejections/members.ts';
+import { expectedOffsetMismatch, publishQueueFull } from '../../src/errors/rejections/publishing.ts';
+import { invalidField, invalidFields } from '../../src/errors/rejections/requests.ts';
+import { topicNotFound } from '../../src/errors/rejections/topics.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { errorTable, rpcErrorOf, type ErrorKind } from '../../src/rpc/edge/errors.ts';
+import { errorTable, type ErrorKind } from '../../src/rpc/edge/error-table.ts';
+import { rpcErrorOf } from '../../src/rpc/edge/errors.ts';
 import { statusOf } from '../../src/rpc/grpc/status.ts';
 
 const noBug = () => {
@@ -16,31 +19,17 @@ function detailsOf(error: unknown): Record<string, unknown> {
   return Object.fromEntries(details.map(({ value }) => [value.$typeName.replace('google.rpc.', ''), value]));
 }
 
-test('an error that the docs do not explain, or explain with another code', () => {
-  const docs = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
-  const documented = [...docs.matchAll(/^\| `(\w+)` \| `(\w+)` \| ([\w, ]*)\|/gm)].map(([, reason, code, details]) => {
-    return `${reason} ${code} ${details!.trim()}`.trim();
-  });
-  const served = Object.entries(errorTable).map(([kind, row]) => {
-    const details = [
-      ...(kind === 'INVALID_FIELD' ? ['BadRequest'] : []),
-      ...(row.precondition === undefined ? [] : ['PreconditionFailure']),
-      ...(row.quota === undefined ? [] : ['QuotaFailure']),
-      ...(row.retryAfterMs === undefined ? [] : ['RetryInfo']),
-    ];
-    return `${row.reason ?? kind} ${row.code} ${details.join(', ')}`.trim();
-  });
-  expect(documented.sort()).toEqual([...new Set(served)].sort());
-});
-
 test('a rejection without its reason or its facts', () => {
-  const rejection = new Rejection('EXPECTED_OFFSET_MISMATCH', 'the next offset is 7', {
-    metadata: { currentOffset: '7' },
-  });
-  expect(rpcErrorOf(rejection, noBug)).toMatchObject({ code: 9, message: 'the next offset is 7' });
+  const rejection = expectedOffsetMismatch({ topic: 'orders', partition: 2, currentOffset: 7, expected: 5 });
+  const message = 'the next offset of partition 2 of topic "orders" is 7, not 5';
+  expect(rpcErrorOf(rejection, noBug)).toMatchObject({ code: 9, message });
   expect(detailsOf(rejection)).toMatchObject({
-    ErrorInfo: { reason: 'EXPECTED_OFFSET_MISMATCH', domain: 'millrace', metadata: { currentOffset: '7' } },
-    PreconditionFailure: { violations: [{ type: 'expected_offset', description: 'the next offset is 7' }] },
+    ErrorInfo: {
+      reason: 'EXPECTED_OFFSET_MISMATCH',
+      domain: 'millrace',
+      metadata: { topic: 'orders', partition: '2', currentOffset: '7' },
+    },
+    PreconditionFailure: { violations: [{ type: 'expected_offset', subject: 'orders', description: message }] },
   });
   expect(detailsOf(invalidField('acks[2].lane', 'must be 0'))).toMatchObject({
     ErrorInfo: { reason: 'INVALID_FIELD' },
@@ -49,8 +38,9 @@ test('a rejection without its reason or its facts', () => {
 });
 
 test('backpressure that does not say when to come back', () => {
-  const details = detailsOf(new Rejection('PUBLISH_QUEUE_FULL', 'full'));
-  expect(details).toMatchObject({ QuotaFailure: { violations: [{ subject: 'publish queue', description: 'full' }] } });
+  const details = detailsOf(publishQueueFull({ publishQueueBytesMax: 7 }));
+  const violation = { subject: 'publish queue', description: expect.stringContaining('more than 7 bytes') };
+  expect(details).toMatchObject({ QuotaFailure: { violations: [violation] } });
   expect((details['RetryInfo'] as { retryDelay: Duration }).retryDelay.nanos).toBe(100_000_000);
 });
 
@@ -77,11 +67,11 @@ test('a bug that tells its cause to the caller, or nobody', () => {
 });
 
 test('an error that is too large for the trailers that clients take', () => {
-  const violations = Array.from({ length: 1_000 }, (_, index) => ({
+  const violation = (index: number) => ({
     field: `acks[${index}].topic${'x'.repeat(1_000)}`,
-    description: 'ü'.repeat(1_000),
-  }));
-  const rejection = new Rejection('INVALID_FIELD', 'ü'.repeat(10_000), { violations });
+    description: 'ü'.repeat(10_000),
+  });
+  const rejection = invalidFields([violation(0), ...Array.from({ length: 999 }, (_, index) => violation(index + 1))]);
   const { details, metadata } = statusOf(rejection, noBug);
   const [bytes] = metadata.get('grpc-status-details-bin');
   const trailers = encodeURI(details).length + Math.ceil((bytes as Buffer).length / 3) * 4;
@@ -89,12 +79,9 @@ test('an error that is too large for the trailers that clients take', () => {
 });
 
 test('a lone surrogate in a quoted text, on which the encoding of a status throws', () => {
-  const rejection = new Rejection(
-    'TOPIC_NOT_FOUND',
-    `there is no topic ${'x'.repeat(limits.errorTextCharsMax - 19)}😀`,
-  );
+  const rejection = topicNotFound({ topic: `${'x'.repeat(limits.errorTextCharsMax - 20)}😀` });
   expect(() => encodeURI(rpcErrorOf(rejection, noBug).message)).not.toThrow();
-  expect(() => encodeURI(rpcErrorOf(new Rejection('REPLACED', '\ud800'), noBug).message)).not.toThrow();
+  expect(() => encodeURI(rpcErrorOf(replaced('\ud800'), noBug).message)).not.toThrow();
 });
 
 test('a kind of error without a row, or a row whose reason is no constant', () => {

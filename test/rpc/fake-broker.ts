@@ -36,7 +36,7 @@ import type {
   PartitionStatus,
   StreamEnd,
 } from '../../src/delivery/ports/session.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { topicExists, topicNotFound } from '../../src/errors/rejections/topics.ts';
 import type { PublishedRecords } from '../../src/commit/publish.ts';
 
 /** A stream that a client has opened, as the broker sees it. */
@@ -208,7 +208,7 @@ export class FakeBroker implements Broker {
 
   async createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {
     this.#called(caller, command);
-    if (this.topics.has(command.name)) throw new Rejection('TOPIC_EXISTS', `there is a topic ${command.name}`);
+    if (this.topics.has(command.name)) throw topicExists({ topic: command.name });
     const topic = { semantics: 'PUB_SUB', createdAtMs: 1_700_000_000_000, ...command } as const;
     this.topics.set(command.name, topic);
     return topic;
@@ -276,7 +276,7 @@ export class FakeBroker implements Broker {
 
   #topic(name: string): TopicDetails {
     const topic = this.topics.get(name);
-    if (topic === undefined) throw new Rejection('TOPIC_NOT_FOUND', `there is no topic ${name}`);
+    if (topic === undefined) throw topicNotFound({ topic: name });
     return topic;
   }
 }

@@ -8,7 +8,7 @@ import {
 } from '../../gen/grpc/health/v1/health_pb.js';
 import { ServerReflection } from '../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { draining } from '../../src/errors/rejections/broker.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { failureOf, GrpcClient, grpcDetails } from './grpc-client.ts';
 import { serve } from './serving.ts';
@@ -55,7 +55,7 @@ test('a shutdown that cuts off a publish under way, or forgets a kind of stream'
   member.resume();
   const stopped = servers.stop(60_000);
   // The broker ends its streams itself, and answers what it has taken.
-  broker.streams[0]!.sink.end(new Rejection('DRAINING', 'this broker is shutting down'));
+  broker.streams[0]!.sink.end(draining('subscribe'));
   for (const commit of commits) commit();
   const [, , [drained], [refused]] = (await Promise.all(ends)) as [unknown, unknown, [ServiceError], [ServiceError]];
   expect(statuses).toEqual([ServingStatus.SERVING, ServingStatus.NOT_SERVING]);

@@ -171,7 +171,7 @@ export class SimulatedBroker {
   #end(): void {
     if (this.ended) return;
     this.ended = true;
-    this.#awake.stop();
+    void this.#awake.stop();
     this.process.kill();
     for (const connection of this.#connections) connection.cut(this.#site.world.chance(0.5));
     this.#site.world.note(`${this.process.name} has ended`);

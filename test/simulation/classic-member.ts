@@ -1,5 +1,5 @@
 import type { AssignmentTask, JoinGroupOutcome, MemberAssignment, SyncGroupOutcome } from '../../src/broker/broker.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { retryMs, type MemberSite } from './member.ts';
 import { caller } from './network.ts';
 import { planOf } from './plan.ts';

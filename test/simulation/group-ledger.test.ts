@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { instanceFenced } from '../../src/errors/rejections/members.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Database } from './database.ts';
 import { GroupLedger } from './group-ledger.ts';
@@ -120,7 +120,7 @@ describe('the check of groups finds', () => {
 
   test('a process that is told to stop and whose instance is its own', async () => {
     save(1, [], { putMembers: [rowOf(first, 'worker')] });
-    ledger.refusalTold(new Rejection('INSTANCE_FENCED', '', { metadata: { memberId: first } }));
+    ledger.refusalTold(instanceFenced({ memberId: first }));
     await violation().toThrow("first is told that its instance is another's, and is a member of billing");
   });
 

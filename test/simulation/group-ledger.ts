@@ -1,6 +1,6 @@
 import type { GroupChange, MemberId, RebalanceRow } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
-import type { Rejection } from '../../src/errors/rejection.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { Database } from './database.ts';
 import type { World } from './world.ts';
 

@@ -1,7 +1,7 @@
 import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import { caller, type Network } from './network.ts';

@@ -11,7 +11,7 @@ import type {
 } from '../../src/delivery/ports/session.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import { StreamOrder } from './order.ts';

@@ -1,7 +1,7 @@
 import type { ResetTo } from '../../src/broker/broker.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Fault } from '../../src/errors/fault.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { Ledger } from './ledger.ts';
 import type { MemberSite } from './member.ts';
 import { caller, Unavailable, type Network } from './network.ts';

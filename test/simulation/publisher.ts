@@ -1,4 +1,4 @@
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { boundsPerRecord, type RecordSet } from '../../src/log/batch.ts';
 import type { PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
 import type { Ledger } from './ledger.ts';

@@ -1,5 +1,5 @@
 import type { PullOutcome } from '../../src/broker/broker.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { SentBatch } from './ledger.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
 import { caller, decode } from './network.ts';

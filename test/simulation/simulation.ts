@@ -1,6 +1,6 @@
 import type { AckCommand, AckOutcome, Broker } from '../../src/broker/broker.ts';
 import type { GroupState } from '../../src/coordinator/group.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
 import { ClassicMember } from './classic-member.ts';
 import { Database } from './database.ts';

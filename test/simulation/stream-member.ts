@@ -1,4 +1,4 @@
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
 import type { ClientStream } from './network.ts';
 

@@ -2,7 +2,7 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PublishRequestSchema, type PublishRequest } from '../../gen/millrace/v1/broker_pb.js';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 import type { TopicRow } from '../../src/log/store.ts';

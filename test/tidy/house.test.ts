@@ -54,6 +54,10 @@ test('nothing is left for later', () => {
   expect(linesThat(/\b(TODO|FIXME|XXX)\b/, ['eslint.config.js', 'package-lock.json'])).toEqual([]);
 });
 
+test('no file has the markers of a merge that was not resolved', () => {
+  expect(linesThat(/^(<{7}|={7}|>{7}|\|{7})( |$)/)).toEqual([]);
+});
+
 test('no test is switched off', () => {
   expect(linesThat(/\b(test|it|describe)\.(only|skip|todo)\b/)).toEqual([]);
 });

@@ -34,6 +34,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
  * may import all of them, and none of them imports a file beside them.
  */
 export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  errors: { rejections: [] },
   consumption: { offsets: [], partitioned: ['offsets'] },
   coordinator: { assignors: [] },
   delivery: {

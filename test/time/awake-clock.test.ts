@@ -92,7 +92,7 @@ describe('a process that stood still', () => {
 });
 
 test('it leaves no timer behind when it is stopped, and counts no pause any more', () => {
-  clock.stop();
+  void clock.stop();
   expect(base.pending).toBe(0);
   base.jump(20_000);
   expect(clock.nowMs()).toBe(20_000);

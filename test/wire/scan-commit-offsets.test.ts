@@ -7,7 +7,7 @@ import {
   OffsetStatus,
   type CommitOffsetsRequest,
 } from '../../gen/millrace/v1/offset_pb.js';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { createValidation } from '../../src/rpc/validation/validation.ts';

@@ -8,7 +8,7 @@ import {
   type PublishRequest,
 } from '../../gen/millrace/v1/broker_pb.js';
 import type { PublishCommand } from '../../src/broker/broker.ts';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { scanPublish } from '../../src/wire/scan-publish.ts';
 import { property } from '../coordinator/property.ts';

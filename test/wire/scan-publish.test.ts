@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { PublishRequestSchema, type AckMode } from '../../gen/millrace/v1/broker_pb.js';
-import { Rejection } from '../../src/errors/rejection.ts';
+import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { scanPublish } from '../../src/wire/scan-publish.ts';
 import { content, deliver, encodeRequest } from './delivery.ts';

@@ -9,7 +9,7 @@ export async function runMembers(bench: Bench): Promise<void> {
     await emptyGroup(bench, site);
     await steadyGroup(bench, site);
   };
-  await withBroker(bench, 'members', work, ['--partitions-max', '10000']);
+  await withBroker(bench, 'members', work, { flags: ['--partitions-max', '10000'] });
 }
 
 async function emptyGroup(bench: Bench, site: Site): Promise<void> {

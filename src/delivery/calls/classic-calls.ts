@@ -1,5 +1,5 @@
 import type { MemberId, PartitionRef } from '../../coordinator/group.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { syncTimeout } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
 import type {
   AssignmentTask,
@@ -65,9 +65,7 @@ export class ClassicCalls {
       member.assignmentVersion !== member.syncedVersion;
     const ready = (): boolean => !group.members.has(member.id) || (!group.awaitsPlan && isNews());
     if (!(await group.watch(ready, command.waitMs, command.signal))) {
-      throw new Rejection('SYNC_TIMEOUT', `the assignment of generation ${group.generation} did not change in time`, {
-        metadata: { generation: String(group.generation) },
-      });
+      throw syncTimeout({ generation: group.generation });
     }
     group.member(command.memberId);
     member.syncedVersion = member.assignmentVersion;

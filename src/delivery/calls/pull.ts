@@ -1,5 +1,5 @@
 import { Credit } from '../../credit/credit.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PullCommand } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';

@@ -1,11 +1,11 @@
-import { invalidField } from '../../errors/rejection.ts';
+import { invalidField } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import { demandLog } from '../../log/lanes.ts';
 import type { ResetOffsetsCommand, ResetTo } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';
-import { subscriptionNotFound } from '../groups/refusals.ts';
+import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { inLog } from '../groups/start-position.ts';
 
 /** Which logs a reset is about, and where each of them is to begin. */
@@ -21,7 +21,7 @@ export function selectedLogs(
   const subscription = (topic: string): ActiveSubscription => {
     const found = group.subscriptionTo(topic);
     if (found !== undefined) return found;
-    throw subscriptionNotFound(group.name, topic);
+    throw subscriptionNotFound({ group: group.name, topic });
   };
   const selected = new Set<Feed>();
   const whole = topics.length + partitions.length === 0 ? group.subscriptions.values() : topics.map(subscription);

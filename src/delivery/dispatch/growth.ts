@@ -1,4 +1,4 @@
-import { Rejection } from '../../errors/rejection.ts';
+import { brokerFull } from '../../errors/rejections/broker.ts';
 
 /** False while there is hardly memory left for what stays: members, cursors, logs. What passes through has limits of its own. */
 export type MayGrow = () => boolean;
@@ -10,8 +10,5 @@ export type MayGrow = () => boolean;
  */
 export function refuseUnlessMayGrow(mayGrow: MayGrow): void {
   if (mayGrow()) return;
-  throw new Rejection(
-    'BROKER_FULL',
-    "the broker's memory is nearly full: it takes no new member, group, subscription or partition; HEAP_MIB gives it more",
-  );
+  throw brokerFull();
 }

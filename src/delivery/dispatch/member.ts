@@ -1,6 +1,6 @@
 import type { MemberId } from '../../coordinator/group.ts';
 import { Credit } from '../../credit/credit.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Feed } from './feed.ts';
 import { placesOf, type AssignmentChanges } from './assignment-changes.ts';

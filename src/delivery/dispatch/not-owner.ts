@@ -1,5 +1,6 @@
 import { Fault } from '../../errors/fault.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { notOwner as rejectedNotOwner } from '../../errors/rejections/broker.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 
 /** What is refused because another broker owns the groups now. */
 export function notOwner(): Fault {
@@ -8,10 +9,7 @@ export function notOwner(): Fault {
 
 /** What ends or refuses a call while another broker may own the groups: the client is to look for it. */
 export function unsureOwner(): Rejection {
-  return new Rejection(
-    'NOT_OWNER',
-    'the database does not answer this broker, which may have been replaced: try again, also at the others',
-  );
+  return rejectedNotOwner('DATABASE_SILENT');
 }
 
 /**

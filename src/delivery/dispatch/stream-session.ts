@@ -1,4 +1,4 @@
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { Clock } from '../../time/clock.ts';
 import { AssignmentChanges } from './assignment-changes.ts';
 import type { Member, Reader } from './member.ts';

@@ -1,5 +1,7 @@
 import type { AssignorName, MemberId, MemberRow } from '../../coordinator/group.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { groupMembersMax, groupTopicsMax } from '../../errors/rejections/groups.ts';
+import { assignorUnknown, instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { EnterCommand } from '../ports/calls.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
@@ -8,7 +10,6 @@ import type { Groups } from './groups.ts';
 import type { Member } from '../dispatch/member.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
-import { fenced, instanceFenced } from './refusals.ts';
 
 /** What a call says of a member beside what every `EnterCommand` does. */
 export type MemberWishes = Omit<
@@ -90,11 +91,7 @@ export class Admission {
   async #subscribe(group: ConsumerGroup, command: EnterCommand, topicIds: readonly number[]): Promise<void> {
     const added = topicIds.filter((topicId) => !group.subscriptions.has(topicId)).length;
     if (added > 0 && group.subscriptions.size + added > limits.groupTopicsMax) {
-      throw new Rejection(
-        'GROUP_TOPICS_MAX',
-        `group "${group.name}" would be subscribed to more than ${limits.groupTopicsMax} topics`,
-        { metadata: { group: group.name, groupTopicsMax: String(limits.groupTopicsMax) } },
-      );
+      throw groupTopicsMax({ group: group.name, groupTopicsMax: limits.groupTopicsMax });
     }
     await this.#groups.subscribe(group, command.topics, command.start);
   }
@@ -102,31 +99,24 @@ export class Admission {
   /** A process stops when it hears that its instance is another's. So only the owner may say it, and only when it is durable. */
   async #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Promise<Rejection> {
     this.#context.counts.fencedCalls++;
-    if (group === undefined || instanceId === null) return fenced(memberId);
-    if (group.rowOfInstance(instanceId) === undefined) return fenced(memberId);
+    if (group === undefined || instanceId === null) return memberFenced({ memberId });
+    if (group.rowOfInstance(instanceId) === undefined) return memberFenced({ memberId });
     await group.settled();
     await this.#context.rounds.proven();
-    return instanceFenced(memberId);
+    return instanceFenced({ memberId });
   }
 
   #refuseIfFull(group: ConsumerGroup): void {
     refuseUnlessMayGrow(this.#context.mayGrow);
     if (group.memberCount < this.#membersMax) return;
-    throw new Rejection(
-      'GROUP_MEMBERS_MAX',
-      `group "${group.name}" has ${this.#membersMax} members, as many as are allowed`,
-      { metadata: { group: group.name, groupMembersMax: String(this.#membersMax) } },
-    );
+    throw groupMembersMax({ group: group.name, groupMembersMax: this.#membersMax });
   }
 
   /** First of all, so that no group is made for a member that cannot be. */
   #refuseUnknownAssignor(name: AssignorName): void {
     const { assignors } = this.#context;
     if (assignors.has(name)) return;
-    const known = [...assignors.keys()].join(', ');
-    throw new Rejection('ASSIGNOR_UNKNOWN', `there is no assignor "${name}"; there are ${known}`, {
-      metadata: { assignorName: name, known },
-    });
+    throw assignorUnknown({ assignorName: name, known: assignors.keys() });
   }
 }
 

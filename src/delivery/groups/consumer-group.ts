@@ -6,20 +6,20 @@ import {
   type RemovalReason,
 } from '../../coordinator/group.ts';
 import { Credit } from '../../credit/credit.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { assignorFailed, memberFenced, replaced } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
+import { Mutex } from '../../time/mutex.ts';
 import type { MemberAssignment } from '../ports/calls.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import { GroupDriver } from './driver.ts';
-import { fenced } from './refusals.ts';
 import { Member } from '../dispatch/member.ts';
 import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
 import { GroupEffects } from './effects.ts';
 import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
-import { Turns } from './turns.ts';
 import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
@@ -44,7 +44,7 @@ export class ConsumerGroup extends GroupModel {
   readonly #driver: GroupDriver;
   readonly #effects: GroupEffects;
   readonly #context: GroupContext;
-  readonly #withholding = new Turns();
+  readonly #withholding = new Mutex();
 
   static load(loaded: LoadedIdentity, context: GroupContext): ConsumerGroup {
     const { assignors, clock } = context;
@@ -102,7 +102,7 @@ export class ConsumerGroup extends GroupModel {
     if (member !== undefined && this.row(memberId) !== undefined) return member;
     refuseIfUnsure(this.#context);
     this.#context.counts.fencedCalls++;
-    throw fenced(memberId);
+    throw memberFenced({ memberId });
   }
 
   /**
@@ -139,7 +139,7 @@ export class ConsumerGroup extends GroupModel {
     const planned = plan.flatMap((one) => this.refs(one.partitions).map((ref) => ({ ...ref, memberId: one.memberId })));
     const named = plan.reduce((sum, { partitions }) => sum + partitions.length, 0);
     if (planned.length < named) {
-      throw new Rejection('ASSIGNOR_FAILED', 'the plan names a topic that the group is not subscribed to');
+      throw assignorFailed('the plan names a topic that the group is not subscribed to');
     }
     await this.#driver.feed({ type: 'assign', memberId, generation, plan: planned });
   }
@@ -247,7 +247,7 @@ export class ConsumerGroup extends GroupModel {
 
   #replace(member: Member, session: StreamSession): void {
     member.readers.delete(session);
-    session.end(new Rejection('REPLACED', `another stream has resumed member "${member.id}"; this one has ended`));
+    session.end(replaced(member.id));
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { Assignors } from '../../coordinator/assignors/assignor.ts';
 import type { Random } from '../../time/clock.ts';
+import type { Logger } from '../../time/logger.ts';
 import type { AckRounds } from '../rounds/ack-rounds.ts';
 import type { FeedParts } from '../dispatch/feed.ts';
 import type { MayGrow } from '../dispatch/growth.ts';
@@ -25,7 +26,7 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly rounds: AckRounds;
   readonly assignors: Assignors;
   readonly unsentBytesMax: number;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: Logger;
   readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;

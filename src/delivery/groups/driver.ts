@@ -1,6 +1,16 @@
-import type { Group, GroupEffect, GroupInput } from '../../coordinator/group.ts';
+import type { Group, GroupEffect, GroupInput, MemberId } from '../../coordinator/group.ts';
 import { Fault } from '../../errors/fault.ts';
-import { Rejection, type RejectionReason } from '../../errors/rejection.ts';
+import { groupDeleted, groupNotEmpty } from '../../errors/rejections/groups.ts';
+import {
+  assignorFailed,
+  inconsistentProtocols,
+  instanceFenced,
+  instanceIdInUse,
+  memberFenced,
+  notLeader,
+  planStale,
+} from '../../errors/rejections/members.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { GroupContext } from './context.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import type { GroupEffects } from './effects.ts';
@@ -9,17 +19,23 @@ import type { GroupModel } from './model.ts';
 type Refused = Extract<GroupEffect, { type: 'refused' }>;
 
 /** What the coordinator refuses, as the caller reads it. */
-const rejectionOf: Readonly<Record<Refused['reason'], RejectionReason>> = {
-  MEMBER_UNKNOWN: 'MEMBER_FENCED',
-  INSTANCE_FENCED: 'INSTANCE_FENCED',
-  INSTANCE_ID_IN_USE: 'INSTANCE_ID_IN_USE',
-  INCONSISTENT_PROTOCOLS: 'INCONSISTENT_PROTOCOLS',
-  ASSIGNOR_FAILED: 'ASSIGNOR_FAILED',
-  NOT_LEADER: 'NOT_LEADER',
-  STALE_GENERATION: 'PLAN_STALE',
-  GROUP_NOT_EMPTY: 'GROUP_NOT_EMPTY',
-  GROUP_DEAD: 'GROUP_DELETED',
+const rejectionOf: Readonly<Record<Refused['reason'], (explanation: string, memberId: MemberId) => Rejection>> = {
+  MEMBER_UNKNOWN: (_, memberId) => memberFenced({ memberId }),
+  INSTANCE_FENCED: (_, memberId) => instanceFenced({ memberId }),
+  INSTANCE_ID_IN_USE: instanceIdInUse,
+  INCONSISTENT_PROTOCOLS: inconsistentProtocols,
+  ASSIGNOR_FAILED: assignorFailed,
+  NOT_LEADER: notLeader,
+  STALE_GENERATION: planStale,
+  GROUP_NOT_EMPTY: groupNotEmpty,
+  GROUP_DEAD: groupDeleted,
 };
+
+/** The member that a refused input is about; only a delete is about none. */
+function memberOf(input: GroupInput): MemberId {
+  if (input.type === 'join') return input.member.memberId;
+  return 'memberId' in input ? input.memberId : ('' as MemberId);
+}
 
 /** An input, and who waits for what comes of it. */
 interface Entry {
@@ -169,8 +185,7 @@ export class GroupDriver {
   #refuse({ input, reason, message }: Refused): void {
     const at = this.#gathered.findIndex((entry) => entry.input === input);
     const [entry] = at < 0 ? [] : this.#gathered.splice(at, 1);
-    const metadata = input.type === 'join' ? { memberId: input.member.memberId } : {};
-    entry?.done?.reject(new Rejection(rejectionOf[reason], message, { metadata }));
+    entry?.done?.reject(rejectionOf[reason](message, memberOf(input)));
   }
 
   #armTimer(): void {

@@ -6,12 +6,12 @@ import type {
   RebalanceRow,
   RemovalReason,
 } from '../../coordinator/group.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import { instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import type { Member } from '../dispatch/member.ts';
 import type { GroupModel } from './model.ts';
-import { fenced, instanceFenced } from './refusals.ts';
 import { rebalanceFields } from './rebalance-fields.ts';
 import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
@@ -137,7 +137,7 @@ export class GroupEffects {
       if (feed.key.lane === 0) asked.push({ topicId, partition });
     }
     this.#state.members.delete(oldMemberId);
-    this.endReaders(old, instanceFenced(oldMemberId));
+    this.endReaders(old, instanceFenced({ memberId: oldMemberId }));
     return asked;
   }
 
@@ -150,7 +150,7 @@ export class GroupEffects {
     // what it had.
     const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;
     for (const { feed } of [...member.seats]) this.takeBack(feed, mayHaveFailed);
-    this.endReaders(member, reason === 'LEFT' ? null : fenced(memberId));
+    this.endReaders(member, reason === 'LEFT' ? null : memberFenced({ memberId }));
   }
 
   #assignorFailed(assignor: AssignorName, message: string): void {

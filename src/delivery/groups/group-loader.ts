@@ -1,7 +1,6 @@
 import { Fault } from '../../errors/fault.ts';
-import { Rejection } from '../../errors/rejection.ts';
 import type { Clock } from '../../time/clock.ts';
-import { pause } from '../../time/pause.ts';
+import { within } from '../../time/within.ts';
 import type { FoundInAckLog, GroupStore, NamedGroup } from '../ports/store.ts';
 
 /**
@@ -40,7 +39,9 @@ export class GroupLoader {
   readonly #unloaded = new Map<string, NamedGroup>();
   readonly #wanted = new Map<string, PromiseWithResolvers<void>>();
   #all: PromiseWithResolvers<void> | null = null;
-  #stopped: Rejection | null = null;
+  readonly #halt = Promise.withResolvers<void>();
+  #stopped: Error | null = null;
+  #running: Promise<void> = Promise.resolve();
 
   constructor(deps: GroupLoaderDeps) {
     this.#d = deps;
@@ -58,10 +59,10 @@ export class GroupLoader {
   /** Finds out which groups there are, and begins to load them. @throws Fault */
   async start(): Promise<void> {
     for (const group of await this.#d.store.listGroups()) this.#unloaded.set(group.name, group);
-    void this.#run();
+    this.#running = this.#run();
   }
 
-  /** Resolves when the group is in memory, if there is one of this name. @throws Fault, Rejection if the loader is stopped */
+  /** Resolves when the group is in memory, if there is one of this name. @throws Fault, or what the loader was stopped with */
   loaded(name: string): Promise<void> {
     if (!this.#unloaded.has(name)) return Promise.resolve();
     if (this.#stopped !== null) return Promise.reject(this.#stopped);
@@ -70,17 +71,17 @@ export class GroupLoader {
     return wanted.promise;
   }
 
-  /** Resolves when all groups are in memory. @throws Fault, Rejection if the loader is stopped */
+  /** Resolves when all groups are in memory. @throws Fault, or what the loader was stopped with */
   allLoaded(): Promise<void> {
     if (this.#unloaded.size === 0) return Promise.resolve();
     if (this.#stopped !== null) return Promise.reject(this.#stopped);
     return (this.#all ??= Promise.withResolvers()).promise;
   }
 
-  /** Loads nothing more. Whoever waits is rejected with `reason`. */
-  stop(reason: Rejection): void {
-    this.#stopped ??= reason;
-    this.#reject(this.#stopped);
+  /** Loads nothing more: whoever waits is rejected with `reason`. Resolves when the piece under way has ended. Idempotent. */
+  async stop(reason: Error): Promise<void> {
+    this.#end(reason);
+    await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -120,10 +121,10 @@ export class GroupLoader {
         await work();
         return;
       } catch (error) {
+        if (!(error instanceof Fault)) throw error;
         // Another broker has taken over meanwhile.
-        if (error instanceof Rejection) this.stop(error);
-        else if (error instanceof Fault) await this.#failed(error);
-        else throw error;
+        if (error.kind === 'FENCED') this.#end(error);
+        else await this.#failed(error);
       }
     }
   }
@@ -131,7 +132,13 @@ export class GroupLoader {
   async #failed(fault: Fault): Promise<void> {
     this.#reject(fault);
     this.#d.warn({ err: fault, unloaded: this.#unloaded.size }, 'groups could not be loaded; it is tried again');
-    await pause(this.#d.clock, retryMs);
+    await within(this.#d.clock, retryMs, this.#halt.promise);
+  }
+
+  #end(reason: Error): void {
+    this.#stopped ??= reason;
+    this.#halt.resolve();
+    this.#reject(this.#stopped);
   }
 
   #reject(reason: Error): void {

@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
+import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import { laneRequired, placeInTopic } from '../../log/lanes.ts';
-import { topicNotFound } from '../../log/topic.ts';
+import { placeInTopic } from '../../log/lanes.ts';
 import type { StartPosition } from '../ports/calls.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
-import { groupNotEmpty, refuseUnlessEmpty, subscriptionNotFound } from './refusals.ts';
+import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, StoredCursor } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
+import { Once } from '../../time/once.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -44,8 +45,8 @@ export class Groups {
   readonly #onLoaded: GroupsDeps['onLoaded'];
   readonly #byName = new Map<string, ConsumerGroup>();
   /** What is being made, so that two calls that want it make it once. */
-  readonly #making = new Map<string, Promise<ConsumerGroup>>();
-  readonly #subscribing = new Map<string, Promise<ActiveSubscription>>();
+  readonly #making = new Once<string, ConsumerGroup>();
+  readonly #subscribing = new Once<string, ActiveSubscription>();
   /** Calls at work on a group that may have no members yet: it is not deleted under them. */
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Map<string, Promise<void>>();
@@ -76,8 +77,8 @@ export class Groups {
   }
 
   /** Loads nothing more: whoever waits for a group is rejected. */
-  stop(reason: Rejection): void {
-    this.#loader.stop(reason);
+  stop(reason: Error): Promise<void> {
+    return this.#loader.stop(reason);
   }
 
   /** Resolves when the group is in memory, if there is one of this name. @throws Fault */
@@ -136,9 +137,7 @@ export class Groups {
     const group = this.find(name);
     if (group !== undefined) return group;
     refuseIfUnsure(this.#context);
-    throw new Rejection('GROUP_NOT_FOUND', `there is no group "${name}": Subscribe, Pull or JoinGroup makes one`, {
-      metadata: { group: name },
-    });
+    throw groupNotFound({ group: name });
   }
 
   /** Those in memory, in the order of their names. */
@@ -148,7 +147,7 @@ export class Groups {
 
   /** The group, made if it does not exist. */
   async demand(name: string): Promise<ConsumerGroup> {
-    return this.find(name) ?? once(this.#making, name, () => this.#make(name));
+    return this.find(name) ?? this.#making.run(name, () => this.#make(name));
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -198,7 +197,7 @@ export class Groups {
   async delete(name: string): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.get(name);
     const group = this.get(name);
-    if (this.#callers.has(group)) throw groupNotEmpty(group, 'somebody is joining or changing it');
+    if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
     const deleting = this.#delete(group);
     this.#deleting.set(
@@ -234,14 +233,14 @@ export class Groups {
       const topicId = this.topicId(name);
       const lanes = this.#topics.lanes(topicId);
       if (lanes === 1 || knowsLanes) return topicId;
-      throw laneRequired(name, lanes, 'hand the lane of a batch back in acks, and say with lanes = true that you do');
+      throw laneRequired({ topic: name, lanes, missing: 'MEMBER' });
     });
   }
 
   topicId(name: string): number {
     const topic = this.#topics.topic(name);
     if (topic !== undefined) return topic.id;
-    throw topicNotFound(name);
+    throw topicNotFound({ topic: name });
   }
 
   /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
@@ -256,7 +255,7 @@ export class Groups {
     if (known !== undefined) return known;
     refuseUnlessMayGrow(this.#context.mayGrow);
     const key = `${group.id}/${topicId}`;
-    return once(this.#subscribing, key, () => this.#makeSubscription(key, group, topicId, start));
+    return this.#subscribing.run(key, () => this.#makeSubscription(key, group, topicId, start));
   }
 
   /**
@@ -303,7 +302,7 @@ export class Groups {
     const topic = this.#topics.topic(topicName);
     const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
     if (group !== undefined && subscription !== undefined) return { group, subscription };
-    throw subscriptionNotFound(groupName, topicName);
+    throw subscriptionNotFound({ group: groupName, topic: topicName });
   }
 
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
@@ -321,13 +320,4 @@ function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['
   const cursors: StoredCursor['cursor'][] = [];
   for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
   return cursors;
-}
-
-/** Runs `make` once for all who ask while it is under way. */
-function once<T>(running: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
-  const underWay = running.get(key);
-  if (underWay !== undefined) return underWay;
-  const making = make().finally(() => running.delete(key));
-  running.set(key, making);
-  return making;
 }

@@ -1,5 +1,7 @@
 import { Fault } from '../../errors/fault.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
+import { Every } from '../../time/every.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
@@ -26,20 +28,28 @@ export interface OffsetRetentionDeps {
  * durable (the store writes it with the removal of the last member) and read once, at the load; from then on memory knows it, so that
  * looking costs no query. A group may live a look longer than it must, never shorter.
  */
-export class OffsetRetention {
+export class OffsetRetention implements BackgroundJob {
   readonly #d: OffsetRetentionDeps;
   #empty = new Map<ConsumerGroup, Emptiness>();
   /** Groups whose offsets were used since the last look. */
   #touched = new Set<ConsumerGroup>();
-  #cancel: (() => void) | null = null;
-  #stopped = false;
+  readonly #loop: Every;
 
   constructor(deps: OffsetRetentionDeps) {
     this.#d = deps;
+    const { clock, log } = deps.context;
+    this.#loop = new Every({
+      clock,
+      delayMs: lookIntervalMs,
+      run: () => this.#look(),
+      onError: (error) => {
+        log.warn({ err: error }, 'groups that are past their retention could not be looked for; it is tried again');
+      },
+    });
   }
 
   start(): void {
-    this.#arm();
+    this.#loop.start();
   }
 
   /** The group was loaded. If it is empty, it has been so for as long as the database says. */
@@ -53,21 +63,12 @@ export class OffsetRetention {
     this.#note(group, this.#d.context.clock.nowMs());
   }
 
-  stop(): void {
-    this.#stopped = true;
-    this.#cancel?.();
+  stop(): Promise<void> {
+    return this.#loop.stop();
   }
 
   #note(group: ConsumerGroup, sinceMs: number): void {
     this.#empty.set(group, { sinceMs, generation: group.generation });
-  }
-
-  #arm(): void {
-    this.#cancel = this.#d.context.clock.after(lookIntervalMs, () => {
-      void this.#look().finally(() => {
-        if (!this.#stopped) this.#arm();
-      });
-    });
   }
 
   async #look(): Promise<void> {
@@ -102,7 +103,7 @@ export class OffsetRetention {
     const { clock, log } = context;
     // Somebody may have come, or used the offsets, while others were deleted.
     const known = this.#empty.get(group);
-    if (this.#stopped || known === undefined || known.generation !== group.generation) return;
+    if (!this.#loop.isStarted || known === undefined || known.generation !== group.generation) return;
     if (clock.nowMs() - known.sinceMs < retentionMs) return;
     try {
       await groups.delete(group.name);

@@ -1,5 +1,7 @@
-import { invalidField, Rejection } from '../../errors/rejection.ts';
-import { laneRequired, namedLog, type LogName } from '../../log/lanes.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { invalidField } from '../../errors/rejections/requests.ts';
+import { laneRequired, offsetOutOfRange } from '../../errors/rejections/topics.ts';
+import { namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import type { StartPosition } from '../ports/calls.ts';
 
@@ -32,7 +34,8 @@ function givenOffsets(
   const given = new Map<PartitionLog, number>();
   for (const [index, { offset, ...name }] of start.partitions.entries()) {
     const log = namedLog(logs, lanes, name);
-    if (log === 'LANE_REQUIRED') throw laneRequired(logs[0]?.address.topicName ?? '', lanes, 'name the lane');
+    if (log === 'LANE_REQUIRED')
+      throw laneRequired({ topic: logs[0]?.address.topicName ?? '', lanes, missing: 'ENTRY' });
     if (log === undefined) throw noSuchLog(`start.offset.partitions[${index}]`, logs.length / lanes, name);
     given.set(log, offset);
   }
@@ -51,10 +54,12 @@ function noSuchLog(field: string, partitions: number, { partition, lane }: LogNa
  */
 export function inLog(log: PartitionLog, offset: number): number {
   if (offset <= log.endOffset) return Math.max(offset, log.startOffset);
-  const { topicName, partition } = log.address;
-  throw new Rejection(
-    'OFFSET_OUT_OF_RANGE',
-    `offset ${offset} is beyond the end (${log.endOffset}) of partition ${partition} of topic "${topicName}"`,
-    { metadata: { topic: topicName, partition: String(partition), highWatermark: String(log.endOffset) } },
-  );
+  const { topicName: topic, partition } = log.address;
+  throw offsetOutOfRange({
+    topic,
+    partition,
+    logStartOffset: log.startOffset,
+    highWatermark: log.endOffset,
+    offset,
+  });
 }

@@ -1,6 +1,6 @@
 import type { EncodedBatch } from '../../log/batch.ts';
 import type { MemberId } from '../../coordinator/group.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 
 /** What a stream tells its client; the edges turn it into SubscribeResponse. */
 

@@ -115,18 +115,19 @@ export class AckRounds {
 
   /** Writes what is left, folds until the deadline, and stops. @throws Fault */
   async stop(untilMs: number): Promise<void> {
-    this.#folds.stop(untilMs);
+    const folding = this.#folds.stop(untilMs);
     try {
       await this.durable();
     } finally {
       this.#stopped = true;
     }
+    await folding;
     await this.#folds.finish();
   }
 
   /** Another broker owns the cursors now: it folds them. */
-  abandon(): void {
-    this.#folds.stop(-Infinity);
+  abandon(): Promise<void> {
+    return this.#folds.stop(-Infinity);
   }
 
   #schedule(): void {

@@ -1,6 +1,7 @@
 import type { AckRing } from '../../commit/ack-ring.ts';
 import type { Clock } from '../../time/clock.ts';
-import { pause } from '../../time/pause.ts';
+import { Every } from '../../time/every.ts';
+import { within } from '../../time/within.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts';
 
@@ -41,19 +42,26 @@ export class Folds {
   #lastMs = 0;
   /** No fold goes on after this. */
   #untilMs = Infinity;
-  #cancelLook: (() => void) | null = null;
-  #running: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #loop: Every;
 
   constructor(deps: FoldsDeps) {
     this.#d = deps;
+    this.#loop = new Every({
+      clock: deps.clock,
+      delayMs: lookIntervalMs,
+      run: async () => {
+        if (this.#isDue()) await this.#fold();
+      },
+      onError: deps.onFailed,
+    });
   }
 
   start(found: FoundInAckLog): void {
     this.#found = found.cursors;
-    this.#logHasRows = found.rounds > 0;
+    this.#logHasRows ||= found.rounds > 0;
     this.#lastMs = this.#d.clock.nowMs();
-    this.#arm();
+    this.#untilMs = Infinity;
+    this.#loop.start();
   }
 
   /** A round names the cursor. */
@@ -72,10 +80,9 @@ export class Folds {
   }
 
   /** No fold begins by itself any more, and one that is under way ends at the deadline. */
-  stop(untilMs: number): void {
+  stop(untilMs: number): Promise<void> {
     this.#untilMs = untilMs;
-    this.#stopped = true;
-    this.#cancelLook?.();
+    return this.#loop.stop();
   }
 
   /**
@@ -83,23 +90,7 @@ export class Folds {
    * successor reads it. @throws Fault
    */
   async finish(): Promise<void> {
-    await this.#running;
     if (this.#logHasRows) await this.#fold();
-  }
-
-  #arm(): void {
-    this.#cancelLook = this.#d.clock.after(lookIntervalMs, () => {
-      this.#running = this.#look();
-    });
-  }
-
-  async #look(): Promise<void> {
-    try {
-      if (this.#isDue()) await this.#fold();
-    } catch (error) {
-      this.#d.onFailed(error);
-    }
-    if (!this.#stopped) this.#arm();
   }
 
   #isDue(): boolean {
@@ -114,7 +105,7 @@ export class Folds {
   async #olderAreFree(): Promise<boolean> {
     const { ring, clock } = this.#d;
     while (!ring.olderAreFree && clock.nowMs() < this.#untilMs) {
-      await Promise.race([ring.olderFree(), pause(clock, settlementLookMs)]);
+      await within(clock, settlementLookMs, ring.olderFree());
     }
     return ring.olderAreFree;
   }

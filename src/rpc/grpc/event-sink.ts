@@ -1,4 +1,4 @@
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { encodeEvent } from '../translation/events.ts';

@@ -10,7 +10,7 @@ import {
 import { StatusSchema } from '../../../gen/google/rpc/status_pb.js';
 import { limits } from '../../limits/limits.ts';
 import { rpcErrorOf, type ReportBug, type RpcError } from '../edge/errors.ts';
-import { tooLarge } from '../translation/decode.ts';
+import { requestTooLarge } from '../../errors/rejections/requests.ts';
 
 /** An error as grpc-js sends it: code and message, and the details in the usual trailer of gRPC. */
 export function statusOf(error: unknown, reportBug: ReportBug): StatusObject {
@@ -34,7 +34,11 @@ export function explainTooLarge(reportBug: ReportBug): ServerInterceptor {
     const send = call.sendStatus.bind(call);
     call.sendStatus = (sent) => {
       const refused = sent.code === status.RESOURCE_EXHAUSTED && sent.details?.startsWith('Received message');
-      send(refused === true ? statusOf(tooLarge(limits.publishBytesMax), reportBug) : sent);
+      send(
+        refused === true
+          ? statusOf(requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax }), reportBug)
+          : sent,
+      );
     };
     return call as ServerInterceptingCall;
   };

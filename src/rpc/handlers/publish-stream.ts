@@ -1,5 +1,5 @@
 import type { PublishedRecords, PublishStreamToken } from '../../broker/broker.ts';
-import { Rejection } from '../../errors/rejection.ts';
+import { draining } from '../../errors/rejections/broker.ts';
 import { limits } from '../../limits/limits.ts';
 import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
@@ -113,7 +113,7 @@ export class PublishStream {
     // Requests with ack mode NONE were answered before their append, which may have failed since.
     if (this.#token.failure !== null) this.#end(this.#token.failure);
     if (this.#state === 'finishing') this.#end(null);
-    if (this.#state === 'draining') this.#end(new Rejection('DRAINING', 'this broker is shutting down'));
+    if (this.#state === 'draining') this.#end(draining('publish'));
   }
 
   #respond(response: Buffer, requestBytes: number): void {

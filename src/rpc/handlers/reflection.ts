@@ -5,7 +5,7 @@ import {
   ServerReflectionResponseSchema,
   type ServerReflectionRequest,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
-import { codes } from '../edge/errors.ts';
+import { codes } from '../edge/error-table.ts';
 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 

@@ -2,7 +2,7 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Batch } from '../../../gen/millrace/v1/record_pb.js';
 import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
-import type { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { FramedEvent } from '../../wire/batch-event.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { encodeEvent } from '../translation/events.ts';

@@ -3,7 +3,7 @@ import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-con
 import { ErrorInfoSchema, type ErrorInfo } from '../../../gen/google/rpc/error_details_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { Reply } from '../../delivery/ports/reply.ts';
-import { invalidField, Rejection } from '../../errors/rejection.ts';
+import { invalidField, malformedRequest } from '../../errors/rejections/requests.ts';
 import { callerOf } from '../edge/caller.ts';
 import { rpcErrorOf, type ReportBug } from '../edge/errors.ts';
 import { decodeJson } from '../translation/decode.ts';
@@ -128,7 +128,7 @@ function decoded(text: string): string {
     return decodeURIComponent(text);
   } catch {
     const why = 'has a % that is not followed by a byte of UTF-8, or a character that a URL must not have';
-    throw new Rejection('MALFORMED_REQUEST', `the path or its query ${why}`);
+    throw malformedRequest(`the path or its query ${why}`);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { DescMethod } from '@bufbuild/protobuf';
 import type { ConnectRouterOptions } from '@connectrpc/connect';
-import { Rejection } from '../../errors/rejection.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
+import { malformedRequest } from '../../errors/rejections/requests.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeJson } from '../translation/decode.ts';
 import { connectErrorOf } from './connect-error.ts';
@@ -28,5 +29,5 @@ export function strictJson(method: DescMethod, reportBug: ReportBug): Pick<Conne
 /** The error of connect-node when it could not decode a message of a stream. */
 export function malformedMessage(error: unknown): Rejection {
   if (error instanceof Error && error.cause instanceof Rejection) return error.cause;
-  return new Rejection('MALFORMED_REQUEST', error instanceof Error ? error.message : String(error));
+  return malformedRequest(error instanceof Error ? error.message : String(error));
 }

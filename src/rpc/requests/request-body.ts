@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { toBinary, type DescMethod } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { Rejection } from '../../errors/rejection.ts';
+import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
-import { decodeBinary, decodeJson, tooLarge } from '../translation/decode.ts';
+import { decodeBinary, decodeJson } from '../translation/decode.ts';
 
 /**
  * Decodes request bodies instead of connect-node, which answers a malformed one without a reason,
@@ -66,14 +66,14 @@ function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
       if (length <= bytesMax) chunks.push(chunk);
       else {
         chunks = [];
-        reject(tooLarge(bytesMax));
+        reject(requestTooLarge({ bytes: null, bytesMax }));
       }
     });
     request.on('end', () => {
       resolve(Buffer.concat(chunks));
     });
     request.on('close', () => {
-      reject(new Rejection('MALFORMED_REQUEST', 'the request ended early'));
+      reject(malformedRequest('the request ended early'));
     });
     request.on('error', reject);
   });
@@ -82,5 +82,5 @@ function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
 function unwrapped(body: Buffer): Buffer {
   const whole = body.length >= 5 && body[0] === 0 && body.readUInt32BE(1) === body.length - 5;
   if (whole) return body.subarray(5);
-  throw new Rejection('MALFORMED_REQUEST', 'the request is not one uncompressed message with its five bytes of prefix');
+  throw malformedRequest('the request is not one uncompressed message with its five bytes of prefix');
 }

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { fromBinary, fromJsonString, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
-import { Rejection } from '../../errors/rejection.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import { checkJsonNumbers } from './json-numbers.ts';
 
@@ -11,7 +12,7 @@ import { checkJsonNumbers } from './json-numbers.ts';
 
 /** @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST */
 export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array): MessageShape<D> {
-  if (bytes.length > limits.publishBytesMax) throw tooLarge(limits.publishBytesMax);
+  if (bytes.length > limits.publishBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
   try {
     return fromBinary(desc, bytes);
   } catch (error) {
@@ -41,13 +42,7 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
 }
 
-export function tooLarge(bytesMax: number): Rejection {
-  return new Rejection('REQUEST_TOO_LARGE', `the request is larger than ${bytesMax} bytes`, {
-    metadata: { bytesMax: String(bytesMax) },
-  });
-}
-
 function malformed(desc: DescMessage, format: string, error: unknown): Rejection {
   const why = error instanceof Error ? error.message : String(error);
-  return new Rejection('MALFORMED_REQUEST', `not a ${desc.typeName} in ${format}: ${why}`);
+  return malformedRequest(`not a ${desc.typeName} in ${format}: ${why}`);
 }

@@ -1,4 +1,5 @@
-import { Rejection, type FieldViolation } from '../../errors/rejection.ts';
+import type { FieldViolation } from '../../errors/rejections/rejection.ts';
+import { invalidFields } from '../../errors/rejections/requests.ts';
 import { limits, type TunableLimits } from '../../limits/limits.ts';
 import { ackRule, heartbeatRule, pullRule, subscribeRule } from './broker-rules.ts';
 import {
@@ -81,8 +82,7 @@ function validate<M>(rule: Rule<M>): Validate<M> {
     rule(request, '', (field, description) => {
       if (violations.length < limits.errorViolationsMax) violations.push({ field, description });
     });
-    const first = violations[0];
-    if (first === undefined) return;
-    throw new Rejection('INVALID_FIELD', `${first.field}: ${first.description}`, { violations });
+    const [first, ...others] = violations;
+    if (first !== undefined) throw invalidFields([first, ...others]);
   };
 }

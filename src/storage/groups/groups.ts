@@ -21,6 +21,7 @@ import { listGroups, loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
+import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
 
 /** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
@@ -42,7 +43,7 @@ export interface GroupStorageDeps {
   readonly filled: Set<AckTable>;
   /** A connection of its own: acks do not wait for a fold. */
   readonly folds: Writer;
-  readonly log: { warn(fields: object, message: string): void };
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /**

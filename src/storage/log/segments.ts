@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import { Rejection } from '../../errors/rejection.ts';
+import { topicNotFound } from '../../errors/rejections/topics.ts';
 import type { SegmentSize } from '../../log/store.ts';
 import { leafTable, ofLog, topicTable } from '../schema/leaf.ts';
 
@@ -147,7 +147,7 @@ export function endsQuery(topicId: number, segment: number): string {
  */
 export async function rollSegment(client: Client, topicId: number, current: number): Promise<number> {
   const segment = await lockTopic(client, topicId, 'NO KEY UPDATE');
-  if (segment === null) throw new Rejection('TOPIC_NOT_FOUND', `topic ${topicId} has been deleted`);
+  if (segment === null) throw topicNotFound({ deletedId: topicId });
   if (segment !== current || !(await isMade(client, topicId, current + 1))) return segment;
   const next = segment + 1;
   await lockPartitions(client, topicId);

@@ -2,6 +2,9 @@ import type { Client } from 'pg';
 import type { DatabaseAddress } from '../../address/database-address.ts';
 import type { LeaseRow, LeaseSight, LeaseStore, LockHolder } from '../../ownership/store.ts';
 import type { Clock } from '../../time/clock.ts';
+import { Every } from '../../time/every.ts';
+import type { Logger } from '../../time/logger.ts';
+import { within } from '../../time/within.ts';
 import { answered } from '../pg/answered.ts';
 import { writerSettings } from '../sessions/connection.ts';
 import { endsConnection, faultOf, faultOfConnecting, sqlState } from '../pg/faults.ts';
@@ -28,7 +31,7 @@ export interface LeaseStorageDeps {
   readonly clock: Clock;
   /** Throws an error, which is no Fault, if a schema of that version is newer than this broker. */
   readonly checkVersion: (version: number) => void;
-  readonly log: { warn(fields: object, message: string): void };
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /** The lease in PostgreSQL: a session of its own, which holds the lock for as long as it lives. */
@@ -102,11 +105,13 @@ export class LeaseStorage implements LeaseStore {
 
   /** Does `work` on a session, and ends the sessions of the owner before this one that still keep it waiting after `patienceMs`. */
   async endingPredecessor<T>(client: Client, patienceMs: number, work: () => Promise<T>): Promise<T> {
-    const stop = this.#losePatience(patienceMs, identityOf(client).pid);
+    const ending = this.#losePatience(patienceMs, identityOf(client).pid);
+    ending.start();
     try {
       return await work();
     } finally {
-      stop();
+      // The session that ends others may hang, and the work is done.
+      void ending.stop();
     }
   }
 
@@ -176,10 +181,8 @@ export class LeaseStorage implements LeaseStore {
     this.#forget();
     if (client === null) return;
     // A server that hangs does not say goodbye.
-    const waited = Promise.withResolvers<void>();
-    const cancel = this.#d.clock.after(goodbyeMs, waited.resolve);
-    await Promise.race([client.end().catch(() => undefined), waited.promise]);
-    cancel();
+    const ended = client.end().catch(() => undefined);
+    await within(this.#d.clock, goodbyeMs, ended);
   }
 
   #forget(): void {
@@ -189,38 +192,40 @@ export class LeaseStorage implements LeaseStore {
     if (lost) this.#listener();
   }
 
-  /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again until it is told to stop. */
-  #losePatience(ms: number, pid: number): () => void {
-    let stopped = false;
-    let cancel = (): void => undefined;
-    const end = async (): Promise<void> => {
-      await this.#endPredecessor(pid);
-      if (!stopped) cancel = this.#d.clock.after(endAgainMs, () => void end());
-    };
-    cancel = this.#d.clock.after(ms, () => void end());
-    return () => {
-      stopped = true;
-      cancel();
-    };
+  /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again. */
+  #losePatience(ms: number, pid: number): Every {
+    let delayMs = ms;
+    return new Every({
+      clock: this.#d.clock,
+      delayMs: () => delayMs,
+      run: () => {
+        delayMs = endAgainMs;
+        return this.#endPredecessor(pid);
+      },
+      onError: (error) => {
+        this.#failedToEnd(error);
+      },
+    });
   }
 
   async #endPredecessor(pid: number): Promise<void> {
-    const predecessor = this.#predecessor;
+    // From a second session, because the first one waits for what is to be ended.
+    const client = await this.#open('takeover', false, () => undefined);
     try {
-      // From a second session, because the first one waits for what is to be ended.
-      const client = await this.#open('takeover', false, () => undefined);
-      try {
-        await this.#ifAllowed(async () => {
-          await endPredecessor(client, pid);
-          return true;
-        });
-      } finally {
-        await client.end();
-      }
-      this.#d.log.warn({ predecessor }, 'the broker before this one was still writing: its connections are ended');
-    } catch (error) {
-      this.#d.log.warn({ err: error, predecessor }, 'the connections of the broker before this one could not be ended');
+      await this.#ifAllowed(async () => {
+        await endPredecessor(client, pid);
+        return true;
+      });
+    } finally {
+      await client.end();
     }
+    const predecessor = this.#predecessor;
+    this.#d.log.warn({ predecessor }, 'the broker before this one was still writing: its connections are ended');
+  }
+
+  #failedToEnd(error: unknown): void {
+    const predecessor = this.#predecessor;
+    this.#d.log.warn({ err: error, predecessor }, 'the connections of the broker before this one could not be ended');
   }
 
   /** False: the role may not end the other's backends. */

@@ -16,7 +16,7 @@ import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import type { PullCommand } from '../../../src/broker/broker.ts';
 import { Fault } from '../../../src/errors/fault.ts';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { replaced } from '../../../src/errors/rejections/members.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { memberId, oneRecord } from '../fake-broker.ts';
 import { encode, failureOf, grpcDetails, GrpcClient } from '../grpc-client.ts';
@@ -266,7 +266,7 @@ describe('a stream', () => {
     await once(stream, 'data');
     const { sink } = broker.streams[0]!;
     sink.send({ type: 'batch', generation: 1, field: oneRecord('last') });
-    sink.end(new Rejection('REPLACED', 'another stream has resumed this member'));
+    sink.end(replaced('member-1'));
     const [error] = (await once(stream, 'error')) as [ServiceError];
     expect(error.code).toBe(status.ABORTED);
     expect(grpcDetails(error)).toMatchObject({ ErrorInfo: { reason: 'REPLACED' } });

@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { fromBinary } from '@bufbuild/protobuf';
 import { Reply } from '../../../src/delivery/ports/reply.ts';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { expectedOffsetMismatch, publishQueueFull } from '../../../src/errors/rejections/publishing.ts';
+import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { PublishStream, type PublishStreamOutput } from '../../../src/rpc/handlers/publish-stream.ts';
 import { createValidation } from '../../../src/rpc/validation/validation.ts';
@@ -78,7 +79,7 @@ test('a request that is appended although an earlier one of its stream failed', 
   for (const partition of [0, 1, 2]) stream.receive(request(partition));
   const tokens = broker.published.map((command) => command.stream);
   expect(new Set(tokens).size).toBe(1);
-  const mismatch = new Rejection('EXPECTED_OFFSET_MISMATCH', 'no');
+  const mismatch = expectedOffsetMismatch({ topic: 'orders', partition: 0, currentOffset: 1, expected: 0 });
   tokens[0]!.failure = mismatch;
   commits[1]!.reject(mismatch);
   // What is queued is for the appender to refuse; what comes now is refused by the broker.
@@ -97,7 +98,7 @@ test('an append that fails after its request was answered (ack mode NONE) and no
     broker.commit = () => Promise.resolve();
     stream.receive(request(0));
     await turn();
-    const failed = new Rejection('PUBLISH_QUEUE_FULL', 'no');
+    const failed = publishQueueFull({ publishQueueBytesMax: 1 });
     broker.published[0]!.stream!.failure = failed;
     if (then === 'receive') stream.receive(request(1));
     else stream.finish();

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { MemberId } from '../../../src/coordinator/group.ts';
 import type { PartitionStatus } from '../../../src/delivery/ports/session.ts';
 import { Fault } from '../../../src/errors/fault.ts';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { groupNotFound } from '../../../src/errors/rejections/groups.ts';
 import { serve, type Serving } from '../serving.ts';
 
 interface Got {
@@ -174,12 +174,16 @@ describe('what cannot be answered', () => {
 
   test('an unknown group is 404', async () => {
     const serving = await serve();
-    serving.broker.fail = new Rejection('GROUP_NOT_FOUND', 'there is no group "nobody"');
+    serving.broker.fail = groupNotFound({ group: 'nobody' });
     for (const path of ['/consumer-groups/nobody', '/consumer-groups/nobody/assignments']) {
       const { status, body } = await get(serving, path);
       expect([status, body]).toEqual([
         404,
-        { code: 'not_found', reason: 'GROUP_NOT_FOUND', message: 'there is no group "nobody"' },
+        {
+          code: 'not_found',
+          reason: 'GROUP_NOT_FOUND',
+          message: 'there is no group "nobody": Subscribe, Pull or JoinGroup makes one',
+        },
       ]);
     }
   });

@@ -10,7 +10,7 @@ import { BrokerService, PublishRequestSchema } from '../../../gen/millrace/v1/br
 import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { Fault } from '../../../src/errors/fault.ts';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { replaced as replacedStream } from '../../../src/errors/rejections/members.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { memberId, oneRecord } from '../fake-broker.ts';
 import { serve, type Serving } from '../serving.ts';
@@ -115,7 +115,7 @@ describe.each(transports)('%s', (_name, transport) => {
     const stream = client.subscribe({ group: 'billing', topics: ['orders'] })[Symbol.asyncIterator]();
     await stream.next();
     broker.streams[0]!.sink.send({ type: 'batch', generation: 1, field: oneRecord('last') });
-    broker.streams[0]!.sink.end(new Rejection('REPLACED', 'another stream'));
+    broker.streams[0]!.sink.end(replacedStream('member-1'));
     expect((await stream.next()).value).toMatchObject({ event: { case: 'batch' } });
     const replaced = await failureOf(stream.next());
     expect(replaced.code).toBe(Code.Aborted);

@@ -1,6 +1,6 @@
 import { create, ScalarType, type DescField, type DescMessage, type DescMethod } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { services } from '../../../src/rpc/handlers/handlers.ts';
 import { createValidation, type Validate } from '../../../src/rpc/validation/validation.ts';

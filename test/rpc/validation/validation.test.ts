@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { AckRequestSchema, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { AddPartitionsRequestSchema, CreateTopicRequestSchema } from '../../../gen/millrace/v1/topic_pb.js';
-import { Rejection } from '../../../src/errors/rejection.ts';
+import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { microseconds, msOr } from '../../../src/rpc/validation/defaults.ts';
 import { createValidation } from '../../../src/rpc/validation/validation.ts';

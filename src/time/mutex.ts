@@ -1,8 +1,11 @@
-/** Work that excludes other work of its kind: one after the other. */
-export class Turns {
+/** Pieces of work that exclude each other: each begins when the one before has ended. */
+export class Mutex {
   #underWay: Promise<void> | null = null;
 
-  /** Settled when the present work is done; null if there is none. Look again after it: the next may have begun. */
+  /**
+   * Resolves when the present work has ended; null if there is none. Look again after it, because
+   * the next work may have begun.
+   */
   get underWay(): Promise<void> | null {
     return this.#underWay;
   }

@@ -1,0 +1,101 @@
+import { otherTree } from '../support/other-tree.ts';
+import { median, medianInterval } from '../support/paired.ts';
+import { bySize, selected, withBroker } from '../support/site.ts';
+import type { Bench, Site } from '../support/site.ts';
+import type { Cell } from '../support/table.ts';
+import { turnLoads } from './turns/loads.ts';
+import type { Turn } from './turns/loads.ts';
+
+/** Figures of a turn, each so that less is better, and whether the floor holds for it. */
+interface Figure {
+  readonly name: string;
+  readonly judged: boolean;
+  readonly of: (turn: Turn) => number;
+}
+
+const figures: readonly Figure[] = [
+  { name: 'broker CPU µs/msg', judged: true, of: ({ cost, messages }) => (cost.brokerCpuMs * 1000) / messages },
+  { name: 'database CPU µs/msg', judged: false, of: ({ cost, messages }) => (cost.databaseCpuMs * 1000) / messages },
+  { name: 'WAL B/msg', judged: true, of: ({ cost, messages }) => cost.walBytes / messages },
+  { name: 'µs/msg', judged: false, of: ({ perSecond }) => 1_000_000 / perSecond },
+];
+const latencyFigures: readonly Figure[] = [
+  { name: 'p50 ms', judged: false, of: ({ latency }) => latency!.percentileUs(0.5) / 1000 },
+  { name: 'p99 ms', judged: false, of: ({ latency }) => latency!.percentileUs(0.99) / 1000 },
+];
+/** A heartbeat writes nothing: what WAL there is comes from the lease, whatever the number of heartbeats. */
+const withoutWal = new Set(['heartbeats']);
+
+/**
+ * The broker of this tree against that of another one: the same load on each in turn, first one and then the other
+ * first, each on a database of its own. What the machine does to one it does to the other within seconds.
+ */
+export async function runTurns(bench: Bench): Promise<void> {
+  const other = bench.against === null ? null : await otherTree(bench.against);
+  const options = other === null ? {} : { root: other.root };
+  try {
+    await withBroker(bench, 'turns_other', (before) => withThisTree(bench, before), options);
+  } finally {
+    await other?.remove();
+  }
+}
+
+async function withThisTree(bench: Bench, before: Site): Promise<void> {
+  await withBroker(bench, 'turns_this', async (now) => {
+    for (const name of Object.keys(turnLoads).filter((load) => selected(bench, load))) {
+      report(bench, name, await takeTurns(bench, name, { before, now }));
+    }
+  });
+}
+
+interface Pair {
+  readonly before: Turn;
+  readonly now: Turn;
+}
+
+async function takeTurns(bench: Bench, name: string, sites: Record<keyof Pair, Site>): Promise<Pair[]> {
+  const interval = bySize(bench, {
+    smoke: { warmUpMs: 200, measureMs: 500 },
+    full: { warmUpMs: 1_500, measureMs: 4_000 },
+  });
+  const turn = (which: keyof Pair): Promise<Turn> => turnLoads[name]!(bench, sites[which], interval);
+  // What code is compiled and which files exist after a first turn is the same for all that follow.
+  await turn('before');
+  await turn('now');
+  const pairs: Pair[] = [];
+  for (let pair = 0; pair < bench.pairs; pair++) {
+    bench.say(`${name}: pair ${pair + 1} of ${bench.pairs}`);
+    if (pair % 2 === 0) {
+      const before = await turn('before');
+      pairs.push({ before, now: await turn('now') });
+    } else {
+      const now = await turn('now');
+      pairs.push({ before: await turn('before'), now });
+    }
+  }
+  return pairs;
+}
+
+function report(bench: Bench, name: string, pairs: readonly Pair[]): void {
+  const rows: Cell[][] = [];
+  for (const figure of shown(name, pairs)) {
+    const ratios = pairs.map(({ before, now }) => figure.of(before) / figure.of(now));
+    const { median: middle, low, high } = medianInterval(ratios, bench.seed);
+    const value = (which: keyof Pair): number => median(pairs.map((pair) => figure.of(pair[which])));
+    rows.push([figure.name, value('before'), value('now'), middle, low, high]);
+    if (figure.judged) {
+      bench.report.atLeast(`${name}: ${figure.name}, before / now, lower end`, bench.floor, low, 'times');
+    }
+  }
+  bench.report.section(
+    `${name}: this tree against ${bench.against ?? 'itself'}, ${pairs.length} pairs by turns`,
+    ['figure', 'before', 'now', 'before / now', 'low', 'high'],
+    rows,
+    ['Medians; above 1 this tree is cheaper. Low and high: the 90 % interval of the median ratio, by bootstrap.'],
+  );
+}
+
+function shown(name: string, pairs: readonly Pair[]): readonly Figure[] {
+  const costs = withoutWal.has(name) ? figures.filter((figure) => figure.name !== 'WAL B/msg') : figures;
+  return pairs.some(({ now }) => now.latency !== null) ? [...costs, ...latencyFigures] : costs;
+}

@@ -1,0 +1,56 @@
+import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
+
+/** An `explanation` is the coordinator's, which knows why it has refused an input. */
+
+export function memberFenced(fields: FieldsOf<'MEMBER_FENCED'>): RejectionOf<'MEMBER_FENCED'> {
+  const message = `member "${fields.memberId}" is not a member of this group (any more): join again`;
+  return rejection('MEMBER_FENCED', message, fields);
+}
+
+/** A process uses an instance id that another process has joined with since. */
+export function instanceFenced(fields: FieldsOf<'INSTANCE_FENCED'>): RejectionOf<'INSTANCE_FENCED'> {
+  const message = `another process has joined with the group instance id of member "${fields.memberId}"`;
+  return rejection('INSTANCE_FENCED', message, fields);
+}
+
+export function instanceIdInUse(explanation: string): RejectionOf<'INSTANCE_ID_IN_USE'> {
+  return rejection('INSTANCE_ID_IN_USE', explanation, {});
+}
+
+export function inconsistentProtocols(explanation: string): RejectionOf<'INCONSISTENT_PROTOCOLS'> {
+  return rejection('INCONSISTENT_PROTOCOLS', explanation, {});
+}
+
+/** `known`: the names of the assignors that there are. */
+export function assignorUnknown({
+  assignorName,
+  known,
+}: {
+  readonly assignorName: string;
+  readonly known: Iterable<string>;
+}): RejectionOf<'ASSIGNOR_UNKNOWN'> {
+  const fields = { assignorName, known: [...known].join(', ') };
+  return rejection('ASSIGNOR_UNKNOWN', `there is no assignor "${assignorName}"; there are ${fields.known}`, fields);
+}
+
+export function assignorFailed(explanation: string): RejectionOf<'ASSIGNOR_FAILED'> {
+  return rejection('ASSIGNOR_FAILED', explanation, {});
+}
+
+export function notLeader(explanation: string): RejectionOf<'NOT_LEADER'> {
+  return rejection('NOT_LEADER', explanation, {});
+}
+
+export function planStale(explanation: string): RejectionOf<'PLAN_STALE'> {
+  return rejection('PLAN_STALE', explanation, {});
+}
+
+/** `memberId`: the member that both streams are of. */
+export function replaced(memberId: string): RejectionOf<'REPLACED'> {
+  return rejection('REPLACED', `another stream has resumed member "${memberId}"; this one has ended`, {});
+}
+
+export function syncTimeout(fields: FieldsOf<'SYNC_TIMEOUT'>): RejectionOf<'SYNC_TIMEOUT'> {
+  const message = `the assignment of generation ${fields.generation} did not change in time`;
+  return rejection('SYNC_TIMEOUT', message, fields);
+}

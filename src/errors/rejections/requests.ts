@@ -1,0 +1,34 @@
+import { rejection, type FieldViolation, type RejectionOf } from './rejection.ts';
+
+export function invalidField(field: string, description: string): RejectionOf<'INVALID_FIELD'> {
+  return invalidFields([{ field, description }]);
+}
+
+/** `violations`: one at least, the message is about the first. */
+export function invalidFields(
+  violations: readonly [FieldViolation, ...FieldViolation[]],
+): RejectionOf<'INVALID_FIELD'> {
+  const [{ field, description }] = violations;
+  return rejection('INVALID_FIELD', `${field}: ${description}`, {}, violations);
+}
+
+/** `field`: its path, where the request can be read so far. */
+export function malformedRequest(problem: string, field: string | null = null): RejectionOf<'MALFORMED_REQUEST'> {
+  if (field === null) return rejection('MALFORMED_REQUEST', problem, {});
+  return rejection('MALFORMED_REQUEST', `${field}: ${problem}`, {}, [{ field, description: problem }]);
+}
+
+/** `bytes`: how large a Publish is, whose records are too many then; null for other requests, which nobody has counted. */
+export function requestTooLarge({
+  bytes,
+  bytesMax,
+}: {
+  readonly bytes: number | null;
+  readonly bytesMax: number;
+}): RejectionOf<'REQUEST_TOO_LARGE'> {
+  if (bytes === null) {
+    return rejection('REQUEST_TOO_LARGE', `the request is larger than ${bytesMax} bytes`, { bytesMax });
+  }
+  const description = `the request has ${bytes} bytes, more than publish_bytes_max = ${bytesMax}`;
+  return rejection('REQUEST_TOO_LARGE', description, { bytesMax }, [{ field: 'records', description }]);
+}

@@ -1,0 +1,290 @@
+import type { FaultKind } from '../../errors/fault.ts';
+import type { RejectionReason } from '../../errors/rejections/rejection.ts';
+
+/** The gRPC status codes in use. Connect has the same numbers. */
+export const codes = {
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const;
+
+export type ErrorKind = RejectionReason | FaultKind | 'BUG';
+
+export interface ErrorRow {
+  readonly code: keyof typeof codes;
+  /** The reason in ErrorInfo, where it is not the kind itself. */
+  readonly reason?: ErrorKind;
+  /** What the caller reads instead of the error's own message, which may tell of the inside. */
+  readonly text?: string;
+  /** BadRequest: the fields that are wrong. */
+  readonly violations?: true;
+  /** RetryInfo: repeating the call makes sense after this long. */
+  readonly retryAfterMs?: number;
+  /** QuotaFailure: what is used up. */
+  readonly quota?: string;
+  /** PreconditionFailure: what the caller believed. */
+  readonly precondition?: string;
+  /** For docs/errors.md; null where the row of `reason` explains it. */
+  readonly happened: string | null;
+  /** For docs/errors.md: what the caller should do. */
+  readonly remedy: string | null;
+}
+
+/**
+ * The code, the details and the meaning of each kind of error. A missing row does not compile.
+ * `npm run generate` writes docs/errors.md from this table, in this order.
+ */
+export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
+  INVALID_FIELD: {
+    code: 'INVALID_ARGUMENT',
+    violations: true,
+    happened:
+      "A field breaks a limit or a rule of the proto's comments, or a required field is not " +
+      'set: `partition` where a request names it with an offset or a claim, `generation` of an ' +
+      'ack. Nothing has changed.',
+    remedy: 'Correct the fields that are named.',
+  },
+  MALFORMED_REQUEST: {
+    code: 'INVALID_ARGUMENT',
+    happened:
+      "The bytes are not the request's message: broken protobuf or JSON, text that is not UTF-8 " +
+      '(half of a surrogate pair too), a text that is no decimal number where one belongs, a ' +
+      'broken envelope. In protobuf a Publish names the text by its field, as `INVALID_FIELD`.',
+    remedy: 'Encode with the generated code.',
+  },
+  REQUEST_TOO_LARGE: {
+    code: 'INVALID_ARGUMENT',
+    happened: 'The request is larger than 4 MiB (8 MiB in JSON). `bytesMax` in the metadata is the limit.',
+    remedy: 'Send fewer records at once.',
+  },
+  DATA_REFUSED: {
+    code: 'INVALID_ARGUMENT',
+    text: 'the database refuses this data; nothing has changed',
+    happened: 'The database refuses what the request holds. Nothing has changed.',
+    remedy:
+      "Look into the broker's log, which has the cause with its SQLSTATE; please report it, " +
+      'since a check should have told you more.',
+  },
+  PARTITION_OUT_OF_RANGE: {
+    code: 'INVALID_ARGUMENT',
+    happened: 'The topic has no such partition, or the partition no such lane.',
+    remedy: 'Ask GetTopic for the partitions.',
+  },
+  LANE_REQUIRED: {
+    code: 'INVALID_ARGUMENT',
+    happened:
+      'Each partition of the topic has more than one lane (`lanes` in the metadata says how ' +
+      'many), and the call names an offset of none of them, or its member has not said `lanes`. ' +
+      'Nothing has changed. No topic has more than one lane yet.',
+    remedy: 'Name the lane that the batch or GetTopic says; set `lanes` once acks do so.',
+  },
+  OFFSET_OUT_OF_RANGE: {
+    code: 'OUT_OF_RANGE',
+    happened: 'The offset lies beyond the end of the partition, or before its first stored record.',
+    remedy: 'Ask GetTopic for the extent of the partition.',
+  },
+  ASSIGNOR_UNKNOWN: {
+    code: 'INVALID_ARGUMENT',
+    happened:
+      'The broker has no assignor of this name. Nothing has changed; `known` in the metadata ' +
+      'has the names that there are.',
+    remedy: "Correct the name, or start the broker with the assignor's module: docs/assignors.md.",
+  },
+  TOPIC_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    happened: 'There is no topic of this name.',
+    remedy: 'Create it, or correct the name.',
+  },
+  GROUP_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    happened:
+      'There is no consumer group of this name, or it was deleted: by DeleteGroup, or because ' +
+      'nobody has used it for `--offset-retention-ms`.',
+    remedy: 'Subscribe, Pull, JoinGroup or CreateSubscription make one.',
+  },
+  SUBSCRIPTION_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    happened: 'The group has no subscription to the topic.',
+    remedy: 'Create it, or correct the names.',
+  },
+  TOPIC_EXISTS: {
+    code: 'ALREADY_EXISTS',
+    happened: 'There is a topic of this name.',
+    remedy: 'Use it, or choose another name.',
+  },
+  SUBSCRIPTION_EXISTS: {
+    code: 'ALREADY_EXISTS',
+    happened: 'The group is subscribed to the topic.',
+    remedy: 'Use it; its cursor stays where it is.',
+  },
+  EXPECTED_OFFSET_MISMATCH: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'expected_offset',
+    happened:
+      'The next offset of the partition is not `expected_offset`; `currentOffset` in the ' +
+      'metadata is. Nothing was appended. Records that are all known by their idempotency keys ' +
+      'are answered as duplicates instead.',
+    remedy: 'Read what was appended meanwhile, then decide anew.',
+  },
+  PARTITIONS_CANNOT_SHRINK: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'partitions',
+    happened:
+      'The topic has more partitions than AddPartitions was asked for; `partitions` in the ' +
+      'metadata is how many. Nothing has changed.',
+    remedy: 'Ask for more than it has, or make another topic.',
+  },
+  PUBLISH_QUEUE_FULL: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 100,
+    quota: 'publish queue',
+    happened: 'Too many bytes wait to be appended. Nothing of the request was appended.',
+    remedy: 'Slow down and repeat after the delay.',
+  },
+  BROKER_FULL: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 10_000,
+    quota: 'memory of the broker',
+    happened:
+      "The broker's heap is nearly full of members, cursors and partitions; it takes nothing " +
+      'new that stays. What is there goes on.',
+    remedy: 'Start it with a larger `HEAP_MIB`, or delete topics, groups or subscriptions.',
+  },
+  GROUP_MEMBERS_MAX: {
+    code: 'RESOURCE_EXHAUSTED',
+    quota: 'members of a group',
+    happened: 'The group has as many members as it may have.',
+    remedy: 'Let a member leave, or raise the limit.',
+  },
+  GROUP_TOPICS_MAX: {
+    code: 'RESOURCE_EXHAUSTED',
+    quota: 'topics of a group',
+    happened: 'The group is subscribed to as many topics as it may be (1,000).',
+    remedy: 'Use another group, or cancel subscriptions.',
+  },
+  GROUP_NOT_EMPTY: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'group_without_members',
+    happened:
+      'The group has members, or somebody is joining; `members` in the metadata says how many. ' +
+      'DeleteGroup, ResetOffsets without `force` and CommitOffsets without a member need a ' +
+      'group without any. Nothing has changed.',
+    remedy: 'Let the members leave, or use `force`.',
+  },
+  GROUP_DELETED: {
+    code: 'ABORTED',
+    retryAfterMs: 100,
+    happened: 'The group was deleted while the call was under way.',
+    remedy: 'Repeat: the call makes the group anew.',
+  },
+  INSTANCE_FENCED: {
+    code: 'ABORTED',
+    happened: "Another process has joined with the member's group instance id and has taken its place.",
+    remedy: 'End this process, or give it an instance id of its own.',
+  },
+  INSTANCE_ID_IN_USE: {
+    code: 'ALREADY_EXISTS',
+    happened:
+      'The member joined under another group instance id, which is fixed; the one that is named is not its own.',
+    remedy: 'Name the one that it joined with, or join as a new member.',
+  },
+  INCONSISTENT_PROTOCOLS: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'client_assignors',
+    happened:
+      'Members of one group assign by themselves, all of them by JoinGroup with a rule in ' +
+      '`client_assignors` that they share, or none does. Nothing has changed.',
+    remedy: 'Join as the others do, or use another group.',
+  },
+  ASSIGNOR_FAILED: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'assignor',
+    happened:
+      'The assignor threw or gave an answer that cannot be: a partition twice, forgotten, or to ' +
+      "a member that does not read it; or the leader's plan does. The message says which. The " +
+      'group is as it was.',
+    remedy: 'Correct the assignor or the plan.',
+  },
+  NOT_LEADER: {
+    code: 'PERMISSION_DENIED',
+    happened: 'Only the leader hands in a plan; JoinGroup says who it is.',
+    remedy: 'Call SyncGroup without a plan.',
+  },
+  PLAN_STALE: {
+    code: 'ABORTED',
+    happened: 'The plan is of a generation that is over, or wants none (any more).',
+    remedy: 'Call JoinGroup again and plan anew.',
+  },
+  MEMBER_FENCED: {
+    code: 'ABORTED',
+    happened:
+      'The group does not know the member, or has removed it (it left, or its session timed ' +
+      'out). Its partitions may be with others.',
+    remedy: 'Drop what is in flight and join again.',
+  },
+  REPLACED: {
+    code: 'ABORTED',
+    happened: 'Another stream has resumed this member.',
+    remedy: 'Nothing, if that was you; otherwise give each consumer a member of its own.',
+  },
+  SYNC_TIMEOUT: {
+    code: 'DEADLINE_EXCEEDED',
+    happened: 'The assignment that SyncGroup waited for did not come in time.',
+    remedy: 'Call SyncGroup again.',
+  },
+  DRAINING: {
+    code: 'UNAVAILABLE',
+    retryAfterMs: 500,
+    happened: 'This broker is shutting down. Nothing has changed.',
+    remedy: 'Repeat after the delay: the next broker answers.',
+  },
+  NOT_OWNER: {
+    code: 'UNAVAILABLE',
+    retryAfterMs: 1_000,
+    happened:
+      'This broker stands by, or another one has taken over, or may have: the database does not ' +
+      'answer this one. Nothing has changed.',
+    remedy: 'Repeat after the delay, at the active broker: try the others in turn.',
+  },
+  // Explained with NOT_OWNER.
+  FENCED: {
+    code: 'UNAVAILABLE',
+    reason: 'NOT_OWNER',
+    text: 'another broker has taken over; nothing has changed',
+    retryAfterMs: 1_000,
+    happened: null,
+    remedy: null,
+  },
+  DATABASE_UNAVAILABLE: {
+    code: 'UNAVAILABLE',
+    text: 'the database is not available; nothing has changed',
+    retryAfterMs: 1_000,
+    happened:
+      'PostgreSQL does not answer, or refuses what the broker asks for, whatever the reason: ' +
+      'too few connections, a full disk, a missing right, a trigger that raises. Nothing has ' +
+      'changed.',
+    remedy: "Repeat after the delay. The broker's log has the cause with its SQLSTATE.",
+  },
+  OUTCOME_UNKNOWN: {
+    code: 'UNAVAILABLE',
+    text: 'the connection to the database broke while committing; the change may or may not have happened',
+    retryAfterMs: 1_000,
+    happened: 'The connection to PostgreSQL broke while committing: the change may have happened or not.',
+    remedy:
+      'Repeat. A publish of records with idempotency keys appends nothing twice; others may be ' +
+      'there twice. Acks may always be repeated.',
+  },
+  BUG: {
+    code: 'INTERNAL',
+    happened: 'The broker met something that should not be. `bugId` in the metadata names the entry in its log.',
+    remedy: 'Please report it with that entry.',
+  },
+};
