@@ -15,6 +15,7 @@ import { PostgresCommitStore } from './commit/commit-store.ts';
 import { UnsettledSessions } from './commit/unsettled.ts';
 import { Connection, keyedSettings, writerSettings, type ConnectionOptions } from './sessions/connection.ts';
 import { isRefusedForGood, refusalOf } from './pg/faults.ts';
+import { databaseClock, type Now } from './pg/now.ts';
 import { GroupStorage } from './groups/groups.ts';
 import { LeaseStorage, sessionName } from './ownership/lease.ts';
 import { PostgresLogStore } from './log/log-store.ts';
@@ -31,6 +32,8 @@ export interface StorageOptions {
   readonly clock: Clock;
   /** How long appends, acks, what groups decide and reads may take. Default: 30 s, longer than any of them waits for a lock. */
   readonly answerMsMax?: number;
+  /** Default: the clock of the database. */
+  readonly now?: Now;
   readonly log: Logger;
 }
 
@@ -56,7 +59,7 @@ const leaseSessions = 2;
 
 /** Opens the storage; connections are made when they are first needed. */
 export function openStorage(options: StorageOptions): Storage {
-  const { address, brokerId, appendSlots, clock, log } = options;
+  const { address, brokerId, appendSlots, clock, log, now = databaseClock } = options;
   const opened: Connection[] = [];
   const server = new ServerChoice();
   const answer = { withinMs: options.answerMsMax ?? answerMsMaxDefault, clock };
@@ -74,7 +77,7 @@ export function openStorage(options: StorageOptions): Storage {
   const topicWriter = writer(slow('topics'), topicSlot);
   // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.
   const tableWriter = writer(slow('tables'), tableSlot);
-  const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter };
+  const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter, now };
   const filled = new Set<AckTable>();
   const commits = new PostgresCommitStore({
     ...shared,
@@ -88,7 +91,8 @@ export function openStorage(options: StorageOptions): Storage {
   const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin });
   const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
   const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
-  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log, checkVersion: refuseNewerSchema });
+  const checkVersion = refuseNewerSchema;
+  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log, checkVersion, now });
   return {
     log: logStore,
     commits,
@@ -96,15 +100,15 @@ export function openStorage(options: StorageOptions): Storage {
       writer: topicWriter,
       tables: tableWriter,
       admin,
-      onChanged: (topicId) => {
-        logStore.forgetSegments(topicId);
-      },
+      now,
+      onChanged: (topicId) => logStore.forgetSegments(topicId),
     }),
     groups: new GroupStorage({
       reads: groupReads,
       groups: writer(connect('groups', writerSettings), groupSlot),
       filled,
       folds: writer(open('folds', { settings: keyedSettings }), foldSlot),
+      now,
       log,
     }),
     lease,

@@ -6,7 +6,7 @@ import { byteaArray, decodePart, recordPart, recordParts, type RecordPart } from
 import { property } from '../coordinator/property.ts';
 import type { BinaryValue } from '../../src/storage/pg/parameter.ts';
 import { createTestDatabase } from '../support/database.ts';
-import { selection, type Parts } from './log-site.ts';
+import { selection, type Parts } from '../support/records.ts';
 
 const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
 const record: fc.Arbitrary<Parts> = fc.record({ key: bytes, headers: bytes, value: bytes, rest: bytes });

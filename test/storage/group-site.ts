@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
+import { databaseClock, type Now } from '../../src/storage/pg/now.ts';
 import { Connection, writerSettings } from '../../src/storage/sessions/connection.ts';
 import { takeFence } from '../../src/storage/sessions/fence.ts';
 import { AckRing, type AckTable } from '../../src/commit/ack-ring.ts';
@@ -38,6 +39,8 @@ export class GroupSite {
   readonly database: TestDatabase;
   /** A session beside the brokers'. */
   readonly client: Client;
+  /** What the statements of the brokers take for the present. */
+  now: Now = databaseClock;
   readonly #connections: Connection[] = [];
   readonly #clients: Client[] = [];
 
@@ -69,6 +72,7 @@ export class GroupSite {
     const fence = (slot: number) => ({ broker, slot, epoch: () => epoch });
     const admin = new Writer(this.#connection(broker, 'admin'), fence(groupSlot));
     const filled = new Set<AckTable>();
+    const now = (): string | null => this.now();
     const commits = new PostgresCommitStore({
       connect: (purpose) => this.#connection(broker, purpose),
       brokerId: broker,
@@ -80,12 +84,14 @@ export class GroupSite {
       acks: this.#connection(broker, 'acks'),
       acksFence: fence(ackSlot),
       filled,
+      now,
     });
     const groups = {
       reads: this.#connection(broker, 'reads'),
       groups: new Writer(this.#connection(broker, 'groups'), fence(groupSlot)),
       filled,
       folds: new Writer(this.#connection(broker, 'folds'), fence(foldSlot)),
+      now,
       log: { warn: () => undefined },
     };
     return new SiteStorage(groups, commits);

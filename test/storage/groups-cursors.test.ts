@@ -1,15 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import {
-  begunAt,
-  mergeDelta,
-  type CursorDelta,
-  type CursorSnapshot,
-} from '../../src/consumption/partitioned/cursor.ts';
+import type { CursorDelta, CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { CursorKey, StoredCursor } from '../../src/delivery/ports/store.ts';
-import { property } from '../coordinator/property.ts';
 import { startsAt } from '../support/starts.ts';
 import { GroupSite, type SiteStorage } from './group-site.ts';
 import { allCursors } from '../support/loads.ts';
@@ -75,20 +68,6 @@ async function rounds(): Promise<number[]> {
 const start = delta(10);
 
 describe('the ack log', () => {
-  test('is what a restarted broker goes on from', async () => {
-    await append(delta(12, [14, 15], [13, 2]), delta(11));
-    await append(delta(12, [17, 20], [13, 3, 16, 1]));
-    await takeOver();
-    expect(await loaded()).toEqual([delta(12, [14, 15, 17, 20], [13, 3, 16, 1]), delta(11), start]);
-  });
-
-  test('may say a thing twice, or late', async () => {
-    await append(delta(20, [25, 26]));
-    await append(delta(12, [14, 15], [13, 2]));
-    await append(delta(20, [25, 26]));
-    expect(await loaded()).toEqual([delta(20, [25, 26]), start, start]);
-  });
-
   test('says nothing of cursors that are gone', async () => {
     await append(delta(20), delta(21), delta(22));
     const [{ subscriptionId }] = keys as [CursorKey];
@@ -98,128 +77,6 @@ describe('the ack log', () => {
     expect(await loaded()).toEqual([]);
     await fold(delta(20), delta(21));
     expect(await site.count('cursors')).toBe(0);
-  });
-
-  test('whatever is appended and folded, and whoever loads it, nothing is lost', async () => {
-    const offsets = fc.integer({ min: 10, max: 30 });
-    const anyDelta = fc.record({
-      resets: fc.constant(0),
-      metadata: fc.option(fc.constantFrom('', 'a', 'quoted "\\{,}\' NULL', 'é').map((text) => ({ seq: 0, text }))),
-      committedOffset: offsets,
-      acked: fc.uniqueArray(fc.integer({ min: 31, max: 60 })).map((some) => some.flatMap((offset) => [offset, offset])),
-      attempts: fc.uniqueArray(offsets).map((some) => some.sort((a, b) => a - b).flatMap((offset) => [offset, 1])),
-    });
-    const move = fc.oneof(
-      { weight: 4, arbitrary: fc.array(anyDelta, { minLength: 1, maxLength: 3 }) },
-      { weight: 2, arbitrary: fc.constant('fold' as const) },
-      { weight: 1, arbitrary: fc.constant('takeOver' as const) },
-      { weight: 1, arbitrary: fc.constant('repeat' as const) },
-      { weight: 1, arbitrary: fc.record({ at: fc.nat(2), offset: fc.nat(40) }) },
-    );
-    await fc.assert(
-      fc.asyncProperty(fc.array(move, { maxLength: 12 }), async (moves) => {
-        await site.client.query(
-          `TRUNCATE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2;
-           UPDATE millrace.cursors SET committed_offset = 10, acked = '{}', attempts = '{}', resets = 0, metadata = NULL`,
-        );
-        await takeOver();
-        await allCursors(store);
-        // What the broker has in memory, and which of it changed since the last fold.
-        let memory: CursorSnapshot[] = [start, start, start];
-        let changed = new Set<number>();
-        // Every round so far: any of them may be written again, also after a reset.
-        const said: CursorDelta[][] = [];
-        let seq = 0;
-        for (const one of moves) {
-          if (one === 'fold') {
-            await store.foldAll(() => snapshotsOf(memory, changed));
-            changed = new Set();
-          } else if (one === 'takeOver') {
-            await takeOver();
-            expect(await loaded()).toEqual(memory);
-            changed = new Set();
-          } else if (one === 'repeat') {
-            if (said.length > 0) await append(...said[0]!);
-          } else if ('offset' in one) {
-            const { at, offset } = one;
-            const resets = memory[at]!.resets + 1;
-            for (const _ of ['once', 'again']) await store.resetCursors([{ key: keys[at]!, offset, resets }]);
-            // A fold may come between the two with what it took before: it does not know of the reset.
-            await fold(...memory);
-            memory = memory.with(at, begunAt(offset, resets));
-          } else {
-            const deltas = one.map((delta, at) => ({
-              ...delta,
-              resets: memory[at]!.resets,
-              metadata: delta.metadata && { ...delta.metadata, seq: ++seq },
-            }));
-            memory = memory.map((cursor, at) => (deltas[at] === undefined ? cursor : mergeDelta(cursor, deltas[at])));
-            deltas.forEach((_, at) => changed.add(at));
-            said.push(deltas);
-            await append(...deltas);
-          }
-        }
-        await takeOver();
-        expect(await loaded()).toEqual(memory);
-      }),
-      property(25),
-    );
-  });
-});
-
-function snapshotsOf(memory: readonly CursorSnapshot[], changed: ReadonlySet<number>): StoredCursor[] {
-  return [...changed].map((at) => ({ key: keys[at]!, cursor: memory[at]! }));
-}
-
-describe('a cursor that begins anew', () => {
-  const anew = (at: number, offset: number, resets: number) => store.resetCursors([{ key: keys[at]!, offset, resets }]);
-
-  test('is not brought back by rounds of before that come late, also to another broker', async () => {
-    await append(delta(20, [25, 26], [22, 4], { metadata: { seq: 9, text: 'before' } }), delta(11));
-    await anew(0, 5, 1);
-    await append(delta(21, [25, 27], [22, 5], { metadata: { seq: 10, text: 'late' } }), delta(12));
-    await takeOver();
-    expect(await loaded()).toEqual([begunAt(5, 1), delta(12), start]);
-    const now = delta(6, [9, 9], [], { resets: 1, metadata: { seq: 1, text: '' } });
-    await append(now);
-    await takeOver();
-    expect(await loaded()).toEqual([now, delta(12), start]);
-    await fold(now);
-    expect(await rounds()).toEqual([0, 0, 0]);
-    await takeOver();
-    expect(await loaded()).toEqual([now, delta(12), start]);
-  });
-
-  test('is not overwritten by a fold of what was before', async () => {
-    await append(delta(20), delta(20));
-    await store.foldAll(() => [
-      { key: keys[0]!, cursor: delta(20) },
-      { key: keys[1]!, cursor: delta(20) },
-    ]);
-    await anew(0, 5, 1);
-    await fold(delta(21), delta(21));
-    await takeOver();
-    expect(await loaded()).toEqual([begunAt(5, 1), delta(21), start]);
-  });
-
-  test('twice in the same incarnation is as the first one says: the second repeats it', async () => {
-    await anew(0, 5, 1);
-    await anew(0, 7, 1);
-    expect((await loaded())[0]).toEqual(begunAt(5, 1));
-    await anew(0, 7, 2);
-    expect((await loaded())[0]).toEqual(begunAt(7, 2));
-  });
-
-  test('is what the successor finds in the log and folds, for those that it has not touched', async () => {
-    await append(delta(20), delta(15, [], [], { metadata: { seq: 1, text: 'kept' } }));
-    await takeOver();
-    await loaded();
-    await anew(0, 3, 1);
-    await fold();
-    expect(await rounds()).toEqual([0, 0, 0]);
-    await takeOver();
-    const kept = delta(15, [], [], { metadata: { seq: 1, text: 'kept' } });
-    expect(await loaded()).toEqual([begunAt(3, 1), kept, start]);
   });
 });
 
@@ -283,26 +140,6 @@ describe('a fold', () => {
     }
     await takeOver();
     expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
-  });
-
-  test('writes also what the broker before left in the log and nobody has touched since', async () => {
-    await append(delta(11), delta(12), delta(13));
-    await takeOver();
-    await loaded();
-    await append(delta(20));
-    await fold(delta(20));
-    expect(await rounds()).toEqual([0, 0, 0]);
-    await takeOver();
-    expect(await loaded()).toEqual([delta(20), delta(12), delta(13)]);
-  });
-
-  test('before the load empties nothing that it does not know', async () => {
-    await append(delta(11), delta(12));
-    await takeOver();
-    await fold();
-    await fold();
-    await fold();
-    expect(await loaded()).toEqual([delta(11), delta(12), start]);
   });
 
   test('of more cursors than one transaction writes loses no round that comes between, and nothing if it breaks there', async () => {
@@ -371,8 +208,8 @@ describe('a fold', () => {
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     await takeOver();
-    await nothingLost();
     expect(await store.readAckLog()).toEqual({ cursors: 0, rounds: 0 });
+    await nothingLost();
   });
 
   test('says that a table is left, so that the log of a broker that becomes idle is emptied all the same', async () => {
@@ -500,14 +337,6 @@ async function walBytes(): Promise<number> {
   const { rows } = await site.client.query<{ n: string }>(`SELECT pg_current_wal_lsn() - '0/0' AS n`);
   return Number(rows[0]!.n);
 }
-
-test('a round of nothing is written and read like any other', async () => {
-  await append(delta(12));
-  await store.appendRound({ deltas: [] });
-  await takeOver();
-  const loaded = await allCursors(store);
-  expect(loaded.map(({ cursor }) => cursor.committedOffset).sort()).toEqual([10, 10, 12]);
-});
 
 test('very many cursors are folded and begun anew in seconds although the statistics were taken while there was none', async () => {
   const count = 30_000;

@@ -8,9 +8,13 @@ import { ringTables } from '../../src/storage/commit/idempotency.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { batch, LogSite, readAll, selection, transaction, values } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { TravelTime } from '../support/travel.ts';
+import { batch, readAll, selection, transaction, values } from '../support/records.ts';
 
 const windowMs = 60_000;
+
+const time = new TravelTime(Math.floor(systemClock.wallMs()));
 
 let site: LogSite;
 let storage: Storage;
@@ -18,13 +22,14 @@ let topic: TopicRow;
 
 beforeAll(async () => {
   site = await LogSite.open();
+  site.now = time.iso;
   storage = await site.own('one', 1);
 });
 
 beforeEach(async () => {
   await site.client.query('DELETE FROM millrace.topics');
   for (let table = 0; table < ringTables; table++) await site.client.query(`TRUNCATE millrace.idempotency_${table}`);
-  await site.client.query('UPDATE millrace.idempotency_ring SET turned_at = clock_timestamp()');
+  await site.client.query('UPDATE millrace.idempotency_ring SET turned_at = $1', [time.iso()]);
   topic = await site.topic(storage, 3, windowMs);
 });
 
@@ -46,69 +51,8 @@ const find = async (keys: readonly string[], by = storage, topicId = topic.id) =
     ]),
   );
 
-/** Moves everything that is remembered into the past. */
-async function age(ms: number): Promise<void> {
-  for (let table = 0; table < ringTables; table++) {
-    await site.client.query(`UPDATE millrace.idempotency_${table} SET at = at - $1 * interval '1 ms'`, [ms]);
-  }
-  await site.client.query("UPDATE millrace.idempotency_ring SET turned_at = turned_at - $1 * interval '1 ms'", [ms]);
-}
-
 const keysIn = (table: number) => site.number(`SELECT count(*) AS n FROM millrace.idempotency_${table}`);
 const current = () => site.number('SELECT current AS n FROM millrace.idempotency_ring');
-
-describe('an idempotency key', () => {
-  test('is found again after a restart, with the place of its record, whatever its characters', async () => {
-    const odd = ['a', 'A', 'k\u0000', 'é'.repeat(128), '"\\{,}', ' ', "'; --", '\u{1f4a9}'];
-    await store(storage, ['before', ...odd]);
-    await store(storage, ['other partition'], 2);
-    const restarted = await site.own('one', 2);
-    storage = restarted;
-    expect(await find([...odd, 'other partition', 'unknown'], restarted)).toEqual(
-      Object.fromEntries([...odd.map((key, index) => [key, `0:${index + 1}`]), ['other partition', '2:0']]),
-    );
-  });
-
-  test('points to its own record where one transaction has several batches of several logs', async () => {
-    await store(storage, ['shift']);
-    const batches = [
-      batch(topic, 0, values('a0', 'a1')),
-      batch(topic, 0, values('b0')),
-      batch(topic, 0, values('c0', 'c1', 'c2')),
-      batch(topic, 1, values('d0', 'd1')),
-    ];
-    const keys = (
-      [
-        ['a1', 0, 1],
-        ['b0', 1, 0],
-        ['c2', 2, 2],
-        ['c0', 2, 0],
-        ['d1', 3, 1],
-      ] as const
-    ).map(([key, at, index]) => ({ topicId: topic.id, key, batch: at, index }));
-    await storage.commits.append(1, transaction(batches, keys));
-    const places = await find(keys.map(({ key }) => key));
-    expect(places).toEqual({ a1: '0:2', b0: '0:3', c0: '0:4', c2: '0:6', d1: '1:1' });
-    const texts = (await readAll(storage, topic, 0)).map(({ offset, parts }) => [`0:${offset}`, parts[2]]);
-    for (const key of ['a1', 'b0', 'c0', 'c2']) expect(texts).toContainEqual([places[key], key]);
-  });
-
-  test('belongs to its topic', async () => {
-    const other = await site.topic(storage, 1, windowMs);
-    await store(storage, ['k']);
-    expect(await find(['k'], storage, other.id)).toEqual({});
-  });
-
-  test('counts as new when its window is over, and then for a whole window', async () => {
-    await store(storage, ['k']);
-    await age(windowMs - 5_000);
-    expect(await find(['k'])).toEqual({ k: '0:0' });
-    await age(5_001);
-    expect(await find(['k'])).toEqual({});
-    expect(await store(storage, ['k'])).toBe(1);
-    expect(await find(['k'])).toEqual({ k: '0:1' });
-  });
-});
 
 describe('the ring of key tables', () => {
   test('turns in time, and drops no key whose window is not over', async () => {
@@ -122,7 +66,7 @@ describe('the ring of key tables', () => {
       await store(storage, [key]);
       used.add(await current());
       stored.push({ key, ageMs: 0 });
-      await age(passedMs);
+      time.pass(passedMs);
       for (const one of stored) one.ageMs += passedMs;
       await storage.commits.turnIdempotencyRing();
       const alive = stored.filter(({ ageMs }) => ageMs < windowMs).map((one) => one.key);
@@ -138,24 +82,24 @@ describe('the ring of key tables', () => {
     const before = await current();
     await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe(before);
-    await age(windowMs);
+    time.pass(windowMs);
     await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe((before + 1) % ringTables);
-    await age(windowMs);
+    time.pass(windowMs);
     for (let turn = 0; turn < 3; turn++) await storage.commits.turnIdempotencyRing();
     expect(await current()).toBe((before + 1) % ringTables);
   });
 
   test('is not turned by a broker that was taken over from', async () => {
     const before = await current();
-    await age(windowMs);
+    time.pass(windowMs);
     await expect(site.storage('one', 0).commits.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
     expect(await current()).toBe(before);
   });
 
   test('does not make publishers wait for somebody who reads the old keys', async () => {
     await store(storage, ['k']);
-    await age(windowMs);
+    time.pass(windowMs);
     const reader = await site.session();
     await reader.query('BEGIN');
     await reader.query(`SELECT count(*) FROM millrace.idempotency_${((await current()) + 1) % ringTables}`);

@@ -3,7 +3,8 @@ import { Fault } from '../../src/errors/fault.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
-import { appendSlots, batch, LogSite, readAll, transaction, values } from './log-site.ts';
+import { appendSlots, LogSite } from './log-site.ts';
+import { batch, readAll, transaction, values } from '../support/records.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;

@@ -8,7 +8,7 @@ import { groupSlot, tableSlot, topicSlot } from '../../src/storage/sessions/writ
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { catalogOf } from './catalog.ts';
-import { batch, readAll, roll, transaction, values } from './log-site.ts';
+import { batch, readAll, roll, transaction, values } from '../support/records.ts';
 import { allCursors, allGroups } from '../support/loads.ts';
 
 const newest = migrations().at(-1)!.version;

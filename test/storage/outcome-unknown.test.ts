@@ -11,7 +11,8 @@ import type { Storage } from '../../src/storage/storage.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
-import { LogSite, readAll, selection, values } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { readAll, selection, values } from '../support/records.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -49,7 +50,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await publisher.drain();
-  log.stop();
+  await log.stop();
   await site.close();
   await proxy.close();
 });

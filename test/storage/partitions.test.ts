@@ -1,12 +1,11 @@
 import type { Client } from 'pg';
-import { begunAt } from '../../src/consumption/partitioned/cursor.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { waitFor } from '../../bench/support/timing.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { batch, transaction, values } from '../support/records.ts';
 import { startsAt } from '../support/starts.ts';
-import { allCursors } from '../support/loads.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -60,35 +59,10 @@ const untilWaiting = (purpose: string): Promise<void> =>
   });
 
 describe('a topic that gets more partitions', () => {
-  test('keeps those that it has, and the new ones begin at 0', async () => {
-    await append(topic, 1, 'a', 'b');
-    const grown = await grow(5);
-    expect(grown).toEqual({ ...topic, partitions: grown.partitions });
-    expect(grown.partitions.slice(0, 2)).toEqual(topic.partitions);
-    expect(grown.partitions.map(({ partition }) => partition)).toEqual([0, 1, 2, 3, 4]);
-    expect(await append(grown, 4, 'x')).toBe(0);
-    expect(await append(grown, 1, 'c')).toBe(2);
-    expect((await storage.log.ends(topic.id)).map(({ endOffset }) => endOffset)).toEqual([0, 3, 0, 0, 1]);
-    expect((await storage.topics.loadTopics()).find(({ id }) => id === topic.id)).toEqual(grown);
-  });
-
-  test('stays as it is when it has them already, or more', async () => {
-    const subscription = await subscribe(0, 0);
-    const grown = await grow(4);
-    for (const count of [4, 3, 1]) expect(await grow(count)).toEqual(grown);
-    expect(await starts(subscription)).toEqual([0, 0, 0, 0]);
-  });
-
   test('that is not there is not made', async () => {
     await storage.topics.deleteTopic(topic.id);
     expect(await storage.topics.addPartitions(topic.id, 4)).toBeNull();
     expect(await site.number('SELECT count(*) AS n FROM millrace.partitions WHERE topic_id = $1', [topic.id])).toBe(0);
-  });
-
-  test('does not get them from a broker that was taken over from', async () => {
-    const old = site.storage('one', 0);
-    await expect(old.topics.addPartitions(topic.id, 4)).rejects.toMatchObject({ kind: 'FENCED' });
-    expect((await grow(1)).partitions).toHaveLength(2);
   });
 
   test('does not wait for an append in flight, nor does one wait for it', async () => {
@@ -102,55 +76,14 @@ describe('a topic that gets more partitions', () => {
     expect(await append(topic, 0, 'x')).toBe(0);
     await appending.query('ROLLBACK');
   });
-
-  test('in a later segment has them whole, through the segments that follow', async () => {
-    await append(topic, 0, 'a');
-    await roll(storage, topic.id, 1);
-    const grown = await grow(3);
-    expect(grown.segment).toBe(2);
-    expect(await append(grown, 2, 'x', 'y')).toBe(0);
-    await roll(storage, topic.id, 2);
-    expect(await append({ ...grown, segment: 3 }, 2, 'z')).toBe(2);
-    for (const reader of [storage, site.storage('one', 1)]) {
-      const read = await readAll(reader, topic, 2);
-      expect(read.map(({ offset, parts }) => `${offset}:${parts[2]}`)).toEqual(['0:x', '1:y', '2:z']);
-      expect(await reader.log.offsetAtTime(topic.id, 2, 0, read[2]!.appendTimeUs)).toBe(2);
-    }
-  });
 });
 
 describe('a subscription of a topic that grows', () => {
-  test('begins at 0 in the new partitions and stays where it is in the others', async () => {
-    const subscription = await subscribe(7, 9);
-    await grow(4);
-    expect(await starts(subscription)).toEqual([7, 9, 0, 0]);
-  });
-
   test('that was cancelled is left alone', async () => {
     const subscription = await subscribe(7, 9);
     await storage.groups.cancelSubscription(subscription);
     await grow(4);
     expect(await starts(subscription)).toEqual([7, 9]);
-  });
-
-  test('keeps what is acked in a new partition through a fold and a change of the owner', async () => {
-    const subscriptionId = await subscribe(0, 0);
-    await grow(3);
-    const key = { subscriptionId, partition: 2, lane: 0 };
-    const cursor = { ...begunAt(5), acked: [7, 8] };
-    const loaded = async () =>
-      (await allCursors(site.storage('one', 1).groups)).find(
-        (one) => one.key.subscriptionId === subscriptionId && one.key.partition === 2,
-      );
-    await storage.commits.appendAcks({ table: 0, deltas: [{ key, delta: cursor }], receipts: [] });
-    expect(await loaded()).toEqual({ key, cursor });
-    await storage.groups.fold(1, () => [{ key, cursor }]);
-    expect(await loaded()).toEqual({ key, cursor });
-  });
-
-  test('whose starts were chosen before it grew begins at 0 in the rest', async () => {
-    await grow(4);
-    expect(await starts(await subscribe(7, 9))).toEqual([7, 9, 0, 0]);
   });
 });
 

@@ -1,11 +1,10 @@
-import fc from 'fast-check';
 import type { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved } from '../../src/commit/store.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { property } from '../coordinator/property.ts';
-import { appendSlots, batch, LogSite, readAll, roll, transaction, values } from './log-site.ts';
+import { appendSlots, LogSite } from './log-site.ts';
+import { batch, readAll, roll, transaction, values } from '../support/records.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -35,36 +34,6 @@ const tablesOf = async (topicId: number): Promise<string[]> => {
 };
 
 describe('a log that goes on in a new segment', () => {
-  test('has no gap and no overlap, also where a partition or a whole segment has nothing', async () => {
-    const topic = await site.topic(storage, 3);
-    await append(topic, 1, 0, 'a', 'b');
-    expect(await roll(storage, topic.id, 1)).toBe(2);
-    expect(await roll(storage, topic.id, 2)).toBe(3);
-    expect((await append(topic, 3, 0, 'c'))[0]!.baseOffset).toBe(2);
-    expect((await append(topic, 3, 1, 'A'))[0]!.baseOffset).toBe(0);
-    expect(await roll(storage, topic.id, 3)).toBe(4);
-    expect((await append(topic, 4, 0, 'd'))[0]!.baseOffset).toBe(3);
-    expect(await textsOf(topic, 0)).toEqual(['0:a', '1:b', '2:c', '3:d']);
-    expect(await textsOf(topic, 0, 1)).toEqual(['0:a', '1:b', '2:c', '3:d']);
-    expect(await textsOf(topic, 0, 2)).toEqual(['2:c', '3:d']);
-    expect(await textsOf(topic, 1)).toEqual(['0:A']);
-    expect(await textsOf(topic, 2)).toEqual([]);
-    expect((await storage.log.ends(topic.id)).map(({ endOffset }) => endOffset)).toEqual([4, 1, 0]);
-    // Another process, which knows nothing of how the segments came to be.
-    expect((await readAll(site.storage('one', 1), topic, 0)).map(({ offset }) => offset)).toEqual([0, 1, 2, 3]);
-  });
-
-  test('is rolled once, however many ask for it', async () => {
-    const topic = await site.topic(storage, 1);
-    const again = site.storage('one', 1);
-    await storage.log.makeSegment(topic.id, 1);
-    await again.log.makeSegment(topic.id, 1);
-    const rolled = await Promise.all([storage, again, storage].map(({ log }) => log.rollSegment(topic.id, 1)));
-    expect(rolled).toEqual([2, 2, 2]);
-    expect(await storage.log.rollSegment(topic.id, 0)).toBe(2);
-    expect((await tablesOf(topic.id)).length).toBe(3);
-  });
-
   test('loses nothing of what is appended while it rolls', async () => {
     const topic = await site.topic(storage, 2);
     const current = { ...topic };
@@ -174,50 +143,6 @@ describe('a log that goes on in a new segment', () => {
       await done;
     }
   });
-
-  test('never goes back in time, also when the clock of the database does', async () => {
-    const topic = await site.topic(storage, 1);
-    await append(topic, 1, 0, 'early');
-    await site.client.query(
-      `UPDATE millrace.record_batches_${topic.id}_1 SET appended_at = appended_at + interval '1 hour'`,
-    );
-    const [within] = await append(topic, 1, 0, 'same segment');
-    await roll(storage, topic.id, 1);
-    await roll(storage, topic.id, 2);
-    const [after] = await append(topic, 3, 0, 'two segments later');
-    expect(after!.appendTimeUs).toBe(within!.appendTimeUs);
-    const [first] = await readAll(storage, topic, 0);
-    expect(first!.appendTimeUs).toBe(within!.appendTimeUs);
-  });
-});
-
-test('the first offset of a time is the one that a scan of all records finds', async () => {
-  const gap = fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 3 }));
-  const step = fc.record({ records: fc.integer({ min: 1, max: 4 }), gapUs: gap, rolls: fc.boolean() });
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-      const topic = await site.topic(storage, 1);
-      let segment = 1;
-      let timeUs = 1_700_000_000_000_000;
-      for (const { records, gapUs, rolls } of steps) {
-        const [appended] = await append(topic, segment, 0, ...Array<string>(records).fill('x'));
-        timeUs += gapUs;
-        await site.client.query(
-          `UPDATE millrace.record_batches_${topic.id}_${segment}
-              SET appended_at = 'epoch'::timestamptz + $1 * interval '1 us' WHERE base_offset = $2`,
-          [timeUs, appended!.baseOffset],
-        );
-        if (rolls) segment = await roll(storage, topic.id, segment);
-      }
-      const all = await readAll(storage, topic, 0);
-      const times = new Set(all.flatMap(({ appendTimeUs }) => [appendTimeUs - 1, appendTimeUs, appendTimeUs + 1]));
-      for (const time of [0, ...times]) {
-        const scanned = all.find(({ appendTimeUs }) => appendTimeUs >= time)?.offset ?? null;
-        expect(await storage.log.offsetAtTime(topic.id, 0, 0, time)).toBe(scanned);
-      }
-    }),
-    property(12),
-  );
 });
 
 describe('a topic that is deleted', () => {

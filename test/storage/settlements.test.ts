@@ -12,7 +12,8 @@ import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { command } from '../log/scene.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { startsAt } from '../support/starts.ts';
-import { LogSite, readAll, selection, values } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { readAll, selection, values } from '../support/records.ts';
 import { allCursors } from '../support/loads.ts';
 
 let site: LogSite;
@@ -40,8 +41,8 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  publisher.stop();
-  log.stop();
+  await publisher.stop();
+  await log.stop();
   await site.close();
   await proxy.close();
 });

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { TopicRow } from '../../src/log/store.ts';
 import type { Storage } from '../../src/storage/storage.ts';
-import { batch, LogSite, readAll, transaction, values } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { batch, readAll, transaction, values } from '../support/records.ts';
 
 /** The database is up, and does not answer: somebody holds a lock that everything waits for, longer than the broker waits. */
 const answerMsMax = 300;

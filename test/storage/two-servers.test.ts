@@ -6,7 +6,7 @@ import { openStorage, type Storage } from '../../src/storage/storage.ts';
 import { systemClock } from '../../src/time/system.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
 import { PlainServer } from '../support/plain-server.ts';
-import { batch, transaction, values } from './log-site.ts';
+import { batch, transaction, values } from '../support/records.ts';
 
 /** Two servers that both take writes, behind one connection string: a network that is split, or a list that is wrong. */
 

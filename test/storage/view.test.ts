@@ -11,7 +11,8 @@ import { scanPublish } from '../../src/wire/scan-publish.ts';
 import { property } from '../coordinator/property.ts';
 import { encodeRequest, ordinaryRequest } from '../wire/delivery.ts';
 import { looseRequest } from '../wire/loose-encoding.ts';
-import { batch, LogSite, roll, transaction, values, type Parts } from './log-site.ts';
+import { LogSite } from './log-site.ts';
+import { batch, roll, transaction, values, type Parts } from '../support/records.ts';
 
 let site: LogSite;
 let storage: Storage;

@@ -38,6 +38,8 @@ export function namedIn(rows: Iterable<AckRow>): CursorKey[] {
   return [...keys.values()];
 }
 
+const byJoin = (a: MemberRow, b: MemberRow): number => a.joinSeq - b.joinSeq;
+
 /** What the brokers of one database share of their groups. */
 export class MemoryGroups {
   readonly groups: GroupRow[] = [];
@@ -48,15 +50,18 @@ export class MemoryGroups {
   readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
   readonly cursors = new Map<string, StoredCursor>();
   readonly ackLog: AckRow[] = [];
-  /** Of topics that have grown: how many partitions. */
+  /** How many partitions the topics have that a topic store made or that have grown. */
   readonly partitions = new Map<number, number>();
+  /** Whether there is such a topic. Tests without a topic store have any. */
+  hasTopic: (topicId: number) => boolean = () => true;
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
 
   /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
     const known = this.cursors.get(cursorName(stored.key));
-    if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(cursorName(stored.key), structuredClone(stored));
+    if (known?.cursor.resets === stored.cursor.resets)
+      this.cursors.set(cursorName(stored.key), structuredClone(stored));
   }
 
   /** The cursor with what these rows say of it; undefined: it is gone. */
@@ -75,6 +80,15 @@ export class MemoryGroups {
     const left = this.ackLog.filter(({ table }) => table === current);
     this.ackLog.splice(0, this.ackLog.length, ...left);
     return left.length > 0;
+  }
+
+  /** The subscriptions of a group or a topic that is gone, with their cursors. */
+  remove(isGone: (row: SubscriptionRow) => boolean): void {
+    for (const row of this.subscriptions) {
+      if (!isGone(row)) continue;
+      row.cancelled = true;
+      for (const [name, { key }] of this.cursors) if (key.subscriptionId === row.id) this.cursors.delete(name);
+    }
   }
 
   hasReceipt(table: AckTable, receipt: string): boolean {
@@ -143,7 +157,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       rows.map(({ id, name, generation, members, assignments, emptySinceMs }) => ({
         id,
         name,
-        snapshot: { generation, members: [...members.values()], assignments: [...assignments.values()] },
+        snapshot: { generation, members: [...members.values()].sort(byJoin), assignments: [...assignments.values()] },
         subscriptions: subscriptions.filter((row) => row.groupId === id && row.cancelled !== true),
         emptyForMs: emptySinceMs === null ? null : this.shared.nowMs() - emptySinceMs,
       })),
@@ -154,7 +168,9 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     const { inherited } = this;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
     return this.#read('loadCursors', () => {
-      const wanted = [...this.shared.cursors.values()].filter(({ key }) => subscriptionIds.includes(key.subscriptionId));
+      const wanted = [...this.shared.cursors.values()].filter(({ key }) =>
+        subscriptionIds.includes(key.subscriptionId),
+      );
       return wanted.flatMap(({ key }) => this.shared.withRows(key, inherited) ?? []);
     });
   }
@@ -173,14 +189,10 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
 
   deleteGroup(groupId: number): Promise<void> {
     return this.#write('deleteGroup', () => {
-      const { groups, subscriptions, cursors } = this.shared;
+      const { groups } = this.shared;
       const at = groups.findIndex(({ id }) => id === groupId);
       if (at >= 0) groups.splice(at, 1);
-      for (const row of subscriptions) {
-        if (row.groupId !== groupId) continue;
-        row.cancelled = true;
-        for (const [name, { key }] of cursors) if (key.subscriptionId === row.id) cursors.delete(name);
-      }
+      this.shared.remove((row) => row.groupId === groupId);
     });
   }
 
@@ -204,7 +216,14 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
   }
 
   createSubscriptions(wanted: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
-    return this.#write('createSubscriptions', () => wanted.map((one) => this.#subscribe(one)));
+    return this.#write('createSubscriptions', () => {
+      const { groups } = this.shared;
+      for (const { groupId, topicId } of wanted) {
+        const isKnown = this.shared.hasTopic(topicId) && groups.some(({ id }) => id === groupId);
+        if (!isKnown) throw new Fault('DATA_REFUSED', `there is no group ${groupId} or no topic ${topicId}`);
+      }
+      return wanted.map((one) => this.#subscribe(one));
+    });
   }
 
   cancelSubscription(subscriptionId: number): Promise<void> {
@@ -263,14 +282,23 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
 
   #save(groupId: number, change: GroupChange): void {
     const group = this.shared.groups.find(({ id }) => id === groupId);
-    if (group === undefined) throw new Error(`there is no group ${groupId}`);
+    if (group === undefined) {
+      if (change.putMembers.length + change.rebalances.length === 0) return;
+      throw new Fault('DATA_REFUSED', `there is no group ${groupId}`);
+    }
     group.generation = change.generation;
     for (const memberId of change.removedMembers) group.members.delete(memberId);
     for (const row of change.putMembers) group.members.set(row.memberId, row);
     if (group.members.size > 0) group.emptySinceMs = null;
     else group.emptySinceMs ??= this.shared.nowMs();
     for (const { topicId, partition } of change.removedAssignments) group.assignments.delete(`${topicId}/${partition}`);
-    for (const row of change.rebalances) group.rebalances.set(row.generation, { ...row, endedAtMs: 0 });
+    for (const row of change.rebalances) {
+      // A save may be repeated: the first one counts.
+      if (group.rebalances.has(row.generation)) continue;
+      group.rebalances.set(row.generation, { ...row, endedAtMs: Math.floor(this.shared.nowMs()) });
+      const latest = row.generation - limits.rebalancesKept;
+      for (const generation of group.rebalances.keys()) if (generation <= latest) group.rebalances.delete(generation);
+    }
     for (const row of change.putAssignments) group.assignments.set(`${row.topicId}/${row.partition}`, row);
   }
 
@@ -280,7 +308,8 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       (row) => row.groupId === groupId && row.topicId === topicId && row.cancelled !== true,
     );
     if (known !== undefined) return known;
-    const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs: 0 };
+    const createdAtMs = Math.floor(this.shared.nowMs());
+    const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs };
     subscriptions.push(row);
     this.shared.claim(row, offsets);
     return row;

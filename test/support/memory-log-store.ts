@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Fault } from '../../src/errors/fault.ts';
+import { topicNotFound } from '../../src/errors/rejections/topics.ts';
 import { sliceBytes, type StoredBatch } from '../../src/log/batch.ts';
 import type { AckTable } from '../../src/commit/ack-ring.ts';
 import {
@@ -87,6 +88,11 @@ export class MemoryLogs {
   log(topicId: number, partition: number, lane = 0): StoredLog {
     return this.topic(topicId).logs.get(logKey(partition, lane))!;
   }
+
+  /** The batches of a log; none if it or its topic is gone. */
+  batches(topicId: number, partition: number, lane: number): StoredLog['batches'] {
+    return this.topics.get(topicId)?.logs.get(logKey(partition, lane))?.batches ?? [];
+  }
 }
 
 export type LogCall = Exclude<keyof LogStore | keyof CommitStore, 'appendSlots'>;
@@ -134,21 +140,24 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   appendAcks(row: AckRow): Promise<void> {
     return this.#call('appendAcks', () => {
-      if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+      this.#demandOwner();
       this.groups.ackLog.push(structuredClone(row));
     });
   }
 
   hasReceipt(table: AckTable, receipt: string): Promise<boolean> {
     return this.#call('hasReceipt', () => {
-      if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+      this.#demandOwner();
       return this.groups.hasReceipt(table, receipt);
     });
   }
 
   ends(topicId: number): Promise<LogEnd[]> {
     return this.#call('ends', () => {
-      const { logs, row } = this.shared.topic(topicId);
+      this.#demandOwner();
+      const topic = this.shared.topics.get(topicId);
+      if (topic === undefined) return [];
+      const { logs, row } = topic;
       return row.partitions.map(({ partition }) => {
         const { startOffset, endOffset } = logs.get(logKey(partition, 0))!;
         return { partition, lane: 0, startOffset, endOffset };
@@ -158,13 +167,12 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   read({ topicId, partition, lane, offset, bytesMax }: ReadRequest): Promise<StoredBatch[]> {
     return this.#call('read', () => {
-      const { batches } = this.shared.log(topicId, partition, lane);
+      const batches = this.shared.batches(topicId, partition, lane);
       const from = batches.findIndex((batch) => offset < batch.baseOffset + batch.count);
       if (from < 0) return [];
-      let until = from + 1;
-      for (let bytes = batches[from]!.byteSize; until < batches.length; until++) {
+      let until = from;
+      for (let bytes = 0; until < batches.length && (until === from || bytes < bytesMax); until++) {
         bytes += batches[until]!.byteSize;
-        if (bytes > bytesMax) break;
       }
       return batches.slice(from, until);
     });
@@ -172,7 +180,7 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
     return this.#call('offsetAtTime', () => {
-      const { batches } = this.shared.log(topicId, partition, lane);
+      const batches = this.shared.batches(topicId, partition, lane);
       return batches.find(({ appendTimeUs }) => appendTimeUs >= timeUs)?.baseOffset ?? null;
     });
   }
@@ -180,7 +188,7 @@ export class MemoryLogStore implements LogStore, CommitStore {
   appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
     return this.#call('appendAges', () =>
       places.map(({ partition, lane, offset }) => {
-        const { batches } = this.shared.log(topicId, partition, lane);
+        const batches = this.shared.batches(topicId, partition, lane);
         const batch = batches.find(({ baseOffset, count }) => offset >= baseOffset && offset < baseOffset + count);
         return batch === undefined ? null : this.#clock.wallMs() - batch.appendTimeUs / 1_000;
       }),
@@ -189,10 +197,10 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
     return this.#call('findKeys', () => {
-      const stored = this.shared.topic(topicId).keys;
+      const stored = this.shared.topics.get(topicId)?.keys;
       const found = new Map<string, IdempotencyHit>();
       for (const key of keys) {
-        const hit = stored.get(key);
+        const hit = stored?.get(key);
         if (hit === undefined || this.#clock.wallMs() - hit.storedAtMs >= windowMs) continue;
         found.set(key, { partition: hit.partition, offset: hit.offset });
       }
@@ -202,14 +210,17 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   makeSegment(topicId: number, current: number): Promise<void> {
     return this.#call('makeSegment', () => {
-      const topic = this.shared.topic(topicId);
-      if (topic.segment === current) topic.nextIsMade = true;
+      this.#demandOwner();
+      const topic = this.shared.topics.get(topicId);
+      if (topic?.segment === current) topic.nextIsMade = true;
     });
   }
 
   rollSegment(topicId: number, current: number): Promise<number> {
     return this.#call('rollSegment', () => {
-      const topic = this.shared.topic(topicId);
+      this.#demandOwner();
+      const topic = this.shared.topics.get(topicId);
+      if (topic === undefined) throw topicNotFound({ deletedId: topicId });
       if (topic.segment === current && topic.nextIsMade) this.moveSegment(topicId);
       return topic.segment;
     });
@@ -217,19 +228,24 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   segmentSize(topicId: number): Promise<SegmentSize> {
     return this.#call('segmentSize', () => {
-      const { segmentBytes, segmentSinceMs, nextIsMade } = this.shared.topic(topicId);
+      const topic = this.shared.topics.get(topicId);
+      if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false };
+      const { segmentBytes, segmentSinceMs, nextIsMade } = topic;
       return { bytes: segmentBytes, ageMs: this.#clock.wallMs() - segmentSinceMs, nextIsMade };
     });
   }
 
   turnIdempotencyRing(): Promise<void> {
-    return this.#call('turnIdempotencyRing', () => undefined);
+    return this.#call('turnIdempotencyRing', () => {
+      this.#demandOwner();
+    });
   }
 
   /** The topic's next segment begins without its broker knowing. */
   moveSegment(topicId: number): void {
     const topic = this.shared.topic(topicId);
     topic.segment++;
+    topic.row = { ...topic.row, segment: topic.segment };
     topic.nextIsMade = false;
     topic.segmentBytes = 0;
     topic.segmentSinceMs = this.#clock.wallMs();
@@ -242,15 +258,15 @@ export class MemoryLogStore implements LogStore, CommitStore {
 
   #write(transaction: AppendTransaction): AppendedBatch[] {
     assertWellFormed(transaction);
-    if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
+    this.#demandOwner();
     for (const { topicId, segment } of transaction.batches) {
-      if (this.shared.topic(topicId).segment !== segment) throw new SegmentMoved();
+      if (this.shared.topics.get(topicId)?.segment !== segment) throw new SegmentMoved();
     }
     const storedAtMs = this.#clock.wallMs();
     const answers = transaction.batches.map(({ topicId, partition, lane, records, recordCount, byteSize }) => {
       const topic = this.shared.topic(topicId);
       const log = topic.logs.get(logKey(partition, lane))!;
-      const appendTimeUs = Math.max(storedAtMs * 1_000, log.batches.at(-1)?.appendTimeUs ?? 0);
+      const appendTimeUs = Math.max(Math.round(storedAtMs * 1_000), log.batches.at(-1)?.appendTimeUs ?? 0);
       const baseOffset = log.endOffset;
       log.batches.push({ baseOffset, appendTimeUs, records, count: recordCount, byteSize });
       log.endOffset += recordCount;
@@ -265,6 +281,10 @@ export class MemoryLogStore implements LogStore, CommitStore {
     if (transaction.acks !== null) this.groups.ackLog.push(structuredClone(transaction.acks));
     this.appended.push(transaction);
     return answers;
+  }
+
+  #demandOwner(): void {
+    if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
   }
 
   async #call<T>(call: LogCall, effect: () => T, transaction?: AppendTransaction): Promise<T> {

@@ -1,3 +1,4 @@
+import { Fault } from '../../src/errors/fault.ts';
 import type { NewTopic, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { MemoryGroups } from './memory-group-store.ts';
 import type { MemoryLogs } from './memory-log-store.ts';
@@ -6,6 +7,7 @@ import type { MemoryLogs } from './memory-log-store.ts';
 export class MemoryTopicStore implements TopicStore {
   readonly #logs: MemoryLogs;
   readonly #groups: MemoryGroups;
+  readonly #epoch: number;
   /**
    * Called after each write, before its answer: throwing here is an answer that was lost, waiting
    * one that is late.
@@ -15,6 +17,8 @@ export class MemoryTopicStore implements TopicStore {
   constructor(logs: MemoryLogs, groups: MemoryGroups) {
     this.#logs = logs;
     this.#groups = groups;
+    this.#epoch = logs.epoch;
+    groups.hasTopic = (topicId) => logs.topics.has(topicId);
   }
 
   loadTopics(): Promise<TopicRow[]> {
@@ -24,7 +28,11 @@ export class MemoryTopicStore implements TopicStore {
   createTopic({ name, partitions, ...rest }: NewTopic): Promise<TopicRow | null> {
     return this.#write('createTopic', () => {
       const taken = [...this.#logs.topics.values()].some(({ row }) => row.name === name);
-      return taken ? null : this.#logs.addTopic(name, partitions, rest);
+      if (taken) return null;
+      const createdAtMs = Math.floor(this.#groups.nowMs());
+      const row = this.#logs.addTopic(name, partitions, { ...rest, createdAtMs });
+      this.#groups.addPartitions(row.id, partitions);
+      return row;
     });
   }
 
@@ -49,7 +57,8 @@ export class MemoryTopicStore implements TopicStore {
   deleteTopic(topicId: number): Promise<void> {
     return this.#write('deleteTopic', () => {
       this.#logs.topics.delete(topicId);
-      for (const row of this.#groups.subscriptions) if (row.topicId === topicId) row.cancelled = true;
+      this.#groups.partitions.delete(topicId);
+      this.#groups.remove((row) => row.topicId === topicId);
     });
   }
 
@@ -58,6 +67,7 @@ export class MemoryTopicStore implements TopicStore {
   }
 
   async #write<T>(what: keyof TopicStore, write: () => T): Promise<T> {
+    if (this.#epoch !== this.#logs.epoch) throw new Fault('FENCED', 'another broker has taken over');
     const result = write();
     await this.after(what);
     return result;

@@ -75,16 +75,26 @@ test('no file or folder is named after nothing in particular', () => {
   expect(files.filter((path) => path.split('/').some((part) => vague.test(part)))).toEqual([]);
 });
 
+const textOf = (path: string): string => readFileSync(join(root, path), 'utf8');
+
 test('every test file is one that the runner finds', () => {
   const looksLikeTest = /import .*\b(test|it)\b.* from 'vitest'/;
   const missed = files.filter(
-    (path) =>
-      path.startsWith('test/') &&
-      !path.endsWith('.test.ts') &&
-      path.endsWith('.ts') &&
-      looksLikeTest.test(readFileSync(join(root, path), 'utf8')),
+    (path) => /^test\/.*(?<!\.(test|suite))\.ts$/.test(path) && looksLikeTest.test(textOf(path)),
   );
   expect(missed).toEqual([]);
+});
+
+test('every suite of a port runs on PostgreSQL and on a twin, or the twin would prove what PostgreSQL does not', () => {
+  const suites = files.filter((path) => path.endsWith('.suite.ts'));
+  expect(suites.length).toBeGreaterThan(7);
+  const runs = files.filter((path) => /^test\/conformance\/.*\.test\.ts$/.test(path));
+  const runsOf = (suite: string): string[] =>
+    runs.filter((path) => textOf(path).includes(`'./suites/${basename(suite)}'`)).map((path) => basename(path));
+  for (const suite of suites) {
+    expect(runsOf(suite), suite).toContain('postgres.test.ts');
+    expect(runsOf(suite).length, suite).toBeGreaterThan(1);
+  }
 });
 
 test('the generated code is what the proto files say (npm run generate)', () => {

@@ -8,8 +8,9 @@ import {
 } from '../../commit/store.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
 import { byteaArray, recordPart, recordParts } from '../pg/bytea-array.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { signFence, type Fence } from '../sessions/fence.ts';
-import { faultOf, segmentMovedState, sqlState } from '../pg/faults.ts';
+import { faultOf, segmentMovedState, sqlState, undefinedTableState } from '../pg/faults.ts';
 import { ackStatement } from './ack-log.ts';
 import { leafTable, ofLog } from '../schema/leaf.ts';
 import { inOneRoundTrip, type Statement, type TextRow } from '../pg/one-round-trip.ts';
@@ -27,11 +28,17 @@ export async function append(
   fence: Fence,
   transaction: AppendTransaction,
   keyTable: number,
+  now: Now,
 ): Promise<AppendedBatch[]> {
   await signFence(client, fence);
   const { batches, acks } = transaction;
+  const at = now();
   const locks = batches.length === 0 ? [] : [lockStatement(fence, batches)];
-  const statements = [...locks, ...batches.map(insertStatement), ...keyStatements(transaction, keyTable)];
+  const statements = [
+    ...locks,
+    ...batches.map((batch) => insertStatement(batch, at)),
+    ...keyStatements(transaction, keyTable),
+  ];
   if (acks !== null) statements.push(ackStatement(fence, acks));
   try {
     const rows = await inOneRoundTrip(client, statements);
@@ -46,10 +53,12 @@ function appended([baseOffset, appendTimeUs]: TextRow): AppendedBatch {
 }
 
 function classified(client: Client, failure: unknown): Error {
-  if (sqlState(failure) === segmentMovedState) return new SegmentMoved((failure as Error).message);
+  const state = sqlState(failure);
+  // A statement is parsed before the locks are taken: the table may be gone with its topic by then.
+  if (state === segmentMovedState || state === undefinedTableState) return new SegmentMoved((failure as Error).message);
   const fault = faultOf(failure, true);
   // What the server refused is rolled back. Anything else leaves the connection in a state that nobody knows.
-  if (sqlState(failure) === null) void client.end().catch(() => undefined);
+  if (state === null) void client.end().catch(() => undefined);
   return fault;
 }
 
@@ -78,7 +87,7 @@ function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): Stateme
  * The base offset comes from the last batch, read by this statement: its snapshot is younger than the lock on the
  * partition, so it sees everything that was committed to it. The same holds for the append time, which never falls.
  */
-function insertStatement(batch: BatchToAppend): Statement {
+function insertStatement(batch: BatchToAppend, now: string | null): Statement {
   const { topicId, segment, records, recordCount } = batch;
   return {
     name: `append_${topicId}_${segment}`,
@@ -93,7 +102,7 @@ INSERT INTO ${leafTable(topicId, segment)}
   (topic_id, segment, partition, lane, base_offset, record_count, byte_size, appended_at, keys, headers, "values", rests)
 SELECT ${topicId}, ${segment}, $1::integer, $2::integer,
        coalesce((SELECT next_offset FROM last), (SELECT next_offset FROM before), 0), $3::integer, $4::integer,
-       greatest(clock_timestamp(), (SELECT appended_at FROM last), (SELECT appended_at FROM before)),
+       greatest(${nowOf('$9')}, (SELECT appended_at FROM last), (SELECT appended_at FROM before)),
        $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[]
 RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS append_time_us`,
     parameters: [
@@ -105,6 +114,7 @@ RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS ap
       recordPart(records, recordParts.headers, recordCount),
       recordPart(records, recordParts.values, recordCount),
       recordPart(records, recordParts.rests, recordCount),
+      now,
     ],
   };
 }

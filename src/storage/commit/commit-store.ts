@@ -5,6 +5,7 @@ import type { IdempotencyHit } from '../../log/known-keys.ts';
 import { appendSettings, type Connection, type ConnectionOptions } from '../sessions/connection.ts';
 import type { Writer } from '../sessions/writer.ts';
 import { faultOf } from '../pg/faults.ts';
+import type { Now } from '../pg/now.ts';
 import { inOneRoundTrip } from '../pg/one-round-trip.ts';
 import { signFence, type Fence } from '../sessions/fence.ts';
 import { ackStatement, findReceipt } from './ack-log.ts';
@@ -27,6 +28,7 @@ export interface CommitStoreOptions {
   readonly acksFence: Fence;
   /** Tables of the ack log that may have rows. */
   readonly filled: Set<AckTable>;
+  readonly now: Now;
 }
 
 /** What is committed, in PostgreSQL. */
@@ -52,11 +54,11 @@ export class PostgresCommitStore implements CommitStore {
     if (writer === undefined) throw new Error(`there is no write connection ${slot}`);
     const keyTable = transaction.keys.length === 0 ? 0 : await this.#currentKeyTable();
     if (transaction.keys.length > 0) this.#keysStored = true;
-    const { brokerId, epoch, unsettled, filled } = this.#o;
+    const { brokerId, epoch, unsettled, filled, now } = this.#o;
     if (transaction.acks !== null) filled.add(transaction.acks.table);
     return writer.run(async (client) => {
       try {
-        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable);
+        return await append(client, { broker: brokerId, slot, epoch }, transaction, keyTable, now);
       } catch (error) {
         if (error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN') unsettled.add(client);
         throw error;
@@ -85,13 +87,13 @@ export class PostgresCommitStore implements CommitStore {
   }
 
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>> {
-    return this.#o.lookups.run((client) => findKeys(client, topicId, windowMs, keys));
+    return this.#o.lookups.run((client) => findKeys(client, topicId, windowMs, keys, this.#o.now));
   }
 
   async turnIdempotencyRing(): Promise<void> {
     if (!this.#keysStored) return;
     const before = await this.#currentKeyTable();
-    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client));
+    this.#keyTable = await this.#o.admin.transaction((client) => turnRing(client, this.#o.now));
     if (this.#keyTable !== before) this.#keysStored = false;
   }
 

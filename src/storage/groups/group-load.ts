@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
 import type { LoadedGroup, NamedGroup } from '../../delivery/ports/store.ts';
 import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
 
@@ -22,14 +23,14 @@ export async function listGroups(client: Client): Promise<NamedGroup[]> {
 }
 
 /** Groups with their members, assignments and active subscriptions, in the order of their ids. */
-export async function loadGroups(client: Client, groupIds: readonly number[]): Promise<LoadedGroup[]> {
+export async function loadGroups(client: Client, groupIds: readonly number[], now: Now): Promise<LoadedGroup[]> {
   const ids = arrayLiteral(groupIds);
   const { rows: groups } = await client.query<GroupRow>({
     name: 'load_groups',
     rowMode: 'array',
-    text: `SELECT id, name, generation, extract(epoch FROM clock_timestamp() - empty_since)::float8 * 1000
+    text: `SELECT id, name, generation, extract(epoch FROM ${nowOf('$2')} - empty_since)::float8 * 1000
              FROM millrace.consumer_groups WHERE id = ANY ($1::integer[]) ORDER BY id`,
-    values: [ids],
+    values: [ids, now()],
   });
   const members = await loadMembers(client, ids);
   const assignments = await loadAssignments(client, ids, members);

@@ -1,20 +1,21 @@
-import { and, drizzle, eq, inArray, isNotNull, sql } from '../pg/drizzle.ts';
+import { and, drizzle, eq, inArray, isNotNull, nowSql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../coordinator/group.ts';
 import { saveRebalances } from './rebalances.ts';
 import { arrayLiteral, nestedArrayLiteral } from '../pg/array-literal.ts';
 import { epochMs } from '../pg/epoch.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { consumerGroups, groupAssignments, subscriptions } from '../schema/group-schema.ts';
 import { isNamed, nameKey } from '../schema/namespaces.ts';
 
 /** Groups, their members and what these hold: how the rows are written. */
 
 /** Makes the group, or finds it. */
-export async function createGroup(client: Client, name: string): Promise<number> {
+export async function createGroup(client: Client, name: string, now: Now): Promise<number> {
   const db = drizzle({ client });
   const made = await db
     .insert(consumerGroups)
-    .values(nameKey(name))
+    .values({ ...nameKey(name), createdAt: nowSql(now), emptySince: nowSql(now) })
     .onConflictDoNothing()
     .returning({ id: consumerGroups.id });
   const found =
@@ -32,10 +33,10 @@ export async function deleteGroup(client: Client, groupId: number): Promise<void
 }
 
 /** Groups that are empty are so from now on. */
-export async function touchGroups(client: Client, groupIds: readonly number[]): Promise<void> {
+export async function touchGroups(client: Client, groupIds: readonly number[], now: Now): Promise<void> {
   await drizzle({ client })
     .update(consumerGroups)
-    .set({ emptySince: sql`clock_timestamp()` })
+    .set({ emptySince: nowSql(now) })
     .where(and(inArray(consumerGroups.id, [...groupIds]), isNotNull(consumerGroups.emptySince)));
 }
 
@@ -48,15 +49,15 @@ interface Change {
  * Writes what the changes say, the later of two about one row winning. Every statement writes the rows of all groups, so
  * that the save of a thousand rebalances takes as many trips as that of one.
  */
-export async function saveGroups(client: Client, changes: readonly Change[]): Promise<void> {
+export async function saveGroups(client: Client, changes: readonly Change[], now: Now): Promise<void> {
   const { generations, members, assignments } = lastOfEach(changes);
   await saveGenerations(client, generations);
   await removeMembers(client, members);
   await removeAssignments(client, assignments);
   await putMembers(client, members);
-  await noteEmptiness(client, members);
+  await noteEmptiness(client, members, now);
   await putAssignments(client, assignments);
-  await saveRebalances(client, changes);
+  await saveRebalances(client, changes, now);
 }
 
 /** One row by its key, as it is to be: null for gone. */
@@ -194,13 +195,13 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
 }
 
 /** A group whose last member has gone is empty from now on; one that has got members is not. */
-async function noteEmptiness(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+async function noteEmptiness(client: Client, members: readonly MemberOutcome[], now: Now): Promise<void> {
   if (members.length === 0) return;
   await client.query(
-    `UPDATE millrace.consumer_groups AS g SET empty_since = CASE WHEN g.empty_since IS NULL THEN clock_timestamp() END
+    `UPDATE millrace.consumer_groups AS g SET empty_since = CASE WHEN g.empty_since IS NULL THEN ${nowOf('$2')} END
       WHERE g.id = ANY ($1::integer[])
         AND (g.empty_since IS NULL) <> EXISTS (SELECT FROM millrace.group_members AS m WHERE m.group_id = g.id)`,
-    [arrayLiteral([...new Set(members.map(({ groupId }) => groupId))])],
+    [arrayLiteral([...new Set(members.map(({ groupId }) => groupId))]), now()],
   );
 }
 

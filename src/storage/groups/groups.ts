@@ -23,6 +23,7 @@ import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
+import type { Now } from '../pg/now.ts';
 
 /** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
 const truncateWaitMs = 100;
@@ -43,6 +44,7 @@ export interface GroupStorageDeps {
   readonly filled: Set<AckTable>;
   /** A connection of its own: acks do not wait for a fold. */
   readonly folds: Writer;
+  readonly now: Now;
   readonly log: Pick<Logger, 'warn'>;
 }
 
@@ -86,7 +88,7 @@ export class GroupStorage implements GroupStore {
   }
 
   loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]> {
-    return this.#d.reads.run((client) => loadGroups(client, groupIds));
+    return this.#d.reads.run((client) => loadGroups(client, groupIds, this.#d.now));
   }
 
   async loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
@@ -101,7 +103,7 @@ export class GroupStorage implements GroupStore {
   }
 
   createGroup(name: string): Promise<number> {
-    return this.#d.groups.transaction((client) => createGroup(client, name));
+    return this.#d.groups.transaction((client) => createGroup(client, name, this.#d.now));
   }
 
   deleteGroup(groupId: number): Promise<void> {
@@ -110,11 +112,11 @@ export class GroupStorage implements GroupStore {
   }
 
   touchGroups(groupIds: readonly number[]): Promise<void> {
-    return this.#d.groups.transaction((client) => touchGroups(client, groupIds));
+    return this.#d.groups.transaction((client) => touchGroups(client, groupIds, this.#d.now));
   }
 
   async saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
-    if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes));
+    if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes, this.#d.now));
   }
 
   loadRebalances(groupId: number): Promise<StoredRebalance[]> {
@@ -122,11 +124,11 @@ export class GroupStorage implements GroupStore {
   }
 
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
-    return this.#d.groups.transaction((client) => createSubscriptions(client, subscriptions));
+    return this.#d.groups.transaction((client) => createSubscriptions(client, subscriptions, this.#d.now));
   }
 
   cancelSubscription(subscriptionId: number): Promise<void> {
-    return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId));
+    return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId, this.#d.now));
   }
 
   async resetCursors(resets: readonly CursorReset[]): Promise<void> {

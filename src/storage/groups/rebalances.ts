@@ -5,6 +5,7 @@ import { limits } from '../../limits/limits.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
 import { desc, drizzle, eq, getTableColumns } from '../pg/drizzle.ts';
 import { epochMs } from '../pg/epoch.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { groupRebalances } from '../schema/group-schema.ts';
 
 /** The last rebalances of each group. */
@@ -13,15 +14,16 @@ import { groupRebalances } from '../schema/group-schema.ts';
 export async function saveRebalances(
   client: Client,
   changes: readonly { readonly groupId: number; readonly change: GroupChange }[],
+  now: Now,
 ): Promise<void> {
   const rows = changes.flatMap(({ groupId, change }) => change.rebalances.map((row) => ({ groupId, row })));
   if (rows.length === 0) return;
   // A save may be repeated when its outcome was unknown.
   await client.query(
     `INSERT INTO millrace.group_rebalances (group_id, generation, causes, duration_us, member_count, assigned_count,
-       revoked_count, completed)
-     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::jsonb[], $4::bigint[], $5::integer[], $6::integer[],
-       $7::integer[], $8::boolean[])
+       revoked_count, completed, ended_at)
+     SELECT w.*, ${nowOf('$9')} FROM unnest($1::integer[], $2::bigint[], $3::jsonb[], $4::bigint[], $5::integer[], $6::integer[],
+       $7::integer[], $8::boolean[]) AS w
      ON CONFLICT (group_id, generation) DO NOTHING`,
     [
       column(rows, ({ groupId }) => groupId),
@@ -32,6 +34,7 @@ export async function saveRebalances(
       column(rows, ({ row }) => row.assignedCount),
       column(rows, ({ row }) => row.revokedCount),
       rows.map(({ row }) => row.completed),
+      now(),
     ],
   );
   await client.query(

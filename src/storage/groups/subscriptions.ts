@@ -1,7 +1,8 @@
-import { and, drizzle, eq, inArray, sql } from '../pg/drizzle.ts';
+import { and, drizzle, eq, inArray, nowSql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
 import type { LogStart, NewSubscription, SubscriptionRow } from '../../delivery/ports/store.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
+import type { Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
 
@@ -9,11 +10,14 @@ import { subscriptions } from '../schema/group-schema.ts';
 export async function createSubscriptions(
   client: Client,
   wanted: readonly NewSubscription[],
+  now: Now,
 ): Promise<SubscriptionRow[]> {
   if (wanted.length === 0) return [];
   const db = drizzle({ client });
   // In the order of topics, whose rows the foreign key locks.
-  const values = wanted.map(({ groupId, topicId }) => ({ groupId, topicId })).sort((a, b) => a.topicId - b.topicId);
+  const values = wanted
+    .map(({ groupId, topicId }) => ({ groupId, topicId, createdAt: nowSql(now) }))
+    .sort((a, b) => a.topicId - b.topicId);
   const made = await db.insert(subscriptions).values(values).onConflictDoNothing().returning(subscriptionColumns);
   const groupIds = [...new Set(wanted.map(({ groupId }) => groupId))];
   const active = await db
@@ -64,9 +68,9 @@ async function createCursors(
 }
 
 /** Ends a subscription; its row and cursors stay as they are. One that has ended already is left alone. */
-export async function cancelSubscription(client: Client, subscriptionId: number): Promise<void> {
+export async function cancelSubscription(client: Client, subscriptionId: number, now: Now): Promise<void> {
   await drizzle({ client })
     .update(subscriptions)
-    .set({ state: 'CANCELLED', cancelledAt: sql`clock_timestamp()` })
+    .set({ state: 'CANCELLED', cancelledAt: nowSql(now) })
     .where(and(eq(subscriptions.id, subscriptionId), eq(subscriptions.state, 'ACTIVE')));
 }

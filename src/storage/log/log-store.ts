@@ -1,7 +1,8 @@
 import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize } from '../../log/store.ts';
 import type { StoredBatch } from '../../log/batch.ts';
 import type { Connection } from '../sessions/connection.ts';
-import { sqlState } from '../pg/faults.ts';
+import { sqlState, undefinedTableState } from '../pg/faults.ts';
+import type { Now } from '../pg/now.ts';
 import { leafTable } from '../schema/leaf.ts';
 import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
@@ -22,7 +23,6 @@ import type { Writer } from '../sessions/writer.ts';
 const readConnections = 2;
 /** One statement that looks up ages: what else is looked up does not wait for more of them. */
 const agesMax = 1_000;
-const undefinedTable = '42P01';
 
 export interface LogStoreOptions {
   readonly connect: (purpose: string) => Connection;
@@ -35,6 +35,7 @@ export interface LogStoreOptions {
   readonly tables: Writer;
   /** For what takes its time. */
   readonly maintenance: Connection;
+  readonly now: Now;
 }
 
 /** The log on PostgreSQL. */
@@ -104,11 +105,11 @@ export class PostgresLogStore implements LogStore {
   }
 
   async makeSegment(topicId: number, current: number): Promise<void> {
-    await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current));
+    await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current, this.#o.now));
   }
 
   async rollSegment(topicId: number, current: number): Promise<number> {
-    const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current));
+    const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current, this.#o.now));
     this.forgetSegments(topicId);
     // The sealed table is written never again: frozen now, it is never touched by a wraparound vacuum either.
     if (segment === current + 1) void this.#freeze(topicId, current);
@@ -116,7 +117,7 @@ export class PostgresLogStore implements LogStore {
   }
 
   segmentSize(topicId: number, segment: number): Promise<SegmentSize> {
-    return this.#lookups.run((client) => segmentSize(client, topicId, segment));
+    return this.#lookups.run((client) => segmentSize(client, topicId, segment, this.#o.now));
   }
 
   /** The topic has another segment now, or is gone. */
@@ -126,7 +127,7 @@ export class PostgresLogStore implements LogStore {
 
   #agesIn(topicId: number, segment: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
     return this.#lookups.run((client) =>
-      this.#unlessGone(topicId, [], () => appendAges(client, segment, topicId, places)),
+      this.#unlessGone(topicId, [], () => appendAges(client, segment, topicId, places, this.#o.now)),
     );
   }
 
@@ -135,7 +136,7 @@ export class PostgresLogStore implements LogStore {
     try {
       return await read();
     } catch (error) {
-      if (sqlState(error) !== undefinedTable) throw error;
+      if (sqlState(error) !== undefinedTableState) throw error;
       this.forgetSegments(topicId);
       return nothing;
     }

@@ -3,6 +3,7 @@ import { to as copyTo } from 'pg-copy-streams';
 import { allOf, boundsPerRecord, type StoredBatch } from '../../log/batch.ts';
 import type { ReadRequest, RecordPlace } from '../../log/store.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { decodePart, recordParts, type RecordPart } from '../pg/bytea-array.ts';
 import { integer, leafTable, ofLog } from '../schema/leaf.ts';
 
@@ -131,9 +132,10 @@ export async function appendAges(
   segment: number,
   topicId: number,
   places: readonly RecordPlace[],
+  now: Now,
 ): Promise<(number | null)[]> {
   const { rows } = await client.query<{ age_ms: number | null }>(
-    `SELECT extract(epoch FROM clock_timestamp() - batch.appended_at)::float8 * 1000 AS age_ms
+    `SELECT extract(epoch FROM ${nowOf('$4')} - batch.appended_at)::float8 * 1000 AS age_ms
        FROM unnest($1::integer[], $2::integer[], $3::bigint[])
               WITH ORDINALITY AS wanted (partition, lane, record_offset, place)
        LEFT JOIN LATERAL (
@@ -146,6 +148,7 @@ export async function appendAges(
       arrayLiteral(places.map(({ partition }) => partition)),
       arrayLiteral(places.map(({ lane }) => lane)),
       arrayLiteral(places.map(({ offset }) => offset)),
+      now(),
     ],
   );
   return rows.map(({ age_ms }) => age_ms);

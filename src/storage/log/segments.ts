@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { topicNotFound } from '../../errors/rejections/topics.ts';
 import type { SegmentSize } from '../../log/store.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { leafTable, ofLog, topicTable } from '../schema/leaf.ts';
 
 /** How long an attach waits for others that change the topic's table, or analyze it. */
@@ -63,16 +64,16 @@ async function createSegment(client: Client, topicId: number, segment: number): 
 }
 
 /** Makes the first segment of a topic, which appends go to at once. */
-export async function createFirstSegment(client: Client, topicId: number): Promise<void> {
+export async function createFirstSegment(client: Client, topicId: number, now: Now): Promise<void> {
   await createSegment(client, topicId, 1);
-  await noteSegment(client, topicId, 1);
+  await noteSegment(client, topicId, 1, now);
 }
 
 /**
  * Makes the segment after `current`, if `current` is the current one and the next one is not there. Appends go on meanwhile.
  * @throws Fault if the attach waits for too long: an ANALYZE of the whole database locks the topic's table for its duration.
  */
-export async function makeSegmentAhead(client: Client, topicId: number, current: number): Promise<void> {
+export async function makeSegmentAhead(client: Client, topicId: number, current: number, now: Now): Promise<void> {
   const { rows } = await client.query(
     `SELECT FROM millrace.topics AS t WHERE t.id = $1 AND t.segment = $2
         AND NOT EXISTS (SELECT FROM millrace.segments WHERE topic_id = $1 AND segment = $2 + 1)`,
@@ -83,11 +84,15 @@ export async function makeSegmentAhead(client: Client, topicId: number, current:
   await client.query(`SET LOCAL lock_timeout = '${attachLockTimeout}'`);
   await createSegment(client, topicId, current + 1);
   // The foreign key locks the topic: last, so that nobody waits for the topic while this waits for the attach.
-  await noteSegment(client, topicId, current + 1);
+  await noteSegment(client, topicId, current + 1, now);
 }
 
-async function noteSegment(client: Client, topicId: number, segment: number): Promise<void> {
-  await client.query('INSERT INTO millrace.segments (topic_id, segment) VALUES ($1, $2)', [topicId, segment]);
+async function noteSegment(client: Client, topicId: number, segment: number, now: Now): Promise<void> {
+  await client.query(`INSERT INTO millrace.segments (topic_id, segment, created_at) VALUES ($1, $2, ${nowOf('$3')})`, [
+    topicId,
+    segment,
+    now(),
+  ]);
 }
 
 /** The table that holds the segments of a topic. */
@@ -145,7 +150,7 @@ export function endsQuery(topicId: number, segment: number): string {
  * Sends appends to the next segment, if `current` is the current one and the next one is made. While partitions are locked
  * nothing here waits for a lock of a table. @returns the current segment.
  */
-export async function rollSegment(client: Client, topicId: number, current: number): Promise<number> {
+export async function rollSegment(client: Client, topicId: number, current: number, now: Now): Promise<number> {
   const segment = await lockTopic(client, topicId, 'NO KEY UPDATE');
   if (segment === null) throw topicNotFound({ deletedId: topicId });
   if (segment !== current || !(await isMade(client, topicId, current + 1))) return segment;
@@ -158,12 +163,12 @@ export async function rollSegment(client: Client, topicId: number, current: numb
   await client.query(
     `WITH turned AS (
        UPDATE millrace.segments
-          SET sealed_at = CASE segment WHEN $2 THEN clock_timestamp() ELSE sealed_at END,
-              created_at = CASE segment WHEN $3 THEN clock_timestamp() ELSE created_at END
+          SET sealed_at = CASE segment WHEN $2 THEN ${nowOf('$4')} ELSE sealed_at END,
+              created_at = CASE segment WHEN $3 THEN ${nowOf('$4')} ELSE created_at END
         WHERE topic_id = $1 AND segment IN ($2, $3)
      )
      UPDATE millrace.topics SET segment = $3 WHERE id = $1`,
-    [topicId, segment, next],
+    [topicId, segment, next, now()],
   );
   return next;
 }
@@ -177,13 +182,13 @@ async function isMade(client: Client, topicId: number, segment: number): Promise
 }
 
 /** Bytes and age of a segment that appends go to, and whether the next one is made. */
-export async function segmentSize(client: Client, topicId: number, segment: number): Promise<SegmentSize> {
+export async function segmentSize(client: Client, topicId: number, segment: number, now: Now): Promise<SegmentSize> {
   const { rows } = await client.query<{ bytes: string; age_ms: number; next_is_made: boolean }>(
     `SELECT coalesce(pg_total_relation_size(to_regclass($3)), 0) AS bytes,
-            (extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS age_ms,
+            (extract(epoch FROM ${nowOf('$4')} - created_at) * 1000)::float8 AS age_ms,
             EXISTS (SELECT FROM millrace.segments WHERE topic_id = $1 AND segment = $2 + 1) AS next_is_made
        FROM millrace.segments WHERE topic_id = $1 AND segment = $2`,
-    [topicId, segment, leafTable(topicId, segment)],
+    [topicId, segment, leafTable(topicId, segment), now()],
   );
   const row = rows[0];
   return { bytes: Number(row?.bytes ?? 0), ageMs: row?.age_ms ?? 0, nextIsMade: row?.next_is_made ?? false };

@@ -1,9 +1,10 @@
-import { and, asc, drizzle, eq, getTableColumns, inArray, isNull, sql } from '../pg/drizzle.ts';
+import { and, asc, drizzle, eq, getTableColumns, inArray, isNull, nowSql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
 import type { NewTopic, TopicRow, TopicStore } from '../../log/store.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { epochMs } from '../pg/epoch.ts';
 import { sqlState } from '../pg/faults.ts';
+import type { Now } from '../pg/now.ts';
 import { ringTables } from '../commit/idempotency.ts';
 import { leafTable, topicTable } from '../schema/leaf.ts';
 import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
@@ -25,6 +26,7 @@ export interface TopicStoreOptions {
   readonly admin: Connection;
   /** The topic's segments are not what they were. */
   readonly onChanged: (topicId: number) => void;
+  readonly now: Now;
 }
 
 /** The topics on PostgreSQL. */
@@ -42,9 +44,17 @@ export class PostgresTopicStore implements TopicStore {
   createTopic(topic: NewTopic): Promise<TopicRow | null> {
     return this.#o.tables.transaction(async (client) => {
       const { name, idempotencyWindowMs, description } = topic;
+      const { now } = this.#o;
       const [made] = await drizzle(client)
         .insert(topics)
-        .values({ ...nameKey(name), semantics: 'PUB_SUB', idempotencyWindowMs, description, segment: 1 })
+        .values({
+          ...nameKey(name),
+          semantics: 'PUB_SUB',
+          idempotencyWindowMs,
+          description,
+          segment: 1,
+          createdAt: nowSql(now),
+        })
         .onConflictDoNothing({ target: [topics.namespaceId, topics.name] })
         .returning({ id: topics.id });
       if (made === undefined) return null;
@@ -53,7 +63,7 @@ export class PostgresTopicStore implements TopicStore {
         [made.id, topic.partitions],
       );
       await createTopicTable(client, made.id);
-      await createFirstSegment(client, made.id);
+      await createFirstSegment(client, made.id, now);
       return (await load(client, made.id))[0] ?? null;
     });
   }
@@ -123,7 +133,7 @@ export class PostgresTopicStore implements TopicStore {
           if (gone.length === 0) continue;
           await database
             .update(segmentDrops)
-            .set({ doneAt: sql`clock_timestamp()` })
+            .set({ doneAt: nowSql(this.#o.now) })
             .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
         }
       } finally {

@@ -8,6 +8,7 @@ import { within } from '../../time/within.ts';
 import { answered } from '../pg/answered.ts';
 import { writerSettings } from '../sessions/connection.ts';
 import { endsConnection, faultOf, faultOfConnecting, sqlState } from '../pg/faults.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { endPredecessor, takeFence } from '../sessions/fence.ts';
 import { DatabaseMoved, type ServerChoice } from '../sessions/server-choice.ts';
 import { identityOf, openSession } from '../sessions/session.ts';
@@ -31,6 +32,7 @@ export interface LeaseStorageDeps {
   readonly clock: Clock;
   /** Throws an error, which is no Fault, if a schema of that version is newer than this broker. */
   readonly checkVersion: (version: number) => void;
+  readonly now: Now;
   readonly log: Pick<Logger, 'warn'>;
 }
 
@@ -80,7 +82,7 @@ export class LeaseStorage implements LeaseStore {
     const { found, lockedBy } = await this.#run(async (client) => {
       // Asked for, and not tried: the server would log an error at the first start of everybody.
       this.#migrated ||= await hasLeaseTable(client);
-      const found = this.#migrated ? await readLease(client) : null;
+      const found = this.#migrated ? await readLease(client, this.#d.now) : null;
       return { found, lockedBy: await readLockHolder(client, found) };
     });
     // At the takeover it is too late to find out: the broker would die when it is needed.
@@ -90,13 +92,15 @@ export class LeaseStorage implements LeaseStore {
   }
 
   evict(broker: string, ageMsMin: number): Promise<boolean> {
-    return this.#run((client) => this.#ifAllowed(() => endLockHolder(client, broker, ageMsMin)));
+    return this.#run((client) => this.#ifAllowed(() => endLockHolder(client, broker, ageMsMin, this.#d.now)));
   }
 
   takeOver(seen: LeaseRow | null, patienceMs: number): Promise<number | null> {
-    const { brokerId, slots } = this.#d;
+    const { brokerId, slots, now } = this.#d;
     return this.#run(async (client) => {
-      const epoch = await this.endingPredecessor(client, patienceMs, () => raiseEpoch(client, brokerId, seen, slots));
+      const epoch = await this.endingPredecessor(client, patienceMs, () =>
+        raiseEpoch(client, brokerId, seen, slots, now),
+      );
       if (epoch !== null) this.#d.server.own(identityOf(client).server);
       this.#signed = epoch !== null;
       return epoch;
@@ -118,8 +122,8 @@ export class LeaseStorage implements LeaseStore {
   renew(epoch: number): Promise<boolean> {
     return this.#run(async (client) => {
       const { rowCount } = await client.query(
-        'UPDATE millrace.broker_lease SET renewed_at = clock_timestamp() WHERE broker = $1 AND epoch = $2',
-        [this.#d.brokerId, epoch],
+        `UPDATE millrace.broker_lease SET renewed_at = ${nowOf('$3')} WHERE broker = $1 AND epoch = $2`,
+        [this.#d.brokerId, epoch, this.#d.now()],
       );
       return rowCount === 1;
     });
@@ -270,7 +274,7 @@ interface FoundLease {
 /** The session as JSON, because a standby may read the table before it has migrated it. */
 const leaseSession = `(to_jsonb(b) ->> 'pid')::integer AS pid, (to_jsonb(b) ->> 'backend_start')::timestamptz AS backend_start`;
 
-async function readLease(client: Client): Promise<FoundLease | null> {
+async function readLease(client: Client, now: Now): Promise<FoundLease | null> {
   const { rows } = await client.query<{
     broker: string;
     epoch: string;
@@ -282,8 +286,9 @@ async function readLease(client: Client): Promise<FoundLease | null> {
   }>(
     `SELECT broker, epoch, ${renewal}, pid, (SELECT max(version) FROM millrace.migrations) AS version, (extract(epoch FROM backend_start) * 1000000)::bigint AS start_us,
             CASE WHEN renewed_at = '-infinity' THEN 'Infinity'
-                 ELSE extract(epoch FROM clock_timestamp() - renewed_at)::float8 * 1000 END AS age_ms
+                 ELSE extract(epoch FROM ${nowOf('$1')} - renewed_at)::float8 * 1000 END AS age_ms
        FROM (SELECT broker, epoch, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS lease`,
+    [now()],
   );
   const row = rows[0];
   if (row === undefined) return null;
@@ -317,14 +322,14 @@ async function readLockHolder(client: Client, found: FoundLease | null): Promise
  * Ends the session that holds the lock if it is the one that the lease names, and only if the lease still is what it was judged by. @returns
  * false if the database does not say which session it is.
  */
-async function endLockHolder(client: Client, broker: string, ageMsMin: number): Promise<boolean> {
+async function endLockHolder(client: Client, broker: string, ageMsMin: number, now: Now): Promise<boolean> {
   const { rows } = await client.query<{ known: boolean }>(
     `SELECT CASE WHEN b.pid = l.pid AND b.backend_start = a.backend_start THEN pg_terminate_backend(l.pid) END,
             b.pid IS NOT NULL AND (b.pid <> l.pid OR a.backend_start IS NOT NULL) AS known
        FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid),
             (SELECT broker, renewed_at, ${leaseSession} FROM millrace.broker_lease AS b) AS b
-      WHERE ${isOurLock} AND b.broker = $1 AND b.renewed_at <= clock_timestamp() - $2 * interval '1 ms'`,
-    [broker, ageMsMin],
+      WHERE ${isOurLock} AND b.broker = $1 AND b.renewed_at <= ${nowOf('$3')} - $2 * interval '1 ms'`,
+    [broker, ageMsMin, now()],
   );
   return rows[0]?.known ?? true;
 }
@@ -349,6 +354,7 @@ async function raiseEpoch(
   broker: string,
   seen: LeaseRow | null,
   slots: readonly number[],
+  now: Now,
 ): Promise<number | null> {
   try {
     await client.query('BEGIN');
@@ -367,9 +373,10 @@ async function raiseEpoch(
     }
     // Waits for the transactions that the predecessor has in flight.
     await takeFence(client, broker, epoch + 1, slots);
-    await client.query('UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = clock_timestamp()', [
+    await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = ${nowOf('$3')}`, [
       broker,
       epoch + 1,
+      now(),
     ]);
     await signLease(client, broker);
     await client.query('COMMIT');

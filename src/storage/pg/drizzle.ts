@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 // Loads `pg`, which drizzle-orm loads too: the environment must not choose which one it is.
 import './driver.ts';
+import type { Now } from './now.ts';
 import type * as Drizzle from 'drizzle-orm';
 import type * as NodePostgres from 'drizzle-orm/node-postgres';
 import type * as PgCore from 'drizzle-orm/pg-core';
@@ -28,3 +29,8 @@ export const {
   uniqueIndex,
   boolean,
 } = require('drizzle-orm/pg-core') as typeof PgCore;
+
+/** The present, as `nowOf` has it in statements that are text. */
+export function nowSql(now: Now): Drizzle.SQL<Date> {
+  return sql<Date>`coalesce(${now()}::timestamptz, clock_timestamp())`;
+}

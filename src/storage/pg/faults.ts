@@ -6,6 +6,9 @@ export const fencedState = 'MR001';
 /** SQLSTATE that `millrace.lock_logs` raises when a batch is meant for another segment than the current one. */
 export const segmentMovedState = 'MR002';
 
+/** SQLSTATE for a table that is not there. */
+export const undefinedTableState = '42P01';
+
 /** What an error of the server means for the call that met it, and for the session that it came over. */
 type Meaning = 'fenced' | 'data refused' | 'session ended' | 'session stale' | 'suspect' | 'not now';
 

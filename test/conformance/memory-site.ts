@@ -1,0 +1,38 @@
+import { FakeClock } from '../support/fake-clock.ts';
+import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
+import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
+import { MemoryTopicStore } from '../support/memory-topic-store.ts';
+import type { Stores, StoreSite } from './site.ts';
+
+const appendSlots = 4;
+
+/** The twins of `test/support`, over tables that they share. */
+export class MemoryStoreSite implements StoreSite {
+  readonly #clock = new FakeClock(1_700_000_000_000);
+  readonly #logs = new MemoryLogs();
+  readonly #groups = new MemoryGroups();
+
+  constructor() {
+    this.#groups.nowMs = () => this.#clock.wallMs();
+  }
+
+  get nowMs(): number {
+    return this.#clock.wallMs();
+  }
+
+  own(): Promise<Stores> {
+    this.#logs.epoch += 1;
+    this.#groups.epoch += 1;
+    const log = new MemoryLogStore(this.#clock, { shared: this.#logs, groups: this.#groups, appendSlots });
+    const topics = new MemoryTopicStore(this.#logs, this.#groups);
+    return Promise.resolve({ log, commits: log, topics, groups: new MemoryGroupStore(this.#groups) });
+  }
+
+  pass(ms: number): void {
+    this.#clock.jump(ms);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,21 @@
+import { describe } from 'vitest';
+import { MemoryStoreSite } from './memory-site.ts';
+import { describeCommits } from './suites/commits.suite.ts';
+import { describeCursors } from './suites/cursors.suite.ts';
+import { describeGroups } from './suites/groups.suite.ts';
+import { describeLog } from './suites/log.suite.ts';
+import { describeRebalances } from './suites/rebalances.suite.ts';
+import { describeSubscriptions } from './suites/subscriptions.suite.ts';
+import { describeTopics } from './suites/topics.suite.ts';
+
+const open = (): MemoryStoreSite => new MemoryStoreSite();
+
+describe('in memory', () => {
+  describeTopics(open);
+  describeLog(open);
+  describeCommits(open);
+  describeGroups(open);
+  describeRebalances(open);
+  describeSubscriptions(open);
+  describeCursors(open);
+});

@@ -1,0 +1,326 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { AckRing } from '../../../src/commit/ack-ring.ts';
+import {
+  begunAt,
+  mergeDelta,
+  type CursorDelta,
+  type CursorSnapshot,
+} from '../../../src/consumption/partitioned/cursor.ts';
+import type { CursorKey, FoldResult, StoredCursor } from '../../../src/delivery/ports/store.ts';
+import { property } from '../../coordinator/property.ts';
+import { startsAt } from '../../support/starts.ts';
+import { cursorsOf, keysOf, newGroup, newTopic, readAckLog, type Stores, type StoreSite } from '../site.ts';
+
+function delta(
+  committedOffset: number,
+  acked: number[] = [],
+  attempts: number[] = [],
+  more: Partial<CursorDelta> = {},
+): CursorDelta {
+  return { resets: 0, committedOffset, acked, attempts, metadata: null, ...more };
+}
+
+const start = delta(10);
+
+/** Cursors and the ack log, as every GroupStore and AckLogStore keeps them. */
+export function describeCursors(open: () => Promise<StoreSite> | StoreSite): void {
+  let site: StoreSite;
+  let stores: Stores;
+  let ring: AckRing;
+  /** Cursors of three partitions, at 10. */
+  let keys: CursorKey[];
+
+  beforeAll(async () => {
+    site = await open();
+  });
+
+  beforeEach(async () => {
+    await takeOver();
+    await emptyLog();
+    await subscribe();
+  });
+
+  afterAll(() => site.close());
+
+  /** A new owner, which has loaded nothing yet. */
+  async function takeOver(): Promise<void> {
+    stores = await site.own();
+    ring = new AckRing();
+  }
+
+  async function subscribe(): Promise<void> {
+    const topic = await newTopic(stores, 3);
+    const { id: groupId } = await newGroup(stores);
+    const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([10, 10, 10]) }];
+    const [subscription] = await stores.groups.createSubscriptions(wanted);
+    keys = keysOf(subscription!.id, 3);
+  }
+
+  async function append(...deltas: CursorDelta[]): Promise<void> {
+    const named = deltas.map((one, at) => ({ key: keys[at]!, delta: one }));
+    await stores.commits.appendAcks({ table: ring.current, deltas: named, receipts: [] });
+  }
+
+  function foldOf(snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult> {
+    ring.turn();
+    return stores.groups.fold(ring.current, snapshots, mayGoOn);
+  }
+
+  const fold = (...cursors: CursorSnapshot[]): Promise<FoldResult> =>
+    foldOf(() => cursors.map((cursor, at) => ({ key: keys[at]!, cursor })));
+
+  const loaded = (): Promise<CursorSnapshot[]> => cursorsOf(stores, keys[0]!.subscriptionId);
+
+  /** Folds what the log still has of the broker before. */
+  async function emptyLog(): Promise<void> {
+    await readAckLog(stores);
+    for (let folds = 0; (await foldOf(() => [])) !== 'EMPTIED'; folds++) if (folds > 3) throw new Error('a row stays');
+  }
+
+  /** How many rounds a new owner finds in the log. */
+  async function roundsLeft(): Promise<number> {
+    await takeOver();
+    return (await readAckLog(stores)).rounds;
+  }
+
+  describe('the ack log', () => {
+    test('is what a restarted broker goes on from', async () => {
+      await append(delta(12, [14, 15], [13, 2]), delta(11));
+      await append(delta(12, [17, 20], [13, 3, 16, 1]));
+      await takeOver();
+      expect(await readAckLog(stores)).toEqual({ cursors: 2, rounds: 2 });
+      expect(await loaded()).toEqual([delta(12, [14, 15, 17, 20], [13, 3, 16, 1]), delta(11), start]);
+    });
+
+    test('may have a delta twice, or late', async () => {
+      await append(delta(20, [25, 26]));
+      await append(delta(12, [14, 15], [13, 2]));
+      await append(delta(20, [25, 26]));
+      expect(await loaded()).toEqual([delta(20, [25, 26]), start, start]);
+    });
+
+    test('changes nothing about cursors that are gone', async () => {
+      await append(delta(20), delta(21), delta(22));
+      await stores.groups.cancelSubscription(keys[0]!.subscriptionId);
+      expect(await loaded()).toEqual([]);
+      await fold(delta(20), delta(21));
+      expect(await loaded()).toEqual([]);
+    });
+
+    test('takes a round of nothing, and reads it like any other', async () => {
+      await append(delta(12));
+      await append();
+      await takeOver();
+      expect(await readAckLog(stores)).toEqual({ cursors: 1, rounds: 2 });
+      expect(await loaded()).toEqual([delta(12), start, start]);
+    });
+
+    test('loses nothing, whatever is appended, folded and reset, and whichever broker loads it', async () => {
+      const offsets = fc.integer({ min: 10, max: 30 });
+      const anyDelta = fc.record({
+        resets: fc.constant(0),
+        metadata: fc.option(fc.constantFrom('', 'a', 'quoted "\\{,}\' NULL', 'é').map((text) => ({ seq: 0, text }))),
+        committedOffset: offsets,
+        acked: fc
+          .uniqueArray(fc.integer({ min: 31, max: 60 }))
+          .map((some) => some.flatMap((offset) => [offset, offset])),
+        attempts: fc.uniqueArray(offsets).map((some) => some.sort((a, b) => a - b).flatMap((offset) => [offset, 1])),
+      });
+      const move = fc.oneof(
+        { weight: 4, arbitrary: fc.array(anyDelta, { minLength: 1, maxLength: 3 }) },
+        { weight: 2, arbitrary: fc.constant('fold' as const) },
+        { weight: 1, arbitrary: fc.constant('takeOver' as const) },
+        { weight: 1, arbitrary: fc.constant('repeat' as const) },
+        { weight: 1, arbitrary: fc.record({ at: fc.nat(2), offset: fc.nat(40) }) },
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(move, { maxLength: 12 }), async (moves) => {
+          await subscribe();
+          await takeOver();
+          await readAckLog(stores);
+          // What the broker has in memory, and which of it changed since the last fold.
+          let memory: CursorSnapshot[] = [start, start, start];
+          let changed = new Set<number>();
+          // Any round may be written again, also after a reset.
+          const sent: CursorDelta[][] = [];
+          let seq = 0;
+          for (const one of moves) {
+            if (one === 'fold') {
+              const snapshots = [...changed].map((at) => ({ key: keys[at]!, cursor: memory[at]! }));
+              await foldOf(() => snapshots);
+              changed = new Set();
+            } else if (one === 'takeOver') {
+              await takeOver();
+              expect(await loaded()).toEqual(memory);
+              changed = new Set();
+            } else if (one === 'repeat') {
+              if (sent.length > 0) await append(...sent[0]!);
+            } else if ('offset' in one) {
+              const { at, offset } = one;
+              const resets = memory[at]!.resets + 1;
+              for (const _ of ['once', 'again']) {
+                await stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
+              }
+              // A fold between the two may have what was before: it does not know of the reset.
+              await fold(...memory);
+              memory = memory.with(at, begunAt(offset, resets));
+            } else {
+              const deltas = one.map((delta, at) => ({
+                ...delta,
+                resets: memory[at]!.resets,
+                metadata: delta.metadata && { ...delta.metadata, seq: ++seq },
+              }));
+              memory = memory.map((cursor, at) => (deltas[at] === undefined ? cursor : mergeDelta(cursor, deltas[at])));
+              deltas.forEach((_, at) => changed.add(at));
+              sent.push(deltas);
+              await append(...deltas);
+            }
+          }
+          await takeOver();
+          expect(await loaded()).toEqual(memory);
+        }),
+        property(25),
+      );
+    });
+  });
+
+  describe('a cursor that was reset', () => {
+    const reset = (at: number, offset: number, resets: number): Promise<void> =>
+      stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
+
+    test('is not brought back by earlier rounds that come late, also to another broker', async () => {
+      await append(delta(20, [25, 26], [22, 4], { metadata: { seq: 9, text: 'before' } }), delta(11));
+      await reset(0, 5, 1);
+      await append(delta(21, [25, 27], [22, 5], { metadata: { seq: 10, text: 'late' } }), delta(12));
+      await takeOver();
+      expect(await loaded()).toEqual([begunAt(5, 1), delta(12), start]);
+      const now = delta(6, [9, 9], [], { resets: 1, metadata: { seq: 1, text: '' } });
+      await append(now);
+      await takeOver();
+      expect(await loaded()).toEqual([now, delta(12), start]);
+      while ((await fold(now)) === 'KEPT');
+      expect(await roundsLeft()).toBe(0);
+      expect(await loaded()).toEqual([now, delta(12), start]);
+    });
+
+    test('is not overwritten by a fold of its state before the reset', async () => {
+      await append(delta(20), delta(20));
+      await fold(delta(20), delta(20));
+      await reset(0, 5, 1);
+      await fold(delta(21), delta(21));
+      await takeOver();
+      expect(await loaded()).toEqual([begunAt(5, 1), delta(21), start]);
+    });
+
+    test('twice in the same incarnation is as the first reset has it, because the second repeats it', async () => {
+      await reset(0, 5, 1);
+      await reset(0, 7, 1);
+      expect((await loaded())[0]).toEqual(begunAt(5, 1));
+      await reset(0, 7, 2);
+      expect((await loaded())[0]).toEqual(begunAt(7, 2));
+    });
+
+    test('is what the successor finds and folds, beside cursors that it has not touched', async () => {
+      await append(delta(20), delta(15, [], [], { metadata: { seq: 1, text: 'kept' } }));
+      await takeOver();
+      await loaded();
+      await reset(0, 3, 1);
+      while ((await fold()) === 'KEPT');
+      expect(await roundsLeft()).toBe(0);
+      const kept = delta(15, [], [], { metadata: { seq: 1, text: 'kept' } });
+      expect(await loaded()).toEqual([begunAt(3, 1), kept, start]);
+    });
+  });
+
+  describe('a fold', () => {
+    test('writes the cursors and empties the tables that it covers, and goes round the ring', async () => {
+      for (let n = 1; n <= 4; n += 1) {
+        await append(delta(10 + n, [100, 100 + n], [50, n]));
+        expect(await fold(delta(10 + n, [100, 100 + n], [50, n]))).toBe('EMPTIED');
+      }
+      expect(await roundsLeft()).toBe(0);
+      expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
+    });
+
+    test('keeps a round that comes while it is under way, because its snapshots do not have it', async () => {
+      await append(delta(11));
+      let late = Promise.resolve();
+      await foldOf(() => {
+        late = append(delta(12, [20, 20]));
+        return [{ key: keys[0]!, cursor: delta(11) }];
+      });
+      await late;
+      expect(await roundsLeft()).toBe(1);
+      expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
+    });
+
+    test('asks for the state of a cursor only when the cursors before it are written', async () => {
+      await append(delta(11), delta(11));
+      let asked = 0;
+      await foldOf(function* () {
+        for (const key of keys) {
+          asked++;
+          yield { key, cursor: delta(11) };
+        }
+      });
+      expect(asked).toBe(3);
+      await takeOver();
+      expect(await loaded()).toEqual([delta(11), delta(11), delta(11)]);
+    });
+
+    test('that breaks before its last cursor loses no round, and the next one empties the log', async () => {
+      await append(delta(11, [20, 20]), delta(13));
+      const breaking = foldOf(function* () {
+        yield { key: keys[0]!, cursor: delta(11, [20, 20]) };
+        throw new Error('the last cursor is not written');
+      });
+      await expect(breaking).rejects.toThrow('the last cursor');
+      await append(delta(12));
+      expect(await loaded()).toEqual([delta(12, [20, 20]), delta(13), start]);
+      while ((await fold(delta(12, [20, 20]), delta(13))) === 'KEPT');
+      expect(await roundsLeft()).toBe(0);
+      expect(await loaded()).toEqual([delta(12, [20, 20]), delta(13), start]);
+    });
+
+    test('that may not go on is not asked before its first piece, so that each fold writes something', async () => {
+      await append(delta(11));
+      const mayNot = (): boolean => false;
+      expect(await foldOf(() => [{ key: keys[0]!, cursor: delta(11) }], mayNot)).toBe('EMPTIED');
+      await takeOver();
+      expect(await loaded()).toEqual([delta(11), start, start]);
+    });
+
+    test('writes what the broker before left in the log and nobody has touched since', async () => {
+      await append(delta(11), delta(12), delta(13));
+      await takeOver();
+      await loaded();
+      await append(delta(20));
+      while ((await fold(delta(20))) === 'KEPT');
+      expect(await roundsLeft()).toBe(0);
+      expect(await loaded()).toEqual([delta(20), delta(12), delta(13)]);
+    });
+
+    test('before the load empties nothing, because the broker does not know what the log has', async () => {
+      await append(delta(11), delta(12));
+      await takeOver();
+      for (let folds = 0; folds < 3; folds++) await fold();
+      expect(await loaded()).toEqual([delta(11), delta(12), start]);
+    });
+
+    test('answers that a table is left, so that the log of an idle broker is emptied all the same', async () => {
+      // In the table that the next owner folds into first.
+      await append(delta(11));
+      await fold(delta(11));
+      ring.turn();
+      while (ring.current !== 1) ring.turn();
+      await append(delta(12));
+      await takeOver();
+      await loaded();
+      expect(await foldOf(() => [])).toBe('KEPT');
+      expect(await foldOf(() => [])).toBe('EMPTIED');
+      expect(await roundsLeft()).toBe(0);
+      expect((await loaded())[0]).toEqual(delta(12));
+    });
+  });
+}
