@@ -180,6 +180,7 @@ export class Scene {
       offsetRetentionMs?: number;
       /** Default: the clock itself. */
       awakeClock?: Clock;
+      loadedTogetherMax?: number;
     } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
@@ -200,6 +201,7 @@ export class Scene {
       clock: options.awakeClock ?? this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
+      ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       limits: {
         streamUnsentBytesMax: 1_000,
         groupMembersMax: 5,
