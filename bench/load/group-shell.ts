@@ -62,7 +62,7 @@ async function heartbeats({ delivery }: FakedDelivery, members: readonly Member[
   while (performance.now() - startMs < ms) {
     for (let i = 0; i < heartbeatsAtOnce; i++) {
       const { group, memberId, generation } = members[made++ % members.length]!;
-      delivery.heartbeat({ group, memberId, generation, revoked: [] });
+      delivery.membership.heartbeat({ group, memberId, generation, revoked: [] });
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -83,7 +83,7 @@ async function rejoin(faked: FakedDelivery, times: number): Promise<Histogram> {
     if (ms === undefined) throw new Error('a member that joined was assigned nothing');
     if (i >= warmUp) histogram.record(ms * 1000);
     await delay(restMs);
-    await faked.delivery.leave('group-0', late.memberId);
+    await faked.delivery.membership.leave('group-0', late.memberId);
   }
   return histogram;
 }

@@ -1,6 +1,6 @@
-import type { FetchedOffset } from '../delivery/ports/calls.ts';
+import type { FetchedOffset } from '../delivery/ports/offsets.ts';
 import { limits } from '../limits/limits.ts';
-import type { Page, PageRequest } from './broker.ts';
+import type { Page, PageRequest } from './paging.ts';
 
 /** What an entry may take in a message beside its texts: tags, numbers and lengths. */
 const entryBytes = 64;

@@ -1,7 +1,7 @@
 import { offsetOutOfRange } from '../errors/rejections/topics.ts';
 import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
-import type { ReadMessagesCommand, ReadMessagesOutcome } from './broker.ts';
+import type { ReadMessagesCommand, ReadMessagesOutcome } from './commands.ts';
 
 /** Browses a log from a position on, without a group: nothing is remembered, nothing is acked. */
 export async function readMessages(

@@ -12,7 +12,7 @@ import type {
   TopicDetails,
   TopicExtent,
   UpdateTopicCommand,
-} from './broker.ts';
+} from './commands.ts';
 
 /** How often tables of deleted topics that could not be dropped are tried again. */
 const dropIntervalMs = 60_000;

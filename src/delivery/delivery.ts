@@ -2,7 +2,6 @@ import type { AckRing } from '../commit/ack-ring.ts';
 import type { AckLogStore } from '../commit/store.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
-import type { MemberId } from '../coordinator/group.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
 import { subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
@@ -13,26 +12,16 @@ import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
+import type { AckCommand, AckOutcome } from './ports/acks.ts';
 import type {
-  AckCommand,
-  AckOutcome,
-  CreateSubscriptionCommand,
-  GroupDetails,
-  GroupFilter,
-  GroupMembers,
-  GroupSummary,
-  HeartbeatCommand,
-  HeartbeatOutcome,
   JoinGroupCommand,
   JoinGroupOutcome,
   PullCommand,
   PullOutcome,
   SubscribeCommand,
-  SubscriptionDetails,
-  SubscriptionWithCursors,
-  SyncGroupCommand,
-  SyncGroupOutcome,
-} from './ports/calls.ts';
+} from './ports/membership.ts';
+import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCursors } from './ports/subscriptions.ts';
+import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary } from './ports/views.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {
@@ -80,13 +69,13 @@ export interface DeliveryDeps {
 /** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
 export class Delivery {
   readonly offsets: Offsets;
+  readonly membership: ClassicCalls;
   readonly #retention: OffsetRetention;
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
   readonly #store: GroupStore;
   readonly #groups: Groups;
   readonly #admission: Admission;
-  readonly #classic: ClassicCalls;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
@@ -131,7 +120,7 @@ export class Delivery {
       ...(deps.loadedTogetherMax !== undefined && { loadedTogetherMax: deps.loadedTogetherMax }),
     });
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
-    this.#classic = new ClassicCalls(this.#groups, this.#admission, this.#context);
+    this.membership = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
       groups: this.#groups,
       context: this.#context,
@@ -226,21 +215,9 @@ export class Delivery {
     return outcomes.map((outcome) => outcome());
   }
 
-  heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
-    return this.#classic.heartbeat(command);
-  }
-
   join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
-    return this.#classic.join(host, command);
-  }
-
-  sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
-    return this.#classic.sync(command);
-  }
-
-  leave(groupName: string, memberId: MemberId): Promise<void> {
-    return this.#classic.leave(groupName, memberId);
+    return this.membership.join(host, command);
   }
 
   /** @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY */

@@ -1,16 +1,16 @@
 /**
- * What passes through the log: records as slices of buffers on the way in, encoded batches on the way out. The log
- * never looks inside either; `BatchCodec` (implemented by src/wire) turns the one into the other.
+ * The data of the log: records enter as slices of buffers and leave as encoded batches. The log
+ * never parses either form. `BatchCodec`, which src/wire implements, turns slices into batches.
  */
 
-/** How many numbers of `RecordSet.bounds` belong to one record. */
+/** Numbers in `RecordSet.bounds` for each record. */
 export const boundsPerRecord = 8;
 
 /**
- * Records as slices of one buffer. Record i has eight bounds from `bounds[i * 8]` on: start and end of key, headers,
- * value and rest, in this order. A part that is absent has start = end = 0. `headers` is the run of encoded `headers`
- * fields with their tags and lengths as they stand in a Record message; `rest` likewise for every other known field
- * but key, value and headers.
+ * Records as slices of one buffer. The bounds of record i begin at `bounds[i * 8]`: start and end
+ * of the key, the headers, the value and the rest, in this order. An absent part has start = end
+ * = 0. `headers` is the run of encoded `headers` fields, with tags and lengths as in a Record
+ * message. `rest` is the run of all other known fields, in the same form.
  */
 export interface RecordSet {
   readonly count: number;
@@ -18,13 +18,13 @@ export interface RecordSet {
   readonly bounds: Int32Array;
 }
 
-/** Some records of a set, by index, in order. */
+/** Some records of a set, by ascending index. */
 export interface RecordSelection {
   readonly set: RecordSet;
   readonly indexes: Int32Array;
 }
 
-/** Bytes of the slices of one record. */
+/** Bytes of all four parts of one record. */
 export function sliceBytes({ bounds }: RecordSet, record: number): number {
   const at = record * boundsPerRecord;
   return (
@@ -39,14 +39,14 @@ export function sliceBytes({ bounds }: RecordSet, record: number): number {
   );
 }
 
-/** The indexes of so many records: 0, 1, 2, … */
+/** The indexes of `count` records: 0, 1, 2, … */
 export function allOf(count: number): Int32Array {
   const indexes = new Int32Array(count);
   for (let index = 0; index < count; index++) indexes[index] = index;
   return indexes;
 }
 
-/** A stored batch: one row of `record_batches`. Offsets run densely from `baseOffset`. */
+/** A stored batch: one row of `record_batches`. Its offsets have no gaps. */
 export interface StoredBatch {
   readonly baseOffset: number;
   /** Microseconds since the epoch, by the database's clock. */
@@ -63,34 +63,35 @@ export interface LogAddress {
 }
 
 /**
- * Records of one log, encoded once for every reader as field 4 of an event (`SubscribeResponse.batch`,
- * `PullResponse.batches` and `ReadMessagesResponse.batches` have the same number, so the same bytes serve all): tag,
- * length, Batch message. Offsets run densely from `baseOffset`; every attempt is 1.
+ * Records of one log, encoded once for all readers. `SubscribeResponse.batch`,
+ * `PullResponse.batches` and `ReadMessagesResponse.batches` all have field number 4, so the same
+ * bytes serve all three. Offsets have no gaps, and every attempt is 1.
  */
 export interface EncodedBatch {
   readonly baseOffset: number;
   readonly count: number;
-  /** Tag, length and Batch message. */
+  /** The whole field: tag, length and Batch message. */
   readonly bytes: Buffer;
-  /** Position in `bytes` where the first record begins. */
+  /** The position in `bytes` at which the first record begins. */
   readonly recordsStart: number;
-  /** `ends[i]` is the position in `bytes` behind record i. */
+  /** `recordEnds[i]` is the position in `bytes` behind record i. */
   readonly recordEnds: Uint32Array;
 }
 
 export interface BatchCodec {
-  /** Encodes neighbouring stored batches of one log as one. Their offsets run densely from the first one's base. */
+  /** Encodes adjacent stored batches of one log as one. There must be no gap between them. */
   encode(address: LogAddress, batches: readonly StoredBatch[]): EncodedBatch;
-  /** Neighbouring encoded batches of one log as one. */
+  /** Joins adjacent encoded batches of one log. There must be no gap between them. */
   join(batches: readonly EncodedBatch[]): EncodedBatch;
   /**
-   * The same field holding only the records `offsets` (ascending, all within the batch), each with its attempt.
-   * @returns tag, length and Batch message.
+   * Encodes only the records at `offsets`, which are ascending and within the batch, each with its
+   * attempt.
+   * @returns the whole field: tag, length and Batch message.
    */
   cut(batch: EncodedBatch, offsets: readonly number[], attempts: readonly number[]): Buffer;
 }
 
-/** Bytes that the records `first` to `last` (offsets, inclusive) take within the batch: the unit of byte credit. */
+/** Bytes of the records from offset `first` to `last`, inclusive. Byte credit counts in them. */
 export function recordBytes(batch: EncodedBatch, first: number, last: number): number {
   const begin = first === batch.baseOffset ? batch.recordsStart : batch.recordEnds[first - batch.baseOffset - 1]!;
   return batch.recordEnds[last - batch.baseOffset]! - begin;
@@ -101,8 +102,9 @@ export function endOffset(batch: EncodedBatch): number {
 }
 
 /**
- * How many records from `first` on `fit`, up to `last`: by bisection, since with a number of records every smaller one fits.
- * @returns the last one; `first - 1` if not even one fits.
+ * Finds the longest run of records from `first`, up to `last`, for which `fits` is true. It
+ * bisects, because every shorter run than one that fits must fit too.
+ * @returns the last offset of the run; `first - 1` if not even one record fits.
  */
 export function lastThatFits(
   batch: EncodedBatch,
@@ -121,8 +123,8 @@ export function lastThatFits(
 }
 
 /**
- * The records `first` to `last` as one field: the batch's own bytes, if that is all of it and each attempt is 1. `attemptOf` is null
- * where that is known of all of them.
+ * Encodes the records `first` to `last` as one field. A whole batch whose attempts are all 1 is
+ * returned as it is, without a copy. `attemptOf` is null if every attempt is known to be 1.
  */
 export function fieldOf(
   codec: BatchCodec,

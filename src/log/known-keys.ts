@@ -1,4 +1,4 @@
-/** Where the record with an idempotency key is. */
+/** The place of the record that was appended with an idempotency key. */
 export interface IdempotencyHit {
   readonly partition: number;
   readonly offset: number;
@@ -9,17 +9,17 @@ interface Known extends IdempotencyHit {
 }
 
 /**
- * Idempotency keys of one topic in memory: a cache of what the database knows. What is not here must be asked for there, unless the
- * cache is known to hold everything that is within the window.
+ * Caches idempotency keys of one topic. A key that is not in the cache must be looked up in the
+ * database, unless the cache is complete: it then has every key within the window.
  */
 export class KnownKeys {
-  /** In the order of their age. */
+  /** Oldest first. */
   readonly #keys = new Map<string, Known>();
   readonly #keysMax: number;
-  /** Every key that was stored since this time is here. */
+  /** The cache has every key that was stored since this time. */
   #completeSinceMs: number;
 
-  /** `completeSinceMs`: from when on it has seen every key; -Infinity for a topic that is new. */
+  /** `completeSinceMs` is -Infinity for a new topic, because the database has no key of it. */
   constructor(keysMax: number, completeSinceMs: number) {
     this.#keysMax = keysMax;
     this.#completeSinceMs = completeSinceMs;
@@ -34,7 +34,7 @@ export class KnownKeys {
     return known !== undefined && nowMs - known.atMs < windowMs ? known : null;
   }
 
-  /** Whether a key that is not here is not in the database either. */
+  /** Whether a key that is not in the cache is not in the database either. */
   isComplete(windowMs: number, nowMs: number): boolean {
     return nowMs - this.#completeSinceMs >= windowMs;
   }
@@ -49,7 +49,7 @@ export class KnownKeys {
     this.#completeSinceMs = Math.max(this.#completeSinceMs, oldest[1].atMs);
   }
 
-  /** Keys may have been stored that nobody told us of. */
+  /** Clears the cache after an append with an unknown outcome, which may have stored keys. */
   forget(nowMs: number): void {
     this.#keys.clear();
     this.#completeSinceMs = nowMs;

@@ -1,25 +1,25 @@
 import { laneRequired, partitionOutOfRange } from '../errors/rejections/topics.ts';
 
-/** What an entry of a request names: a log of a topic, by its partition and lane. `lane` null: it names none. */
+/** A log as an entry of a request names it. `lane` is null if the entry has no lane. */
 export interface LogName {
   readonly partition: number;
   readonly lane: number | null;
 }
 
-/** Where a log stands among all logs of a topic with so many lanes. Whoever looks one up does it by this. */
+/** The index of a log in the list of all logs of a topic with `lanes` lanes. */
 export function placeInTopic(lanes: number, log: { readonly partition: number; readonly lane: number }): number {
   return log.partition * lanes + log.lane;
 }
 
-/** All lanes of a partition; empty if the topic has no such partition. */
+/** The logs of all lanes of a partition; empty if the topic has no such partition. */
 export function lanesOf<L>(logs: readonly L[], lanes: number, partition: number): readonly L[] {
   const first = placeInTopic(lanes, { partition, lane: 0 });
   return logs.slice(first, first + lanes);
 }
 
 /**
- * Finds the log that is named among all logs of a topic, which stand in the order of partition and lane. A partition with one lane needs no
- * name for it. With more of them the same offset is another record in each, so nobody may guess which one is meant.
+ * Finds a log by name. `logs` are all logs of the topic, sorted by partition and lane. A topic with
+ * several lanes needs the lane, because an offset means another record in each of them.
  * @returns undefined if the topic has no such partition or lane.
  */
 export function namedLog<L>(
@@ -33,7 +33,10 @@ export function namedLog<L>(
   return lane < lanes ? logs[placeInTopic(lanes, { partition, lane })] : undefined;
 }
 
-/** `namedLog` for calls that are refused as a whole. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
+/**
+ * `namedLog` for calls that are rejected as a whole.
+ * @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE
+ */
 export function demandLog<L>(topic: string, logs: readonly L[], lanes: number, name: LogName): L {
   const log = namedLog(logs, lanes, name);
   if (log === 'LANE_REQUIRED') throw laneRequired({ topic, lanes, missing: 'ENTRY' });

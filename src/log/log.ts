@@ -20,19 +20,19 @@ export interface LogDeps {
 }
 
 const readCacheBytesMax = 16 * 1_048_576;
-/** How many topics are asked for their ends at once when the log is opened. */
+/** When the log opens, it reads the ends of this many topics at a time. */
 const opensAtOnce = 8;
 const refreshRetryMs = 250;
 
-/** What appends to the log, as the log sees it. */
+/** The log's view of the committer. */
 export interface Appends {
-  /** Does `work` while no append of the topic is in flight; those that come meanwhile wait. */
+  /** Runs `work` while no append to the topic is in flight. New appends wait until it ends. */
   whileQuiet<T>(topic: Topic, work: () => Promise<T>): Promise<T>;
-  /** The topic is gone: nothing that waits for it is appended. */
+  /** Rejects the publishes that wait for the topic, because it was deleted. */
   removeTopic(topic: Topic): void;
 }
 
-/** The log of all topics: which there are, and what is in their partitions. `src/commit` appends to it. */
+/** All topics with their partitions. `src/commit` appends to them, and `src/delivery` reads. */
 export class Log implements BackgroundJob {
   readonly #d: LogDeps;
   readonly #byName = new Map<string, Topic>();
@@ -41,9 +41,9 @@ export class Log implements BackgroundJob {
   readonly #tails: TailCache;
   readonly #reader: Reader;
   readonly #segments: SegmentKeeper;
-  /** null: nothing appends yet. */
+  /** Null until a committer is attached. */
   #appends: Appends | null = null;
-  /** Topics whose refresh failed, each with what cancels its next one. */
+  /** Topics whose refresh failed, each with the function that cancels the retry. */
   readonly #refreshes = new Map<Topic, () => void>();
   #stopped = false;
   #opened = false;
@@ -69,12 +69,12 @@ export class Log implements BackgroundJob {
     });
   }
 
-  /** From now on `appends` appends to this log. */
+  /** Connects the log to its committer. */
   attach(appends: Appends): void {
     this.#appends = appends;
   }
 
-  /** Reads where the logs of all topics begin and end. @throws Fault */
+  /** Adds all topics and reads the start and end of their logs. @throws Fault */
   async open(rows: readonly TopicRow[]): Promise<void> {
     const waiting = [...rows];
     const openNext = async (): Promise<void> => {
@@ -84,7 +84,7 @@ export class Log implements BackgroundJob {
     this.#opened = true;
   }
 
-  /** Takes a topic in; once, however often it is called. @throws Fault */
+  /** Adds a topic. Repeated and concurrent calls add it once. @throws Fault */
   addTopic(row: TopicRow): Promise<void> {
     if (this.#byId.has(row.id)) return Promise.resolve();
     return this.#adding.run(row.id, () => this.#add(row));
@@ -92,19 +92,19 @@ export class Log implements BackgroundJob {
 
   changeTopic(row: TopicRow): void {
     const topic = this.#byId.get(row.id);
-    // Its partitions are taken in by `growTopic` alone: a change that was read before may come after.
+    // The row's partitions are ignored, because it may have been read before the topic grew.
     if (topic !== undefined) topic.row = { ...row, partitions: topic.row.partitions };
   }
 
   /**
-   * Takes in partitions that were added to the topic: what is published from now on goes by their number, what waits or is in
-   * flight goes where it was to go.
+   * Adds new partitions to the topic. Later publishes are routed by the new number. Publishes that
+   * wait or are in flight keep the partition that was chosen for them.
    */
   growTopic({ id, partitions }: TopicRow): void {
     this.#byId.get(id)?.grow(partitions);
   }
 
-  /** Publishes that wait for the topic fail with TOPIC_NOT_FOUND. */
+  /** Removes a topic. Publishes that wait for it are rejected with TOPIC_NOT_FOUND. */
   removeTopic(topicId: number): void {
     const topic = this.#byId.get(topicId);
     if (topic === undefined) return;
@@ -126,7 +126,7 @@ export class Log implements BackgroundJob {
     for (const topic of this.#byName.values()) yield topic.row;
   }
 
-  /** The topic at work. */
+  /** The topic itself, which publishes need; `topic` returns only its row. */
   topicAtWork(name: string): Topic | undefined {
     return this.#byName.get(name);
   }
@@ -136,27 +136,30 @@ export class Log implements BackgroundJob {
     return this.#byId.get(topicId)?.lanes ?? 1;
   }
 
-  /** By partition and lane; empty for a topic that is not there. */
+  /** Sorted by partition and lane; empty if there is no such topic. */
   partitionLogs(topicId: number): readonly PartitionLog[] {
     return this.#byId.get(topicId)?.partitions ?? [];
   }
 
-  /** How long ago records of a topic were appended, in milliseconds; null where there is none. @throws Fault */
+  /**
+   * Ages of records since their append, in milliseconds; null if a place has no record.
+   * @throws Fault
+   */
   appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]> {
     return this.#d.store.appendAges(topicId, places);
   }
 
-  /** So many bytes were appended to the topic. */
+  /** Counts appended bytes, so that the next segment begins in time. */
   appended(topic: Topic, bytes: number): void {
     this.#segments.appended(topic, bytes);
   }
 
-  /** Encodes what was appended last for its readers. */
+  /** Encodes the newest batches for their readers. */
   encodeTails(): void {
     this.#tails.encodeAll();
   }
 
-  /** Reads the ends of a topic's logs again, until that succeeds: readers of these logs wait for their ends too. */
+  /** Reads the ends of a topic's logs again, with retries, because readers wait for them too. */
   refresh(topic: Topic): void {
     if (topic.removed || this.#stopped) return;
     topic.refresh().catch(() => {
@@ -170,7 +173,7 @@ export class Log implements BackgroundJob {
     });
   }
 
-  /** Begins what happens from time to time. */
+  /** Starts the background work. */
   start(): void {
     this.#stopped = false;
     this.#segments.start();
@@ -195,7 +198,7 @@ export class Log implements BackgroundJob {
   async #add(row: TopicRow): Promise<void> {
     const { store, codec, clock } = this.#d;
     const parts = { store, codec, tails: this.#tails, reader: this.#reader };
-    // Keys of a topic that was there before this process may be in the database only.
+    // The database may have keys of a topic that is older than this process.
     const topic = new Topic(row, parts, this.#opened ? -Infinity : clock.nowMs());
     await topic.refresh();
     this.#byId.set(row.id, topic);

@@ -1,28 +1,28 @@
 import type { EncodedBatch, LogAddress } from './batch.ts';
 
-/** A log as delivery sees it: where it begins and ends, and its records by offset. */
+/** A log as delivery sees it: its start, its end, and its records by offset. */
 export interface PartitionLog {
   readonly address: LogAddress;
-  /** First stored offset. */
+  /** The first stored offset. */
   readonly startOffset: number;
-  /** The offset that the next record will get; everything below is committed. Also the high watermark. */
+  /** The high watermark: the offset of the next record. All records below it are committed. */
   readonly endOffset: number;
-  /** The batch that contains `offset`, if it is in memory. Never waits. */
+  /** The batch that contains `offset`; null if it is not in memory. */
   cached(offset: number): EncodedBatch | null;
   /**
-   * The batch that contains `offset`, from the database, neighbouring small ones joined. Readers that ask for the same
-   * offset at once share one fetch.
+   * The batch that contains `offset`, from the database if it is not in memory; null at the end.
+   * Adjacent small batches are joined. Concurrent readers of the same offset share one fetch.
    * @throws Fault
    */
   fetch(offset: number): Promise<EncodedBatch | null>;
-  /** The first offset appended at or after a time; the end if there is none. */
+  /** The first offset that was appended at or after the time; the end if there is none. */
   offsetAtTime(timeUs: number): Promise<number>;
-  /** From now on the listener hears of each commit that moved `endOffset`. */
+  /** Calls the listener after each commit that moves `endOffset`. */
   addListener(listener: AppendListener): void;
   removeListener(listener: AppendListener): void;
 }
 
-/** An object, and no function made for it: a group over 100,000 partitions listens to each of them. */
+/** An object rather than a closure, because a group may listen to 100,000 partitions. */
 export interface AppendListener {
   appended(): void;
 }

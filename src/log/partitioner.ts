@@ -1,20 +1,21 @@
 /**
- * Which partition a key belongs to: MurmurHash3 (x86, 32 bits, seed 0) of the key's bytes, taken as unsigned, modulo the
- * number of partitions. It is part of the contract: a client may compute it too. docs/partitioner.md holds vectors.
+ * The partition of a key is its MurmurHash3 (x86, 32 bits, seed 0, unsigned) modulo the number of
+ * partitions. The function is part of the contract, because clients may compute it too.
+ * docs/partitioner.md has test vectors.
  */
 
-/** The partition of the key that stands in `buffer` from `start` to `end`. */
+/** The partition of the key in `buffer` from `start` to `end`. */
 export function partitionOf(buffer: Uint8Array, start: number, end: number, partitions: number): number {
   return murmurHash3(buffer, start, end) % partitions;
 }
 
-/** As `partitionOf`, for a key as text: a record without a key goes by its idempotency key, where it has one. */
+/** `partitionOf` for a key as text, such as the idempotency key of a record without a key. */
 export function partitionOfText(key: string, partitions: number): number {
   const bytes = Buffer.from(key);
   return partitionOf(bytes, 0, bytes.length, partitions);
 }
 
-/** @returns the hash, 0 to 2^32 - 1. */
+/** @returns the hash, from 0 to 2^32 - 1. */
 export function murmurHash3(buffer: Uint8Array, start: number, end: number): number {
   const tailStart = end - ((end - start) & 3);
   let hash = 0;

@@ -12,24 +12,27 @@ import type { LogStore } from './store.ts';
 export interface ReaderOptions {
   readonly store: LogStore;
   readonly codec: BatchCodec;
-  /** One fetch. */
+  /** Bytes of one fetch. */
   readonly fetchBytesMax: number;
-  /** One encoded batch, if it is made of several stored ones. */
+  /** Bytes of one encoded batch that joins several stored ones. */
   readonly chunkBytes: number;
-  /** What was fetched is kept for the next ones who read it, up to this size. */
+  /** Bytes of fetched batches that stay in memory for the next readers. */
   readonly cacheBytesMax: number;
 }
 
 const keyOf = ({ topicId, partition, lane }: LogAddress): string => `${topicId}/${partition}/${lane}`;
 
 /**
- * Reads older batches from the database. Groups that catch up side by side read the same: who asks for the same offset
- * shares a fetch, and what came with it stays here for a while.
+ * Reads older batches from the database. Concurrent readers of one offset share a fetch, and
+ * fetched batches stay in memory for a while, because groups that catch up read the same batches.
  */
 export class Reader {
   readonly #o: ReaderOptions;
   readonly #fetching = new Once<string, EncodedBatch | null>();
-  /** What was fetched last of each log, in the order of their last use. */
+  /**
+   * The fetches of each log, oldest first. The log that was fetched from least recently comes
+   * first.
+   */
   readonly #fetched = new Map<string, { readonly batches: readonly EncodedBatch[]; readonly bytes: number }[]>();
   #bytes = 0;
 
@@ -57,7 +60,7 @@ export class Reader {
     return this.#fetching.run(`${keyOf(address)}@${offset}`, () => this.#fetch(address, offset));
   }
 
-  /** The topic is gone. */
+  /** Drops the batches of a log whose topic was deleted. */
   forget(address: LogAddress): void {
     for (const { bytes } of this.#fetched.get(keyOf(address)) ?? []) this.#bytes -= bytes;
     this.#fetched.delete(keyOf(address));

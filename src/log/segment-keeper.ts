@@ -8,10 +8,10 @@ import type { LogStore } from './store.ts';
 import type { Topic } from './topic.ts';
 
 const lookIntervalMs = 10_000;
-/** The next segment is made when so much of the current one's size or age is reached. */
+/** The next segment is made when the current one reaches this part of its maximum size or age. */
 const aheadFrom = 0.5;
 
-/** Does work while nothing is appended to the topic. */
+/** Runs `work` while no append to the topic is in flight. */
 type WhileQuiet = <T>(topic: Topic, work: () => Promise<T>) => Promise<T>;
 
 export interface SegmentKeeperDeps {
@@ -23,17 +23,19 @@ export interface SegmentKeeperDeps {
 }
 
 /**
- * Begins a new segment where the current one has become large or old, so that retention can later drop whole tables. The
- * next segment is made ahead, because an ANALYZE of the database may keep its table from being attached for minutes;
- * until it is made, appends go on in the current one. A topic that nothing is appended to gets no table.
+ * Begins a new segment when the current one is large or old, so that retention can drop whole
+ * tables. The next segment is made early, because an ANALYZE of the database may delay the
+ * attachment of its table for minutes. Appends go to the current segment until then. An idle topic
+ * gets no new table.
  *
- * The size is asked for at the first look, and when as much was appended as would reach the next step uncompressed.
+ * Every 10 s the keeper measures the segments of topics that had appends. It measures at once when
+ * the last size plus the bytes appended since, uncompressed, would reach the next step.
  */
 export class SegmentKeeper implements BackgroundJob {
   readonly #d: SegmentKeeperDeps;
   readonly #loop: Every;
   readonly #looks = new Once<Topic, void>();
-  /** Topics whose last look failed: the next one is at the next interval, not at each append. */
+  /** Topics whose last check failed. They wait for the next interval, not for the next append. */
   readonly #failed = new Set<Topic>();
   #stopped = false;
 
@@ -46,7 +48,7 @@ export class SegmentKeeper implements BackgroundJob {
         this.#lookAtAll();
       },
       onError: (error) => {
-        deps.log.warn({ err: error }, 'the segments could not be looked at; it is tried again');
+        deps.log.warn({ err: error }, 'the check of the segments failed; it will be retried');
       },
     });
   }
@@ -68,7 +70,7 @@ export class SegmentKeeper implements BackgroundJob {
     if (topic.segmentBytes + topic.appendedBytes >= step && !this.#failed.has(topic)) void this.#look(topic);
   }
 
-  /** Nobody waits for one topic's look: to make its table may take minutes. */
+  /** Checks all topics side by side, because the table of one may take minutes to make. */
   #lookAtAll(): void {
     this.#failed.clear();
     for (const topic of this.#d.topics()) if (topic.appendedBytes > 0) void this.#look(topic);
@@ -87,7 +89,10 @@ export class SegmentKeeper implements BackgroundJob {
     } catch (error) {
       this.#failed.add(topic);
       if (!this.#stopped && !topic.removed) {
-        this.#d.log.warn({ err: error, topic: topic.row.name }, 'the next segment of a topic could not be begun yet');
+        this.#d.log.warn(
+          { err: error, topic: topic.row.name },
+          'the next segment of a topic could not be made or begun; it will be retried',
+        );
       }
     }
   }

@@ -1,9 +1,12 @@
 import type { StoredBatch } from './batch.ts';
 
-/** What the log needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+/**
+ * The port of the log to its database. `src/storage` implements it on PostgreSQL, and the
+ * simulation in memory.
+ */
 
 export interface PartitionRow {
-  /** Id of the row that an append locks; locks are taken in the order of these ids. */
+  /** The id of the row that an append locks. Rows are locked in the order of these ids. */
   readonly id: number;
   readonly partition: number;
 }
@@ -15,7 +18,7 @@ export interface TopicRow {
   readonly idempotencyWindowMs: number;
   readonly description: string;
   readonly createdAtMs: number;
-  /** In order of `partition`, from 0. */
+  /** Sorted by `partition`, from 0. */
   readonly partitions: readonly PartitionRow[];
   /** The segment (leaf table) that appends go to. */
   readonly segment: number;
@@ -24,7 +27,7 @@ export interface TopicRow {
 export interface LogEnd {
   readonly partition: number;
   readonly lane: number;
-  /** First stored offset. */
+  /** The first stored offset. */
   readonly startOffset: number;
   /** The offset that the next record will get. */
   readonly endOffset: number;
@@ -34,7 +37,7 @@ export interface ReadRequest {
   readonly topicId: number;
   readonly partition: number;
   readonly lane: number;
-  /** The batch that contains this offset comes first. */
+  /** The first batch of the answer contains this offset. */
   readonly offset: number;
   readonly bytesMax: number;
 }
@@ -46,7 +49,7 @@ export interface RecordPlace {
   readonly offset: number;
 }
 
-/** How far a topic's current segment is. */
+/** The size and age of a topic's current segment. */
 export interface SegmentSize {
   readonly bytes: number;
   readonly ageMs: number;
@@ -54,31 +57,39 @@ export interface SegmentSize {
 }
 
 export interface LogStore {
-  /** Start and end of every log of a topic, read under the partitions' locks so that no append in flight is missed. */
+  /**
+   * Reads the start and end of all logs of a topic, under the locks of its partitions to include
+   * appends in flight.
+   */
   ends(topicId: number): Promise<LogEnd[]>;
-  /** Neighbouring stored batches from an offset on, about `bytesMax`, at least one unless the offset is the end. */
+  /**
+   * Reads adjacent batches of about `bytesMax` bytes, and at least one unless the offset is the
+   * end.
+   */
   read(request: ReadRequest): Promise<StoredBatch[]>;
-  /** The first offset whose append time is at or after the time; null if there is none. */
+  /** The first offset that was appended at or after the time; null if there is none. */
   offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null>;
   /**
-   * How long ago records of a topic were appended, in milliseconds, by the database's clock alone; null where there is none. In the order
-   * of `places`.
+   * The ages of records since their append, in milliseconds, in the order of `places`; null if a
+   * place has no record. Both times come from the database's clock.
    */
   appendAges(topicId: number, places: readonly RecordPlace[]): Promise<(number | null)[]>;
   /**
-   * Makes the topic's next segment, which nothing goes to before `rollSegment`. Does nothing if it is made, or if `current` is not
-   * the current one. Appends go on meanwhile, also while it waits for others that lock the topic's table. @throws Fault
+   * Makes the topic's next segment, unless it exists or `current` is not the current segment.
+   * Appends use it after `rollSegment`. The call may wait for sessions that lock the topic's table,
+   * but never blocks appends. @throws Fault
    */
   makeSegment(topicId: number, current: number): Promise<void>;
   /**
-   * Sends appends to the topic's next segment. Does nothing if that is not made, or if `current` is not the current one.
-   * @returns the current segment.
+   * Makes the next segment the current one, to which appends go. Does nothing if the next segment
+   * does not exist, or if `current` is not the current segment.
+   * @returns the current segment after the call.
    */
   rollSegment(topicId: number, current: number): Promise<number>;
   segmentSize(topicId: number, segment: number): Promise<SegmentSize>;
 }
 
-/** What is chosen about a topic when it is made. */
+/** The choices of the call that creates a topic. */
 export interface NewTopic {
   readonly name: string;
   readonly partitions: number;
@@ -89,26 +100,27 @@ export interface NewTopic {
 export interface TopicStore {
   /** All topics that are not deleted. */
   loadTopics(): Promise<TopicRow[]>;
-  /**
-   * Makes the topic, its partitions and its first segment, fenced; null if the name is taken.
-   */
+  /** Creates the topic, its partitions and its first segment, fenced; null if the name is taken. */
   createTopic(topic: NewTopic): Promise<TopicRow | null>;
-  /** Fenced. @returns the topic as it is now; null if it does not exist. */
+  /** Changes a topic, fenced. @returns the topic after the call; null if it does not exist. */
   updateTopic(
     topicId: number,
     change: { readonly idempotencyWindowMs?: number; readonly description?: string },
   ): Promise<TopicRow | null>;
   /**
-   * Gives the topic more partitions, up to `count` in all, and its active subscriptions cursors at 0 in them, in one fenced
-   * transaction; nothing if it has as many or more.
-   * @returns the topic as it is now; null if it does not exist.
+   * Adds partitions until the topic has `count`, and cursors at offset 0 for its active
+   * subscriptions, in one fenced transaction. Does nothing if the topic has as many or more.
+   * @returns the topic after the call; null if it does not exist.
    */
   addPartitions(topicId: number, count: number): Promise<TopicRow | null>;
   /**
-   * Removes the topic with its subscriptions, cursors, assignments and idempotency keys in one fenced transaction, and
-   * notes its segments for `dropSegments`.
+   * Removes the topic with its subscriptions, cursors, assignments and idempotency keys in one
+   * fenced transaction. Records its segments for `dropSegments`.
    */
   deleteTopic(topicId: number): Promise<void>;
-  /** Drops the tables of segments that were noted, each detached first; what cannot be dropped now stays noted. */
+  /**
+   * Detaches and drops the tables of recorded segments. Those that cannot be dropped now stay
+   * recorded.
+   */
   dropSegments(): Promise<void>;
 }

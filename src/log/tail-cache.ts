@@ -1,6 +1,6 @@
 import { endOffset, type BatchCodec, type EncodedBatch, type LogAddress, type StoredBatch } from './batch.ts';
 
-/** What was appended as one row: as it came until somebody reads it, then encoded. */
+/** One appended row: raw until its first encoding, then encoded. */
 interface Entry {
   readonly baseOffset: number;
   endOffset: number;
@@ -12,20 +12,20 @@ interface Entry {
 export interface TailCacheOptions {
   readonly codec: BatchCodec;
   readonly bytesMax: number;
-  /** Neighbouring small batches are joined up to this size when somebody reads them who is behind. */
+  /** A reader that is behind gets adjacent small batches joined, up to this size. */
   readonly joinBytesMax: number;
 }
 
-/** The order of so many batches is kept before it is looked through for those that are gone. */
+/** The list of batches in append order is not swept below this length. */
 const sweepMin = 1_000;
 
 /**
- * The newest batches of all logs, encoded once for every reader, up to a number of bytes in all; the oldest go first, of
- * whichever log they are.
+ * The newest batches of all logs, each encoded once for all readers. One limit bounds the bytes of
+ * all logs together, and the oldest batch of all is evicted first.
  */
 export class TailCache {
   readonly #o: TailCacheOptions;
-  /** In the order of appending: which tail to make shorter, and up to where. */
+  /** The tails to shorten, in append order, each with the end of the batch to evict. */
   #order: { readonly tail: Tail; readonly endOffset: number }[] = [];
   #orderHead = 0;
   #sweepAt = sweepMin;
@@ -53,7 +53,7 @@ export class TailCache {
     return new Tail(address, this.#tailParts);
   }
 
-  /** Takes in what was committed to a log. */
+  /** Adds a committed batch to its log. */
   add(tail: Tail, batch: StoredBatch, count: number, bytes: number): void {
     tail.push(batch, count, bytes);
     this.#unencoded.push(tail);
@@ -63,8 +63,8 @@ export class TailCache {
   }
 
   /**
-   * Encodes what nobody has asked for yet. A batch as it came keeps the whole request alive, with the records that went to other
-   * partitions; so it must not stay like that for long.
+   * Encodes all raw batches. A raw batch is short-lived, because its slices keep the whole request
+   * in memory, with the records that went to other partitions.
    */
   encodeAll(): void {
     const tails = this.#unencoded;
@@ -80,7 +80,10 @@ export class TailCache {
     }
   }
 
-  /** Not all goes by eviction: tails that are cleared, as readers come and go, would leave their part of the order for ever. */
+  /**
+   * Drops the entries of cleared tails from the list, which would otherwise grow as readers come
+   * and go.
+   */
   #sweep(): void {
     this.#order = this.#order.slice(this.#orderHead).filter(({ tail, endOffset: until }) => tail.holdsBelow(until));
     this.#orderHead = 0;
@@ -88,20 +91,20 @@ export class TailCache {
   }
 }
 
-/** What all tails of a cache share. */
+/** Shared by all tails of a cache. */
 interface TailParts {
   readonly codec: BatchCodec;
   readonly joinBytesMax: number;
   readonly onBytes: (change: number) => void;
 }
 
-/** The newest batches of one log: neighbours without a gap, the oldest first. */
+/** The newest batches of one log without a gap, oldest first. */
 export class Tail {
   readonly #address: LogAddress;
   readonly #parts: TailParts;
   #entries: Entry[] = [];
   #head = 0;
-  /** Entries from this index on may not be encoded yet. */
+  /** All entries before this index are encoded. */
   #rawFrom = 0;
 
   constructor(address: LogAddress, parts: TailParts) {
@@ -111,14 +114,17 @@ export class Tail {
 
   push(batch: StoredBatch, count: number, bytes: number): void {
     const last = this.#entries.at(-1);
-    // Something was appended that is not here: what is older does not help a reader that goes on from it.
+    // A batch is missing between them, so the older ones no longer help a reader that reads on.
     if (last !== undefined && last.endOffset !== batch.baseOffset) this.clear();
     const { baseOffset } = batch;
     this.#entries.push({ baseOffset, endOffset: baseOffset + count, raw: batch, encoded: null, bytes });
     this.#parts.onBytes(bytes);
   }
 
-  /** The batch that contains the offset; small neighbours behind it come with it. */
+  /**
+   * The batch that contains the offset; null if it is not cached. A small batch is joined with
+   * those behind it.
+   */
   find(offset: number): EncodedBatch | null {
     const index = this.#indexOf(offset);
     if (index < 0) return null;
@@ -134,7 +140,7 @@ export class Tail {
     this.#rawFrom = this.#entries.length;
   }
 
-  /** Whether something below the offset is here. */
+  /** Whether the tail has a record below the offset. */
   holdsBelow(offset: number): boolean {
     const first = this.#entries[this.#head];
     return first !== undefined && first.baseOffset < offset;
@@ -144,7 +150,7 @@ export class Tail {
     while (this.#head < this.#entries.length && this.#entries[this.#head]!.endOffset <= offset) {
       const entry = this.#entries[this.#head++]!;
       this.#parts.onBytes(-entry.bytes);
-      // The entry may stay in the array for a while; what it holds is not counted any more.
+      // The entry stays in the array for a while, but its bytes no longer count and must be freed.
       entry.raw = null;
       entry.encoded = null;
     }
@@ -174,7 +180,9 @@ export class Tail {
     return entry !== undefined && entry.baseOffset <= offset ? low : -1;
   }
 
-  /** One message of many records costs a tenth of many messages of one; whoever joins them does it for all groups. */
+  /**
+   * Joins small batches for all groups, because one large message costs a tenth of many small ones.
+   */
   #joinFrom(index: number): void {
     let until = index + 1;
     let bytes = this.#entries[index]!.bytes;

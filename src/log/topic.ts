@@ -6,7 +6,7 @@ import type { Reader } from './reader.ts';
 import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
 import type { Tail, TailCache } from './tail-cache.ts';
 
-/** Keys that a topic keeps in memory; older ones are asked for in the database. */
+/** Idempotency keys of one topic in memory. Older ones are looked up in the database. */
 const knownKeysMax = 100_000;
 
 export interface TopicParts {
@@ -16,22 +16,26 @@ export interface TopicParts {
   readonly reader: Reader;
 }
 
-/** A topic at work: its partitions, what is known of its idempotency keys, and the segment that appends go to. */
+/**
+ * A topic that the broker serves: its partitions, its cached idempotency keys, and its current
+ * segment.
+ */
 export class Topic {
   row: TopicRow;
   segment: number;
   readonly keys: KnownKeys;
-  /** How many logs each partition has. Everybody asks here: there are none with more than one yet. */
+  /** Logs of each partition. No topic has more than one yet, but all code must ask here. */
   readonly lanes: number = 1;
-  /** Another list when the topic grows: who holds one sees no other number of partitions in the middle of its work. */
+  /** Replaced when the topic grows, so that a caller's list does not change during its work. */
   partitions: readonly Partition[];
-  /** The partition that the next request without a key goes to. */
+  /** Counts the requests with keyless records, which take the partitions in turn. */
   turn = 0;
   removed = false;
-  /** Bytes of the current segment: as they were measured, and appended since. */
+  /** Bytes of the current segment when it was last measured. */
   segmentBytes = 0;
+  /** Uncompressed bytes appended since the measurement. */
   appendedBytes = 0;
-  /** Whether the segment after the current one is known to be made. */
+  /** Whether the next segment is known to exist. */
   nextIsMade = false;
   #refreshing: Promise<void> | null = null;
   #forgets = 0;
@@ -45,22 +49,24 @@ export class Topic {
     this.partitions = row.partitions.map((partition) => new Partition(row, partition, parts));
   }
 
-  /** Whether the ends of all logs are known. */
+  /** Whether the end of every log is known. */
   get isKnown(): boolean {
     return this.partitions.every((partition) => partition.isKnown);
   }
 
-  /** Takes in partitions that were added. The rest of the row stays: what was read with them may be older than what is here. */
+  /**
+   * Adds new partitions. Other fields of the row stay, because the rows may be older than this one.
+   */
   grow(rows: readonly PartitionRow[]): void {
     const added = rows.slice(this.partitions.length).map((row) => new Partition(this.row, row, this.#parts));
     if (added.length === 0) return;
-    // Nobody has appended to them: this broker alone could, and has not known them.
+    // They are empty, because only this broker appends and it did not know them.
     for (const partition of added) partition.learn({ ...partition.address, startOffset: 0, endOffset: 0 });
     this.partitions = [...this.partitions, ...added];
     this.row = { ...this.row, partitions: rows };
   }
 
-  /** Reads where the logs begin and end, once for all who ask. @throws Fault */
+  /** Reads the start and end of all logs. Concurrent calls share one read. @throws Fault */
   refresh(): Promise<void> {
     this.#refreshing ??= this.#refresh().finally(() => {
       this.#refreshing = null;
@@ -68,14 +74,17 @@ export class Topic {
     return this.#refreshing;
   }
 
-  /** What was appended last is not known: neither the ends nor the keys. */
+  /** Forgets the ends of the partitions and all keys, because an append has an unknown outcome. */
   forget(partitions: Iterable<Partition>, nowMs: number): void {
     this.#forgets++;
     for (const partition of partitions) partition.forget();
     this.keys.forget(nowMs);
   }
 
-  /** Learns which segment appends go to: it is not the one that they went to. @throws Fault */
+  /**
+   * Learns the current segment. The store rolls nothing, because it is asked to roll an older one.
+   * @throws Fault
+   */
   async followSegment(): Promise<void> {
     this.segment = await this.#parts.store.rollSegment(this.row.id, this.segment - 1);
   }
@@ -86,17 +95,17 @@ export class Topic {
     do {
       forgets = this.#forgets;
       ends = await this.#parts.store.ends(this.row.id);
-      // What was forgotten meanwhile may have been appended behind what was read.
+      // An append that was forgotten during the read may lie behind the ends that it returned.
     } while (forgets !== this.#forgets);
     for (const end of ends) {
       const partition = this.partitions[placeInTopic(this.lanes, end)];
-      // Appends to a log whose end is known go on: what was read of it may be older than what was committed since.
+      // A known end is newer, because appends to such a log went on during the read.
       if (partition?.isKnown === false) partition.learn(end);
     }
   }
 }
 
-/** One log at work. */
+/** One log that the broker serves. */
 export class Partition implements PartitionLog {
   readonly id: number;
   readonly address: LogAddress;
@@ -107,7 +116,10 @@ export class Partition implements PartitionLog {
   readonly #tails: TailCache;
   readonly #tail: Tail;
   readonly #reader: Reader;
-  /** Most logs have one listener at most; a set for each would be a sixth of the heap of a broker with 100,000. */
+  /**
+   * Most logs have at most one listener. With 100,000 logs a set for each would be a sixth of the
+   * heap.
+   */
   #listener: AppendListener | null = null;
   #moreListeners: Set<AppendListener> | null = null;
 
@@ -145,14 +157,14 @@ export class Partition implements PartitionLog {
     else this.#moreListeners?.delete(listener);
   }
 
-  /** A batch was committed. Nobody is told yet. */
+  /** Moves the end behind a committed batch. Its listeners are called later, by `announce`. */
   committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
     this.endOffset = batch.baseOffset + count;
-    // Without a reader, or after the topic went, it would only take the place of what somebody reads.
+    // A log without readers, or of a deleted topic, must not evict batches that are read.
     if (this.isKnown && this.#isHeard) this.#tails.add(this.#tail, batch, count, bytes);
   }
 
-  /** The end has moved. */
+  /** Calls the listeners after the end has moved. */
   announce(): void {
     this.#listener?.appended();
     if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.appended();

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
-import type { Broker } from '../broker/broker.ts';
+import type { Services } from '../broker/services.ts';
 import { notOwner } from '../errors/rejections/broker.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
+import { everybody, type Authorize } from './edge/caller.ts';
 import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
@@ -13,8 +14,10 @@ import { HttpServer } from './http/server.ts';
 import { createValidation } from './validation/validation.ts';
 
 export interface RpcOptions {
-  /** The broker; null while this process stands by, when every call is answered with NOT_OWNER. */
-  readonly broker: () => Broker | null;
+  /** The calls of the broker; null while this process stands by and rejects with NOT_OWNER. */
+  readonly services: () => Services | null;
+  /** Whether a caller may make a call. Default: every caller may. */
+  readonly authorize?: Authorize;
   readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
   /** For /readyz. */
   readonly ready: () => Readiness;
@@ -43,7 +46,8 @@ export interface RpcServers {
 export function createRpcServers(options: RpcOptions): RpcServers {
   const reportBug = bugReporter(options);
   const handlers = createHandlers({
-    broker: () => serving(options.broker()),
+    services: () => serving(options.services()),
+    authorize: options.authorize ?? everybody,
     validation: createValidation(options.limits),
     recordBytesMax: options.limits.recordBytesMax,
   });
@@ -61,9 +65,9 @@ export function createRpcServers(options: RpcOptions): RpcServers {
   };
 }
 
-function serving(broker: Broker | null): Broker {
-  if (broker === null) throw notOwner('STANDS_BY');
-  return broker;
+function serving(services: Services | null): Services {
+  if (services === null) throw notOwner('STANDS_BY');
+  return services;
 }
 
 function bugReporter({ random, log }: RpcOptions): ReportBug {

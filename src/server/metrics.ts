@@ -1,5 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { OpenBroker } from '../broker/open-broker.ts';
+import type { OpenBroker } from '../broker/opening.ts';
 import type { HeapUse } from './heap-watch.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;

@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
-import { openBroker, type OpenBroker } from '../broker/open-broker.ts';
+import { openBroker, type OpenBroker } from '../broker/opening.ts';
 import type { NameOf, Settings } from '../config/settings.ts';
 import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { Fault } from '../errors/fault.ts';
@@ -89,7 +89,7 @@ export class Server {
       () => this.#heap.use,
     );
     this.#rpc = createRpcServers({
-      broker: () => this.#open?.broker ?? null,
+      services: () => this.#open?.services ?? null,
       limits: settings.limits,
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Broker } from '../../src/broker/broker.ts';
-import { openBroker } from '../../src/broker/open-broker.ts';
+import type { Services } from '../../src/broker/services.ts';
+import { openBroker } from '../../src/broker/opening.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
@@ -9,23 +9,22 @@ import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts
 import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemoryTopicStore } from '../support/memory-topic-store.ts';
 
-const caller = { principal: 'anonymous', host: 'host' } as const;
 const name = 'orders';
 const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as const;
 
 /** What the brokers of one database share. */
 let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
 let topics: MemoryTopicStore;
-let broker: Broker;
+let broker: Services;
 beforeEach(async () => {
   shared = { logs: new MemoryLogs(), groups: new MemoryGroups() };
   broker = await open();
-  await broker.createTopic(caller, { name, partitions: 2, idempotencyWindowMs: 120_000, description: '' });
-  await broker.createSubscription(caller, claim);
+  await broker.topic.createTopic({ name, partitions: 2, idempotencyWindowMs: 120_000, description: '' });
+  await broker.subscription.createSubscription(claim);
 });
 
 /** A broker of stores in memory. */
-async function open(): Promise<Broker> {
+async function open(): Promise<Services> {
   const clock = new FakeClock();
   const { logs, groups } = shared;
   topics = new MemoryTopicStore(logs, groups);
@@ -41,15 +40,15 @@ async function open(): Promise<Broker> {
     onFenced: () => undefined,
     log: { info: () => undefined, warn: () => undefined },
   });
-  return opened.broker;
+  return opened.services;
 }
 
-const add = (partitions: number) => broker.addPartitions(caller, { name, partitions });
+const add = (partitions: number) => broker.topic.addPartitions({ name, partitions });
 
 /** How many partitions a topic, its log and a subscription of it are said to have. */
 async function counts(): Promise<number[]> {
-  const { topic, partitions } = await broker.getTopic(caller, name);
-  const subscription = await broker.getSubscription(caller, 'billing', name);
+  const { topic, partitions } = await broker.topic.getTopic(name);
+  const subscription = await broker.subscription.getSubscription('billing', name);
   return [topic.partitions, partitions.length, subscription.partitions.length];
 }
 
@@ -77,7 +76,7 @@ describe('partitions that were added and the answer of the database was lost', (
   });
 
   test('are not half there when the topic is changed meanwhile', async () => {
-    expect(await broker.updateTopic(caller, { name, description: 'changed' })).toMatchObject({
+    expect(await broker.topic.updateTopic({ name, description: 'changed' })).toMatchObject({
       description: 'changed',
     });
     expect(await counts()).toEqual([2, 2, 2]);
@@ -100,10 +99,10 @@ test('a topic that is deleted while it grows is not found, and its subscriptions
   const answered = Promise.withResolvers<void>();
   topics.after = (write) => (write === 'addPartitions' ? answered.promise : undefined);
   const adding = add(5);
-  await broker.deleteTopic(caller, name);
+  await broker.topic.deleteTopic(name);
   answered.resolve();
   await expect(adding).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
-  await expect(broker.getSubscription(caller, 'billing', name)).rejects.toMatchObject({
+  await expect(broker.subscription.getSubscription('billing', name)).rejects.toMatchObject({
     reason: 'SUBSCRIPTION_NOT_FOUND',
   });
 });

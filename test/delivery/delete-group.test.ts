@@ -29,7 +29,7 @@ describe('a group that is deleted', () => {
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { upToOffset: 2 });
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
-    await scene.wait(scene.delivery.leave('billing', stream.memberId));
+    await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
     await remove();
     expect(() => scene.delivery.describe('billing')).toThrow(/no group "billing"/);
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });

@@ -224,7 +224,7 @@ describe('the numbers for /metrics', () => {
   test('count heartbeats, sessions that ran out, and calls of members that are none any more', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
     const beat = (): unknown =>
-      scene.delivery.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });
+      scene.delivery.membership.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });
     beat();
     beat();
     expect(scene.delivery.counts()).toMatchObject({ heartbeats: 2, sessionTimeouts: 0, fencedCalls: 0 });

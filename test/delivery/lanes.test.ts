@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports/calls.ts';
+import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports/offsets.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';

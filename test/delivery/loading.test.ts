@@ -176,7 +176,7 @@ test('a group that is deleted while others are still to be loaded is gone, and i
   const next = new Successor(before);
   await next.scene.delivery.open();
   await next.scene.delivery.loaded('b');
-  await next.scene.wait(next.scene.delivery.leave('b', members.get('b')!.memberId));
+  await next.scene.wait(next.scene.delivery.membership.leave('b', members.get('b')!.memberId));
   await next.scene.wait(next.scene.delivery.deleteGroup('b'));
   await next.scene.delivery.allLoaded();
   await next.scene.clock.advance(60_000);

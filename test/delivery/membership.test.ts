@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { MemberAssignment, SyncGroupOutcome } from '../../src/delivery/ports/calls.ts';
+import type { MemberAssignment, SyncGroupOutcome } from '../../src/delivery/ports/membership.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 let scene: Scene;
@@ -13,7 +13,7 @@ beforeEach(async () => {
 
 const describeGroup = () => scene.delivery.describe('billing');
 const beat = (memberId: MemberId) =>
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
 
 /** Everybody is alive for so long. */
 async function pass(ms: number, ...members: readonly { readonly memberId: MemberId }[]): Promise<void> {
@@ -169,7 +169,7 @@ describe('members that assign by themselves', () => {
     generation = describeGroup().group.generation,
   ): Promise<SyncGroupOutcome> =>
     scene.wait(
-      scene.delivery.sync({
+      scene.delivery.membership.sync({
         group: 'billing',
         memberId,
         knownGeneration: null,
@@ -194,7 +194,7 @@ describe('members that assign by themselves', () => {
     await scene.gathered();
     const follower = await scene.join('billing', { clientAssignors: ['spare'] });
     expect(follower).toMatchObject({ leaderId: leader.memberId, assignor: 'spare', task: null });
-    const waiting = scene.delivery.sync({
+    const waiting = scene.delivery.membership.sync({
       group: 'billing',
       memberId: follower.memberId,
       knownGeneration: null,
@@ -293,7 +293,7 @@ describe('an assignor that fails', () => {
     for (let n = 0; n < 3; n++) streams.push(await scene.subscribe('billing', { assignor: 'picky' }));
     await scene.gathered();
     broken = true;
-    await scene.wait(scene.delivery.leave('billing', streams[1]!.memberId));
+    await scene.wait(scene.delivery.membership.leave('billing', streams[1]!.memberId));
     await scene.gathered();
     expect([...streams[0]!.assigned, ...streams[2]!.assigned].toSorted()).toEqual([0, 1, 2, 3]);
   });

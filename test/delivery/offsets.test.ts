@@ -4,7 +4,7 @@ import type {
   OffsetCommit,
   ResetOffset,
   ResetOffsetsCommand,
-} from '../../src/delivery/ports/calls.ts';
+} from '../../src/delivery/ports/offsets.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
@@ -66,7 +66,7 @@ async function emptyGroup(): Promise<void> {
 }
 
 async function leave(stream: FakeStream): Promise<void> {
-  await scene.wait(scene.delivery.leave('billing', stream.memberId));
+  await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
 }
 
 /** How many writes of a kind come from now on. */

@@ -23,7 +23,7 @@ beforeEach(async () => {
 });
 
 const beat = (memberId: MemberId) =>
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
 const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
 
 /** Timers that are due run first on waking, then the sockets are read, in which heartbeats wait. */

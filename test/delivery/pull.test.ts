@@ -93,6 +93,6 @@ test('a pull of a member that is removed meanwhile is told so', async () => {
   const pulling = scene.pull('billing', { memberId, waitMs: 60_000 });
   const refused = expect(scene.wait(pulling)).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });
   await scene.clock.settle();
-  await scene.delivery.leave('billing', memberId);
+  await scene.delivery.membership.leave('billing', memberId);
   await refused;
 });

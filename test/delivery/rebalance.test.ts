@@ -70,9 +70,9 @@ test('a heartbeat that lists a partition gives it back before its deadline', asy
   await scene.clock.settle();
   const second = await scene.subscribe('billing');
   const { memberId } = first;
-  const { revoking } = scene.delivery.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
+  const { revoking } = scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
   expect(revoking).toHaveLength(2);
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: 1, revoked: revoking });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: revoking });
   await scene.clock.settle();
   expect(second.assigned).toEqual(revoking.map(({ partition }) => partition));
 });
@@ -94,10 +94,10 @@ test('a late heartbeat does not give back a partition that the member has got ag
   const third = await scene.subscribe('billing');
   const revoking = first.of('revoking').at(-1)!.partitions;
   expect(revoking).toEqual(moved);
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: before, revoked: revoking });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: before, revoked: revoking });
   await scene.clock.settle();
   expect(third.assigned).toEqual([]);
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: first.generation, revoked: revoking });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: first.generation, revoked: revoking });
   await scene.clock.settle();
   expect(third.assigned).toEqual(revoking.map(({ partition }) => partition));
 });
@@ -138,7 +138,7 @@ test('a member that left gives its partitions away at once, and counts no attemp
   logs[0]!.append(2);
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   const second = await scene.subscribe('billing');
-  await scene.wait(scene.delivery.leave('billing', first.memberId));
+  await scene.wait(scene.delivery.membership.leave('billing', first.memberId));
   await scene.clock.settle();
   expect(first.ended).toEqual({ error: null });
   expect(second.batches).toEqual([{ partition: 0, offsets: [0, 1], attempts: [1, 1] }]);
@@ -183,7 +183,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
     }),
   );
   const sync = (knownGeneration: number | null, waitMs: number) =>
-    scene.delivery.sync({
+    scene.delivery.membership.sync({
       group: 'billing',
       memberId: join.memberId,
       knownGeneration,
@@ -236,10 +236,12 @@ test('a generation that is not durable yet is told to nobody: a successor may us
   await scene.clock.settle();
   const { memberId, generation } = first;
   expect(first.of('batch').map((event) => event.generation)).toEqual([generation]);
-  expect(scene.delivery.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(generation);
+  expect(scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(
+    generation,
+  );
   written.resolve();
   await joining;
-  expect(scene.delivery.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(
+  expect(scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation, revoked: [] }).generation).toBe(
     generation + 1,
   );
 });

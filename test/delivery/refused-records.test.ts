@@ -95,7 +95,7 @@ test('the next member may ack cumulatively what the one before it has refused', 
 test('a commit for a group without members passes what its last member has refused', async () => {
   const stream = await scene.subscribe('billing');
   await ack(stream, { action: 'NACK', runs: [0, 0], delayMs: 0 });
-  await scene.wait(scene.delivery.leave('billing', stream.memberId));
+  await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
   expect(await commit(null, 3)).toEqual(['OK', 3]);
 });
 

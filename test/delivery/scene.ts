@@ -1,14 +1,14 @@
 import type { Assignors } from '../../src/coordinator/assignors/assignor.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
+import type { AckEntry, AckOutcome } from '../../src/delivery/ports/acks.ts';
 import type {
-  AckEntry,
-  AckOutcome,
+  JoinGroupCommand,
+  JoinGroupOutcome,
   PullCommand,
   PullOutcome,
-  StartPosition,
   SubscribeCommand,
-} from '../../src/delivery/ports/calls.ts';
-import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/calls.ts';
+} from '../../src/delivery/ports/membership.ts';
+import type { StartPosition } from '../../src/delivery/ports/subscriptions.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';

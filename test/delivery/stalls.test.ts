@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import type { MemberId } from '../../src/coordinator/group.ts';
-import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/calls.ts';
+import type { JoinGroupCommand, JoinGroupOutcome } from '../../src/delivery/ports/membership.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { handedOver, Scene, type FakeLog } from './scene.ts';
 
@@ -41,7 +41,7 @@ function join(changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome
 async function beat(memberId: MemberId, forMs: number): Promise<void> {
   for (let passed = 0; passed < forMs; passed += 1_000) {
     await scene.clock.advance(1_000);
-    scene.delivery.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
+    scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
   }
   await scene.clock.settle();
 }
@@ -73,7 +73,7 @@ test('a leader that handles nothing gets nothing back for asking what it has to 
   await scene.subscribe('billing', { memberId, maxPollIntervalMs });
   const plan = { generation, members: [{ memberId, partitions: [{ topic: 'orders', partition: 0 }] }] };
   const sync = { group: 'billing', memberId, knownGeneration: null, waitMs: 0, signal: new AbortController().signal };
-  await scene.wait(scene.delivery.sync({ ...sync, plan }));
+  await scene.wait(scene.delivery.membership.sync({ ...sync, plan }));
   await beat(memberId, maxPollIntervalMs + 1_000);
   expect(member()).toMatchObject({ stalled: true, partitions: [] });
   await join({ memberId, clientAssignors });

@@ -194,7 +194,7 @@ describe('acks', () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     const before = scene.store.writes;
     for (let beat = 0; beat < 100; beat++) {
-      scene.delivery.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });
+      scene.delivery.membership.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });
       await scene.clock.advance(3_000);
     }
     expect(scene.store.writes).toBe(before);

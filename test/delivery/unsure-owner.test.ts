@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 
 const heartbeat = (memberId = member.memberId): void => {
-  scene.delivery.heartbeat({ group: 'billing', memberId, generation: 0, revoked: [] });
+  scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 0, revoked: [] });
 };
 
 function reasonOf(run: () => unknown): string {

@@ -8,7 +8,7 @@ beforeEach(async () => {
   scene = await Scene.open({ partitions: 2 });
 });
 
-/** The database has so many partitions now, and the log takes them in. */
+/** Adds partitions to the topic in the database, then in the log. */
 function grow(partitions: number): TopicRow {
   const row = scene.store.shared.addPartitions(1, partitions);
   scene.log.growTopic(row);
@@ -17,7 +17,7 @@ function grow(partitions: number): TopicRow {
 
 const byKey = (text: string) => scene.publish(records(text), { partition: null });
 
-test('a publish that waits or is in flight while its topic grows goes where it was to go, the next one by the new number', async () => {
+test('a publish keeps its partition when its topic grows before the append, and later ones use the new number', async () => {
   expect(['abc', 'ab'].map((key) => [partitionOfText(key, 2), partitionOfText(key, 6)])).toEqual([
     [0, 2],
     [1, 5],
@@ -34,11 +34,11 @@ test('a publish that waits or is in flight while its topic grows goes where it w
   expect(after.map(({ ended }) => ended)).toEqual(['2/0', '5/0', '5/1']);
   expect(await readAll(scene.partition(0))).toEqual(['0=abc:1', '1=abc:2']);
   expect(await readAll(scene.partition(5))).toEqual(['0=ab:2', '1=x']);
-  // Reading the ends locks every partition: publishers would wait for it.
+  // A second read of the ends would lock every partition, and publishers would wait for it.
   expect(scene.store.count('ends')).toBe(1);
 });
 
-test('readers of the partitions that a topic had do not notice that it grows', async () => {
+test('a reader of an existing partition keeps its log and its listener when the topic grows', async () => {
   const [log] = scene.log.partitionLogs(1);
   let appends = 0;
   log!.addListener({ appended: () => appends++ });
@@ -50,20 +50,20 @@ test('readers of the partitions that a topic had do not notice that it grows', a
   expect([appends, log!.endOffset]).toEqual([1, 1]);
 });
 
-test('a list of partitions that somebody works with does not change under the work', () => {
+test('a list of partitions that a caller holds does not change when the topic grows', () => {
   const before = scene.log.partitionLogs(1);
   grow(3);
   expect(before).toHaveLength(2);
 });
 
-test('requests without keys reach the new partitions in their turn', async () => {
+test('requests without keys are spread over the new partitions too', async () => {
   grow(4);
   const publishes = Array.from({ length: 4 }, (_, i) => scene.publish(records(`${i}`), { partition: null }));
   await scene.clock.settle();
   expect(publishes.map(({ ended }) => ended).toSorted()).toEqual(['0/0', '1/0', '2/0', '3/0']);
 });
 
-test('a record that is repeated after the topic has grown is known where it was appended', async () => {
+test('a repeated record is answered with its old partition after the topic has grown', async () => {
   const publish = () => scene.publish(records('ab:x'), { partition: null, idempotencyKeys: ['k'] });
   publish();
   await scene.clock.settle();
@@ -73,7 +73,7 @@ test('a record that is repeated after the topic has grown is known where it was 
   expect(again.ended).toBe('1/0 again');
 });
 
-test('a topic that has grown is not made smaller by what was read of it before', async () => {
+test('a row that was read before a topic grew does not make the topic smaller', async () => {
   const old = scene.store.shared.topic(1).row;
   grow(4);
   scene.log.growTopic(old);
@@ -84,7 +84,7 @@ test('a topic that has grown is not made smaller by what was read of it before',
   expect(publish.ended).toBe('3/0');
 });
 
-test('a change of a topic brings no partitions that the log has not taken in: what is shown is what can be published to', async () => {
+test('a change of a topic shows no partition that cannot be published to yet', async () => {
   scene.log.changeTopic(scene.store.shared.addPartitions(1, 4));
   expect(scene.log.topic('orders')?.partitions).toHaveLength(2);
   const refused = scene.publish(records('x'), { partition: 3 });
@@ -92,7 +92,7 @@ test('a change of a topic brings no partitions that the log has not taken in: wh
   expect(refused.ended).toBe('PARTITION_OUT_OF_RANGE');
 });
 
-test('a topic that is deleted while it grows does not come back', () => {
+test('a topic that is deleted while it grows stays deleted', () => {
   const row = scene.store.shared.addPartitions(1, 4);
   scene.log.removeTopic(1);
   scene.log.growTopic(row);

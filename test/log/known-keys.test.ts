@@ -8,15 +8,15 @@ import { records, Scene } from './scene.ts';
 const windowMs = 1_000;
 const hit = (offset: number) => ({ partition: 0, offset });
 
-describe('keys in memory', () => {
-  test('a key is known until its window has passed, not longer', () => {
+describe('idempotency keys in memory', () => {
+  test('an idempotency key is known until its window has passed, and not longer', () => {
     const keys = new KnownKeys(10, -Infinity);
     keys.add('k', hit(7), 0);
     expect(keys.find('k', windowMs, 999)).toMatchObject(hit(7));
     expect(keys.find('k', windowMs, 1_000)).toBeNull();
   });
 
-  test('a key that was published anew is as young as its last record, and stays while older ones go', () => {
+  test('an idempotency key that is stored again after its window outlives older keys in the cache', () => {
     const keys = new KnownKeys(2, -Infinity);
     keys.add('a', hit(0), 0);
     keys.add('b', hit(1), 10);
@@ -25,7 +25,7 @@ describe('keys in memory', () => {
     expect(['a', 'b', 'c'].map((key) => keys.find(key, windowMs, 1_007)?.offset)).toEqual([2, undefined, 3]);
   });
 
-  test('a window that is made longer does not trust what was dropped under the shorter one', () => {
+  test('a longer idempotency window makes the cache incomplete if it has dropped a key of that window', () => {
     const keys = new KnownKeys(1, -Infinity);
     keys.add('a', hit(0), 0);
     keys.add('b', hit(1), 500);
@@ -33,13 +33,13 @@ describe('keys in memory', () => {
     expect(keys.isComplete(2 * windowMs, 1_200)).toBe(false);
   });
 
-  test('until it has watched for a whole window, a topic that was there before is asked for in the database', () => {
+  test('the keys of a topic that is older than the broker are looked up in the database for one window', () => {
     const keys = new KnownKeys(10, 100);
     expect(keys.isComplete(windowMs, 1_099)).toBe(false);
     expect(keys.isComplete(windowMs, 1_100)).toBe(true);
   });
 
-  test('after a loss nothing is known, and nothing is thought to be new, for a window', () => {
+  test('the cache neither finds a key nor takes one for new for one window after a lost answer', () => {
     const keys = new KnownKeys(10, -Infinity);
     keys.add('k', hit(0), 0);
     keys.forget(50);
@@ -53,7 +53,7 @@ describe('keys in memory', () => {
     fc.record({ type: fc.constant('forget' as const), key: fc.nat(9), ms: fc.nat(400) }),
   );
 
-  test('no key within its window is ever taken for new, and memory is bounded', () => {
+  test('no idempotency key within its window is ever taken for new, and memory is bounded', () => {
     fc.assert(
       fc.property(fc.array(act, { maxLength: 40 }), fc.nat(4), (acts, keysMax) => {
         const keys = new KnownKeys(keysMax, -Infinity);
@@ -62,7 +62,7 @@ describe('keys in memory', () => {
         for (const [offset, { type, key, ms }] of acts.entries()) {
           nowMs += ms;
           if (type === 'forget') keys.forget(nowMs);
-          // Stored, but nobody was told: that is what a forget is for.
+          // A forgotten key is stored too, but its append has an unknown outcome.
           stored.set(`${key}`, { offset, atMs: nowMs });
           if (type === 'add') keys.add(`${key}`, hit(offset), nowMs);
           expect(keys.size).toBeLessThanOrEqual(keysMax);
@@ -82,7 +82,7 @@ describe('keys in memory', () => {
 describe('a publish with idempotency keys', () => {
   const keyed = { idempotencyKeys: ['k'] };
 
-  test('is asked for in the database after a restart, and answered with what was stored before it', async () => {
+  test('a record that is published again after a restart is not appended twice', async () => {
     const before = await Scene.open();
     before.publish(records('x'), keyed);
     await before.clock.settle();
@@ -94,7 +94,7 @@ describe('a publish with idempotency keys', () => {
     expect(after.transactions).toEqual([]);
   });
 
-  test('is asked for no more once memory has watched for a whole window', async () => {
+  test('a publish with a key does not query the database once the broker has run for a whole window', async () => {
     const scene = await Scene.open({ topic: { idempotencyWindowMs: windowMs } });
     scene.publish(records('x'), keyed);
     await scene.clock.advance(windowMs);
@@ -106,7 +106,7 @@ describe('a publish with idempotency keys', () => {
     expect(scene.store.count('findKeys')).toBe(1);
   });
 
-  test('of a new topic never waits for the database', async () => {
+  test('a publish with a key to a new topic does not query the database', async () => {
     const scene = await Scene.open();
     await scene.log.addTopic(scene.store.shared.addTopic('new', 1));
     const publish = scene.publish(records('x'), { topic: 'new', ...keyed });
@@ -115,7 +115,7 @@ describe('a publish with idempotency keys', () => {
     expect(scene.store.count('findKeys')).toBe(0);
   });
 
-  test('that the database cannot be asked for is refused, not appended twice', async () => {
+  test('a publish whose key cannot be looked up fails, because it might be appended twice', async () => {
     const scene = await Scene.open();
     scene.publish(records('x'), keyed);
     await scene.clock.settle();
@@ -128,7 +128,7 @@ describe('a publish with idempotency keys', () => {
     expect(scene.store.count('append')).toBe(1);
   });
 
-  test('races with another in one turn: one is appended, both get its offset', async () => {
+  test('two concurrent publishes with one key append one record, and both get its offset', async () => {
     const scene = await Scene.open({ partitions: 2, appendSlots: 2 });
     const publishes = [0, 1].map((partition) => scene.publish(records('x'), { partition, ...keyed }));
     await scene.clock.settle();
@@ -136,7 +136,7 @@ describe('a publish with idempotency keys', () => {
     expect(scene.transactions).toEqual([1]);
   });
 
-  test('races with one in flight on another connection: it waits for it', async () => {
+  test('a publish waits for one with the same key that is in flight on another connection', async () => {
     const scene = await Scene.open({ partitions: 2, appendSlots: 2 });
     const gate = scene.hold('append');
     const first = scene.publish(records('x'), keyed);

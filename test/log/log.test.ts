@@ -13,13 +13,13 @@ async function refusalOf(publish: Promise<unknown>): Promise<Rejection> {
 }
 
 describe('a publish', () => {
-  test('is answered when it is durable, not when it is queued', async () => {
+  test('a publish is answered when it is durable, not when it is queued', async () => {
     const scene = await Scene.open();
     const gate = new Gate();
     scene.store.after = (call) => (call === 'append' ? gate.pass() : undefined);
     const publish = scene.publish(records('x', 'y'));
     await scene.clock.settle();
-    // It is written, and not confirmed.
+    // The append is committed, but its answer has not arrived.
     expect([publish.ended, scene.partition().endOffset, scene.store.shared.log(1, 0).endOffset]).toEqual([
       'pending',
       0,
@@ -30,7 +30,7 @@ describe('a publish', () => {
     expect([publish.ended, scene.partition().endOffset]).toEqual(['0/0 0/1', 2]);
   });
 
-  test('with ack mode NONE is answered when it is queued, and its failure is nobody’s unhandled rejection', async () => {
+  test('a publish with ack mode NONE is answered when queued, and its failure is no unhandled rejection', async () => {
     const scene = await Scene.open();
     scene.store.before = (call) => {
       if (call === 'append') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
@@ -41,12 +41,12 @@ describe('a publish', () => {
     expect(scene.store.count('append')).toBe(1);
   });
 
-  test('beyond the queue is refused by the name of its limit, and taken again when there is room', async () => {
+  test('a publish that does not fit the queue is rejected with the name of the limit until there is room', async () => {
     const scene = await Scene.open({ queueBytesMax: 100 });
     const gate = scene.hold('append');
     scene.publish(records('x'));
     await scene.clock.settle();
-    // 81 bytes wait; what is in flight has left the queue.
+    // 81 bytes wait, because the request in flight has left the queue.
     const waiting = scene.publish(records('x'.repeat(80)));
     const refusal = await refusalOf(scene.publisher.publish(command('orders', records('x'.repeat(20)))));
     expect(refusal.reason).toBe('PUBLISH_QUEUE_FULL');
@@ -62,7 +62,7 @@ describe('a publish', () => {
     expect(scene.stats()).toMatchObject({ queuedBytes: 0, queuedRecords: 0, appends: 3, appendedRecords: 4 });
   });
 
-  test('to where nothing is says what there is', async () => {
+  test('a publish to an unknown topic, partition or lane is rejected with the name or number that exists', async () => {
     const scene = await Scene.open({ partitions: 3 });
     const nowhere = await refusalOf(scene.publisher.publish(command('order', records('x'))));
     expect([nowhere.reason, nowhere.metadata]).toEqual(['TOPIC_NOT_FOUND', { topic: 'order' }]);
@@ -83,7 +83,7 @@ describe('a publish', () => {
     expect(scene.stats().queuedRecords).toBe(0);
   });
 
-  test('keeps a key in its partition, and the keyless records of a request together, request by request in turn', async () => {
+  test('records of one key share a partition, and so do keyless records of one request', async () => {
     const scene = await Scene.open({ partitions: 3 });
     const publish = async (...values: readonly string[]): Promise<string[]> => {
       const publishing = scene.publisher.publish(command('orders', records(...values), { partition: null }));
@@ -98,8 +98,8 @@ describe('a publish', () => {
   });
 });
 
-describe('shutting down', () => {
-  test('everything that was taken is answered, nothing new is taken, and no timer stays', async () => {
+describe('a shutdown', () => {
+  test('a drain answers all queued publishes, rejects new ones and leaves no timer', async () => {
     const scene = await Scene.open();
     scene.start();
     const gate = scene.hold('append');
@@ -107,7 +107,7 @@ describe('shutting down', () => {
     await scene.clock.settle();
     taken.push(scene.publish(records('b')), scene.publish(records('c'), { committed: false }));
     let drained = 0;
-    // Two of them: a signal may come twice.
+    // Two calls, because a signal may come twice.
     for (let i = 0; i < 2; i += 1) void scene.drain().then(() => drained++);
     const late = scene.publish(records('d'));
     await scene.clock.settle();
@@ -120,7 +120,7 @@ describe('shutting down', () => {
     await scene.drain();
   });
 
-  test('also what fails is answered, so that a database that is gone does not keep the broker from ending', async () => {
+  test('a drain ends although the database is unreachable, because failed publishes are answered too', async () => {
     const scene = await Scene.open();
     scene.store.before = () => {
       throw new Fault('DATABASE_UNAVAILABLE', 'gone');
@@ -132,7 +132,7 @@ describe('shutting down', () => {
     expect([publish.ended, drained]).toEqual(['DATABASE_UNAVAILABLE', true]);
   });
 
-  test('a broker that was taken over from answers what waits at once, and what is in flight by what became of it', async () => {
+  test('a broker that loses ownership fails waiting publishes at once, and those in flight by their outcome', async () => {
     const scene = await Scene.open();
     scene.start();
     const gate = scene.hold('append');

@@ -2,7 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { murmurHash3, partitionOf, partitionOfText } from '../../src/log/partitioner.ts';
 
-/** Published vectors of MurmurHash3_x86_32 with seed 0, as hex of input and hash; each length of tail is among them. */
+/**
+ * Published vectors of MurmurHash3_x86_32 with seed 0: the input as hex, and the hash. They cover
+ * every tail length.
+ */
 const publicVectors: readonly (readonly [string, number])[] = [
   ['', 0x00000000],
   ['00', 0x514e28b7],
@@ -23,25 +26,28 @@ const documented = readFileSync(new URL('../../docs/partitioner.md', import.meta
   .filter((row) => row !== null)
   .map(([, key, hash, hex, partition]) => ({ key: key!, hash: Number(hash), hex: hex!, partition: Number(partition) }));
 
-describe('a key that another implementation would put elsewhere loses its order', () => {
-  test.each(publicVectors)('the hash of %s is the published one', (hex, hash) => {
+describe('another implementation would send a key to another partition, and the key would lose its order', () => {
+  test.each(publicVectors)('the hash of the bytes %s is the published one', (hex, hash) => {
     const bytes = Buffer.from(hex, 'hex');
     expect(murmurHash3(bytes, 0, bytes.length)).toBe(hash);
   });
 
-  test('the documentation has vectors', () => {
+  test('docs/partitioner.md has test vectors', () => {
     expect(documented.length).toBeGreaterThanOrEqual(13);
   });
 
-  test.each(documented)('the documented vector of $key holds', ({ key, hash, hex, partition }) => {
-    const bytes = Buffer.from(key);
-    expect(murmurHash3(bytes, 0, bytes.length)).toBe(hash);
-    expect(hash.toString(16).padStart(8, '0')).toBe(hex);
-    expect(partitionOf(bytes, 0, bytes.length, 6)).toBe(partition);
-    expect(partitionOfText(key, 6)).toBe(partition);
-  });
+  test.each(documented)(
+    'the documented hash and partition of the key $key are right',
+    ({ key, hash, hex, partition }) => {
+      const bytes = Buffer.from(key);
+      expect(murmurHash3(bytes, 0, bytes.length)).toBe(hash);
+      expect(hash.toString(16).padStart(8, '0')).toBe(hex);
+      expect(partitionOf(bytes, 0, bytes.length, 6)).toBe(partition);
+      expect(partitionOfText(key, 6)).toBe(partition);
+    },
+  );
 
-  test('the bytes around a key in its buffer do not matter', () => {
+  test('the bytes around a key in its buffer do not change its hash', () => {
     for (const { key, hash } of documented) {
       const padded = Buffer.from(`\u00ff${key}zzz`);
       expect(murmurHash3(padded, 2, padded.length - 3)).toBe(hash);
@@ -49,7 +55,7 @@ describe('a key that another implementation would put elsewhere loses its order'
   });
 });
 
-test('sequential keys spread over all partitions', () => {
+test('sequential keys spread evenly over all partitions', () => {
   const counts = new Array<number>(6).fill(0);
   for (let i = 0; i < 6_000; i += 1) counts[partitionOfText(`order-${i}`, 6)]! += 1;
   for (const count of counts) expect(count).toBeGreaterThan(850);

@@ -20,12 +20,12 @@ const step = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ type: fc.constant('read' as const), reader: fc.nat(2), partition: fc.nat(1) }),
   },
-  // While nobody listens what is appended is not kept, so that the cache has gaps.
+  // Batches that are appended without a listener are not cached, so the cache gets gaps.
   { weight: 1, arbitrary: fc.record({ type: fc.constant('listen' as const), partition: fc.nat(1) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('lose' as const), partition: fc.nat(1) }) },
 );
 
-/** One reader of both logs: what it has had so far. */
+/** A reader of both logs, and the records that it has read so far. */
 class Follower {
   readonly read: string[][] = [[], []];
 
@@ -39,7 +39,7 @@ class Follower {
   }
 }
 
-test('no reader skips or repeats a record, whatever is in memory, evicted, cleared or read from the database', async () => {
+test('no reader skips or repeats a record, whether its batches are cached, evicted, cleared or fetched', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 50 }), fc.nat(2_000), async (steps, tailBytesMax) => {
       const scene = await Scene.open({ partitions: 2, tailBytesMax });
@@ -85,7 +85,7 @@ function loseAnswer(scene: Scene): void {
   };
 }
 
-/** A log with records in the database and none in memory. */
+/** A log whose records are in the database and not in memory. */
 async function stored(count: number, bytes: number): Promise<Scene> {
   const scene = await Scene.open();
   for (let i = 0; i < count; i += 1) {
@@ -110,7 +110,7 @@ test('groups that catch up side by side share a fetch and its bytes', async () =
   expect(scene.store.count('read')).toBe(1);
 });
 
-test('small batches are delivered together, up to the size of a chunk; one fetch has several chunks', async () => {
+test('one fetch returns several chunks, each of which joins small batches up to its size', async () => {
   const scene = await stored(9, 100_000);
   const batches: EncodedBatch[] = [];
   for (let offset = 0; offset < 9; offset = endOffset(batches.at(-1)!)) {
@@ -120,7 +120,7 @@ test('small batches are delivered together, up to the size of a chunk; one fetch
   expect(scene.store.count('read')).toBe(1);
 });
 
-test('what was fetched is kept up to a size, and what was fetched longest ago goes first', async () => {
+test('fetched batches are bounded in memory, and the oldest fetch is dropped first', async () => {
   const scene = await stored(30, 1_000_000);
   for (let offset = 0; offset < 30; offset += 1) {
     expect((await scene.partition().fetch(offset))!.baseOffset).toBe(offset);
@@ -132,7 +132,7 @@ test('what was fetched is kept up to a size, and what was fetched longest ago go
   expect(scene.stats().readCacheBytes).toBe(0);
 });
 
-test('a fetch that fails does not fail the next one', async () => {
+test('a fetch that fails does not make the next fetch fail', async () => {
   const scene = await stored(1, 10);
   scene.store.before = (call) => {
     if (call === 'read') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
@@ -144,17 +144,17 @@ test('a fetch that fails does not fail the next one', async () => {
   expect(texts((await log.fetch(0))!)).toEqual([`0=${'x'.repeat(10)}`]);
 });
 
-test('at the end there is nothing to read, and the database is not asked', async () => {
+test('a read at the end of the log returns nothing and does not query the database', async () => {
   const scene = await stored(2, 10);
   expect(await scene.partition().fetch(2)).toBeNull();
   expect(scene.store.count('read')).toBe(0);
 });
 
-test('a reader that keeps up costs no read, and hears of each commit once', async () => {
+test('a reader that keeps up never reads from the database, and is notified once for each commit', async () => {
   const scene = await Scene.open();
   const log = scene.partition();
-  const heard: number[] = [];
-  const listener = { appended: () => heard.push(log.endOffset) };
+  const ends: number[] = [];
+  const listener = { appended: () => ends.push(log.endOffset) };
   log.addListener(listener);
   for (const values of [['a'], ['b', 'c']]) {
     scene.publish(records(...values));
@@ -164,11 +164,11 @@ test('a reader that keeps up costs no read, and hears of each commit once', asyn
   log.removeListener(listener);
   scene.publish(records('d'));
   await scene.clock.settle();
-  expect(heard).toEqual([1, 3]);
+  expect(ends).toEqual([1, 3]);
   expect(scene.store.count('read')).toBe(0);
 });
 
-test('a time after the last record is the end, one before the first is the start', async () => {
+test('a time after the last record finds the end of the log, and one before the first finds the start', async () => {
   const scene = await stored(2, 10);
   const firstUs = scene.clock.wallMs() * 1_000;
   expect(await scene.partition().offsetAtTime(firstUs + 1)).toBe(2);

@@ -19,7 +19,10 @@ import { decodeBatch } from '../wire/delivery.ts';
 
 export const codec = createBatchCodec();
 
-/** Records as a scan leaves them: each with its value, and the key before the first ":" if there is one. */
+/**
+ * Records as a scan returns them. The key of a text is the part before its first ":"; the rest is
+ * the value.
+ */
 export function records(...texts: readonly string[]): RecordSet {
   const buffer = Buffer.from(`#${texts.join('')}`);
   const bounds = new Int32Array(texts.length * boundsPerRecord);
@@ -34,7 +37,7 @@ export function records(...texts: readonly string[]): RecordSet {
   return { count: texts.length, buffer, bounds };
 }
 
-/** A topic at work by itself, whose partitions have ids of the database's making. */
+/** A topic without a log, whose partitions have the given ids. */
 export function topicAtWork(
   clock: Clock,
   name: string,
@@ -48,10 +51,10 @@ export function topicAtWork(
   return new Topic(row, { store, codec, tails, reader }, -Infinity);
 }
 
-/** A unit of one publish, and that publish. */
+/** A unit of one publish, with the fields of that publish. */
 export type PendingPublish = CommitUnit & RoutedPublish;
 
-/** A request as it waits in the queue. What becomes of it is told to `onEnd`. */
+/** A request as it waits in the queue. `onEnd` gets its outcome. */
 export function pending(
   topic: Topic,
   set: RecordSet,
@@ -75,14 +78,14 @@ export function pending(
   };
 }
 
-/** What a reader sees of a batch: "offset=key+value" of each record. */
+/** The records of a batch as a reader decodes them: "offset=" with key and value behind it. */
 export function texts({ bytes }: EncodedBatch): string[] {
   return decodeBatch(bytes).records.map(({ record, offset }) => {
     return `${offset}=${record!.key}${Buffer.from(record!.value).toString()}`;
   });
 }
 
-/** Reads a log as delivery does, from memory where it can, to its end. */
+/** Reads a log to its end as delivery does: from memory if it can, otherwise from the database. */
 export async function readAll(log: PartitionLog, from = log.startOffset): Promise<string[]> {
   const read: string[] = [];
   for (let offset = from; offset < log.endOffset;) {
@@ -110,18 +113,18 @@ export function command(topic: string, set: RecordSet, changes: Partial<PublishC
 
 export const newStream = (): PublishStreamToken => ({ failure: null });
 
-/** "partition/offset" of each record, with "again" behind those that were known. */
+/** "partition/offset" of each record, with "again" behind duplicates. */
 export function places({ partitions, offsets, duplicates }: PublishedRecords): string[] {
   return [...offsets].map((offset, i) => `${partitions[i]}/${offset}${duplicates?.[i] === 1 ? ' again' : ''}`);
 }
 
-/** A gate that calls of the store wait at until it is opened. */
+/** Calls of the store wait at a gate until the test opens it. */
 export class Gate {
   #open: () => void = () => undefined;
   readonly #opened = new Promise<void>((resolve) => {
     this.#open = resolve;
   });
-  /** How many have come to it. */
+  /** Calls that have reached the gate. */
   waiting = 0;
 
   pass(): Promise<void> {
@@ -134,7 +137,7 @@ export class Gate {
   }
 }
 
-/** The log over a store in memory, on a clock that stands still. */
+/** A log and its publisher over a store in memory, on a fake clock. */
 export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryLogStore;
@@ -178,7 +181,7 @@ export class Scene {
     });
   }
 
-  /** With one topic "orders" that was there before the log was opened. */
+  /** Opens a log with one topic, "orders", that is older than the broker. */
   static async open(
     options: ConstructorParameters<typeof Scene>[0] & { partitions?: number; topic?: Partial<TopicRow> } = {},
   ): Promise<Scene> {
@@ -192,7 +195,10 @@ export class Scene {
     return this.log.partitionLogs(1)[partition]!;
   }
 
-  /** Publishes, and says how it ended once the clock has settled: places, "queued", or the reason of the error. */
+  /**
+   * Publishes. The outcome is there once the clock has settled: places, "queued", or the reason of
+   * the error.
+   */
   publish(set: RecordSet, changes: Partial<PublishCommand> = {}): Publish {
     return new Publish(this.publisher.publish(command('orders', set, changes)));
   }
@@ -216,23 +222,23 @@ export class Scene {
     return { ...this.log.stats(), ...this.publisher.stats() };
   }
 
-  /** The next such calls stop at a gate before they have any effect. */
+  /** Stops these calls at a gate before they have any effect. */
   hold(...calls: readonly LogCall[]): Gate {
     const gate = new Gate();
     this.store.before = (call) => (calls.includes(call) ? gate.pass() : undefined);
     return gate;
   }
 
-  /** What the records of each append were, transaction by transaction. */
+  /** The number of records of each committed transaction. */
   get transactions(): number[] {
     return this.store.appended.map(({ batches }) => batches.reduce((sum, { recordCount }) => sum + recordCount, 0));
   }
 }
 
-/** A publish whose end a test looks at when it wants to. */
+/** A publish whose outcome a test can read at any time. */
 export class Publish {
   readonly done: Promise<string>;
-  /** How it ended; "pending" until then. */
+  /** The outcome; "pending" until there is one. */
   ended = 'pending';
 
   constructor(promise: Promise<PublishedRecords | null>) {

@@ -23,7 +23,7 @@ function scene() {
     whileQuiet: (_topic, work) => work(),
   });
   keeper.start();
-  /** So much was appended and takes so much on disk. */
+  /** Counts an append, and grows the segment on disk by `onDisk`. */
   const append = async (bytes: number, onDisk = bytes): Promise<void> => {
     store.shared.topic(1).segmentBytes += onDisk;
     keeper.appended(topic, bytes);
@@ -32,7 +32,7 @@ function scene() {
   return { clock, store, topic, said, keeper, append };
 }
 
-test('a segment that is full is followed by the next one at once, not at the next look', async () => {
+test('the next segment begins as soon as the current one is full, not at the next interval', async () => {
   const { store, topic, append, said } = scene();
   await append(limits.segmentBytesMax / 2 - 1);
   expect([topic.segment, store.count('segmentSize')]).toEqual([1, 0]);
@@ -45,7 +45,7 @@ test('a segment that is full is followed by the next one at once, not at the nex
   expect([topic.segment, store.count('segmentSize')]).toEqual([2, 2]);
 });
 
-test('the next segment is made when the current one is half full or half its age, and once', async () => {
+test('the next segment is made once, when the current one is half full or half its age', async () => {
   for (const half of ['size', 'age']) {
     const { clock, store, topic, append } = scene();
     await append(limits.segmentBytesMax / 2 - 1);
@@ -63,14 +63,14 @@ test('the next segment is made when the current one is half full or half its age
   }
 });
 
-test('a topic that nothing is appended to gets no table, however old its segment is', async () => {
+test('an idle topic gets no new table, however old its segment is', async () => {
   const { clock, store } = scene();
   store.shared.topic(1).segmentSinceMs = clock.wallMs() - 10 * limits.segmentAgeMsMax;
   await clock.advance(100 * lookIntervalMs);
   expect(store.calls).toEqual([]);
 });
 
-test('appends go on in a full segment whose successor cannot be made, and each does not try again', async () => {
+test('appends go on in a full segment while the next one cannot be made, and do not each retry it', async () => {
   const { clock, store, topic, append, said } = scene();
   store.before = (call) => {
     if (call === 'makeSegment') throw new Fault('DATABASE_UNAVAILABLE', 'canceling statement due to lock timeout');
@@ -78,7 +78,7 @@ test('appends go on in a full segment whose successor cannot be made, and each d
   await append(limits.segmentBytesMax);
   for (let i = 0; i < 5; i++) await append(limits.segmentBytesMax);
   expect([topic.segment, store.count('makeSegment'), store.count('rollSegment')]).toEqual([1, 1, 0]);
-  expect(said).toEqual(['the next segment of a topic could not be begun yet']);
+  expect(said).toEqual(['the next segment of a topic could not be made or begun; it will be retried']);
   await clock.advance(lookIntervalMs);
   expect(store.count('makeSegment')).toBe(2);
   store.before = () => undefined;
@@ -86,7 +86,7 @@ test('appends go on in a full segment whose successor cannot be made, and each d
   expect([topic.segment, store.count('makeSegment')]).toEqual([2, 3]);
 });
 
-test('a segment that waits to be made keeps no append back', async () => {
+test('no append waits while the next segment is being made', async () => {
   const scene = await Scene.open();
   const { store, clock } = scene;
   scene.start();
@@ -108,7 +108,7 @@ test('a segment that waits to be made keeps no append back', async () => {
   scene.stop();
 });
 
-test('a segment whose data compresses well is filled on disk before the next one begins', async () => {
+test('a segment of compressible data is filled on disk before the next one begins', async () => {
   const { topic, append } = scene();
   const tenth = limits.segmentBytesMax / 10;
   for (let bytes = 0; bytes < limits.segmentBytesMax; bytes += tenth / 2) {
@@ -118,12 +118,12 @@ test('a segment whose data compresses well is filled on disk before the next one
   expect(topic.segment).toBe(2);
 });
 
-test('an old segment is followed by the next one when something is appended to it, and an idle one is left alone', async () => {
+test('an old segment ends at its next append, and the size of an idle one is not measured again', async () => {
   const { clock, store, topic, append } = scene();
   await append(1);
   await clock.advance(lookIntervalMs);
   expect(store.count('segmentSize')).toBe(1);
-  // Nothing more was appended: nobody asks every ten seconds for ever.
+  // Nothing more was appended, so the size is not measured every ten seconds.
   await clock.advance(20 * lookIntervalMs);
   expect(store.count('segmentSize')).toBe(1);
   store.shared.topic(1).segmentSinceMs = clock.wallMs() - limits.segmentAgeMsMax;
@@ -132,7 +132,7 @@ test('an old segment is followed by the next one when something is appended to i
   expect(topic.segment).toBe(2);
 });
 
-test('many appends while the size is asked for do not ask again, and are counted for the new segment', async () => {
+test('appends during a measurement start no second one, and count for the new segment', async () => {
   const { store, topic, append } = scene();
   const gate = new Gate();
   store.before = (call) => (call === 'segmentSize' ? gate.pass() : undefined);
@@ -144,19 +144,19 @@ test('many appends while the size is asked for do not ask again, and are counted
   expect(topic).toMatchObject({ segment: 2, appendedBytes: 501 });
 });
 
-test('a size that cannot be asked for is said, and asked for again', async () => {
+test('a failed measurement of a segment is logged and retried', async () => {
   const { clock, store, topic, append, said } = scene();
   store.before = (call) => {
     if (call === 'segmentSize') throw new Fault('DATABASE_UNAVAILABLE', 'gone');
   };
   await append(limits.segmentBytesMax);
-  expect(said).toEqual(['the next segment of a topic could not be begun yet']);
+  expect(said).toEqual(['the next segment of a topic could not be made or begun; it will be retried']);
   store.before = () => undefined;
   await clock.advance(lookIntervalMs);
   expect(topic.segment).toBe(2);
 });
 
-test('a topic that is deleted, or a keeper that is stopped, in the middle of a look says nothing and rolls nothing', async () => {
+test('a check that ends after its topic was deleted or its keeper stopped logs nothing and rolls nothing', async () => {
   for (const end of [
     (topic: Topic) => (topic.removed = true),
     (_topic: Topic, keeper: SegmentKeeper) => {
@@ -177,7 +177,7 @@ test('a topic that is deleted, or a keeper that is stopped, in the middle of a l
   }
 });
 
-test('appends that meet the new segment first go to it', async () => {
+test('appends after a roll go to the new segment at their first attempt', async () => {
   const log = await Scene.open();
   log.start();
   log.store.shared.topic(1).segmentBytes = limits.segmentBytesMax;
@@ -191,7 +191,7 @@ test('appends that meet the new segment first go to it', async () => {
   log.stop();
 });
 
-test('a new segment that makes the appends in flight fail once, and those behind them', async () => {
+test('a roll waits for the appends in flight, so that no append fails because its segment moved', async () => {
   for (const roll of ['done', 'failed'] as const) {
     const scene = await Scene.open({ appendSlots: 2, partitions: 2 });
     const { store, clock } = scene;

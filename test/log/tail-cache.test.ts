@@ -29,7 +29,7 @@ function add(cache: TailCache, tail: Tail, baseOffset: number, ...values: readon
 }
 
 describe('one encoding for all groups', () => {
-  test('readers of one offset get the same bytes, not equal ones', () => {
+  test('readers of one offset share one buffer, not equal copies', () => {
     const cache = cacheOf();
     const tail = tailOf(cache);
     add(cache, tail, 0, 'a', 'b');
@@ -41,7 +41,7 @@ describe('one encoding for all groups', () => {
     expect(encode).toHaveBeenCalledTimes(1);
   });
 
-  test('small batches that a reader is behind of are joined once, for all who come after', () => {
+  test('the small batches ahead of a late reader are joined once, for all later readers too', () => {
     const cache = cacheOf();
     const tail = tailOf(cache);
     for (let offset = 0; offset < 10; offset += 1) add(cache, tail, offset, `v${offset}`);
@@ -52,11 +52,11 @@ describe('one encoding for all groups', () => {
     expect(encode).toHaveBeenCalledTimes(1);
   });
 
-  test('what was read one by one and what was not are joined without encoding the first anew', () => {
+  test('a join of encoded and raw batches does not encode the encoded ones again', () => {
     const cache = cacheOf();
     const tail = tailOf(cache);
     for (const [offset, value] of ['a', 'b', 'c'].entries()) add(cache, tail, offset, value);
-    // A reader in step with the log has had the second one by itself.
+    // A reader that keeps up has read the last batch alone.
     expect(texts(tail.find(2)!)).toEqual(['2=c']);
     const joined = tail.find(0)!;
     expect(texts(joined)).toEqual(['0=a', '1=b', '2=c']);
@@ -66,7 +66,7 @@ describe('one encoding for all groups', () => {
     expect(texts(tail.find(3)!)).toEqual(['3=d']);
   });
 
-  test('a join ends at its size, and a large batch is not copied into one', () => {
+  test('a join ends at its maximum size, and a large batch is not copied into one', () => {
     const cache = cacheOf(100_000, 1_000);
     const tail = tailOf(cache);
     for (let offset = 0; offset < 9; offset += 1) add(cache, tail, offset, 'x'.repeat(offset === 4 ? 900 : 300));
@@ -78,7 +78,7 @@ describe('one encoding for all groups', () => {
 });
 
 describe('memory', () => {
-  test('is bounded over all logs, and the oldest batch goes first, of whichever log it is', () => {
+  test('one limit bounds the tails of all logs, and the oldest batch of all is evicted first', () => {
     const cache = cacheOf(1_000);
     const tails = [tailOf(cache, 0), tailOf(cache, 1)];
     const value = 'x'.repeat(200);
@@ -92,7 +92,7 @@ describe('memory', () => {
     expect([tails[0]!.find(1), tails[1]!.find(3)].map((batch) => batch?.baseOffset)).toEqual([1, 3]);
   });
 
-  test('is bounded when a batch alone is more than may be kept', () => {
+  test('a batch that is larger than the whole cache is not kept', () => {
     const cache = cacheOf(100);
     const tail = tailOf(cache);
     add(cache, tail, 0, 'x'.repeat(200));
@@ -100,7 +100,7 @@ describe('memory', () => {
     expect(tail.find(0)).toBeNull();
   });
 
-  test('is bounded when a batch grows by its encoding', () => {
+  test('the cache stays within its limit when batches grow by their encoding', () => {
     const cache = cacheOf(1_000);
     const tail = tailOf(cache);
     for (let offset = 0; offset < 900; offset += 1) add(cache, tail, offset, 'x');
@@ -109,7 +109,7 @@ describe('memory', () => {
     expect(tail.find(899)).not.toBeNull();
   });
 
-  test('is counted as it is: when all is dropped nothing remains', () => {
+  test('the byte count of the cache is exact, and returns to zero when all batches are dropped', () => {
     const cache = cacheOf();
     const tail = tailOf(cache);
     for (let offset = 0; offset < 300; offset += 1) {
@@ -122,8 +122,8 @@ describe('memory', () => {
     expect(cache.bytes).toBe(0);
   });
 
-  test('of a request is let go soon, also if nobody reads it: its other records hang on it', async () => {
-    // Without the counting codec, which keeps what it was called with.
+  test('the buffer of a request is freed soon even if its batch has no reader', async () => {
+    // The counting codec is left out, because its mock keeps its arguments in memory.
     const cache = new TailCache({ codec, bytesMax: 1_000, joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
@@ -133,7 +133,7 @@ describe('memory', () => {
     };
     const request = addAndWatch();
     cache.encodeAll();
-    // A WeakRef holds its object until the turn of the event loop ends.
+    // A WeakRef keeps its object alive until the current turn of the event loop ends.
     await new Promise((resume) => setImmediate(resume));
     globalThis.gc!();
     expect(request.deref()).toBeUndefined();
@@ -143,7 +143,7 @@ describe('memory', () => {
   test.each([
     ['older ones were joined', (tail: Tail) => void tail.find(0)],
     ['older ones were dropped', (tail: Tail) => void tail.dropBelow(250)],
-  ])('of a request is let go soon, also after %s', (_, change) => {
+  ])('a new batch is encoded soon, and frees its request, after %s', (_, change) => {
     const cache = cacheOf(1_000_000, 10_000);
     const tail = tailOf(cache);
     for (let offset = 0; offset < 300; offset += 1) add(cache, tail, offset, 'x');
@@ -155,7 +155,7 @@ describe('memory', () => {
     expect(encode).toHaveBeenCalledTimes(1);
   });
 
-  test('of what was dropped is free at once, not only counted as free', async () => {
+  test('an evicted batch is freed at once, not only subtracted from the count', async () => {
     const cache = new TailCache({ codec, bytesMax: 1_000, joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
@@ -170,12 +170,13 @@ describe('memory', () => {
     expect(dropped.deref()).toBeUndefined();
   });
 
-  test('does not grow with readers that come and go', () => {
+  test('the heap does not grow with readers that come and go', () => {
     const cache = new TailCache({ codec, bytesMax: 100_000, joinBytesMax: 1_000 });
     const tail = tailOf(cache);
     const { batch } = stored(0, ['x']);
     const churn = (from: number): void => {
-      // Every other record comes while nobody listens and is not here, so that each time the tail begins anew.
+      // Every other record is missing, as if it came without a listener, so each batch clears the
+      // tail.
       for (let i = 0; i < 200_000; i += 1) cache.add(tail, { ...batch, baseOffset: from + 2 * i }, 1, 1);
       cache.encodeAll();
       globalThis.gc!();
@@ -188,7 +189,7 @@ describe('memory', () => {
   });
 });
 
-test('a batch that does not follow the last one is not served as if it did', () => {
+test('a batch behind a gap is not served as if it followed the last one', () => {
   const cache = cacheOf();
   const tail = tailOf(cache);
   add(cache, tail, 0, 'a', 'b');
@@ -197,13 +198,13 @@ test('a batch that does not follow the last one is not served as if it did', () 
   expect(texts(tail.find(5)!)).toEqual(['5=f']);
 });
 
-test('an offset inside a batch that lost its older neighbours is found', () => {
+test('an offset inside the oldest remaining batch is found', () => {
   const cache = cacheOf();
   const tail = tailOf(cache);
   for (let offset = 0; offset < 500; offset += 2) add(cache, tail, offset, 'x', 'y');
   tail.dropBelow(401);
   expect(tail.find(399)).toBeNull();
-  // The batch that holds offset 400 ends behind 401, so it stays whole.
+  // The batch with offset 400 ends behind 401, so it stays whole.
   expect(tail.find(401)?.baseOffset).toBe(400);
   expect(tail.find(499)?.baseOffset).toBe(498);
 });

@@ -6,8 +6,8 @@ const unavailable = (): never => {
   throw new Fault('DATABASE_UNAVAILABLE', 'gone');
 };
 
-describe('opening', () => {
-  test('the ends of many topics are asked for a few at a time, not all at once', async () => {
+describe('opening the log', () => {
+  test('the ends of many topics are read a few at a time, not all at once', async () => {
     const scene = new Scene();
     const rows = Array.from({ length: 30 }, (_, i) => scene.store.shared.addTopic(`t${i}`, 2));
     const gate = scene.hold('ends');
@@ -21,7 +21,7 @@ describe('opening', () => {
     expect([...scene.log.topics()].map(({ name }) => name).toSorted()).toEqual(rows.map(({ name }) => name).toSorted());
   });
 
-  test('a log whose end cannot be read is not opened as if it were empty', async () => {
+  test('a log whose end cannot be read does not open as if it were empty', async () => {
     const scene = new Scene();
     const row = scene.store.shared.addTopic('orders', 1);
     scene.store.before = unavailable;
@@ -32,7 +32,7 @@ describe('opening', () => {
     expect(scene.log.partitionLogs(row.id)).toHaveLength(1);
   });
 
-  test('a broker goes on where the last one ended', async () => {
+  test('a new broker appends behind the last record of the old one', async () => {
     const before = await Scene.open();
     before.publish(records('a', 'b'));
     await before.clock.settle();
@@ -47,7 +47,7 @@ describe('opening', () => {
 });
 
 describe('a topic', () => {
-  test('that is made by two calls at once is taken in once: its readers and its keys stay with it', async () => {
+  test('a topic that two calls create at once is added once, and keeps its readers and its keys', async () => {
     const scene = new Scene();
     const row = scene.store.shared.addTopic('orders', 1);
     const gate = scene.hold('ends');
@@ -61,7 +61,7 @@ describe('a topic', () => {
     expect(scene.store.count('ends')).toBe(1);
   });
 
-  test('that is changed is judged by its new window from the next publish on', async () => {
+  test('a changed idempotency window applies from the next publish on', async () => {
     const scene = await Scene.open({ topic: { idempotencyWindowMs: 60_000 } });
     const publish = () => scene.publish(records('x'), { idempotencyKeys: ['k'] });
     publish();
@@ -72,7 +72,7 @@ describe('a topic', () => {
     expect(again.ended).toBe('0/1');
   });
 
-  test('that is deleted lets go of what it holds, and one of the same name begins anew', async () => {
+  test('a deleted topic frees its memory, and a new topic of the same name begins at offset 0', async () => {
     const scene = await Scene.open();
     const old = scene.partition();
     old.addListener({ appended: () => undefined });
@@ -91,7 +91,7 @@ describe('a topic', () => {
     expect(await readAll(scene.log.partitionLogs(row.id)[0]!)).toEqual(['0=y']);
   });
 
-  test('that is deleted while its append is in flight answers what became of the append, and keeps nothing', async () => {
+  test('an append in flight is answered with its outcome when its topic is deleted, and is not cached', async () => {
     const scene = await Scene.open();
     scene.partition().addListener({ appended: () => undefined });
     const gate = scene.hold('append');
@@ -107,7 +107,7 @@ describe('a topic', () => {
     expect(scene.stats().tailCacheBytes).toBe(0);
   });
 
-  test('that is deleted while its end is being read again ends that work', async () => {
+  test('a deleted topic stops the retries that read its end', async () => {
     const scene = await Scene.open();
     scene.store.after = (call) => {
       if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'cut');
@@ -122,7 +122,7 @@ describe('a topic', () => {
 });
 
 describe('the ring of idempotency keys', () => {
-  test('is turned every five seconds, also after it could not be', async () => {
+  test('old idempotency keys are dropped every five seconds, and a failure does not end that', async () => {
     const scene = await Scene.open();
     scene.start();
     await scene.clock.advance(5_000);
@@ -136,7 +136,7 @@ describe('the ring of idempotency keys', () => {
     scene.stop();
   });
 
-  test('is turned no more once the log has stopped in the middle of a turn', async () => {
+  test('the drop of old idempotency keys is not repeated after the broker has stopped', async () => {
     const scene = await Scene.open();
     scene.start();
     const gate = scene.hold('turnIdempotencyRing');

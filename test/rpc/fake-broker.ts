@@ -1,12 +1,11 @@
 import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
 import type { BatchSchema } from '../../gen/millrace/v1/record_pb.js';
+import type { Caller } from '../../src/broker/caller.ts';
 import type {
   AckCommand,
   AckOutcome,
   AddPartitionsCommand,
-  Broker,
-  Caller,
   CommitOffsetsCommand,
   CommittedOffset,
   CreateTopicCommand,
@@ -15,8 +14,6 @@ import type {
   GroupFilter,
   HeartbeatCommand,
   JoinGroupCommand,
-  Page,
-  PageRequest,
   PublishCommand,
   PullCommand,
   PullOutcome,
@@ -28,7 +25,9 @@ import type {
   SyncGroupCommand,
   TopicDetails,
   UpdateTopicCommand,
-} from '../../src/broker/broker.ts';
+} from '../../src/broker/commands.ts';
+import type { Page, PageRequest } from '../../src/broker/paging.ts';
+import type { Services } from '../../src/broker/services.ts';
 import type {
   EventSink,
   MemberId,
@@ -52,7 +51,12 @@ export interface OpenedStream {
 export const memberId = 'member-1' as MemberId;
 
 /** A broker in memory: it remembers what it was asked, and `fail` makes the next calls throw. */
-export class FakeBroker implements Broker {
+export class FakeBroker implements Services {
+  readonly broker = this;
+  readonly group = this;
+  readonly topic = this;
+  readonly subscription = this;
+  readonly message = this;
   readonly topics = new Map<string, TopicDetails>();
   readonly published: PublishCommand[] = [];
   readonly streams: OpenedStream[] = [];
@@ -72,11 +76,11 @@ export class FakeBroker implements Broker {
     this.topics.set(name, { name, createdAtMs: 1_700_000_000_000, ...details });
   }
 
-  publish(caller: Caller, command: PublishCommand): Promise<PublishedRecords | null> {
+  publish(command: PublishCommand): Promise<PublishedRecords | null> {
     const { stream } = command;
     try {
       if (stream?.refused !== undefined) throw stream.refused;
-      this.#called(caller, command);
+      this.#called(command);
       this.#topic(command.topic);
     } catch (error) {
       const refusal = error as Error;
@@ -97,7 +101,7 @@ export class FakeBroker implements Broker {
   }
 
   subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
-    this.#called(caller, command);
+    this.#called(command);
     const stream: OpenedStream = { caller, command, sink, closed: false, end: null };
     this.streams.push(stream);
     const { sessionTimeoutMs, maxPollIntervalMs } = command;
@@ -111,8 +115,8 @@ export class FakeBroker implements Broker {
     });
   }
 
-  async pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
-    this.#called(caller, command);
+  async pull(_caller: Caller, command: PullCommand): Promise<PullOutcome> {
+    this.#called(command);
     if (command.waitMs > 0) {
       await new Promise((resolve) => {
         command.reply.whenLost(() => {
@@ -123,37 +127,37 @@ export class FakeBroker implements Broker {
     return { memberId, generation: 1, leaseDeadlineAtMs: null, fields: this.fields, blockedOn: 'CAUGHT_UP' };
   }
 
-  async ack(caller: Caller, command: AckCommand): Promise<AckOutcome[]> {
-    this.#called(caller, command);
+  async ack(command: AckCommand): Promise<AckOutcome[]> {
+    this.#called(command);
     this.acks.push(command);
     return command.entries.map(({ topic, partition, lane }) => {
       return { topic, partition, lane: lane ?? 0, status: 'OK', committedOffset: 1 };
     });
   }
 
-  async heartbeat(caller: Caller, command: HeartbeatCommand) {
-    this.#called(caller, command);
+  async heartbeat(command: HeartbeatCommand) {
+    this.#called(command);
     return { generation: 0, heartbeatIntervalMs: 3_000, revoking: command.revoked, planWanted: false };
   }
 
-  async joinGroup(caller: Caller, command: JoinGroupCommand) {
-    this.#called(caller, command);
+  async joinGroup(_caller: Caller, command: JoinGroupCommand) {
+    this.#called(command);
     const { sessionTimeoutMs, maxPollIntervalMs, assignor } = command;
     const joined = { memberId, generation: 1, heartbeatIntervalMs: 3_000, leaderId: null, assignor, task: null };
     return { ...joined, sessionTimeoutMs, maxPollIntervalMs };
   }
 
-  async syncGroup(caller: Caller, command: SyncGroupCommand) {
-    this.#called(caller, command);
+  async syncGroup(command: SyncGroupCommand) {
+    this.#called(command);
     return { generation: 1, partitions: [{ topic: 'orders', partition: 0 }], revoking: [] };
   }
 
-  async leaveGroup(caller: Caller, command: unknown): Promise<void> {
-    this.#called(caller, command);
+  async leaveGroup(command: unknown): Promise<void> {
+    this.#called(command);
   }
 
-  async getGroup(caller: Caller, name: string) {
-    this.#called(caller, name);
+  async getGroup(name: string) {
+    this.#called(name);
     const group = {
       name,
       state: 'STABLE',
@@ -168,64 +172,64 @@ export class FakeBroker implements Broker {
     return { group, members: [], partitions: this.partitions };
   }
 
-  async listGroups(caller: Caller, filter: GroupFilter, page: PageRequest): Promise<Page<never>> {
-    this.#called(caller, [filter, page]);
+  async listGroups(filter: GroupFilter, page: PageRequest): Promise<Page<never>> {
+    this.#called([filter, page]);
     return { items: [], nextToken: '' };
   }
 
-  async deleteGroup(caller: Caller, name: string): Promise<void> {
-    this.#called(caller, name);
+  async deleteGroup(name: string): Promise<void> {
+    this.#called(name);
   }
 
-  async commitOffsets(caller: Caller, command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
-    this.#called(caller, command);
+  async commitOffsets(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
+    this.#called(command);
     return command.offsets.map(({ topic, partition, lane, offset }) => {
       return { topic, partition, lane: lane ?? 0, status: 'OK', committedOffset: offset };
     });
   }
 
-  async fetchOffsets(caller: Caller, command: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
-    this.#called(caller, command);
+  async fetchOffsets(command: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
+    this.#called(command);
     const committed = { offset: 0, metadata: '', highWatermark: 0, lag: 0 };
     const items = command.partitions.map((one) => ({ ...one, lane: 0, status: 'OK' as const, committed }));
     return { items, nextToken: '' };
   }
 
-  async resetOffsets(caller: Caller, command: ResetOffsetsCommand): Promise<ResetOffset[]> {
-    this.#called(caller, command);
+  async resetOffsets(command: ResetOffsetsCommand): Promise<ResetOffset[]> {
+    this.#called(command);
     return command.partitions.map((one) => ({ ...one, lane: 0, previousOffset: 0, offset: 0, lag: 0 }));
   }
 
-  async listMembers(caller: Caller, group: string, page: PageRequest) {
-    this.#called(caller, [group, page]);
+  async listMembers(group: string, page: PageRequest) {
+    this.#called([group, page]);
     return { items: [], nextToken: '', generation: 0 };
   }
 
-  async listRebalances(caller: Caller, group: string): Promise<readonly StoredRebalance[]> {
-    this.#called(caller, group);
+  async listRebalances(group: string): Promise<readonly StoredRebalance[]> {
+    this.#called(group);
     return this.rebalances;
   }
 
-  async createTopic(caller: Caller, command: CreateTopicCommand): Promise<TopicDetails> {
-    this.#called(caller, command);
+  async createTopic(command: CreateTopicCommand): Promise<TopicDetails> {
+    this.#called(command);
     if (this.topics.has(command.name)) throw topicExists({ topic: command.name });
     const topic = { semantics: 'PUB_SUB', createdAtMs: 1_700_000_000_000, ...command } as const;
     this.topics.set(command.name, topic);
     return topic;
   }
 
-  async getTopic(caller: Caller, name: string) {
-    this.#called(caller, name);
+  async getTopic(name: string) {
+    this.#called(name);
     return { topic: this.#topic(name), partitions: [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0 }] };
   }
 
-  async updateTopic(caller: Caller, command: UpdateTopicCommand): Promise<TopicDetails> {
-    this.#called(caller, command);
+  async updateTopic(command: UpdateTopicCommand): Promise<TopicDetails> {
+    this.#called(command);
     return { ...this.#topic(command.name), ...command };
   }
 
-  async addPartitions(caller: Caller, command: AddPartitionsCommand) {
-    this.#called(caller, command);
+  async addPartitions(command: AddPartitionsCommand) {
+    this.#called(command);
     const topic = { ...this.#topic(command.name), partitions: command.partitions };
     const extent = { lane: 0, logStartOffset: 0, highWatermark: 0 };
     return {
@@ -234,42 +238,42 @@ export class FakeBroker implements Broker {
     };
   }
 
-  async listTopics(caller: Caller, page: PageRequest): Promise<Page<TopicDetails>> {
-    this.#called(caller, page);
+  async listTopics(page: PageRequest): Promise<Page<TopicDetails>> {
+    this.#called(page);
     return { items: [...this.topics.values()], nextToken: '' };
   }
 
-  async deleteTopic(caller: Caller, name: string): Promise<void> {
-    this.#called(caller, name);
+  async deleteTopic(name: string): Promise<void> {
+    this.#called(name);
     this.topics.delete(name);
   }
 
-  async createSubscription(caller: Caller, command: { group: string; topic: string }) {
-    this.#called(caller, command);
+  async createSubscription(command: { group: string; topic: string }) {
+    this.#called(command);
     return { subscription: subscription(command.group, command.topic), partitions: [] };
   }
 
-  async getSubscription(caller: Caller, group: string, topic: string) {
-    this.#called(caller, [group, topic]);
+  async getSubscription(group: string, topic: string) {
+    this.#called([group, topic]);
     return { subscription: subscription(group, topic), partitions: [] };
   }
 
-  async listSubscriptions(caller: Caller, filter: unknown, page: PageRequest): Promise<Page<never>> {
-    this.#called(caller, [filter, page]);
+  async listSubscriptions(filter: unknown, page: PageRequest): Promise<Page<never>> {
+    this.#called([filter, page]);
     return { items: [], nextToken: '' };
   }
 
-  async cancelSubscription(caller: Caller, group: string, topic: string) {
-    this.#called(caller, [group, topic]);
+  async cancelSubscription(group: string, topic: string) {
+    this.#called([group, topic]);
     return { ...subscription(group, topic), state: 'CANCELLED' } as const;
   }
 
-  async readMessages(caller: Caller, command: ReadMessagesCommand) {
-    this.#called(caller, command);
+  async readMessages(command: ReadMessagesCommand) {
+    this.#called(command);
     return { fields: this.fields, nextOffset: 0, highWatermark: 0, logStartOffset: 0 };
   }
 
-  #called(_caller: Caller, command: unknown): void {
+  #called(command: unknown): void {
     this.calls.push(command);
     if (this.fail !== null) throw this.fail;
   }

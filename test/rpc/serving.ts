@@ -21,7 +21,7 @@ export async function serve(overrides: Partial<RpcOptions> = {}): Promise<Servin
   broker.addTopic('orders');
   const bugs: Record<string, unknown>[] = [];
   const servers = createRpcServers({
-    broker: () => broker,
+    services: () => broker,
     limits,
     ready: () => ({ ok: true, reason: '' }),
     metrics: new Registry(),

@@ -1,5 +1,5 @@
-import { openBroker, type OpenBroker } from '../../src/broker/open-broker.ts';
-import type { Broker } from '../../src/broker/broker.ts';
+import { openBroker, type OpenBroker } from '../../src/broker/opening.ts';
+import type { Services } from '../../src/broker/services.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
@@ -40,7 +40,7 @@ export class SimulatedBroker {
   readonly #lease: ReturnType<typeof leaseStore>;
   readonly #parts: StoreParts;
   #open: OpenBroker | null = null;
-  #calls: Broker | null = null;
+  #calls: Services | null = null;
   #stopping = false;
 
   constructor(site: BrokerSite, name: string) {
@@ -71,7 +71,7 @@ export class SimulatedBroker {
   }
 
   /** The calls, while it serves. */
-  get calls(): Broker | null {
+  get calls(): Services | null {
     return this.ended ? null : this.#calls;
   }
 
@@ -160,7 +160,7 @@ export class SimulatedBroker {
       }
       this.#open = open;
       this.#calls =
-        this.#site.sabotage === null ? open.broker : sabotaged(open.broker, this.#site.sabotage, this.#site.ledger);
+        this.#site.sabotage === null ? open.services : sabotaged(open.services, this.#site.sabotage, this.#site.ledger);
       this.#site.world.note(`${this.process.name} serves in epoch ${epoch}`);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;

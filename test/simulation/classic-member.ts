@@ -1,4 +1,9 @@
-import type { AssignmentTask, JoinGroupOutcome, MemberAssignment, SyncGroupOutcome } from '../../src/broker/broker.ts';
+import type {
+  AssignmentTask,
+  JoinGroupOutcome,
+  MemberAssignment,
+  SyncGroupOutcome,
+} from '../../src/broker/commands.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { retryMs, type MemberSite } from './member.ts';
 import { caller } from './network.ts';
@@ -101,7 +106,7 @@ export class ClassicMember extends StreamMember {
       assignor: this.#assignor,
     };
     return network.call(async (broker, { epoch }, reply) => {
-      const joined = await broker.joinGroup(caller, { ...command, reply });
+      const joined = await broker.group.joinGroup(caller, { ...command, reply });
       ledger.groups.generationTold({ epoch, group, memberId: joined.memberId }, joined.generation);
       return joined;
     });
@@ -152,7 +157,7 @@ export class ClassicMember extends StreamMember {
     return network.call(async (broker, serving) => {
       const { epoch } = serving;
       const durable = ledger.groups.row(group)?.generation ?? 0;
-      const synced = await broker.syncGroup(caller, {
+      const synced = await broker.group.syncGroup({
         group,
         memberId,
         knownGeneration,

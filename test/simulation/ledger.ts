@@ -1,6 +1,7 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
-import type { AckCommand, AckOutcome, CommittedOffset, ResetOffset } from '../../src/delivery/ports/calls.ts';
+import type { AckCommand, AckOutcome } from '../../src/delivery/ports/acks.ts';
+import type { CommittedOffset, ResetOffset } from '../../src/delivery/ports/offsets.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import type { CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/ports/store.ts';
 import type { AckRow } from '../../src/commit/store.ts';

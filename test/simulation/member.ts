@@ -1,16 +1,17 @@
-import type { AckCommand, AckEntry, AckOutcome, Broker, StartPosition } from '../../src/broker/broker.ts';
+import type { AckCommand, AckEntry, AckOutcome, StartPosition } from '../../src/broker/commands.ts';
+import type { Services } from '../../src/broker/services.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
-import { caller, type Network } from './network.ts';
+import type { Network } from './network.ts';
 import type { World } from './world.ts';
 
 /** What became of one entry. */
 export type Answer = Pick<AckOutcome, 'status' | 'committedOffset'>;
 
-type AckCall = (broker: Broker, serving: SimulatedBroker, command: AckCommand) => Promise<readonly Answer[]>;
+type AckCall = (broker: Services, serving: SimulatedBroker, command: AckCommand) => Promise<readonly Answer[]>;
 
 /** When a batch was taken in. */
 interface Taken {
@@ -160,7 +161,7 @@ export abstract class Member {
     this.crash();
     if (memberId === null) return;
     const { network, group } = this.site;
-    await network.call((broker) => broker.leaveGroup(caller, { group, memberId })).catch(() => undefined);
+    await network.call((broker) => broker.group.leaveGroup({ group, memberId })).catch(() => undefined);
   }
 
   /** When everything that it took in is handled. */
@@ -206,7 +207,7 @@ export abstract class Member {
       if (memberId !== null) {
         try {
           const beat = await network.call(async (broker, { epoch }) => {
-            const answer = await broker.heartbeat(caller, { group, memberId, generation, revoked });
+            const answer = await broker.broker.heartbeat({ group, memberId, generation, revoked });
             ledger.groups.generationTold({ epoch, group, memberId }, answer.generation);
             return answer;
           });

@@ -1,6 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
-import type { Broker, SubscribeCommand } from '../../src/broker/broker.ts';
+import type { SubscribeCommand } from '../../src/broker/commands.ts';
+import type { Services } from '../../src/broker/services.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type {
   EventSink,
@@ -49,12 +50,12 @@ export const networkDelayMsMax = 15_000;
 const keepaliveMs = 20_000;
 
 /** What a broker does for a call. */
-export type Work<T> = (broker: Broker, serving: SimulatedBroker, reply: Reply) => Promise<T>;
+export type Work<T> = (broker: Services, serving: SimulatedBroker, reply: Reply) => Promise<T>;
 
 /** Calls that reach one broker in their order, or not at all. */
 export interface OrderedCalls {
   /** @throws CallError */
-  call<T>(work: (broker: Broker) => Promise<T>): Promise<T>;
+  call<T>(work: (broker: Services) => Promise<T>): Promise<T>;
 }
 
 /** What lies between clients and brokers: it delays, loses, repeats, and lets connections die without a word. */
@@ -102,7 +103,7 @@ export class Network {
     let arrivalMs = world.nowMs;
     let isLost = broker === null;
     return {
-      call: <T>(work: (broker: Broker) => Promise<T>): Promise<T> => {
+      call: <T>(work: (broker: Services) => Promise<T>): Promise<T> => {
         const answer = Promise.withResolvers<T>();
         isLost ||= this.#happens(0.02);
         arrivalMs = Math.max(arrivalMs, world.nowMs + this.delayMs());
@@ -346,7 +347,7 @@ class Stream implements EventSink, ClientStream {
     const { calls } = broker;
     if (calls === null) return;
     try {
-      this.#held = await calls.subscribe(caller, { ...command, reply: this.#reply }, this);
+      this.#held = await calls.broker.subscribe(caller, { ...command, reply: this.#reply }, this);
       if (this.#brokerSideOver) this.#held.closed(this.#end);
     } catch (error) {
       if (!(error instanceof Rejection || error instanceof Fault)) this.#world.violated(error as Error);

@@ -1,10 +1,10 @@
-import type { ResetTo } from '../../src/broker/broker.ts';
+import type { ResetTo } from '../../src/broker/commands.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { Ledger } from './ledger.ts';
 import type { MemberSite } from './member.ts';
-import { caller, Unavailable, type Network } from './network.ts';
+import { Unavailable, type Network } from './network.ts';
 import type { World } from './world.ts';
 
 const retriesMax = 2;
@@ -31,7 +31,7 @@ export class Operator {
       this.#network.call(async (broker, serving) => {
         const arrival = this.#ledger.commitArrived(serving.epoch, group, place, offset);
         const offsets = [{ topic: place.topic, partition: place.partition, lane: 0, offset, metadata: `${offset}` }];
-        const [committed] = await broker.commitOffsets(caller, { group, member: null, offsets });
+        const [committed] = await broker.group.commitOffsets({ group, member: null, offsets });
         if (serving.ended) return;
         this.#ledger.commitAnswered(group, place, offset, arrival, committed!);
       }),
@@ -51,7 +51,7 @@ export class Operator {
         const { epoch } = serving;
         const before = this.#ledger.resetArrived(epoch, group);
         try {
-          const reset = await broker.resetOffsets(caller, { group, topics: [], partitions, to, dryRun: false, force });
+          const reset = await broker.group.resetOffsets({ group, topics: [], partitions, to, dryRun: false, force });
           if (serving.ended) return;
           world.count(`a group is reset${force ? ' by force' : ''}`);
           this.#ledger.resetAnswered(group, before, reset);

@@ -1,4 +1,4 @@
-import type { AssignmentTask, MemberAssignment } from '../../src/broker/broker.ts';
+import type { AssignmentTask, MemberAssignment } from '../../src/broker/commands.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 

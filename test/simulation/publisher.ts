@@ -2,7 +2,7 @@ import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { boundsPerRecord, type RecordSet } from '../../src/log/batch.ts';
 import type { PublishedRecords, PublishStreamToken } from '../../src/commit/publish.ts';
 import type { Ledger } from './ledger.ts';
-import { caller, type Network } from './network.ts';
+import type { Network } from './network.ts';
 import type { World } from './world.ts';
 
 interface NewRecord {
@@ -59,7 +59,7 @@ export class Publisher {
     for (;;) {
       try {
         const command = commandOf(this.#topic, records, null);
-        this.#confirmed(records, await this.#network.call((broker) => broker.publish(caller, command)));
+        this.#confirmed(records, await this.#network.call((broker) => broker.broker.publish(command)));
         return;
       } catch (error) {
         await this.#again(error);
@@ -76,7 +76,7 @@ export class Publisher {
       const answers = await Promise.allSettled(
         left.map((records) => {
           const command = commandOf(this.#topic, records, stream);
-          return calls.call((broker) => broker.publish(caller, command));
+          return calls.call((broker) => broker.broker.publish(command));
         }),
       );
       const failed = answers.findIndex(({ status }) => status === 'rejected');

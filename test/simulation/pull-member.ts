@@ -1,4 +1,4 @@
-import type { PullOutcome } from '../../src/broker/broker.ts';
+import type { PullOutcome } from '../../src/broker/commands.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { SentBatch } from './ledger.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
@@ -66,7 +66,7 @@ export class PullMember extends Member {
       autoAck: false,
     };
     return network.call(async (broker, { epoch }, reply) => {
-      const pulled = await broker.pull(caller, { ...command, reply });
+      const pulled = await broker.broker.pull(caller, { ...command, reply });
       const recipient = { epoch, group, memberId: pulled.memberId };
       ledger.groups.generationTold(recipient, pulled.generation);
       const batches = pulled.fields.map(decode);

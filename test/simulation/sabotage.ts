@@ -1,4 +1,4 @@
-import type { Broker } from '../../src/broker/broker.ts';
+import type { Services } from '../../src/broker/services.ts';
 import type { Ledger } from './ledger.ts';
 
 /**
@@ -43,61 +43,79 @@ export type Sabotage =
   | 'TELLS_BEFORE_IT_IS_DURABLE';
 
 /** The calls of a broker that is wrong in this way, as far as the calls are what is wrong. */
-export function sabotaged(broker: Broker, sabotage: Sabotage, ledger: Ledger): Broker {
-  const changed = wrongCalls(broker, sabotage, ledger);
-  return new Proxy(broker, {
-    get: (_, name: keyof Broker) => changed[name] ?? (broker[name] as () => unknown).bind(broker),
-  });
+export function sabotaged(services: Services, sabotage: Sabotage, ledger: Ledger): Services {
+  const { broker, group } = wrongCalls(services, sabotage, ledger);
+  return { ...services, broker: { ...services.broker, ...broker }, group: { ...services.group, ...group } };
 }
 
-function wrongCalls(broker: Broker, sabotage: Sabotage, { groups }: Ledger): Partial<Broker> {
+/** The calls that are wrong, by their service. */
+interface WrongCalls {
+  readonly broker?: Partial<Services['broker']>;
+  readonly group?: Partial<Services['group']>;
+}
+
+function wrongCalls({ broker, group }: Services, sabotage: Sabotage, { groups }: Ledger): WrongCalls {
   const patient = { maxPollIntervalMs: 86_400_000 };
   switch (sabotage) {
     case 'COUNTS_ACKS_OF_OTHERS':
       return {
-        ack: (caller, command) => {
-          const holder = groups.holding(command.group, command.entries[0]!);
-          const claimed = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
-          return broker.ack(caller, { ...command, ...claimed });
+        broker: {
+          ack: (command) => {
+            const holder = groups.holding(command.group, command.entries[0]!);
+            const claimed = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
+            return broker.ack({ ...command, ...claimed });
+          },
         },
       };
     case 'PASSES_OVER_REFUSED_RECORDS':
       return {
-        ack: (caller, command) => {
-          const entries = command.entries.map((entry) => {
-            const { upToOffset } = entry;
-            return upToOffset === null ? entry : { ...entry, upToOffset: null, runs: [0, upToOffset] };
-          });
-          return broker.ack(caller, { ...command, entries });
+        broker: {
+          ack: (command) => {
+            const entries = command.entries.map((entry) => {
+              const { upToOffset } = entry;
+              return upToOffset === null ? entry : { ...entry, upToOffset: null, runs: [0, upToOffset] };
+            });
+            return broker.ack({ ...command, entries });
+          },
         },
       };
     case 'COUNTS_COMMITS_OF_OTHERS':
       return {
-        commitOffsets: (caller, command) => {
-          const holder = groups.holding(command.group, command.offsets[0]!);
-          const member = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
-          return broker.commitOffsets(caller, { ...command, member: member ?? command.member });
+        group: {
+          commitOffsets: (command) => {
+            const holder = groups.holding(command.group, command.offsets[0]!);
+            const member = holder && { memberId: holder.memberId, generation: holder.sinceGeneration };
+            return group.commitOffsets({ ...command, member: member ?? command.member });
+          },
         },
       };
     case 'BELIEVES_FENCED_INSTANCES':
       return {
-        ack: (caller, command) => {
-          const memberId = groups.successorOf(command.memberId) ?? command.memberId;
-          return broker.ack(caller, { ...command, memberId });
+        broker: {
+          ack: (command) => {
+            const memberId = groups.successorOf(command.memberId) ?? command.memberId;
+            return broker.ack({ ...command, memberId });
+          },
         },
       };
     case 'SPARES_STALLED_MEMBERS':
       return {
-        subscribe: (caller, command, sink) => broker.subscribe(caller, { ...command, ...patient }, sink),
-        pull: (caller, command) => broker.pull(caller, { ...command, ...patient }),
-        joinGroup: (caller, command) => broker.joinGroup(caller, { ...command, ...patient }),
+        broker: {
+          subscribe: (caller, command, sink) => broker.subscribe(caller, { ...command, ...patient }, sink),
+          pull: (caller, command) => broker.pull(caller, { ...command, ...patient }),
+        },
+        group: {
+          joinGroup: (caller, command) => group.joinGroup(caller, { ...command, ...patient }),
+        },
       };
     case 'TAKES_OLD_PLANS':
       return {
-        syncGroup: (caller, command) => {
-          const { group, plan } = command;
-          const generation = groups.row(group)?.generation ?? 0;
-          return broker.syncGroup(caller, plan === null ? command : { ...command, plan: { ...plan, generation } });
+        group: {
+          syncGroup: (command) => {
+            const { plan } = command;
+            const generation = groups.row(command.group)?.generation ?? 0;
+            return group.syncGroup(plan === null ? command : { ...command, plan: { ...plan, generation } });
+          },
         },
       };
     default:

@@ -1,4 +1,5 @@
-import type { AckCommand, AckOutcome, Broker } from '../../src/broker/broker.ts';
+import type { AckCommand, AckOutcome } from '../../src/broker/commands.ts';
+import type { Services } from '../../src/broker/services.ts';
 import type { GroupState } from '../../src/coordinator/group.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
@@ -8,7 +9,7 @@ import { Faults } from './faults.ts';
 import { fussy } from './fussy-assignor.ts';
 import { Ledger } from './ledger.ts';
 import type { Answer, Member, MemberSite } from './member.ts';
-import { caller, Network } from './network.ts';
+import { Network } from './network.ts';
 import { Operator } from './operator.ts';
 import { PullMember } from './pull-member.ts';
 import { Publisher } from './publisher.ts';
@@ -112,7 +113,7 @@ export class Simulation {
     const partitions = Math.min(partitionsMax, has + world.whole(1, 2));
     while (partitions > has) {
       try {
-        await network.call((broker) => broker.addPartitions(caller, { name, partitions }));
+        await network.call((broker) => broker.topic.addPartitions({ name, partitions }));
         world.count('a topic grows');
         return;
       } catch (error) {
@@ -205,7 +206,7 @@ export class Simulation {
     const command = { name, partitions, idempotencyWindowMs: 600_000, description: '' };
     for (;;) {
       try {
-        await this.network.call((broker) => broker.createTopic(caller, command));
+        await this.network.call((broker) => broker.topic.createTopic(command));
         return;
       } catch (error) {
         if (error instanceof Rejection && error.reason === 'TOPIC_EXISTS') return;
@@ -214,21 +215,21 @@ export class Simulation {
     }
   }
 
-  async #ack(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
+  async #ack(broker: Services, serving: SimulatedBroker, command: AckCommand): Promise<AckOutcome[]> {
     const arrival = this.ledger.ackArrived(serving.epoch, command);
-    const outcomes = await broker.ack(caller, command);
+    const outcomes = await broker.broker.ack(command);
     if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes);
     return outcomes;
   }
 
   /** What a client acks up to an offset, said as a commit: the next offset to be read. */
-  async #commit(broker: Broker, serving: SimulatedBroker, command: AckCommand): Promise<readonly Answer[]> {
+  async #commit(broker: Services, serving: SimulatedBroker, command: AckCommand): Promise<readonly Answer[]> {
     const { group, memberId, generation, entries } = command;
     const arrival = this.ledger.ackArrived(serving.epoch, command);
     const offsets = entries.map(({ topic, partition, lane, upToOffset }) => {
       return { topic, partition, lane, offset: upToOffset! + 1, metadata: '' };
     });
-    const committed = await broker.commitOffsets(caller, { group, member: { memberId, generation }, offsets });
+    const committed = await broker.group.commitOffsets({ group, member: { memberId, generation }, offsets });
     const outcomes = committed.map(({ status, committedOffset }) => {
       if (status === 'UNKNOWN_PARTITION') throw new Violation(`${group} does not know what it has delivered`);
       return { status: status === 'NOT_ADVANCED' ? ('ALREADY_ACKED' as const) : status, committedOffset };
@@ -271,7 +272,7 @@ export class Simulation {
   /** Asks the owner for the states of its groups. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
-    const listed = await owner?.calls?.listGroups(caller, { states: [], topic: null }, { size: 100, token: '' });
+    const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
     for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
   }
 

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { PublishRequestSchema, SubscribeResponseSchema, type PublishRequest } from '../../gen/millrace/v1/broker_pb.js';
 import type { Batch, Record as WireRecord } from '../../gen/millrace/v1/record_pb.js';
-import type { PublishCommand } from '../../src/broker/broker.ts';
+import type { PublishCommand } from '../../src/broker/commands.ts';
 import type { LogAddress, RecordSet } from '../../src/log/batch.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { bytes, text, topic } from './loose-encoding.ts';

@@ -7,7 +7,7 @@ import {
   PublishStreamRequestSchema,
   type PublishRequest,
 } from '../../gen/millrace/v1/broker_pb.js';
-import type { PublishCommand } from '../../src/broker/broker.ts';
+import type { PublishCommand } from '../../src/broker/commands.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { scanPublish } from '../../src/wire/scan-publish.ts';

@@ -1,5 +1,5 @@
 import type { MemberId } from '../../coordinator/group.ts';
-import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/calls.ts';
+import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/acks.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupModel } from '../groups/model.ts';

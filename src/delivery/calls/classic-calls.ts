@@ -9,7 +9,7 @@ import type {
   JoinGroupOutcome,
   SyncGroupCommand,
   SyncGroupOutcome,
-} from '../ports/calls.ts';
+} from '../ports/membership.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Admission } from '../groups/admission.ts';

@@ -2,7 +2,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from '../groups/context.ts';
-import type { AckCommand, AckEntry } from '../ports/calls.ts';
+import type { AckCommand, AckEntry } from '../ports/acks.ts';
 
 /** What a client says went wrong with records that it refused, as it stands in the log. */
 export interface NackLine {

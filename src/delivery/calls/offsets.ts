@@ -8,7 +8,7 @@ import type {
   OffsetStatus,
   ResetOffset,
   ResetOffsetsCommand,
-} from '../ports/calls.ts';
+} from '../ports/offsets.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';

@@ -1,7 +1,7 @@
 import { invalidField } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import { demandLog } from '../../log/lanes.ts';
-import type { ResetOffsetsCommand, ResetTo } from '../ports/calls.ts';
+import type { ResetOffsetsCommand, ResetTo } from '../ports/offsets.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';

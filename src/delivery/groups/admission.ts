@@ -3,7 +3,7 @@ import { groupMembersMax, groupTopicsMax } from '../../errors/rejections/groups.
 import { assignorUnknown, instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
-import type { EnterCommand } from '../ports/calls.ts';
+import type { EnterCommand } from '../ports/membership.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';

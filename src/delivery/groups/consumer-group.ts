@@ -11,7 +11,7 @@ import { assignorFailed, memberFenced, replaced } from '../../errors/rejections/
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Mutex } from '../../time/mutex.ts';
-import type { MemberAssignment } from '../ports/calls.ts';
+import type { MemberAssignment } from '../ports/membership.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import { GroupDriver } from './driver.ts';

@@ -4,7 +4,7 @@ import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
-import type { StartPosition } from '../ports/calls.ts';
+import type { StartPosition } from '../ports/subscriptions.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';

@@ -9,7 +9,7 @@ import type {
 } from '../../coordinator/group.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { Member } from '../dispatch/member.ts';
-import type { NamedLog } from '../ports/calls.ts';
+import type { NamedLog } from '../ports/offsets.ts';
 import type { TopicPartition } from '../ports/session.ts';
 import type { LoadedGroup } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';

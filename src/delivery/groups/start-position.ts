@@ -3,7 +3,7 @@ import { invalidField } from '../../errors/rejections/requests.ts';
 import { laneRequired, offsetOutOfRange } from '../../errors/rejections/topics.ts';
 import { namedLog, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
-import type { StartPosition } from '../ports/calls.ts';
+import type { StartPosition } from '../ports/subscriptions.ts';
 
 /**
  * The offset at which a new subscription begins in each of the topic's logs, in their order. Latest is the end at this moment:

@@ -1,13 +1,6 @@
 import type { GroupState, MemberId, MemberRow } from '../../coordinator/group.ts';
-import type {
-  GroupDetails,
-  GroupFilter,
-  GroupMembers,
-  GroupSummary,
-  MemberDetails,
-  SubscriptionDetails,
-  SubscriptionWithCursors,
-} from '../ports/calls.ts';
+import type { SubscriptionDetails, SubscriptionWithCursors } from '../ports/subscriptions.ts';
+import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary, MemberDetails } from '../ports/views.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { BlockedOn, PartitionStatus } from '../ports/session.ts';

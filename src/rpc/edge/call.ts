@@ -1,6 +1,8 @@
 import type { DescMethodUnary, DescService, MessageShape } from '@bufbuild/protobuf';
-import type { Broker, Caller } from '../../broker/broker.ts';
+import type { Caller } from '../../broker/caller.ts';
+import type { Services } from '../../broker/services.ts';
 import type { Reply } from '../../delivery/ports/reply.ts';
+import type { Authorize } from './caller.ts';
 import type { Validation } from '../validation/validation.ts';
 
 /** One call, as handlers see it. */
@@ -32,8 +34,9 @@ export type UnaryHandlers<S extends DescService, Raw extends string = never> = {
 };
 
 export interface HandlerContext {
+  readonly authorize: Authorize;
   /** @throws Rejection NOT_OWNER while this process stands by. */
-  broker(): Broker;
+  services(): Services;
   readonly validation: Validation;
   readonly recordBytesMax: number;
 }

@@ -1,4 +1,4 @@
-import type { Caller } from '../../broker/broker.ts';
+import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';

@@ -12,7 +12,13 @@ import {
   type PullRequest,
   type SubscribeRequest,
 } from '../../../gen/millrace/v1/broker_pb.js';
-import type { AckOutcome, HeartbeatCommand, PullCommand, PullOutcome, SubscribeCommand } from '../../broker/broker.ts';
+import type {
+  AckOutcome,
+  HeartbeatCommand,
+  PullCommand,
+  PullOutcome,
+  SubscribeCommand,
+} from '../../broker/commands.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import type { EventSink, MemberStream } from '../../delivery/ports/session.ts';
 import { limits } from '../../limits/limits.ts';
@@ -23,23 +29,26 @@ import type { Call, HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { assignorName, enterCommand } from '../translation/commands.ts';
 import { blockedOn, timestamp, topicPartitions } from '../translation/responses.ts';
 
-export function brokerService({ broker, validation }: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
+export function brokerService({
+  services,
+  validation,
+}: HandlerContext): UnaryHandlers<typeof BrokerService, 'publish'> {
   return {
     async pull(call, request) {
       validation.pull(request);
-      const pulled = await broker().pull(call.caller, pullCommand(call, request));
+      const pulled = await services().broker.pull(call.caller, pullCommand(call, request));
       return appendFields(toBinary(PullResponseSchema, pullResponse(pulled)), pulled.fields);
     },
 
-    async ack(call, request) {
+    async ack(_call, request) {
       validation.ack(request);
-      const outcomes = await broker().ack(call.caller, ackCommand(request));
+      const outcomes = await services().broker.ack(ackCommand(request));
       return create(AckResponseSchema, { results: outcomes.map(ackResult) });
     },
 
-    async heartbeat(call, request) {
+    async heartbeat(_call, request) {
       validation.heartbeat(request);
-      const beat = await broker().heartbeat(call.caller, heartbeatCommand(request));
+      const beat = await services().broker.heartbeat(heartbeatCommand(request));
       return create(HeartbeatResponseSchema, {
         generation: BigInt(beat.generation),
         heartbeatInterval: durationFromMs(beat.heartbeatIntervalMs),
@@ -52,10 +61,10 @@ export function brokerService({ broker, validation }: HandlerContext): UnaryHand
 
 export type SubscribeHandler = (call: Call, request: SubscribeRequest, sink: EventSink) => Promise<MemberStream>;
 
-export function subscribeHandler({ broker, validation }: HandlerContext): SubscribeHandler {
+export function subscribeHandler({ services, validation }: HandlerContext): SubscribeHandler {
   return async (call, request, sink) => {
     validation.subscribe(request);
-    return broker().subscribe(call.caller, subscribeCommand(call, request), sink);
+    return services().broker.subscribe(call.caller, subscribeCommand(call, request), sink);
   };
 }
 

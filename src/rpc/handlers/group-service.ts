@@ -10,7 +10,7 @@ import {
   type JoinGroupRequest,
   type SyncGroupRequest,
 } from '../../../gen/millrace/v1/group_pb.js';
-import type { AssignmentTask, JoinGroupCommand, SyncGroupCommand } from '../../broker/broker.ts';
+import type { AssignmentTask, JoinGroupCommand, SyncGroupCommand } from '../../broker/commands.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { given, msOr } from '../validation/defaults.ts';
@@ -21,14 +21,14 @@ import { offsetHandlers } from './offsets.ts';
 import { topicPartitions } from '../translation/responses.ts';
 
 export function groupService(context: HandlerContext): UnaryHandlers<typeof GroupService> {
-  const { broker, validation } = context;
+  const { services, validation } = context;
   return {
     ...offsetHandlers(context),
     ...groupViewHandlers(context),
 
     async joinGroup(call, request) {
       validation.joinGroup(request);
-      const joined = await broker().joinGroup(call.caller, joinGroupCommand(call, request));
+      const joined = await services().group.joinGroup(call.caller, joinGroupCommand(call, request));
       return create(JoinGroupResponseSchema, {
         memberId: joined.memberId,
         generation: BigInt(joined.generation),
@@ -43,7 +43,7 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
 
     async syncGroup(call, request) {
       validation.syncGroup(request);
-      const synced = await broker().syncGroup(call.caller, syncGroupCommand(call, request));
+      const synced = await services().group.syncGroup(syncGroupCommand(call, request));
       return create(SyncGroupResponseSchema, {
         generation: BigInt(synced.generation),
         partitions: topicPartitions(synced.partitions),
@@ -51,15 +51,15 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
       });
     },
 
-    async leaveGroup(call, request) {
+    async leaveGroup(_call, request) {
       validation.leaveGroup(request);
-      await broker().leaveGroup(call.caller, { group: request.group, memberId: request.memberId as MemberId });
+      await services().group.leaveGroup({ group: request.group, memberId: request.memberId as MemberId });
       return create(LeaveGroupResponseSchema);
     },
 
-    async deleteGroup(call, request) {
+    async deleteGroup(_call, request) {
       validation.deleteGroup(request);
-      await broker().deleteGroup(call.caller, request.group);
+      await services().group.deleteGroup(request.group);
       return create(DeleteGroupResponseSchema);
     },
   };

@@ -1,9 +1,6 @@
 import type { DescMethodUnary, DescService } from '@bufbuild/protobuf';
-import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
-import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
-import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
-import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import { servedServices } from '../edge/actions.ts';
+import { checked } from '../edge/caller.ts';
 import { brokerService, subscribeHandler, type SubscribeHandler } from './broker-service.ts';
 import type { BytesHandler, Call, HandlerContext, UnaryHandler } from '../edge/call.ts';
 import { groupService } from './group-service.ts';
@@ -15,13 +12,7 @@ import { subscriptionService } from './subscription-service.ts';
 import { topicService } from './topic-service.ts';
 
 /** All services that both edges serve. */
-export const services: readonly DescService[] = [
-  BrokerService,
-  TopicService,
-  SubscriptionService,
-  GroupService,
-  MessageService,
-];
+export const services: readonly DescService[] = Object.values(servedServices);
 
 /** Everything that the edges serve; the edges only adapt it to their transport. */
 export interface Handlers {
@@ -39,29 +30,47 @@ export interface UnaryMethod {
   readonly handleBytes: BytesHandler | null;
 }
 
+/** The handlers of all RPCs, each wrapped in the check of its caller. */
 export function createHandlers(context: HandlerContext): Handlers {
+  const { BrokerService, TopicService, SubscriptionService, GroupService, MessageService } = servedServices;
+  const { publish, publishStream, subscribe } = BrokerService.method;
+  const { authorize } = context;
+  const stream = checked(publishStream, authorize, (_call, opened: PublishStream) => opened);
   return {
-    publish: publishHandler(context),
-    publishStream: (call, output) => new PublishStream(call, context, output),
-    subscribe: subscribeHandler(context),
+    publish: checked(publish, authorize, publishHandler(context)),
+    publishStream(call, output) {
+      const opened = new PublishStream(context, output);
+      const refused = stream(call, opened);
+      if (refused instanceof Promise)
+        refused.catch((error: unknown) => {
+          opened.refuse(error as Error);
+        });
+      return opened;
+    },
+    subscribe: checked(subscribe, authorize, subscribeHandler(context)),
     unary: [
-      ...methods(BrokerService, brokerService(context)),
-      ...methods(TopicService, topicService(context)),
-      ...methods(SubscriptionService, subscriptionService(context)),
-      ...methods(GroupService, groupService(context), { commitOffsets: commitOffsetsOfBytes(context) }),
-      ...methods(MessageService, messageService(context)),
+      ...methods(context, BrokerService, brokerService(context)),
+      ...methods(context, TopicService, topicService(context)),
+      ...methods(context, SubscriptionService, subscriptionService(context)),
+      ...methods(context, GroupService, groupService(context), { commitOffsets: commitOffsetsOfBytes(context) }),
+      ...methods(context, MessageService, messageService(context)),
     ],
   };
 }
 
 function methods(
+  { authorize }: HandlerContext,
   service: DescService,
   handlers: object,
   ofBytes: Readonly<Record<string, BytesHandler>> = {},
 ): UnaryMethod[] {
-  return Object.entries(handlers).map(([localName, handle]) => ({
-    method: service.method[localName] as DescMethodUnary,
-    handle: handle as UnaryMethod['handle'],
-    handleBytes: ofBytes[localName] ?? null,
-  }));
+  return Object.entries(handlers).map(([localName, handle]) => {
+    const method = service.method[localName] as DescMethodUnary;
+    const handleBytes = ofBytes[localName];
+    return {
+      method,
+      handle: checked(method, authorize, handle as UnaryMethod['handle']),
+      handleBytes: handleBytes === undefined ? null : checked(method, authorize, handleBytes),
+    };
+  });
 }

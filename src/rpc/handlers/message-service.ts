@@ -4,17 +4,17 @@ import {
   type MessageService,
   type ReadMessagesRequest,
 } from '../../../gen/millrace/v1/message_pb.js';
-import type { ReadMessagesCommand } from '../../broker/broker.ts';
+import type { ReadMessagesCommand } from '../../broker/commands.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
 import { microseconds, numberOr } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 
-export function messageService({ broker, validation }: HandlerContext): UnaryHandlers<typeof MessageService> {
+export function messageService({ services, validation }: HandlerContext): UnaryHandlers<typeof MessageService> {
   return {
-    async readMessages(call, request) {
+    async readMessages(_call, request) {
       validation.readMessages(request);
-      const found = await broker().readMessages(call.caller, readMessagesCommand(request));
+      const found = await services().message.readMessages(readMessagesCommand(request));
       const response = create(ReadMessagesResponseSchema, {
         nextOffset: BigInt(found.nextOffset),
         highWatermark: BigInt(found.highWatermark),

@@ -19,7 +19,7 @@ import type {
   ResetOffset,
   ResetOffsetsCommand,
   ResetTo,
-} from '../../broker/broker.ts';
+} from '../../broker/commands.ts';
 import { limits } from '../../limits/limits.ts';
 import { encodeCommittedOffsets } from '../../wire/encode-committed-offsets.ts';
 import { scanCommitOffsets } from '../../wire/scan-commit-offsets.ts';
@@ -29,40 +29,40 @@ import { memberIdOrNull } from '../translation/commands.ts';
 
 /** The calls of GroupService on offsets. */
 export function offsetHandlers({
-  broker,
+  services,
   validation,
 }: HandlerContext): Pick<UnaryHandlers<typeof GroupService>, 'commitOffsets' | 'fetchOffsets' | 'resetOffsets'> {
   return {
-    async commitOffsets(call, request) {
+    async commitOffsets(_call, request) {
       validation.commitOffsets(request);
-      return encodeCommittedOffsets(await broker().commitOffsets(call.caller, commitOffsetsCommand(request)));
+      return encodeCommittedOffsets(await services().group.commitOffsets(commitOffsetsCommand(request)));
     },
 
-    async fetchOffsets(call, request) {
+    async fetchOffsets(_call, request) {
       validation.fetchOffsets(request);
-      const page = await broker().fetchOffsets(call.caller, fetchOffsetsCommand(request));
+      const page = await services().group.fetchOffsets(fetchOffsetsCommand(request));
       return create(FetchOffsetsResponseSchema, {
         offsets: page.items.map(fetchedOffset),
         nextPageToken: page.nextToken,
       });
     },
 
-    async resetOffsets(call, request) {
+    async resetOffsets(_call, request) {
       validation.resetOffsets(request);
-      const reset = await broker().resetOffsets(call.caller, resetOffsetsCommand(request));
+      const reset = await services().group.resetOffsets(resetOffsetsCommand(request));
       return create(ResetOffsetsResponseSchema, { offsets: reset.map(resetOffset) });
     },
   };
 }
 
 /** CommitOffsets from the request's bytes, if they are in the form that clients send. */
-export function commitOffsetsOfBytes({ broker }: HandlerContext): BytesHandler {
-  return (call, request) => {
+export function commitOffsetsOfBytes({ services }: HandlerContext): BytesHandler {
+  return (_call, request) => {
     const scanned = scanCommitOffsets(request);
     if (scanned === null) return null;
     const { group, memberId, generation, offsets } = scanned;
     const command = { group, member: committing(memberId, generation), offsets };
-    return broker().commitOffsets(call.caller, command).then(encodeCommittedOffsets);
+    return services().group.commitOffsets(command).then(encodeCommittedOffsets);
   };
 }
 

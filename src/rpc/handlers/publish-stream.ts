@@ -1,9 +1,9 @@
-import type { PublishedRecords, PublishStreamToken } from '../../broker/broker.ts';
+import type { PublishedRecords, PublishStreamToken } from '../../broker/commands.ts';
 import { draining } from '../../errors/rejections/broker.ts';
 import { limits } from '../../limits/limits.ts';
 import { encodePublishResponse } from '../../wire/encode-publish-response.ts';
 import { scanPublish } from '../../wire/scan-publish.ts';
-import type { Call, HandlerContext } from '../edge/call.ts';
+import type { HandlerContext } from '../edge/call.ts';
 
 /**
  * One PublishStream: requests go to the broker as they come, answers leave in the order of the
@@ -22,7 +22,6 @@ import type { Call, HandlerContext } from '../edge/call.ts';
  *    that does not read stops the reading.
  */
 export class PublishStream {
-  readonly #call: Call;
   readonly #context: HandlerContext;
   readonly #output: PublishStreamOutput;
   readonly #token: PublishStreamToken = { failure: null };
@@ -33,8 +32,7 @@ export class PublishStream {
   #pendingBytes = 0;
   #paused = false;
 
-  constructor(call: Call, context: HandlerContext, output: PublishStreamOutput) {
-    this.#call = call;
+  constructor(context: HandlerContext, output: PublishStreamOutput) {
     this.#context = context;
     this.#output = output;
   }
@@ -82,7 +80,7 @@ export class PublishStream {
   #publish(request: Buffer): Promise<PublishedRecords | null> {
     try {
       const command = scanPublish(request, this.#context, this.#token);
-      return this.#context.broker().publish(this.#call.caller, command);
+      return this.#context.services().broker.publish(command);
     } catch (error) {
       const refusal = error as Error;
       this.#token.refused ??= refusal;

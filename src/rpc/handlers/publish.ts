@@ -5,10 +5,10 @@ import type { Call, HandlerContext } from '../edge/call.ts';
 /** Publish works on bytes: the scan finds and checks the records, and nothing decodes them. */
 export type PublishHandler = (call: Call, request: Buffer) => Promise<Buffer>;
 
-export function publishHandler({ broker, recordBytesMax }: HandlerContext): PublishHandler {
-  return async (call, request) => {
+export function publishHandler({ services, recordBytesMax }: HandlerContext): PublishHandler {
+  return async (_call, request) => {
     const command = scanPublish(request, { recordBytesMax });
-    const published = await broker().publish(call.caller, command);
+    const published = await services().broker.publish(command);
     return encodePublishResponse(published);
   };
 }

@@ -22,48 +22,48 @@ import type {
   TopicDetails,
   TopicExtent,
   UpdateTopicCommand,
-} from '../../broker/broker.ts';
+} from '../../broker/commands.ts';
 import { limits } from '../../limits/limits.ts';
 import { msOr, numberOr } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { pageRequest } from '../translation/commands.ts';
 import { timestamp } from '../translation/responses.ts';
 
-export function topicService({ broker, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
+export function topicService({ services, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
   return {
-    async createTopic(call, request) {
+    async createTopic(_call, request) {
       validation.createTopic(request);
-      const topic = await broker().createTopic(call.caller, createTopicCommand(request));
+      const topic = await services().topic.createTopic(createTopicCommand(request));
       return create(CreateTopicResponseSchema, { topic: topicMessage(topic) });
     },
 
-    async getTopic(call, request) {
+    async getTopic(_call, request) {
       validation.getTopic(request);
-      return create(GetTopicResponseSchema, topicExtent(await broker().getTopic(call.caller, request.name)));
+      return create(GetTopicResponseSchema, topicExtent(await services().topic.getTopic(request.name)));
     },
 
-    async updateTopic(call, request) {
+    async updateTopic(_call, request) {
       validation.updateTopic(request);
-      const topic = await broker().updateTopic(call.caller, updateTopicCommand(request));
+      const topic = await services().topic.updateTopic(updateTopicCommand(request));
       return create(UpdateTopicResponseSchema, { topic: topicMessage(topic) });
     },
 
-    async addPartitions(call, request) {
+    async addPartitions(_call, request) {
       validation.addPartitions(request);
       const { name, partitions } = request;
-      const extent = await broker().addPartitions(call.caller, { name, partitions });
+      const extent = await services().topic.addPartitions({ name, partitions });
       return create(AddPartitionsResponseSchema, topicExtent(extent));
     },
 
-    async listTopics(call, request) {
+    async listTopics(_call, request) {
       validation.listTopics(request);
-      const page = await broker().listTopics(call.caller, pageRequest(request));
+      const page = await services().topic.listTopics(pageRequest(request));
       return create(ListTopicsResponseSchema, { topics: page.items.map(topicMessage), nextPageToken: page.nextToken });
     },
 
-    async deleteTopic(call, request) {
+    async deleteTopic(_call, request) {
       validation.deleteTopic(request);
-      await broker().deleteTopic(call.caller, request.name);
+      await services().topic.deleteTopic(request.name);
       return create(DeleteTopicResponseSchema);
     },
   };

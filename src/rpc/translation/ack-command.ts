@@ -1,5 +1,5 @@
 import { AckAction, type AckEntry as AckEntryMessage, type AckRequest } from '../../../gen/millrace/v1/broker_pb.js';
-import type { AckAction as AckActionName, AckCommand, AckEntry } from '../../broker/broker.ts';
+import type { AckAction as AckActionName, AckCommand, AckEntry } from '../../broker/commands.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { given, msOr } from '../validation/defaults.ts';
 

@@ -1,7 +1,8 @@
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { Assignor } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StartPosition as StartPositionMessage } from '../../../gen/millrace/v1/record_pb.js';
-import type { EnterCommand, PageRequest, StartPosition } from '../../broker/broker.ts';
+import type { EnterCommand, StartPosition } from '../../broker/commands.ts';
+import type { PageRequest } from '../../broker/paging.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';

@@ -17,7 +17,7 @@ import {
   type Member,
   type Rebalance,
 } from '../../../gen/millrace/v1/group_pb.js';
-import type { GroupFilter, GroupSummary, MemberDetails, StoredRebalance } from '../../broker/broker.ts';
+import type { GroupFilter, GroupSummary, MemberDetails, StoredRebalance } from '../../broker/commands.ts';
 import { textOrNull } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { pageRequest } from './commands.ts';
@@ -27,13 +27,13 @@ type Views = 'getGroup' | 'listGroups' | 'listMembers' | 'listRebalances';
 
 /** The calls of GroupService that show groups. */
 export function groupViewHandlers({
-  broker,
+  services,
   validation,
 }: HandlerContext): Pick<UnaryHandlers<typeof GroupService>, Views> {
   return {
-    async getGroup(call, request) {
+    async getGroup(_call, request) {
       validation.getGroup(request);
-      const { group, members, partitions } = await broker().getGroup(call.caller, request.group);
+      const { group, members, partitions } = await services().group.getGroup(request.group);
       return create(GetGroupResponseSchema, {
         group: groupMessage(group),
         members: members.map(memberMessage),
@@ -41,15 +41,15 @@ export function groupViewHandlers({
       });
     },
 
-    async listGroups(call, request) {
+    async listGroups(_call, request) {
       validation.listGroups(request);
-      const page = await broker().listGroups(call.caller, groupFilter(request), pageRequest(request));
+      const page = await services().group.listGroups(groupFilter(request), pageRequest(request));
       return create(ListGroupsResponseSchema, { groups: page.items.map(groupMessage), nextPageToken: page.nextToken });
     },
 
-    async listMembers(call, request) {
+    async listMembers(_call, request) {
       validation.listMembers(request);
-      const page = await broker().listMembers(call.caller, request.group, pageRequest(request));
+      const page = await services().group.listMembers(request.group, pageRequest(request));
       return create(ListMembersResponseSchema, {
         members: page.items.map(memberMessage),
         nextPageToken: page.nextToken,
@@ -57,9 +57,9 @@ export function groupViewHandlers({
       });
     },
 
-    async listRebalances(call, request) {
+    async listRebalances(_call, request) {
       validation.listRebalances(request);
-      const rebalances = await broker().listRebalances(call.caller, request.group);
+      const rebalances = await services().group.listRebalances(request.group);
       return create(ListRebalancesResponseSchema, { rebalances: rebalances.map(rebalanceMessage) });
     },
   };

@@ -14,7 +14,7 @@ import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
-import type { PullCommand } from '../../../src/broker/broker.ts';
+import type { PullCommand } from '../../../src/broker/commands.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { replaced } from '../../../src/errors/rejections/members.ts';
 import { limits } from '../../../src/limits/limits.ts';
@@ -235,7 +235,7 @@ describe('bad input', () => {
   });
 
   test('a standby answers every call with NOT_OWNER', async () => {
-    const { grpcPort } = await serve({ broker: () => null });
+    const { grpcPort } = await serve({ services: () => null });
     const client = new GrpcClient(grpcPort);
     const error = await failureOf(client.unary(publish, { topic: 'orders', records: [record] }));
     expect(grpcDetails(error)).toMatchObject({ ErrorInfo: { reason: 'NOT_OWNER' }, RetryInfo: {} });

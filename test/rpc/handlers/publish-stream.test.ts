@@ -2,7 +2,6 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { fromBinary } from '@bufbuild/protobuf';
-import { Reply } from '../../../src/delivery/ports/reply.ts';
 import { expectedOffsetMismatch, publishQueueFull } from '../../../src/errors/rejections/publishing.ts';
 import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
@@ -46,12 +45,13 @@ function open() {
   broker.commit = ({ partition }) =>
     new Promise((resolve, reject) => commits.push({ partition: partition!, resolve, reject }));
   const output = new Output();
-  const context = { broker: () => broker, validation: createValidation(limits), recordBytesMax: limits.recordBytesMax };
-  const call = {
-    caller: { principal: 'anonymous', host: 'here' },
-    reply: () => new Reply(),
-  } as const;
-  return { broker, commits, output, stream: new PublishStream(call, context, output) };
+  const context = {
+    services: () => broker,
+    authorize: () => null,
+    validation: createValidation(limits),
+    recordBytesMax: limits.recordBytesMax,
+  };
+  return { broker, commits, output, stream: new PublishStream(context, output) };
 }
 
 /** The partition tells the requests apart. */

@@ -189,7 +189,7 @@ describe('what cannot be answered', () => {
   });
 
   test('a standby, and a database that is away, are 503', async () => {
-    const standby = await get(await serve({ broker: () => null }), '/consumer-groups');
+    const standby = await get(await serve({ services: () => null }), '/consumer-groups');
     expect([standby.status, standby.body]).toMatchObject([503, { code: 'unavailable', reason: 'NOT_OWNER' }]);
     const serving = await serve();
     serving.broker.fail = new Fault('DATABASE_UNAVAILABLE', 'password authentication failed');

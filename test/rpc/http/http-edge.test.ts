@@ -316,7 +316,7 @@ describe('operations', () => {
   });
 
   test('a standby that has no gRPC yet answers calls over HTTP with NOT_OWNER', async () => {
-    const serving = await serve({ broker: () => null });
+    const serving = await serve({ services: () => null });
     const response = await post(serving, 'Publish', '{"topic": "orders", "records": [{}]}', 'application/json');
     expect(response.status).toBe(503);
     expect(await response.text()).toContain('NOT_OWNER');

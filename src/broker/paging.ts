@@ -1,4 +1,14 @@
-import type { Page, PageRequest } from './broker.ts';
+export interface PageRequest {
+  readonly size: number;
+  /** The `nextToken` of the page before; empty for the first. */
+  readonly token: string;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Empty at the end. */
+  readonly nextToken: string;
+}
 
 /**
  * One page of `items`, which stand in the order of their keys. The token is the key of the last item of the page before, so

@@ -15,8 +15,12 @@ import { jobStopMsMax } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
 import { within } from '../time/within.ts';
-import { ActiveBroker } from './active-broker.ts';
-import type { Broker } from './broker.ts';
+import { brokerService } from './broker-service.ts';
+import { groupService } from './group-service.ts';
+import { messageService } from './message-service.ts';
+import type { Services } from './services.ts';
+import { subscriptionService } from './subscription-service.ts';
+import { topicService } from './topic-service.ts';
 import { Topics } from './topics.ts';
 
 export interface BrokerOptions {
@@ -45,7 +49,7 @@ export interface BrokerOptions {
 
 /** A broker at work, and how it ends. */
 export interface OpenBroker {
-  readonly broker: Broker;
+  readonly services: Services;
   /** What it is doing, for /metrics. */
   counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
   /**
@@ -108,7 +112,13 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   log.start();
   publisher.start();
   return {
-    broker: new ActiveBroker({ log, publisher, delivery, topics, codec, clock }),
+    services: {
+      broker: brokerService(publisher, delivery),
+      group: groupService(delivery, log, clock),
+      topic: topicService(topics),
+      subscription: subscriptionService(delivery, log, clock),
+      message: messageService(topics, log, codec),
+    },
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
       // Publishes and members at once: a member may be waiting for what is being published.

@@ -1,0 +1,74 @@
+/** What the broker's calls take and give, in plain types: those of the machines, and those that are the broker's own. */
+
+import type { NamedLog } from '../delivery/ports/offsets.ts';
+import type { PageRequest } from './paging.ts';
+
+export type * from '../delivery/ports/acks.ts';
+export type * from '../delivery/ports/membership.ts';
+export type * from '../delivery/ports/offsets.ts';
+export type * from '../delivery/ports/subscriptions.ts';
+export type * from '../delivery/ports/views.ts';
+export type { StoredRebalance } from '../delivery/ports/store.ts';
+export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../commit/publish.ts';
+
+export interface FetchOffsetsCommand {
+  readonly group: string;
+  /** Empty: all. */
+  readonly partitions: readonly NamedLog[];
+  readonly page: PageRequest;
+}
+
+export interface CreateTopicCommand {
+  readonly name: string;
+  readonly partitions: number;
+  readonly idempotencyWindowMs: number;
+  readonly description: string;
+}
+
+export interface UpdateTopicCommand {
+  readonly name: string;
+  readonly idempotencyWindowMs?: number;
+  readonly description?: string;
+}
+
+export interface AddPartitionsCommand {
+  readonly name: string;
+  /** In all, afterwards. */
+  readonly partitions: number;
+}
+
+export interface TopicDetails {
+  readonly name: string;
+  readonly semantics: 'PUB_SUB';
+  readonly partitions: number;
+  readonly idempotencyWindowMs: number;
+  readonly description: string;
+  readonly createdAtMs: number;
+}
+
+export interface TopicExtent {
+  readonly topic: TopicDetails;
+  /** In order. */
+  readonly partitions: readonly PartitionExtent[];
+}
+
+export interface PartitionExtent {
+  readonly partition: number;
+  readonly lane: number;
+  readonly logStartOffset: number;
+  readonly highWatermark: number;
+}
+
+export interface ReadMessagesCommand extends NamedLog {
+  readonly from: { readonly offset: number } | { readonly timeUs: number } | null;
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+}
+
+export interface ReadMessagesOutcome {
+  /** Encoded field 4 (see `EncodedBatch.bytes`), one for each batch. */
+  readonly fields: readonly Buffer[];
+  readonly nextOffset: number;
+  readonly highWatermark: number;
+  readonly logStartOffset: number;
+}

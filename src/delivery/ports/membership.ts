@@ -1,0 +1,123 @@
+import type { AssignorName, MemberId } from '../../coordinator/group.ts';
+import type { Reply } from './reply.ts';
+import type { BlockedOn, TopicPartition } from './session.ts';
+import type { StartPosition } from './subscriptions.ts';
+
+/** What makes and resumes members, and what they hear: Subscribe, Pull, JoinGroup, SyncGroup, Heartbeat. */
+
+/** What every call that makes or resumes a member says. */
+export interface EnterCommand {
+  readonly group: string;
+  readonly topics: readonly string[];
+  readonly start: StartPosition;
+  /** This member; null: a new one. */
+  readonly memberId: MemberId | null;
+  readonly clientId: string;
+  readonly instanceId: string | null;
+  readonly maxPollIntervalMs: number;
+  /** A new member leaves when it is lost. */
+  readonly reply: Reply;
+  /** Hands the lane of a batch back in its acks. */
+  readonly lanes: boolean;
+}
+
+export interface SubscribeCommand extends EnterCommand {
+  readonly maxInFlightRecords: number;
+  readonly maxInFlightBytes: number;
+  readonly sessionTimeoutMs: number | null;
+  readonly rebalanceTimeoutMs: number;
+  readonly assignor: AssignorName;
+  readonly metadata: Uint8Array;
+  readonly autoAck: boolean;
+  /** To be told changes of the assignment, not all of it each time. */
+  readonly assignmentChanges: boolean;
+}
+
+export interface PullCommand extends EnterCommand {
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+  readonly waitMs: number;
+  readonly sessionTimeoutMs: number;
+  readonly autoAck: boolean;
+}
+
+export interface PullOutcome {
+  readonly memberId: MemberId;
+  readonly generation: number;
+  /** By the wall clock; null without records or with auto-ack. */
+  readonly leaseDeadlineAtMs: number | null;
+  /** Encoded field 4 (see `EncodedBatch.bytes`), one for each batch. */
+  readonly fields: readonly Buffer[];
+  readonly blockedOn: BlockedOn | null;
+}
+
+export interface HeartbeatCommand {
+  readonly group: string;
+  readonly memberId: MemberId;
+  /** null only without `revoked`: which generation's partitions are given back would be a guess. */
+  readonly generation: number | null;
+  readonly revoked: readonly TopicPartition[];
+}
+
+export interface HeartbeatOutcome {
+  readonly generation: number;
+  readonly heartbeatIntervalMs: number;
+  readonly revoking: readonly TopicPartition[];
+  /** The member is the leader, and who gets what is for it to say. */
+  readonly planWanted: boolean;
+}
+
+export interface JoinGroupCommand extends EnterCommand {
+  readonly sessionTimeoutMs: number;
+  readonly rebalanceTimeoutMs: number;
+  readonly assignor: AssignorName;
+  readonly clientAssignors: readonly string[];
+  readonly metadata: Uint8Array;
+}
+
+export interface MemberAssignment {
+  readonly memberId: MemberId;
+  readonly partitions: readonly TopicPartition[];
+}
+
+/** What a leader has to give out, and to whom. */
+export interface AssignmentTask {
+  readonly members: readonly {
+    readonly memberId: MemberId;
+    readonly clientId: string;
+    readonly instanceId: string | null;
+    readonly topics: readonly string[];
+    readonly metadata: Uint8Array;
+  }[];
+  readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
+  readonly current: readonly MemberAssignment[];
+}
+
+export interface JoinGroupOutcome {
+  readonly memberId: MemberId;
+  readonly generation: number;
+  readonly heartbeatIntervalMs: number;
+  readonly sessionTimeoutMs: number;
+  readonly maxPollIntervalMs: number;
+  readonly leaderId: MemberId | null;
+  readonly assignor: string;
+  /** For the leader, while its plan is wanted. */
+  readonly task: AssignmentTask | null;
+}
+
+export interface SyncGroupCommand {
+  readonly group: string;
+  readonly memberId: MemberId;
+  readonly knownGeneration: number | null;
+  /** From the leader: who is to have what in a generation. */
+  readonly plan: { readonly generation: number; readonly members: readonly MemberAssignment[] } | null;
+  readonly waitMs: number;
+  /** Aborted when the client has gone: the wait ends. */
+  readonly signal: AbortSignal;
+}
+
+export interface SyncGroupOutcome {
+  readonly generation: number;
+  readonly partitions: readonly TopicPartition[];
+  readonly revoking: readonly TopicPartition[];
+}

@@ -1,0 +1,71 @@
+import type { MemberId } from '../../coordinator/group.ts';
+import type { LogName } from '../../log/lanes.ts';
+import type { TopicPartition } from './session.ts';
+
+/** CommitOffsets, FetchOffsets and ResetOffsets: where a group stands in its logs. */
+
+/** Which log of which topic an entry is about. */
+export interface NamedLog extends LogName {
+  readonly topic: string;
+}
+
+export type OffsetStatus =
+  'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED';
+
+export interface OffsetCommit extends NamedLog {
+  /** The next offset to be read. */
+  readonly offset: number;
+  readonly metadata: string;
+}
+
+export interface CommitOffsetsCommand {
+  readonly group: string;
+  /** null: a client that holds nothing, of a group without members. */
+  readonly member: { readonly memberId: MemberId; readonly generation: number } | null;
+  readonly offsets: readonly OffsetCommit[];
+}
+
+export interface CommittedOffset extends TopicPartition {
+  readonly lane: number;
+  readonly status: OffsetStatus;
+  /** null if no log was found. */
+  readonly committedOffset: number | null;
+}
+
+export interface FetchedOffset extends TopicPartition {
+  readonly lane: number;
+  readonly status: Extract<OffsetStatus, 'OK' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED'>;
+  /** null unless the status is OK. */
+  readonly committed: {
+    readonly offset: number;
+    readonly metadata: string;
+    readonly highWatermark: number;
+    readonly lag: number;
+  } | null;
+}
+
+export type ResetTo =
+  | { readonly type: 'earliest' | 'latest' }
+  | { readonly type: 'offset'; readonly offset: number }
+  /** Microseconds since the epoch. */
+  | { readonly type: 'time'; readonly timeUs: number }
+  /** So many records from the committed offset, back if negative. */
+  | { readonly type: 'shift'; readonly by: number };
+
+export interface ResetOffsetsCommand {
+  readonly group: string;
+  /** With neither topics nor partitions: all subscriptions. */
+  readonly topics: readonly string[];
+  readonly partitions: readonly NamedLog[];
+  readonly to: ResetTo;
+  readonly dryRun: boolean;
+  /** Takes the partitions back from the members first. */
+  readonly force: boolean;
+}
+
+export interface ResetOffset extends TopicPartition {
+  readonly lane: number;
+  readonly previousOffset: number;
+  readonly offset: number;
+  readonly lag: number;
+}
