@@ -24,7 +24,10 @@ import { fetchedPage } from './fetch-offsets.ts';
 import { pageOf, type Page, type PageRequest } from './paging.ts';
 import { withAges } from './record-ages.ts';
 
-/** Membership of clients that drive it themselves, offsets, and what groups are doing. Each call on a group waits until it is loaded. */
+/**
+ * Membership of clients that drive it themselves, offsets, and what groups are doing. Each call on a
+ * group waits until it is loaded.
+ */
 export function groupService(delivery: Delivery, log: Log, clock: Clock) {
   return {
     async joinGroup(caller: Caller, command: JoinGroupCommand): Promise<JoinGroupOutcome> {

@@ -129,7 +129,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
   writes = 0;
   /** Called before each read: may wait, or throw the fault that the read fails with. */
   beforeRead: (read: string) => Promise<void> | void = () => undefined;
-  /** Rows that the broker before has left in the ack log and no fold has written; null: they are not read yet. */
+  /** Rows of the broker before that no fold has written; null: the ack log is not read yet. */
   inherited: readonly AckRow[] | null = null;
   /** Cursors that one write of a fold writes. */
   foldedTogetherMax = Infinity;
