@@ -85,6 +85,7 @@ export class FakedDelivery {
     this.delivery = new Delivery({
       store: this.#store,
       commits: this.#store,
+      settlements: { commit: unused },
       ring: new AckRing(),
       topics: {
         topic: (name) => {

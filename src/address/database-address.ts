@@ -20,8 +20,8 @@ export interface DatabaseHost {
   readonly port: number;
 }
 
-export const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
-export type SslMode = (typeof sslModes)[number];
+const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+type SslMode = (typeof sslModes)[number];
 
 /** The parameters of the same names in libpq; the files are paths. */
 export interface TlsSettings {

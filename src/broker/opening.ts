@@ -1,6 +1,7 @@
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
+import type { SettleCommand, SettleOutcome } from '../delivery/ports/settle.ts';
 import { Delivery } from '../delivery/delivery.ts';
 import type { MayGrow } from '../delivery/dispatch/growth.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
@@ -23,7 +24,7 @@ import { subscriptionService } from './subscription-service.ts';
 import { topicService } from './topic-service.ts';
 import { Topics } from './topics.ts';
 
-export interface BrokerOptions {
+interface BrokerOptions {
   readonly stores: {
     readonly log: LogStore;
     readonly commits: CommitStore;
@@ -35,6 +36,8 @@ export interface BrokerOptions {
   /** By which members are judged: it stands while this process does. */
   readonly awakeClock: Clock;
   readonly random: Random;
+  /** The ring of ack-log tables. Default: it begins with the first one. */
+  readonly ring?: AckRing;
   readonly limits: TunableLimits;
   /** Beside the built-in ones. */
   readonly assignors?: readonly PluggableAssignor[];
@@ -50,6 +53,8 @@ export interface BrokerOptions {
 /** A broker at work, and how it ends. */
 export interface OpenBroker {
   readonly services: Services;
+  /** Acks records together with what is published. No call of a client asks for that yet. */
+  settle(command: SettleCommand): Promise<SettleOutcome>;
   /** What it is doing, for /metrics. */
   counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
   /**
@@ -64,15 +69,16 @@ export interface OpenBroker {
 /** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { stores, codec, clock, awakeClock, random, limits, mayDeliver, mayGrow = () => true, onFenced } = options;
+  const { ring = new AckRing() } = options;
   const log = new Log({ store: stores.log, clock, codec, limits, log: options.log });
   const warn = (fields: object, message: string): void => {
     options.log.warn(fields, message);
   };
-  const ring = new AckRing();
   const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, limits, onFenced, warn });
   const delivery = new Delivery({
     store: stores.groups,
     commits: stores.commits,
+    settlements: publisher,
     ring,
     topics: log,
     codec,
@@ -92,7 +98,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     random,
     mayGrow,
     onGrown: (topicId) => delivery.topicGrown(topicId),
-    onDeleted: (topicId) => delivery.topicDeleted(topicId),
+    whileDeleted: (topicId, work) => delivery.deleteTopic(topicId, work),
     warn,
   });
   const stop = (): void => {
@@ -119,6 +125,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       subscription: subscriptionService(delivery, log, clock),
       message: messageService(topics, log, codec),
     },
+    settle: (command) => delivery.settle(command),
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
       // Publishes and members at once: a member may be waiting for what is being published.

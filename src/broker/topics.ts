@@ -17,15 +17,15 @@ import type {
 /** How often tables of deleted topics that could not be dropped are tried again. */
 const dropIntervalMs = 60_000;
 
-export interface TopicsDeps {
+interface TopicsDeps {
   readonly store: TopicStore;
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
   /** The log has more partitions of the topic: its subscriptions get them. */
   readonly onGrown: (topicId: number) => Promise<void>;
-  /** The topic's rows are gone from the database: its subscriptions with it. */
-  readonly onDeleted: (topicId: number) => Promise<void>;
+  /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
+  readonly whileDeleted: (topicId: number, work: () => Promise<void>) => Promise<void>;
   readonly mayGrow: MayGrow;
   readonly warn: (fields: object, message: string) => void;
 }
@@ -116,17 +116,7 @@ export class Topics {
   async delete(name: string): Promise<void> {
     const { id } = this.row(name);
     this.#d.log.removeTopic(id);
-    const backoff = new Backoff(this.#d.clock, this.#d.random);
-    for (;;) {
-      try {
-        await this.#d.store.deleteTopic(id);
-        break;
-      } catch (error) {
-        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
-        await backoff.pause();
-      }
-    }
-    await this.#d.onDeleted(id);
+    await this.#d.whileDeleted(id, () => this.#deleteRows(id));
     this.#dropping.soon();
   }
 
@@ -140,6 +130,17 @@ export class Topics {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#dropping.stop();
+  }
+
+  async #deleteRows(topicId: number): Promise<void> {
+    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ; await backoff.pause()) {
+      try {
+        await this.#d.store.deleteTopic(topicId);
+        return;
+      } catch (error) {
+        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
+      }
+    }
   }
 
   async #learn(name: string): Promise<void> {

@@ -6,12 +6,13 @@ import type { Topic } from '../log/topic.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing, AckTableReference } from './ack-ring.ts';
+import { isUnknown, lostBefore, mayBeWritten, unwritten } from './outcome.ts';
 import { PublishQueue, type QueueLimits } from './publish-queue.ts';
 import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
 import type { CommitUnit } from './unit.ts';
 
-export interface CommitterOptions {
+interface CommitterOptions {
   readonly store: CommitStore;
   readonly log: Log;
   readonly ring: AckRing;
@@ -156,8 +157,7 @@ export class Committer {
   /** Commits the units as one transaction; where the data of one of them is refused, each by itself. */
   async #append(slot: number, units: readonly CommitUnit[]): Promise<void> {
     const wanted = units.filter(isWanted);
-    for (const topic of topicsOf(wanted)) if (!topic.isKnown) await topic.refresh();
-    const known = await this.#lookUpKeys(wanted);
+    const known = await unwritten(() => this.#prepare(wanted));
     try {
       await this.#commit(slot, wanted, known);
     } catch (error) {
@@ -168,6 +168,12 @@ export class Committer {
       this.#lost(wanted, error);
       throw error;
     }
+  }
+
+  /** What has to be known before the transaction is built. @throws Fault */
+  async #prepare(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
+    for (const topic of topicsOf(units)) if (!topic.isKnown) await topic.refresh();
+    return this.#lookUpKeys(units);
   }
 
   async #run1(slot: number, unit: CommitUnit): Promise<void> {
@@ -192,7 +198,7 @@ export class Committer {
         if (!(error instanceof SegmentMoved)) throw error;
         // A SegmentMoved says nothing to a publisher; that nothing was written and it may try again does.
         if (moves === segmentMovesMax) throw new Fault('DATABASE_UNAVAILABLE', 'the segment moved at each try', error);
-        await this.#follow(plan.units);
+        await unwritten(() => this.#follow(plan.units));
       }
     }
   }
@@ -217,8 +223,7 @@ export class Committer {
       const isWritten = await this.#findOut(plan, reference, error);
       if (isWritten) await this.#recover(plan);
       reference.release();
-      if (!isWritten)
-        throw new Fault('DATABASE_UNAVAILABLE', 'the database was lost before the commit: nothing was written', error);
+      if (!isWritten) throw lostBefore(error);
       return;
     }
     reference.release();
@@ -344,10 +349,6 @@ export class Committer {
   }
 }
 
-function isUnknown(error: unknown): error is Fault {
-  return error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN';
-}
-
 function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
   const topics = new Set<Topic>();
   for (const { publishes } of units) for (const { topic } of publishes) topics.add(topic);
@@ -376,9 +377,4 @@ function fail(units: readonly CommitUnit[], error: Error): void {
     if (!mayBeWritten(error)) for (const { records } of unit.settlements) records.stays();
     unit.reject(error);
   }
-}
-
-/** Then neither is true here: that the records moved, and that they stay. The successor reads which. */
-function mayBeWritten(error: Error): boolean {
-  return error instanceof Fault && (error.kind === 'OUTCOME_UNKNOWN' || error.kind === 'FENCED');
 }

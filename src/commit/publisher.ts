@@ -15,7 +15,7 @@ import { route, type RoutedPublish } from './route.ts';
 import type { CommitStore } from './store.ts';
 import { noSettlements, type Commits, type WantedCommit } from './unit.ts';
 
-export interface PublisherDeps {
+interface PublisherDeps {
   readonly store: CommitStore;
   readonly log: Log;
   readonly ring: AckRing;

@@ -4,7 +4,7 @@ import type { CursorChange } from '../consumption/offsets/cursor-key.ts';
 export type Settlement = AcksSettlement;
 
 /** Records of a cursor are completed. */
-export interface AcksSettlement {
+interface AcksSettlement {
   readonly type: 'acks';
   readonly records: MovingRecords;
 }

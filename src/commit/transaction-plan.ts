@@ -16,7 +16,7 @@ export interface PlanLimits {
 }
 
 /** What is known of an idempotency key; null: nothing, the record is new. */
-export type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
+type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
 
 interface MutableBatch {
   readonly records: RecordSelection[];
@@ -376,7 +376,7 @@ export class TransactionPlan {
 }
 
 /** A batch of the transaction with where it went. */
-export interface CommittedBatch extends AppendedBatch {
+interface CommittedBatch extends AppendedBatch {
   readonly records: readonly RecordSelection[];
   readonly recordCount: number;
   readonly byteSize: number;

@@ -6,7 +6,6 @@ import { assignmentOf, clientAssignorOf } from './client-plan.ts';
 import { Holdings } from './holdings.ts';
 import type { Member } from './member.ts';
 import { Membership } from './membership.ts';
-import { refsOf } from './partition.ts';
 import { Rebalance } from './rebalance.ts';
 import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
 import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
@@ -192,17 +191,6 @@ export class Group {
     if (partition === undefined || partition.holder === null) return undefined;
     const { holder, sinceGeneration, revokeDeadlineMs } = partition;
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
-  }
-
-  /** All partitions that the member holds, also those being revoked; by topic and partition. */
-  partitionsOf(memberId: MemberId): PartitionRef[] {
-    return refsOf(this.#find(memberId)?.held ?? []);
-  }
-
-  /** The member's partitions that are being revoked; by topic and partition. */
-  revokingOf(memberId: MemberId): PartitionRef[] {
-    const held = this.#find(memberId)?.held ?? [];
-    return refsOf(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
   }
 
   /** Whether the member still waits in this generation for partitions of other members. */

@@ -7,7 +7,7 @@ import type { MemberId, MemberRow, PartitionRef, RebalanceReason } from './snaps
 import type { GroupInput, RefusalReason, RemovalReason } from './step.ts';
 import type { Turn } from './turn.ts';
 
-export type JoinInput = Extract<GroupInput, { type: 'join' }>;
+type JoinInput = Extract<GroupInput, { type: 'join' }>;
 
 /** The change of a member since the last rebalance. */
 interface Joined {
@@ -17,7 +17,7 @@ interface Joined {
   readonly before: MemberRow | null;
 }
 
-export interface Refusal {
+interface Refusal {
   readonly reason: RefusalReason;
   readonly message: string;
 }

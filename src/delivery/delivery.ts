@@ -1,5 +1,6 @@
 import type { AckRing } from '../commit/ack-ring.ts';
 import type { AckLogStore } from '../commit/store.ts';
+import type { Commits } from '../commit/unit.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
@@ -10,9 +11,12 @@ import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
+import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
 import { NackLog } from './calls/nack-log.ts';
+import { settle } from './calls/settle.ts';
 import type { AckCommand, AckOutcome } from './ports/acks.ts';
+import type { SettleCommand, SettleOutcome } from './ports/settle.ts';
 import type {
   JoinGroupCommand,
   JoinGroupOutcome,
@@ -45,10 +49,12 @@ import { PullSession } from './calls/pull.ts';
 import type { EventSink, MemberStream } from './ports/session.ts';
 import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
-export interface DeliveryDeps {
+interface DeliveryDeps {
   readonly store: GroupStore;
   /** Where acks become durable. */
   readonly commits: AckLogStore;
+  /** Where acks become durable together with something else. */
+  readonly settlements: Commits;
   readonly ring: AckRing;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
@@ -74,6 +80,7 @@ export class Delivery {
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
   readonly #store: GroupStore;
+  readonly #settlements: Commits;
   readonly #groups: Groups;
   readonly #admission: Admission;
   #draining = false;
@@ -99,6 +106,7 @@ export class Delivery {
       mayDeliver,
       mayGrow,
       rounds,
+      moves: new Moves(rounds),
       writer: new GroupWriter({ store, clock, random, onFenced }),
       unsentBytesMax: deps.limits.streamUnsentBytesMax,
       delivered: { records: 0, bytes: 0 },
@@ -107,6 +115,7 @@ export class Delivery {
     };
     this.#nacks = new NackLog(deps);
     this.#store = store;
+    this.#settlements = deps.settlements;
     this.#groups = new Groups({
       store,
       topics: deps.topics,
@@ -215,6 +224,19 @@ export class Delivery {
     return outcomes.map((outcome) => outcome());
   }
 
+  /**
+   * Acks records and publishes others, in one transaction: all of it or nothing.
+   * @throws Rejection or Fault; OUTCOME_UNKNOWN and FENCED: the next owner reads whether it happened.
+   */
+  async settle(command: SettleCommand): Promise<SettleOutcome> {
+    const group = this.#groups.get(command.group);
+    group.atWork(command.memberId);
+    const outcome = await settle(group, command, this.#context.moves, this.#settlements);
+    // As with acks: only the owner may refuse.
+    if (outcome.published === null) await this.#context.rounds.proven();
+    return outcome;
+  }
+
   join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     this.#refuseIfDraining();
     return this.membership.join(host, command);
@@ -291,9 +313,9 @@ export class Delivery {
     await this.#groups.topicGrown(topicId);
   }
 
-  /** The topic is gone, with every subscription to it. */
-  async topicDeleted(topicId: number): Promise<void> {
-    await this.#groups.topicDeleted(topicId);
+  /** Runs the deletion of a topic, with every subscription to it. */
+  async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
+    await this.#groups.deleteTopic(topicId, work);
   }
 
   /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
@@ -311,6 +333,7 @@ export class Delivery {
     await rounds.stop(untilMs);
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
+    this.#context.moves.stop();
     this.#nacks.stop();
   }
 
@@ -318,6 +341,7 @@ export class Delivery {
   async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
+    this.#context.moves.stop();
     this.#nacks.stop();
     const error = notOwner('TAKEN_OVER');
     const jobs = [this.#groups.stop(error), this.#context.rounds.abandon(), this.#retention.stop()];

@@ -5,12 +5,12 @@ interface TroubleClock {
 }
 
 /** Where trouble is told; pino's loggers fit. */
-export interface TroubleLog {
+interface TroubleLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
 
-export interface TroubleDeps {
+interface TroubleDeps {
   /** What is in trouble, as it stands in the log. */
   readonly what: string;
   readonly clock: TroubleClock;

@@ -9,7 +9,7 @@ import {
 import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
 
-export interface ReaderOptions {
+interface ReaderOptions {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   /** Bytes of one fetch. */

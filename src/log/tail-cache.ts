@@ -9,7 +9,7 @@ interface Entry {
   bytes: number;
 }
 
-export interface TailCacheOptions {
+interface TailCacheOptions {
   readonly codec: BatchCodec;
   readonly bytesMax: number;
   /** A reader that is behind gets adjacent small batches joined, up to this size. */

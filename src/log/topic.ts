@@ -9,7 +9,7 @@ import type { Tail, TailCache } from './tail-cache.ts';
 /** Idempotency keys of one topic in memory. Older ones are looked up in the database. */
 const knownKeysMax = 100_000;
 
-export interface TopicParts {
+interface TopicParts {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   readonly tails: TailCache;

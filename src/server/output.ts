@@ -4,7 +4,7 @@ import { limits } from '../limits/limits.ts';
 import type { Clock } from '../time/clock.ts';
 
 /** stdout or stderr of this process. */
-export type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
+type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
 
 /**
  * The broker's output, to a reader that may be slow, stopped or gone. The broker never waits for

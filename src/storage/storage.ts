@@ -24,7 +24,7 @@ import { ServerChoice } from './sessions/server-choice.ts';
 import { PostgresTopicStore } from './log/topics.ts';
 import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
 
-export interface StorageOptions {
+interface StorageOptions {
   readonly address: DatabaseAddress;
   readonly brokerId: string;
   /** Connections that append, each one transaction at a time. */

@@ -16,7 +16,7 @@ const metadataTag = 0x2a;
 
 const int32Max = 0x7fff_ffff;
 
-export interface ScannedCommit {
+interface ScannedCommit {
   readonly topic: string;
   readonly partition: number;
   /** null: not set. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { MovingRecords, Settlement } from '../../src/commit/settlements.ts';
+import { SegmentMoved } from '../../src/commit/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
 
@@ -30,12 +31,16 @@ interface Wish {
   readonly values?: readonly string[];
   readonly expectedOffset?: number;
   readonly topic?: string;
+  readonly idempotencyKey?: string;
 }
 
 /** Commits records and a completion together. `ended` tells how it went. */
 function commit(scene: Scene, moving: Moving, wishes: readonly Wish[] = [{ values: ['letter'] }]) {
-  const publishes = wishes.map(({ values = ['x'], topic = 'orders', expectedOffset = null }) =>
-    command(topic, records(...values), { expectedOffset }),
+  const publishes = wishes.map(({ values = ['x'], topic = 'orders', expectedOffset = null, idempotencyKey }) =>
+    command(topic, records(...values), {
+      expectedOffset,
+      ...(idempotencyKey !== undefined && { idempotencyKeys: [idempotencyKey] }),
+    }),
   );
   const one = { ended: 'pending' };
   scene.publisher.commit({ publishes, settlements: [moving.settlement] }).then(
@@ -200,6 +205,26 @@ describe('an answer that is lost', () => {
     expect(scene.store.shared.log(1, 0).endOffset).toBe(0);
     scene.ring.turn();
     expect(scene.ring.olderAreFree).toBe(true);
+  });
+
+  test('of what comes before the append leaves nothing in doubt: the records stay, and the publisher may repeat', async () => {
+    const ended = [];
+    for (const lost of ['ends', 'rollSegment', 'findKeys'] as const) {
+      const scene = await Scene.open();
+      const topic = scene.log.topicAtWork('orders')!;
+      if (lost === 'ends') topic.forget(topic.partitions, scene.clock.nowMs());
+      scene.store.before = (call) => {
+        if (call === lost) throw new Fault('OUTCOME_UNKNOWN', 'the connection was lost');
+        if (call === 'append') throw new SegmentMoved('appends go to another segment');
+      };
+      const moving = new Moving();
+      const one = commit(scene, moving, [{ idempotencyKey: 'key' }]);
+      await scene.clock.settle();
+      ended.push([one.ended, moving.became]);
+      scene.ring.turn();
+      expect(scene.ring.olderAreFree).toBe(true);
+    }
+    expect(ended).toEqual(Array.from({ length: 3 }, () => ['DATABASE_UNAVAILABLE', ['stays']]));
   });
 
   test('is looked for until the database answers, and until then nothing moves and no fold begins', async () => {

@@ -203,7 +203,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
 
 test('a topic that is deleted takes its partitions with it', async () => {
   const stream = await scene.subscribe('billing');
-  await scene.wait(scene.delivery.topicDeleted(1));
+  await scene.wait(scene.delivery.deleteTopic(1, () => Promise.resolve()));
   await scene.clock.settle();
   expect(stream.assigned).toEqual([]);
   expect(logs.map((log) => log.listeners)).toEqual([0, 0, 0, 0]);

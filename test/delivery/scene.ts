@@ -10,9 +10,12 @@ import type {
 } from '../../src/delivery/ports/membership.ts';
 import type { StartPosition } from '../../src/delivery/ports/subscriptions.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
+import type { PublishedRecords } from '../../src/commit/publish.ts';
+import type { Commits, WantedCommit } from '../../src/commit/unit.ts';
 import { Delivery } from '../../src/delivery/delivery.ts';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
+import { Fault, type FaultKind } from '../../src/errors/fault.ts';
 import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
@@ -155,12 +158,47 @@ export class FakeStream implements EventSink {
   }
 }
 
+/** Commits whose outcome the test decides. */
+export class FakeCommits implements Commits {
+  readonly wanted: WantedCommit[] = [];
+  #answers: PromiseWithResolvers<readonly PublishedRecords[]>[] = [];
+
+  commit(wanted: WantedCommit): Promise<readonly PublishedRecords[]> {
+    this.wanted.push(wanted);
+    const answer = Promise.withResolvers<readonly PublishedRecords[]>();
+    this.#answers.push(answer);
+    return answer.promise;
+  }
+
+  /** The oldest commit that has no outcome yet is durable. */
+  committed(): void {
+    const [{ settlements }, answer] = this.#take();
+    for (const { records } of settlements) records.moved();
+    answer.resolve([]);
+  }
+
+  /** The oldest commit that has no outcome yet has failed: nothing was written, or nobody knows. */
+  failed(kind: FaultKind): void {
+    const [{ settlements }, answer] = this.#take();
+    if (kind === 'DATABASE_UNAVAILABLE') for (const { records } of settlements) records.stays();
+    answer.reject(new Fault(kind, 'the database was lost'));
+  }
+
+  #take(): [WantedCommit, PromiseWithResolvers<readonly PublishedRecords[]>] {
+    const wanted = this.wanted[this.wanted.length - this.#answers.length];
+    const answer = this.#answers.shift();
+    if (wanted === undefined || answer === undefined) throw new Error('nothing is being committed');
+    return [wanted, answer];
+  }
+}
+
 /** A broker's delivery over topics and a store in memory, on a clock that stands still. */
 export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryGroupStore;
   readonly topics = new Map<string, FakeLog[]>();
   readonly ring = new AckRing();
+  readonly commits = new FakeCommits();
   readonly delivery: Delivery;
   /** What was logged that is no warning. */
   readonly said: object[] = [];
@@ -191,6 +229,7 @@ export class Scene {
     this.delivery = new Delivery({
       store: this.store,
       commits: this.store,
+      settlements: { commit: (wanted) => this.commits.commit(wanted) },
       ring: this.ring,
       topics: {
         topic: (name) => this.#topicOf(name),

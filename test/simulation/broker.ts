@@ -1,5 +1,6 @@
 import { openBroker, type OpenBroker } from '../../src/broker/opening.ts';
 import type { Services } from '../../src/broker/services.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
@@ -10,7 +11,7 @@ import type { Database } from './database.ts';
 import { fussy } from './fussy-assignor.ts';
 import type { Ledger } from './ledger.ts';
 import { SimulatedProcess } from './process.ts';
-import { sabotaged, type Sabotage } from './sabotage.ts';
+import { CarelessRing, sabotaged, type Sabotage } from './sabotage.ts';
 import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from './stores.ts';
 import type { World } from './world.ts';
 
@@ -73,6 +74,11 @@ export class SimulatedBroker {
   /** The calls, while it serves. */
   get calls(): Services | null {
     return this.ended ? null : this.#calls;
+  }
+
+  /** Acks records together with what is published. @throws Rejection or Fault */
+  settle(command: SettleCommand): Promise<SettleOutcome> {
+    return this.#open!.settle(command);
   }
 
   /** Calls `tell` when the process has ended, for whatever reason. */
@@ -139,6 +145,7 @@ export class SimulatedBroker {
         clock: this.process,
         awakeClock: this.#awake,
         random: this.process,
+        ...(this.#site.sabotage === 'FOLDS_A_SETTLEMENT_AWAY' && { ring: new CarelessRing() }),
         limits: {
           recordBytesMax: limits.recordBytesMax,
           publishQueueBytesMax: limits.publishQueueBytesMax,

@@ -14,6 +14,10 @@ export class Consumption {
   readonly refused = new Map<number, string>();
   /** Committed by somebody outside, so that no member has to handle it. */
   readonly excused = new Set<number>();
+  /** Named by a settlement of who may say so. */
+  readonly settling = new Set<number>();
+  /** Completed by a settlement, and therefore in the archive. */
+  readonly archived = new Set<number>();
   /** Handled by a member. */
   readonly received = new Set<number>();
   /** The first offset that is owed. */
@@ -25,7 +29,8 @@ export class Consumption {
   begin(offset: number, resets: number): void {
     this.start = offset;
     this.resets = resets;
-    for (const set of [this.sent, this.acked, this.named, this.namedByRuns, this.refused, this.excused]) set.clear();
+    const { sent, acked, named, namedByRuns, refused, excused, settling, archived } = this;
+    for (const set of [sent, acked, named, namedByRuns, refused, excused, settling, archived]) set.clear();
     for (let below = 0; below < offset; below++) this.acked.add(below);
     for (const one of this.received) if (one >= offset) this.received.delete(one);
   }

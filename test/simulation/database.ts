@@ -161,6 +161,18 @@ export class Database {
     }
   }
 
+  /**
+   * Ends what goes on of a broker after its connection was cut. Each of those transactions has
+   * committed by then, or never will.
+   */
+  async endLost(broker: string, epoch: number): Promise<void> {
+    const lost = [...this.#running].filter(({ request: { session, epoch: of } }) => {
+      return !session.open && session.broker === broker && of === epoch;
+    });
+    for (const one of lost) if (this.#world.chance(0.5)) this.#abort(one, 'the session was ended');
+    while (lost.some((one) => this.#running.has(one))) await this.#world.pause(1);
+  }
+
   tryLock(session: Session): boolean {
     this.#lock ??= session;
     return this.#lock === session;

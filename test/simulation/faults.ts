@@ -34,7 +34,7 @@ export class Faults {
         this.#databaseDown();
       },
       () => {
-        this.#slowDatabase();
+        this.#slowDatabase(world.between(100, 3_000));
       },
       () => this.#broker()?.process.jump(world.pick([5_000, 3_600_000, 86_400_000])! * world.between(-1, 1)),
       () => {
@@ -79,6 +79,20 @@ export class Faults {
         this.#meddle();
       });
     }
+  }
+
+  /** A settlement of the group begins: with some probability something goes wrong before its outcome is known. */
+  strike(groupName: string): void {
+    const { world, groups, operator } = this.#simulation;
+    if (this.#healed || !world.chance(0.15)) return;
+    const group = groups.find(({ site }) => site.group === groupName)!;
+    // Slow for so long that a fold of the ack log may begin before the outcome is known.
+    if (world.chance(0.3)) this.#slowDatabase(world.between(1_000, 6_000));
+    world.after(world.between(0, 8), () => {
+      if (this.#healed) return;
+      if (world.chance(0.3)) void operator.reset(group.site);
+      else world.pick(this.#kinds)?.();
+    });
   }
 
   #repeat(intervalMs: number, work: () => void): void {
@@ -176,10 +190,10 @@ export class Faults {
     });
   }
 
-  #slowDatabase(): void {
+  #slowDatabase(forMs: number): void {
     const { world, database } = this.#simulation;
     database.slow = true;
-    world.after(world.between(100, 3_000), () => {
+    world.after(forMs, () => {
       database.slow = false;
     });
   }

@@ -2,14 +2,20 @@ import type { MemberId } from '../../src/coordinator/group.ts';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { AckCommand, AckOutcome } from '../../src/delivery/ports/acks.ts';
 import type { CommittedOffset, ResetOffset } from '../../src/delivery/ports/offsets.ts';
-import type { TopicPartition } from '../../src/delivery/ports/session.ts';
+import type { StreamEvent, TopicPartition } from '../../src/delivery/ports/session.ts';
 import type { CursorKey, CursorReset, SubscriptionRow } from '../../src/delivery/ports/store.ts';
 import type { AckRow } from '../../src/commit/store.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { leaseMs } from '../../src/ownership/lease.ts';
+import { archivedRecord, archiveTopic } from './archive.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from './database.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
 import type { World } from './world.ts';
+
+type IdleEvent = Extract<StreamEvent, { readonly type: 'idle' }>;
 
 /** One record as it went out to a member. */
 export interface SentRecord {
@@ -34,6 +40,13 @@ export interface Arrival {
   readonly resetting: boolean;
 }
 
+/** A settlement that a broker was asked for, until it is answered. */
+export interface Settling extends Arrival {
+  readonly command: SettleCommand;
+  /** What went out behind one of its records meanwhile. */
+  overtaken: string | null;
+}
+
 /** What was so when a commit came from outside. */
 export interface OutsideArrival {
   readonly isEmpty: boolean;
@@ -56,12 +69,16 @@ export class Ledger {
   readonly #written = new Map<string, string>();
   /** Cursors as they are durable. */
   readonly #cursors = new Map<string, CursorSnapshot>();
-  /** The lowest offset that a member has given back, by what came: whether it counted is not looked at. */
+  /** The lowest offset that a member has given back, or that a settlement has left to it, by what came: whether it counted is not looked at. */
   readonly #givenBack = new Map<string, number>();
   /** Of each batch that was sent: how often the cursor had been begun anew by then. */
   readonly #sentIn = new WeakMap<SentBatch, number>();
   /** Resets that are under way, by epoch and group. */
   readonly #resetting = new Map<string, number>();
+  /** Settlements that are under way, or whose outcome their broker has not found out. */
+  readonly #settling = new Set<Settling>();
+  /** What the transaction at hand has put into the archive. */
+  #archived: string[] = [];
   #appends = 0;
   readonly counts = { sent: 0, received: 0, acked: 0, refused: 0, confirmed: 0, duplicates: 0 };
 
@@ -82,6 +99,7 @@ export class Ledger {
       const where = `${topicId}/${partition}@${offset}`;
       world.demand(!this.#written.has(value), () => `${value} is at ${this.#written.get(value)} and at ${where}`);
       this.#written.set(value, where);
+      if (topicId === database.log.idOf(archiveTopic)) this.#archived.push(archivedRecord(value));
     };
   }
 
@@ -117,6 +135,117 @@ export class Ledger {
         consumption.start = cursor.committedOffset;
         const group = this.#database.groups.groups.find((one) => one.id === groupId)!;
         this.#consumptions.set(`${group.name}:${topicId}/${key.partition}`, consumption);
+      }
+    }
+  }
+
+  /**
+   * Appends are being committed, with what they settle. Each record that this completes is archived by it, once; and
+   * nothing else is archived.
+   */
+  settled(row: Pick<AckRow, 'deltas'> | null): void {
+    const archived = this.#archived.splice(0);
+    for (const { key, delta } of row?.deltas ?? []) {
+      const before = this.#cursors.get(nameOf(key))!;
+      const consumption = this.#consumptionOf(key);
+      const name = this.#recordsOf(key);
+      const { world } = this;
+      world.demand(delta.resets === before.resets, () => `${name} is settled in incarnation ${delta.resets}`);
+      for (const offset of offsetsOf(null, delta.acked, 0)) {
+        const record = `${name}@${offset}`;
+        const at = archived.indexOf(record);
+        world.demand(at >= 0, () => `${record} is completed by a settlement and not in the archive`);
+        archived.splice(at, 1);
+        world.demand(!isAcked(before, offset), () => `${record} is archived by a settlement and was complete before`);
+        world.demand(consumption.settling.has(offset), () => `${record} is settled by who should not count`);
+        for (const set of [consumption.archived, consumption.named, consumption.namedEver]) set.add(offset);
+        consumption.namedByRuns.add(offset);
+        consumption.refused.delete(offset);
+        world.count('a record is archived');
+      }
+    }
+    this.world.demand(archived.length === 0, () => `${archived.join()} is archived and not completed by that`);
+  }
+
+  /** A settlement comes to a broker. */
+  settleArrived(epoch: number, command: SettleCommand): Settling {
+    const { group, memberId, generation, entries } = command;
+    const rows = this.groups.row(group)?.assignments;
+    const holders = entries.map(({ topic, partition }) => rows?.get(`${this.#topicId(topic)}/${partition}`) ?? null);
+    const resets = entries.map(({ topic, partition, runs }, index) => {
+      const consumption = this.#consumption(group, this.#topicId(topic), partition);
+      const holder = holders[index] ?? null;
+      const mayCount = holder?.memberId === memberId && holder.sinceGeneration <= generation;
+      if (mayCount) for (const offset of offsetsOf(null, runs, 0)) consumption.settling.add(offset);
+      return consumption.resets;
+    });
+    const resetting = this.#resetting.has(`${epoch}/${group}`);
+    const settling = { epoch, holders, resets, resetting, command, overtaken: null };
+    this.#settling.add(settling);
+    return settling;
+  }
+
+  /** A settlement is answered, or its broker says what has kept it from that. */
+  settleAnswered(settling: Settling, outcome: SettleOutcome | Rejection | Fault): void {
+    const { world } = this;
+    const { command, holders, overtaken } = settling;
+    if (outcome instanceof Error) {
+      const reason = outcome instanceof Fault ? outcome.kind : outcome.reason;
+      world.count(`a settlement ends with ${reason}`);
+      if (reason === 'OUTCOME_UNKNOWN' || reason === 'FENCED') return;
+      for (const entry of command.entries) this.#givesBack(command, entry, entry.runs[0]!);
+    }
+    this.#settling.delete(settling);
+    if (outcome instanceof Error) return;
+    const { memberId, generation, entries, group } = command;
+    for (const status of outcome.statuses) world.count(`SETTLE is answered ${status}`);
+    if (outcome.published === null) return;
+    world.demand(overtaken === null, () => overtaken!);
+    entries.forEach(({ topic, partition, runs }, index) => {
+      const where = `${group}: ${topic}/${partition}`;
+      const holder = holders[index] ?? null;
+      world.demand(
+        holder?.memberId === memberId && holder.sinceGeneration <= generation,
+        () => `${where}: ${memberId} settles in generation ${generation}, and ${holder?.memberId} holds it`,
+      );
+      const consumption = this.#consumption(group, this.#topicId(topic), partition);
+      if (consumption.resets !== settling.resets[index] || settling.resetting) return;
+      for (const offset of offsetsOf(null, runs, 0)) {
+        const isThere = consumption.archived.has(offset);
+        world.demand(isThere, () => `${where}@${offset} is answered as settled and is not`);
+      }
+    });
+  }
+
+  /** A stream is told what its member has in flight: no more and no less than what its partitions have. */
+  inFlightTold({ epoch, group, memberId }: Recipient, { inFlightRecords, partitions }: IdleEvent): void {
+    // What is MOVING belongs to the member that had it, which need not have the partition any more.
+    for (const { epoch: of, command } of this.#settling) if (of === epoch && command.group === group) return;
+    const held = partitions.reduce((sum, one) => sum + one.inFlightRecords, 0);
+    this.world.count('the credit of a member is compared');
+    this.world.demand(
+      held === inFlightRecords,
+      () => `${memberId} has credit for ${inFlightRecords} records out, and its partitions have ${held} in flight`,
+    );
+  }
+
+  #recordsOf({ subscriptionId, partition }: CursorKey): string {
+    const { subscriptions, groups } = this.#database.groups;
+    const { groupId, topicId } = subscriptions.find(({ id }) => id === subscriptionId)!;
+    const { name } = groups.find(({ id }) => id === groupId)!;
+    return `${name}:${this.#database.log.topics.get(topicId)!.row.name}/${partition}`;
+  }
+
+  /** Records go out of a partition of which a settlement is under way. */
+  #overtakes({ epoch, group, memberId }: Recipient, { topic, partition, records }: SentBatch): void {
+    for (const settling of this.#settling) {
+      if (settling.epoch !== epoch || settling.command.group !== group) continue;
+      const { archived } = this.#consumption(group, this.#topicId(topic), partition);
+      for (const entry of settling.command.entries) {
+        if (entry.topic !== topic || entry.partition !== partition || archived.has(entry.runs[0]!)) continue;
+        const last = records.at(-1)!.offset;
+        if (last < entry.runs[0]!) continue;
+        settling.overtaken ??= `${group}: ${topic}/${partition}@${last} goes out to ${memberId} behind @${entry.runs[0]}, which is MOVING`;
       }
     }
   }
@@ -175,6 +304,7 @@ export class Ledger {
     const { values } = this.#database.log.partition(topicId, partition);
     const consumption = this.#consumption(group, topicId, partition);
     this.#sentIn.set(batch, consumption.resets);
+    this.#overtakes(recipient, batch);
     const isOwner = epoch === this.#database.epoch;
     this.world.demand(
       isOwner || this.#database.sinceRenewalMs(epoch) < leaseMs,
@@ -190,21 +320,34 @@ export class Ledger {
         !isOwner || !consumption.acked.has(offset),
         () => `${where} was acked by ${group} and goes out again, to ${memberId}`,
       );
+      this.world.demand(
+        !isOwner || !consumption.archived.has(offset),
+        () => `${where} was archived by ${group} and goes out again, to ${memberId}`,
+      );
       consumption.sent.add(offset);
     }
   }
 
   /**
-   * A member has handled a batch, but for the record that it refuses. If the group began anew since
+   * A member has handled a batch, but for the records that it refuses or puts away. If the group began anew since
    * the batch was sent, the records come again and are to be handled again.
    */
-  received(group: string, batch: SentBatch, refused: number | null): void {
+  received(group: string, batch: SentBatch, unhandled: readonly number[]): void {
     const { received, resets } = this.#consumption(group, this.#topicId(batch.topic), batch.partition);
     for (const { offset } of batch.records) {
       this.counts.received++;
       if (received.has(offset)) this.counts.duplicates++;
-      if (this.#sentIn.get(batch) === resets && offset !== refused) received.add(offset);
+      if (this.#sentIn.get(batch) === resets && !unhandled.includes(offset)) received.add(offset);
     }
+  }
+
+  #givesBack(
+    { group, memberId }: Pick<AckCommand, 'group' | 'memberId'>,
+    { topic, partition }: TopicPartition,
+    lowest: number,
+  ): void {
+    const name = `${group}/${memberId}/${topic}/${partition}`;
+    this.#givenBack.set(name, Math.min(this.#givenBack.get(name) ?? Infinity, lowest));
   }
 
   /** The lowest offset that the member has given back since this was asked last; Infinity: none. */
@@ -232,8 +375,7 @@ export class Ledger {
     const resets = entries.map(({ topic, partition, action, upToOffset, runs }, index) => {
       const consumption = this.#consumption(group, this.#topicId(topic), partition);
       if (action !== 'ACK') {
-        const name = `${group}/${memberId}/${topic}/${partition}`;
-        this.#givenBack.set(name, Math.min(this.#givenBack.get(name) ?? Infinity, runs?.[0] ?? 0));
+        this.#givesBack(command, entries[index]!, runs?.[0] ?? 0);
         return consumption.resets;
       }
       const holder = holders[index] ?? null;
@@ -409,7 +551,8 @@ export class Ledger {
         return `${name} is committed at ${cursor.committedOffset} of ${values.length}`;
       }
       for (let offset = consumption.start; offset < values.length; offset++) {
-        if (!consumption.received.has(offset) && !consumption.excused.has(offset))
+        const { received, excused, archived } = consumption;
+        if (!received.has(offset) && !excused.has(offset) && !archived.has(offset))
           return `${name}@${offset} was acked and never handled`;
       }
       const row = this.groups.row(group)!;

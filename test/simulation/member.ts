@@ -1,8 +1,10 @@
 import type { AckCommand, AckEntry, AckOutcome, StartPosition } from '../../src/broker/commands.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type { AssignorName, MemberId } from '../../src/coordinator/group.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
+import { archiveCommand } from './archive.ts';
 import type { SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import type { Network } from './network.ts';
@@ -37,6 +39,8 @@ export interface MemberSite {
   readonly ack: AckCall;
   /** The same, of acks up to an offset, by CommitOffsets. */
   readonly commit: AckCall;
+  /** Puts records away: they are completed if and only if they are archived. null: its members do not do that. */
+  readonly settle: ((serving: SimulatedBroker, command: SettleCommand) => Promise<SettleOutcome>) | null;
   /** Whether members still do what members should not: be slow, refuse, hold back. */
   readonly troubled: () => boolean;
 }
@@ -44,6 +48,9 @@ export interface MemberSite {
 export const retryMs = 300;
 
 const beatMs = 3_000;
+
+/** How many of its batches a member puts away. */
+const archiveRate = 0.25;
 
 /** A consumer: how it handles what it gets. */
 export abstract class Member {
@@ -228,11 +235,12 @@ export abstract class Member {
   }
 
   async #handle(batch: SentBatch, taken: Taken): Promise<void> {
-    const { world, ledger, group, troubled } = this.site;
+    const { world, ledger, group, troubled, settle } = this.site;
     const offsets = batch.records.map(({ offset }) => offset);
+    if (settle !== null && troubled() && world.chance(archiveRate)) return this.#archive(batch, offsets, taken);
     const choice = troubled() ? world.fraction() : 0;
     const refused = choice < 0.85 ? null : world.pick(offsets)!;
-    ledger.received(group, batch, refused);
+    ledger.received(group, batch, refused === null ? [] : [refused]);
     if (troubled() && world.chance(0.1)) this.#giveBackLate(batch);
     if (refused !== null) await this.#refuse(batch, refused, choice < 0.95 ? 'NACK' : 'RELEASE', taken);
     else if (choice < 0.7) await this.#done(batch, offsets, taken);
@@ -246,6 +254,37 @@ export abstract class Member {
         offsets.filter((offset) => !now.includes(offset)),
         taken,
       );
+    }
+  }
+
+  /**
+   * Puts some of a batch away and handles the rest. What it cannot put away it handles too, unless it may be put away
+   * all the same; until then it must not be passed over.
+   */
+  async #archive(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
+    const { world, network, ledger, group, settle } = this.site;
+    const { memberId } = this;
+    if (memberId === null) return;
+    const away = offsets.filter(() => world.chance(0.5));
+    const rest = offsets.filter((offset) => !away.includes(offset));
+    ledger.received(group, batch, away);
+    for (const offset of away) this.#refusalsOf(batch).set(offset, null);
+    await this.#name(batch, rest, taken);
+    if (away.length === 0 || this.round !== taken.round) return;
+    const { topic, partition } = batch;
+    const command = {
+      group,
+      memberId,
+      generation: taken.generation,
+      entries: [{ topic, partition, lane: 0, runs: runsOf(away) }],
+      publishes: [archiveCommand(group, batch, away, world.id())],
+    };
+    const outcome = await network.call((_, serving) => settle!(serving, command)).catch(() => null);
+    if (this.round !== taken.round) return;
+    if (outcome?.published != null) for (const offset of away) this.#refusalsOf(batch).delete(offset);
+    else {
+      ledger.received(group, batch, rest);
+      await this.#name(batch, away, taken);
     }
   }
 

@@ -285,6 +285,7 @@ class Stream implements EventSink, ClientStream {
         this.#ledger.groups.assignmentTold(recipient, assignment);
         this.#order.assigned(assignment);
       }
+      if (event.type === 'idle') this.#ledger.inFlightTold(recipient, event);
       told = event;
       this.#world.count(`${event.type} is told`);
     }

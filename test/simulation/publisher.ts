@@ -111,7 +111,8 @@ export class Publisher {
   }
 }
 
-function commandOf(topic: string, records: readonly NewRecord[], stream: PublishStreamToken | null) {
+/** A publish whose records have their values as idempotency keys. */
+export function commandOf(topic: string, records: readonly NewRecord[], stream: PublishStreamToken | null) {
   return {
     topic,
     records: recordSet(records),

@@ -35,6 +35,9 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   SPARES_STALLED_MEMBERS: /ms after the last fault .* is committed at \d+ of \d+/,
   TAKES_OLD_PLANS: /the plan for generation \d+ of .* is taken, and came in generation/,
   TELLS_BEFORE_IT_IS_DURABLE: /is told of generation \d+ when \d+ is durable/,
+  COMPLETES_BEFORE_THE_APPEND: /is completed by a settlement and not in the archive/,
+  FOLDS_A_SETTLEMENT_AWAY: /the fold takes the ack of .* back|was archived by .* and goes out again/,
+  APPLIES_TWICE: /was archived by .* and goes out again|is archived by a settlement and was complete before/,
 };
 
 describe('the simulation finds a broker that', () => {

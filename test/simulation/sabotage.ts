@@ -1,3 +1,4 @@
+import { AckRing } from '../../src/commit/ack-ring.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type { Ledger } from './ledger.ts';
 
@@ -40,7 +41,20 @@ export type Sabotage =
   /** Takes a leader's plan whatever generation it was made for. */
   | 'TAKES_OLD_PLANS'
   /** Carries out what a coordinator decided before it is written. */
-  | 'TELLS_BEFORE_IT_IS_DURABLE';
+  | 'TELLS_BEFORE_IT_IS_DURABLE'
+  /** Completes what a settlement moves in a transaction of its own, before that of the append. */
+  | 'COMPLETES_BEFORE_THE_APPEND'
+  /** Folds, and truncates the ack log, without waiting for settlements that are on their way to it. */
+  | 'FOLDS_A_SETTLEMENT_AWAY'
+  /** Takes a settlement whose answer was lost for one that has come to nothing. */
+  | 'APPLIES_TWICE';
+
+/** A ring of which a fold believes that no settlement refers to it. */
+export class CarelessRing extends AckRing {
+  override get olderAreFree(): boolean {
+    return true;
+  }
+}
 
 /** The calls of a broker that is wrong in this way, as far as the calls are what is wrong. */
 export function sabotaged(services: Services, sabotage: Sabotage, ledger: Ledger): Services {

@@ -1,9 +1,12 @@
 import type { AckCommand, AckOutcome } from '../../src/broker/commands.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type { GroupState } from '../../src/coordinator/group.ts';
+import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { SimulatedBroker } from './broker.ts';
+import { archiveTopic } from './archive.ts';
 import { ClassicMember } from './classic-member.ts';
+import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { Database } from './database.ts';
 import { Faults } from './faults.ts';
 import { fussy } from './fussy-assignor.ts';
@@ -46,6 +49,10 @@ export class Simulation {
   readonly groups: SimulatedGroup[] = [];
   readonly operator: Operator;
   troubled = true;
+  /** Whether members put records away into an archive. */
+  readonly archives: boolean;
+  /** null until there is somebody whom they could hit. */
+  #faults: Faults | null = null;
   readonly #sabotage: Sabotage;
   readonly #publishers: Publisher[] = [];
   /** Of each group, as its owner says. */
@@ -59,6 +66,7 @@ export class Simulation {
     this.ledger = new Ledger(this.world, this.database);
     this.network = new Network(this.world, this.ledger, () => this.brokers);
     this.operator = new Operator(this.world, this.network, this.ledger);
+    this.archives = this.world.chance(0.5);
   }
 
   /** @throws what was violated, with the seed, how to run it again, and what happened last. */
@@ -146,11 +154,13 @@ export class Simulation {
     const { world } = this;
     const topics = Array.from({ length: world.whole(1, 2) }, (_, topic) => `topic-${topic}`);
     for (let broker = 0; broker < world.whole(2, 3); broker++) this.startBroker(`broker-${broker}`);
-    for (const topic of topics) void this.#createTopic(topic);
-    await world.run(10_000, () => this.database.log.rows().length === topics.length);
+    const all = this.archives ? [...topics, archiveTopic] : topics;
+    for (const topic of all) void this.#createTopic(topic);
+    await world.run(10_000, () => this.database.log.rows().length === all.length);
     const troubleMs = world.between(15_000, 40_000);
     this.#populate(topics, troubleMs);
     const faults = new Faults(this);
+    this.#faults = faults;
     faults.start();
     await world.run(troubleMs);
     faults.heal();
@@ -167,19 +177,25 @@ export class Simulation {
       void publishing.run(world.whole(10, 40), forMs);
     }
     for (let group = 0; group < world.whole(1, 3); group++) {
-      const started: SimulatedGroup = {
-        site: this.#site(`group-${group}`, group === 0 ? topics : [world.pick(topics)!], (member) => {
-          this.#restartFenced(started, member);
-        }),
-        members: [],
-      };
-      const sizeMin = world.whole(1, 3);
-      // Some groups are there when the first record comes, others come later.
-      world.after(world.chance(0.5) ? 0 : world.between(0, forMs / 2), () => {
-        this.groups.push(started);
-        for (let member = 0; member < sizeMin; member++) this.startMember(started);
-      });
+      this.#addGroup(`group-${group}`, group === 0 ? topics : [world.pick(topics)!], forMs);
     }
+    if (this.archives && world.chance(0.3)) this.#addGroup('group-archive', [archiveTopic], forMs);
+  }
+
+  #addGroup(name: string, topics: readonly string[], forMs: number): void {
+    const { world } = this;
+    const started: SimulatedGroup = {
+      site: this.#site(name, topics, (member) => {
+        this.#restartFenced(started, member);
+      }),
+      members: [],
+    };
+    const sizeMin = world.whole(1, 3);
+    // Some groups are there when the first record comes, others come later.
+    world.after(world.chance(0.5) ? 0 : world.between(0, forMs / 2), () => {
+      this.groups.push(started);
+      for (let member = 0; member < sizeMin; member++) this.startMember(started);
+    });
   }
 
   #site(group: string, topics: readonly string[], fenced: MemberSite['fenced']): MemberSite {
@@ -197,6 +213,8 @@ export class Simulation {
       fenced,
       ack: (broker, serving, command) => this.#ack(broker, serving, command),
       commit: (broker, serving, command) => this.#commit(broker, serving, command),
+      settle:
+        this.archives && !topics.includes(archiveTopic) ? (serving, command) => this.#settle(serving, command) : null,
       troubled: () => this.troubled,
     };
   }
@@ -236,6 +254,22 @@ export class Simulation {
     });
     if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes, 'COMMIT');
     return outcomes;
+  }
+
+  /** A settlement, in the middle of which something may go wrong. */
+  async #settle(serving: SimulatedBroker, command: SettleCommand): Promise<SettleOutcome> {
+    const settling = this.ledger.settleArrived(serving.epoch, command);
+    this.#faults?.strike(command.group);
+    try {
+      const outcome = await serving.settle(command);
+      if (!serving.ended) this.ledger.settleAnswered(settling, outcome);
+      return outcome;
+    } catch (error) {
+      if (!serving.ended && (error instanceof Rejection || error instanceof Fault)) {
+        this.ledger.settleAnswered(settling, error);
+      }
+      throw error;
+    }
   }
 
   async #converge(): Promise<void> {

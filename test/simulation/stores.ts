@@ -69,6 +69,12 @@ function appendRow({ database, ledger }: StoreParts, row: AckRow): void {
   ledger.acksWritten(row);
 }
 
+/** A transaction of appends settles something, or nothing. */
+function settle(parts: StoreParts, row: AckRow | null): void {
+  parts.ledger.settled(row);
+  if (row !== null) appendRow(parts, row);
+}
+
 /** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
 export function logStore(parts: StoreParts): LogStore & CommitStore {
   const { database, sabotage, ledger } = parts;
@@ -86,10 +92,16 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
       busy.add(slot);
       const locks = new Set(transaction.batches.map(({ partitionId }) => `partition ${partitionId}`));
       try {
+        const early = sabotage === 'COMPLETES_BEFORE_THE_APPEND' ? transaction.acks : null;
+        if (early !== null) {
+          await write(parts, writers[slot]!, [], () => {
+            settle(parts, early);
+          });
+        }
         return await write(parts, writers[slot]!, [...locks], () => {
           if (sabotage === 'LOSES_A_COMMIT' && ledger.nthAppend() === 5) return log.pretend(transaction);
           const appended = log.append(transaction);
-          if (transaction.acks !== null) appendRow(parts, transaction.acks);
+          settle(parts, early === null ? transaction.acks : null);
           return appended;
         });
       } finally {
@@ -100,7 +112,15 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
       write(parts, acks, [], () => {
         if (sabotage !== 'LOSES_ACKS') appendRow(parts, row);
       }),
-    hasReceipt: (table, receipt) => write(parts, admin, [], () => database.groups.hasReceipt(table, receipt)),
+    hasReceipt: async (table, receipt) => {
+      if (sabotage === 'APPLIES_TWICE') return false;
+      await admin.call((session) => database.endLost(session.broker, parts.epoch()));
+      return write(parts, admin, [], () => {
+        const isThere = database.groups.hasReceipt(table, receipt);
+        ledger.world.count(isThere ? 'a receipt is there' : 'a receipt is not there');
+        return isThere;
+      });
+    },
     ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
     read: (request) =>
       reads.call(() => {

@@ -105,7 +105,7 @@ const jobs: Readonly<Record<string, MakeJob>> = {
       clock,
       random: { uuid: () => '', fraction: () => 0 },
       onGrown: async () => undefined,
-      onDeleted: async () => undefined,
+      whileDeleted: (_, work) => work(),
       mayGrow: () => true,
       warn: nothing,
     });

@@ -68,7 +68,7 @@ export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): Com
 const none: readonly number[] = [];
 
 /** Counts as they are stored: of un-acked offsets only, ascending. */
-export function flatAttempts(
+function flatAttempts(
   counts: ReadonlyMap<number, number>,
   committedOffset: number,
   acked: OffsetRuns,

@@ -11,6 +11,7 @@ import { RefusedRecords } from './refused.ts';
 export type { OffsetRuns } from '../offsets/runs.ts';
 export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
 export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
+export type { Freed } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
 
 /** What an ack, nack or release did: what is no longer in flight, or why nothing happened. */
@@ -190,6 +191,11 @@ export class Cursor {
   release(named: Named, _nowMs: number): Settled {
     const found = this.#refuse(named);
     return typeof found === 'string' ? refused(found) : { status: 'OK', ...this.#rewind(found[0]!.first) };
+  }
+
+  /** OK: the holder has all of the runs in flight, so `move` may take them. Else why not. */
+  mayMove(runs: OffsetRuns): Settled['status'] {
+    return this.#refusal(runs) ?? (this.#inFlight.holdsAll(runs) ? 'OK' : 'LEASE_EXPIRED');
   }
 
   /**

@@ -60,9 +60,14 @@ export class InFlight {
     return this.#held.nextLeaseMs();
   }
 
+  /** Whether every record of the runs is held. */
+  holdsAll(runs: OffsetRuns): boolean {
+    return isAll(runs, this.#held.among(runs));
+  }
+
   /** The runs, all of which are held, are MOVING from now on. A lease of theirs is none any more. */
   move(runs: OffsetRuns): void {
-    assert(isAll(runs, this.#held.among(runs)), 'only records that the holder has can move');
+    assert(this.holdsAll(runs), 'only records that the holder has can move');
     const moving = (this.#moving ??= new Pieces());
     for (let at = 0; at < runs.length; at += 2) {
       this.#held.remove(runs[at]!, runs[at + 1]!, (first, last, bytesOf) => {

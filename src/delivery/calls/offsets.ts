@@ -109,7 +109,10 @@ export class Offsets {
       const logs = selectedLogs(group, command);
       if (command.dryRun) return described(logs, await this.#targets(command.to, logs));
       const topicIds = new Set(logs.map(({ log }) => log.address.topicId));
-      return group.withheld([...topicIds], () => this.#begin(group, logs, command.to));
+      const { moves } = this.#context;
+      return group.withheld([...topicIds], () => {
+        return moves.whileStill(logs, () => this.#begin(group, logs, command.to));
+      });
     });
   }
 
@@ -119,7 +122,7 @@ export class Offsets {
     return resetTargets(to, logs);
   }
 
-  /** Nobody has the logs. What is durable comes first: memory begins anew once nothing of before can come back. */
+  /** Nobody has the logs, and nothing of them is MOVING. What is durable comes first: memory begins anew once nothing of before can come back. */
   async #begin(group: ConsumerGroup, logs: readonly Feed[], to: ResetOffsetsCommand['to']): Promise<ResetOffset[]> {
     const offsets = await this.#targets(to, logs);
     const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));

@@ -14,7 +14,7 @@ import type { BlockedOn } from '../ports/session.ts';
 const readWaitMs = 5_000;
 const ownershipRetryMs = 100;
 
-export interface Pulled {
+interface Pulled {
   readonly fields: readonly Buffer[];
   /** By the monotonic clock; null without records or with auto-ack. */
   readonly leaseUntilMs: number | null;

@@ -1,4 +1,5 @@
 import type { MemberId } from '../../coordinator/group.ts';
+import type { Freed } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
@@ -52,6 +53,8 @@ export class Member {
   /** How its last stream ended; null: there was none, or it has read since. */
   #streamEnd: StreamEnd | null = null;
   #rotation = 0;
+  /** Records that its credit counts and that are MOVING: the member can do nothing about them. */
+  #movingRecords = 0;
 
   constructor(id: MemberId) {
     this.id = id;
@@ -83,6 +86,21 @@ export class Member {
     this.ready.creditReturned();
   }
 
+  /**
+   * So many of its records are MOVING. Its credit counts them until the outcome is known.
+   * @returns what returns that credit; to the credit of today, not to that of a later stream.
+   */
+  moving(records: number): (freed: Freed) => void {
+    const { credit } = this;
+    this.#movingRecords += records;
+    return (freed) => {
+      if (this.credit !== credit) return;
+      this.#movingRecords -= records;
+      this.regain(freed.records, freed.bytes);
+      this.wake();
+    };
+  }
+
   /** A stream begins: it may have so much in flight, and everything that is not acked goes out again, attempt unchanged. */
   beginStream(credit: Credit): void {
     for (const seat of this.#seats) {
@@ -90,6 +108,7 @@ export class Member {
       this.ready.add(seat);
     }
     this.credit = credit;
+    this.#movingRecords = 0;
     this.changes = null;
   }
 
@@ -100,7 +119,12 @@ export class Member {
 
   /** Called before it is given records or partitions. */
   given(nowMs: number): void {
-    if (this.credit.records === 0) this.#busySinceMs = nowMs;
+    if (!this.#hasWork) this.#busySinceMs = nowMs;
+  }
+
+  /** It has records that it could ack. */
+  get #hasWork(): boolean {
+    return this.credit.records > this.#movingRecords;
   }
 
   /** A stream, or a pull, of it begins. */
@@ -142,7 +166,7 @@ export class Member {
    * that is not heard of is away, which is for its session timeout to judge: a static member may be restarting.
    */
   busySinceMs(nowMs: number): number | null {
-    if (this.readers.size > 0) return this.credit.records === 0 ? null : this.#busySinceMs;
+    if (this.readers.size > 0) return this.#hasWork ? this.#busySinceMs : null;
     return nowMs - this.#heardMs > awayAfterMs ? null : this.#busySinceMs;
   }
 

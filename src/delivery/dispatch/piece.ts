@@ -15,10 +15,10 @@ export interface Piece {
   readonly bytes: number;
 }
 
-export type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | null };
+type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | null };
 
 /** A batch that does not fit waits this long for more acks before it is split. */
-export const creditWaitMs = 20;
+const creditWaitMs = 20;
 
 /** The next piece of a log that fits `credit`, or why there is none. Hands nothing out yet. */
 export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: boolean): Look {

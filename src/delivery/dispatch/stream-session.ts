@@ -17,7 +17,7 @@ const idlePartitionsMax = 100;
 /** How soon to look again whether this broker is sure to own the group. */
 const ownershipRetryMs = 100;
 
-export interface StreamOptions {
+interface StreamOptions {
   readonly member: Member;
   readonly sink: EventSink;
   readonly autoAck: boolean;

@@ -12,12 +12,12 @@ import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
 /** What a call says of a member beside what every `EnterCommand` does. */
-export type MemberWishes = Omit<
+type MemberWishes = Omit<
   MemberRow,
   'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
 >;
 
-export interface Entered {
+interface Entered {
   readonly group: ConsumerGroup;
   readonly member: Member;
 }

@@ -5,6 +5,8 @@ import {
   type PartitionRef,
   type RemovalReason,
 } from '../../coordinator/group.ts';
+import type { MovingRecords } from '../../commit/settlements.ts';
+import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { assignorFailed, memberFenced, replaced } from '../../errors/rejections/members.ts';
@@ -32,7 +34,7 @@ type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 const never = new AbortController().signal;
 
 /** What the client of a stream asks for. */
-export interface StreamWishes {
+interface StreamWishes {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly autoAck: boolean;
@@ -264,11 +266,22 @@ export class ConsumerGroup extends GroupModel {
 
   /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */
   settle(log: Feed, records: number, bytes: number): void {
-    const { seat } = log;
+    log.seat?.member.regain(records, bytes);
+    this.#freed(log);
+  }
+
+  /** Records of the log are MOVING: all those of the runs are in flight, and a settlement completes them. */
+  move(log: Feed, runs: OffsetRuns): MovingRecords {
+    return this.#context.moves.begin(log, runs, () => {
+      this.#freed(log);
+    });
+  }
+
+  /** The log has fewer records in flight than before. */
+  #freed({ seat, log }: Feed): void {
     if (seat === null) return;
     const { member } = seat;
-    member.regain(records, bytes);
-    if (seat.revoking) this.#lookDrained(log.log.address);
+    if (seat.revoking) this.#lookDrained(log.address);
     if (member.anonymous && this.members.size > 1) this.#dismiss(member);
     seat.wake();
   }

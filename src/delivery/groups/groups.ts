@@ -207,7 +207,12 @@ export class Groups {
     await deleting;
   }
 
-  async #delete(group: ConsumerGroup): Promise<void> {
+  #delete(group: ConsumerGroup): Promise<void> {
+    const feeds = [...group.subscriptions.values()].flatMap(({ logs }) => logs);
+    return this.#context.moves.whileStill(feeds, () => this.#deleteStill(group));
+  }
+
+  async #deleteStill(group: ConsumerGroup): Promise<void> {
     await group.end();
     await this.#context.writer.settle((store) => store.deleteGroup(group.id));
     this.#byName.delete(group.name);
@@ -291,9 +296,13 @@ export class Groups {
     await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
   }
 
-  /** The topic is gone, with every subscription to it. */
-  async topicDeleted(topicId: number): Promise<void> {
-    await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+  /** Runs the deletion of a topic, once no settlement of its records is under way; every subscription to it goes with it. */
+  async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
+    const feeds = this.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
+    await this.#context.moves.whileStill(feeds, async () => {
+      await work();
+      await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+    });
   }
 
   /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
@@ -306,8 +315,10 @@ export class Groups {
   }
 
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
-    await this.#store.cancelSubscription(subscription.row.id);
-    await group.removeSubscription(subscription.row.topicId);
+    await this.#context.moves.whileStill(subscription.logs, async () => {
+      await this.#store.cancelSubscription(subscription.row.id);
+      await group.removeSubscription(subscription.row.topicId);
+    });
   }
 }
 

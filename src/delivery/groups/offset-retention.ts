@@ -16,7 +16,7 @@ interface Emptiness {
   readonly generation: number;
 }
 
-export interface OffsetRetentionDeps {
+interface OffsetRetentionDeps {
   readonly groups: Groups;
   readonly context: GroupContext;
   /** 0: for ever. */

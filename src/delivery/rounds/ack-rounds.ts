@@ -38,7 +38,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-export interface AckRoundsDeps {
+interface AckRoundsDeps {
   readonly store: GroupStore;
   readonly commits: AckLogStore;
   readonly ring: AckRing;
@@ -77,10 +77,14 @@ export class AckRounds {
     this.#schedule();
   }
 
-  /** A settlement of the cursor is durable and in memory: the next fold writes it. */
+  /**
+   * A settlement of the cursor is durable and in memory: the next fold writes it. The next round says how far the cursor
+   * is by it, together with what was acked before.
+   */
   settled(log: Feed): void {
     this.#folds.changed(log);
     this.#folds.appended(1);
+    this.mark(log);
   }
 
   /** The subscription has ended: its cursors are not written any more. */

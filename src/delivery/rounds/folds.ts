@@ -23,7 +23,7 @@ const intervalMsPerCursor = 0.06;
 const deltasMin = 1_000_000;
 const deltasPerCursor = 4;
 
-export interface FoldsDeps {
+interface FoldsDeps {
   readonly store: GroupStore;
   readonly ring: AckRing;
   readonly clock: Clock;

@@ -12,7 +12,7 @@ import { createRoutes } from './routes.ts';
 import { createRpcListener, type NodeResponse, type RpcListener } from '../requests/rpc-listener.ts';
 import { keepSessionAlive } from '../requests/session-keepalive.ts';
 
-export interface HttpServerOptions extends Operations {
+interface HttpServerOptions extends Operations {
   readonly clock: Clock;
   readonly cors: Cors;
 }

@@ -13,7 +13,7 @@ import { append } from './append.ts';
 import { currentKeyTable, findKeys, turnRing } from './idempotency.ts';
 import type { UnsettledSessions } from './unsettled.ts';
 
-export interface CommitStoreOptions {
+interface CommitStoreOptions {
   readonly connect: (purpose: string, settings?: ConnectionOptions['settings']) => Connection;
   readonly brokerId: string;
   readonly epoch: () => number;

@@ -24,7 +24,7 @@ const readConnections = 2;
 /** One statement that looks up ages: what else is looked up does not wait for more of them. */
 const agesMax = 1_000;
 
-export interface LogStoreOptions {
+interface LogStoreOptions {
   readonly connect: (purpose: string) => Connection;
   readonly lookups: Connection;
   /** Sessions that may still carry out an append. */

@@ -18,7 +18,7 @@ const lockNotAvailable = '55P03';
 /** A table has room for one detach that was broken off; that one is finished first. */
 const otherDetachPending = '55000';
 
-export interface TopicStoreOptions {
+interface TopicStoreOptions {
   readonly writer: Writer;
   /** For what makes tables: that may wait for others that lock the parents. */
   readonly tables: Writer;

@@ -22,7 +22,7 @@ const goodbyeMs = 1_000;
 
 const insufficientPrivilege = '42501';
 
-export interface LeaseStorageDeps {
+interface LeaseStorageDeps {
   readonly address: DatabaseAddress;
   /** Chosen by the session of the lease. */
   readonly server: ServerChoice;

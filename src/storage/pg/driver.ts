@@ -8,7 +8,7 @@ delete process.env['NODE_PG_FORCE_NATIVE'];
 export const pg = require('pg') as typeof Pg;
 
 /** Everything that `pg` is told about a connection. */
-export interface DriverOptions {
+interface DriverOptions {
   readonly host: string;
   readonly port: number;
   readonly user: string;

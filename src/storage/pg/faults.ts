@@ -2,7 +2,7 @@ import { DrizzleQueryError } from './drizzle.ts';
 import { Fault } from '../../errors/fault.ts';
 
 /** SQLSTATE that `millrace.fence` raises. */
-export const fencedState = 'MR001';
+const fencedState = 'MR001';
 /** SQLSTATE that `millrace.lock_logs` raises when a batch is meant for another segment than the current one. */
 export const segmentMovedState = 'MR002';
 

@@ -5,7 +5,7 @@ import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
 import type { CursorKey } from '../../../src/delivery/ports/store.ts';
 import type { TopicRow } from '../../../src/log/store.ts';
 import { startsAt } from '../../support/starts.ts';
-import { batch, readAll, roll, transaction, values } from '../../support/records.ts';
+import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { cursorsOf, keysOf, newGroup, newTopic, type Stores, type StoreSite } from '../site.ts';
 
 const windowMs = 60_000;

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved } from '../../../src/commit/store.ts';
 import type { RecordPlace, TopicRow } from '../../../src/log/store.ts';
 import { property } from '../../coordinator/property.ts';
-import { batch, found, readAll, roll, shown, transaction, values, type Parts } from '../../support/records.ts';
+import { batch, found, readAll, roll, shown, transaction, values, type Parts } from '../../log/records.ts';
 import { newTopic, type Stores, type StoreSite } from '../site.ts';
 
 const hourMs = 3_600_000;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved } from '../../../src/commit/store.ts';
 import type { TopicRow } from '../../../src/log/store.ts';
-import { batch, readAll, roll, transaction, values } from '../../support/records.ts';
+import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { newTopic, type Stores, type StoreSite } from '../site.ts';
 
 /** Topics with their partitions, as every TopicStore keeps them. */

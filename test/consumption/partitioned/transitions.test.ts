@@ -41,7 +41,12 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   lost: (cursor) => cursor.giveBackAll(true).records,
   resend: (cursor) => cursor.resend().records,
   takeover: () => 'reload',
-  move: (cursor) => orBug(() => JSON.stringify(cursor.move(token.runs)) === JSON.stringify(token)),
+  move: (cursor) => {
+    const may = cursor.mayMove(token.runs);
+    const moved = orBug(() => JSON.stringify(cursor.move(token.runs)) === JSON.stringify(token));
+    expect(may === 'OK').toBe(moved === true);
+    return moved;
+  },
   moved: (cursor) => orBug(() => cursor.moved(token).records),
   stays: (cursor) => orBug(() => cursor.stays(token).records),
   reset: (cursor) => {

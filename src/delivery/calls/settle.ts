@@ -1,0 +1,51 @@
+import type { Commits } from '../../commit/unit.ts';
+import { addRun } from '../../consumption/offsets/runs.ts';
+import type { Feed } from '../dispatch/feed.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { AckStatus } from '../ports/acks.ts';
+import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
+import type { Moves } from '../rounds/moves.ts';
+import { refusalOf } from './acks.ts';
+
+/**
+ * Completes records of logs, all of which the member has in flight, in one transaction with what is published. They
+ * are MOVING until the outcome of the commit is known. Nothing moves if one of the entries is refused.
+ * @throws Rejection or Fault
+ */
+export async function settle(
+  group: ConsumerGroup,
+  command: SettleCommand,
+  moves: Moves,
+  commits: Commits,
+): Promise<SettleOutcome> {
+  const { entries, publishes } = command;
+  const runs = new Map<Feed, number[]>();
+  const statuses = entries.map((entry) => statusOf(group, command, entry, moves, runs));
+  if (statuses.some((status) => status !== 'OK')) return { statuses, published: null };
+  const settlements = Array.from(runs, ([log, named]) => {
+    return { type: 'acks' as const, records: group.move(log, named) };
+  });
+  return { statuses, published: await commits.commit({ publishes, settlements }) };
+}
+
+/** What the entry is answered; one that may move is added to the runs of its log. */
+function statusOf(
+  group: ConsumerGroup,
+  { memberId, generation }: SettleCommand,
+  entry: SettleEntry,
+  moves: Moves,
+  runs: Map<Feed, number[]>,
+): AckStatus {
+  const log = group.named(entry) ?? 'NOT_OWNER';
+  if (typeof log === 'string') return log;
+  const refusal = refusalOf(group, memberId, generation, log);
+  if (refusal !== null) return refusal;
+  // The subscription is being ended or begun anew.
+  if (!moves.mayBegin(log)) return 'NOT_OWNER';
+  const status = log.cursor.mayMove(entry.runs);
+  if (status !== 'OK') return status;
+  const named = runs.get(log) ?? [];
+  for (let at = 0; at < entry.runs.length; at += 2) addRun(named, entry.runs[at]!, entry.runs[at + 1]!);
+  runs.set(log, named);
+  return status;
+}
