@@ -1,20 +1,23 @@
-/** The tables of the ack log: append-only, used in turn. */
+/**
+ * The tables of the ack log. They are append-only, and the broker writes to one after the other.
+ */
 export const ackTables = [0, 1, 2] as const;
 export type AckTable = (typeof ackTables)[number];
 
-/** Keeps a table of the ack log from being truncated until it is released. */
+/** Prevents the truncation of a table of the ack log until it is released. */
 export interface AckTableReference {
   readonly table: AckTable;
   release(): void;
 }
 
 /**
- * Which table of the ack log is written to, and which older ones are still needed.
+ * The current table of the ack log, and the references that keep older tables.
  *
- * The deltas of an ack round are in memory before its row is written, so a fold that begins after the turn has them. The delta of a
- * settlement is not: memory moves after the commit. So a settlement refers to its table from before its transaction is sent until memory has
- * moved, and a fold takes no snapshot, and truncates nothing, while an older table is referred to. Otherwise the fold would
- * write the cursor without the settlement and truncate the only row that has it.
+ * An ack round moves the cursors in memory before it writes its row, so a fold that begins after
+ * `turn` has its deltas. A settlement moves memory after its commit. It therefore holds a reference
+ * to its table from before its transaction is sent until memory has moved. While an older table has
+ * a reference, a fold takes no snapshot and truncates nothing. Otherwise the fold would write the
+ * cursor without the settlement, and truncate the only row that has it.
  */
 export class AckRing {
   #current: AckTable = 0;
@@ -25,7 +28,7 @@ export class AckRing {
     return this.#current;
   }
 
-  /** Refers to the current table. */
+  /** Takes a reference to the current table. */
   refer(): AckTableReference {
     const table = this.#current;
     let held = true;
@@ -39,7 +42,7 @@ export class AckRing {
     };
   }
 
-  /** What is written from now on goes to the next table. */
+  /** Makes the next table the current one. */
   turn(): void {
     this.#current = ((this.#current + 1) % ackTables.length) as AckTable;
   }
@@ -48,7 +51,7 @@ export class AckRing {
     return ackTables.every((table) => table === this.#current || this.#references[table] === 0);
   }
 
-  /** Resolves when no settlement refers to an older table any more. */
+  /** Resolves when no older table has a reference. */
   async olderFree(): Promise<void> {
     while (!this.olderAreFree) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }

@@ -2,23 +2,28 @@ import type { Topic } from '../log/topic.ts';
 import type { CommitUnit } from './unit.ts';
 
 export interface QueueLimits {
-  /** What publishers may have waiting. */
+  /** Bytes that publishers may have in the queue. */
   readonly bytesMax: number;
-  /** One transaction. */
+  /** Bytes of one transaction. */
   readonly transactionBytesMax: number;
   readonly transactionRecordsMax: number;
-  /** Less than this is not shared out among connections: a transaction costs as much as appending this. */
+  /**
+   * Fewer bytes are not split among connections, because a transaction costs as much as appending
+   * them.
+   */
   readonly sharedBytesMin: number;
-  /** Units that one look passes over because something in front of them is in flight. */
+  /** One `take` stops its search after it has passed over this many conflicting units. */
   readonly passedMax: number;
 }
 
 /**
- * Units that wait for their commit, in the order in which they came. What is taken for a transaction conflicts with nothing in
- * flight and overtakes nothing that it conflicts with: two units conflict if they touch the same partition, come by
- * the same stream, or both have idempotency keys of one topic. Settlements conflict with nothing: their rows may come in any order.
+ * Units that wait for their commit, in the order of arrival. A unit that is taken for a transaction
+ * conflicts with no unit in flight, and overtakes no unit that it conflicts with. Two units
+ * conflict if they use the same partition or the same stream, or if both have idempotency keys of
+ * one topic. Settlements never conflict, because their rows may be written in any order.
  *
- * Units of the broker itself have an account of their own: publishers that fill the queue keep none of them out, nor they a publisher.
+ * The broker's own units do not count towards the limit of the publishers, so that neither can keep
+ * the other out of the queue.
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
@@ -26,7 +31,7 @@ export class PublishQueue {
   #bytes = 0;
   #ownBytes = 0;
   #records = 0;
-  /** What transactions in flight touch. */
+  /** The partitions, streams and key caches that transactions in flight use. */
   readonly #busy = new Set<object>();
   readonly #held = new Set<Topic>();
 
@@ -46,7 +51,7 @@ export class PublishQueue {
     return this.#waiting.length === 0;
   }
 
-  /** Whether publishers may have so much more waiting. */
+  /** Whether publishers may add `bytes` to the queue. */
   hasRoom(bytes: number): boolean {
     return this.#bytes - this.#ownBytes + bytes <= this.#limits.bytesMax;
   }
@@ -57,9 +62,9 @@ export class PublishQueue {
   }
 
   /**
-   * Takes units for one transaction; what they touch is busy until `release`. With `freeSlots` connections to share them it takes its
-   * part, if that is enough for a transaction: else whatever was answered together would come back together, and one
-   * connection would do all the work (batches of 100 KiB, 8 in flight: a fifth less).
+   * Takes units for one transaction; units that conflict with them wait until `release`. It takes
+   * one of `freeSlots` shares of the bytes. Otherwise publishers that are answered together come
+   * back together, on one connection, which costs a fifth (batches of 100 KiB, 8 in flight).
    */
   take(freeSlots = 1): CommitUnit[] {
     const { transactionRecordsMax, passedMax } = this.#limits;
@@ -74,7 +79,7 @@ export class PublishQueue {
       const waiting = this.#waiting[at]!;
       const { unit, conflicts } = waiting;
       if (this.#isHeld(unit) || touches(conflicts, blocked)) {
-        // Nothing that comes later may overtake it.
+        // No later unit that conflicts with this one may overtake it.
         block(conflicts, blocked);
         passed.push(waiting);
         continue;
@@ -96,12 +101,12 @@ export class PublishQueue {
     return Math.min(transactionBytesMax, Math.max(sharedBytesMin, Math.ceil(this.#bytes / freeSlots)));
   }
 
-  /** A transaction has ended. */
+  /** Unblocks the units that conflict with these, after their transaction has ended. */
   release(units: readonly CommitUnit[]): void {
     for (const unit of units) for (const one of conflictsOf(unit)) this.#busy.delete(one);
   }
 
-  /** Nothing of the topic is taken until `unhold`. */
+  /** Takes no unit of the topic until `unhold`. */
   hold(topic: Topic): void {
     this.#held.add(topic);
   }
@@ -110,7 +115,7 @@ export class PublishQueue {
     this.#held.delete(topic);
   }
 
-  /** Takes out everything that `wanted` says. */
+  /** Removes and returns the units that match. */
   remove(wanted: (unit: CommitUnit) => boolean): CommitUnit[] {
     const removed = this.#waiting.map(({ unit }) => unit).filter(wanted);
     if (removed.length === 0) return removed;
@@ -131,7 +136,7 @@ export class PublishQueue {
   }
 }
 
-/** A unit that waits, with what it must have to itself. */
+/** A waiting unit, with the objects that it must not share with a unit in flight. */
 interface Waiting {
   readonly unit: CommitUnit;
   readonly conflicts: readonly object[];
@@ -147,7 +152,7 @@ function block(conflicts: readonly object[], blocked: Set<object>): void {
   for (const one of conflicts) blocked.add(one);
 }
 
-/** What a unit must have to itself: its partitions, its stream, and the keys of its topics if it has any. */
+/** The partitions and streams of a unit, and the key caches of its topics if it has keys. */
 function conflictsOf({ publishes }: CommitUnit): object[] {
   const conflicts: object[] = [];
   for (const { shares, command, topic } of publishes) {

@@ -10,18 +10,18 @@ import type { Partition, Topic } from '../log/topic.ts';
 export interface Share {
   readonly partition: Partition;
   readonly indexes: Int32Array;
-  /** Bytes of all slices. */
+  /** Bytes of the records' slices. */
   readonly bytes: number;
 }
 
-/** A publish with the partitions that its records go to. */
+/** A publish with the partitions of its records. */
 export interface RoutedPublish {
   readonly topic: Topic;
   readonly command: PublishCommand;
   readonly shares: readonly Share[];
-  /** Of each record. */
+  /** The partition of each record. */
   readonly partitions: Int32Array;
-  /** Bytes that it holds in the queue. */
+  /** Bytes that it takes in the queue: the whole buffer of the request. */
   readonly bytes: number;
 }
 
@@ -45,12 +45,15 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   return { topic, command, shares, partitions, bytes: records.buffer.length };
 }
 
-/** The next offset that a request expects is that of one log. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
+/**
+ * Checks the lane of an expected offset.
+ * @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE
+ */
 function refuseWrongLane(topic: Topic, { expectedOffset, lane }: PublishCommand, partition: number): void {
   if (expectedOffset !== null) demandLog(topic.row.name, topic.partitions, topic.lanes, { partition, lane });
 }
 
-/** The partition that all records go to, where that needs no look at each of them. */
+/** The partition of all records, if it is known without reading their keys; otherwise null. */
 function singlePartition(topic: Topic, { partition }: PublishCommand): number | null {
   const count = topic.partitions.length;
   if (partition !== null) {
@@ -61,8 +64,8 @@ function singlePartition(topic: Topic, { partition }: PublishCommand): number | 
 }
 
 /**
- * By key; without one by idempotency key; without either all such records of the request go to one partition, which the requests
- * take in turn: a request then takes one lock, and its records stay together.
+ * Chooses partitions by key, or by idempotency key if there is no key. Records with neither all go
+ * to one partition, and such requests take the partitions in turn. The request then needs one lock.
  */
 function choose(topic: Topic, { records, idempotencyKeys }: PublishCommand, partitions: Int32Array): void {
   const { bounds, buffer, count } = records;

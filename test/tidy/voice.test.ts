@@ -14,6 +14,7 @@ const sources = [
   'limits',
   'time',
   'address',
+  'commit',
   'config',
   'coordinator',
   'credit',
@@ -23,11 +24,14 @@ const sources = [
   'wire',
   'server',
   'rpc',
+  'consumption',
 ];
 const tests = [
   'address',
   'broker',
+  'commit',
   'config',
+  'consumption',
   'coordinator',
   'credit',
   'embedded',
