@@ -3,7 +3,7 @@ import type { CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts
 import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
-import { allCursors, allGroups } from '../support/loads.ts';
+import { allCursors, allGroups } from './loads.ts';
 
 /** The stores of one broker. */
 export interface Stores {

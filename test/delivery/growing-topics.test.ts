@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
-import { allCursors } from '../support/loads.ts';
+import { allCursors } from '../conformance/loads.ts';
 
 let scene: Scene;
 let logs: FakeLog[];

@@ -3,7 +3,7 @@ import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
-import { allCursors } from '../support/loads.ts';
+import { allCursors } from '../conformance/loads.ts';
 
 /** A topic that no call can make yet: one partition with two lanes. */
 

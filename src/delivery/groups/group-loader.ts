@@ -10,7 +10,7 @@ import type { FoundInAckLog, GroupStore, NamedGroup } from '../ports/store.ts';
 const loadedTogetherMax = 100;
 const retryMs = 250;
 
-export interface GroupLoaderDeps {
+interface GroupLoaderDeps {
   readonly store: Pick<GroupStore, 'listGroups' | 'readAckLog'>;
   readonly clock: Clock;
   /** The ack log is read: what the broker before has left in it can be folded. */

@@ -25,7 +25,7 @@ export interface TopicLogs {
   partitionLogs(topicId: number): readonly PartitionLog[];
 }
 
-export interface GroupsDeps {
+interface GroupsDeps {
   readonly store: GroupStore;
   readonly topics: TopicLogs;
   readonly context: GroupContext;

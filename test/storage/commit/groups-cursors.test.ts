@@ -5,7 +5,7 @@ import type { CursorDelta, CursorSnapshot } from '../../../src/consumption/parti
 import type { CursorKey, StoredCursor } from '../../../src/delivery/ports/store.ts';
 import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from '../groups/group-site.ts';
-import { allCursors } from '../../support/loads.ts';
+import { allCursors } from '../../conformance/loads.ts';
 
 let site: GroupSite;
 let store: SiteStorage;

@@ -14,7 +14,7 @@ import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { startsAt } from '../../support/starts.ts';
 import { LogSite } from '../log/log-site.ts';
 import { readAll, selection, values } from '../../log/records.ts';
-import { allCursors } from '../../support/loads.ts';
+import { allCursors } from '../../conformance/loads.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;

@@ -3,7 +3,7 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../../s
 import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
 import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from './group-site.ts';
-import { allCursors, allGroups } from '../../support/loads.ts';
+import { allCursors, allGroups } from '../../conformance/loads.ts';
 
 let site: GroupSite;
 let store: SiteStorage;

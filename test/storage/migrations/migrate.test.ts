@@ -15,7 +15,7 @@ import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { catalogOf } from './catalog.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
-import { allCursors, allGroups } from '../../support/loads.ts';
+import { allCursors, allGroups } from '../../conformance/loads.ts';
 
 const newest = migrations().at(-1)!.version;
 const versions = migrations().map(({ version }) => version);

@@ -11,7 +11,7 @@ import { batch, readAll, transaction, values } from '../../log/records.ts';
 import { takeFence } from '../../../src/storage/sessions/fence.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
 import { startsAt } from '../../support/starts.ts';
-import { allGroups } from '../../support/loads.ts';
+import { allGroups } from '../../conformance/loads.ts';
 
 let site: LogSite;
 let role: string;
