@@ -25,6 +25,10 @@ const sources = [
   'server',
   'rpc',
   'consumption',
+  'delivery/ports',
+  'delivery/dispatch',
+  'delivery/calls',
+  'delivery/views',
 ];
 const tests = [
   'address',

@@ -4,7 +4,7 @@ import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { AckCommand, AckEntry } from '../ports/acks.ts';
 
-/** What a client says went wrong with records that it refused, as it stands in the log. */
+/** A line of the broker's log: the error that a client gives in a NACK. */
 export interface NackLine {
   readonly group: string;
   readonly topic: string;
@@ -12,17 +12,17 @@ export interface NackLine {
   readonly lane: number;
   readonly offsets: string;
   readonly member: string;
-  /** Which attempt of the lowest record it was. */
+  /** The attempt number of the lowest record. */
   readonly attempt: number;
   readonly error: string;
 }
 
-/** Runs of one line; a NACK may have a thousand. */
+/** A line shows so many runs of a NACK, which may have a thousand. */
 const runsMax = 10;
-/** A group's lines are counted anew after so long. */
+/** The limit of lines of a group holds for so long. */
 const windowMs = 1_000;
 
-/** What the log will tell of a NACK that says why; null: the entry is none. To be asked before the cursor moves. */
+/** The line of a NACK with an error, or null. Call this before the NACK moves the cursor. */
 export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): NackLine | null {
   if (entry.action !== 'NACK' || entry.error === '') return null;
   const { committedOffset } = log.cursor;
@@ -44,7 +44,9 @@ interface NackLogDeps {
   readonly log: GroupContext['log'];
 }
 
-/** Writes what clients say of their NACKs, a few lines a second for each group, and how many were left out. */
+/**
+ * Logs the errors of NACKs: a few lines a second for each group, and the number of lines left out.
+ */
 export class NackLog {
   readonly #d: NackLogDeps;
   /** The groups that have written a line within the last second. */
@@ -70,7 +72,7 @@ export class NackLog {
     } else window.leftOut++;
   }
 
-  /** Writes what is still to be said. */
+  /** Writes the numbers of lines left out so far. */
   stop(): void {
     for (const [group, { cancel }] of this.#windows) {
       cancel();
@@ -81,7 +83,7 @@ export class NackLog {
   #end(group: string): void {
     const leftOut = this.#windows.get(group)?.leftOut ?? 0;
     this.#windows.delete(group);
-    if (leftOut > 0) this.#d.log.info({ group, leftOut }, 'more members refused records than the log takes lines of');
+    if (leftOut > 0) this.#d.log.info({ group, leftOut }, 'left out further lines about refused records');
   }
 }
 
@@ -93,7 +95,9 @@ function textOf(runs: readonly number[]): string {
   return texts.join(', ') + (runs.length > runsMax * 2 ? ', …' : '');
 }
 
-/** The text without control characters: the log may be read on a terminal, which a client must not be able to drive. */
+/**
+ * Removes control characters, because a client must not control the terminal that shows the log.
+ */
 function printable(text: string): string {
   return text
     .slice(0, limits.nackErrorCharsMax)

@@ -17,7 +17,7 @@ import type { OffsetRetention } from '../groups/offset-retention.ts';
 import { refuseUnlessEmpty } from '../groups/refusals.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
 
-/** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
+/** The calls on the offsets of a group: CommitOffsets, FetchOffsets and ResetOffsets. */
 export class Offsets {
   readonly #groups: Groups;
   readonly #retention: OffsetRetention;
@@ -29,7 +29,10 @@ export class Offsets {
     this.#context = context;
   }
 
-  /** One result an entry, in their order, when it is durable. @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY */
+  /**
+   * Resolves to the results of the entries, in their order, once they are durable.
+   * @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY
+   */
   async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
     const group = this.#groups.get(command.group);
     const { member } = command;
@@ -50,7 +53,7 @@ export class Offsets {
       if (status === 'OK') this.#context.counts.commits++;
       return status;
     });
-    // As with acks: also what changed nothing waits, and only the owner may refuse.
+    // Entries that changed nothing wait too, as acks do: only the owner may reject them.
     const { rounds } = this.#context;
     await (unwritten ? rounds.proven() : rounds.durable());
     return offsets.map(({ topic, partition, lane }, at) => {
@@ -60,7 +63,7 @@ export class Offsets {
     });
   }
 
-  /** Nothing is durable yet. */
+  /** Applies the commit in memory. Nothing is durable yet. */
   #commit(
     group: ConsumerGroup,
     member: CommitOffsetsCommand['member'],
@@ -86,8 +89,8 @@ export class Offsets {
   }
 
   /**
-   * What the group has committed: of the partitions that are named, in their order, or of all that it is subscribed to, ordered by
-   * topic, partition and lane. All of it is durable.
+   * Resolves to the durable committed offsets: of the named partitions, in their order, or of all
+   * subscriptions, ordered by topic, partition and lane.
    */
   async fetch(groupName: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
     const group = this.#groups.get(groupName);
@@ -100,8 +103,9 @@ export class Offsets {
   }
 
   /**
-   * Begins cursors anew elsewhere, all of them or none, or only says where that would be.
-   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
+   * Resets all of the cursors or none. A dry run only returns where they would begin.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND,
+   * PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
    */
   reset(command: ResetOffsetsCommand): Promise<ResetOffset[]> {
     return this.#groups.within(command.group, async (group) => {
@@ -116,13 +120,16 @@ export class Offsets {
     });
   }
 
-  /** Counted from what is durable: acks that are being written come before. */
+  /** The new offsets, counted from a state that is durable, after acks whose round is under way. */
   async #targets(to: ResetOffsetsCommand['to'], logs: readonly Feed[]): Promise<number[]> {
     await this.#context.rounds.durable();
     return resetTargets(to, logs);
   }
 
-  /** Nobody has the logs, and nothing of them is MOVING. What is durable comes first: memory begins anew once nothing of before can come back. */
+  /**
+   * Resets logs without a holder and without MOVING records. The new incarnation is durable before
+   * memory changes, so that nothing of the old one can come back.
+   */
   async #begin(group: ConsumerGroup, logs: readonly Feed[], to: ResetOffsetsCommand['to']): Promise<ResetOffset[]> {
     const offsets = await this.#targets(to, logs);
     const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));

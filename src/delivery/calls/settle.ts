@@ -8,9 +8,9 @@ import type { Moves } from '../rounds/moves.ts';
 import { refusalOf } from './acks.ts';
 
 /**
- * Completes records of logs, all of which the member has in flight, in one transaction with what is published. They
- * are MOVING until the outcome of the commit is known. Nothing moves if one of the entries is refused.
- * @throws Rejection or Fault
+ * Completes records that the member has in flight, in one transaction with the publishes. The
+ * records are MOVING until the outcome of the commit is known. If one entry is rejected nothing
+ * moves. @throws Rejection or Fault
  */
 export async function settle(
   group: ConsumerGroup,
@@ -28,7 +28,7 @@ export async function settle(
   return { statuses, published: await commits.commit({ publishes, settlements }) };
 }
 
-/** What the entry is answered; one that may move is added to the runs of its log. */
+/** The status of the entry. Adds an entry that may move to the runs of its log. */
 function statusOf(
   group: ConsumerGroup,
   { memberId, generation }: SettleCommand,
@@ -40,7 +40,7 @@ function statusOf(
   if (typeof log === 'string') return log;
   const refusal = refusalOf(group, memberId, generation, log);
   if (refusal !== null) return refusal;
-  // The subscription is being ended or begun anew.
+  // A reset, or the end of the subscription or of the broker, waits until nothing moves any more.
   if (!moves.mayBegin(log)) return 'NOT_OWNER';
   const status = log.cursor.mayMove(entry.runs);
   if (status !== 'OK') return status;
