@@ -145,6 +145,7 @@ export class Delivery {
   async open(): Promise<void> {
     await this.#groups.open();
     this.#retention.start();
+    this.#nacks.start();
   }
 
   /** Resolves when the group is in memory, if there is one of this name. @throws Fault, Rejection NOT_OWNER */
@@ -330,11 +331,11 @@ export class Delivery {
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     const retention = this.#retention.stop();
-    await rounds.stop(untilMs);
+    await rounds.drain(untilMs);
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
-    this.#nacks.stop();
+    await this.#nacks.stop();
   }
 
   /** Ends everything in this process at once: another broker owns the groups now. */
@@ -342,9 +343,9 @@ export class Delivery {
     this.#draining = true;
     this.#context.writer.stop();
     this.#context.moves.stop();
-    this.#nacks.stop();
     const error = notOwner('TAKEN_OVER');
-    const jobs = [this.#groups.stop(error), this.#context.rounds.abandon(), this.#retention.stop()];
+    const { rounds } = this.#context;
+    const jobs = [this.#groups.stop(error), rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);
   }

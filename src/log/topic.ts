@@ -1,3 +1,4 @@
+import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import { KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
@@ -37,7 +38,7 @@ export class Topic {
   appendedBytes = 0;
   /** Whether the next segment is known to exist. */
   nextIsMade = false;
-  #refreshing: Promise<void> | null = null;
+  readonly #refreshing = new Once<'ends', void>();
   #forgets = 0;
   readonly #parts: TopicParts;
 
@@ -68,10 +69,7 @@ export class Topic {
 
   /** Reads the start and end of all logs. Concurrent calls share one read. @throws Fault */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#refresh().finally(() => {
-      this.#refreshing = null;
-    });
-    return this.#refreshing;
+    return this.#refreshing.run('ends', () => this.#refresh());
   }
 
   /** Forgets the ends of the partitions and all keys, because an append has an unknown outcome. */

@@ -122,3 +122,19 @@ test('a log that its member has given back keeps nothing that was read for it', 
   await scene.clock.settle();
   expect(scene.delivery.counts().feedBytes).toBe(0);
 });
+
+test('a log that is closed while a failed read of it waits to be tried again leaves no timer', async () => {
+  const clock = new FakeClock();
+  const log = storedLog(0);
+  log.fetch = () => Promise.reject(new Error('the database is away'));
+  const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 });
+  const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
+    clock,
+    memory: new FeedMemory(bytesMax),
+  });
+  feed.batchAt(0);
+  await clock.settle();
+  expect(clock.pending).toBe(1);
+  feed.close();
+  expect(clock.pending).toBe(0);
+});

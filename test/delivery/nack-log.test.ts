@@ -74,6 +74,6 @@ test('a group that refuses everything does not fill the log, and the log says ho
 
 test('what was left out is said also when the broker stops within the second', async () => {
   for (let at = 0; at < 30; at++) await refuse(at, `${at}`);
-  scene.delivery.stop();
+  await scene.delivery.stop();
   expect(lines().at(-1)).toMatchObject({ group: 'billing', leftOut: 30 - limits.nackLogLinesMax });
 });

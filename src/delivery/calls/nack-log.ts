@@ -1,7 +1,8 @@
 import { limits } from '../../limits/limits.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
+import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { GroupContext } from '../groups/context.ts';
 import type { AckCommand, AckEntry } from '../ports/acks.ts';
 
 /** A line of the broker's log: the error that a client gives in a NACK. */
@@ -41,22 +42,25 @@ export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): Nac
 
 interface NackLogDeps {
   readonly clock: Clock;
-  readonly log: GroupContext['log'];
+  readonly log: Logger;
 }
 
 /**
  * Logs the errors of NACKs: a few lines a second for each group, and the number of lines left out.
  */
-export class NackLog {
+export class NackLog implements BackgroundJob {
   readonly #d: NackLogDeps;
   /** The groups that have written a line within the last second. */
   readonly #windows = new Map<string, { lines: number; leftOut: number; readonly cancel: () => void }>();
+
+  #stopped = true;
 
   constructor(deps: NackLogDeps) {
     this.#d = deps;
   }
 
   write(line: NackLine): void {
+    if (this.#stopped) return;
     const { group } = line;
     let window = this.#windows.get(group);
     if (window === undefined) {
@@ -72,8 +76,13 @@ export class NackLog {
     } else window.leftOut++;
   }
 
-  /** Writes the numbers of lines left out so far. */
-  stop(): void {
+  start(): void {
+    this.#stopped = false;
+  }
+
+  /** Writes the numbers of lines left out so far. Later NACKs are not logged. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
     for (const [group, { cancel }] of this.#windows) {
       cancel();
       this.#end(group);

@@ -1,6 +1,7 @@
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
+import { within } from '../../time/within.ts';
 import type { PullCommand } from '../ports/membership.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
@@ -142,15 +143,11 @@ export class PullSession implements Reader {
     return { fields, leaseUntilMs: null, blockedOn: null, acked: Array.from(seats, ({ feed }) => feed) };
   }
 
-  #wait(untilMs: number): Promise<void> {
+  async #wait(untilMs: number): Promise<void> {
     const { clock } = this.#context;
-    return new Promise((resolve) => {
-      const cancel = clock.after(Math.max(1, Math.ceil(untilMs - clock.nowMs())), () => this.#woken?.());
-      this.#woken = () => {
-        this.#woken = null;
-        cancel();
-        resolve();
-      };
-    });
+    const woken = Promise.withResolvers<void>();
+    this.#woken = woken.resolve;
+    await within(clock, Math.max(1, Math.ceil(untilMs - clock.nowMs())), woken.promise);
+    this.#woken = null;
   }
 }

@@ -33,6 +33,7 @@ export class Feed implements AppendListener {
    */
   #kept: EncodedBatch | null = null;
   #fetching = false;
+  #cancelRetry: (() => void) | null = null;
   #closed = false;
   /** The begin of the last ack round in which the cursor moved. */
   #lastRoundMs = -Infinity;
@@ -120,6 +121,7 @@ export class Feed implements AppendListener {
 
   close(): void {
     this.#closed = true;
+    this.#cancelRetry?.();
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
@@ -136,9 +138,10 @@ export class Feed implements AppendListener {
     } catch {
       // The database does not answer. `#fetching` stays set, so that a busy pump does not ask all
       // the time.
-      this.#clock.after(readRetryMs, () => {
+      if (this.#closed) return;
+      this.#cancelRetry = this.#clock.after(readRetryMs, () => {
         this.#fetching = false;
-        if (!this.#closed) this.#seat?.wake();
+        this.#seat?.wake();
       });
     }
   }

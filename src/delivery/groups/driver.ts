@@ -11,6 +11,7 @@ import {
   planStale,
 } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { timeUp, within } from '../../time/within.ts';
 import type { GroupContext } from './context.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import type { GroupEffects } from './effects.ts';
@@ -97,25 +98,24 @@ export class GroupDriver {
   }
 
   /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
-  watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    if (ready()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const finish = (result: boolean): void => {
-        this.#watchers.delete(look);
-        cancel();
-        signal.removeEventListener('abort', give);
-        resolve(result);
-      };
-      const look = (): void => {
-        if (ready()) finish(true);
-      };
-      const give = (): void => {
-        finish(ready());
-      };
-      const cancel = this.#context.clock.after(waitMs, give);
-      signal.addEventListener('abort', give, { once: true });
-      this.#watchers.add(look);
-    });
+  async watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (ready()) return true;
+    const over = Promise.withResolvers<boolean>();
+    const look = (): void => {
+      if (ready()) over.resolve(true);
+    };
+    const give = (): void => {
+      over.resolve(ready());
+    };
+    signal.addEventListener('abort', give, { once: true });
+    this.#watchers.add(look);
+    try {
+      const result = await within(this.#context.clock, waitMs, over.promise);
+      return result === timeUp ? ready() : result;
+    } finally {
+      this.#watchers.delete(look);
+      signal.removeEventListener('abort', give);
+    }
   }
 
   stop(): void {

@@ -4,6 +4,7 @@ import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
+import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
@@ -14,7 +15,6 @@ import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, StoredCursor } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
-import { Once } from '../../time/once.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -49,7 +49,7 @@ export class Groups {
   readonly #subscribing = new Once<string, ActiveSubscription>();
   /** Calls at work on a group that may have no members yet: it is not deleted under them. */
   readonly #callers = new Map<ConsumerGroup, number>();
-  readonly #deleting = new Map<string, Promise<void>>();
+  readonly #deleting = new Once<string, void>();
   /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
@@ -165,7 +165,7 @@ export class Groups {
   async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     let group = await this.demand(name);
     while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
-      await this.#deleting.get(name);
+      await this.#deleting.endedOf(name);
       group = await this.demand(name);
     }
     return this.occupy(group, work);
@@ -173,7 +173,7 @@ export class Groups {
 
   /** Runs `work` on the group, which is not deleted meanwhile. @throws Rejection GROUP_NOT_FOUND */
   async within<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
-    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     return this.occupy(this.get(name), work);
   }
 
@@ -195,16 +195,11 @@ export class Groups {
    * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
    */
   async delete(name: string): Promise<void> {
-    while (this.#deleting.has(name)) await this.#deleting.get(name);
+    while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     const group = this.get(name);
     if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
-    const deleting = this.#delete(group);
-    this.#deleting.set(
-      name,
-      deleting.catch(() => undefined).finally(() => this.#deleting.delete(name)),
-    );
-    await deleting;
+    await this.#deleting.run(name, () => this.#delete(group));
   }
 
   #delete(group: ConsumerGroup): Promise<void> {

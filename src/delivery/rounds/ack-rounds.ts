@@ -2,6 +2,7 @@ import type { AckRing } from '../../commit/ack-ring.ts';
 import type { AckLogStore } from '../../commit/store.ts';
 import type { CursorChange } from '../../consumption/offsets/cursor-key.ts';
 import { Fault } from '../../errors/fault.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
@@ -47,7 +48,7 @@ interface AckRoundsDeps {
   readonly onFoldFailed: (error: unknown) => void;
 }
 
-export class AckRounds {
+export class AckRounds implements BackgroundJob {
   readonly #d: AckRoundsDeps;
   #dirty = new Set<Feed>();
   #waiters: Waiter[] = [];
@@ -56,7 +57,10 @@ export class AckRounds {
   /** The next round is written even if there is nothing to write. */
   #proofWanted = false;
   #running = false;
-  #scheduled = false;
+  /** The round that began last. */
+  #round: Promise<void> = Promise.resolve();
+  /** Cancels the round that is scheduled. */
+  #cancel: (() => void) | null = null;
   #nextStartMs = -Infinity;
   #stopped = false;
   readonly #folds: Folds;
@@ -67,7 +71,8 @@ export class AckRounds {
   }
 
   /** `found`: what the broker before has left in the ack log. */
-  start(found: FoundInAckLog): void {
+  start(found?: FoundInAckLog): void {
+    this.#stopped = false;
     this.#folds.start(found);
   }
 
@@ -97,6 +102,7 @@ export class AckRounds {
   /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
   durable(): Promise<void> {
     if (!this.#running && this.#dirty.size === 0 && this.#owed.length === 0) return Promise.resolve();
+    if (this.#stopped) return Promise.reject(notOwner());
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
       this.#schedule();
@@ -118,7 +124,7 @@ export class AckRounds {
   }
 
   /** Writes what is left, folds until the deadline, and stops. @throws Fault */
-  async stop(untilMs: number): Promise<void> {
+  async drain(untilMs: number): Promise<void> {
     const folding = this.#folds.stop(untilMs);
     try {
       await this.durable();
@@ -129,21 +135,40 @@ export class AckRounds {
     await this.#folds.finish();
   }
 
-  /** Another broker owns the cursors now: it folds them. */
-  abandon(): Promise<void> {
-    return this.#folds.stop(-Infinity);
+  /** Another broker owns the cursors now: nothing is written any more, and the acks that wait for a round fail. */
+  async stop(): Promise<void> {
+    this.#end();
+    const folding = this.#folds.stop();
+    await this.#round;
+    await folding;
+  }
+
+  #end(): void {
+    this.#stopped = true;
+    this.#cancel?.();
+    this.#cancel = null;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(notOwner());
   }
 
   #schedule(): void {
-    if (this.#running || this.#scheduled || this.#stopped) return;
-    this.#scheduled = true;
+    if (this.#running || this.#cancel !== null || this.#stopped) return;
     const begin = (): void => {
-      this.#scheduled = false;
-      void this.#run();
+      this.#cancel = null;
+      this.#round = this.#run();
     };
     const waitMs = this.#nextStartMs - this.#d.clock.nowMs();
-    if (waitMs <= 0) this.#d.clock.soon(begin);
-    else this.#d.clock.after(waitMs, begin);
+    if (waitMs > 0) this.#cancel = this.#d.clock.after(waitMs, begin);
+    else this.#soon(begin);
+  }
+
+  #soon(begin: () => void): void {
+    let cancelled = false;
+    this.#cancel = () => {
+      cancelled = true;
+    };
+    this.#d.clock.soon(() => {
+      if (!cancelled) begin();
+    });
   }
 
   async #run(): Promise<void> {
@@ -201,10 +226,10 @@ export class AckRounds {
     const fault = error instanceof Error ? error : new Error(String(error));
     for (const waiter of waiters) waiter.reject(fault);
     if (error instanceof Fault && error.kind === 'FENCED') {
-      this.#stopped = true;
+      this.#end();
       this.#d.onFenced();
     } else if (!(error instanceof Fault)) {
-      this.#stopped = true;
+      this.#end();
       throw error;
     }
   }

@@ -1,4 +1,5 @@
 import type { AckRing } from '../../commit/ack-ring.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Every } from '../../time/every.ts';
 import { within } from '../../time/within.ts';
@@ -23,6 +24,8 @@ const intervalMsPerCursor = 0.06;
 const deltasMin = 1_000_000;
 const deltasPerCursor = 4;
 
+const nothingFound: FoundInAckLog = { cursors: 0, rounds: 0 };
+
 interface FoldsDeps {
   readonly store: GroupStore;
   readonly ring: AckRing;
@@ -30,7 +33,7 @@ interface FoldsDeps {
   readonly onFailed: (error: unknown) => void;
 }
 
-export class Folds {
+export class Folds implements BackgroundJob {
   readonly #d: FoldsDeps;
   /** Cursors whose rounds are not folded yet. */
   #changed = new Set<Feed>();
@@ -56,7 +59,7 @@ export class Folds {
     });
   }
 
-  start(found: FoundInAckLog): void {
+  start(found: FoundInAckLog = nothingFound): void {
     this.#found = found.cursors;
     this.#logHasRows ||= found.rounds > 0;
     this.#lastMs = this.#d.clock.nowMs();
@@ -80,7 +83,7 @@ export class Folds {
   }
 
   /** No fold begins by itself any more, and one that is under way ends at the deadline. */
-  stop(untilMs: number): Promise<void> {
+  stop(untilMs = -Infinity): Promise<void> {
     this.#untilMs = untilMs;
     return this.#loop.stop();
   }

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { Fault } from '../../errors/fault.ts';
 import type { Trouble } from '../../errors/trouble.ts';
+import { Mutex } from '../../time/mutex.ts';
 import { answered, type AnswerLimit } from '../pg/answered.ts';
 import { endsConnection, faultOf, faultOfConnecting } from '../pg/faults.ts';
 import { hasUnreplicatedCommit, identityOf, openSession, type SessionOptions } from './session.ts';
@@ -34,8 +35,7 @@ export const appendSettings = { ...writerSettings, transaction_timeout: '30s' };
 export class Connection {
   readonly #options: ConnectionOptions;
   #client: Client | null = null;
-  #last: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  readonly #work = new Mutex();
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -47,26 +47,18 @@ export class Connection {
 
   /** Work that is under way or waits for it. */
   get load(): number {
-    return this.#waiting;
+    return this.#work.load;
   }
 
   /** Runs `work` once the work before it is done. @throws Fault; or what is no fault, as it is. */
   run<T>(work: (client: Client) => Promise<T>): Promise<T> {
-    this.#waiting++;
-    const result = this.#last.then(() => this.#run(work));
-    this.#last = result.then(
-      () => undefined,
-      () => undefined,
-    );
-    return result.finally(() => {
-      this.#waiting--;
-    });
+    return this.#work.take(() => this.#run(work));
   }
 
   /** Ends the connection after the work that is under way. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#last;
+    await this.#work.ended();
     const client = this.#client;
     this.#client = null;
     await client?.end().catch(() => undefined);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { Fault } from '../../src/errors/fault.ts';
-import { MemoryGroupStore } from '../support/memory-group-store.ts';
-import { Scene, type FakeStream } from './scene.ts';
+import { Fault } from '../../../src/errors/fault.ts';
+import { MemoryGroupStore } from '../../support/memory-group-store.ts';
+import { Scene, type FakeStream } from '../scene.ts';
 
 const halfHourMs = 1_800_000;
 const names = ['a', 'b', 'c', 'd', 'e'];
