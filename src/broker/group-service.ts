@@ -24,10 +24,7 @@ import { fetchedPage } from './fetch-offsets.ts';
 import { pageOf, type Page, type PageRequest } from './paging.ts';
 import { withAges } from './record-ages.ts';
 
-/**
- * Membership of clients that drive it themselves, offsets, and what groups are doing. Each call on a
- * group waits until it is loaded.
- */
+/** Membership of clients that call JoinGroup, offsets, and the state of groups. */
 export function groupService(delivery: Delivery, log: Log, clock: Clock) {
   return {
     async joinGroup(caller: Caller, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
@@ -54,7 +51,7 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
     async listGroups(filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>> {
       await delivery.allLoaded();
       const { items, nextToken } = pageOf(delivery.names(filter), (name) => name, page);
-      // Only those of the page: the lag of a group is a sum over its partitions.
+      // Summaries of the page only, because the lag of a group is a sum over its partitions.
       return { items: items.map((name) => delivery.summary(name)), nextToken };
     },
 

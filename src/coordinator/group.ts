@@ -1,3 +1,4 @@
+import { memberFenced } from '../errors/rejections/members.ts';
 import type { Assignor, AssignorName, Assignors } from './assignors/assignor.ts';
 import { AssignorError } from './assignors/assignor-error.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
@@ -356,7 +357,7 @@ export class Group {
   #assign(input: Assign): void {
     const { memberId, generation, plan } = input;
     if (this.#find(memberId) === undefined) {
-      this.#refuse(input, 'MEMBER_UNKNOWN', `"${memberId}" is not a member`);
+      this.#refuse(input, 'MEMBER_UNKNOWN', memberFenced({ memberId }).message);
     } else if (this.leader !== memberId) {
       this.#refuse(input, 'NOT_LEADER', `"${memberId}" is not the leader of this group`);
     } else if (this.preparing || generation !== this.#generation || this.#awaited === null) {

@@ -42,7 +42,7 @@ const wrong: readonly [string, readonly GroupInput[][], GroupInput, RefusalReaso
     byBroker,
     { ...join('nobody'), returning: true } as GroupInput,
     'MEMBER_UNKNOWN',
-    'member "nobody" is not in the group any more: join again',
+    'member "nobody" is not a member of this group (any more): join again',
   ],
   [
     'a member takes another instance id',

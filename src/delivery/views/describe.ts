@@ -64,8 +64,8 @@ export function membersOf(group: GroupModel): GroupMembers {
 }
 
 /**
- * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts that
- * depend on all groups are not known: NaN.
+ * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts
+ * that depend on all groups are not known: NaN.
  */
 export function countsOf(
   groups: readonly GroupModel[],

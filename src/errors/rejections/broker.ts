@@ -6,7 +6,7 @@ export function brokerFull(): RejectionOf<'BROKER_FULL'> {
   return rejection('BROKER_FULL', message, {});
 }
 
-/** `call`: what the client is to do again. */
+/** `call`: what the client should repeat. */
 export function draining(call: 'publish' | 'subscribe'): RejectionOf<'DRAINING'> {
   return rejection('DRAINING', `this broker is shutting down: ${call} again, which reaches the next one`, {});
 }
