@@ -8,7 +8,10 @@ import type { LogAddress } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 
-/** A database that answers at once and forgets: what is left is what the broker itself does. */
+/**
+ * A database that answers at once and keeps nothing, so that only the broker's own work is
+ * measured.
+ */
 class ForgetfulStore implements GroupStore {
   rowsWritten = 0;
   #groups = 0;
@@ -46,7 +49,7 @@ class ForgetfulStore implements GroupStore {
   }
 }
 
-/** A partition to which nobody publishes. */
+/** A partition without records. */
 class EmptyLog implements PartitionLog {
   readonly address: LogAddress;
   readonly startOffset = 0;
@@ -64,7 +67,7 @@ class EmptyLog implements PartitionLog {
   removeListener = () => undefined;
 }
 
-/** Groups at work without database, logs and network. */
+/** The delivery of a broker without a database, logs and a network. */
 export class FakedDelivery {
   readonly delivery: Delivery;
   readonly topics: readonly string[];
@@ -110,7 +113,10 @@ export class FakedDelivery {
     return this.#store.rowsWritten;
   }
 
-  /** A stream's member joins all topics. Resolves when it is one; `onEvent` hears what its client would. */
+  /**
+   * Subscribes a stream to all topics. Resolves when its member has joined. `onEvent` gets its
+   * events.
+   */
   async subscribe(group: string, onEvent: (event: StreamEvent) => void): Promise<Subscribed> {
     let memberId = '' as MemberId;
     let generation = 0;
@@ -121,7 +127,7 @@ export class FakedDelivery {
     const sink: EventSink = { unsentBytes: 0, onDrain: null, end: () => undefined, send };
     const stream = await this.delivery.subscribe(
       '127.0.0.1',
-      { ...wishes, group, topics: this.topics, reply: new Reply() },
+      { ...subscribeOptions, group, topics: this.topics, reply: new Reply() },
       sink,
     );
     return { memberId, generation, stream };
@@ -134,7 +140,7 @@ export interface Subscribed {
   readonly stream: MemberStream;
 }
 
-const wishes = {
+const subscribeOptions = {
   start: { type: 'earliest' },
   memberId: null,
   clientId: 'bench',

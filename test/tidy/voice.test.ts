@@ -63,6 +63,7 @@ const code = find([
   'src/main.ts',
   ...sources.map((folder) => `src/${folder}/**/*.ts`),
   ...tests.map((folder) => `test/${folder}/**/*.ts`),
+  'bench/**/*.ts',
 ]).filter((path) => path !== 'test/tidy/voice.test.ts');
 const protos = find(['proto/**/*.proto']);
 const documents = find([

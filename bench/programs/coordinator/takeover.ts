@@ -16,14 +16,16 @@ import { makeTopics } from './streams.ts';
 
 const membersPerGroup = 10;
 const partitions = 10;
-/** Ten thousand groups are more than the heap of `npm start` holds: this says how soon they are served, not that they fit. */
+/**
+ * Larger than the heap of `npm start`, which does not hold the ten thousand groups measured here.
+ */
 const heapMib = 2_048;
-/** For a standby to see that the active broker lives. */
+/** Time for a standby to see that the active broker is alive. */
 const watchMs = 1_000;
 /** Heartbeats under way at once, of those that ask for every group. */
 const askedAtOnce = 100;
 
-/** What is done to the active broker, and how soon a member must be answered by the next one. */
+/** The ways to end the active broker, and the limit until the next one answers a member. */
 const ends = {
   SIGKILL: { word: 'kill -9', answeredMsMax: 2_000 },
   SIGSTOP: { word: 'frozen', answeredMsMax: 10_000 },

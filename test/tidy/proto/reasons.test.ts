@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { codes } from '../../src/rpc/edge/error-table.ts';
+import { codes } from '../../../src/rpc/edge/error-table.ts';
 import { documentedCodes } from '../broker/refusal.ts';
 
-const folder = new URL('../../proto/millrace/v1/', import.meta.url);
+const folder = new URL('../../../proto/millrace/v1/', import.meta.url);
 
 test('an error that the proto promises is in docs/errors.md, with the same code', () => {
   const promise = new RegExp(

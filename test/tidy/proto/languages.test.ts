@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { expect, test } from 'vitest';
 
-const folder = new URL('../../proto/millrace/v1/', import.meta.url);
+const folder = new URL('../../../proto/millrace/v1/', import.meta.url);
 
 /** `option NAME = VALUE;` of a proto file. */
 function optionsOf(file: string): Record<string, string> {

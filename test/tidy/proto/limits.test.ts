@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { limits } from '../../src/limits/limits.ts';
+import { limits } from '../../../src/limits/limits.ts';
 
-const directory = new URL('../../proto/millrace/v1/', import.meta.url);
+const directory = new URL('../../../proto/millrace/v1/', import.meta.url);
 
 interface Quote {
   readonly where: string;
