@@ -48,8 +48,8 @@ interface Taken {
 }
 
 /**
- * How long members are without a broker when the active one dies, with few groups to load and with many; with
- * `--against` the same of another tree, by turns.
+ * How long members are without a broker when the active one dies, with few groups to load and with
+ * many. With `--against` it measures the same of another tree, by turns.
  */
 export async function runTakeover(bench: Bench): Promise<void> {
   const other = bench.against === null ? null : await otherTree(bench.against);
