@@ -29,7 +29,7 @@ function scene(append: () => Promise<void>) {
     onFoldFailed: () => undefined,
   });
   rounds.start();
-  /** How an ack ends that waits for its round. */
+  /** The outcome of an ack that waits for its round. */
   const ack = (): Promise<string> => {
     rounds.mark(feed);
     return rounds.durable().then(
@@ -40,7 +40,7 @@ function scene(append: () => Promise<void>) {
   return { clock, seen, rounds, ack };
 }
 
-test('a broker that stops writes no round that was scheduled, answers who waits for it, and ends after the round under way', async () => {
+test('a broker that stops writes no scheduled round, rejects the acks that wait for it, and ends after the round under way', async () => {
   const gate = Promise.withResolvers<void>();
   const { clock, seen, rounds, ack } = scene(() => gate.promise);
   const first = ack();

@@ -26,7 +26,7 @@ import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
 export const recordSize = 10;
 
-/** What a batch that reaches a client says. */
+/** A batch as it reaches a client. */
 export interface Delivered {
   readonly partition: number;
   readonly offsets: readonly number[];
@@ -48,7 +48,7 @@ const codec: BatchCodec = {
   },
 };
 
-/** A log in memory, each record of `recordSize` bytes. */
+/** A log in memory with records of `recordSize` bytes. */
 export class FakeLog implements PartitionLog {
   readonly address: LogAddress;
   startOffset = 0;
@@ -56,7 +56,7 @@ export class FakeLog implements PartitionLog {
   /** Batches below this offset are not in memory and must be fetched. */
   cachedFrom = 0;
   fetches = 0;
-  /** What a fetch waits for. */
+  /** A fetch waits for this. */
   gate: Promise<void> = Promise.resolve();
   readonly #batches: EncodedBatch[] = [];
   readonly #listeners = new Set<AppendListener>();
@@ -137,12 +137,12 @@ export class FakeStream implements EventSink {
     return this.of('batch').map(({ field }) => JSON.parse(field.toString()) as Delivered);
   }
 
-  /** Offsets that came, in order; all partitions together. */
+  /** The delivered offsets of all partitions, in the order of their delivery. */
   get offsets(): number[] {
     return this.batches.flatMap(({ offsets }) => offsets);
   }
 
-  /** The partitions that it was last told to have. */
+  /** The assignment according to the events. */
   get assigned(): number[] {
     let assigned: number[] = [];
     for (const { partitions, removed } of this.of('assigned')) {
@@ -170,14 +170,14 @@ export class FakeCommits implements Commits {
     return answer.promise;
   }
 
-  /** The oldest commit that has no outcome yet is durable. */
+  /** Makes the oldest commit without an outcome durable. */
   committed(): void {
     const [{ settlements }, answer] = this.#take();
     for (const { records } of settlements) records.moved();
     answer.resolve([]);
   }
 
-  /** The oldest commit that has no outcome yet has failed: nothing was written, or nobody knows. */
+  /** Fails the oldest commit without an outcome: nothing was written, or the outcome is unknown. */
   failed(kind: FaultKind): void {
     const [{ settlements }, answer] = this.#take();
     if (kind === 'DATABASE_UNAVAILABLE') for (const { records } of settlements) records.stays();
@@ -192,7 +192,7 @@ export class FakeCommits implements Commits {
   }
 }
 
-/** A broker's delivery over topics and a store in memory, on a clock that stands still. */
+/** The delivery of a broker, with topics and a store in memory, and a clock that the test moves. */
 export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryGroupStore;
@@ -200,7 +200,7 @@ export class Scene {
   readonly ring = new AckRing();
   readonly commits = new FakeCommits();
   readonly delivery: Delivery;
-  /** What was logged that is no warning. */
+  /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
   mayDeliver = true;
   mayGrow = true;
@@ -287,7 +287,7 @@ export class Scene {
     return logs;
   }
 
-  /** More partitions, in the database and the log; no group has heard of them. @returns the logs of all. */
+  /** Adds partitions in the database and the log, but not in the groups. @returns all logs. */
   growTopic(name: string, partitions: number): FakeLog[] {
     const logs = [...this.topics.get(name)!];
     const { topicId } = logs[0]!.address;
@@ -324,7 +324,7 @@ export class Scene {
     return sink;
   }
 
-  /** A member that drives its membership itself. */
+  /** Joins a classic member, which manages its membership by calls. */
   join(group: string, changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome> {
     const command: JoinGroupCommand = {
       group,
@@ -346,7 +346,7 @@ export class Scene {
     return this.wait(this.delivery.join('host', command));
   }
 
-  /** Leaves time for what comes soon after a rebalance. */
+  /** Lets the time pass in which joins after a rebalance are gathered. */
   async gathered(): Promise<void> {
     await this.clock.advance(limits.rebalanceGatherMs);
   }
@@ -372,7 +372,7 @@ export class Scene {
     });
   }
 
-  /** Acks on behalf of a stream's member. */
+  /** Acks one entry as the member. */
   async ack(
     group: string,
     member: { readonly memberId: MemberId; readonly generation: number },
@@ -402,7 +402,7 @@ export class Scene {
     return outcome!;
   }
 
-  /** Lets the clock go on, in small steps, until the promise is settled. */
+  /** Advances the clock in small steps until the promise is settled. */
   async wait<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
     const mark = (): void => {
@@ -418,7 +418,7 @@ export class Scene {
   }
 }
 
-/** Of a call that is answered, as the edge would settle it in the end. */
+/** The reply of a call whose answer reaches its client. */
 export function handedOver(): Reply {
   const reply = new Reply();
   reply.handOver();

@@ -31,6 +31,7 @@ const sources = [
   'delivery/dispatch',
   'delivery/calls',
   'delivery/views',
+  'delivery/rounds',
 ];
 const tests = [
   'address',
@@ -40,6 +41,7 @@ const tests = [
   'consumption',
   'coordinator',
   'credit',
+  'delivery',
   'embedded',
   'errors',
   'examples',

@@ -11,24 +11,18 @@ import type { FoundInAckLog, GroupStore } from '../ports/store.ts';
 import type { CursorDelta } from '../../consumption/partitioned/cursor.ts';
 
 /**
- * Makes acks durable, in rounds: one appended row for all cursors of all groups that moved since the last round. An
- * UPDATE of each cursor would cost a row version and fall to a hundredth of its speed behind a long transaction
- * elsewhere in the database; an appended row does not.
- *
- * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
- * gathers many acks in each: 5 ms, more with many cursors that move again and again, so that the rounds' WAL stays small beside the
- * appends'. A cursor that has not moved for longer than a round ever waits costs the same however long it waits, and so counts for nothing.
- *
- * One round at a time, so that whoever is answered has its own round on disk and all before it: "acked already" may rest on an
- * earlier one. The rows would not mind another order, since each says by itself how far a cursor is (src/consumption/partitioned/SPEC.md, invariant 10); but the
- * answers would, and there is little to gain: a round of a thousand cursors takes the database 1.5 ms, and the next one gathers meanwhile.
+ * The time between the starts of two rounds while acks come. A round starts at once if none ran
+ * lately. Under load the interval gathers many acks in each round. It grows with the number of
+ * cursors that move again and again, so that the WAL of the rounds stays small beside that of the
+ * appends. A cursor that has not moved for the longest interval does not count, because waiting
+ * would not save a write of it.
  */
 const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
 const roundMsPerRepeatedCursor = 0.05;
 const retryMs = 250;
 
-/** What a round says of a cursor. */
+/** The part of a round that belongs to one cursor. */
 interface Delta {
   readonly log: Feed;
   readonly delta: CursorDelta;
@@ -48,16 +42,29 @@ interface AckRoundsDeps {
   readonly onFoldFailed: (error: unknown) => void;
 }
 
+/**
+ * Makes acks durable in rounds. A round appends one row for all cursors of all groups that have
+ * moved since the last one. An UPDATE of each cursor would leave a row version, and would fall to a
+ * hundredth of its speed while a long transaction is open elsewhere in the database.
+ *
+ * One round runs at a time, so that an answer comes after its own round and all rounds before it:
+ * ALREADY_ACKED may depend on an earlier round. The rows could go in any order
+ * (src/consumption/partitioned/SPEC.md, invariant 10). More rounds at a time would gain little,
+ * because a round of a thousand cursors takes the database 1.5 ms.
+ */
 export class AckRounds implements BackgroundJob {
   readonly #d: AckRoundsDeps;
   #dirty = new Set<Feed>();
   #waiters: Waiter[] = [];
-  /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
+  /**
+   * Deltas of a failed round. Their cursors do not have them any more, so the next round writes
+   * them.
+   */
   #owed: Delta[] = [];
   /** The next round is written even if there is nothing to write. */
   #proofWanted = false;
   #running = false;
-  /** The round that began last. */
+  /** The last round that has begun. */
   #round: Promise<void> = Promise.resolve();
   /** Cancels the round that is scheduled. */
   #cancel: (() => void) | null = null;
@@ -70,21 +77,21 @@ export class AckRounds implements BackgroundJob {
     this.#folds = new Folds({ store: deps.store, ring: deps.ring, clock: deps.clock, onFailed: deps.onFoldFailed });
   }
 
-  /** `found`: what the broker before has left in the ack log. */
+  /** @param found what the broker before has left in the ack log. */
   start(found?: FoundInAckLog): void {
     this.#stopped = false;
     this.#folds.start(found);
   }
 
-  /** The cursor has moved. */
+  /** Makes the next round write the cursor, which has moved. */
   mark(log: Feed): void {
     this.#dirty.add(log);
     this.#schedule();
   }
 
   /**
-   * A settlement of the cursor is durable and in memory: the next fold writes it. The next round says how far the cursor
-   * is by it, together with what was acked before.
+   * Makes the next fold write the cursor, after a settlement of it. The next round writes the
+   * committed offset to which the settlement and the acks before it have led.
    */
   settled(log: Feed): void {
     this.#folds.changed(log);
@@ -92,14 +99,14 @@ export class AckRounds implements BackgroundJob {
     this.mark(log);
   }
 
-  /** The subscription has ended: its cursors are not written any more. */
+  /** Leaves the cursors of the ended subscription of the log out of all later writes. */
   forget(log: Feed): void {
     this.#dirty.delete(log);
     this.#folds.forget(log);
     this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
   }
 
-  /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
+  /** Resolves when all changes marked so far are durable; rejects with the fault of their round. */
   durable(): Promise<void> {
     if (!this.#running && this.#dirty.size === 0 && this.#owed.length === 0) return Promise.resolve();
     if (this.#stopped) return Promise.reject(notOwner());
@@ -110,9 +117,9 @@ export class AckRounds implements BackgroundJob {
   }
 
   /**
-   * Resolves like `durable`, and after a write that was begun from now on: so this broker still owns what it speaks of. A
-   * refusal needs no write by itself, and a broker that does not know yet that it was replaced would refuse the ack of what its
-   * successor has delivered; the member believes that, and the record stays in flight for ever.
+   * Resolves like `durable`, and after a write that begins later, which proves that this broker is
+   * the owner. Otherwise a replaced broker could reject the ack of a record that its successor has
+   * delivered. The member would believe it, and the record would stay in flight for ever.
    */
   proven(): Promise<void> {
     if (this.#stopped) return Promise.reject(notOwner());
@@ -135,7 +142,7 @@ export class AckRounds implements BackgroundJob {
     await this.#folds.finish();
   }
 
-  /** Another broker owns the cursors now: nothing is written any more, and the acks that wait for a round fail. */
+  /** Stops without a write. Acks that wait for a round fail: another broker may own the cursors. */
   async stop(): Promise<void> {
     this.#end();
     const folding = this.#folds.stop();
@@ -194,10 +201,10 @@ export class AckRounds implements BackgroundJob {
 
   async #append(deltas: readonly Delta[]): Promise<void> {
     this.#folds.appended(deltas.length);
-    await this.#d.commits.appendAcks({ table: this.#d.ring.current, deltas: deltas.map(told), receipts: [] });
+    await this.#d.commits.appendAcks({ table: this.#d.ring.current, deltas: deltas.map(changeOf), receipts: [] });
   }
 
-  /** From the start of the round at hand to that of the next. */
+  /** The time from the start of this round to the start of the next one. */
   #intervalMs(startedMs: number): number {
     let repeated = 0;
     for (const log of this.#dirty) {
@@ -219,7 +226,10 @@ export class AckRounds implements BackgroundJob {
     return deltas;
   }
 
-  /** The acks stand in memory and are written by a later round: deltas may be written twice. Nobody is told OK meanwhile. */
+  /**
+   * Leaves the deltas to a later round, which may write them a second time. Their waiters get no
+   * OK.
+   */
   #failed(deltas: readonly Delta[], waiters: readonly Waiter[], error: unknown): void {
     this.#owed = [...deltas];
     this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
@@ -235,6 +245,6 @@ export class AckRounds implements BackgroundJob {
   }
 }
 
-function told({ log, delta }: Delta): CursorChange {
+function changeOf({ log, delta }: Delta): CursorChange {
   return { key: log.key, delta };
 }
