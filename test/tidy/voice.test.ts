@@ -52,6 +52,7 @@ const tests = [
   'readme',
   'rpc',
   'server',
+  'simulation',
   'support',
   'tidy',
   'wire',
