@@ -199,7 +199,7 @@ export function groupStore(parts: StoreParts): GroupStore {
       }),
     loadCursors: async (subscriptionIds) => {
       const { inherited } = tables;
-      // As of when it is asked for: a fold may write it, and forget it, before the cursors are read.
+      // Taken before the read: a fold may write it, and drop it, before the cursors are read.
       const found = new MemoryGroupStore(database.groups);
       found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
       return reads.call(() => found.loadCursors(subscriptionIds));
