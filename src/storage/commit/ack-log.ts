@@ -114,11 +114,12 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   let ackedAt = 0;
   let attemptsAt = 0;
   subscriptionIds.forEach((subscriptionId, at) => {
-    const name = cursorName({
+    const key = {
       subscriptionId,
       partition: present(partitions[at], complete),
       lane: present(lanes[at], complete),
-    });
+    };
+    const name = cursorName(key);
     const delta = {
       resets: resets[at] ?? 0,
       metadata: notes.get(at) ?? null,
@@ -127,7 +128,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
       attempts: attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete))),
     };
     let sum = sums.get(name);
-    if (sum === undefined) sums.set(name, (sum = new DeltaSum(delta.resets)));
+    if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));
     sum.add(delta);
   });
 }
