@@ -19,7 +19,7 @@ const entriesMax: ReadonlyMap<string, number> = new Map([
 
 /**
  * @returns the number of entries of all lists and maps.
- * @throws Rejection INVALID_FIELD if a list has more entries than its limit, over the whole request;
+ * @throws Rejection INVALID_FIELD if a list has more entries than its limit in all of the request;
  * MALFORMED_REQUEST if the bytes are not exact protobuf
  */
 export function countEntries(desc: DescMessage, request: Buffer): number {

@@ -53,7 +53,11 @@ export function jsonWithEntries({ path }: ListField, entry: string, entries: num
     return { [jsonName]: fieldKind === 'list' ? [inner] : inner };
   }, mark);
   const [before = '', after = ''] = JSON.stringify(request).split(`"${mark}"`);
-  return Buffer.concat([Buffer.from(before), repeated(Buffer.from(`${entry},`), entries - 1), Buffer.from(entry + after)]);
+  return Buffer.concat([
+    Buffer.from(before),
+    repeated(Buffer.from(`${entry},`), entries - 1),
+    Buffer.from(entry + after),
+  ]);
 }
 
 function listOf(list: DescField, entries: number): Buffer<ArrayBuffer> {

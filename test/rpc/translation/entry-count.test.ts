@@ -58,7 +58,9 @@ test('a plan of the most partitions is not refused by its count', () => {
 
 test('a field with a wrong wire type is refused, because the decoder would read the rest otherwise than the count', () => {
   // The group as a number: the decoder would take that number for the length of a text.
-  expect(reasonOf(HeartbeatRequestSchema, Buffer.from([0x08, 0x02, 0x22, 0x00]))).toMatch(/MALFORMED_REQUEST.*wire type/);
+  expect(reasonOf(HeartbeatRequestSchema, Buffer.from([0x08, 0x02, 0x22, 0x00]))).toMatch(
+    /MALFORMED_REQUEST.*wire type/,
+  );
 });
 
 test('unknown fields of a request are not kept, so that 4 MB of them do not live as long as the request', () => {
