@@ -31,6 +31,13 @@ const sources = [
   'delivery/dispatch',
   'delivery/calls',
   'delivery/views',
+  'storage/pg',
+  'storage/schema',
+  'storage/sessions',
+  'storage/migrations',
+  'storage/commit',
+  'storage/log',
+  'storage/ownership',
   'delivery/rounds',
 ];
 const tests = [
