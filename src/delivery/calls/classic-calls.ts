@@ -78,7 +78,8 @@ export class ClassicCalls {
     const group = this.#groups.get(command.group);
     const member = group.member(command.memberId);
     this.#context.counts.heartbeats++;
-    // Counts before the check of the owner: if this broker still is the owner, no session expires.
+    // The sign of life counts even if this broker may have been replaced. If not, the session goes
+    // on.
     group.alive(command.memberId, givenBack(group, command));
     refuseIfUnsure(this.#context);
     return {
