@@ -79,8 +79,7 @@ export function openStorage(options: StorageOptions): Storage {
   const groupReads = open('group-reads', {});
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
-  // The creation of tables may wait for an ANALYZE. It has its own connection, because publishes
-  // wait for the writer of topics.
+  // A separate connection: it may wait for an ANALYZE, and publishes wait for the topics' writer.
   const tableWriter = writer(slow('tables'), tableSlot);
   const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter, now };
   const filled = new Set<AckTable>();
