@@ -19,15 +19,15 @@ interface StoredTopic {
 
 interface StoredPartition {
   readonly batches: StoredBatch[];
-  /** By offset: the value of each record, which names it. */
+  /** The values of the records by offset. A value identifies its record. */
   readonly values: string[];
 }
 
 const bytesMax = 4_096;
 
-/** Topics, batches and idempotency keys as the database has them. */
+/** The topics, batches and idempotency keys of the database. */
 export class LogTables {
-  /** A record was written. */
+  /** Called for each written record. */
   onRecord: (topicId: number, partition: number, offset: number, value: string) => void = () => undefined;
   readonly topics = new Map<number, StoredTopic>();
   readonly #world: World;
@@ -41,7 +41,7 @@ export class LogTables {
     return Array.from(this.topics.values(), ({ row }) => row);
   }
 
-  /** -1: there is no such topic. */
+  /** -1 if there is no such topic. */
   idOf(name: string): number {
     for (const { row } of this.topics.values()) if (row.name === name) return row.id;
     return -1;
@@ -64,7 +64,7 @@ export class LogTables {
     return row;
   }
 
-  /** @returns the topic as it is now, with `count` partitions or as many as it has if they are more. */
+  /** @returns the topic after the call, with at least `count` partitions. */
   addPartitions(topicId: number, count: number): TopicRow | null {
     const topic = this.topics.get(topicId);
     if (topic === undefined) return null;
@@ -94,7 +94,7 @@ export class LogTables {
     return appended;
   }
 
-  /** Answers as `append` does, and writes nothing. */
+  /** Answers like `append`, but writes nothing. */
   pretend({ batches }: AppendTransaction): AppendedBatch[] {
     return batches.map(({ topicId, partition }) => ({
       baseOffset: this.partition(topicId, partition).values.length,

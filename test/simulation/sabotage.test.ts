@@ -4,7 +4,9 @@ import { Simulation } from './simulation.ts';
 
 const seedsMax = 300;
 
-/** The first seed whose run ends with the finding; what is wrong may first show in another way. */
+/**
+ * The first seed whose run ends with the finding. Earlier seeds may show the fault in another way.
+ */
 async function find(sabotage: Sabotage, finding: RegExp): Promise<{ readonly seed: number; readonly message: string }> {
   for (let seed = 1; seed <= seedsMax; seed++) {
     try {
@@ -39,9 +41,11 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   APPLIES_TWICE: /was archived by .* and goes out again|is archived by a settlement and was complete before/,
 };
 
-describe('the simulation finds a broker that', () => {
+const wordsOf = (sabotage: string): string => sabotage.toLowerCase().replaceAll('_', ' ');
+
+describe('the simulation finds sabotage', () => {
   for (const [sabotage, finding] of Object.entries(findings) as [NonNullable<Sabotage>, RegExp][]) {
-    test(sabotage.toLowerCase().replaceAll('_', ' '), { timeout: 120_000 }, async () => {
+    test(`the simulation finds a broker that ${wordsOf(sabotage)}`, { timeout: 120_000 }, async () => {
       const { seed, message } = await find(sabotage, finding);
       expect(message).toContain(`SIMULATION_SEED=${seed} npm test -- test/simulation`);
       expect(message).toContain('what happened last:');
@@ -49,7 +53,7 @@ describe('the simulation finds a broker that', () => {
   }
 });
 
-test('a seed is one run: it happens the same way each time', async () => {
+test('a seed gives the same run each time', async () => {
   const traces = [];
   for (let run = 0; run < 2; run++) {
     const simulation = new Simulation({ seed: 7 });

@@ -8,12 +8,12 @@ import type { Database } from './database.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sabotage } from './sabotage.ts';
 
-/** What the stores of one broker have in common. */
+/** Shared by all stores of a broker. */
 export interface StoreParts {
   readonly database: Database;
   readonly ledger: Ledger;
   readonly sabotage: Sabotage;
-  /** The epoch that this broker writes in. */
+  /** The epoch in which the broker writes. */
   readonly epoch: () => number;
   readonly connect: () => Connection;
 }
@@ -33,7 +33,7 @@ function write<T>(
   });
 }
 
-/** The lease over a session of its own. */
+/** The store of the lease, over its own session. */
 export function leaseStore(parts: StoreParts): LeaseStore & { readonly connection: Connection } {
   const { database } = parts;
   const connection = parts.connect();
@@ -63,19 +63,19 @@ const topicLocks = (database: Database, topicId: number): string[] => [
   ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
 ];
 
-/** A row of the ack log is written. */
+/** Writes a row of the ack log. */
 function appendRow({ database, ledger }: StoreParts, row: AckRow): void {
   database.groups.ackLog.push(structuredClone(row));
   ledger.acksWritten(row);
 }
 
-/** A transaction of appends settles something, or nothing. */
+/** Checks and writes the settlements of an append, if it has any. */
 function settle(parts: StoreParts, row: AckRow | null): void {
   parts.ledger.settled(row);
   if (row !== null) appendRow(parts, row);
 }
 
-/** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
+/** The log over five connections: two append, one takes locks, one makes tables, and one reads. */
 export function logStore(parts: StoreParts): LogStore & CommitStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
@@ -128,7 +128,7 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
         return sabotage === 'READS_NOTHING' ? [] : log.read(request);
       }),
     offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
-    // The simulated log has no clock of its own: nobody knows how old its records are.
+    // The simulated log has no clock, so the ages of its records are unknown.
     appendAges: (_topicId, places) => reads.call(() => places.map(() => null)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
@@ -152,7 +152,7 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
   };
 }
 
-/** The topics. None is deleted or changed here, but that it gets more partitions. */
+/** The topics. They are never deleted, and change only by new partitions. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
   const { ledger } = parts;
@@ -179,7 +179,7 @@ function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] 
   return [...new Set(rows.map(nameOf))];
 }
 
-/** Groups, subscriptions, cursors and the ack log. */
+/** The groups, subscriptions, cursors and the ack log. */
 export function groupStore(parts: StoreParts): GroupStore {
   const { database, ledger, sabotage } = parts;
   const tables = new MemoryGroupStore(database.groups);
@@ -210,7 +210,8 @@ export function groupStore(parts: StoreParts): GroupStore {
         ledger.cursorsReset(resets);
         return tables.resetCursors(resets);
       }),
-    // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
+    // A transaction that goes on after its connection was cut still locks its rows, so later writes
+    // wait for it.
     saveGroups: (changes) => {
       const saved = write(
         parts,
@@ -243,7 +244,7 @@ export function groupStore(parts: StoreParts): GroupStore {
     },
     async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
-      // Small ones, so that much may come between them.
+      // The parts are small, so that much can happen between them.
       for (const piece of pieces(snapshots(), 2)) {
         if (written.size > 0 && !mayGoOn()) {
           ledger.world.count('a fold is cut short');

@@ -59,6 +59,7 @@ const tests = [
   'readme',
   'rpc',
   'server',
+  'simulation',
   'support',
   'tidy',
   'wire',
