@@ -66,7 +66,7 @@ async function rounds(): Promise<number[]> {
 const start = delta(10);
 
 describe('the ack log', () => {
-  test('says nothing of cursors that are gone', async () => {
+  test('rounds of deleted cursors change nothing', async () => {
     await append(delta(20), delta(21), delta(22));
     const [{ subscriptionId }] = keys as [CursorKey];
     await store.cancelSubscription(subscriptionId);
@@ -79,7 +79,7 @@ describe('the ack log', () => {
 });
 
 describe('a fold', () => {
-  test('writes the cursors and empties what it covers, and goes round', async () => {
+  test('folds write the cursors and empty their tables, all the way round the ring', async () => {
     for (let n = 1; n <= 4; n += 1) {
       await append(delta(10 + n, [100, 100 + n], [50, n]));
       expect((await rounds()).reduce((sum, count) => sum + count)).toBe(1);
@@ -90,7 +90,7 @@ describe('a fold', () => {
     expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
   });
 
-  test('sends rounds to the next table before it asks for the state', async () => {
+  test('a fold sends later rounds to the next table before it takes the state', async () => {
     await append(delta(11));
     let late = Promise.resolve();
     await store.foldAll(() => {
@@ -104,7 +104,7 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
   });
 
-  test('that fails loses nothing, and the next one makes up for it', async () => {
+  test('a fold that fails loses nothing, and the next fold writes its cursors', async () => {
     await append(delta(11, [20, 20]));
     const session = await site.session();
     await terminateFolds(session, async () => {
@@ -119,7 +119,7 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
   });
 
-  test('cut short between the cursors and the truncation loses nothing', async () => {
+  test('a fold that ends between the cursors and the truncation loses nothing', async () => {
     await append(delta(11, [20, 21]), delta(15));
     const session = await site.session();
     // A reader of the table: the truncation gives up, as it would in a crash.
@@ -140,7 +140,7 @@ describe('a fold', () => {
     expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
   });
 
-  test('of more cursors than one transaction writes loses no round that comes between, and nothing if it breaks there', async () => {
+  test('a fold of several transactions loses no round between them, and nothing if it fails there', async () => {
     const count = 5_001;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
@@ -175,7 +175,7 @@ describe('a fold', () => {
     expect(await committed()).toEqual(new Set([12]));
   });
 
-  test('of 50,000 cursors that is cut at the deadline of a shutdown leaves the rest in the log, and the successor loses nothing', async () => {
+  test('a fold of 50,000 cursors that a shutdown cuts leaves the rest in the log, and the successor loses nothing', async () => {
     const count = 50_000;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
@@ -210,7 +210,7 @@ describe('a fold', () => {
     expect(store.found).toEqual({ cursors: 0, rounds: 0 });
   });
 
-  test('says that a table is left, so that the log of a broker that becomes idle is emptied all the same', async () => {
+  test('a fold reports a table with rows, so that an idle broker empties its log too', async () => {
     // In the table that the next owner folds into first.
     await append(delta(11));
     await fold(delta(11));
@@ -229,7 +229,7 @@ describe('a fold', () => {
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
   });
 
-  test('is held up by a transaction elsewhere only as long as that one lives', async () => {
+  test('a foreign transaction delays the truncation of its table only until it ends', async () => {
     const session = await site.session();
     await append(delta(11));
     await session.query('BEGIN');
@@ -248,7 +248,7 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(17));
   });
 
-  test('of an old snapshot elsewhere takes no notice', async () => {
+  test('a fold truncates its table despite an old snapshot of another session', async () => {
     const session = await site.session();
     await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
     await session.query('SELECT txid_current()');
@@ -259,7 +259,7 @@ describe('a fold', () => {
   });
 });
 
-test('a round whose connection breaks may have happened, and says so', async () => {
+test('a round whose connection breaks has an unknown outcome, and its repeat is harmless', async () => {
   await append(delta(11));
   const session = await site.session();
   await session.query('BEGIN');
@@ -297,7 +297,7 @@ async function terminateFolds(session: Client, work: () => Promise<void>): Promi
   await session.query('ROLLBACK');
 }
 
-test('a round of 384 cursors costs little, and so does a fold', async () => {
+test('a round of 384 cursors takes less than 50 ms', async () => {
   await site.client.query(`
     INSERT INTO millrace.consumer_groups (name) SELECT 'g' || n FROM generate_series(1, 64) AS n;
     INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT id, 2 FROM millrace.consumer_groups WHERE name LIKE 'g%';
@@ -336,7 +336,7 @@ async function walBytes(): Promise<number> {
   return Number(rows[0]!.n);
 }
 
-test('very many cursors are folded and begun anew in seconds although the statistics were taken while there was none', async () => {
+test('30,000 cursors are folded and reset in seconds, although the statistics are from an empty table', async () => {
   const count = 30_000;
   const groupId = await store.createGroup('large');
   const offsets = Array.from({ length: count }, () => 0);

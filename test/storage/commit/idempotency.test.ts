@@ -55,7 +55,7 @@ const keysIn = (table: number) => site.number(`SELECT count(*) AS n FROM millrac
 const current = () => site.number('SELECT current AS n FROM millrace.idempotency_ring');
 
 describe('the ring of key tables', () => {
-  test('turns in time, and drops no key whose window is not over', async () => {
+  test('the ring turns in time, and drops no key within its window', async () => {
     const used = new Set<number>();
     const stored: { key: string; ageMs: number }[] = [];
     // Turns come late and at odd times, as the broker's timer has it.
@@ -77,7 +77,7 @@ describe('the ring of key tables', () => {
     expect(left.reduce((sum, count) => sum + count)).toBeLessThan(stored.length);
   });
 
-  test('does not turn before half of the longest window, nor for a broker that stores no keys', async () => {
+  test('the ring does not turn before half of the longest window, or for a broker that stores no keys', async () => {
     await store(storage, ['k']);
     const before = await current();
     await storage.commits.turnIdempotencyRing();
@@ -90,14 +90,14 @@ describe('the ring of key tables', () => {
     expect(await current()).toBe((before + 1) % ringTables);
   });
 
-  test('is not turned by a broker that was taken over from', async () => {
+  test('a fenced broker does not turn the ring', async () => {
     const before = await current();
     time.pass(windowMs);
     await expect(site.storage('one', 0).commits.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
     expect(await current()).toBe(before);
   });
 
-  test('does not make publishers wait for somebody who reads the old keys', async () => {
+  test('a reader of the old keys does not block publishers', async () => {
     await store(storage, ['k']);
     time.pass(windowMs);
     const reader = await site.session();
@@ -120,7 +120,7 @@ describe('the ring of key tables', () => {
   });
 });
 
-test('of publishes with the same key that race, one is appended, also across a restart', async () => {
+test('of concurrent publishes with the same key only one is appended, even across a restart', async () => {
   const open = async (epoch: number): Promise<Publisher> => {
     storage = await site.own('one', epoch);
     const log = new Log({

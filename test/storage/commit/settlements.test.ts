@@ -92,7 +92,7 @@ async function found(by = site.storage('reader', 1)) {
 }
 
 describe('an append and a completion in one commit, over a connection that is cut', () => {
-  test('before the commit: neither is there, and the record stays', async () => {
+  test('a settlement that is cut before its commit writes nothing, and the record stays', async () => {
     await archive(0);
     const cut = proxy.beforeCommit();
     const lost = archive(1);
@@ -102,7 +102,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await found()).toEqual({ archived: [0, 2], completed: [0, 2] });
   });
 
-  test('after the commit: both are there, once, the record has moved, and the answer has the offset', async () => {
+  test('a settlement that is cut after its commit is there once, and its answer has the offset', async () => {
     await archive(0);
     const cut = proxy.afterCommit();
     const lost = archive(1);
@@ -112,7 +112,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await found()).toEqual({ archived: [0, 1, 2], completed: [0, 1, 2] });
   });
 
-  test('on its way: what arrives after the receipt was looked for is not carried out any more', async () => {
+  test('a settlement that arrives after its receipt was looked for is never written', async () => {
     await archive(0);
     const late = proxy.late();
     const lost = archive(1);
@@ -123,7 +123,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await archive(1)).toEqual({ became: ['moved'], ended: 'at 1' });
   });
 
-  test('anywhere: the database has both or neither, and memory says which', async () => {
+  test('a settlement that is cut anywhere is written whole or not at all, and memory agrees', async () => {
     await archive(0);
     const begin = proxy.bytesSent;
     await archive(1);
@@ -148,9 +148,9 @@ describe('an append and a completion in one commit, over a connection that is cu
   });
 });
 
-describe('a takeover while nobody knows whether it was committed', () => {
+describe('a takeover while the outcome of a settlement is unknown', () => {
   test.for(['beforeCommit', 'afterCommit'] as const)(
-    '%s: the successor finds both or neither, the old broker moves nothing',
+    'a successor finds a settlement cut %s whole or not at all, and the old broker moves nothing',
     async (when) => {
       let successor: Storage | null = null;
       const inner = storage.commits;
@@ -180,7 +180,7 @@ describe('a takeover while nobody knows whether it was committed', () => {
   );
 });
 
-test('a fold that turns the ring while a completion is on its way does not lose it', async () => {
+test('a fold that turns the ring while a settlement is in flight does not lose it', async () => {
   await archive(0);
   const locker = await site.session();
   await locker.query('BEGIN');

@@ -54,7 +54,7 @@ const backends = (purpose: string) =>
   );
 
 describe('a connection that is cut', () => {
-  test('before the database got the COMMIT has written nothing, and the next append goes on', async () => {
+  test('an append that is cut before its COMMIT writes nothing, and the next append succeeds', async () => {
     const cut = proxy.beforeCommit();
     await expect(append('lost')).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
     await cut;
@@ -63,7 +63,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'next']);
   });
 
-  test('after the database has committed is not told from one that has not, and is not repeated', async () => {
+  test('an append that is cut after its commit has an unknown outcome, and is not repeated', async () => {
     const cut = proxy.afterCommit();
     await expect(append('committed')).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
     await cut;
@@ -71,7 +71,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'committed', 'next']);
   });
 
-  test('anywhere in a transaction says only what is true', async () => {
+  test('an append that is cut anywhere is reported as failed only if it wrote nothing', async () => {
     const told = new Map<string, number>();
     const pieces = 24;
     await append('same size 00');
@@ -101,7 +101,7 @@ describe('a connection that is cut', () => {
     expect(told.get('OUTCOME_UNKNOWN 0')).toBeGreaterThan(5);
   });
 
-  test('in the middle of a read is a fault, never a part of the records, and the next read works', async () => {
+  test('a read that is cut fails with a fault, never with a part of the records, and the next read works', async () => {
     const texts = Array.from({ length: 8 }, (_, n) => String(n).repeat(100_000));
     for (const text of texts) await append(text, 0, 1);
     const read = () => readAll(storage, topic, 1);
@@ -115,7 +115,7 @@ describe('a connection that is cut', () => {
     }
   });
 
-  test('for good says that nothing was written, and what comes when it is back is written', async () => {
+  test('appends fail as unwritten while the database is unreachable, and succeed when it is back', async () => {
     await proxy.close();
     await settled();
     for (let tries = 0; tries < 3; tries++) expect((await faultOf(append('away'))).kind).toBe('DATABASE_UNAVAILABLE');
@@ -126,7 +126,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'back']);
   });
 
-  test('leaves the appends on other connections alone', async () => {
+  test('a cut connection does not affect appends on other connections', async () => {
     await Promise.all([1, 2, 3].map((slot) => append(`warm ${slot}`, slot, 1)));
     const cut = proxy.afterCommit();
     const lost = expect(append('lost', 0)).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
@@ -145,7 +145,7 @@ describe('a database that ends its connections', () => {
       [`millrace/one/${purpose}`],
     );
 
-  test('while they are idle costs nothing that was confirmed, and the next calls of all kinds work', async () => {
+  test('a database that ends idle connections loses no confirmed record, and the next calls of all kinds work', async () => {
     await Promise.all(Array.from({ length: appendSlots }, (_, slot) => append('warm', slot)));
     await readAll(storage, topic, 0);
     await storage.commits.findKeys(topic.id, 1_000, ['k']);
@@ -173,7 +173,7 @@ describe('a database that ends its connections', () => {
     expect((await stored()).filter((text) => text === 'after').length).toBeGreaterThanOrEqual(appendSlots);
   });
 
-  test('while an append waits for its lock has written nothing, and says so or that it does not know', async () => {
+  test('an append whose session ends while it waits for a lock writes nothing, and fails or has an unknown outcome', async () => {
     const holder = await site.session();
     await holder.query('BEGIN');
     await holder.query('SELECT FROM millrace.partitions WHERE id = $1 FOR UPDATE', [topic.partitions[0]!.id]);
@@ -190,7 +190,7 @@ describe('a database that ends its connections', () => {
     expect(await stored()).toEqual(['first', 'next']);
   });
 
-  test('while appends are in flight loses nothing that was confirmed and adds nothing that was said not to be', async () => {
+  test('a database that ends sessions during appends keeps every confirmed record and no failed one', async () => {
     let over = false;
     const outcomes = new Map<string, 'committed' | Fault['kind']>();
     const publish = async (slot: number): Promise<void> => {

@@ -147,7 +147,7 @@ describe('in a migrated database', () => {
     expect([await takeover, await renewal]).toEqual([2, false]);
   });
 
-  test('a takeover waits for what the broker before is writing, and afterwards that one writes nothing', async () => {
+  test('a takeover waits for writes of the predecessor, which writes nothing afterwards', async () => {
     await owner('one');
     const writer = writerOf('one', 1);
     const write = openWrite(writer, 1);
@@ -171,7 +171,7 @@ describe('in a migrated database', () => {
     expect(await written()).toEqual([1, 3]);
   });
 
-  test('a broker that hangs in a transaction is ended after the patience, and what it wrote is undone', async () => {
+  test('a broker that hangs in a transaction is ended after the patience, and its write is rolled back', async () => {
     await owner('one');
     const [first, second] = [openWrite(writerOf('one', 1), 1), openWrite(writerOf('one', 1), 2)];
     await Promise.all([first.begun, second.begun]);
@@ -199,7 +199,7 @@ describe('in a migrated database', () => {
     expect(await written()).toEqual([]);
   });
 
-  test('an owner that could not name its new session in the lease names it later, or nobody could end it when it is frozen', async () => {
+  test('an owner writes its new session into the lease even after a failure, or no standby could end it', async () => {
     const one = await owner('one');
     const unlocked = Promise.withResolvers<void>();
     one.onUnlocked(unlocked.resolve);
@@ -225,7 +225,7 @@ describe('in a migrated database', () => {
     });
   });
 
-  test('a call that the database does not answer ends with a fault', async () => {
+  test('a call without an answer of the database ends with a fault', async () => {
     const one = await owner('one');
     await admin.query('BEGIN');
     await admin.query('SELECT 1 FROM millrace.broker_lease FOR UPDATE');
@@ -300,7 +300,7 @@ test(
   },
 );
 
-test('a standby whose database a newer version migrates ends at its next look, and not at the takeover it is there for', async () => {
+test('a standby ends as soon as a newer version migrates its database, and not at the takeover', async () => {
   const one = owning('one');
   one.ownership.start();
   await one.active;
@@ -319,7 +319,7 @@ const heldByOne = `locktype = 'advisory' AND granted AND objid = 7164300
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace/one/lease')`;
 
-test('two brokers that start on an empty database: one serves, and when it stops the other does, at once', async () => {
+test('of two brokers that start on an empty database one serves, and the other follows at once when it stops', async () => {
   const brokers = ['one', 'two'].map((name) => owning(name));
   for (const { ownership } of brokers) ownership.start();
   const epoch = await Promise.race(brokers.map(({ active }) => active));

@@ -47,7 +47,7 @@ function written(value: BinaryValue): Buffer {
 
 const encoded = (...elements: Buffer[]): Buffer => written(byteaArray(elements));
 
-test('every part of every record is the same after it was written and read', () => {
+test('every part of every record is the same after a write and a read', () => {
   fc.assert(
     fc.property(fc.array(chosen, { minLength: 1, maxLength: 4 }), fc.nat(30), (requests, before) => {
       const selections: RecordSelection[] = requests.map((request) => request.selection);
@@ -82,7 +82,7 @@ function sliced({ count, buffer, bounds }: RecordSet, part: RecordPart): Buffer[
   });
 }
 
-test('PostgreSQL sees the same elements, and writes them as they are read here', async () => {
+test('PostgreSQL reads the same elements, and writes the form that the broker reads', async () => {
   const database = await createTestDatabase();
   const client = new Client({ connectionString: database.url });
   await client.connect();
@@ -105,7 +105,7 @@ test('PostgreSQL sees the same elements, and writes them as they are read here',
   await database.drop();
 });
 
-test('an array of another shape is an error and never other records', () => {
+test('an array of another shape is an error, and is never read as other records', () => {
   const array = encoded(Buffer.from('a'), Buffer.from('b'));
   const decode = (buffer: Buffer, count: number) => {
     decodePart(buffer, 0, recordParts.keys, count, new Int32Array(count * boundsPerRecord));

@@ -26,7 +26,7 @@ const append = (text: string, partition = 0) =>
   storage.commits.append(0, transaction([batch(topic, partition, values(text))]));
 const stored = async (): Promise<string[]> => (await readAll(storage, topic, 0)).map(({ parts }) => parts[2]!);
 
-test('an append is given up, never comes later, and the next one goes on', async () => {
+test('an append without an answer fails, is never written later, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query('SELECT FROM millrace.partitions WHERE id = $1 FOR UPDATE', [topic.partitions[0]!.id]);
@@ -46,7 +46,7 @@ test('an append is given up, never comes later, and the next one goes on', async
   expect(await stored()).toEqual(['first', 'next']);
 });
 
-test('a read is given up, and the next one goes on', async () => {
+test('a read without an answer fails, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query(`LOCK TABLE millrace.record_batches_${topic.id}_1 IN ACCESS EXCLUSIVE MODE`);
@@ -55,7 +55,7 @@ test('a read is given up, and the next one goes on', async () => {
   expect(await stored()).toEqual(['first']);
 });
 
-test('an ack round is given up, and the next one goes on', async () => {
+test('an ack round without an answer fails, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query('LOCK TABLE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2 IN ACCESS EXCLUSIVE MODE');

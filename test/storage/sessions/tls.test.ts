@@ -98,11 +98,11 @@ test.each([
   ['sslmode=prefer', true],
   ['', true],
   ['sslmode=allow', true],
-])('a server that asks for TLS gets it without being verified: %s', async (query, ssl) => {
+])('a server that requires TLS gets it unverified with %s', async (query, ssl) => {
   expect((await encrypted(at(query))).ssl).toBe(ssl);
 });
 
-test('a server without TLS is used without it where that is allowed, and refused where it is not', async () => {
+test('a server without TLS is used in the modes that allow it, and rejected in the others', async () => {
   for (const query of ['', 'sslmode=prefer', 'sslmode=allow', 'sslmode=disable']) {
     expect((await encrypted(at(query, plain))).ssl).toBe(false);
   }
@@ -111,7 +111,7 @@ test('a server without TLS is used without it where that is allowed, and refused
   }
 });
 
-test('a database that is only served without TLS is reached by prefer, which asks for TLS first', async () => {
+test('sslmode=prefer reaches a database that pg_hba.conf serves only without TLS', async () => {
   expect((await encrypted(at('sslmode=prefer', server, 'template1'))).ssl).toBe(false);
 });
 
@@ -119,7 +119,7 @@ test('sslmode=disable does not fall back to TLS', async () => {
   expect(await refused(at('sslmode=disable'))).toContain('no pg_hba.conf entry');
 });
 
-test('a certificate is verified against the authority that is named, and the line says which mode refuses it', async () => {
+test('a certificate is verified against the named authority, and the error names the mode', async () => {
   expect((await encrypted(at(`sslmode=verify-ca&sslrootcert=${file('ca.crt')}`))).ssl).toBe(true);
   for (const rootCert of [`&sslrootcert=${file('other.crt')}`, '&sslrootcert=system', '']) {
     const said = await refused(at(`sslmode=verify-ca${rootCert}`));
@@ -129,14 +129,14 @@ test('a certificate is verified against the authority that is named, and the lin
   expect(await refused(at(`sslmode=require&sslrootcert=${file('other.crt')}`))).toContain('certificate');
 });
 
-test('verify-full wants the host name too, also of a host whose address was looked up', async () => {
+test('verify-full checks the host name, even after its address was looked up', async () => {
   const said = await refused(at(`sslmode=verify-full&sslrootcert=${file('ca.crt')}`));
   expect(said).toMatch(/sslmode=verify-full.*127\.0\.0\.1/);
   const named = at(`sslmode=verify-full&sslrootcert=${file('ca.crt')}`).replace('127.0.0.1', 'localhost');
   expect(await refused(named)).toMatch(/localhost.*db\.example/);
 });
 
-test('every session tells the host that it means, or a gateway that serves many databases at one address would not know which', async () => {
+test('every session sends its host name, or a gateway for many databases could not choose one', async () => {
   const named: (string | false)[] = [];
   const gateway = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -166,18 +166,18 @@ test('every session tells the host that it means, or a gateway that serves many 
   gateway.close();
 });
 
-test('a client certificate is presented', async () => {
+test('a client certificate is sent to the server', async () => {
   const query = `sslmode=require&sslcert=${file('client.crt')}&sslkey=${file('client.key')}`;
   expect(await encrypted(at(query))).toEqual({ ssl: true, client: '/CN=millrace' });
 });
 
-test('a file that cannot be read is named', async () => {
+test('an unreadable certificate file is named', async () => {
   expect(await refused(at('sslmode=verify-ca&sslrootcert=/no/such/file'))).toMatch(
     /sslrootcert cannot be read: .*\/no\/such\/file/,
   );
 });
 
-test('the environment neither turns verification off nor says which authority is trusted', async () => {
+test('the environment neither disables verification nor adds a trusted authority', async () => {
   vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
   vi.stubEnv('PGSSLROOTCERT', file('ca.crt'));
   vi.stubEnv('PGSSLMODE', 'disable');

@@ -71,7 +71,7 @@ const records = async (server: PlainServer): Promise<number> => {
   return row!.n;
 };
 
-test('an owner writes nothing to the second server when the first one is out of its reach', async () => {
+test('an owner writes nothing to a second server when it cannot reach the first', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
   // The second one has the same broker's lease in the same epoch, as a copy of the first one has.
   const twin = storageOf(second);
@@ -93,7 +93,7 @@ test('an owner writes nothing to the second server when the first one is out of 
   expect(await Promise.all(servers.map(records))).toEqual([1, 0]);
 });
 
-test('an owner stays on its server, which has a second address, when its session is cut and the first host takes connections again', async () => {
+test('an owner with a cut session stays on its server, even if an earlier host accepts connections again', async () => {
   const [first] = proxies as [CuttingProxy];
   const [server] = servers;
   await first.close();
@@ -113,7 +113,7 @@ test('an owner stays on its server, which has a second address, when its session
   expect(await storage.lease.renew(1)).toBe(true);
 });
 
-test('a standby goes to the server that can be reached, with all its sessions', async () => {
+test('a standby moves all its sessions to the server that it can reach', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
   const storage = storageOf(first, second);
   await storage.check(false);
@@ -131,7 +131,7 @@ test('a standby goes to the server that can be reached, with all its sessions', 
   expect(await query(servers[1], 'SELECT broker FROM millrace.broker_lease')).toEqual([{ broker: 'one' }]);
 });
 
-test('when no host can be used, the line says of each of them why', async () => {
+test('the error names the reason for each host when no host can be used', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
   const storage = storageOf(first, second);
   await Promise.all([first.close(), second.close()]);
@@ -142,7 +142,7 @@ test('when no host can be used, the line says of each of them why', async () => 
   });
 });
 
-test('a commit whose wait for its replica somebody cancels is not confirmed', async () => {
+test('a commit is not confirmed when its wait for the replica is cancelled', async () => {
   const [first] = servers;
   const storage = storageOf(proxies[0]!);
   const topic = await own(storage);
