@@ -20,7 +20,7 @@ export interface TopicLogs {
   topics(): Iterable<{ readonly id: number; readonly name: string }>;
   /** How many lanes each partition of the topic has. */
   lanes(topicId: number): number;
-  /** By partition and lane; empty for a topic that does not exist. Another list when the topic grows. */
+  /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
 }
 
@@ -30,13 +30,13 @@ export class Groups {
   readonly #topics: TopicLogs;
   readonly #context: GroupContext;
   readonly #byName = new Map<string, ConsumerGroup>();
-  /** What is being made, so that two calls that want it make it once. */
+  /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
   readonly #subscribing = new Once<string, ActiveSubscription>();
-  /** Calls at work on a group that may have no members yet: it is not deleted under them. */
+  /** The number of calls that use a group, which is not deleted meanwhile. */
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
-  /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
+  /** The chosen starts of subscriptions whose creation has an unknown outcome. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
   constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
@@ -108,7 +108,10 @@ export class Groups {
     return group;
   }
 
-  /** Runs `work` on the group, made if it does not exist. It is not deleted meanwhile; if it is being deleted, a new one is made. */
+  /**
+   * Runs `work` on the group, which is not deleted meanwhile. Creates the group if it does not
+   * exist or is being deleted.
+   */
   async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     let group = await this.demand(name);
     while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
@@ -124,7 +127,7 @@ export class Groups {
     return this.occupy(this.get(name), work);
   }
 
-  /** Runs `work` on a group that is not being deleted, and keeps it from that. */
+  /** Runs `work` on a group that is not being deleted, and prevents its deletion meanwhile. */
   async occupy<T>(group: ConsumerGroup, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     this.#callers.set(group, (this.#callers.get(group) ?? 0) + 1);
     try {
@@ -137,9 +140,9 @@ export class Groups {
   }
 
   /**
-   * Deletes the group with its subscriptions and cursors. Who joins meanwhile has come first, and it stays; or comes after it, and makes
-   * a new one.
-   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
+   * Deletes the group with its subscriptions and cursors. A member that joins at the same time
+   * either comes first, and the group stays, or comes later, and joins a new group. @throws
+   * Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
    */
   async delete(name: string): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
@@ -168,7 +171,10 @@ export class Groups {
     return names.map((name) => this.topicId(name));
   }
 
-  /** The topics that a member wants to read. One that knows no lanes would ack another lane's records. @throws Rejection LANE_REQUIRED */
+  /**
+   * The ids of the topics of a member. A member that does not know lanes would ack records of other
+   * lanes. @throws Rejection LANE_REQUIRED, TOPIC_NOT_FOUND
+   */
   readableTopicIds({
     topics,
     lanes: knowsLanes,
@@ -190,7 +196,7 @@ export class Groups {
     throw topicNotFound({ topic: name });
   }
 
-  /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
+  /** Creates the missing subscriptions of the group to the topics, which begin at `start`. */
   async subscribe(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
     this.topicIds(topics);
     await Promise.all(topics.map((topic) => this.demandSubscription(group, topic, start)));
@@ -206,8 +212,8 @@ export class Groups {
   }
 
   /**
-   * The start is chosen once: if the answer of the database is lost, the next call tries with the same one, so that what
-   * is in memory is what is stored, whichever of the two was.
+   * Chooses the start once. If the answer of the database is lost, the next call repeats the same
+   * start, so that memory has the stored one whichever write took effect.
    */
   async #makeSubscription(
     key: string,
@@ -223,7 +229,7 @@ export class Groups {
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets: named }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
-    // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
+    // The topic may have grown meanwhile. New logs begin at their start, as in the database.
     const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
       const committedOffset = offsets[at] ?? log.startOffset;
       return { log, cursor: begunAt(committedOffset) };
@@ -232,13 +238,16 @@ export class Groups {
     return group.addSubscription(row, { name, lanes }, cursors);
   }
 
-  /** Groups that subscribe from now on see the new partitions by themselves. */
+  /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
   async topicGrown(topicId: number): Promise<void> {
     const logs = this.#topics.partitionLogs(topicId);
     await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
   }
 
-  /** Runs the deletion of a topic, once no settlement of its records is under way; every subscription to it goes with it. */
+  /**
+   * Runs the deletion of a topic when none of its records is MOVING, and removes all subscriptions
+   * to the topic.
+   */
   async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
     const feeds = this.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
     await this.#context.moves.whileStill(feeds, async () => {
@@ -268,7 +277,7 @@ function placeOf({ address: { partition, lane } }: PartitionLog): { partition: n
   return { partition, lane };
 }
 
-/** The cursors of one subscription, each where its log stands among those of the topic. */
+/** The cursors of one subscription, in the order of the logs of the topic. */
 function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['cursor'][] {
   const cursors: StoredCursor['cursor'][] = [];
   for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
