@@ -10,7 +10,7 @@ import { cursorsOf, keysOf, newGroup, newTopic, type Stores, type StoreSite } fr
 
 const windowMs = 60_000;
 
-/** What goes into one transaction: batches, keys, settlements, receipts. */
+/** Transactions of batches, keys, settlements and receipts, as every CommitStore writes them. */
 export function describeCommits(open: () => Promise<StoreSite> | StoreSite): void {
   let site: StoreSite;
   let stores: Stores;
@@ -27,7 +27,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
 
   afterAll(() => site.close());
 
-  /** Appends a record under each of the keys. */
+  /** Appends one record for each key. */
   async function store(keys: readonly string[], partition = 0): Promise<number> {
     const records = values(...keys.map((key) => `of ${key}`));
     const stored = keys.map((key, index) => ({ topicId: topic.id, key, batch: 0, index }));
@@ -115,7 +115,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
 
   describe('a settlement', () => {
     let key: CursorKey;
-    /** Receipts are those of this test alone. */
+    /** Receipts that no other test uses. */
     let receipts = 0;
 
     beforeEach(async () => {

@@ -28,7 +28,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
   let site: StoreSite;
   let stores: Stores;
   let ring: AckRing;
-  /** Cursors of three partitions, at 10. */
+  /** The keys of three cursors at offset 10. */
   let keys: CursorKey[];
 
   beforeAll(async () => {
@@ -43,7 +43,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
   afterAll(() => site.close());
 
-  /** A new owner, which has loaded nothing yet. */
+  /** Makes a new owner, which has not loaded yet. */
   async function takeOver(): Promise<void> {
     stores = await site.own();
     ring = new AckRing();
@@ -72,13 +72,13 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
   const loaded = (): Promise<CursorSnapshot[]> => cursorsOf(stores, keys[0]!.subscriptionId);
 
-  /** Folds what the log still has of the broker before. */
+  /** Folds what the log still has of the predecessor. */
   async function emptyLog(): Promise<void> {
     await readAckLog(stores);
     for (let folds = 0; (await foldOf(() => [])) !== 'EMPTIED'; folds++) if (folds > 3) throw new Error('a row stays');
   }
 
-  /** How many rounds a new owner finds in the log. */
+  /** The number of rounds that a new owner finds in the log. */
   async function roundsLeft(): Promise<number> {
     await takeOver();
     return (await readAckLog(stores)).rounds;
@@ -139,10 +139,10 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
           await subscribe();
           await takeOver();
           await readAckLog(stores);
-          // What the broker has in memory, and which of it changed since the last fold.
+          // The cursors in the memory of the broker, and those that changed since the last fold.
           let memory: CursorSnapshot[] = [start, start, start];
           let changed = new Set<number>();
-          // Any round may be written again, also after a reset.
+          // Any round may be written again, even after a reset.
           const sent: CursorDelta[][] = [];
           let seq = 0;
           for (const one of moves) {
@@ -162,7 +162,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
               for (const _ of ['once', 'again']) {
                 await stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
               }
-              // A fold between the two may have what was before: it does not know of the reset.
+              // A fold during the reset may have the state before it.
               await fold(...memory);
               memory = memory.with(at, begunAt(offset, resets));
             } else {
@@ -309,7 +309,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
     });
 
     test('a fold reports a table with rows, so that an idle broker empties its log too', async () => {
-      // In the table that the next owner folds into first.
+      // The round goes into the table that the next owner uses first.
       await append(delta(11));
       await fold(delta(11));
       ring.turn();

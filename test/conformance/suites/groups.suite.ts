@@ -156,7 +156,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       await save(id, gone);
       expect(await emptyForMs(name)).toBeLessThan(10_000);
       site.pass(hourMs);
-      // A repeated write does not begin the time again.
+      // A repeated write does not restart the time.
       await save(id, gone);
       expect(await emptyForMs(name)).toBeGreaterThanOrEqual(hourMs);
     });
@@ -218,7 +218,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       () => old.groups.resetCursors([{ key, offset: 0, resets: 1 }]),
       () => old.groups.fold(1, () => [{ key, cursor }]),
       () => old.commits.appendAcks({ table: 0, deltas: [{ key, delta: cursor }], receipts: [] }),
-      // A round of nothing proves who owns the database.
+      // An empty round proves which broker owns the database.
       () => old.commits.appendAcks({ table: 0, deltas: [], receipts: [] }),
     ]) {
       await expect(write()).rejects.toMatchObject({ kind: 'FENCED' });

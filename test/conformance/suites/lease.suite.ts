@@ -15,7 +15,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
 
   afterEach(() => site.close());
 
-  /** A broker that has taken the lease over, with the lock if it is free. */
+  /** Makes a broker that has taken over the lease, and the lock if it is free. */
   async function owner(broker: string): Promise<LeaseStore> {
     const lease = site.lease(broker);
     await lease.tryLock();

@@ -93,7 +93,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
     const answered = topic.partitions.map((): { base: number; texts: string[] }[] => []);
     const run = async (slot: number): Promise<void> => {
       for (let round = 0; round < rounds; round++) {
-        // All slots write to every partition, to some twice in a transaction.
+        // All slots write to every partition, and to some twice in a transaction.
         const partitions = [0, 1, 2, 3, 4, round % 5].filter((partition) => (round + slot + partition) % 3 !== 0);
         const batches = partitions.sort().map((partition, index) => {
           const texts = Array.from({ length: 1 + ((round + index) % 3) }, (_, n) => `${slot}/${round}/${index}/${n}`);
@@ -138,7 +138,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect(await textsOf(topic, 1)).toEqual(['0:A']);
       expect(await textsOf(topic, 2)).toEqual([]);
       expect(await ends(topic)).toEqual([4, 1, 0]);
-      // The next owner knows nothing of how the segments came to be.
+      // The next owner has no segments in memory.
       stores = await site.own();
       expect(await textsOf(topic, 0)).toEqual(['0:a', '1:b', '2:c', '3:d']);
     });

@@ -8,7 +8,7 @@ import { GroupSite, type SiteStorage } from '../groups/group-site.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
-/** Cursors of three partitions, at 10. */
+/** The keys of three cursors at offset 10. */
 let keys: CursorKey[];
 
 beforeAll(async () => {
@@ -29,7 +29,7 @@ beforeEach(async () => {
   keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
 });
 
-/** A new owner, which has loaded nothing yet. */
+/** Makes a new owner, which has not loaded yet. */
 async function takeOver(): Promise<void> {
   epoch += 1;
   store = await site.own(`broker-${epoch}`, epoch);
@@ -94,7 +94,7 @@ describe('a fold', () => {
     await append(delta(11));
     let late = Promise.resolve();
     await store.foldAll(() => {
-      // An ack that comes while the fold is under way is not in the snapshots.
+      // The snapshots lack an ack that comes during the fold.
       late = append(delta(12, [20, 20]));
       return [{ key: keys[0]!, cursor: delta(11) }];
     });
@@ -122,7 +122,7 @@ describe('a fold', () => {
   test('a fold that ends between the cursors and the truncation loses nothing', async () => {
     await append(delta(11, [20, 21]), delta(15));
     const session = await site.session();
-    // A reader of the table: the truncation gives up, as it would in a crash.
+    // The truncation fails because of a reader of the table, which has the effect of a crash.
     await session.query('BEGIN');
     await session.query('SELECT 1 FROM millrace.ack_log_0');
     await fold(delta(11, [20, 21]), delta(15));
@@ -131,7 +131,7 @@ describe('a fold', () => {
     await takeOver();
     expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
     await session.query('COMMIT');
-    // The new owner begins with the first table: the second is in use after its first fold.
+    // The new owner begins with the first table, and uses the second after its first fold.
     for (const left of [1, 0]) {
       await fold();
       expect(await rounds()).toEqual([0, left, 0]);
@@ -202,7 +202,7 @@ describe('a fold', () => {
     await takeOver();
     await nothingLost();
     expect(store.found).toEqual({ cursors: count, rounds: 5 });
-    // Nobody has touched a cursor: what is folded is what was found.
+    // No cursor has changed, so the fold writes the cursors that the load found.
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     await takeOver();
@@ -211,7 +211,7 @@ describe('a fold', () => {
   });
 
   test('a fold reports a table with rows, so that an idle broker empties its log too', async () => {
-    // In the table that the next owner folds into first.
+    // The round goes into the table that the next owner uses first.
     await append(delta(11));
     await fold(delta(11));
     await append(delta(12));
@@ -275,7 +275,7 @@ test('a round whose connection breaks has an unknown outcome, and its repeat is 
   expect((await loaded())[0]).toEqual(delta(12));
 });
 
-/** Ends a session of the present owner that waits for a lock. @returns how many. */
+/** Ends the sessions of the present owner that wait for a lock. @returns their number. */
 async function terminated(by: Client, purpose: string): Promise<number> {
   const { rowCount } = await by.query(
     `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -285,7 +285,7 @@ async function terminated(by: Client, purpose: string): Promise<number> {
   return rowCount ?? 0;
 }
 
-/** Lets the fold that `work` begins wait for the cursors, and ends its session there. */
+/** Blocks the fold of `work` at the cursors, and ends its session there. */
 async function terminateFolds(session: Client, work: () => Promise<void>): Promise<void> {
   await session.query('BEGIN');
   await session.query('SELECT 1 FROM millrace.cursors FOR UPDATE');
@@ -342,7 +342,7 @@ test('30,000 cursors are folded and reset in seconds, although the statistics ar
   const offsets = Array.from({ length: count }, () => 0);
   const subscribe = async () =>
     (await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]))[0]!.id;
-  // The table has pages, and nothing in them.
+  // The table has pages, but no rows.
   await store.cancelSubscription(await subscribe());
   await store.cancelSubscription(keys[0]!.subscriptionId);
   await site.client.query('DELETE FROM millrace.subscriptions');

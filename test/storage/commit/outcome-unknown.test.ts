@@ -62,7 +62,7 @@ interface Wish {
   readonly stream?: PublishStreamToken;
 }
 
-/** Publishes one record. @returns its offset, with `again` if it was there already. */
+/** Publishes one record. @returns its offset, with `again` if it is a repeat. */
 async function publish(text: string, wish: Wish = {}): Promise<string> {
   const { partition = 0, key, expectedOffset = null, stream = null } = wish;
   const command: PublishCommand = {
@@ -187,7 +187,7 @@ describe('a publish in flight on an abandoned connection', () => {
 
 test('publishes in one transaction with a record that the database rejects are appended without it', async () => {
   const table = `millrace.record_batches_${topic.id}_1`;
-  // The array's text, so that the batch is found wherever the record stands in it.
+  // The check reads the text of the array, so that it finds the record anywhere in the batch.
   await site.client.query(
     `ALTER TABLE ${table} ADD CHECK ("values"::text NOT LIKE '%' || encode('refused', 'hex') || '%')`,
   );

@@ -46,7 +46,7 @@ afterEach(async () => {
   await proxy.close();
 });
 
-/** The broker's log, and its commits by way of that store. */
+/** Opens the log of the broker, and its commits through the given store. */
 async function work(store: CommitStore): Promise<void> {
   const quiet = { info: () => undefined, warn: () => undefined };
   log = new Log({ store: storage.log, clock: systemClock, codec: createBatchCodec(), limits, log: quiet });
@@ -66,7 +66,10 @@ async function work(store: CommitStore): Promise<void> {
   await log.open([topic]);
 }
 
-/** Appends the number of a record, and completes the record, in one commit. @returns what memory was told. */
+/**
+ * Appends the number of a record and completes the record in one commit. @returns the outcome in
+ * memory.
+ */
 async function archive(number: number): Promise<{ readonly became: readonly string[]; readonly ended: string }> {
   const became: string[] = [];
   const delta = { resets: 0, committedOffset: 0, acked: [number, number], attempts: [], metadata: null };
@@ -79,7 +82,7 @@ async function archive(number: number): Promise<{ readonly became: readonly stri
   return { became, ended };
 }
 
-/** What the database has, as the next broker reads it. */
+/** The state of the database, as the next broker reads it. */
 async function found(by = site.storage('reader', 1)) {
   const archived = (await readAll(by, topic, 0)).map(({ parts }) => Number(parts[2]));
   const [stored] = await by.groups.loadCursors();
@@ -133,7 +136,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     const told = new Map<string, number>();
     for (let piece = 0; piece <= pieces; piece++) {
       const [between, number] = [2 + piece * 2, 3 + piece * 2];
-      // Connected and prepared, so that what is cut is the transaction itself.
+      // This connects and prepares first, so that the cut hits the transaction itself.
       expect((await archive(between)).became).toEqual(['moved']);
       expected.push(between);
       const cut = proxy.afterBytes(Math.floor((size * piece) / pieces));
@@ -173,7 +176,7 @@ describe('a takeover while the outcome of a settlement is unknown', () => {
       expect(fenced).toBe(1);
       const both = when === 'afterCommit' ? [0, 1] : [0];
       expect(await found(successor!)).toEqual({ archived: both, completed: both });
-      // The table of the old broker is still referred to there: its own fold would not have truncated it.
+      // The old broker still has a reference to its table, so its own fold would not truncate it.
       ring.turn();
       expect(ring.olderAreFree).toBe(false);
     },

@@ -9,7 +9,7 @@ import { batch, readAll, transaction, values } from '../../log/records.ts';
 let site: LogSite;
 let proxy: CuttingProxy;
 let storage: Storage;
-/** Past the proxy. */
+/** This storage bypasses the proxy. */
 let reader: Storage;
 let topic: TopicRow;
 
@@ -42,7 +42,7 @@ async function faultOf(call: Promise<unknown>): Promise<Fault> {
   return fault;
 }
 
-/** Waits until the database has noticed that the connection of an append is gone, and so has settled its transaction. */
+/** Waits until the database has ended the session of a cut append, and so its transaction. */
 async function settled(): Promise<void> {
   await vi.waitFor(async () => expect(await backends('append')).toBe(0), { timeout: 10_000, interval: 5 });
 }
@@ -80,7 +80,7 @@ describe('a connection that is cut', () => {
     const size = proxy.bytesSent - begin;
     let before = await stored();
     for (let piece = 0; piece <= pieces; piece++) {
-      // Connected and prepared, so that what is cut is the transaction itself.
+      // This connects and prepares first, so that the cut hits the transaction itself.
       await append('between');
       const cut = proxy.afterBytes(Math.floor((size * piece) / pieces));
       const text = `cut at    ${String(piece).padStart(2, '0')}`;
@@ -96,7 +96,7 @@ describe('a connection that is cut', () => {
       before = now;
     }
     console.log(`a transaction of ${size} bytes, cut at each of ${pieces}:`, Object.fromEntries(told));
-    // All of it had arrived once: the database went on without anybody who waits for it.
+    // At least once, the whole transaction had arrived, and the database committed it.
     expect(told.get('OUTCOME_UNKNOWN 1')).toBeGreaterThan(0);
     expect(told.get('OUTCOME_UNKNOWN 0')).toBeGreaterThan(5);
   });
@@ -150,7 +150,7 @@ describe('a database that ends its connections', () => {
     await readAll(storage, topic, 0);
     await storage.commits.findKeys(topic.id, 1_000, ['k']);
     await terminate('');
-    // A connection whose end has not been noticed yet may fail once, with a fault; from then on everything works.
+    // A connection that has not noticed its end may fail once with a fault, and then works.
     await vi.waitFor(async () => expect(await backends('')).toBe(0), { interval: 5 });
     let faults = 0;
     const works = async (call: () => Promise<unknown>): Promise<void> => {

@@ -22,7 +22,7 @@ test('four connections that append at once leave no gap, no overlap, and times t
   const answered = topic.partitions.map((): { base: number; texts: string[] }[] => []);
   const run = async (slot: number): Promise<void> => {
     for (let round = 0; round < rounds; round++) {
-      // Every partition is written by all four, some of them twice in a transaction.
+      // All four write to every partition, and to some twice in a transaction.
       const partitions = [0, 1, 2, 3, 4, round % 5].filter((partition) => (round + slot + partition) % 3 !== 0);
       const batches = partitions.sort().map((partition, index) => {
         const texts = Array.from({ length: 1 + ((round + index) % 3) }, (_, n) => `${slot}/${round}/${index}/${n}`);

@@ -32,7 +32,7 @@ const subscribe = async (...offsets: number[]): Promise<number> => {
   return made!.id;
 };
 
-/** Where a subscription begins in each partition, by their numbers; of a cancelled one too. */
+/** The start of a subscription in each partition, in order; also of a cancelled one. */
 const starts = async (subscriptionId: number): Promise<number[]> => {
   const { rows } = await site.client.query<{ partition: number; start: string }>(
     'SELECT partition, committed_offset AS start FROM millrace.cursors WHERE subscription_id = $1 ORDER BY partition, lane',
@@ -47,7 +47,7 @@ const append = async (at: TopicRow, partition: number, ...texts: string[]): Prom
   return appended!.baseOffset;
 };
 
-/** Until a session of the broker waits for a lock that somebody else has. */
+/** Resolves when a session of the broker waits for a lock. */
 const untilWaiting = (purpose: string): Promise<void> =>
   waitFor(`${purpose} to wait for a lock`, 10_000, 2, async () => {
     const waiting = await site.number(

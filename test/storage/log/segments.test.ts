@@ -74,7 +74,7 @@ describe('a log that goes on in a new segment', () => {
     const topic = await site.topic(storage, 2);
     const analyzing = await site.session();
     await analyzing.query('BEGIN');
-    // As an ANALYZE of the whole database does, for as long as it takes.
+    // An ANALYZE of the whole database takes this lock until it ends.
     await analyzing.query(
       `LOCK TABLE ONLY millrace.record_batches, ONLY millrace.record_batches_${topic.id} IN SHARE UPDATE EXCLUSIVE MODE`,
     );
@@ -89,7 +89,7 @@ describe('a log that goes on in a new segment', () => {
     }
     await givenUp;
     expect(appended).toBeGreaterThan(1);
-    // Made before the ANALYZE began, the next segment is begun during it.
+    // A next segment from before the ANALYZE can take appends during it.
     await analyzing.query('COMMIT');
     await storage.log.makeSegment(topic.id, 1);
     await analyzing.query('BEGIN');
@@ -191,7 +191,7 @@ describe('a topic that is deleted', () => {
     await storage.topics.deleteTopic(topic.id);
     const reader = await site.session();
     await reader.query('BEGIN');
-    // Of the outermost table only, so that the segment can still go.
+    // Only the outermost table is locked, so that the segment can still be dropped.
     await reader.query(`LOCK TABLE ONLY millrace.record_batches IN ACCESS SHARE MODE`);
     await storage.topics.dropSegments();
     expect(await tablesOf(topic.id)).toEqual([`record_batches_${topic.id}`]);
@@ -206,7 +206,7 @@ describe('a topic that is deleted', () => {
     const topic = await site.topic(storage, 1);
     await append(topic, 1, 0, 'x');
     expect(await textsOf(topic, 0)).toEqual(['0:x']);
-    // By somebody else, so that this storage still believes in its tables.
+    // Another storage deletes it, so that this one still has its segments in memory.
     await site.storage('one', 1).topics.deleteTopic(topic.id);
     await storage.topics.dropSegments();
     expect(await textsOf(topic, 0)).toEqual([]);

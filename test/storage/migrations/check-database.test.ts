@@ -16,7 +16,7 @@ const fit = {
   in_recovery: false,
 };
 
-/** A server that answers like this; settings of the real one cannot be changed for one test. */
+/** A server with these answers, because one test cannot change settings of the real one. */
 function answering(answer: Partial<typeof fit>): ClientBase {
   return { query: () => Promise.resolve({ rows: [{ ...fit, ...answer }] }) } as unknown as ClientBase;
 }

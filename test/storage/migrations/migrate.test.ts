@@ -98,7 +98,7 @@ describe('an empty database', () => {
 
 describe('a database of an older version', () => {
   test.each(versions.slice(0, -1))('a database of version %i keeps its data through the migration', async (version) => {
-    // Only a database of the newest version is written to, so it is filled before it is taken back.
+    // The storage writes only to the newest version, so the test fills that and rolls it back.
     await migrate(client);
     const storage = storageAt();
     await client.query("INSERT INTO millrace.broker_lease VALUES (true, 'one', 1, now())");
@@ -136,7 +136,9 @@ async function fill(storage: Storage) {
   return { topic, append };
 }
 
-/** Two groups, one of them with a member, a cursor at 10, and rounds of the ack log as version 3 wrote them. */
+/**
+ * Makes two groups, one with a member and cursors at 10, and ack rounds in the form of version 3.
+ */
 async function fillGroups(): Promise<void> {
   await client.query(`
     INSERT INTO millrace.topics (name, semantics, idempotency_window_ms, description, segment)
@@ -194,7 +196,7 @@ describe('a rollback of the schema', () => {
       catalogs.set(version, await catalogOf(client));
     }
     for (const [index, version] of [...versions.entries()].reverse()) {
-      // Numbers may have gaps.
+      // Versions may have gaps.
       const before = versions[index - 1] ?? 0;
       await rollBack(client, version - 1);
       expect(await appliedVersion(client)).toBe(before);
@@ -285,7 +287,10 @@ describe('names', () => {
 });
 
 describe('an owner of an older version, whose database a newer version migrates', () => {
-  /** A transaction of the owner in which it has passed the fence and written, as a version without sessions in its rows does. */
+  /**
+   * Opens a transaction of the owner behind the fence, with a write. The owner has not signed its
+   * fence row, like a version that cannot.
+   */
   async function openWrite(): Promise<Client> {
     const owner = await session();
     owner.on('error', () => undefined);

@@ -26,7 +26,7 @@ const tables = Object.values({ ...logSchema, ...groupSchema })
   .filter((exported) => is(exported, PgTable))
   .map((table) => getTableConfig(table));
 
-/** Lists of texts, each to be compared as one. */
+/** Joins each list of texts, so that a set can compare them. */
 const lines = async (sql: string): Promise<string[]> => {
   const { rows } = await client.query<{ line: string }>(sql);
   return rows.map(({ line }) => line).sort();

@@ -44,13 +44,13 @@ async function messages(topic: TopicRow, partition: number): Promise<Message[]> 
   return rows;
 }
 
-/** Text in PostgreSQL has no U+0000. */
+/** A text in PostgreSQL cannot have U+0000. */
 const asText = (text: string): string => text.replaceAll('\u0000', '\ufffd');
 
 describe('the view of all messages', () => {
   let published = 0;
 
-  /** Publishes each request, and looks at what the view says of it. */
+  /** Publishes each request, and compares it with the view. */
   const same = async (topic: TopicRow, bytes: Buffer, request: PublishRequest): Promise<void> => {
     const scanned = scan(bytes);
     if (scanned === null) return;
@@ -142,7 +142,7 @@ describe('the speed of the view', () => {
     await site.client.query('ANALYZE public.customers');
   }, 120_000);
 
-  /** The best of a few tries: what else runs on the machine is not what is measured. */
+  /** The best of a few tries, because other work on the machine must not count. */
   async function rate(name: string, sql: string, tries = 5): Promise<number> {
     let best = 0;
     for (let n = 0; n < tries; n++) {

@@ -114,7 +114,7 @@ describe('an error of a transaction', () => {
 
   test('a connection that ended before anything was sent has a known outcome', async () => {
     client.on('error', () => undefined);
-    // As when the server has said its end, and the client has not been told of it yet.
+    // The server has ended the connection, and the client has not noticed it yet.
     (client as unknown as { readonly connection: Connection }).connection.stream.end();
     const statements = inOneRoundTrip(client, [insert(1, 'a')]);
     await expect(statements).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });

@@ -47,7 +47,9 @@ async function shown(client: Client, name: string): Promise<string> {
   return rows[0]!.value;
 }
 
-/** Each changes what a query means, how its answer is written, or for how long a session may live. */
+/**
+ * Each setting changes the meaning of a query, the form of its answer, or the life of a session.
+ */
 const hostile: readonly (readonly [setting: string, value: string, kept: string])[] = [
   ['statement_timeout', '1ms', '0'],
   ['lock_timeout', '1ms', '0'],
@@ -99,7 +101,7 @@ test('a session has the settings of its purpose, and keeps a stronger synchronou
 });
 
 test('a session that does not keep a setting is rejected with the difference', async () => {
-  // The server shows 600s in another way: to the comparison that is a value that was not kept.
+  // The server shows 600s in another form, so the comparison finds that the value was not kept.
   await expect(open(url, { lock_timeout: '600s' })).rejects.toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
     message: expect.stringContaining('lock_timeout is "10min" and was set to "600s"'),

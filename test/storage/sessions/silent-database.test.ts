@@ -4,7 +4,10 @@ import type { Storage } from '../../../src/storage/storage.ts';
 import { LogSite } from '../log/log-site.ts';
 import { batch, readAll, transaction, values } from '../../log/records.ts';
 
-/** The database is up, and does not answer: somebody holds a lock that everything waits for, longer than the broker waits. */
+/**
+ * The database is up but does not answer, because a session has a lock for longer than the broker
+ * waits.
+ */
 const answerMsMax = 300;
 
 let site: LogSite;
@@ -35,7 +38,8 @@ test('an append without an answer fails, is never written later, and the next on
     cause: expect.objectContaining({ message: expect.stringContaining(`no answer for ${answerMsMax} ms`) }),
   });
   await append('elsewhere', 1);
-  // As the log does before it goes on where the outcome of something is unknown. The locks of all partitions are needed for it.
+  // The log reads its ends like this after an unknown outcome. It needs the locks of all
+  // partitions.
   const ends = storage.log.ends(topic.id);
   const waiting = `SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()
     AND application_name = 'millrace/one/topics' AND wait_event_type = 'Lock'`;

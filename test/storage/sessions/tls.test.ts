@@ -17,7 +17,10 @@ import { PlainServer } from '../../support/plain-server.ts';
 const execute = promisify(execFile);
 
 let directory: string;
-/** Its certificate is for db.example and 127.0.0.1, by an authority of our own; clients with a certificate need no password. */
+/**
+ * Its certificate is for db.example and 127.0.0.1, from our own authority. Clients with a
+ * certificate need no password.
+ */
 let server: PlainServer;
 let plain: PlainServer;
 const file = (name: string): string => join(directory, name);
@@ -44,7 +47,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** Throws with what to install where openssl is missing. */
+/** Throws an error that names the package to install if openssl is missing. */
 async function openssl(...flags: readonly string[]): Promise<void> {
   await execute('openssl', flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
@@ -71,7 +74,7 @@ interface Encrypted {
   readonly client: string | null;
 }
 
-/** Opens a session, and says whether the server has it encrypted. */
+/** Opens a session. @returns whether it is encrypted, as the server shows it. */
 async function encrypted(url: string): Promise<Encrypted> {
   const options = { address: parseDatabaseAddress(url), applicationName: 'millrace/one/test', clock: systemClock };
   const client: Client = await openSession(options, () => undefined);
@@ -125,7 +128,7 @@ test('a certificate is verified against the named authority, and the error names
     const said = await refused(at(`sslmode=verify-ca${rootCert}`));
     expect(said).toMatch(/cannot be used by TLS \(sslmode=verify-ca\): .*certificate/);
   }
-  // As in libpq: with an authority, require verifies.
+  // In libpq too, `require` verifies if an authority is named.
   expect(await refused(at(`sslmode=require&sslrootcert=${file('other.crt')}`))).toContain('certificate');
 });
 
@@ -159,7 +162,7 @@ test('every session sends its host name, or a gateway for many databases could n
   const address = parseDatabaseAddress(`postgresql://${plain.login}@localhost:${port}/postgres?sslmode=require`);
   const options = { address, applicationName: 'millrace/one/test', clock: systemClock, server: new ServerChoice() };
   const lease = await openSession({ ...options, chooses: true }, () => undefined);
-  // To the address that the first one has reached.
+  // This session connects to the address of the first.
   const other = await openSession(options, () => undefined);
   expect(named).toEqual(['localhost', 'localhost']);
   await Promise.all([lease.end(), other.end()]);
