@@ -76,7 +76,7 @@ export function openStorage(options: StorageOptions): Storage {
   // No answer limit, because migrations, drops and vacuums may take long. Its callers report
   // failures.
   const admin = open('admin', {}, false);
-  const groupReads = open('group-reads', {});
+  const groupReads = open('group-reads', { settings: keyedSettings });
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
   // A separate connection: it may wait for an ANALYZE, and publishes wait for the topics' writer.

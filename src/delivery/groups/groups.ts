@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -7,21 +8,32 @@ import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
+import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { GroupStore, LoadedGroup, StoredCursor } from '../ports/store.ts';
+import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, StoredCursor } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
-  topics(): Iterable<{ readonly id: number; readonly name: string }>;
   /** How many lanes each partition of the topic has. */
   lanes(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+interface GroupsDeps {
+  readonly store: GroupStore;
+  readonly topics: TopicLogs;
+  readonly context: GroupContext;
+  readonly onAckLogRead: (found: FoundInAckLog) => void;
+  /** The group is in memory as it was left, and its first step is durable. */
+  readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
+  /** How many groups are loaded together. Default: 100. */
+  readonly loadedTogetherMax?: number;
 }
 
 /** All groups at work, with their subscriptions: loads them, makes them, finds them. */
@@ -29,6 +41,8 @@ export class Groups {
   readonly #store: GroupStore;
   readonly #topics: TopicLogs;
   readonly #context: GroupContext;
+  readonly #loader: GroupLoader;
+  readonly #onLoaded: GroupsDeps['onLoaded'];
   readonly #byName = new Map<string, ConsumerGroup>();
   /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
@@ -39,62 +53,101 @@ export class Groups {
   /** The chosen starts of subscriptions whose creation has an unknown outcome. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
-  constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
+  constructor(deps: GroupsDeps) {
+    const { store, topics, context, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
     this.#store = store;
     this.#topics = topics;
     this.#context = context;
+    this.#onLoaded = onLoaded;
+    this.#loader = new GroupLoader({
+      store,
+      clock: context.clock,
+      onAckLogRead,
+      take: (groups) => this.#take(groups),
+      warn: (fields, message) => {
+        context.log.warn(fields, message);
+      },
+      ...(loadedTogetherMax !== undefined && { loadedTogetherMax }),
+    });
   }
 
-  /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
-  async open(): Promise<readonly LoadedGroup[]> {
-    const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
+  /** Begins to take over all groups as they were left. The topics must be open. @throws Fault */
+  open(): Promise<void> {
+    return this.#loader.start();
+  }
+
+  /** Loads nothing more: whoever waits for a group is rejected. */
+  stop(reason: Error): Promise<void> {
+    return this.#loader.stop(reason);
+  }
+
+  /** Resolves when the group is in memory, if there is one of this name. @throws Fault */
+  loaded(name: string): Promise<void> {
+    return this.#loader.loaded(name);
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault */
+  allLoaded(): Promise<void> {
+    return this.#loader.allLoaded();
+  }
+
+  /** How many groups are not in memory yet. */
+  get unloaded(): number {
+    return this.#loader.unloaded;
+  }
+
+  /** Takes groups into memory as they were left. Resolves when their first steps are durable. @throws Fault */
+  async #take(groups: readonly NamedGroup[]): Promise<void> {
+    const missing = groups.filter(({ name }) => !this.#byName.has(name));
+    const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
+    const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
+    const cursors = await this.#store.loadCursors(subscriptionIds);
     const cursorsOf = Map.groupBy(cursors, ({ key }) => key.subscriptionId);
-    const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
-    const resumed = loaded.map((group) => this.#resume(group, names, cursorsOf));
-    await Promise.all(resumed);
-    return loaded;
+    await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
   }
 
-  #resume(
-    loaded: LoadedGroup,
-    topicNames: ReadonlyMap<number, string>,
-    cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>,
-  ): Promise<void> {
+  /** A topic that was deleted meanwhile has no logs: what is said of it is passed over. */
+  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
-      const topicName = topicNames.get(row.topicId);
-      if (topicName === undefined) continue;
+      const topicLogs = this.#topics.partitionLogs(row.topicId);
+      const name = topicLogs[0]?.address.topicName;
+      if (name === undefined) continue;
       const lanes = this.#topics.lanes(row.topicId);
       const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
-      const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
+      const logs = topicLogs.map((log) => {
         return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? begunAt(log.startOffset) };
       });
-      group.addSubscription(row, { name: topicName, lanes }, logs);
+      group.addSubscription(row, { name, lanes }, logs);
     }
-    return group.resume(loaded.snapshot.assignments);
+    await group.resume(loaded.snapshot.assignments);
+    this.#onLoaded(group, loaded);
   }
 
+  /** The group, which the caller has waited for. */
   find(name: string): ConsumerGroup | undefined {
-    return this.#byName.get(name);
+    const group = this.#byName.get(name);
+    assert(group !== undefined || !this.#loader.isUnloaded(name), `group ${name} is used before it is loaded`);
+    return group;
   }
 
   /** @throws Rejection GROUP_NOT_FOUND */
   get(name: string): ConsumerGroup {
-    const group = this.#byName.get(name);
+    const group = this.find(name);
     if (group !== undefined) return group;
     refuseIfUnsure(this.#context);
     throw groupNotFound({ group: name });
   }
 
-  /** In the order of their names. */
+  /** Those in memory, in the order of their names. */
   all(): ConsumerGroup[] {
     return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** The group, made if it does not exist. */
   async demand(name: string): Promise<ConsumerGroup> {
-    return this.#byName.get(name) ?? this.#making.run(name, () => this.#make(name));
+    return this.find(name) ?? this.#making.run(name, () => this.#make(name));
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -258,7 +311,7 @@ export class Groups {
 
   /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
   subscription(groupName: string, topicName: string): { group: ConsumerGroup; subscription: ActiveSubscription } {
-    const group = this.#byName.get(groupName);
+    const group = this.find(groupName);
     const topic = this.#topics.topic(topicName);
     const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
     if (group !== undefined && subscription !== undefined) return { group, subscription };

@@ -49,17 +49,13 @@ export class OffsetRetention implements BackgroundJob {
     });
   }
 
-  /** Takes in since when the groups have been empty. */
-  load(loaded: readonly LoadedGroup[]): void {
-    const nowMs = this.#d.context.clock.nowMs();
-    for (const { name, emptyForMs } of loaded) {
-      const group = this.#d.groups.find(name);
-      if (group !== undefined && group.members.size === 0) this.#note(group, nowMs - (emptyForMs ?? 0));
-    }
-  }
-
   start(): void {
     this.#loop.start();
+  }
+
+  /** The group was loaded. If it is empty, it has been so for as long as the database says. */
+  loaded(group: ConsumerGroup, { emptyForMs }: LoadedGroup): void {
+    if (group.members.size === 0) this.#note(group, this.#d.context.clock.nowMs() - (emptyForMs ?? 0));
   }
 
   /** Something was done with the offsets of the group: if it is empty, its time begins anew. */
