@@ -31,13 +31,7 @@ const sources = [
   'delivery/dispatch',
   'delivery/calls',
   'delivery/views',
-  'storage/pg',
-  'storage/schema',
-  'storage/sessions',
-  'storage/migrations',
-  'storage/commit',
-  'storage/log',
-  'storage/ownership',
+  'storage',
   'delivery/rounds',
 ];
 const tests = [

@@ -35,7 +35,9 @@ interface More {
   readonly seq: number | null;
 }
 
-/** Reads one row for each subscription, because a row for each of a million cursors takes longer. */
+/**
+ * Reads one row for each subscription, because a row for each of a million cursors takes longer.
+ */
 export async function readCursors(client: Client, subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
   const { rows } = await client.query<Row>({
     name: 'read_cursors',
@@ -107,7 +109,7 @@ export class DeltaSum {
     if (resets < this.#resets) return;
     if (resets > this.#resets) this.#begin(resets);
     this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    // Of nearly all of a million cursors there is neither.
+    // The arrays are made late, because nearly all of a million cursors have neither.
     for (const bound of acked) (this.#acked ??= []).push(bound);
     for (const count of attempts) (this.#attempts ??= []).push(count);
     this.#metadata = laterOf(this.#metadata, metadata);
