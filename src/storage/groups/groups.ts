@@ -53,8 +53,8 @@ export interface GroupStorageDeps {
 /**
  * Groups, subscriptions and cursors in PostgreSQL.
  *
- * The state of a cursor is its row in `cursors`, as of the last fold, and its deltas in the ack log,
- * which is three tables used in turn. Always true, so that a crash loses nothing:
+ * The state of a cursor is its row in `cursors`, as of the last fold, and its deltas in the ack
+ * log, which is three tables used in turn. Always true, so that a crash loses nothing:
  *  1. Every durable ack is in `cursors` or in a table of the ack log.
  *  2. A fold truncates a table that is not in use, after all its own transactions have committed.
  *     It begins after the turn, and after the last settlement in the table. It writes every cursor
