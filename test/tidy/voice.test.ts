@@ -27,12 +27,8 @@ const sources = [
   'server',
   'rpc',
   'consumption',
-  'delivery/ports',
-  'delivery/dispatch',
-  'delivery/calls',
-  'delivery/views',
+  'delivery',
   'storage',
-  'delivery/rounds',
 ];
 const tests = [
   'address',

@@ -176,7 +176,7 @@ test('a role that cannot see the start of its sessions is rejected, or a live on
   await site.client.query(`DROP ROLE ${other}; ALTER ROLE ${role} RESET role`);
   expect(refused).toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
-    message: expect.stringContaining('does not see when its own sessions began'),
+    message: expect.stringContaining('does not see the start times of its own sessions'),
   });
 });
 
@@ -219,7 +219,7 @@ test('a connection leaves its server as soon as the lease is on another one, eve
   await expect(hangs).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   await expect(connection.run((client) => client.query('SELECT 1'))).rejects.toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
-    message: expect.stringContaining('that the lease is held on'),
+    message: expect.stringContaining('than the one that has the lease'),
   });
   server.choose(found);
   await connection.run((client) => client.query('SELECT 1'));
