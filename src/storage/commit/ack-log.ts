@@ -11,7 +11,7 @@ import type { Fence } from '../sessions/fence.ts';
 
 type Deltas = AckRow['deltas'];
 
-/** Appends a row, fenced, in one statement: with what it is settled beside, or by itself. */
+/** The fenced statement that appends a row, beside the batches of an append or alone. */
 export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow): Statement {
   const notes = notesOf(deltas);
   const anyReset = deltas.some(({ delta }) => delta.resets > 0);
@@ -46,7 +46,6 @@ export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow):
   };
 }
 
-/** Whether a row with the receipt is in the table. */
 export async function findReceipt(client: Client, table: AckTable, receipt: string): Promise<boolean> {
   const { rows } = await client.query<{ found: boolean }>(
     `SELECT EXISTS (SELECT FROM millrace.ack_log_${table} WHERE $1 = ANY (receipts)) AS found`,
@@ -57,7 +56,7 @@ export async function findReceipt(client: Client, table: AckTable, receipt: stri
 
 const itself = (value: number): number => value;
 
-/** Of nearly all of thousands of deltas there is nothing. */
+/** Nearly all of thousands of deltas have no numbers, so a loop is cheaper than `flatMap`. */
 function flat(deltas: Deltas, numbersOf: (delta: Deltas[number]) => readonly number[]): number[] {
   const all: number[] = [];
   for (const delta of deltas) for (const value of numbersOf(delta)) all.push(value);
@@ -70,13 +69,13 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
   return notes;
 }
 
-/** Arrays of numbers as text, and at last the texts. */
+/** Arrays of numbers as text; the last column has the texts of the metadata. */
 type Row = [...numbers: string[], metadata: string[]];
 
-/** Rounds that are in memory at once while the log is read: each may name 100,000 cursors. */
+/** The most rounds in memory while the log is read, because each may name 100,000 cursors. */
 const fetchedTogether = 50;
 
-/** Reads the rounds of one table into `sums`, by cursor. @returns how many rounds it has. */
+/** Adds the rounds of one table to `sums`, by cursor. @returns the number of rounds. */
 export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
   await client.query('BEGIN READ ONLY');
   try {
@@ -123,7 +122,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   });
 }
 
-/** Empties a table. `lockTimeoutMs` bounds the wait for whoever reads it, e.g. a backup. */
+/** Truncates a table. `lockTimeoutMs` bounds the wait for a reader, such as a backup. */
 export async function truncateRounds(client: Client, table: AckTable, lockTimeoutMs: number): Promise<void> {
   await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`);
   await client.query(`TRUNCATE millrace.ack_log_${table}`);

@@ -3,7 +3,11 @@ import { appliedVersion, refuseNewerSchema, UnfitDatabase } from './migrate.ts';
 
 const versionMin = 140_000;
 
-/** Refuses a schema that is newer than this version, also to a broker that would only stand by. @throws UnfitDatabase */
+/**
+ * Rejects a schema that is newer than this version, even for a broker that stands by.
+ *
+ * @throws UnfitDatabase
+ */
 export async function checkSchemaVersion(client: ClientBase): Promise<void> {
   const { rows } = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.migrations') IS NOT NULL AS there",
@@ -11,7 +15,7 @@ export async function checkSchemaVersion(client: ClientBase): Promise<void> {
   if (rows[0]!.there) refuseNewerSchema(await appliedVersion(client));
 }
 
-/** What the broker needs of a database, checked before anything is written. @throws UnfitDatabase */
+/** Checks the needs of a broker before anything is written. @throws UnfitDatabase */
 export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): Promise<void> {
   const { rows } = await client.query<{
     version: string;

@@ -2,12 +2,13 @@ import type { Client, ClientBase } from 'pg';
 import type { Connection } from '../sessions/connection.ts';
 import { UnfitDatabase } from './migrate.ts';
 
-/** A pooler may give two clients servers that happen to look right. */
+/** Several rounds, because a pooler may give two clients the right backends by chance. */
 const rounds = 3;
 
 /**
- * Finds out that a session stays on one backend of the server, with what was prepared and locked on it. Behind a pooler in transaction
- * mode a transaction of another client takes the backend away. Nothing is locked for it: the pooler would keep the lock.
+ * Checks that a session stays on one backend, which keeps its locks and prepared statements. In a
+ * pooler's transaction mode, another client's transaction takes the backend away. The check takes
+ * no lock, because the pooler would keep it.
  *
  * @throws UnfitDatabase
  */
@@ -36,7 +37,7 @@ async function backendOf(client: Client): Promise<number> {
   return rows[0]!.pid;
 }
 
-/** How many more sessions this user can get of this database, and which limit says so. */
+/** How many more sessions this role can open in this database, and the limit that decides it. */
 export async function sessionsLeft(client: ClientBase): Promise<{ left: number; limit: string }> {
   const { rows } = await client.query<{ left: number; limit: string }>(
     `WITH used AS (
