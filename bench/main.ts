@@ -74,7 +74,10 @@ interface Options {
   readonly strict: boolean;
 }
 
-/** @throws Error that says what is wrong with the command line. null: it asks for help. */
+/**
+ * @returns null if the command line asks for help.
+ * @throws Error that names the fault of the command line
+ */
 function readOptions(args: readonly string[]): Options | null {
   const { values, positionals } = parseArgs({
     args: [...args],
@@ -116,7 +119,9 @@ function readOptions(args: readonly string[]): Options | null {
 
 type MachineUsage = ReturnType<typeof machineUsage>;
 
-/** A machine whose host gives its cores to others measures the others. */
+/**
+ * Reports stolen time, because figures are worthless if the host gives the cores to other machines.
+ */
 function reportMachine(report: Report, name: string, before: MachineUsage, after: MachineUsage): void {
   if (before === null || after === null) return;
   const allMs = after.allMs - before.allMs;
@@ -125,7 +130,9 @@ function reportMachine(report: Report, name: string, before: MachineUsage, after
   report.section(`The machine during ${name}, % of all cores`, ['busy', 'stolen by its host'], [row]);
 }
 
-/** Ends brokers, load and database with this process, also when it alone gets the signal. */
+/**
+ * Ends brokers, loads and database with this process, even if only this process gets the signal.
+ */
 function endOnSignals(database: Database): void {
   let ending = false;
   for (const [signal, number] of [

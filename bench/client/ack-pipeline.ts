@@ -8,15 +8,18 @@ import { monotonicUs } from '../support/timing.ts';
 export interface AckPipelineOptions {
   readonly group: string;
   readonly topic: string;
-  /** Calls in flight. Two: while one round of the broker commits, the next one is already with it. */
+  /** Calls in flight. With two, the broker has the next call while it commits a round. */
   readonly inFlightMax: number;
-  /** Each batch has an ack call of its own. Otherwise what waits for a free call goes as one, cumulative by partition. */
+  /**
+   * True: each batch has its own call. False: the waiting acks share a call, cumulative by
+   * partition.
+   */
   readonly perBatch: boolean;
   readonly onAcked: (records: number, latencyUs: number) => void;
   readonly onError: (error: Error) => void;
 }
 
-/** The log that a batch is of. */
+/** The log of a batch. */
 export interface AckedLog {
   readonly partition: number;
   readonly lane: number;
@@ -31,7 +34,10 @@ const path = methodPath(BrokerService.method.ack);
 const encode = encodeRequest(BrokerService.method.ack);
 const decode = decodeResponse(BrokerService.method.ack);
 
-/** Acks of one member: cumulative, a few calls in flight, the rest waiting and growing together. */
+/**
+ * Sends the cumulative acks of one member with a few calls in flight. Further acks wait and are
+ * merged.
+ */
 export class AckPipeline {
   readonly #client: Client;
   readonly #options: AckPipelineOptions;
@@ -45,7 +51,7 @@ export class AckPipeline {
     this.#options = options;
   }
 
-  /** Who acks from now on. */
+  /** Sets the member and the generation of the next calls. */
   identify(memberId: string, generation: bigint): void {
     this.#memberId = memberId;
     this.#generation = generation;

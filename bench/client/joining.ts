@@ -5,14 +5,14 @@ import { GroupService, GroupState } from '../../gen/millrace/v1/group_pb.js';
 import { waitFor } from '../support/timing.ts';
 import { call, openServerStream } from './service-client.ts';
 
-/** A member that joined by a stream, and reads nothing. */
+/** A member that has joined with a stream and does not ack. */
 export interface JoinedStream {
-  /** From the call to the first Assigned with partitions. */
+  /** The time from the call to the first Assigned with partitions. */
   readonly joinMs: number;
   leave(): void;
 }
 
-/** @throws Error if it was given nothing within a minute. */
+/** @throws Error if the member has no partition after a minute */
 export async function joinByStream(client: Client, group: string, topics: readonly string[]): Promise<JoinedStream> {
   const startMs = performance.now();
   const stream = openServerStream(client, BrokerService.method.subscribe, {
@@ -41,10 +41,10 @@ export async function joinByStream(client: Client, group: string, topics: readon
   };
 }
 
-/** Each look is a call: of a large group they would be what is measured. */
+/** Each check is a call. More frequent calls would distort the measurement of a large group. */
 const lookEveryMs = 100;
 
-/** Waits until the group has so many members and nothing of it moves. */
+/** Waits until the group has `members` members and is at rest. */
 export async function waitForMembers(client: Client, group: string, members: number): Promise<void> {
   const atRest = members === 0 ? GroupState.EMPTY : GroupState.STABLE;
   await waitFor(`${group} to be at rest with ${members} members`, 120_000, lookEveryMs, async () => {

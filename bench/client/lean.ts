@@ -3,9 +3,9 @@ import { SubscribeResponseSchema } from '../../gen/millrace/v1/broker_pb.js';
 import type { SubscribeResponse } from '../../gen/millrace/v1/broker_pb.js';
 
 /**
- * The lean client: what a client costs that does not look at what passes through it. Requests are encoded once and
- * sent again and again, answers are dropped unread, and of a batch only partition, lane, number of records and last
- * offset are read, which an ack needs. The difference to the ordinary client is what protobuf-es costs.
+ * A batch as the lean client reads it. That client encodes requests once and sends them repeatedly,
+ * drops answers unread, and reads only what an ack needs of a batch. The difference to the ordinary
+ * client is the cost of protobuf-es.
  */
 export interface ScannedBatch {
   readonly partition: number;
@@ -23,7 +23,7 @@ const partitionField = 2;
 const laneField = 3;
 const offsetField = 1;
 
-/** A batch event is scanned; any other event, which is rare, is decoded. */
+/** Scans a batch event. Decodes any other event, because those are rare. */
 export function scanEvent(bytes: Buffer): LeanEvent {
   const reader = new Reader(bytes, 0, bytes.length);
   while (reader.more()) {
@@ -59,7 +59,7 @@ function offsetOf(record: Reader): number {
   return -1;
 }
 
-/** Walks the fields of a message without making anything of them. */
+/** Reads the fields of a message without decoding the message. */
 class Reader {
   readonly #bytes: Buffer;
   readonly #end: number;

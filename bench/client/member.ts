@@ -14,7 +14,7 @@ export interface MemberOptions {
   readonly maxInFlightBytes: number;
   readonly acksInFlight: number;
   readonly ackPerBatch: boolean;
-  /** Sees each decoded batch (ordinary only). */
+  /** Gets each decoded batch (ordinary client only). */
   readonly onBatch: ((batch: Batch) => void) | null;
   readonly onDelivered: (records: number) => void;
   readonly onAcked: (records: number, latencyUs: number) => void;
@@ -25,14 +25,14 @@ const subscribe = BrokerService.method.subscribe;
 const encode = encodeRequest(subscribe);
 const decode = decodeResponse(subscribe);
 
-/** One member of a group: a stream whose batches are acked as they come. */
+/** A member of a group that acks each batch of its stream at once. */
 export class Member {
   readonly #options: MemberOptions;
   readonly #acks: AckPipeline;
   readonly #stream: ClientReadableStream<unknown>;
   #memberId = '';
   #stopped = false;
-  /** Partitions that it has; null until it was told. */
+  /** The number of its partitions; null until the first Assigned. */
   assigned: number | null = null;
 
   constructor(client: Client, options: MemberOptions) {

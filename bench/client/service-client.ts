@@ -10,16 +10,16 @@ import type {
 } from '@grpc/grpc-js';
 
 /**
- * A grpc-js client from a protobuf-es service descriptor: protoc-gen-es makes messages and descriptors but no stubs
- * for grpc-js, and the few lines below are all that is missing.
+ * A grpc-js client for protobuf-es service descriptors. protoc-gen-es generates messages and
+ * descriptors, but no stubs for grpc-js; this file replaces them.
  */
 export function connect(address: string, options: ChannelOptions = {}): Client {
   return new Client(address, credentials.createInsecure(), { ...channelOptions, ...options });
 }
 
 /**
- * The window decides: at its default of 64 KiB, shared by all streams of the connection, the client stops the broker
- * after every batch (4 groups of 2 KiB records: half the rate).
+ * The default flow-control window is 64 KiB for all streams of a connection. It would stop the
+ * broker after every batch, which halves the rate (4 groups, records of 2 KiB).
  */
 const channelOptions: ChannelOptions = {
   'grpc-node.flow_control_window': 4 * 1024 * 1024,

@@ -1,35 +1,35 @@
 import { Histogram } from '../support/histogram.ts';
 import type { Percentiles } from '../support/histogram.ts';
 
-/** What became of everything that was published, group by group. */
+/** The result of the demo for one group. */
 export interface Verdict {
   readonly group: string;
-  /** Different records that it got. */
+  /** The number of different records that the group received. */
   readonly received: number;
-  /** Published and never received. */
+  /** Records that were published and never received. */
   readonly missing: number;
-  /** Received again: allowed after a kill, for what was not acked yet. */
+  /** Records that were received again. A kill may repeat the records that were not acked. */
   readonly duplicates: number;
-  /** A record that came, for the first time, after a later one of its key. */
+  /** Records whose first delivery came after that of a later record of their key. */
   readonly orderViolations: number;
   readonly perSecond: number;
-  /** From sent to handled, first deliveries only. */
+  /** The time from sending to the handler, for first deliveries only. */
   readonly latency: Percentiles;
 }
 
-/** One batch as a member handled it. */
+/** A batch that a member has handled. */
 export interface Handled {
-  /** By the clock that all processes of this machine share. */
+  /** The time of the handler, by the clock that all processes of this machine share. */
   readonly atUs: number;
-  /** Number of each record, in the order handled. */
+  /** The number of each record, in the order of handling. */
   readonly numbers: readonly number[];
-  /** When each was sent. */
+  /** The time at which each record was sent. */
   readonly sentUs: readonly number[];
 }
 
 /**
- * Keeps the account of the demo. Members report from processes of their own, and their reports may arrive in another
- * order than things happened, so order is judged at the end, by the time of handling.
+ * Keeps the records of the demo. Members report from their own processes, so reports may arrive out
+ * of order. The order of records is therefore judged at the end, by the time of handling.
  */
 export class Ledger {
   readonly #keys: string[] = [];
@@ -49,7 +49,7 @@ export class Ledger {
     return this.#keys.length;
   }
 
-  /** @returns the number that the record travels with. */
+  /** @returns the number of the record, which is sent in its headers. */
   publish(key: string): number {
     return this.#keys.push(key) - 1;
   }
@@ -71,12 +71,12 @@ export class Ledger {
     return this.#duplicates.get(group)!;
   }
 
-  /** First deliveries, over all groups. */
+  /** The number of first deliveries in all groups. */
   get receivedInAll(): number {
     return [...this.#seen.values()].reduce((sum, seen) => sum + seen.size, 0);
   }
 
-  /** Every group has everything that was published. */
+  /** Whether every group has received every published record. */
   get complete(): boolean {
     return [...this.#seen.values()].every((seen) => seen.size === this.published);
   }

@@ -20,19 +20,19 @@ import { Trouble } from './trouble.ts';
 
 const partitions = 6;
 const groupSizes = { audit: 1, search: 3, mirror: 5 } as const;
-/** The groups have this long to make progress before what they do not have counts as missing. */
+/** Without progress for this time, the records that a group does not have count as missing. */
 const patienceMs = 30_000;
 
 interface Broker {
   readonly address: string;
-  /** Rejects if it ends before it is released. */
+  /** Rejects if the broker ends before `release`. */
   readonly ended: Promise<never>;
   readonly release: () => Promise<void>;
 }
 
 const never = new Promise<never>(() => undefined);
 
-/** The broker to use, and how to be rid of it. */
+/** Finds the given broker, or starts one of its own, which `release` stops. */
 async function findBroker(options: Options): Promise<Broker> {
   if (options.address !== null) return { address: options.address, ended: never, release: () => Promise.resolve() };
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'millrace-demo-')));
@@ -41,7 +41,10 @@ async function findBroker(options: Options): Promise<Broker> {
   };
   process.stdout.write('starting a broker on a PostgreSQL of its own\n');
   try {
-    // A broker that is told to end twice does not wait for its database, and the data could not be removed.
+    // Detached, because Ctrl-C would reach the broker and `release` would stop it a second time.
+    // After
+    // a second signal a broker does not wait for its database, whose data could then not be
+    // removed.
     const broker = await startBroker({ dataDir, detached: true });
     const ended = broker.exited.then(({ code, signal }) => {
       throw new Error(`the broker ended with ${signal ?? code}; its output:\n${broker.output()}`);
@@ -61,7 +64,10 @@ async function findBroker(options: Options): Promise<Broker> {
   }
 }
 
-/** Streams everything to everybody. @returns one verdict for each group. */
+/**
+ * Publishes the source and waits until all groups have received it.
+ * @returns a verdict for each group.
+ */
 async function stream(options: Options, source: Source, broker: Broker, signal: AbortSignal): Promise<Verdict[]> {
   const { address, ended } = broker;
   const client = connect(address);
@@ -91,7 +97,7 @@ async function stream(options: Options, source: Source, broker: Broker, signal: 
     progress.stop();
     await Promise.all(teams.map((team) => team.stop()));
   }
-  // The data of a broker of our own goes with it.
+  // After an interruption the data of the demo's own broker is removed as a whole.
   if (!signal.aborted || options.address !== null) {
     await call(client, TopicService.method.deleteTopic, { name: topic });
   }
@@ -133,7 +139,9 @@ function shortName(group: string): string {
   return group.slice(group.lastIndexOf('-') + 1);
 }
 
-/** Waits until all groups have everything, or none has got anything for too long. */
+/**
+ * Waits until all groups have received everything, or no group has received anything for too long.
+ */
 async function completed(ledger: Ledger, signal: AbortSignal): Promise<void> {
   let lastMs = performance.now();
   let last = -1;
@@ -183,7 +191,7 @@ function printVerdicts(verdicts: readonly Verdict[]): void {
   );
 }
 
-/** @returns the verdicts, or null if it was interrupted before there could be any. */
+/** @returns the verdicts; null if the demo was interrupted before it began. */
 async function runWithBroker(options: Options, signal: AbortSignal): Promise<Verdict[] | null> {
   const source = await begun(await findSource(options.file, options.keyField));
   process.stdout.write(`source: ${source.name}\n`);
@@ -204,7 +212,7 @@ async function main(options: Options): Promise<number> {
     });
   }
   const verdicts = await runWithBroker(options, signal).catch((error: unknown) => {
-    // Ctrl-C reaches members that are just starting as well, and their end is no failure then.
+    // Ctrl-C also ends members that are just starting, which is then no failure.
     if (signal.aborted) return null;
     throw error;
   });
@@ -232,5 +240,5 @@ async function exitCode(): Promise<number> {
   }
 }
 
-// Whatever is still open after an interruption, as a list that is being decompressed, ends here.
+// Handles may be open after an interruption, for example a list that is being decompressed.
 process.exit(await exitCode());

@@ -10,9 +10,9 @@ import { monotonicUs } from '../support/timing.ts';
 import type { Handled } from './ledger.ts';
 
 /**
- * A member in a process of its own, which may be killed at any moment. For each batch it first reports and then acks,
- * and it acks only when the report is out of its hands: so what is acked has been accounted for, and a kill at the worst
- * moment makes a duplicate, never a loss.
+ * A member in its own process, which may be killed at any moment. It reports each batch, and acks
+ * it only when the kernel has the report. Every acked record is therefore counted, and a kill
+ * causes duplicates but never a loss.
  */
 export interface MemberSpec {
   readonly address: string;
@@ -37,7 +37,7 @@ class DemoMember {
     this.#client = connect(spec.address);
   }
 
-  /** Breaks the stream without a word, as a network does. */
+  /** Cancels the stream without leaving the group, as a broken network would. */
   break(): void {
     this.#stream?.cancel();
   }
@@ -74,7 +74,7 @@ class DemoMember {
     else if (event.case === 'batch') {
       await tell({ type: 'handled', handled: handle(event.value) });
       void this.#ack(event.value, generation!).catch(() => {
-        // The stream breaks as well, or the partition has moved: either way the records come again.
+        // The stream has broken too, or the partition has moved. Both repeat the records.
       });
     }
   }
@@ -102,7 +102,7 @@ function handle(batch: Batch): Handled {
   };
 }
 
-/** Resolves when the message is with the kernel, which keeps it also when this process is killed. */
+/** Resolves when the kernel has the message, which it keeps even if this process is killed. */
 function tell(message: FromMember): Promise<void> {
   return new Promise((resolve, reject) => {
     process.send!(message, (error: Error | null) => {
@@ -117,6 +117,6 @@ process.on('message', () => {
   member.break();
 });
 process.on('disconnect', () => process.exit(0));
-// Ctrl-C reaches every process of the terminal; the demo itself decides when its members go.
+// Ctrl-C reaches every process of the terminal, but the demo decides when its members end.
 process.on('SIGINT', () => undefined);
 await member.run();

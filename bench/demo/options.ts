@@ -29,7 +29,10 @@ export interface Options {
   readonly dataDir: string | null;
 }
 
-/** @throws Error that says what is wrong with the command line. null: it asks for help. */
+/**
+ * @returns null if the command line asks for help.
+ * @throws Error that names the fault of the command line
+ */
 export function readOptions(args: readonly string[]): Options | null {
   const { values } = parseArgs({
     args: [...args],

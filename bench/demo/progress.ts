@@ -10,7 +10,7 @@ const barChars = 30;
 const terminalEveryMs = 200;
 const plainEveryMs = 2_000;
 
-/** Shows what happens while it happens: a few lines that are redrawn on a terminal, a line now and then elsewhere. */
+/** Shows the progress: lines that are redrawn on a terminal, or a new line every 2 s elsewhere. */
 export class Progress {
   readonly #output: NodeJS.WriteStream;
   readonly #lines: () => readonly ProgressLine[];

@@ -7,24 +7,24 @@ import type { SourceRecord } from './source.ts';
 
 const batchRecords = 100;
 const inFlightMax = 8;
-/** A record may have 1 MiB; what is larger is no record but an accident of the input. */
+/** Larger values are skipped, so that every record stays below its limit of 1 MiB. */
 const valueCharsMax = 256 * 1024;
 
 export interface PublishOptions {
   readonly client: Client;
   readonly topic: string;
   readonly ledger: Ledger;
-  /** 0: as fast as it goes. */
+  /** 0: as fast as possible. */
   readonly recordsPerSecond: number;
   readonly limit: number;
   readonly signal: AbortSignal;
-  /** Called after each batch that was sent. */
+  /** Called after each sent batch. */
   readonly onBatch: () => void;
 }
 
 /**
- * Publishes in the order of the source: one PublishStream, whose requests cannot overtake each other.
- * @returns the records confirmed.
+ * Publishes in the order of the source, over one PublishStream, whose requests keep their order.
+ * @returns the number of confirmed records.
  */
 export async function publishAll(records: AsyncIterable<SourceRecord>, options: PublishOptions): Promise<number> {
   const requests = new RequestStream(options.client, options.topic);
@@ -60,7 +60,7 @@ function toRecord(
   return { key, value: Buffer.from(value), headers: { number, 'sent-us': monotonicUs().toFixed(0) } };
 }
 
-/** A publish stream with a bounded number of requests without an answer. */
+/** A publish stream with a bounded number of requests in flight. */
 class RequestStream {
   readonly #topic: string;
   readonly #stream: ClientDuplexStream<object, { results: readonly unknown[] }>;

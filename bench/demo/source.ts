@@ -4,9 +4,9 @@ import { access, glob, readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 
-/** Real records to stream: whatever this machine has. */
+/** A record of real data from this machine. */
 export interface SourceRecord {
-  /** Records of one key stay in order. Empty: no key. */
+  /** Records of one key keep their order. Empty: no key. */
   readonly key: string;
   readonly value: string;
 }
@@ -17,12 +17,14 @@ export interface Source {
 }
 
 const aptLists = '/var/lib/apt/lists/*_Packages*';
-/** Reads a list however apt has compressed it (lz4, xz, zstd ...), which Node cannot. */
+/** Reads a list in any compression of apt (lz4, xz, zstd, …). Node cannot read all of them. */
 const aptHelper = '/usr/lib/apt/apt-helper';
 const dpkgStatus = '/var/lib/dpkg/status';
 const packageFiles = 'node_modules/**/package.json';
 
-/** A given file, else apt's package lists, else dpkg's list of what is installed, else what npm installed. */
+/**
+ * The given file, or apt's package lists, or dpkg's list of installed packages, or those of npm.
+ */
 export async function findSource(file: string | null, keyField: string): Promise<Source> {
   if (file !== null)
     return {
@@ -45,7 +47,7 @@ export async function findSource(file: string | null, keyField: string): Promise
   return { name: packageFiles, records: packageRecords() };
 }
 
-/** Reads the first record now, so that it is known before anything is started whether there is one. @throws Error if not. */
+/** Reads the first record before a broker starts. @throws Error if there is none */
 export async function begun({ name, records }: Source): Promise<Source> {
   const reader = records[Symbol.asyncIterator]();
   const first = await reader.next().catch((error: unknown) => {
@@ -82,12 +84,15 @@ async function* readList(path: string): AsyncGenerator<string> {
   try {
     yield* linesOf(() => child.stdout);
   } finally {
-    // Whoever has read enough would else wait for it for ever.
+    // A reader that stops early would otherwise wait for the child for ever.
     child.kill();
   }
 }
 
-/** Debian's control format: stanzas with an empty line between them, one for each package. Keyed by source package. */
+/**
+ * Parses Debian's control format: a stanza for each package, with empty lines between. The key is
+ * the source package.
+ */
 export async function* stanzas(lines: AsyncIterable<string> | Iterable<string>): AsyncGenerator<SourceRecord> {
   let stanza: string[] = [];
   for await (const line of lines) {
@@ -100,7 +105,7 @@ export async function* stanzas(lines: AsyncIterable<string> | Iterable<string>):
   if (stanza.length > 0) yield stanzaRecord(stanza);
 }
 
-/** "Source: glibc (2.36-9)" names the version too, where it is not the package's own. */
+/** Takes only the first word of "Source: glibc (2.36-9)", which may name a version too. */
 function stanzaRecord(lines: readonly string[]): SourceRecord {
   const field = (name: string): string | undefined =>
     lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
@@ -108,7 +113,10 @@ function stanzaRecord(lines: readonly string[]): SourceRecord {
   return { key, value: lines.join('\n') };
 }
 
-/** A record a line. JSON objects are keyed by one of their fields, other lines by their first word. */
+/**
+ * Makes a record of each line. The key is a field of a JSON object, or the first word of other
+ * lines.
+ */
 export async function* lineRecords(
   lines: AsyncIterable<string> | Iterable<string>,
   keyField: string,
@@ -125,10 +133,10 @@ function lineKey(line: string, keyField: string): string {
     try {
       key = (JSON.parse(trimmed) as Record<string, unknown>)[keyField] ?? '';
     } catch {
-      // Text that happens to begin with a brace: the first word it is.
+      // The line is text that begins with a brace, so its key is the first word.
     }
   }
-  // A key has at most 1,024 bytes; 256 characters are that in the worst case.
+  // A key has at most 1,024 bytes, and 256 characters need no more.
   return (typeof key === 'string' ? key : JSON.stringify(key)).slice(0, 256);
 }
 
@@ -140,7 +148,10 @@ async function* packageRecords(): AsyncGenerator<SourceRecord> {
   }
 }
 
-/** Opened by whoever asks for the first line: what readline reads before that is lost, and an error ends the process. */
+/**
+ * Opens the input at the first read. Before it, readline would lose lines, and an error would end
+ * the process.
+ */
 async function* linesOf(open: () => Readable): AsyncGenerator<string> {
   yield* createInterface({ input: open(), crlfDelay: Infinity });
 }

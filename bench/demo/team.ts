@@ -15,7 +15,9 @@ export interface TeamOptions {
   readonly onFailed: (error: Error) => void;
 }
 
-/** The members of one group: processes that are killed, whose streams are broken, and that come back. */
+/**
+ * The member processes of one group. The demo kills them and breaks their streams, and they rejoin.
+ */
 export class Team {
   readonly group: string;
   readonly size: number;
@@ -33,7 +35,7 @@ export class Team {
     this.size = options.size;
   }
 
-  /** Resolves when every member knows its partitions. */
+  /** Resolves when every member has its partitions. */
   async start(): Promise<void> {
     const ready = new Promise<void>((resolve) => {
       this.#wakeReady = resolve;
@@ -46,17 +48,17 @@ export class Team {
     return this.#assigned.size;
   }
 
-  /** SIGKILL, without warning; the next one starts when this one is gone. */
+  /** Sends SIGKILL. The next member process starts when this one has exited. */
   kill(index: number): void {
     this.killed++;
     this.#members[index]?.kill('SIGKILL');
   }
 
-  /** The process stays, its stream breaks, and it joins again. */
+  /** Breaks the stream of a member. The process stays and joins again. */
   breakStream(index: number): void {
     this.broken++;
     const message: ToMember = { type: 'break' };
-    // A member that was killed a moment ago cannot be told; its stream is broken already.
+    // A member that was just killed cannot get the message, but its stream is already broken.
     this.#members[index]?.send(message, () => undefined);
   }
 

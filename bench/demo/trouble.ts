@@ -1,7 +1,9 @@
 import { seededRandom } from '../support/random.ts';
 import type { Team } from './team.ts';
 
-/** Kills a member or breaks a stream each time so much more has been published; which one, the seed decides. */
+/**
+ * Kills members and breaks streams at regular numbers of published records. The seed chooses which.
+ */
 export class Trouble {
   readonly #teams: readonly Team[];
   readonly #everyRecords: number;
@@ -16,7 +18,7 @@ export class Trouble {
     this.#teams = teams;
     this.#killsMax = options.kills;
     this.#random = seededRandom(options.seed);
-    // The length of a source is not known before its end; an index of Debian has some 60,000.
+    // The length of a source is unknown before its end. An index of Debian has some 60,000 records.
     this.#everyRecords = Math.max(1, Math.floor(Math.min(options.limit, 50_000) / (options.kills + 1)));
   }
 
@@ -24,7 +26,7 @@ export class Trouble {
     while (this.#made < this.#killsMax && published >= (this.#made + 1) * this.#everyRecords) this.#strike();
   }
 
-  /** Every team in turn, so that the group of one, which nobody stands in for, is struck as well. */
+  /** Takes the teams in turn, so that the group with one member is hit too. */
   #strike(): void {
     const team = this.#teams[this.#made % this.#teams.length]!;
     const index = Math.floor(this.#random() * team.size);

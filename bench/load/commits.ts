@@ -6,24 +6,27 @@ import type { HistogramData } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 import { monotonicUs } from '../support/timing.ts';
 
-/** A load process that commits offsets of groups without members, in a closed loop: each call moves so many cursors on by one. */
+/**
+ * A load process that commits offsets of groups without members, in a closed loop. Each call moves
+ * `batch` cursors by one.
+ */
 export interface CommitSpec {
   readonly address: string;
   readonly groups: readonly string[];
   readonly topics: readonly string[];
   readonly partitionsPerTopic: number;
-  /** Offsets of one call; they are of one group. */
+  /** The offsets of one call, all of one group. */
   readonly batch: number;
   readonly inFlight: number;
-  /** Where all cursors stand. */
+  /** The committed offset of all cursors at the start. */
   readonly committedOffset: number;
 }
 
 export interface CommitResult {
-  /** Committed, and confirmed durable. */
+  /** Offsets whose commit was confirmed. */
   readonly offsets: number;
   readonly elapsedMs: number;
-  /** Of each call. */
+  /** The latency of each call. */
   readonly latency: HistogramData;
 }
 
@@ -40,7 +43,7 @@ runLoad<CommitSpec, CommitResult>((spec) => {
   const places: Place[] = topics.flatMap((topic) =>
     Array.from({ length: partitionsPerTopic }, (_, partition) => ({ topic, partition, lane: 0 })),
   );
-  // The last call of a turn takes what is left, so that no cursor is in two calls at once.
+  // The last slice of a group may be shorter, so that no cursor is in two calls at once.
   const slices = spec.groups.flatMap((group) =>
     Array.from({ length: Math.ceil(places.length / batch) }, (_, at) => ({ group, from: at * batch })),
   );
@@ -58,7 +61,7 @@ runLoad<CommitSpec, CommitResult>((spec) => {
     const { results } = await call(client, GroupService.method.commitOffsets, { group, offsets: named });
     latency.record(monotonicUs() - startUs);
     const refused = results.find(({ status }) => status !== OffsetStatus.OK);
-    if (refused !== undefined) throw new Error(`a commit was refused: ${OffsetStatus[refused.status]}`);
+    if (refused !== undefined) throw new Error(`a commit was rejected: ${OffsetStatus[refused.status]}`);
     offsets += results.length;
   };
   const loop = async (): Promise<void> => {

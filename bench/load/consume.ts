@@ -7,7 +7,7 @@ import { runLoad } from '../support/load-process.ts';
 import type { LoadProgram } from '../support/load-process.ts';
 import { monotonicUs, waitFor } from '../support/timing.ts';
 
-/** A load process that consumes: some groups, each with all of its members in this process. */
+/** A load process that runs all members of some groups. */
 export interface ConsumeSpec {
   readonly address: string;
   readonly topic: string;
@@ -19,7 +19,7 @@ export interface ConsumeSpec {
   readonly maxInFlightBytes: number;
   readonly acksInFlight: number;
   readonly ackPerBatch: boolean;
-  /** Reads the stamp of every record (ordinary only). */
+  /** Reads the stamp of every record (ordinary client only). */
   readonly stamped: boolean;
 }
 
@@ -28,13 +28,13 @@ export interface ConsumeResult {
   readonly acked: number;
   readonly acks: number;
   readonly elapsedMs: number;
-  /** From the stamp of a record to its handler, by record. */
+  /** The latency of each record, from its stamp to its handler. */
   readonly endToEnd: HistogramData;
-  /** From the ack call to its answer, by entry. */
+  /** The latency of each ack entry, from the call to its answer. */
   readonly ackLatency: HistogramData;
 }
 
-/** How often the parent learns how far the slowest group is. */
+/** How often the parent gets the progress of the slowest group. */
 const progressEveryMs = 5;
 
 class ConsumeLoad implements LoadProgram<ConsumeResult> {
@@ -84,7 +84,7 @@ class ConsumeLoad implements LoadProgram<ConsumeResult> {
     }
   }
 
-  /** Every partition of every group has a member that knows of it. */
+  /** Resolves when every partition is assigned in every group. */
   async assigned(partitions: number, groups: number): Promise<void> {
     await waitFor('the members to be assigned', 30_000, 10, () => {
       const held = this.#members.reduce((sum, member) => sum + (member.assigned ?? 0), 0);

@@ -6,14 +6,14 @@ import { methodPath } from '../client/service-client.ts';
 import { runLoad } from '../support/load-process.ts';
 
 /**
- * A gRPC server that answers a publish, a join or a heartbeat with nothing, at once: what this machine and this client can do at most. What a
- * broker does not reach because the client or the transport does not is told apart by it.
+ * A gRPC server that answers a publish, a join or a heartbeat at once with an empty message. Its
+ * rate is the most that the clients and the transport allow on this machine.
  */
 export interface EchoSpec {
   readonly port: number;
 }
 
-/** The client's half of a method, which a server does not need and the type wants. */
+/** The client's half of a method. The type requires it, and a server never uses it. */
 const unused = { requestSerialize: (bytes: Buffer) => bytes, responseDeserialize: (bytes: Buffer) => bytes };
 const answerOf = (): Buffer => Buffer.alloc(0);
 

@@ -4,13 +4,13 @@ import { Histogram } from '../support/histogram.ts';
 import type { HistogramData } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 
-/** The coordinator alone, in a process of its own: no shell, no database, no network. */
+/** The coordinator alone in its own process, without a shell, a database and a network. */
 export type GroupMachineSpec =
-  /** Members that come one by one, to each group in turn. */
+  /** Members join one by one, each group in turn. */
   | { readonly work: 'joins'; readonly groups: number; readonly membersPerGroup: number; readonly partitions: number }
-  /** Signs of life of all members in turn, for a time. */
+  /** All members send heartbeats in turn for `ms`. */
   | { readonly work: 'heartbeats'; readonly groups: number; readonly membersPerGroup: number; readonly ms: number }
-  /** One member comes to a group at rest and goes again, many times. */
+  /** One member joins a group at rest and leaves again, `times` times. */
   | {
       readonly work: 'rejoins';
       readonly members: number;
@@ -23,11 +23,11 @@ export type GroupMachineSpec =
 export interface GroupMachineResult {
   readonly count: number;
   readonly elapsedMs: number;
-  /** Of each join, or of each rebalance after a join, until everything is where it belongs. */
+  /** The time of each join, with its rebalance. */
   readonly joins: HistogramData;
-  /** Of each rebalance after a leave. */
+  /** The time of each leave, with its rebalance. */
   readonly leaves: HistogramData;
-  /** Rows that one join would have written, on average. */
+  /** The mean number of rows that a store would have written for a join. */
   readonly rowsPerJoin: number;
 }
 
@@ -98,7 +98,7 @@ function rejoins(spec: Extract<GroupMachineSpec, { work: 'rejoins' }>): Timed {
   const startMs = performance.now();
   comeAndGo(joined, left, times);
   const elapsedMs = performance.now() - startMs;
-  // Whoever goes gives back what it got.
+  // A leave writes as many rows as its join, because the partitions return.
   const rowsPerJoin = (group.rowsWritten - rowsBefore) / times / 2;
   return { count: 2 * times, elapsedMs, joins: joined, leaves: left, rowsPerJoin };
 }

@@ -6,8 +6,8 @@ import { runLoad } from '../support/load-process.ts';
 import { delay } from '../support/timing.ts';
 
 /**
- * Groups at work in a process of their own, with everything between the edges and the database; the database answers at once.
- * Needs --expose-gc: memory is what is left after a collection.
+ * Groups in their own process, with all code between the edges and the database. The database
+ * answers at once. Needs --expose-gc, because memory is measured after a collection.
  */
 export interface GroupShellSpec {
   readonly groups: number;
@@ -15,7 +15,7 @@ export interface GroupShellSpec {
   readonly topics: number;
   readonly partitionsPerTopic: number;
   readonly heartbeatMs: number;
-  /** How often one more member comes to the first group, and goes. */
+  /** How often one more member joins the first group and leaves again. */
   readonly rejoins: number;
 }
 
@@ -23,10 +23,10 @@ export interface GroupShellResult {
   readonly joinsPerSecond: number;
   readonly heartbeatsPerSecond: number;
   readonly rowsPerHeartbeat: number;
-  /** What groups and members take, without the logs that they read. */
+  /** The heap of groups and members, without their logs. */
   readonly heapMib: number;
   readonly rssMib: number;
-  /** From the call of one more member to its first Assigned with partitions. */
+  /** The time from the call of one more member to its first Assigned with partitions. */
   readonly rejoin: HistogramData;
 }
 
@@ -34,11 +34,13 @@ interface Member extends Subscribed {
   readonly group: string;
 }
 
-/** Longer than a rebalance gathers what comes soon after the last one: a group at rest is what is measured. */
+/**
+ * Longer than the coordinator waits for further changes, so that each join meets a group at rest.
+ */
 const restMs = 70;
-/** Whoever has got nothing until then gets nothing. */
+/** A member without partitions after this time fails the benchmark. */
 const lostMs = 30_000;
-/** Heartbeats that one read of a socket may bring. */
+/** The number of heartbeats that one read of a socket may return. */
 const heartbeatsAtOnce = 64;
 
 async function joinAll(faked: FakedDelivery, spec: GroupShellSpec): Promise<Member[]> {
@@ -46,7 +48,7 @@ async function joinAll(faked: FakedDelivery, spec: GroupShellSpec): Promise<Memb
   const join = async (group: string): Promise<void> => {
     members.push({ group, ...(await faked.subscribe(group, () => undefined)) });
   };
-  // A group alone has its members come all at once; of many each gets one after the other.
+  // All members of a single group join at once. With many groups, each gets one after the other.
   const rounds = spec.groups === 1 ? 1 : spec.membersPerGroup;
   for (let round = 0; round < rounds; round++) {
     const perGroup = spec.membersPerGroup / rounds;

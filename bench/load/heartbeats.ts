@@ -8,8 +8,8 @@ import { runLoad } from '../support/load-process.ts';
 import { monotonicUs } from '../support/timing.ts';
 
 /**
- * A load process of members without streams: they join by JoinGroup before it is ready, and then heartbeat in a closed loop. Lean:
- * the request of each member is encoded once, answers are dropped unread.
+ * A load process of members without streams. They join with JoinGroup before the process is ready,
+ * and send heartbeats in a closed loop. The requests are encoded once, and answers dropped unread.
  */
 export interface HeartbeatSpec {
   readonly address: string;
@@ -24,7 +24,7 @@ export interface HeartbeatResult {
   readonly joins: number;
   readonly joinMs: number;
   readonly joinLatency: HistogramData;
-  /** Since the mark. */
+  /** The number of heartbeats since the mark. */
   readonly heartbeats: number;
   readonly elapsedMs: number;
   readonly latency: HistogramData;
@@ -72,7 +72,7 @@ runLoad<HeartbeatSpec, HeartbeatResult>(async (spec) => {
   };
 
   const startMs = performance.now();
-  // Each group gets one member after the other: the next one comes when its group is at rest again.
+  // Groups take turns, so that a group is at rest when its next member joins.
   const wanted = Array.from({ length: spec.membersPerGroup }, () => spec.groups)
     .flat()
     .values();

@@ -5,7 +5,7 @@ import { connect, openServerStream } from '../client/service-client.ts';
 import { runLoad } from '../support/load-process.ts';
 import { monotonicUs } from '../support/timing.ts';
 
-/** A load process whose members join one group at once, each by a stream, and read nothing. */
+/** A load process whose members join one group at once, each with a stream, and do not ack. */
 export interface MembersSpec {
   readonly address: string;
   readonly topics: readonly string[];
@@ -16,15 +16,15 @@ export interface MembersSpec {
 
 export interface MembersResult {
   readonly startedUs: number;
-  /** When the last Assigned came. */
+  /** The time of the last Assigned. */
   readonly assignedUs: number;
-  /** That the members have by now, together. */
+  /** The number of partitions of all members together. */
   readonly partitions: number;
 }
 
 runLoad<MembersSpec, MembersResult>((spec) => {
   const clients: Client[] = Array.from({ length: spec.connections }, () => {
-    // Otherwise grpc-js has one connection for all clients of an address.
+    // Without this option grpc-js shares one connection among all clients of an address.
     return connect(spec.address, { 'grpc.use_local_subchannel_pool': 1 });
   });
   let startedUs = 0;

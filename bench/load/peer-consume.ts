@@ -6,7 +6,10 @@ import { claimStatement, connectPeer } from '../support/peer-queue.ts';
 import { delay, monotonicUs } from '../support/timing.ts';
 import type { ConsumeResult } from './consume.ts';
 
-/** A load process that works off the peer queue: some groups, each with some consumers, each with a connection. */
+/**
+ * A load process that consumes the peer queue: some groups with consumers, each with its own
+ * connection.
+ */
 export interface PeerConsumeSpec {
   readonly databaseUrl: string;
   readonly groups: readonly number[];
@@ -45,7 +48,7 @@ class PeerConsumeLoad implements LoadProgram<ConsumeResult> {
     }, progressEveryMs);
   }
 
-  /** The commit of one claim travels with the next claim. */
+  /** Claims in a loop. The commit of a claim is sent together with the next claim. */
   async #work(connection: pg.Client, index: number): Promise<void> {
     const values = [this.#spec.groups[index]!, this.#spec.batch];
     while (!this.#stopping) {

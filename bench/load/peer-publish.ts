@@ -7,7 +7,10 @@ import { randomValues } from '../support/random.ts';
 import { monotonicUs } from '../support/timing.ts';
 import type { PublishResult } from './publish.ts';
 
-/** A load process that inserts into the peer queue: one statement a batch, one connection for each in flight. */
+/**
+ * A load process that inserts into the peer queue: one statement a batch, one connection a batch in
+ * flight.
+ */
 export interface PeerPublishSpec {
   readonly databaseUrl: string;
   readonly inFlight: number;
@@ -35,7 +38,7 @@ class PeerPublishLoad implements LoadProgram<PublishResult> {
   constructor(spec: PeerPublishSpec, connections: readonly pg.Client[]) {
     this.#spec = spec;
     this.#connections = connections;
-    // Text, since pg reads bytea as hex at half the speed: in favour of the peer.
+    // Payloads are text, in favour of the peer, because pg reads bytea as hex at half the speed.
     this.#payloads = randomValues(spec.seed, 512, spec.valueBytes).map((value) =>
       value.toString('base64url').slice(0, spec.valueBytes),
     );

@@ -13,29 +13,32 @@ import { monotonicUs, startSchedule } from '../support/timing.ts';
 export interface PublishSpec {
   readonly address: string;
   readonly topic: string;
-  /** 'ordinary' makes and encodes a message for each request and decodes each answer; 'lean' does so once, and never. */
+  /**
+   * 'ordinary' encodes each request and decodes each answer; 'lean' encodes once and decodes
+   * nothing.
+   */
   readonly client: 'ordinary' | 'lean';
   readonly call: 'unary' | 'stream';
-  /** How many publish independently of each other; with 'stream' each has a stream. */
+  /** The number of independent publishers. With 'stream' each has its own stream. */
   readonly publishers: number;
-  /** Requests in flight of each publisher (closed loop). */
+  /** Requests in flight for each publisher (closed loop). */
   readonly inFlight: number;
   readonly batch: number;
   readonly valueBytes: number;
-  /** Open loop: so many requests a second in all, whatever is in flight. null: closed loop. */
+  /** Requests a second of all publishers together (open loop); null: closed loop. */
   readonly requestsPerSecond: number | null;
-  /** Publish no more than the parent allows. */
+  /** Whether to publish no more than the parent allows. */
   readonly limited: boolean;
   readonly seed: number;
 }
 
 export interface PublishResult {
   readonly messages: number;
-  /** Confirmed since the start, not since the mark. */
+  /** Messages confirmed since the start, not since the mark. */
   readonly messagesInAll: number;
   readonly elapsedMs: number;
   readonly errors: number;
-  /** From the call (open loop: from when it was due) to its answer, by request. */
+  /** The latency of each request, from the call (open loop: from its due time) to the answer. */
   readonly latency: HistogramData;
 }
 
@@ -45,10 +48,10 @@ type Send = (stampUs: number, done: Done) => void;
 
 const publish = BrokerService.method.publish;
 const publishStream = BrokerService.method.publishStream;
-/** Every value begins with the time it was sent, 8 bytes. */
+/** The time of sending, at the start of every value. */
 const stampBytes = 8;
 
-/** What requests are made of: a fixed stock of random values, dealt in turn. */
+/** A fixed stock of random values, from which requests are made in turn. */
 class Payloads {
   readonly #values: Buffer[];
   readonly #spec: PublishSpec;
@@ -59,7 +62,7 @@ class Payloads {
     this.#values = randomValues(spec.seed, Math.max(512, spec.batch), spec.valueBytes);
   }
 
-  /** A unary call encodes at once, so its values can be stamped in place; a stream may encode later. */
+  /** Stamps values in place for a unary call, which encodes at once. A stream gets copies. */
   request(stampUs: number): { topic: string; records: { value: Uint8Array }[] } {
     const records = new Array<{ value: Uint8Array }>(this.#spec.batch);
     for (let i = 0; i < records.length; i++) records[i] = { value: this.#value(stampUs) };
@@ -75,7 +78,7 @@ class Payloads {
   }
 }
 
-/** Encoded requests to be sent unchanged: the lean client's stock. */
+/** Encoded requests that the lean client sends unchanged. */
 function encodedRequests(payloads: Payloads): Buffer[] {
   const encode = encodeRequest(publish);
   return Array.from({ length: 4 }, () => encode(create(PublishRequestSchema, payloads.request(0))));
@@ -101,7 +104,7 @@ function unarySender(client: Client, spec: PublishSpec, payloads: Payloads): Sen
   };
 }
 
-/** Answers come in the order of the requests, so those in flight wait in a queue. */
+/** Keeps the requests in flight in a queue, because answers come in the order of the requests. */
 function streamSender(
   client: Client,
   spec: PublishSpec,
@@ -114,7 +117,7 @@ function streamSender(
   const stream = client.makeBidiStreamRequest<unknown, unknown>(
     methodPath(publishStream),
     encode as (request: unknown) => Buffer,
-    // A stream in object mode ends at a null or undefined, so what is dropped is dropped here.
+    // A stream in object mode ends at null and undefined, so a dropped answer becomes `true`.
     (bytes) => decode(bytes) ?? true,
   );
   const inFlight: Done[] = [];
@@ -235,7 +238,7 @@ class PublishLoad implements LoadProgram<PublishResult> {
     for (const again of parked) again();
   }
 
-  /** Waits for the answers to what is in flight. */
+  /** Resolves when all requests in flight are answered. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#endSchedule?.();

@@ -9,7 +9,7 @@ import { monotonicUs, startSchedule } from '../support/timing.ts';
 import type { RecordSet } from '../../src/log/batch.ts';
 import type { PublishResult } from './publish.ts';
 
-/** A load process that appends through the storage layer itself: what is left of a publish without gRPC and broker. */
+/** A load process that appends directly to the storage layer, without gRPC and a broker. */
 export interface RawAppendSpec {
   readonly databaseUrl: string;
   readonly partitions: number;
@@ -17,7 +17,7 @@ export interface RawAppendSpec {
   readonly inFlight: number;
   readonly batch: number;
   readonly valueBytes: number;
-  /** Open loop: so many batches a second. null: closed loop. */
+  /** Batches a second (open loop); null: closed loop. */
   readonly requestsPerSecond: number | null;
   readonly seed: number;
 }

@@ -6,7 +6,7 @@ import type { HistogramData } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 import { monotonicUs, waitFor } from '../support/timing.ts';
 
-/** A load process whose members stay in one group, ack what comes, and note how long each of their streams was silent. */
+/** A load process whose members stay in one group, ack, and measure the silence of each stream. */
 export interface SteadySpec {
   readonly address: string;
   readonly topic: string;
@@ -16,9 +16,9 @@ export interface SteadySpec {
 }
 
 export interface SteadyResult {
-  /** By stream, from one batch to the next. */
+  /** For each stream, the times from one batch to the next. */
   readonly gaps: readonly HistogramData[];
-  /** By stream, from when a record was due at its publisher to its handler. */
+  /** For each stream, the times from when a record was due at its publisher to its handler. */
   readonly latencies: readonly HistogramData[];
 }
 
@@ -53,7 +53,7 @@ runLoad<SteadySpec, SteadyResult>(async (spec) => {
       onBatch,
       onDelivered: () => undefined,
       onAcked: () => undefined,
-      // An ack of what has moved meanwhile is refused, as it must be.
+      // The broker rightly rejects an ack of a partition that has moved.
       onError: (error) => {
         if (!/STALE_GENERATION|NOT_OWNER/.test(error.message)) throw error;
       },

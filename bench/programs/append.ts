@@ -13,7 +13,7 @@ import { startPublishers, withNothing } from './millrace-load.ts';
 const partitions = 6;
 const inFlight = 8;
 
-/** Targets by bytes of a record, for batches of 100 with 8 in flight, messages a second. */
+/** Targets in messages a second, by bytes of a record, for batches of 100 with 8 in flight. */
 const targets: Readonly<Record<number, { ordinary: number; lean: number | null; ofRaw: number | null }>> = {
   100: { ordinary: 400_000, lean: 500_000, ofRaw: null },
   1024: { ordinary: 200_000, lean: 260_000, ofRaw: 50 },
@@ -42,7 +42,7 @@ interface BatchSize {
   readonly batch: number;
 }
 
-/** Selected one by one: `--only 'batches 1024x100'`. */
+/** Each size can be selected: `--only 'batches 1024x100'`. */
 function batchSizes(bench: Bench): BatchSize[] {
   const values = bySize(bench, { smoke: [1024], full: [100, 1024, 2048] });
   const batches = bySize(bench, { smoke: [100], full: [1, 10, 100, 1000] });
@@ -51,7 +51,7 @@ function batchSizes(bench: Bench): BatchSize[] {
     .filter(({ valueBytes, batch }) => selected(bench, `batches ${valueBytes}x${batch}`));
 }
 
-/** The raw storage layer against publish through gRPC, the same batches, one after the other. */
+/** Measures the same batches through the raw storage layer and through gRPC, in turn. */
 async function batches(bench: Bench, site: Site, rawUrl: string, sizes: readonly BatchSize[]): Promise<void> {
   const rows: Cell[][] = [];
   for (const { valueBytes, batch } of sizes) {
@@ -91,7 +91,9 @@ function judge(bench: Bench, valueBytes: number, raw: Point, ordinary: Point, le
   }
 }
 
-/** Records that come one by one: what a single request takes, and how well many of them share a commit. */
+/**
+ * Measures single records: the latency of one request, and how well many requests share a commit.
+ */
 async function singles(bench: Bench, site: Site): Promise<void> {
   const one = { batch: 1, valueBytes: 1024, client: 'ordinary' } as const;
   const shapes = [
@@ -171,7 +173,9 @@ interface PublishLoadShape {
   readonly call?: 'unary' | 'stream';
 }
 
-/** Two processes with half of the requests in flight each: one cannot encode fast enough to find the broker's limit. */
+/**
+ * Uses two processes by default, because one cannot encode fast enough to reach the broker's limit.
+ */
 async function publish(bench: Bench, site: Site, shape: PublishLoadShape): Promise<Point> {
   bench.say(`publish ${shape.valueBytes} B, batches of ${shape.batch}, ${shape.client}, ${shape.call ?? 'unary'}`);
   const processes = shape.processes ?? 2;

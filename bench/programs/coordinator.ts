@@ -9,7 +9,9 @@ import { runPauses } from './coordinator/pauses.ts';
 import { runShell } from './coordinator/shell.ts';
 import { runTakeover } from './coordinator/takeover.ts';
 
-/** From the pure machine outwards: what is added by the shell, by the database and the network, and by a broker that dies. */
+/**
+ * From the pure machine outwards: the shell, then the database and the network, then a takeover.
+ */
 const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   machine: runMachine,
   curve: runCurve,
@@ -22,7 +24,10 @@ const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   takeover: runTakeover,
 };
 
-/** The coordination of consumer groups: joins, heartbeats, rebalances; its cost by size; what it does to those who stay. */
+/**
+ * Measures consumer groups: joins, heartbeats, rebalances, their cost by size, and pauses of
+ * streams.
+ */
 export async function runCoordinator(bench: Bench): Promise<void> {
   for (const [name, part] of Object.entries(parts)) if (selected(bench, name)) await part(bench);
 }

@@ -11,7 +11,9 @@ import type { ConsumeResult } from '../load/consume.ts';
 import { startConsumers, startPublishers } from './millrace-load.ts';
 
 const partitions = 6;
-/** Messages that publishers may be ahead of the slowest group; well inside the tail cache. */
+/**
+ * Publishers may be this many messages ahead of the slowest group, which fit into the tail cache.
+ */
 const window = 20_000;
 const requestBytesMax = 4_194_304;
 
@@ -19,7 +21,7 @@ export interface FanOut {
   readonly groups: number;
   readonly valueBytes: number;
   readonly batch: number;
-  /** null: as fast as the slowest group allows. */
+  /** Null: as fast as the slowest group allows. */
   readonly messagesPerSecond: number | null;
   readonly client: 'ordinary' | 'lean';
   readonly ackPerBatch: boolean;
@@ -45,7 +47,7 @@ export async function runFanout(bench: Bench): Promise<void> {
   });
 }
 
-/** How the rate and the cost change with the number of groups. */
+/** Measures the rate and the cost by the number of groups. */
 async function scaling(bench: Bench, site: Site): Promise<void> {
   const rows: Cell[][] = [];
   for (const groups of bySize(bench, { smoke: [1, 4], full: [1, 4, 8, 16, 32, 64, 128] })) {
@@ -74,7 +76,7 @@ function judgeScaling(bench: Bench, groups: number, result: FanOutResult): void 
   }
 }
 
-/** End to end at fixed rates; what the machine cannot carry shows as latency that grows for as long as it lasts. */
+/** Measures end to end at fixed rates. At a rate that is too high the latency grows without end. */
 async function paced(bench: Bench, site: Site): Promise<void> {
   const rows: Cell[][] = [];
   for (const messagesPerSecond of bySize(bench, { smoke: [5_000], full: [10_000, 20_000, 30_000] })) {
@@ -93,7 +95,7 @@ async function paced(bench: Bench, site: Site): Promise<void> {
   );
 }
 
-/** What more groups cost the database: nothing for each message, only their acks. */
+/** Measures the WAL of further groups. They cost the database only their acks. */
 async function walPerMessage(bench: Bench, site: Site): Promise<void> {
   const rows: Cell[][] = [];
   const perMessage = new Map<number, number>();
@@ -116,7 +118,7 @@ async function walPerMessage(bench: Bench, site: Site): Promise<void> {
   }
 }
 
-/** Batch, size and groups against each other, where the request fits into the limit. */
+/** Measures all combinations of batch, size and groups whose request fits into the limit. */
 async function curve(bench: Bench, site: Site): Promise<void> {
   const rows: Cell[][] = [];
   for (const valueBytes of [512, 2048, 16_384]) {
@@ -177,7 +179,7 @@ function row(groups: number, result: FanOutResult): Cell[] {
   ];
 }
 
-/** One point: publishers and groups on a fresh topic, and at the end every message acked by every group. */
+/** Measures one point on a new topic. At the end every group has acked every message. */
 export async function fanOut(
   bench: Bench,
   site: Site,
@@ -212,7 +214,7 @@ function usualInterval(bench: Bench): Interval {
   });
 }
 
-/** Runs both sides for an interval, then lets the groups finish. */
+/** Measures both sides for an interval, then waits until the groups have acked everything. */
 export async function settle(
   bench: Bench,
   brokerPid: number | null,

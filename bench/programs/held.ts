@@ -22,10 +22,9 @@ interface Slice {
 }
 
 /**
- * Publish and ack beside a session that holds a transaction open. What an update leaves behind cannot be cleaned up
- * while such a transaction lives, so a row that is updated often gets slower by the second; nothing here may.
- *
- * Free, held, free, in one run under the same load: a drift of the machine shows in the free parts, too.
+ * Measures publish and ack before, during and after a transaction that another session holds open.
+ * PostgreSQL then keeps dead row versions, which slow down rows that are updated often. The broker
+ * must not get slower. A drift of the machine shows in both free phases.
  */
 export async function runHeld(bench: Bench): Promise<void> {
   await withBroker(bench, 'held', async (site) => {
@@ -109,7 +108,7 @@ async function slice(
   };
 }
 
-/** A transaction with an id and a snapshot, as a long report or a forgotten session has one. */
+/** Begins a transaction with an id and a snapshot, like a long report or a forgotten session. */
 async function holdTransaction(databaseUrl: string): Promise<() => Promise<void>> {
   const session = new pg.Client({ connectionString: databaseUrl, application_name: 'millrace-bench-held' });
   session.on('error', () => undefined);

@@ -18,7 +18,7 @@ interface Rate {
   readonly name: string;
   readonly perSecond: number;
   readonly call: 'unary' | 'stream';
-  /** Streams (or callers) that share the rate. */
+  /** The number of streams or callers that share the rate. */
   readonly publishers: number;
 }
 
@@ -28,7 +28,10 @@ const rates: readonly Rate[] = [
   { name: '20000', perSecond: 20_000, call: 'stream', publishers: 4 },
 ];
 
-/** Of one rate: from when a record was due to its handler, to its confirmation, to a raw append's commit, and to the answer of a server that does nothing. */
+/**
+ * Latencies at one rate. All begin when a record was due. They end at its handler, at its
+ * confirmation, at the commit of a raw append, and at the answer of a server that does nothing.
+ */
 interface Latencies {
   readonly endToEnd: Histogram;
   readonly confirmed: Histogram;
@@ -77,7 +80,9 @@ function judge(bench: Bench, { endToEnd, raw }: Latencies): void {
   );
 }
 
-/** Raw, broker and nothing in turn, a few rounds: what the machine does to one it does to the others. */
+/**
+ * Measures raw, broker and nothing in turn for a few rounds, so that the machine affects all alike.
+ */
 async function measureRate(bench: Bench, site: Site, rawUrl: string, rate: Rate): Promise<Latencies> {
   const latencies = {
     endToEnd: new Histogram(),

@@ -5,12 +5,14 @@ import type { EchoSpec } from '../load/echo.ts';
 import type { PublishResult, PublishSpec } from '../load/publish.ts';
 import type { ConsumeResult, ConsumeSpec } from '../load/consume.ts';
 
-/** Where the load goes: a broker, or something that speaks like one. */
+/** The target of a load: a broker, or a server with the same RPCs. */
 export interface Target {
   readonly broker: { readonly grpcAddress: string };
 }
 
-/** Runs the same load on a gRPC server that answers at once, without any work: what clients and transport allow. */
+/**
+ * Runs a load on a gRPC server that answers at once, to measure what clients and transport allow.
+ */
 export async function withNothing<T>(run: (target: Target, pid: number) => Promise<T>): Promise<T> {
   const port = await freePort();
   const server = await startLoad<EchoSpec, null>('echo', { port });
@@ -22,11 +24,11 @@ export async function withNothing<T>(run: (target: Target, pid: number) => Promi
 
 type Publishing = Pick<PublishSpec, 'batch' | 'valueBytes' | 'seed'> &
   Partial<PublishSpec> & {
-    /** Load processes; publishers and rate are shared out among them. */
+    /** The number of load processes, which share the publishers and the rate. */
     readonly processes?: number;
   };
 
-/** Publishers of a topic, by default one with 8 requests in flight. */
+/** Starts the publishers of a topic. The default is one with 8 requests in flight. */
 export function startPublishers(site: Target, topic: string, load: Publishing): Promise<LoadProcess<PublishResult>[]> {
   const processes = load.processes ?? 1;
   return Promise.all(
@@ -50,12 +52,12 @@ export function startPublishers(site: Target, topic: string, load: Publishing): 
 
 type Consuming = Partial<ConsumeSpec> & {
   readonly partitions: number;
-  /** How many groups, shared out among the processes. */
+  /** The number of groups, which the processes share. */
   readonly groupCount: number;
   readonly processes?: number;
 };
 
-/** Groups on a topic, each with one member, that ack as they go with two acks in flight. */
+/** Starts groups on a topic. The default is one member for each, with two acks in flight. */
 export function startConsumers(site: Target, topic: string, load: Consuming): Promise<LoadProcess<ConsumeResult>[]> {
   const processes = Math.min(load.processes ?? consumerProcesses(load.groupCount), load.groupCount);
   let named = 0;
@@ -78,7 +80,7 @@ export function startConsumers(site: Target, topic: string, load: Consuming): Pr
   );
 }
 
-/** Decoding is most of the work of many groups, and one process is one core of it. */
+/** Two processes for several groups, because decoding needs more than one core. */
 function consumerProcesses(groups: number): number {
   return groups <= 1 ? 1 : 2;
 }

@@ -19,11 +19,11 @@ const valueBytes = 1024;
 interface Work {
   readonly name: string;
   readonly groups: number;
-  /** Members of each group, and consumers of the peer's. */
+  /** Members of each group, and consumers of each group of the peer. */
   readonly members: number;
 }
 
-/** The same work on Millrace and on the usual queue, on one server, one after the other. */
+/** Measures the same work on Millrace and on the usual queue, in turn on one database server. */
 export async function runPeer(bench: Bench): Promise<void> {
   await withBroker(bench, 'peer', async (site) => {
     const name = `bench_peer_queue_${process.pid}`;
@@ -104,7 +104,7 @@ async function onPeer(bench: Bench, databaseUrl: string, work: Work): Promise<Fa
   return settle(bench, null, [publisher], await peerConsumers(databaseUrl, work));
 }
 
-/** As many processes as for Millrace: two, or one for a single group. */
+/** Uses as many processes as for Millrace: two, or one for a single group. */
 function peerConsumers(databaseUrl: string, work: Work): Promise<LoadProcess<ConsumeResult>[]> {
   const groups = Array.from({ length: work.groups }, (_, i) => i + 1);
   const processes = Math.min(2, work.groups);

@@ -10,7 +10,7 @@ import { startConsumers, startPublishers } from './millrace-load.ts';
 
 const partitions = 6;
 
-/** How long until a broker serves again that was told to stop, or killed, with its database up all the while. */
+/** Measures how soon a broker serves again after SIGTERM or SIGKILL, while its database runs on. */
 export async function runRestart(bench: Bench): Promise<void> {
   const name = `bench_restart_${process.pid}`;
   const databaseUrl = await bench.database.create(name);
@@ -43,7 +43,7 @@ export async function runRestart(bench: Bench): Promise<void> {
   bench.report.atMost('restart of a broker, serving', 1_000, slowestMs, 'ms');
 }
 
-/** Topics, groups, cursors and an ack log that the next start has to load. */
+/** Leaves topics, groups, cursors and an ack log that the next start must load. */
 async function leaveWork(bench: Bench, broker: BrokerProcess, topic: string): Promise<void> {
   const admin = connect(broker.grpcAddress);
   await call(admin, TopicService.method.createTopic, { topic: { name: topic, partitions } });

@@ -6,7 +6,7 @@ import type { Cell } from '../support/table.ts';
 import { turnLoads } from './turns/loads.ts';
 import type { Turn } from './turns/loads.ts';
 
-/** Figures of a turn, each so that less is better, and whether the floor holds for it. */
+/** A figure of a turn. Less is better. `judged`: the floor applies to it. */
 interface Figure {
   readonly name: string;
   readonly judged: boolean;
@@ -23,12 +23,12 @@ const latencyFigures: readonly Figure[] = [
   { name: 'p50 ms', judged: false, of: ({ latency }) => latency!.percentileUs(0.5) / 1000 },
   { name: 'p99 ms', judged: false, of: ({ latency }) => latency!.percentileUs(0.99) / 1000 },
 ];
-/** A heartbeat writes nothing: what WAL there is comes from the lease, whatever the number of heartbeats. */
+/** Heartbeats write nothing. Their WAL comes from the lease and does not depend on their number. */
 const withoutWal = new Set(['heartbeats']);
 
 /**
- * The broker of this tree against that of another one: the same load on each in turn, first one and then the other
- * first, each on a database of its own. What the machine does to one it does to the other within seconds.
+ * Compares the broker of this tree with that of another tree. Both get the same load in turn, each
+ * on its own database, and the order alternates. The machine then affects both alike.
  */
 export async function runTurns(bench: Bench): Promise<void> {
   const other = bench.against === null ? null : await otherTree(bench.against);
@@ -59,7 +59,7 @@ async function takeTurns(bench: Bench, name: string, sites: Record<keyof Pair, S
     full: { warmUpMs: 1_500, measureMs: 4_000 },
   });
   const turn = (which: keyof Pair): Promise<Turn> => turnLoads[name]!(bench, sites[which], interval);
-  // What code is compiled and which files exist after a first turn is the same for all that follow.
+  // The first turns are not measured, because they compile code and create files.
   await turn('before');
   await turn('now');
   const pairs: Pair[] = [];

@@ -7,7 +7,10 @@ import { waitFor } from './timing.ts';
 
 const thisTree = new URL('../../', import.meta.url);
 
-/** How a tree's `npm start` runs its broker: its flags of Node, and its cache of compiled code, which makes a second start three times as fast as the first. */
+/**
+ * Reads how `npm start` of a tree runs its broker: the flags of Node, and the cache of compiled
+ * code, which makes the second start three times as fast as the first.
+ */
 function startScript(root: URL): { nodeFlags: string[]; compileCache: string; entryPoint: string } {
   const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { scripts: { start: string } };
   return {
@@ -23,47 +26,56 @@ function startScript(root: URL): { nodeFlags: string[]; compileCache: string; en
 export interface BrokerOptions {
   readonly databaseUrl?: string;
   readonly dataDir?: string;
-  /** Default: free ones. */
+  /** Default: a free port, as for `httpPort`. */
   readonly grpcPort?: number;
   readonly httpPort?: number;
-  /** More flags for the broker. */
+  /** Additional flags for the broker. */
   readonly flags?: readonly string[];
-  /** More flags for Node, e.g. `--cpu-prof`. */
+  /** Additional flags for Node, for example `--cpu-prof`. */
   readonly nodeFlags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** The tree whose broker it is. Default: this one. */
+  /** The tree whose broker starts. Default: this one. */
   readonly root?: URL;
   readonly logLevel?: string;
-  /** 'ready': it serves (/readyz). 'alive': it runs, perhaps as a standby (/healthz). */
+  /**
+   * 'ready' waits until the broker serves (/readyz); 'alive' until it runs, even as a standby
+   * (/healthz).
+   */
   readonly until?: 'ready' | 'alive';
   readonly timeoutMs?: number;
-  /** In a process group of its own: Ctrl-C at the terminal does not reach it, and whoever started it ends it. */
+  /**
+   * Starts the broker in its own process group, so that Ctrl-C does not reach it. The caller stops
+   * it.
+   */
   readonly detached?: boolean;
 }
 
-/** A broker in a process of its own. Whoever starts one stops it. */
+/** A broker in its own process. The caller stops it. */
 export interface BrokerProcess {
   readonly process: ChildProcess;
   readonly pid: number;
   readonly grpcPort: number;
   readonly httpPort: number;
-  /** Host and port, as grpc-js wants it. */
+  /** Host and port, in the form that grpc-js takes. */
   readonly grpcAddress: string;
   readonly httpUrl: string;
-  /** From spawn until it served. */
+  /** The time from spawn until the broker served. */
   readonly startMs: number;
-  /** What it wrote to stdout and stderr so far. */
+  /** The end of what the broker has written to stdout and stderr. */
   output(): string;
-  /** Whether /readyz answers 200 at this moment. */
+  /** Whether /readyz answers 200 now. */
   ready(): Promise<boolean>;
   kill(signal: NodeJS.Signals): void;
-  /** Resolves when the process is gone, however it went. */
+  /** Resolves when the process has exited for any reason. */
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
-  /** SIGTERM, and SIGKILL if it has not gone after 15 s. Idempotent. @returns the exit code, null if it was killed. */
+  /**
+   * Sends SIGTERM, and SIGKILL after 15 s. Idempotent.
+   * @returns the exit code; null if it was killed.
+   */
   stop(): Promise<number | null>;
 }
 
-/** Brokers that run: they end with this process, however it ends, but for a SIGKILL. */
+/** Running brokers. They end with this process, unless this process gets a SIGKILL. */
 const running = new Set<ChildProcess>();
 process.on('exit', killBrokers);
 
@@ -71,7 +83,10 @@ export function killBrokers(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-/** Starts `src/main.ts` as `npm start` does and waits until it serves. @throws Error with its output if it does not. */
+/**
+ * Starts `src/main.ts` as `npm start` does, and waits for it.
+ * @throws Error with the broker's output
+ */
 export async function startBroker(options: BrokerOptions): Promise<BrokerProcess> {
   const grpcPort = options.grpcPort ?? (await freePort());
   const httpPort = options.httpPort ?? (await freePort());
@@ -141,7 +156,7 @@ function brokerArguments(
   ];
 }
 
-/** Keeps the last 200,000 characters: enough to explain a failure, and a chatty broker cannot fill this process. */
+/** Keeps the last 200,000 characters, which explain a failure and do not fill the memory. */
 function collectOutput(child: ChildProcess): () => string {
   let text = '';
   const keep = (chunk: Buffer): void => {

@@ -1,11 +1,12 @@
-/** How the time of something grows with its size. */
+/** The time of a measurement at one size. */
 export interface Point {
   readonly n: number;
   readonly ms: number;
 }
 
 /**
- * The exponent of the power law that fits best: ms = a * n^exponent, by least squares of the logarithms. NaN with fewer than two sizes.
+ * The exponent of the power law ms = a * n^exponent that fits best, by least squares of the
+ * logarithms. NaN with fewer than two sizes.
  */
 export function fittedExponent(points: readonly Point[]): number {
   const logs = points.map(({ n, ms }) => ({ x: Math.log(n), y: Math.log(ms) }));
@@ -16,12 +17,17 @@ export function fittedExponent(points: readonly Point[]): number {
   return variance === 0 ? NaN : covariance / variance;
 }
 
-/** What n log n comes to over the same sizes: it is no power law, so what a fit says of it depends on them. */
+/**
+ * The exponent that a fit of n log n gives. It depends on the sizes, because n log n is no power
+ * law.
+ */
 export function exponentOfNLogN(points: readonly Point[]): number {
   return fittedExponent(points.map(({ n }) => ({ n, ms: nLogN(n) })));
 }
 
-/** Growth from one point to the next, as a multiple of what n log n would have grown by: above 1 is worse. */
+/**
+ * The growth from one point to the next, as a multiple of the growth of n log n. Above 1 is worse.
+ */
 export function againstNLogN(from: Point, to: Point): number {
   return to.ms / from.ms / (nLogN(to.n) / nLogN(from.n));
 }

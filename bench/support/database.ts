@@ -6,27 +6,27 @@ import { startEmbeddedPostgres } from '../../src/embedded/embedded.ts';
 import { parentOf, postgresUsage, programOf } from './usage.ts';
 
 /**
- * WAL files laid out before a fresh cluster starts. Without them every commit waits some 50 ms at each new 16 MB while
- * the server writes zeros: it then measures the making of files. A cluster that has run for a while renames old ones.
- * The full size is what `max_wal_size` lets a busy one keep.
+ * Bytes of WAL files that exist before a fresh cluster starts. Without them commits wait some 50 ms
+ * at each new 16 MB while the server writes zeros, and the benchmark would measure that. An older
+ * cluster renames old files instead. The full size is what `max_wal_size` lets a busy cluster keep.
  */
 const walBytes = { smoke: 1024 ** 3, full: 4 * 1024 ** 3 };
 
 export interface Database {
-  /** A new, empty database on the server. @returns its connection string. */
+  /** Creates an empty database. @returns its connection string. */
   create(name: string): Promise<string>;
   drop(name: string): Promise<void>;
-  /** WAL that the server has written since it was made, in bytes. */
+  /** Bytes of WAL that the cluster has written since its creation. */
   walBytes(): Promise<number>;
-  /** CPU time so far and memory at this moment; null if the server is not on this machine. */
+  /** The CPU time so far, and the current memory; null if the server is on another machine. */
   usage(): { readonly cpuMs: number; readonly memoryMib: number } | null;
-  /** Settings that decide what the figures mean. */
+  /** The settings that the figures depend on. */
   readonly settings: Readonly<Record<string, string>>;
   checkpoint(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** The server to measure on: a cluster of our own in a directory that is removed afterwards, or a given one. */
+/** Opens the given server, or starts an embedded one in a directory that is removed afterwards. */
 export async function openDatabase(options: {
   readonly databaseUrl: string | null;
   readonly directory: string | null;
@@ -47,7 +47,7 @@ export async function openDatabase(options: {
 
 async function connectDatabase(url: string, release: () => Promise<void>): Promise<Database> {
   const admin = new pg.Client({ connectionString: url, application_name: 'millrace-bench' });
-  // An idle client whose server goes away emits an error, which would end the process without a listener.
+  // When its server goes away, an idle client emits an error, which would end the process.
   admin.on('error', () => undefined);
   await admin.connect();
   const postmasterPid = await findPostmaster(admin);
@@ -80,7 +80,9 @@ async function connectDatabase(url: string, release: () => Promise<void>): Promi
   };
 }
 
-/** The parent of our backend, if the process of that number on this machine is a PostgreSQL one. */
+/**
+ * The parent of this client's backend; null if no PostgreSQL process of this machine has that id.
+ */
 async function findPostmaster(admin: pg.Client): Promise<number | null> {
   const { rows } = await admin.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
   const pid = rows[0]!.pid;

@@ -2,12 +2,12 @@ import { Group } from '../../src/coordinator/group.ts';
 import type { GroupEffect, GroupInput, MemberId } from '../../src/coordinator/group.ts';
 
 /**
- * The coordinator of a group alone: what it decides counts as durable at once, and members give back at once what they are asked
- * for, as they do with nothing in flight. A step ends when everything is where it belongs.
+ * The coordinator of a group alone. Its decisions count as durable at once. Members release revoked
+ * partitions at once, as members with nothing in flight do. A step ends when no partition moves.
  */
 export class DrivenGroup {
   readonly #group = new Group({ generation: 0, members: [], assignments: [] }, 0);
-  /** Rows that would have been written. */
+  /** The number of rows that a store would have written. */
   rowsWritten = 0;
 
   constructor(topics: number, partitions: number) {
@@ -19,7 +19,7 @@ export class DrivenGroup {
     for (let next = inputs; next.length > 0;) next = this.#givenBack(this.#group.step(next, nowMs));
   }
 
-  /** A sign of life, and nothing else. */
+  /** One heartbeat. */
   alive(memberId: MemberId, nowMs: number): void {
     this.#group.step([{ type: 'alive', memberId, revoked: [] }], nowMs);
   }
@@ -31,7 +31,7 @@ export class DrivenGroup {
   #givenBack(effects: readonly GroupEffect[]): GroupInput[] {
     const drained: GroupInput[] = [];
     for (const effect of effects) {
-      if (effect.type === 'refused') throw new Error(`the coordinator refused: ${effect.message}`);
+      if (effect.type === 'refused') throw new Error(`the coordinator rejected an input: ${effect.message}`);
       if (effect.type === 'persist') {
         const { putMembers, removedMembers, putAssignments, removedAssignments } = effect.change;
         this.rowsWritten += putMembers.length + removedMembers.length;

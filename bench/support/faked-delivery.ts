@@ -10,12 +10,17 @@ import type { LogAddress } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 
-/** A database that answers at once and forgets: what is left is what the broker itself does. */
+/**
+ * A database that answers at once and keeps nothing, so that only the broker's own work is
+ * measured.
+ */
 class ForgetfulStore implements GroupStore {
   rowsWritten = 0;
   #groups = 0;
   #subscriptions = 0;
 
+  listGroups = () => Promise.resolve([]);
+  readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0 });
   loadGroups = () => Promise.resolve([]);
   loadCursors = () => Promise.resolve([]);
   loadRebalances = () => Promise.resolve([]);
@@ -25,7 +30,6 @@ class ForgetfulStore implements GroupStore {
   resetCursors = () => Promise.resolve();
   cancelSubscription = () => Promise.resolve();
   appendAcks = () => Promise.resolve();
-  found = { cursors: 0, rounds: 0 };
   fold = () => Promise.resolve('EMPTIED' as const);
 
   saveGroups: GroupStore['saveGroups'] = (changes) => {
@@ -47,7 +51,7 @@ class ForgetfulStore implements GroupStore {
   }
 }
 
-/** A partition to which nobody publishes. */
+/** A partition without records. */
 class EmptyLog implements PartitionLog {
   readonly address: LogAddress;
   readonly startOffset = 0;
@@ -65,7 +69,7 @@ class EmptyLog implements PartitionLog {
   removeListener = () => undefined;
 }
 
-/** Groups at work without database, logs and network. */
+/** The delivery of a broker without a database, logs and a network. */
 export class FakedDelivery {
   readonly delivery: Delivery;
   readonly topics: readonly string[];
@@ -94,7 +98,6 @@ export class FakedDelivery {
           return id === undefined ? undefined : { id, name };
         },
         lanes: () => 1,
-        topics: () => this.topics.map((name, at) => ({ id: at + 1, name })),
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
       },
       codec: { encode: unused, join: unused, cut: unused },
@@ -113,7 +116,10 @@ export class FakedDelivery {
     return this.#store.rowsWritten;
   }
 
-  /** A stream's member joins all topics. Resolves when it is one; `onEvent` hears what its client would. */
+  /**
+   * Subscribes a stream to all topics. Resolves when its member has joined. `onEvent` gets its
+   * events.
+   */
   async subscribe(group: string, onEvent: (event: StreamEvent) => void): Promise<Subscribed> {
     let memberId = '' as MemberId;
     let generation = 0;
@@ -124,7 +130,7 @@ export class FakedDelivery {
     const sink: EventSink = { unsentBytes: 0, onDrain: null, end: () => undefined, send };
     const stream = await this.delivery.subscribe(
       '127.0.0.1',
-      { ...wishes, group, topics: this.topics, reply: new Reply() },
+      { ...subscribeOptions, group, topics: this.topics, reply: new Reply() },
       sink,
     );
     return { memberId, generation, stream };
@@ -137,7 +143,7 @@ export interface Subscribed {
   readonly stream: MemberStream;
 }
 
-const wishes = {
+const subscribeOptions = {
   start: { type: 'earliest' },
   memberId: null,
   clientId: 'bench',

@@ -1,8 +1,9 @@
 import pg from 'pg';
 
 /**
- * Groups as a broker leaves them, written straight into the database of a broker that is stopped: each subscribed to all topics that
- * there are, with all cursors, and with members that have a session and hold everything. Member `m` of group `g` is `member-g-m`.
+ * Writes groups into the database of a stopped broker, as the broker would have left them. Each
+ * group is subscribed to all topics and has all cursors. Its members have a session and hold all
+ * partitions. Member `m` of group `g` is `member-g-m`.
  */
 export async function fillGroups(
   databaseUrl: string,
@@ -33,7 +34,8 @@ export async function fillGroups(
          FROM millrace.consumer_groups AS g, generate_series(0, $1::integer - 1) AS m`,
       [membersPerGroup],
     );
-    // As sticky leaves it: dealt out in turn, so that whoever loads it finds nothing to move.
+    // Partitions are dealt out in turn, as sticky does, so that a broker that loads them moves
+    // none.
     await client.query(
       `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)
        SELECT g.id, t.id, p.partition, 'member-' || substr(g.name, 7) || '-' || p.partition % greatest($1::integer, 1), 1
@@ -48,7 +50,9 @@ export async function fillGroups(
   }
 }
 
-/** Lets every partition of every topic end at an offset, as if all before it had been published and dropped. */
+/**
+ * Lets all partitions end at an offset, as if the records before it had been published and dropped.
+ */
 export async function fillEnds(databaseUrl: string, endOffset: number): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl, application_name: 'millrace-bench' });
   await client.connect();

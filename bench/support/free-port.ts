@@ -1,15 +1,15 @@
 import { createServer } from 'node:net';
 
 /**
- * Below the ports that the system gives to clients (from 32,768 on): one of those may have gone to a connection by the time a server
- * listens, a second after it was found to be free. Each process looks through a hundred of its own, so that those that run at the same time
- * do not find the same.
+ * The ports are below those that the system gives to clients (from 32,768 on), because a client
+ * could take such a port before the server listens. Each process has a hundred ports of its own, so
+ * that concurrent processes do not find the same one.
  */
 const portsEach = 100;
 const firstPort = 10_000 + (process.pid % 220) * portsEach;
 let looked = 0;
 
-/** A TCP port of 127.0.0.1 that nobody listens on at this moment, and not the one that was asked for before. */
+/** A free TCP port of 127.0.0.1, other than that of the call before. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < portsEach; tries++) {
     const port = firstPort + (looked++ % portsEach);

@@ -1,15 +1,14 @@
 /**
- * Latencies in buckets whose width grows with the value: 128 to each doubling, so a percentile is off by less than
- * 0.8 %. Small enough to travel between processes every few seconds, and histograms of several processes add up, which
- * percentiles of several processes do not.
- *
- * Values are microseconds.
+ * Latencies in microseconds, in buckets whose width grows with the value. Each doubling has 128
+ * buckets, so a percentile is off by less than 0.8 %. A histogram is small enough to be sent
+ * between processes every few seconds. Histograms of several processes add up; their percentiles
+ * do not.
  */
 const subBuckets = 128;
 const octaves = 36;
 
 export interface HistogramData {
-  /** Pairs of bucket and count, only where the count is not 0. */
+  /** Pairs of bucket and count; empty buckets are left out. */
   readonly buckets: readonly number[];
   readonly max: number;
   readonly sum: number;
@@ -50,7 +49,10 @@ export class Histogram {
     if (value > this.#max) this.#max = value;
   }
 
-  /** The value that `fraction` of the recorded ones do not exceed, from above; 0 if nothing was recorded. */
+  /**
+   * The value that `fraction` of the values do not exceed, rounded up to its bucket; 0 without
+   * values.
+   */
   percentileUs(fraction: number): number {
     const rank = Math.max(1, Math.ceil(this.#count * fraction));
     let seen = 0;
@@ -104,7 +106,10 @@ export class Histogram {
   }
 }
 
-/** Below 128 µs a bucket is one microsecond; above, the top seven bits behind the leading one choose it. */
+/**
+ * Below 128 µs a bucket is 1 µs wide. Above, the seven bits behind the leading one choose the
+ * bucket.
+ */
 function bucketOf(us: number): number {
   const value = Math.min(Math.floor(us), 2 ** (octaves + 5));
   if (value < subBuckets) return value;

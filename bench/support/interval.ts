@@ -9,7 +9,7 @@ export interface Interval {
   readonly measureMs: number;
 }
 
-/** Lets running loads warm up, then measures them: what each did, and what it cost. */
+/** Lets running loads warm up, then measures their results and their cost. */
 export async function measure<Result>(
   loads: readonly LoadProcess<Result>[],
   database: Database,
@@ -29,12 +29,12 @@ export async function measure<Result>(
   return { results, cost: await meter.end() };
 }
 
-/** Groups that have acked nothing for so long will not go on. */
+/** Groups that have acked nothing for this long count as stuck. */
 const stuckMs = 30_000;
 
 /**
- * Ties publishers to the slowest group: they may be `window` messages ahead of what every group has acked, so the rate
- * is one that lasts, with everything acked, and not that of a growing backlog.
+ * Ties publishers to the slowest group. They may be at most `window` messages ahead of it, so that
+ * the measured rate is sustained, and not that of a growing backlog.
  */
 export class Throttle {
   readonly #publishers: readonly LoadProcess<unknown>[];
@@ -54,7 +54,7 @@ export class Throttle {
     this.#allow();
   }
 
-  /** Messages that every group has acked. */
+  /** The number of messages that every group has acked. */
   get done(): number {
     return Math.min(...this.#done);
   }
@@ -64,7 +64,10 @@ export class Throttle {
     for (const publisher of this.#publishers) publisher.allow(each);
   }
 
-  /** Waits until every group has acked `messages`. @throws Error if they stop before that: something was lost. */
+  /**
+   * Waits until every group has acked `messages`.
+   * @throws Error if the groups stop before, because a message was lost
+   */
   async drained(messages: number): Promise<void> {
     while (this.done < messages) {
       const before = sum(this.#done, (done) => done);

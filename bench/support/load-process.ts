@@ -3,18 +3,19 @@ import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /**
- * Load runs in processes of its own, so that what it costs can be told from what the broker costs and so that it is
- * not limited by one event loop. The parent drives: it gives a spec, says start, takes intervals, says stop.
+ * A load runs in its own processes, so that its cost is not mixed with the broker's and one event
+ * loop does not limit it. The parent sends the spec, starts the load, measures intervals, and stops
+ * the load.
  *
  *   parent                     child
  *   {spec}                ->   prepares (connects, joins)
  *                         <-   {ready}
  *   {start}               ->   works until {stop}
- *   {mark}                ->   forgets what it measured: the interval begins
+ *   {mark}                ->   resets its figures: the interval begins
  *   {collect}             ->
  *                         <-   {result}: the interval so far; work goes on
- *   {allow: n}            ->   may have published n messages in all, since the start
- *                         <-   {progress: n}: has n messages behind it, of its slowest group
+ *   {allow: n}            ->   may publish up to n messages in all, since the start
+ *                         <-   {progress: n}: its slowest group has acked n messages
  *   {stop}                ->   ends its work
  *                         <-   {stopped}
  */
@@ -33,7 +34,7 @@ export type FromLoad<Result> =
   | { readonly type: 'stopped' }
   | { readonly type: 'failed'; readonly error: string };
 
-/** What a load program is, within its process. */
+/** A load program as its own process sees it. */
 export interface LoadProgram<Result> {
   start(): void;
   mark(): void;
@@ -49,7 +50,10 @@ export interface LoadProcess<Result> {
   mark(): void;
   allow(messages: number): void;
   collect(): Promise<Result>;
-  /** Ends the work; the process stays until `end`, so that its CPU time and memory can still be read. */
+  /**
+   * Ends the work; the process stays until `end`, so that its CPU time and memory can still be
+   * read.
+   */
   stop(): Promise<void>;
   end(): Promise<void>;
   onProgress: ((messages: number) => void) | null;
@@ -106,7 +110,7 @@ export async function startLoad<Spec, Result>(
   return load;
 }
 
-/** Runs a program that has done its work when it is ready, in a process of its own. @returns what it found. */
+/** Runs a program that is done when it is ready, in its own process. @returns its result. */
 export async function measureApart<Spec, Result>(
   program: string,
   spec: Spec,
@@ -118,7 +122,10 @@ export async function measureApart<Spec, Result>(
   return result;
 }
 
-/** Runs a load program in this process: the child's side. `prepare` connects and says what the program is. */
+/**
+ * The child's side: runs a load program in this process. `prepare` connects and returns the
+ * program.
+ */
 export function runLoad<Spec, Result>(
   prepare: (spec: Spec, progress: (messages: number) => void) => Promise<LoadProgram<Result>>,
 ): void {
@@ -149,11 +156,11 @@ export function runLoad<Spec, Result>(
   });
   process.on('uncaughtException', fail);
   process.on('unhandledRejection', fail);
-  // The parent has gone, or is done with this process.
+  // The parent has exited, or has disconnected this process.
   process.on('disconnect', () => process.exit(0));
 }
 
-/** What a child said, awaited by kind. A child that fails or ends makes every wait fail. */
+/** Waits for messages of a child, by type. If the child fails or exits, all waits fail. */
 class Answers<Result> {
   onProgress: ((messages: number) => void) | null = null;
   readonly #waiting = new Map<string, { resolve: (message: never) => void; reject: (error: Error) => void }>();

@@ -8,7 +8,7 @@ export interface Machine {
   readonly kernel: string;
 }
 
-/** What the figures were measured on. */
+/** Describes the machine that the figures were measured on. */
 export function describeMachine(): Machine {
   const processors = os.cpus();
   return {

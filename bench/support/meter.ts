@@ -1,7 +1,10 @@
 import type { Database } from './database.ts';
 import { processUsage, sumUsage } from './usage.ts';
 
-/** What an interval cost. A figure that this machine cannot tell is NaN, which prints as a dash. */
+/**
+ * The cost of an interval. A figure that this machine cannot measure is NaN, which prints as a
+ * dash.
+ */
 export interface Cost {
   readonly elapsedMs: number;
   readonly brokerCpuMs: number;
@@ -14,14 +17,14 @@ export interface Cost {
   readonly walBytes: number;
 }
 
-/** CPU, memory and WAL of everything that takes part, from `begin` to `end`. */
+/** Measures CPU, memory and WAL of all processes of a benchmark, from `begin` to `end`. */
 export class Meter {
   readonly #database: Database;
   readonly #brokerPid: number | null;
   readonly #clientPids: readonly number[];
   #start: Reading | null = null;
 
-  /** `brokerPid` is null where no broker takes part. */
+  /** `brokerPid` is null if the benchmark has no broker. */
   constructor(database: Database, brokerPid: number | null, clientPids: readonly number[]) {
     this.#database = database;
     this.#brokerPid = brokerPid;

@@ -8,17 +8,16 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const root = new URL('../../', import.meta.url);
 
-/** A checkout of another commit, to start a broker from. */
+/** Another tree, to start a broker from. */
 export interface OtherTree {
   readonly root: URL;
   remove(): Promise<void>;
 }
 
 /**
- * A directory is taken as it is. A commit is checked out into a temporary git worktree, which shares the packages of
- * this tree: a commit that needs other packages has to be given as a directory.
- *
- * @throws Error if git does not know the commit.
+ * Takes a directory as it is. Checks a commit out into a temporary git worktree, which shares the
+ * packages of this tree. A commit that needs other packages must be given as a directory.
+ * @throws Error if git does not know the commit
  */
 export async function otherTree(place: string): Promise<OtherTree> {
   if (await isDirectory(place)) return { root: pathToFileURL(`${place}/`), remove: () => Promise.resolve() };

@@ -1,6 +1,6 @@
 import { seededRandom } from './random.ts';
 
-/** The middle of a sample, and the interval that holds the true median in 90 of 100 samples. */
+/** The median of a sample, and its 90 % confidence interval. */
 export interface MedianInterval {
   readonly median: number;
   readonly low: number;
@@ -9,7 +9,7 @@ export interface MedianInterval {
 
 const resamples = 10_000;
 
-/** A percentile bootstrap with a fixed seed: the same figures give the same interval. */
+/** A percentile bootstrap. The fixed seed gives the same interval for the same figures. */
 export function medianInterval(sample: readonly number[], seed: number): MedianInterval {
   const random = seededRandom(seed);
   const medians = Float64Array.from({ length: resamples }, () =>

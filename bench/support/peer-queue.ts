@@ -1,15 +1,16 @@
 import pg from 'pg';
 
 /**
- * The usual queue on PostgreSQL, tuned as its friends would: payloads stored once, one row per message and group,
- * claimed in batches under SKIP LOCKED and deleted in the same transaction, autovacuum quick and unthrottled.
+ * The usual queue on PostgreSQL, well tuned. Payloads are stored once, with one row per message and
+ * group. Rows are claimed in batches under SKIP LOCKED and deleted in the same transaction.
+ * Autovacuum runs often and unthrottled.
  */
 const statements = [
   `CREATE TABLE peer_message (
      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
      payload text NOT NULL
    )`,
-  // Random payloads do not compress: do not try.
+  // Random payloads do not compress, so PostgreSQL should not try.
   'ALTER TABLE peer_message ALTER COLUMN payload SET STORAGE EXTERNAL',
   `CREATE TABLE peer_delivery (
      group_no int NOT NULL,
@@ -27,8 +28,9 @@ export const publishStatement = `
   SELECT group_no, id FROM message, generate_series(1, $2::int) AS group_no`;
 
 /**
- * Deletes what it hands out; the transaction stays open until the handler is done, so a consumer that dies gives its
- * messages back. A claim by ORDER BY with LIMIT walks the primary key and stops, whatever the backlog.
+ * Claims and deletes messages. The transaction stays open until the handler is done, so that the
+ * messages of a consumer that dies come back. ORDER BY with LIMIT walks the primary key, so the
+ * cost of a claim does not depend on the backlog.
  */
 export const claimStatement = `
   WITH claimed AS (
@@ -47,14 +49,14 @@ export async function createPeerSchema(databaseUrl: string): Promise<void> {
   await client.end();
 }
 
-/** Between points of the benchmark: each starts on empty tables. */
+/** Empties the tables, so that each point of the benchmark starts from nothing. */
 export async function emptyPeerTables(databaseUrl: string): Promise<void> {
   const client = await connectPeer(databaseUrl);
   await client.query('TRUNCATE peer_message, peer_delivery');
   await client.end();
 }
 
-/** Statements that are sent without waiting for the ones before: a commit and the next claim are one round trip. */
+/** Connects with pipelining, so that a commit and the next claim take one round trip. */
 export async function connectPeer(databaseUrl: string): Promise<pg.Client> {
   const client = new pg.Client({
     connectionString: databaseUrl,
@@ -63,7 +65,8 @@ export async function connectPeer(databaseUrl: string): Promise<pg.Client> {
   });
   client.on('error', () => undefined);
   await client.connect();
-  // With next to no statistics on fresh tables a hash join over everything looks cheap; the loops are what is meant.
+  // Without statistics on fresh tables the planner would choose a hash join over all rows. These
+  // settings make it use loops.
   await client.query('SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; SET jit = off');
   return client;
 }

@@ -1,4 +1,4 @@
-/** mulberry32: the same seed gives the same load on every machine. Uniform in [0, 1). */
+/** mulberry32, uniform in [0, 1). The same seed gives the same load on every machine. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -9,7 +9,7 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** `count` values of `bytes` random bytes each: nothing on the way can gain by compressing them. */
+/** `count` values of `bytes` random bytes each. Compression cannot make them smaller. */
 export function randomValues(seed: number, count: number, bytes: number): Buffer[] {
   const random = seededRandom(seed);
   return Array.from({ length: count }, () => {

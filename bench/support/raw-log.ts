@@ -4,12 +4,12 @@ import { boundsPerRecord } from '../../src/log/batch.ts';
 import type { BatchToAppend, CommitStore } from '../../src/commit/store.ts';
 import type { TopicRow } from '../../src/log/store.ts';
 
-/** Eight bounds of a record: key, headers, value, rest, each from and to. */
+/** The index of the value's start among the eight bounds of a record. */
 const valueStart = 4;
-/** As in src/commit/publisher.ts. */
+/** The same value as in src/commit/publisher.ts. */
 const sharedBytesMin = 131_072;
 
-/** Records of nothing but a value, as the scan of a request would leave them. */
+/** Records that have only a value, in the form that the scan of a request returns. */
 export function recordSetOf(values: readonly Buffer[]): RecordSet {
   const bounds = new Int32Array(values.length * boundsPerRecord);
   let position = 0;
@@ -27,8 +27,9 @@ interface Waiting {
 }
 
 /**
- * What a broker does in front of its storage, and no more: while a slot's append is in flight, what comes meanwhile
- * waits, and the next free slot takes all of it in one transaction. A partition is with one slot at a time.
+ * The least that a broker must do in front of its storage. Appends wait while the slots are busy,
+ * and the next free slot takes all of them in one transaction. One slot at a time appends to a
+ * partition.
  */
 export class RawLog {
   readonly #store: CommitStore;
@@ -47,7 +48,7 @@ export class RawLog {
     this.#freeSlots = Array.from({ length: store.appendSlots }, (_, slot) => slot);
   }
 
-  /** Appends to the partitions in turn, as a publisher without keys does. */
+  /** Appends to the partitions in turn, as requests without keys do. */
   append(set: RecordSet, done: (error: Error | null) => void): void {
     const indexes = Int32Array.from({ length: set.count }, (_, i) => i);
     this.#waiting[this.#next]!.push({ records: { set, indexes }, done });
@@ -64,7 +65,7 @@ export class RawLog {
     while (this.#freeSlots.length > 0) {
       const partitions = [...this.#waiting.keys()].filter((p) => this.#waiting[p]!.length > 0 && !this.#busy[p]);
       if (partitions.length === 0) return;
-      // As the broker shares out what waits (src/commit/publish-queue.ts), only by partition.
+      // Like src/commit/publish-queue.ts, this shares the waiting appends, but by partition.
       const bytes = partitions.reduce((sum, partition) => sum + this.#waitingBytes(partition), 0);
       const share = bytes <= sharedBytesMin ? partitions.length : Math.ceil(partitions.length / this.#freeSlots.length);
       void this.#run(this.#freeSlots.pop()!, partitions.slice(0, share));
@@ -93,17 +94,19 @@ export class RawLog {
     this.#dispatch();
   }
 
-  /** What waits for a partition is one row, or several if it is more than a row may be. */
+  /**
+   * Combines the appends of a partition into one row, or into several if one would be too large.
+   */
   #batches(partition: number, requests: readonly Waiting[]): BatchToAppend[] {
     const rows: RecordSelection[][] = [[]];
     let rowBytes = 0;
-    for (const piece of requests.flatMap(({ records }) => pieces(records))) {
-      const bytes = bytesOf(piece);
+    for (const part of requests.flatMap(({ records }) => parts(records))) {
+      const bytes = bytesOf(part);
       if (rowBytes > 0 && rowBytes + bytes > limits.storedBatchBytesMax) {
         rows.push([]);
         rowBytes = 0;
       }
-      rows.at(-1)!.push(piece);
+      rows.at(-1)!.push(part);
       rowBytes += bytes;
     }
     return rows.map((records) => ({
@@ -113,18 +116,18 @@ export class RawLog {
       partition,
       lane: 0,
       recordCount: records.reduce((sum, { indexes }) => sum + indexes.length, 0),
-      byteSize: records.reduce((sum, piece) => sum + bytesOf(piece), 0),
+      byteSize: records.reduce((sum, part) => sum + bytesOf(part), 0),
       records,
     }));
   }
 }
 
-/** All records of a set have the same size here. */
+/** The size of a selection. All records of a set have the same size here. */
 function bytesOf({ set, indexes }: RecordSelection): number {
   return (set.buffer.length / set.count) * indexes.length;
 }
 
-function pieces(selection: RecordSelection): RecordSelection[] {
+function parts(selection: RecordSelection): RecordSelection[] {
   const { set, indexes } = selection;
   if (bytesOf(selection) <= limits.storedBatchBytesMax) return [selection];
   const recordsMax = Math.max(1, Math.floor(limits.storedBatchBytesMax / (set.buffer.length / set.count)));

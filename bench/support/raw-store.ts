@@ -8,7 +8,7 @@ import { openStorage } from '../../src/storage/storage.ts';
 import { tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 
-/** The storage layer of a broker without the broker: its log on one topic of a database of its own. */
+/** The storage layer without a broker: the log of one topic in its own database. */
 export interface RawStore {
   readonly commits: CommitStore;
   readonly topic: TopicRow;
@@ -17,10 +17,10 @@ export interface RawStore {
 
 const brokerId = 'raw-append';
 const epoch = 1;
-/** As many as the broker has (src/config/settings.ts). */
+/** The broker's default (src/config/settings.ts). */
 const appendSlots = 4;
 
-/** Opens the log of a database: migrated, fenced, with one topic. */
+/** Migrates a database, takes its fence, and creates one topic. */
 export async function openRawStore(databaseUrl: string, partitions: number): Promise<RawStore> {
   const silent = { info: () => undefined, warn: () => undefined };
   const storage = openStorage({

@@ -1,7 +1,7 @@
 import { formatNumber, renderTable } from './table.ts';
 import type { Cell } from './table.ts';
 
-/** What a figure must reach: at least, or at most. */
+/** A figure with the target that it must reach. */
 export interface Check {
   readonly what: string;
   readonly target: string;
@@ -17,7 +17,7 @@ interface Section {
   readonly notes: string[];
 }
 
-/** Everything that a run found: printed section by section as it comes, and written as JSON at the end. */
+/** The results of a run. Sections are printed as they come; the JSON is written at the end. */
 export class Report {
   readonly #sections: Section[] = [];
   readonly #checks: Check[] = [];
@@ -31,7 +31,7 @@ export class Report {
     return this.#checks;
   }
 
-  /** A finished table. */
+  /** Prints and keeps a finished table. */
   section(title: string, columns: readonly string[], rows: Cell[][], notes: string[] = []): void {
     const section = { title, columns, rows, notes };
     this.#sections.push(section);

@@ -7,21 +7,21 @@ import type { Database } from './database.ts';
 import type { Report } from './report.ts';
 import { processUsage } from './usage.ts';
 
-/** What every benchmark is given. */
+/** The inputs of every benchmark. */
 export interface Bench {
   readonly size: 'smoke' | 'full';
   readonly seed: number;
   readonly database: Database;
   readonly report: Report;
-  /** Only scenarios whose name matches. */
+  /** Runs only scenarios whose name matches; null: all. */
   readonly only: RegExp | null;
-  /** Where the broker's CPU profile goes; null: none. */
+  /** The directory for the broker's CPU profile; null: none is written. */
   readonly profileDir: string | null;
-  /** What `turns` compares this tree with: a commit or a directory; null: with itself. */
+  /** The commit or directory that `turns` compares this tree with; null: this tree itself. */
   readonly against: string | null;
-  /** Pairs of turns. */
+  /** The number of pairs of `turns`. */
   readonly pairs: number;
-  /** What the lower end of a ratio of `turns` must reach. */
+  /** The least that the lower end of a ratio of `turns` must reach. */
   readonly floor: number;
   say(text: string): void;
 }
@@ -34,22 +34,22 @@ export function selected(bench: Bench, scenario: string): boolean {
   return bench.only === null || bench.only.test(scenario);
 }
 
-/** For whatever is to be profiled. */
+/** The flags of Node that write the CPU profile. */
 export function profileFlags({ profileDir }: Bench): string[] {
   return profileDir === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
 }
 
-/** A broker on a database of its own. */
+/** A broker with its own database. */
 export interface Site {
   readonly broker: BrokerProcess;
   readonly databaseUrl: string;
-  /** Makes a topic for `work` and removes it afterwards. */
+  /** Creates a topic for `work` and deletes it afterwards. */
   withTopic<T>(partitions: number, work: (topic: string) => Promise<T>): Promise<T>;
 }
 
 const brokerMemoryMibMax = 512;
 
-/** Starts a broker for `work`, and notes how much memory it took at its worst. */
+/** Starts a broker for `work`, and checks its peak memory. */
 export async function withBroker<T>(
   bench: Bench,
   name: string,

@@ -1,6 +1,6 @@
 export type Cell = string | number | null;
 
-/** Rows under a header as text; numbers stand to the right, a missing cell is a dash. */
+/** Renders rows under a header. Numbers are right-aligned, and a missing cell is a dash. */
 export function renderTable(header: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const cells = rows.map((row) => header.map((_, column) => formatCell(row[column] ?? null)));
   const widths = header.map((title, column) => Math.max(title.length, ...cells.map((row) => row[column]!.length)));
@@ -15,7 +15,7 @@ export function renderTable(header: readonly string[], rows: readonly (readonly 
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...cells.map(line)].join('\n');
 }
 
-/** Three figures that matter: 1234567 as 1,234,567, 12.34 as 12.3, 0.1234 as 0.123. */
+/** At least three significant figures: 1234567 as 1,234,567, 12.34 as 12.3, 0.1234 as 0.123. */
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '-';
   if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US');

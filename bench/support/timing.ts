@@ -1,6 +1,7 @@
 /**
- * Time of the load programs. `monotonicUs` is one clock for all processes of this machine (CLOCK_MONOTONIC), so a
- * publisher's stamp and a consumer's reading can be subtracted; `performance.now()` alone starts at 0 in each process.
+ * The time of the load programs. `monotonicUs` is one clock for all processes of this machine
+ * (CLOCK_MONOTONIC), so that a consumer can subtract a publisher's stamp. `performance.now()`
+ * starts at 0 in each process.
  */
 const originUs = Number(process.hrtime.bigint() / 1000n) - performance.now() * 1000;
 
@@ -12,7 +13,10 @@ export function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Asks `condition` every `everyMs` until it says true. @throws Error after `timeoutMs`, naming `what`. */
+/**
+ * Checks `condition` every `everyMs` until it is true.
+ * @throws Error that names `what`, after `timeoutMs`
+ */
 export async function waitFor(
   what: string,
   timeoutMs: number,
@@ -27,10 +31,9 @@ export async function waitFor(
 }
 
 /**
- * Calls `fire(dueUs)` at a fixed rate, whatever the answers do (open loop), for as long as it is not stopped. A call
- * that is late is made at once with the time it was due, so that a stall shows in the latencies of everything that
- * should have happened during it. A timer of Node is only good to a millisecond: nearer than that the event loop is
- * polled instead, which costs this process one core and nobody else anything.
+ * Calls `fire(dueUs)` at a fixed rate (open loop) until it is stopped. A late call is made at once
+ * with the time at which it was due, so that a stall shows in the latencies of all calls that it
+ * delays. Timers are exact only to 1 ms, so close to the due time the event loop polls instead.
  */
 export function startSchedule(callsPerSecond: number, fire: (dueUs: number) => void): () => void {
   const periodUs = 1_000_000 / callsPerSecond;

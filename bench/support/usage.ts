@@ -1,18 +1,18 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
 /**
- * CPU time and memory of processes, from /proc. On a machine without it every figure is null: a benchmark then still
- * runs and says nothing about cost.
+ * CPU time and memory of a process, from /proc. On a machine without /proc all figures are null,
+ * and a benchmark runs without costs.
  */
 export interface ProcessUsage {
   readonly cpuMs: number;
   readonly memoryPeakMib: number;
 }
 
-/** Kernel ticks a second: USER_HZ is 100 on every Linux that Node runs on. */
+/** USER_HZ is 100 ticks a second on every Linux that Node runs on. */
 const msPerTick = 10;
 
-/** One process: its CPU time so far, and the most memory it ever had resident. */
+/** The CPU time of a process so far, and its peak of resident memory. */
 export function processUsage(pid: number): ProcessUsage | null {
   const stat = readStat(pid);
   const status = readStatus(pid);
@@ -20,7 +20,7 @@ export function processUsage(pid: number): ProcessUsage | null {
   return { cpuMs: stat.ownMs, memoryPeakMib: (status.get('VmHWM') ?? 0) / 1024 };
 }
 
-/** Several of our own processes together. */
+/** The sums over several processes; null if one of them is unknown. */
 export function sumUsage(pids: readonly number[]): ProcessUsage | null {
   const all = pids.map(processUsage).filter((usage) => usage !== null);
   if (all.length < pids.length) return null;
@@ -31,8 +31,9 @@ export function sumUsage(pids: readonly number[]): ProcessUsage | null {
 }
 
 /**
- * A PostgreSQL server: its postmaster, what children it has, and those that ended. Its memory is the private part of
- * every process and the shared part once: adding up resident sizes would count the buffers for each connection.
+ * The usage of a PostgreSQL server: its postmaster, its children, and the children that have ended.
+ * The memory is the private part of each process, plus the shared part once, because a sum of
+ * resident sizes would count the shared buffers for each connection.
  */
 export function postgresUsage(postmasterPid: number): { cpuMs: number; memoryMib: number } | null {
   const postmaster = readStat(postmasterPid);
@@ -49,12 +50,12 @@ export function postgresUsage(postmasterPid: number): { cpuMs: number; memoryMib
   return { cpuMs, memoryMib: (privateKib + sharedKib) / 1024 };
 }
 
-/** The parent of a process; null if it is not on this machine (any more). */
+/** The parent of a process; null if this machine has no such process. */
 export function parentOf(pid: number): number | null {
   return readStat(pid)?.parent ?? null;
 }
 
-/** The name of a process's program, as the kernel has it. */
+/** The kernel's name of a process's program; null if this machine has no such process. */
 export function programOf(pid: number): string | null {
   return readStat(pid)?.program ?? null;
 }
@@ -73,7 +74,10 @@ interface Stat {
   readonly endedChildrenMs: number;
 }
 
-/** The name stands in parentheses and may hold spaces, so the fields are counted from the last one on. */
+/**
+ * The program's name is in parentheses and may have spaces, so fields count from the last
+ * parenthesis.
+ */
 function readStat(pid: number): Stat | null {
   const text = readProc(pid, 'stat');
   if (text === null) return null;
@@ -104,7 +108,10 @@ function readProc(pid: number, file: string): string | null {
   }
 }
 
-/** All cores since the machine started: what was used, and what the host gave to others while we wanted it. */
+/**
+ * All cores since the machine started: the time in use, and the time that the host gave to other
+ * machines.
+ */
 export function machineUsage(): { readonly busyMs: number; readonly stolenMs: number; readonly allMs: number } | null {
   try {
     const first = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0]!;

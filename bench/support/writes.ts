@@ -1,8 +1,11 @@
 import pg from 'pg';
 
-/** What a server has written since it was made. Exact at once, unlike its statistics of tables, which come up to 10 s late. */
+/**
+ * The writes of a cluster since its creation. They are exact at once, while statistics of tables
+ * lag up to 10 s.
+ */
 export interface Writes {
-  /** Transactions that wrote something: each takes the next transaction id. */
+  /** Transactions with a write. Each takes the next transaction id. */
   readonly transactions: number;
   readonly walBytes: number;
 }

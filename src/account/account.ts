@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import type { Budget } from './budget.ts';
 import { Kind, Pool } from './kind.ts';
 import { kinds, type KindName, type KindRow, type PoolName } from './kinds.ts';
@@ -35,7 +36,7 @@ export class Account {
   }
 
   kind(name: KindName): Kind {
-    return this.#kinds.get(name)!;
+    return present(this.#kinds.get(name), 'the account has every kind of the table');
   }
 
   /** A part of the account whose bytes all come back when it closes. */

@@ -1,4 +1,4 @@
-/** Who calls. The one seam through which identity passes; everybody is anonymous today. */
+/** The client of a call. Identity passes through this seam; every caller is anonymous today. */
 export interface Caller {
   readonly principal: 'anonymous';
   /** The network address of the client. */

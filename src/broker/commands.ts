@@ -1,4 +1,4 @@
-/** What the broker's calls take and give, in plain types: those of the machines, and those that are the broker's own. */
+/** The commands and outcomes of the broker's calls, in plain types. */
 
 import type { NamedLog } from '../delivery/ports/offsets.ts';
 import type { PageRequest } from './paging.ts';
@@ -33,7 +33,7 @@ export interface UpdateTopicCommand {
 
 export interface AddPartitionsCommand {
   readonly name: string;
-  /** In all, afterwards. */
+  /** The total after the call. */
   readonly partitions: number;
 }
 

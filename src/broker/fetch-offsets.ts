@@ -1,25 +1,27 @@
 import type { FetchedOffset } from '../delivery/ports/offsets.ts';
 import { limits } from '../limits/limits.ts';
 import type { Page, PageRequest } from './paging.ts';
+import { present } from '../errors/present.ts';
 
-/** What an entry may take in a message beside its texts: tags, numbers and lengths. */
+/** The bytes of an entry in a message without its texts: tags, numbers and lengths. */
 const entryBytes = 64;
 
 /**
- * One page of what was fetched, no larger than a message may be: notes are kept by the kilobyte. Those that the caller named are
- * counted; of all, which may become more or fewer between two pages, the token names the last.
+ * One page of the fetched offsets, within the limit of a message, because notes may be long. The
+ * token counts the entries that the caller named. Without named entries the token names the last
+ * one, because offsets may come and go between two pages.
  */
 export function fetchedPage(all: readonly FetchedOffset[], named: boolean, request: PageRequest): Page<FetchedOffset> {
   const from = request.token === '' ? 0 : named ? counted(request.token) : firstBehind(all, request.token);
   let bytes = 0;
   let end = from;
   while (end < all.length && end - from < request.size) {
-    bytes += bytesOf(all[end]!);
+    bytes += bytesOf(present(all[end], 'the page ends within what was fetched'));
     if (bytes > limits.messageBytesMax && end > from) break;
     end++;
   }
   if (end >= all.length) return { items: all.slice(from), nextToken: '' };
-  const { topic, partition, lane } = all[end - 1]!;
+  const { topic, partition, lane } = present(all[end - 1], 'a page that another one follows has an entry');
   return { items: all.slice(from, end), nextToken: named ? String(end) : `${partition}~${lane}~${topic}` };
 }
 
@@ -27,7 +29,7 @@ function bytesOf({ topic, committed }: FetchedOffset): number {
   return entryBytes + topic.length + (committed === null ? 0 : Buffer.byteLength(committed.metadata));
 }
 
-/** A token that no page ended with leads behind the last one. */
+/** A token that no page ended with leads to the end. */
 function counted(token: string): number {
   return /^\d+$/.test(token) ? Number(token) : Infinity;
 }

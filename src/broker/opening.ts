@@ -24,7 +24,7 @@ import { subscriptionService } from './subscription-service.ts';
 import { topicService } from './topic-service.ts';
 import { Topics } from './topics.ts';
 
-export interface BrokerOptions {
+interface BrokerOptions {
   readonly stores: {
     readonly log: LogStore;
     readonly commits: CommitStore;
@@ -33,40 +33,40 @@ export interface BrokerOptions {
   };
   readonly codec: BatchCodec;
   readonly clock: Clock;
-  /** By which members are judged: it stands while this process does. */
+  /** The clock of session timeouts. It stands still while this process is paused. */
   readonly awakeClock: Clock;
   readonly random: Random;
   /** The ring of ack-log tables. Default: it begins with the first one. */
   readonly ring?: AckRing;
   readonly limits: TunableLimits;
-  /** Beside the built-in ones. */
+  /** The operator's assignors, beside the built-in ones. */
   readonly assignors?: readonly PluggableAssignor[];
   /** False while this process cannot be sure that it owns the database. */
   readonly mayDeliver: () => boolean;
   /** What clients make this process hold. */
   readonly account: Account;
-  /** A write was refused because another broker has taken over. Called at least once then. */
+  /** Called at least once when a write is fenced, because another broker has taken over. */
   readonly onFenced: () => void;
   readonly log: Logger;
 }
 
-/** A broker at work, and how it ends. */
+/** A broker that serves calls. */
 export interface OpenBroker {
   readonly services: Services;
   /** Acks records together with what is published. No call of a client asks for that yet. */
   settle(command: SettleCommand): Promise<SettleOutcome>;
-  /** What it is doing, for /metrics. */
+  /** Counters for /metrics. */
   counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
   /**
-   * Refuses new work, answers what was accepted, tells members to go elsewhere and waits up to `graceMs` for what they have
-   * in flight; then the cursors are durable and the streams have ended.
+   * Rejects new work, answers accepted calls, and waits up to `graceMs` for the acks of records in
+   * flight. Afterwards the cursors are durable and the streams have ended.
    */
   drain(graceMs: number): Promise<void>;
   /** Ends all work at once: another broker owns the database now. */
   stop(): void;
 }
 
-/** Loads everything that is durable and goes to work. The caller owns the database. @throws Fault */
+/** Loads the durable state and starts. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { stores, codec, clock, awakeClock, random, limits, account, mayDeliver, onFenced } = options;
   const { ring = new AckRing() } = options;
@@ -111,7 +111,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     await topics.open();
     await delivery.open();
   } catch (error) {
-    // What has begun must not go on: the caller may try again.
+    // Stop the parts that have started, because the caller may try again.
     stop();
     owner.close();
     throw error;
@@ -129,7 +129,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     settle: (command) => delivery.settle(command),
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
     async drain(graceMs) {
-      // Publishes and members at once: a member may be waiting for what is being published.
+      // Both at once, because a member may wait for a record of a publish under way.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
       await within(clock, jobStopMsMax, log.stop());
     },
@@ -138,7 +138,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
 }
 
 function registry(added: readonly PluggableAssignor[], log: Log): Assignors {
-  // A topic that is being deleted has no name any more, but may be asked about once again; no other has one in brackets.
+  // A topic under deletion has no name. Brackets keep this one apart from real names.
   const topicName = (topicId: number): string =>
     log.partitionLogs(topicId)[0]?.address.topicName ?? `(deleted ${topicId})`;
   return new Map([...builtInAssignors, ...added.map((one) => [one.name, plugged(one, topicName)] as const)]);

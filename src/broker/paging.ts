@@ -11,8 +11,8 @@ export interface Page<T> {
 }
 
 /**
- * One page of `items`, which stand in the order of their keys. The token is the key of the last item of the page before, so
- * that items which come and go between two pages neither repeat nor hide others.
+ * One page of `items`, which are in the order of their keys. The token is the key of the last item
+ * of the previous page, so items that come and go between two pages neither repeat nor hide others.
  */
 export function pageOf<T, K extends string | number>(
   items: readonly T[],

@@ -3,7 +3,7 @@ import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec } from '
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { ReadMessagesCommand, ReadMessagesOutcome } from './commands.ts';
 
-/** Browses a log from a position on, without a group: nothing is remembered, nothing is acked. */
+/** Browses a log from a position on, without a group, a cursor or acks. */
 export async function readMessages(
   command: ReadMessagesCommand,
   log: PartitionLog,
@@ -16,7 +16,7 @@ export async function readMessages(
   while (records < command.maxRecords && nextOffset < log.endOffset) {
     const batch = log.cached(nextOffset) ?? (await log.fetch(nextOffset));
     if (batch === null) break;
-    // At least one record: one that is larger than what is asked for could never be read else.
+    // At least one record, because a record larger than `maxBytes` could never be read otherwise.
     const isFirst = records === 0;
     const left = { records: command.maxRecords - records, bytes: command.maxBytes - bytes };
     const last = lastThatFits(batch, nextOffset, endOffset(batch) - 1, (count, size) => {

@@ -4,15 +4,14 @@ import type { Log } from '../log/log.ts';
 import type { Clock } from '../time/clock.ts';
 import { timeUp, within } from '../time/within.ts';
 
-/** Ages are one detail of an answer that is there without them: a database that is busy or away does not hold it up for longer. */
+/** An answer waits this long for the ages, then goes out without them. */
 const waitMsMax = 1_000;
 
 type AgedLog = Pick<Log, 'topic' | 'appendAges'>;
 
 /**
- * Says of each partition how long its first un-acked record has been waiting. The database is asked, one topic after the other, even for
- * what is in memory: with its own clock on both sides the answer is right whatever the broker's clock says, and a topic costs one statement.
- * What it has not said in time stays null.
+ * Adds to each partition the age of its first un-acked record; null if it is not known in time. The
+ * database computes the ages, because its clock also wrote the times. A topic costs one statement.
  */
 export async function withAges(
   statuses: readonly PartitionStatus[],

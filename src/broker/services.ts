@@ -5,9 +5,10 @@ import type { subscriptionService } from './subscription-service.ts';
 import type { topicService } from './topic-service.ts';
 
 /**
- * The calls of an open broker: a service for each service of the proto, with one method for each RPC, in plain types. Every method
- * rejects with a `Rejection` (the caller's affair) or a `Fault` (the database's); anything else is a bug. The edge has checked
- * the caller, and the shapes and limits of the request, by then; the broker judges what depends on its state.
+ * The calls of an open broker: a service for each service of the proto, with one method for each
+ * RPC, in plain types. A method rejects with a `Rejection` or a `Fault`; any other error is a bug.
+ * The edge has checked the caller and the fields of the request before. A service checks the rules
+ * that depend on the state of the broker.
  */
 export interface Services {
   readonly broker: ReturnType<typeof brokerService>;

@@ -16,15 +16,15 @@ import type {
   UpdateTopicCommand,
 } from './commands.ts';
 
-/** How often tables of deleted topics that could not be dropped are tried again. */
+/** The time between two attempts to drop the tables of deleted topics. */
 const dropIntervalMs = 60_000;
 
-export interface TopicsDeps {
+interface TopicsDeps {
   readonly store: TopicStore;
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
-  /** The log has more partitions of the topic: its subscriptions get them. */
+  /** Called when the log has new partitions, which the subscriptions of the topic need. */
   readonly onGrown: (topicId: number) => Promise<void>;
   /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
   readonly whileDeleted: (topicId: number, work: () => Promise<void>) => Promise<void>;
@@ -33,7 +33,7 @@ export interface TopicsDeps {
   readonly warn: (fields: object, message: string) => void;
 }
 
-/** The topics: made, changed, grown and deleted in the database first, then in the log. */
+/** Creates, changes, grows and deletes topics: in the database first, then in the log. */
 export class Topics {
   readonly #d: TopicsDeps;
   readonly #dropping: Every;
@@ -41,7 +41,7 @@ export class Topics {
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
-    // Tables are dropped behind the scenes: a reader of one may hold it for as long as it likes.
+    // Tables are dropped in the background, because a reader may hold one for a long time.
     this.#dropping = new Every({
       clock: deps.clock,
       delayMs: dropIntervalMs,
@@ -66,7 +66,7 @@ export class Topics {
     try {
       const row = await this.#d.store.createTopic(command);
       if (row === null) {
-        // Made by a call whose answer was lost on the way from the database: it is there, and from now on known here.
+        // An earlier call created the topic, and its answer was lost. The log learns it now.
         await this.#learn(command.name);
         throw topicExists({ topic: command.name });
       }
@@ -97,8 +97,8 @@ export class Topics {
   }
 
   /**
-   * The database may have more partitions than are known here, added by a call whose answer was lost: whatever it has is taken in,
-   * so that repeating the call heals that.
+   * Takes in all partitions that the database has. It may have more than the log, from a call
+   * whose answer was lost; a repeated call repairs that.
    */
   async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
     const { id, partitions: known } = this.row(name);
@@ -121,8 +121,8 @@ export class Topics {
   }
 
   /**
-   * Nothing is published to the topic from here on. A deletion that has begun is repeated until it is done: half of it must
-   * not stay, and whether it happened cannot always be known.
+   * Ends publishing to the topic, then deletes it. A failed deletion is repeated until it is done,
+   * because its outcome may be unknown.
    */
   async delete(name: string): Promise<void> {
     const { id } = this.row(name);

@@ -1,4 +1,5 @@
 import type { Counted } from '../account/hold.ts';
+import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
@@ -13,7 +14,7 @@ import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
 import type { CommitUnit } from './unit.ts';
 
-export interface CommitterOptions {
+interface CommitterOptions {
   readonly store: CommitStore;
   readonly log: Log;
   readonly ring: AckRing;
@@ -24,12 +25,13 @@ export interface CommitterOptions {
   readonly onFenced: () => void;
 }
 
-/** How often an append follows a topic to its next segment before it gives up. */
+/** How often an append follows a moved segment before it fails. */
 const segmentMovesMax = 5;
 
 /**
- * Commits units (SPEC.md beside this): a transaction on each free write connection, of everything that waits and conflicts with nothing in
- * flight. While a transaction is in flight the next ones gather; that is the whole of group commit, there is no timer in it.
+ * Commits units (SPEC.md beside this). Each free write connection gets one transaction with the
+ * waiting units that conflict with nothing in flight. Group commit needs no timer, because new
+ * units gather while a transaction is in flight.
  */
 export class Committer {
   readonly #o: CommitterOptions;
@@ -37,12 +39,13 @@ export class Committer {
   readonly #freeSlots: number[];
   #scheduled = false;
   #stopped = false;
-  /** The broker ends: an outcome that cannot be found out at once is left to the successor. */
+  /** While the broker drains, an outcome that one try cannot find is left to the successor. */
   #finishing = false;
-  /** Transactions by topic, and who waits for the last of them. */
+  /** The number of transactions in flight for each topic. */
   readonly #inFlight = new Map<Topic, number>();
+  /** Called when the last transaction of the topic has ended. */
   readonly #onQuiet = new Map<Topic, () => void>();
-  /** A shutdown may be asked for twice. */
+  /** Several, because `finish` may be called twice. */
   readonly #onIdle: (() => void)[] = [];
   appends = 0;
   appendedRecords = 0;
@@ -65,7 +68,7 @@ export class Committer {
     return true;
   }
 
-  /** Resolves when nothing waits and nothing is in flight. */
+  /** Resolves when no unit waits or is in flight. */
   finish(): Promise<void> {
     this.#finishing = true;
     if (this.#isIdle) return Promise.resolve();
@@ -75,8 +78,9 @@ export class Committer {
   }
 
   /**
-   * Does `work` while no append of the topic is in flight; those that come meanwhile wait. A segment that moved under appends
-   * would be followed too (`SegmentMoved`), but each would fail once first, and the server would log that as an error.
+   * Runs `work` while no append to the topic is in flight. New appends wait until it ends. A roll
+   * uses it, because otherwise each append would fail once with `SegmentMoved`, and PostgreSQL
+   * would log an error for each.
    */
   async whileQuiet<T>(topic: Topic, work: () => Promise<T>): Promise<T> {
     this.#queue.hold(topic);
@@ -93,7 +97,7 @@ export class Committer {
     }
   }
 
-  /** Answers everything that waits with the error; nothing is appended any more. */
+  /** Fails all waiting units with the error. No transaction begins after this. */
   stop(error: Error): void {
     this.#stopped = true;
     fail(
@@ -116,7 +120,7 @@ export class Committer {
   #schedule(): void {
     if (this.#scheduled || this.#freeSlots.length === 0) return;
     this.#scheduled = true;
-    // Whatever arrives in this turn of the event loop goes together.
+    // Units that arrive in the same turn of the event loop share a transaction.
     this.#o.clock.soon(() => {
       this.#scheduled = false;
       this.#begin();
@@ -127,7 +131,7 @@ export class Committer {
     while (this.#freeSlots.length > 0 && !this.#stopped) {
       const units = this.#queue.take(this.#freeSlots.length);
       if (units.length === 0) break;
-      void this.#run(this.#freeSlots.pop()!, units);
+      void this.#run(present(this.#freeSlots.pop(), 'a transaction begins on a free slot'), units);
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
@@ -143,12 +147,13 @@ export class Committer {
     this.#queue.release(units);
     this.#freeSlots.push(slot);
     for (const topic of topics) this.#ended(topic);
-    // At once, not in the next turn: the connection would lie idle for it.
+    // The next transaction begins in this turn of the event loop, so that the connection is not
+    // idle.
     this.#begin();
   }
 
   #ended(topic: Topic): void {
-    const left = this.#inFlight.get(topic)! - 1;
+    const left = present(this.#inFlight.get(topic), 'a topic counts its transactions until they end') - 1;
     if (left > 0) {
       this.#inFlight.set(topic, left);
       return;
@@ -158,7 +163,9 @@ export class Committer {
     this.#onQuiet.delete(topic);
   }
 
-  /** Commits the units as one transaction; where the data of one of them is refused, each by itself. */
+  /**
+   * Commits the units in one transaction, or one by one if the database refuses the data of one.
+   */
   async #append(slot: number, units: readonly CommitUnit[]): Promise<void> {
     const wanted = units.filter(isWanted);
     const known = await unwritten(() => this.#prepare(wanted));
@@ -174,7 +181,10 @@ export class Committer {
     }
   }
 
-  /** What has to be known before the transaction is built. @throws Fault */
+  /**
+   * Reads what the plan of a transaction needs: the ends of the logs, and the keys.
+   * @throws Fault
+   */
   async #prepare(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
     for (const topic of topicsOf(units)) if (!topic.isKnown) await topic.refresh();
     return this.#lookUpKeys(units);
@@ -200,7 +210,7 @@ export class Committer {
         return;
       } catch (error) {
         if (!(error instanceof SegmentMoved)) throw error;
-        // A SegmentMoved says nothing to a publisher; that nothing was written and it may try again does.
+        // This fault shows publishers that nothing was written, so that they may retry.
         if (moves === segmentMovesMax) throw new Fault('DATABASE_UNAVAILABLE', 'the segment moved at each try', error);
         await unwritten(() => this.#follow(plan.units));
       }
@@ -213,7 +223,9 @@ export class Committer {
     this.#committed(plan, isEmpty ? [] : await this.#o.store.append(slot, transaction));
   }
 
-  /** Writes what settles something. The table of the ack log that it goes to is referred to until memory has moved. */
+  /**
+   * Writes a plan with settlements. It holds a reference to its ack table until memory has moved.
+   */
   async #settle(slot: number, plan: TransactionPlan): Promise<void> {
     const reference = this.#o.ring.refer();
     try {
@@ -223,7 +235,7 @@ export class Committer {
         reference.release();
         throw error;
       }
-      // Where the outcome stays unknown the reference stays, too: the successor reads the table.
+      // If the outcome stays unknown, so does the reference, because the successor needs the table.
       const isWritten = await this.#findOut(plan, reference, error);
       if (isWritten) await this.#recover(plan);
       reference.release();
@@ -233,15 +245,15 @@ export class Committer {
     reference.release();
   }
 
-  /** Looks for the receipt until the database answers. @throws Fault if this broker ends before. */
+  /** Looks for the receipt until the database answers. @throws Fault if the broker ends before */
   async #findOut(plan: TransactionPlan, { table }: AckTableReference, unknown: Error): Promise<boolean> {
-    const receipt = plan.receipts[0]!;
+    const receipt = present(plan.receipts[0], 'a plan with settlements has a receipt');
     return this.#untilAnswered(unknown, () => this.#o.store.hasReceipt(table, receipt));
   }
 
   /**
-   * What was written and not answered is at the end of its logs: their partitions were busy ever since. So they are read again, and memory
-   * follows as after an answer.
+   * Updates memory after a commit whose answer was lost. Its records are the last of their logs,
+   * because no other append could use their partitions, so the ends of the logs give the offsets.
    */
   async #recover(plan: TransactionPlan): Promise<void> {
     this.#forget(plan.units);
@@ -277,7 +289,7 @@ export class Committer {
     return plan;
   }
 
-  /** Asks the database for keys that memory neither knows nor knows to be new. */
+  /** Looks up the keys that memory does not have, unless memory is complete. */
   async #lookUpKeys(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
     const nowMs = this.#o.clock.nowMs();
     const unknown = new Map<Topic, Set<string>>();
@@ -303,7 +315,7 @@ export class Committer {
     }
   }
 
-  /** Everything here is durable: memory follows, then the publishers hear of it, then the readers. */
+  /** Updates memory after the commit, then answers the publishers, then notifies the readers. */
   #committed(plan: TransactionPlan, appended: readonly AppendedBatch[]): void {
     const settled = plan.settle(appended);
     for (const { topic, partition, batches } of settled.logs) {
@@ -342,7 +354,7 @@ export class Committer {
     for (const topic of topicsOf(units)) this.#o.log.refresh(topic);
   }
 
-  /** What was appended last is not known: neither the ends of the logs nor the keys. */
+  /** Forgets the ends and the keys of the logs, because the outcome of an append is unknown. */
   #forget(units: readonly CommitUnit[]): void {
     const nowMs = this.#o.clock.nowMs();
     const publishes = units.flatMap((unit) => unit.publishes);
@@ -359,7 +371,7 @@ function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
   return topics;
 }
 
-/** Whether the unit may still be committed; if not, it is answered here. */
+/** Whether the unit can still be committed. Fails the unit if it cannot. */
 function isWanted(unit: CommitUnit): boolean {
   if (unit.ended) return false;
   for (const { command, topic } of unit.publishes) {
@@ -372,7 +384,7 @@ function isWanted(unit: CommitUnit): boolean {
   return true;
 }
 
-/** Answers units with an error; what their streams sent after them is not appended. */
+/** Fails units, and with them the later requests of their streams. */
 function fail(units: readonly CommitUnit[], error: Error): void {
   for (const unit of units) {
     if (unit.ended) continue;

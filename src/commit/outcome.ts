@@ -1,11 +1,11 @@
 import { Fault } from '../errors/fault.ts';
 
-/** The transaction may have been committed: its answer was lost. */
+/** Whether the answer was lost, so that the transaction may be committed. */
 export function isUnknown(error: unknown): error is Fault {
   return error instanceof Fault && error.kind === 'OUTCOME_UNKNOWN';
 }
 
-/** Then this broker knows neither that records have moved, nor that they stay. The next owner reads it. */
+/** Whether only the next owner can find out what became of the transaction. */
 export function mayBeWritten(error: Error): boolean {
   return error instanceof Fault && (error.kind === 'OUTCOME_UNKNOWN' || error.kind === 'FENCED');
 }
@@ -14,7 +14,11 @@ export function lostBefore(cause: unknown): Fault {
   return new Fault('DATABASE_UNAVAILABLE', 'the database was lost before the commit: nothing was written', cause);
 }
 
-/** Does what comes before the transaction. If its answer is lost, nothing was written all the same. @throws Fault */
+/**
+ * Runs work that comes before the transaction. Even if its answer is lost, the transaction was not
+ * written.
+ * @throws Fault
+ */
 export async function unwritten<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

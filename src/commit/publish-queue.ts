@@ -1,24 +1,29 @@
 import type { Counted } from '../account/hold.ts';
 import type { Topic } from '../log/topic.ts';
 import type { CommitUnit } from './unit.ts';
+import { present } from '../errors/present.ts';
 
 export interface QueueLimits {
-  /** One transaction. */
+  /** Bytes of one transaction. */
   readonly transactionBytesMax: number;
   readonly transactionRecordsMax: number;
-  /** Less than this is not shared out among connections: a transaction costs as much as appending this. */
+  /**
+   * Fewer bytes are not split among connections, because a transaction costs as much as appending
+   * them.
+   */
   readonly sharedBytesMin: number;
-  /** Units that one look passes over because something in front of them is in flight. */
+  /** One `take` stops its search after it has passed over this many conflicting units. */
   readonly passedMax: number;
 }
 
 /**
- * Units that wait for their commit, in the order in which they came. What is taken for a transaction conflicts with nothing in
- * flight and overtakes nothing that it conflicts with: two units conflict if they touch the same partition, come by
- * the same stream, or both have idempotency keys of one topic. Settlements conflict with nothing: their rows may come in any order.
+ * Units that wait for their commit, in the order of arrival. A unit that is taken for a transaction
+ * conflicts with no unit in flight, and overtakes no unit that it conflicts with. Two units
+ * conflict if they use the same partition or the same stream, or if both have idempotency keys of
+ * one topic. Settlements never conflict, because their rows may be written in any order.
  *
- * A publisher's unit is in the account of memory from `push` to the end of its transaction. Units of the broker itself are not:
- * publishers that fill the queue keep none of them out, nor they a publisher.
+ * A publisher's unit is in the account of memory from `push` to the end of its transaction. The
+ * broker's own units are not, so that neither can keep the other out of the queue.
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
@@ -26,7 +31,7 @@ export class PublishQueue {
   #waiting: Waiting[] = [];
   #bytes = 0;
   #records = 0;
-  /** What transactions in flight touch. */
+  /** The partitions, streams and key caches that transactions in flight use. */
   readonly #busy = new Set<object>();
   readonly #held = new Set<Topic>();
 
@@ -56,9 +61,9 @@ export class PublishQueue {
   }
 
   /**
-   * Takes units for one transaction; what they touch is busy until `release`. With `freeSlots` connections to share them it takes its
-   * part, if that is enough for a transaction: else whatever was answered together would come back together, and one
-   * connection would do all the work (batches of 100 KiB, 8 in flight: a fifth less).
+   * Takes units for one transaction; units that conflict with them wait until `release`. It takes
+   * one of `freeSlots` shares of the bytes. Otherwise publishers that are answered together come
+   * back together, on one connection, which costs a fifth (batches of 100 KiB, 8 in flight).
    */
   take(freeSlots = 1): CommitUnit[] {
     const { transactionRecordsMax, passedMax } = this.#limits;
@@ -70,10 +75,10 @@ export class PublishQueue {
     let records = 0;
     let at = 0;
     for (; at < this.#waiting.length && passed.length < passedMax; at++) {
-      const waiting = this.#waiting[at]!;
+      const waiting = present(this.#waiting[at], 'the queue is walked within its length');
       const { unit, conflicts } = waiting;
       if (this.#isHeld(unit) || touches(conflicts, blocked)) {
-        // Nothing that comes later may overtake it.
+        // No later unit that conflicts with this one may overtake it.
         block(conflicts, blocked);
         passed.push(waiting);
         continue;
@@ -95,7 +100,7 @@ export class PublishQueue {
     return Math.min(transactionBytesMax, Math.max(sharedBytesMin, Math.ceil(this.#bytes / freeSlots)));
   }
 
-  /** A transaction has ended. */
+  /** Unblocks the units that conflict with these, after their transaction has ended. */
   release(units: readonly CommitUnit[]): void {
     for (const unit of units) {
       for (const one of conflictsOf(unit)) this.#busy.delete(one);
@@ -103,7 +108,7 @@ export class PublishQueue {
     }
   }
 
-  /** Nothing of the topic is taken until `unhold`. */
+  /** Takes no unit of the topic until `unhold`. */
   hold(topic: Topic): void {
     this.#held.add(topic);
   }
@@ -112,7 +117,7 @@ export class PublishQueue {
     this.#held.delete(topic);
   }
 
-  /** Takes out everything that `wanted` says. */
+  /** Removes and returns the units that match. */
   remove(wanted: (unit: CommitUnit) => boolean): CommitUnit[] {
     const removed = this.#waiting.map(({ unit }) => unit).filter(wanted);
     if (removed.length === 0) return removed;
@@ -139,7 +144,7 @@ export class PublishQueue {
   }
 }
 
-/** A unit that waits, with what it must have to itself. */
+/** A waiting unit, with the objects that it must not share with a unit in flight. */
 interface Waiting {
   readonly unit: CommitUnit;
   readonly conflicts: readonly object[];
@@ -155,7 +160,7 @@ function block(conflicts: readonly object[], blocked: Set<object>): void {
   for (const one of conflicts) blocked.add(one);
 }
 
-/** What a unit must have to itself: its partitions, its stream, and the keys of its topics if it has any. */
+/** The partitions and streams of a unit, and the key caches of its topics if it has keys. */
 function conflictsOf({ publishes }: CommitUnit): object[] {
   const conflicts: object[] = [];
   for (const { shares, command, topic } of publishes) {

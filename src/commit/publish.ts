@@ -1,43 +1,42 @@
 import type { RecordSet } from '../log/batch.ts';
 
-/** A scanned publish request: records as slices of the request's bytes (src/wire). */
+/** A publish request after its scan (src/wire): the records are slices of the request's bytes. */
 export interface PublishCommand {
   readonly topic: string;
   readonly records: RecordSet;
-  /** Per record its idempotency key, null for none; null if no record has one. */
+  /** The idempotency key of each record, or null; null if no record has one. */
   readonly idempotencyKeys: readonly (string | null)[] | null;
   readonly partition: number | null;
-  /** false: ack mode NONE. `publish` then answers null once the records are queued. */
+  /** False for ack mode NONE: `publish` returns null when the records are queued. */
   readonly committed: boolean;
   readonly expectedOffset: number | null;
-  /** The lane that `expectedOffset` is of; null: none is named. */
+  /** The lane of `expectedOffset`; null if the request has none. */
   readonly lane: number | null;
-  /** The stream that the request came by; null for a unary call. */
+  /** The stream of the request; null for a unary call. */
   readonly stream: PublishStreamToken | null;
 }
 
 /**
- * Shared by the requests of one PublishStream, so that no request overtakes an earlier one that failed. Requests of a
- * stream are taken from the publish queue in the order of the `publish` calls.
+ * Shared by the requests of one PublishStream. It prevents that records are appended behind a gap:
+ * once one request fails, all later ones fail too. The publish queue keeps the order of a stream.
  */
 export interface PublishStreamToken {
   /**
-   * Set by the committer when a request that it has taken fails. Each one that it takes while this is set came later: it
-   * is refused with the same error and appends nothing, and `publish` refuses what comes now.
+   * Set by the committer when a request of the stream fails. The committer fails each request that
+   * it takes after that with the same error, and so does `publish`.
    */
   failure: Error | null;
   /**
-   * Set by `publish`, before it returns, when it refuses a request at once (no such topic, the queue is full); `publish`
-   * refuses every later request with it. Those that wait in the queue came earlier and are not concerned.
+   * Set by `publish` when it rejects a request at once, for example because the queue is full. All
+   * later requests are rejected with it. Requests in the queue are earlier ones and go on.
    */
   refused?: Error;
 }
 
-/** Where the records of a publish went. */
+/** The partitions and offsets that the records of a publish got, in the order of the request. */
 export interface PublishedRecords {
-  /** Per record of the request: where it went. */
   readonly partitions: Int32Array;
   readonly offsets: Float64Array;
-  /** 1 where the idempotency key was known; null if no record has a key. */
+  /** 1 for a record whose idempotency key was known; null if no record has a key. */
   readonly duplicates: Uint8Array | null;
 }

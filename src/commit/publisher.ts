@@ -1,6 +1,7 @@
 import type { Account } from '../account/account.ts';
 import type { Kind } from '../account/kind.ts';
 import { weights } from '../account/weights.ts';
+import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
 import { publishQueueFull } from '../errors/rejections/publishing.ts';
@@ -18,32 +19,35 @@ import { route, type RoutedPublish } from './route.ts';
 import type { CommitStore } from './store.ts';
 import { noSettlements, type Commits, type WantedCommit } from './unit.ts';
 
-export interface PublisherDeps {
+interface PublisherDeps {
   readonly store: CommitStore;
   readonly log: Log;
   readonly ring: AckRing;
   readonly clock: Clock;
   readonly random: Random;
   readonly account: Account;
-  /** A write was refused because another broker has taken over. */
+  /** Called when a write was fenced because another broker has taken over. */
   readonly onFenced: () => void;
   readonly warn: (fields: object, message: string) => void;
 }
 
-/** One transaction: more would keep its partitions locked, and its publishers waiting, for longer than it saves. */
+/**
+ * Larger transactions would lock their partitions, and delay their publishers, for more time than
+ * they save.
+ */
 const transactionBytesMax = 4 * 1_048_576;
 const transactionRecordsMax = 20_000;
 const sharedBytesMin = 131_072;
 const passedMax = 2_000;
 const ringIntervalMs = 5_000;
 
-/** What clients publish, and what the broker itself wants to be committed: checked, routed and queued. */
+/** Checks, routes and queues the records of clients, and the commits of the broker itself. */
 export class Publisher implements Commits, BackgroundJob {
   readonly #d: PublisherDeps;
   readonly #account: Kind;
   readonly #committer: Committer;
   readonly #keys: Every;
-  /** Why nothing is taken any more. */
+  /** The error for new publishes after a drain or a stop; null before. */
   #closed: Error | null = null;
 
   constructor(deps: PublisherDeps) {
@@ -73,21 +77,21 @@ export class Publisher implements Commits, BackgroundJob {
       delayMs: ringIntervalMs,
       run: () => store.turnIdempotencyRing(),
       onError: (error) => {
-        deps.warn({ err: error }, 'old idempotency keys could not be dropped; it is tried again');
+        deps.warn({ err: error }, 'old idempotency keys could not be dropped; it will be retried');
       },
     });
   }
 
   /**
-   * Queues the records and answers where they went once they are durable; with ack mode NONE at once, with null.
-   *
+   * Queues the records. Resolves with their offsets when they are durable; with ack mode NONE,
+   * resolves with null at once.
    * @throws Rejection or Fault
    */
   publish(command: PublishCommand): Promise<PublishedRecords | null> {
     const { stream } = command;
     try {
       if (stream?.refused !== undefined) throw stream.refused;
-      // It would be refused in its turn; with ack mode NONE it must not be answered as queued.
+      // The committer would fail it anyway, but ack mode NONE would have been answered as queued.
       if (stream !== null && stream.failure !== null) throw stream.failure;
       return this.#enqueue(command);
     } catch (thrown) {
@@ -98,8 +102,8 @@ export class Publisher implements Commits, BackgroundJob {
   }
 
   /**
-   * Commits what belongs together, for the broker itself. It never waits for publishers, nor is it refused while they fill the
-   * queue or the broker drains.
+   * Commits publishes and settlements of the broker itself as one unit. A full queue or a drain
+   * does not reject it.
    */
   commit({ publishes, settlements }: WantedCommit): Promise<readonly PublishedRecords[]> {
     let routed: RoutedPublish[];
@@ -127,19 +131,19 @@ export class Publisher implements Commits, BackgroundJob {
     });
   }
 
-  /** Begins what happens from time to time. */
+  /** Starts the background work. */
   start(): void {
     this.#keys.start();
   }
 
-  /** Takes nothing new, and resolves when everything that was taken is answered. */
+  /** Rejects new publishes, and resolves when all queued ones are answered. */
   async drain(): Promise<void> {
     this.#closed ??= draining('publish');
     await this.#committer.finish();
     await within(this.#d.clock, jobStopMsMax, this.#keys.stop());
   }
 
-  /** Ends all work at once: another broker owns the log. */
+  /** Ends all work at once, because another broker owns the log. */
   stop(): Promise<void> {
     this.#closed = new Fault('FENCED', 'another broker has taken over');
     this.#committer.stop(this.#closed);
@@ -165,7 +169,7 @@ export class Publisher implements Commits, BackgroundJob {
       heldBytes: heldBytes(routed),
       records: command.records.count,
       resolve: ([published]) => {
-        resolve(published!);
+        resolve(present(published, 'a unit of one publish gets one answer'));
       },
       reject,
       ended: false,

@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { invalidField } from '../errors/rejections/requests.ts';
 import { partitionOutOfRange } from '../errors/rejections/topics.ts';
 import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch.ts';
@@ -10,18 +11,18 @@ import type { Partition, Topic } from '../log/topic.ts';
 export interface Share {
   readonly partition: Partition;
   readonly indexes: Int32Array;
-  /** Bytes of all slices. */
+  /** Bytes of the records' slices. */
   readonly bytes: number;
 }
 
-/** A publish with the partitions that its records go to. */
+/** A publish with the partitions of its records. */
 export interface RoutedPublish {
   readonly topic: Topic;
   readonly command: PublishCommand;
   readonly shares: readonly Share[];
-  /** Of each record. */
+  /** The partition of each record. */
   readonly partitions: Int32Array;
-  /** Bytes that it holds in the queue. */
+  /** Bytes that it takes in the queue: the whole buffer of the request. */
   readonly bytes: number;
 }
 
@@ -33,7 +34,8 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   if (single !== null) {
     partitions.fill(single);
     refuseWrongLane(topic, command, single);
-    const share = { partition: topic.partitions[single]!, indexes: allOf(records.count), bytes: bytesOf(records) };
+    const partition = present(topic.partitions[single], 'the chosen partition is one of the topic');
+    const share = { partition, indexes: allOf(records.count), bytes: bytesOf(records) };
     return { topic, command, shares: [share], partitions, bytes: records.buffer.length };
   }
   choose(topic, command, partitions);
@@ -41,16 +43,19 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   if (command.expectedOffset !== null && shares.length > 1) {
     throw invalidField('expected_offset', 'the records fall into more than one partition: name the partition');
   }
-  refuseWrongLane(topic, command, partitions[0]!);
+  refuseWrongLane(topic, command, present(partitions[0], 'a publish has records'));
   return { topic, command, shares, partitions, bytes: records.buffer.length };
 }
 
-/** The next offset that a request expects is that of one log. @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE */
+/**
+ * Checks the lane of an expected offset.
+ * @throws Rejection LANE_REQUIRED, PARTITION_OUT_OF_RANGE
+ */
 function refuseWrongLane(topic: Topic, { expectedOffset, lane }: PublishCommand, partition: number): void {
   if (expectedOffset !== null) demandLog(topic.row.name, topic.partitions, topic.lanes, { partition, lane });
 }
 
-/** The partition that all records go to, where that needs no look at each of them. */
+/** The partition of all records, if it is known without reading their keys; otherwise null. */
 function singlePartition(topic: Topic, { partition }: PublishCommand): number | null {
   const count = topic.partitions.length;
   if (partition !== null) {
@@ -61,8 +66,8 @@ function singlePartition(topic: Topic, { partition }: PublishCommand): number | 
 }
 
 /**
- * By key; without one by idempotency key; without either all such records of the request go to one partition, which the requests
- * take in turn: a request then takes one lock, and its records stay together.
+ * Chooses partitions by key, or by idempotency key if there is no key. Records with neither all go
+ * to one partition, and such requests take the partitions in turn. The request then needs one lock.
  */
 function choose(topic: Topic, { records, idempotencyKeys }: PublishCommand, partitions: Int32Array): void {
   const { bounds, buffer, count } = records;
@@ -91,7 +96,7 @@ function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Sha
   for (let partition = 0; partition < counts.length; partition++) {
     if (counts[partition] === 0) continue;
     const share = {
-      partition: topic.partitions[partition]!,
+      partition: present(topic.partitions[partition], 'the chosen partition is one of the topic'),
       indexes: new Int32Array(counts[partition]!),
       bytes: 0,
       filled: 0,
@@ -100,7 +105,7 @@ function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Sha
     shareOf[partition] = share;
   }
   for (let record = 0; record < partitions.length; record++) {
-    const share = shareOf[partitions[record]!]!;
+    const share = present(shareOf[partitions[record]!], 'each chosen partition has a share');
     share.indexes[share.filled++] = record;
     share.bytes += sliceBytes(records, record);
   }

@@ -1,21 +1,22 @@
 import type { CursorChange } from '../consumption/offsets/cursor-key.ts';
 
-/** What becomes durable together with what is published beside it. */
+/** A change that becomes durable in the same transaction as the publishes of its unit. */
 export type Settlement = AcksSettlement;
 
-/** Records of a cursor are completed. */
-export interface AcksSettlement {
+/** Completes records of a cursor. */
+interface AcksSettlement {
   readonly type: 'acks';
   readonly records: MovingRecords;
 }
 
 /**
- * Records of a cursor whose completion is in a commit. Until the outcome is known they are neither delivered nor acked.
- * Exactly one of `moved` and `stays` is called, once; neither if the outcome is never known here, because this broker has ended.
+ * Records of a cursor whose completion is part of a commit. They are neither delivered nor acked
+ * until the outcome is known. Then `moved` or `stays` is called, once. Neither is called if the
+ * broker ends before it knows the outcome.
  */
 export interface MovingRecords extends CursorChange {
-  /** The completion is durable. The cursor is folded from now on: its rows in the ack log may go. */
+  /** The completion is durable. Later folds must include it, because they may truncate its row. */
   moved(): void;
-  /** Nothing was written: the records come again. */
+  /** Nothing was written, so the records are delivered again. */
   stays(): void;
 }

@@ -3,9 +3,12 @@ import type { RecordSelection } from '../log/batch.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { AckTable } from './ack-ring.ts';
 
-/** What commits need of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+/**
+ * The port of commits to the database. `src/storage` implements it on PostgreSQL, and the
+ * simulation in memory.
+ */
 
-/** One row to be written: at most `limits.storedBatchBytesMax`, unless it is one record. */
+/** A row to append, of at most `limits.storedBatchBytesMax` bytes unless it has only one record. */
 export interface BatchToAppend {
   readonly topicId: number;
   readonly segment: number;
@@ -17,7 +20,7 @@ export interface BatchToAppend {
   readonly records: readonly RecordSelection[];
 }
 
-/** An idempotency key that becomes known with the append: record `index` of `batches[batch]`. */
+/** The idempotency key of record `index` of `batches[batch]`. */
 export interface IdempotencyKeyToStore {
   readonly topicId: number;
   readonly key: string;
@@ -26,10 +29,10 @@ export interface IdempotencyKeyToStore {
 }
 
 export interface AppendTransaction {
-  /** Sorted by partitionId; several batches of one partition stand in their order of append. */
+  /** Sorted by `partitionId`, and within a partition in the order of append. */
   readonly batches: readonly BatchToAppend[];
   readonly keys: readonly IdempotencyKeyToStore[];
-  /** What is settled; null: nothing is. */
+  /** The settlements; null if there are none. */
   readonly acks: AckRow | null;
 }
 
@@ -37,13 +40,13 @@ export interface AppendTransaction {
 export interface AckRow {
   readonly table: AckTable;
   readonly deltas: readonly CursorChange[];
-  /** Of the units whose settlements it has; a round has none. */
+  /** The receipts of the units whose settlements are in the row. An ack round has none. */
   readonly receipts: readonly string[];
 }
 
-/** Where acks on their own become durable. */
+/** Makes acks durable that belong to no other write. */
 export interface AckLogStore {
-  /** Appends a row, fenced; one of no deltas only shows that this broker still owns the log. */
+  /** Appends a row, fenced. A row without deltas only proves that the broker still owns the log. */
   appendAcks(row: AckRow): Promise<void>;
 }
 
@@ -54,21 +57,25 @@ export interface AppendedBatch {
 
 export interface CommitStore extends AckLogStore {
   /**
-   * Writes everything or nothing, fenced, on write connection `slot` (0 … slots - 1; one append at a time for each).
-   * @returns where they went, in the order of `batches`, after the commit.
-   * @throws Fault; a DATA_REFUSED or DATABASE_UNAVAILABLE one has written nothing. SegmentMoved if a batch names a
-   *   segment that is not the topic's current one any more.
+   * Writes the whole transaction or nothing, fenced, on write connection `slot` (0 to
+   * `appendSlots` - 1). A slot takes one append at a time.
+   * @returns the offsets, in the order of `batches`, after the commit.
+   * @throws Fault. DATA_REFUSED and DATABASE_UNAVAILABLE mean that nothing was written.
+   * @throws SegmentMoved if the segment of a batch is no longer the topic's current one.
    */
   append(slot: number, transaction: AppendTransaction): Promise<AppendedBatch[]>;
   readonly appendSlots: number;
   /**
-   * Whether the row with the receipt is in the table, asked for after every session has ended that may still write it. The caller
-   * refers to the table, so that nobody truncates it. @throws Fault
+   * Whether the table has the row with the receipt. Ends the sessions that may still write the row
+   * before it looks. The caller holds a reference to the table, so that no fold truncates it.
+   * @throws Fault
    */
   hasReceipt(table: AckTable, receipt: string): Promise<boolean>;
-  /** Those of the keys that are known to the topic and within its window. */
+  /** The given keys that the topic has within its window, with the places of their records. */
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Promise<Map<string, IdempotencyHit>>;
-  /** Turns the ring of idempotency tables: keys older than the longest window are dropped. */
+  /**
+   * Turns the ring of idempotency tables, and drops keys that are older than the longest window.
+   */
   turnIdempotencyRing(): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { expectedOffsetMismatch } from '../errors/rejections/publishing.ts';
 import type { Rejection } from '../errors/rejections/rejection.ts';
 import { sliceBytes, type RecordSelection } from '../log/batch.ts';
@@ -15,8 +16,12 @@ export interface PlanLimits {
   readonly batchRecordsMax: number;
 }
 
-/** What is known of an idempotency key; null: nothing, the record is new. */
-export type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
+const placed = 'each planned batch gets a place';
+const based = 'each log that gets records has a base offset';
+const shared = 'each chosen partition has a share';
+
+/** Finds the record with an idempotency key; null if the key is new. */
+type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
 
 interface MutableBatch {
   readonly records: RecordSelection[];
@@ -24,7 +29,7 @@ interface MutableBatch {
   byteSize: number;
 }
 
-/** What the transaction appends to one log, as batches in order. */
+/** The batches that the transaction appends to one log, in order. */
 interface PlannedLog {
   readonly partition: Partition;
   readonly topic: Topic;
@@ -32,11 +37,11 @@ interface PlannedLog {
   recordCount: number;
 }
 
-/** Where the records of a publish go: counted from the end of each log as it will be, or known already. */
+/** The places of the records of a publish. Offsets of new records are relative until the commit. */
 interface Placement {
   readonly partitions: Int32Array;
   readonly offsets: Float64Array;
-  /** 1: the offset is known; 0: it counts from where this transaction begins in the log. Null: all count. */
+  /** 0 if the offset is a position, as in `PlannedKey`; 1 if it is final. Null if all are 0. */
   readonly known: Uint8Array | null;
   readonly duplicates: Uint8Array | null;
   readonly planned: readonly PlannedLog[];
@@ -46,7 +51,7 @@ interface PlannedKey {
   readonly topic: Topic;
   readonly key: string;
   readonly log: PlannedLog;
-  /** Counted from where this transaction begins in the log. */
+  /** Counted from the first record that this transaction appends to the log. */
   readonly position: number;
 }
 
@@ -55,7 +60,7 @@ interface PlacedUnit {
   readonly placements: readonly Placement[];
 }
 
-/** What the first publishes of a unit would add, while the unit may still be refused for the sake of a later one. */
+/** What the earlier publishes of a unit would add, if no later publish rejects the unit. */
 class Ahead {
   readonly counts = new Map<Partition, number>();
   readonly #keys = new Map<Topic, Set<string>>();
@@ -76,13 +81,13 @@ class Ahead {
 }
 
 /**
- * Puts units together into one transaction: for each log the records of all of them, in the order of the units and their publishes,
- * cut into batches, and all that they settle. Pure: what it knows of idempotency keys is given to it.
+ * Combines units into one transaction: the records of each log, cut into batches, and the
+ * settlements. Pure: `findKey` supplies the known idempotency keys.
  *
- * 1. Records of one log stand in the order of the publishes, and of the records in each.
- * 2. A unit that is refused (expected offset) leaves nothing in the transaction, whichever of its publishes is refused.
- * 3. Of records with the same key only the first is appended; the others get its offset.
- * 4. No batch is larger than the limits, but one of a single record.
+ * 1. The records of a log are in the order of the units, their publishes, and the records of each.
+ * 2. A unit leaves nothing in the transaction if one of its publishes expects another offset.
+ * 3. Of the records with one key only the first is appended, and the others get its offset.
+ * 4. No batch exceeds the limits, except for a batch of one record.
  */
 export class TransactionPlan {
   readonly #limits: PlanLimits;
@@ -90,7 +95,7 @@ export class TransactionPlan {
   readonly #logs = new Map<Partition, PlannedLog>();
   readonly #placed: PlacedUnit[] = [];
   readonly #keys: PlannedKey[] = [];
-  /** Keys that this transaction stores, by topic. */
+  /** The keys that this transaction stores, by topic. */
   readonly #planned = new Map<Topic, Map<string, PlannedKey>>();
 
   constructor(limits: PlanLimits, findKey: FindKey) {
@@ -98,17 +103,17 @@ export class TransactionPlan {
     this.#findKey = findKey;
   }
 
-  /** The units that were taken in. */
+  /** The units that were not rejected. */
   get units(): CommitUnit[] {
     return this.#placed.map(({ unit }) => unit);
   }
 
-  /** Of the units that settle something. */
+  /** The receipts of the units with settlements. */
   get receipts(): string[] {
     return this.#placed.map(({ unit }) => unit.receipt).filter((receipt) => receipt !== null);
   }
 
-  /** Takes a unit in. @returns why not; null if it is in. */
+  /** Adds a unit. @returns the reason of its rejection; null if it was added. */
   add(unit: CommitUnit): Rejection | null {
     const refusal = this.#refusalOf(unit);
     if (refusal !== null) return refusal;
@@ -116,7 +121,7 @@ export class TransactionPlan {
     return null;
   }
 
-  /** `table`: where settlements go. */
+  /** `table` is the table of the ack log that gets the settlements. */
   build(table: AckTable): AppendTransaction {
     const logs = this.#sorted();
     const batches: BatchToAppend[] = [];
@@ -129,15 +134,15 @@ export class TransactionPlan {
       for (const batch of log.batches) batches.push({ ...where, ...batch });
     }
     const keys = this.#keys.map(({ topic, key, log, position }) => {
-      let batch = firstBatch.get(log)!;
+      let batch = present(firstBatch.get(log), 'a new key is in a log that gets records');
       let index = position;
-      for (; index >= batches[batch]!.recordCount; batch++) index -= batches[batch]!.recordCount;
+      const count = () => present(batches[batch], 'a new key is within the batches of its log').recordCount;
+      for (; index >= count(); batch++) index -= count();
       return { topicId: topic.row.id, key, batch, index };
     });
     return { batches, keys, acks: this.#acks(table) };
   }
 
-  /** One row for all settlements of the transaction. */
   #acks(table: AckTable): AckRow | null {
     const deltas = this.#settlements().map(({ records: { key, delta } }) => ({ key, delta }));
     return deltas.length === 0 ? null : { table, deltas, receipts: this.receipts };
@@ -147,7 +152,7 @@ export class TransactionPlan {
     return this.#placed.flatMap(({ unit }) => unit.settlements);
   }
 
-  /** Where the batches are if they were written and nothing was appended behind them since. */
+  /** The places of the batches, if they are the last ones of their logs. */
   lastOfLogs(): AppendedBatch[] {
     return this.#sorted().flatMap(({ partition, batches, recordCount }) => {
       let baseOffset = partition.endOffset - recordCount;
@@ -159,7 +164,7 @@ export class TransactionPlan {
     });
   }
 
-  /** What the commit means: for each log its batches with their offsets, for each key its place, for each unit its answer. */
+  /** The results of the commit: the offsets of the batches, the places of the keys, the answers. */
   settle(appended: readonly AppendedBatch[]): {
     readonly logs: readonly {
       readonly topic: Topic;
@@ -172,14 +177,14 @@ export class TransactionPlan {
     const bases = new Map<PlannedLog, number>();
     let next = 0;
     const logs = this.#sorted().map((log) => {
-      const batches = log.batches.map((batch) => ({ ...batch, ...appended[next++]! }));
-      bases.set(log, batches[0]!.baseOffset);
+      const batches = log.batches.map((batch) => ({ ...batch, ...present(appended[next++], placed) }));
+      bases.set(log, present(batches[0], 'a log that gets records has a batch').baseOffset);
       return { topic: log.topic, partition: log.partition, batches };
     });
     const keys = this.#keys.map(({ topic, key, log, position }) => ({
       topic,
       key,
-      hit: { partition: log.partition.address.partition, offset: bases.get(log)! + position },
+      hit: { partition: log.partition.address.partition, offset: present(bases.get(log), based) + position },
     }));
     const answers = this.#placed.map(({ unit, placements }) => ({
       unit,
@@ -188,13 +193,13 @@ export class TransactionPlan {
     return { logs, keys, answers };
   }
 
-  /** Logs that something is appended to, in the order in which they are locked. */
+  /** The logs that get records, in the order of their locks. */
   #sorted(): PlannedLog[] {
     const logs = [...this.#logs.values()].filter((log) => log.recordCount > 0);
     return logs.sort((a, b) => a.partition.id - b.partition.id);
   }
 
-  /** Each publish of the unit is judged by what those before it in the unit would have added. */
+  /** Checks each publish against the log as the earlier publishes of the unit would leave it. */
   #refusalOf({ publishes }: CommitUnit): Rejection | null {
     const ahead = publishes.length > 1 ? new Ahead() : null;
     for (const publish of publishes) {
@@ -212,7 +217,7 @@ export class TransactionPlan {
         if (this.#hasKey(topic, key, ahead)) continue;
         ahead.addKey(topic, key);
       }
-      ahead.addRecord(topic.partitions[partition]!);
+      ahead.addRecord(present(topic.partitions[partition], 'the chosen partition is one of the topic'));
     }
   }
 
@@ -222,8 +227,8 @@ export class TransactionPlan {
   }
 
   /**
-   * Whether nothing of the publish is new. Then it is answered whatever offset it expects: it repeats a publish whose
-   * answer was lost, which has itself moved the offset.
+   * Whether the publish has only known keys. Its expected offset is then not checked, because it
+   * repeats a publish whose answer was lost, and which has itself moved the offset.
    */
   #isKnown({ topic, command }: RoutedPublish, ahead: Ahead | null): boolean {
     const { expectedOffset, idempotencyKeys } = command;
@@ -270,17 +275,18 @@ export class TransactionPlan {
     const duplicates = new Uint8Array(count);
     const planned = this.#plannedLogs(topic, shares);
     const fresh = planned.map(() => ({ records: [] as number[], bytes: 0 }));
-    // Record by record and not share by share: of two with one key the first of the request is kept.
+    // The loop goes by record, not by share, so that of two records with one key the first is kept.
     for (let record = 0; record < count; record++) {
-      const own = request.partitions[record]!;
-      const log = planned[own]!;
+      const own = present(request.partitions[record], 'each record has a partition');
+      const log = present(planned[own], shared);
+      const added = present(fresh[own], shared);
       const key = keys[record] ?? null;
-      const position = log.recordCount + fresh[own]!.records.length;
+      const position = log.recordCount + added.records.length;
       const first = key === null ? null : this.#first(topic, key, log, position);
       if (first === null) {
         offsets[record] = position;
-        fresh[own]!.records.push(record);
-        fresh[own]!.bytes += sliceBytes(command.records, record);
+        added.records.push(record);
+        added.bytes += sliceBytes(command.records, record);
         continue;
       }
       duplicates[record] = 1;
@@ -295,8 +301,9 @@ export class TransactionPlan {
       }
     }
     for (const { partition } of shares) {
-      const { records, bytes } = fresh[partition.address.partition]!;
-      this.#append(planned[partition.address.partition]!, request, {
+      const own = partition.address.partition;
+      const { records, bytes } = present(fresh[own], shared);
+      this.#append(present(planned[own], shared), request, {
         partition,
         indexes: Int32Array.from(records),
         bytes,
@@ -305,14 +312,14 @@ export class TransactionPlan {
     return { partitions, offsets, known, duplicates, planned };
   }
 
-  /** By partition; those that no record goes to are left out. */
+  /** The logs of the shares, by the number of their partition. */
   #plannedLogs(topic: Topic, shares: readonly Share[]): PlannedLog[] {
     const planned: PlannedLog[] = [];
     for (const { partition } of shares) planned[partition.address.partition] = this.#log(topic, partition);
     return planned;
   }
 
-  /** Where the first record with the key is; null if it is this one, which is noted. */
+  /** The first record with the key. Returns null if it is this one, whose key is then stored. */
   #first(topic: Topic, key: string, log: PlannedLog, position: number): IdempotencyHit | PlannedKey | null {
     let planned = this.#planned.get(topic);
     if (planned === undefined) this.#planned.set(topic, (planned = new Map<string, PlannedKey>()));
@@ -339,13 +346,13 @@ export class TransactionPlan {
     let { bytes } = share;
     log.recordCount += indexes.length;
     while (indexes.length > 0) {
-      const batch = this.#roomIn(log, indexes.length, bytes, sliceBytes(set, indexes[0]!));
+      const batch = this.#roomIn(log, indexes.length, bytes, sliceBytes(set, present(indexes[0], 'records are left')));
       let taken = indexes.length;
       if (!this.#fits(batch, taken, bytes)) {
         taken = 0;
         let size = 0;
         for (; taken < indexes.length; taken++) {
-          const more = sliceBytes(set, indexes[taken]!);
+          const more = sliceBytes(set, present(indexes[taken], 'records are left'));
           if (taken + batch.recordCount > 0 && !this.#fits(batch, taken + 1, size + more)) break;
           size += more;
         }
@@ -360,7 +367,7 @@ export class TransactionPlan {
     }
   }
 
-  /** The last batch, if at least the next record fits into it; else a new one. */
+  /** The last batch if the next record fits into it, otherwise a new one. */
   #roomIn(log: PlannedLog, count: number, bytes: number, firstBytes: number): MutableBatch {
     const last = log.batches.at(-1);
     if (last !== undefined && (this.#fits(last, count, bytes) || this.#fits(last, 1, firstBytes))) return last;
@@ -375,8 +382,8 @@ export class TransactionPlan {
   }
 }
 
-/** A batch of the transaction with where it went. */
-export interface CommittedBatch extends AppendedBatch {
+/** A batch of the transaction with its offsets. */
+interface CommittedBatch extends AppendedBatch {
   readonly records: readonly RecordSelection[];
   readonly recordCount: number;
   readonly byteSize: number;
@@ -386,7 +393,8 @@ function answerOf(placement: Placement, bases: ReadonlyMap<PlannedLog, number>):
   const { partitions, offsets, known, duplicates, planned } = placement;
   for (let record = 0; record < offsets.length; record++) {
     if (known?.[record] === 1) continue;
-    offsets[record]! += bases.get(planned[partitions[record]!]!)!;
+    const log = present(planned[present(partitions[record], 'each record has a partition')], shared);
+    offsets[record] = present(offsets[record], 'each record has a place') + present(bases.get(log), based);
   }
   return { partitions, offsets, duplicates };
 }

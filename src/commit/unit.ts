@@ -2,37 +2,49 @@ import type { PublishCommand, PublishedRecords } from './publish.ts';
 import type { RoutedPublish } from './route.ts';
 import type { Settlement } from './settlements.ts';
 
-/** What is committed whole or not at all. Several units may go in one transaction; one is never split. */
+/**
+ * Publishes and settlements that are committed together or not at all. A transaction may have
+ * several units.
+ */
 export interface CommitUnit {
   readonly publishes: readonly RoutedPublish[];
   readonly settlements: readonly Settlement[];
-  /** Written in the transaction, so that a lost answer can be found out; null where nothing is settled. */
+  /**
+   * An id that the transaction writes, so that the outcome can be found if the answer is lost; null
+   * without settlements.
+   */
   readonly receipt: string | null;
-  /** Of the broker itself: its bytes are not among those of the publishers. */
+  /**
+   * Whether the unit is the broker's own, whose bytes do not count towards the limit of publishers.
+   */
   readonly own: boolean;
-  /** What the publishes hold in the queue. */
+  /** Bytes that the publishes take in the queue. */
   readonly bytes: number;
   /** What the account counts for them, with the heap that they take; 0 for the broker's own. */
   readonly heldBytes: number;
   readonly records: number;
-  /** In the order of `publishes`. */
+  /** Gets the offsets in the order of `publishes`. */
   readonly resolve: (published: readonly PublishedRecords[]) => void;
   readonly reject: (error: Error) => void;
-  /** It is answered. */
+  /** Whether the unit was answered. */
   ended: boolean;
 }
 
-/** What the broker itself wants to be committed together. */
+/** A commit of the broker itself. */
 export interface WantedCommit {
   readonly publishes: readonly PublishCommand[];
   readonly settlements: readonly Settlement[];
 }
 
-/** The port of those that settle. */
+/** The port for commits of the broker itself. */
 export interface Commits {
-  /** @returns where the records of each publish went. @throws Rejection or Fault; all of it is written, or nothing. */
+  /**
+   * Commits all of it or nothing.
+   * @returns the offsets of the records of each publish.
+   * @throws Rejection or Fault
+   */
   commit(wanted: WantedCommit): Promise<readonly PublishedRecords[]>;
 }
 
-/** Nothing is settled by most units. */
+/** One empty list for the many units without settlements. */
 export const noSettlements: readonly Settlement[] = [];

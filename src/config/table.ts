@@ -3,7 +3,7 @@ import { limits, type TunableLimits } from '../limits/limits.ts';
 import { oneOf, onOrOff, parsed, text, wholeNumber, WrongValue, type Setting } from './setting.ts';
 
 const portMax = 65_535;
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
 /** Every setting of the broker except its limits. */

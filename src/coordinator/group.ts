@@ -1,3 +1,4 @@
+import { memberFenced } from '../errors/rejections/members.ts';
 import type { Assignor, AssignorName, Assignors } from './assignors/assignor.ts';
 import { AssignorError } from './assignors/assignor-error.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
@@ -6,7 +7,6 @@ import { assignmentOf, clientAssignorOf } from './client-plan.ts';
 import { Holdings } from './holdings.ts';
 import type { Member } from './member.ts';
 import { Membership } from './membership.ts';
-import { refsOf } from './partition.ts';
 import { Rebalance } from './rebalance.ts';
 import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
 import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
@@ -194,23 +194,6 @@ export class Group {
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
   }
 
-  /** All partitions that the member holds, also those being revoked; by topic and partition. */
-  partitionsOf(memberId: MemberId): PartitionRef[] {
-    return refsOf(this.#find(memberId)?.held ?? []);
-  }
-
-  /** The member's partitions that are being revoked; by topic and partition. */
-  revokingOf(memberId: MemberId): PartitionRef[] {
-    const held = this.#find(memberId)?.held ?? [];
-    return refsOf(Array.from(held).filter((partition) => partition.revokeDeadlineMs !== null));
-  }
-
-  /** Whether the member still waits in this generation for partitions of other members. */
-  awaits(memberId: MemberId): boolean {
-    const member = this.#find(memberId);
-    return member !== undefined && this.#holdings.awaitedBy(member);
-  }
-
   /** The durable state once all changes so far are written. */
   snapshot(): GroupSnapshot {
     return { generation: this.#generation, members: this.members(), assignments: this.#holdings.rows() };
@@ -368,7 +351,7 @@ export class Group {
   #assign(input: Assign): void {
     const { memberId, generation, plan } = input;
     if (this.#find(memberId) === undefined) {
-      this.#refuse(input, 'MEMBER_UNKNOWN', `"${memberId}" is not a member`);
+      this.#refuse(input, 'MEMBER_UNKNOWN', memberFenced({ memberId }).message);
     } else if (this.leader !== memberId) {
       this.#refuse(input, 'NOT_LEADER', `"${memberId}" is not the leader of this group`);
     } else if (this.preparing || generation !== this.#generation || this.#awaited === null) {

@@ -1,3 +1,4 @@
+import { instanceFenced, memberFenced } from '../errors/rejections/members.ts';
 import { areConsistent } from './client-plan.ts';
 import type { Holdings } from './holdings.ts';
 import { sameMemberRow, sameWishes, type Member } from './member.ts';
@@ -7,7 +8,7 @@ import type { MemberId, MemberRow, PartitionRef, RebalanceReason } from './snaps
 import type { GroupInput, RefusalReason, RemovalReason } from './step.ts';
 import type { Turn } from './turn.ts';
 
-export type JoinInput = Extract<GroupInput, { type: 'join' }>;
+type JoinInput = Extract<GroupInput, { type: 'join' }>;
 
 /** The change of a member since the last rebalance. */
 interface Joined {
@@ -17,7 +18,7 @@ interface Joined {
   readonly before: MemberRow | null;
 }
 
-export interface Refusal {
+interface Refusal {
   readonly reason: RefusalReason;
   readonly message: string;
 }
@@ -248,12 +249,9 @@ export class Membership {
 }
 
 function gone(memberId: MemberId, isReplaced: boolean): Refusal {
-  if (!isReplaced)
-    return { reason: 'MEMBER_UNKNOWN', message: `member "${memberId}" is not in the group any more: join again` };
-  return {
-    reason: 'INSTANCE_FENCED',
-    message: `another process has joined with the group instance id of member "${memberId}"`,
-  };
+  return isReplaced
+    ? { reason: 'INSTANCE_FENCED', message: instanceFenced({ memberId }).message }
+    : { reason: 'MEMBER_UNKNOWN', message: memberFenced({ memberId }).message };
 }
 
 function inconsistent(clientAssignors: readonly string[]): string {

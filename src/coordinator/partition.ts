@@ -36,12 +36,6 @@ export class Partition {
   }
 }
 
-/** By topic and partition. */
-export function refsOf(partitions: Iterable<Partition>): PartitionRef[] {
-  const refs = Array.from(partitions, ({ ref }) => ref);
-  return refs.sort((a, b) => a.topicId - b.topicId || a.partition - b.partition);
-}
-
 /** A topic of the group with its partitions. */
 export class Topic {
   readonly topicId: number;

@@ -50,16 +50,16 @@ import { PullSession } from './calls/pull.ts';
 import type { EventSink, MemberStream } from './ports/session.ts';
 import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
-export interface DeliveryDeps {
+interface DeliveryDeps {
   readonly store: GroupStore;
   /** Where acks become durable. */
   readonly commits: AckLogStore;
-  /** Where acks become durable together with something else. */
+  /** Where acks become durable together with publishes. */
   readonly settlements: Commits;
   readonly ring: AckRing;
   readonly topics: TopicLogs;
   readonly codec: BatchCodec;
-  /** Default: the built-in ones. */
+  /** Default: the built-in assignors. */
   readonly assignors?: Assignors;
   readonly clock: Clock;
   readonly random: Random;
@@ -70,9 +70,14 @@ export interface DeliveryDeps {
   readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
+  /** How many groups are loaded together. Default: 100. */
+  readonly loadedTogetherMax?: number;
 }
 
-/** The calls of consumers: each finds its group and member, feeds the coordinator, and waits for what must be durable. */
+/**
+ * The calls of consumers. Each finds its group and its member, gives its input to the coordinator
+ * or the cursors, and waits until the outcome is durable.
+ */
 export class Delivery {
   readonly offsets: Offsets;
   readonly membership: ClassicCalls;
@@ -117,7 +122,18 @@ export class Delivery {
     this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#settlements = deps.settlements;
-    this.#groups = new Groups(store, deps.topics, this.#context);
+    this.#groups = new Groups({
+      store,
+      topics: deps.topics,
+      context: this.#context,
+      onAckLogRead: (found) => {
+        rounds.start(found);
+      },
+      onLoaded: (group, loaded) => {
+        this.#retention.loaded(group, loaded);
+      },
+      ...(deps.loadedTogetherMax !== undefined && { loadedTogetherMax: deps.loadedTogetherMax }),
+    });
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.membership = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
@@ -128,11 +144,27 @@ export class Delivery {
     this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
   }
 
-  /** Takes over all groups as they were left; the topics must be open. */
+  /**
+   * Begins to take over all groups as they were left; the topics must be open. The groups are
+   * loaded while calls are served: each call on a group waits for `loaded` first. @throws Fault
+   */
   async open(): Promise<void> {
-    this.#retention.load(await this.#groups.open());
+    await this.#groups.open();
     this.#retention.start();
-    this.#context.rounds.start(this.#store.found);
+    this.#nacks.start();
+  }
+
+  /**
+   * Resolves when the group is in memory, if there is one of this name.
+   * @throws Fault, Rejection NOT_OWNER
+   */
+  loaded(groupName: string): Promise<void> {
+    return this.#groups.loaded(groupName);
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault, Rejection NOT_OWNER */
+  allLoaded(): Promise<void> {
+    return this.#groups.allLoaded();
   }
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
@@ -175,7 +207,8 @@ export class Delivery {
     const pulled = await new PullSession(group, member, command, this.#context).run();
     if (pulled.acked.length > 0) {
       for (const log of pulled.acked) this.#context.rounds.mark(log);
-      // At most once: what may be lost on the way must not come again, so the ack is durable before the records go.
+      // Auto-ack delivers at most once, so the ack is durable before the records may get lost on
+      // the way.
       await this.#context.rounds.durable();
     }
     const { clock } = this.#context;
@@ -194,8 +227,9 @@ export class Delivery {
     const { outcomes, moved, nacks } = applyAcks(group, command, this.#context.clock.nowMs());
     for (const nack of nacks) this.#nacks.write(nack);
     for (const log of moved) this.#context.rounds.mark(log);
-    // Also an entry that changed nothing waits: "acked already" may have been said by an ack that is not durable yet. And only
-    // the owner may refuse, or take back what it has delivered, neither of which is written.
+    // Entries that changed nothing wait too: ALREADY_ACKED may depend on an ack that is not durable
+    // yet. A rejection and a RELEASE write nothing, so a proof that this broker is the owner
+    // replaces their write.
     const { rounds } = this.#context;
     const unwritten = moved.length < outcomes.length || command.entries.some(({ action }) => action === 'RELEASE');
     await (unwritten ? rounds.proven() : rounds.durable());
@@ -204,13 +238,13 @@ export class Delivery {
 
   /**
    * Acks records and publishes others, in one transaction: all of it or nothing.
-   * @throws Rejection or Fault; OUTCOME_UNKNOWN and FENCED: the next owner reads whether it happened.
+   * @throws Rejection or Fault. After OUTCOME_UNKNOWN and FENCED the next owner reads the outcome.
    */
   async settle(command: SettleCommand): Promise<SettleOutcome> {
     const group = this.#groups.get(command.group);
     group.atWork(command.memberId);
     const outcome = await settle(group, command, this.#context.moves, this.#settlements);
-    // As with acks: only the owner may refuse.
+    // Only the owner may reject, as in `ack`.
     if (outcome.published === null) await this.#context.rounds.proven();
     return outcome;
   }
@@ -229,7 +263,7 @@ export class Delivery {
     return detailsOf(this.#groups.get(name));
   }
 
-  /** The names of those that the filter lets through, in their order. */
+  /** The names of the groups that the filter selects, in order. */
   names(filter: GroupFilter): string[] {
     return this.#groups
       .all()
@@ -245,7 +279,9 @@ export class Delivery {
     return membersOf(this.#groups.get(name));
   }
 
-  /** The last ones that are over, the newest first. @throws Rejection GROUP_NOT_FOUND, Fault */
+  /**
+   * The last rebalances that have ended, the newest first. @throws Rejection GROUP_NOT_FOUND, Fault
+   */
   async rebalances(name: string): Promise<StoredRebalance[]> {
     return this.#store.loadRebalances(this.#groups.get(name).id);
   }
@@ -268,7 +304,7 @@ export class Delivery {
     return subscriptionWithCursors(group, subscription);
   }
 
-  /** Active ones, in the order of their ids. */
+  /** The active subscriptions that the filter selects, ordered by id. */
   listSubscriptions(filter: { readonly group: string | null; readonly topic: string | null }): SubscriptionDetails[] {
     const found = this.#groups
       .all()
@@ -286,7 +322,7 @@ export class Delivery {
     return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
   }
 
-  /** The topic has more partitions: each group that subscribes to it reads them from their start. */
+  /** Gives the new partitions of a topic to the groups that subscribe to it, from their start. */
   async topicGrown(topicId: number): Promise<void> {
     await this.#groups.topicGrown(topicId);
   }
@@ -296,9 +332,12 @@ export class Delivery {
     await this.#groups.deleteTopic(topicId, work);
   }
 
-  /** Tells every member to go elsewhere, makes the acks durable, and ends the streams. Acks count until the end. */
+  /**
+   * Asks every member to reconnect, makes acks durable until the deadline, and ends the streams.
+   */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
+    const loading = this.#groups.stop(draining('subscribe'));
     const { clock, rounds } = this.#context;
     const deadlineAtMs = clock.wallMs() + graceMs;
     const groups = this.#groups.all();
@@ -307,28 +346,28 @@ export class Delivery {
     const untilMs = clock.nowMs() + graceMs;
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     const retention = this.#retention.stop();
-    await rounds.stop(untilMs);
-    await within(clock, untilMs - clock.nowMs(), retention);
+    await rounds.drain(untilMs);
+    await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
-    this.#nacks.stop();
+    await this.#nacks.stop();
   }
 
-  /** Ends everything in this process at once: another broker owns the groups now. */
+  /** Ends everything in this process at once, because another broker owns the groups now. */
   async stop(): Promise<void> {
     this.#draining = true;
     this.#context.writer.stop();
     this.#context.moves.stop();
-    this.#nacks.stop();
-    const jobs = [this.#context.rounds.abandon(), this.#retention.stop()];
     const error = notOwner('TAKEN_OVER');
+    const { rounds } = this.#context;
+    const jobs = [this.#groups.stop(error), rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);
   }
 
-  /** Groups, members, what is in flight, and what was delivered and decided so far, for the metrics. */
+  /** The numbers for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#context);
+    return countsOf(this.#groups.all(), this.#groups.unloaded, this.#context);
   }
 
   #refuseIfDraining(): void {
@@ -338,5 +377,5 @@ export class Delivery {
 
 const nothing = new Uint8Array();
 
-/** How often a drain looks whether everything is acked. */
+/** A drain looks so often whether everything is acked. */
 const drainLookMs = 20;

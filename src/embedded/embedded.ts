@@ -13,7 +13,7 @@ import { choosePort } from './port.ts';
 import { Postmaster, socketDirectory } from './postmaster.ts';
 import { stopPredecessor } from './predecessor.ts';
 
-export interface EmbeddedOptions {
+interface EmbeddedOptions {
   /** Created if missing. Holds the cluster, its password and the lock. */
   readonly dataDir: string;
   readonly log: EmbeddedLog;

@@ -19,7 +19,7 @@ export type Identity =
   | { readonly kind: 'namespace'; readonly uid: number; readonly gid: number };
 
 /** A program and its arguments, changed to run as another user. */
-export interface Command {
+interface Command {
   readonly file: string;
   readonly args: readonly string[];
   readonly options: SpawnOptions;

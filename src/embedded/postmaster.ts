@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Clock } from '../time/clock.ts';
+import { timeUp, within } from '../time/within.ts';
 import { EmbeddedPostgresError } from './error.ts';
 import type { Home } from './home.ts';
 import { commandAs, runAs } from './identity.ts';
@@ -57,9 +58,8 @@ export class Postmaster {
     this.#process.kill('SIGINT');
     // A connection that hangs in a system call could block a fast shutdown. Committed data is in
     // the WAL.
-    const cancel = clock.after(fastStopMs, () => this.#process.kill('SIGQUIT'));
+    if ((await within(clock, fastStopMs, this.exited)) === timeUp) this.#process.kill('SIGQUIT');
     await this.exited;
-    cancel();
   }
 
   async #ready(log: EmbeddedLog): Promise<void> {

@@ -1,10 +1,10 @@
 /**
- * A fault is trouble with the database or the network, classified once, where it is caught (src/storage/pg/faults.ts).
+ * A fault is trouble with the database or the network, classified in `src/storage/pg/faults.ts`.
  *
  * - DATABASE_UNAVAILABLE: nothing happened; the caller may repeat the call later.
  * - OUTCOME_UNKNOWN: the connection broke after COMMIT was sent; it may have happened.
- * - FENCED: the fence row of this broker's epoch is gone: another broker has taken over. Nothing happened.
- * - DATA_REFUSED: the database refused what this transaction wrote (SQLSTATE class 22 or 23). Nothing happened.
+ * - FENCED: the fence row of this epoch is gone: another broker has taken over. Nothing happened.
+ * - DATA_REFUSED: the database rejected the data (SQLSTATE class 22 or 23). Nothing happened.
  */
 export type FaultKind = 'DATABASE_UNAVAILABLE' | 'OUTCOME_UNKNOWN' | 'FENCED' | 'DATA_REFUSED';
 

@@ -1,34 +1,35 @@
-/** Time as trouble needs it; `src/time/clock.ts` fits. */
+/** The part of a clock that is needed here; `src/time/clock.ts` fits. */
 interface TroubleClock {
   nowMs(): number;
   after(delayMs: number, run: () => void): () => void;
 }
 
-/** Where trouble is told; pino's loggers fit. */
-export interface TroubleLog {
+/** The log for trouble; pino's loggers fit. */
+interface TroubleLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
 
-export interface TroubleDeps {
-  /** What is in trouble, as it stands in the log. */
+interface TroubleDeps {
+  /** The name of the thing in trouble, for the log. */
   readonly what: string;
   readonly clock: TroubleClock;
   readonly log: TroubleLog;
 }
 
-/** A line is repeated after so long while the trouble lasts. */
+/** The time until a line is repeated while the trouble lasts. */
 const stillMs = 60_000;
-/** So long nothing may have failed before the trouble is over: where one call in two fails, it is not over after each. */
+/** The trouble ends after this time without a failure, not at each success of a flapping call. */
 const quietMs = 3_000;
 
 /**
- * Trouble with one thing that is tried again and again. Each cause is logged when it begins and once a minute while it lasts, and the
- * end is logged once, however many calls fail. A cause that comes back within the minute is not logged anew.
+ * Trouble with one thing that is tried again and again. Each cause is logged when it begins and
+ * once a minute while it lasts, and the end is logged once, however many calls fail. A cause that
+ * returns within the minute is not logged again.
  */
 export class Trouble {
   readonly #d: TroubleDeps;
-  /** When each cause was logged last. */
+  /** The time of the last line of each cause. */
   readonly #loggedMs = new Map<string, number>();
   #beganMs: number | null = null;
   #failedMs = 0;
@@ -40,7 +41,7 @@ export class Trouble {
     this.#d = deps;
   }
 
-  /** What failed last; null if the last try worked. */
+  /** The last failure; null if the last try worked. */
   get last(): string | null {
     return this.#last;
   }
@@ -67,7 +68,7 @@ export class Trouble {
     else this.#cancel ??= this.#d.clock.after(leftMs, this.#afterQuiet);
   }
 
-  /** It is not tried any more: whether it would work is not known. */
+  /** Ends the tries. Whether the next one would have worked is unknown. */
   drop(): void {
     this.#cancel?.();
     this.#cancel = this.#beganMs = this.#last = null;
@@ -86,7 +87,7 @@ export class Trouble {
   }
 }
 
-/** The SQLSTATE of an error, or the system's name for it, which tells causes apart however the message goes. */
+/** The SQLSTATE or the system's code of an error. It tells causes apart; messages vary. */
 function causeOf(error: Error): string {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
     const { code } = at as { code?: unknown };

@@ -15,7 +15,7 @@ import type { LogStore, RecordPlace, TopicRow } from './store.ts';
 import { TailCache } from './tail-cache.ts';
 import { Topic, topicBytes } from './topic.ts';
 
-export interface LogDeps {
+interface LogDeps {
   readonly store: LogStore;
   readonly clock: Clock;
   readonly codec: BatchCodec;
@@ -30,7 +30,7 @@ const opensAtOnce = 8;
 const refreshRetryMs = 250;
 
 /** The log's view of the committer. */
-export interface Appends {
+interface Appends {
   /** Runs `work` while no append to the topic is in flight. New appends wait until it ends. */
   whileQuiet<T>(topic: Topic, work: () => Promise<T>): Promise<T>;
   /** Rejects the publishes that wait for the topic, because it was deleted. */

@@ -9,8 +9,9 @@ import {
 } from './batch.ts';
 import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
+import { present } from '../errors/present.ts';
 
-export interface ReaderOptions {
+interface ReaderOptions {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   /** Bytes of one fetch. */
@@ -51,8 +52,9 @@ export class Reader {
     const fetched = this.#fetched.get(keyOf(address));
     if (fetched === undefined) return null;
     for (const { batches } of fetched) {
-      const first = batches[0]!;
-      if (offset < first.baseOffset || offset >= endOffset(batches.at(-1)!)) continue;
+      const first = present(batches[0], 'a fetch that is kept has batches');
+      const last = present(batches.at(-1), 'a fetch that is kept has batches');
+      if (offset < first.baseOffset || offset >= endOffset(last)) continue;
       return batches.find((batch) => offset < endOffset(batch)) ?? null;
     }
     return null;
@@ -89,7 +91,7 @@ export class Reader {
         chunks.push([]);
         size = 0;
       }
-      chunks.at(-1)!.push(batch);
+      present(chunks.at(-1), 'the first batch begins a chunk').push(batch);
       size += bytes;
     }
     return chunks.map((chunk) => this.#o.codec.encode(address, chunk));
@@ -108,9 +110,11 @@ export class Reader {
   #evict(bytes: number): void {
     let left = bytes;
     for (const [key, fetched] of this.#fetched) {
-      for (; left > 0 && fetched.length > 0; fetched.shift()) {
-        left -= fetched[0]!.bytes;
-        this.#o.kind.give(fetched[0]!.bytes);
+      while (left > 0) {
+        const oldest = fetched.shift();
+        if (oldest === undefined) break;
+        left -= oldest.bytes;
+        this.#o.kind.give(oldest.bytes);
       }
       if (fetched.length > 0) return;
       this.#fetched.delete(key);

@@ -14,7 +14,7 @@ const aheadFrom = 0.5;
 /** Runs `work` while no append to the topic is in flight. */
 type WhileQuiet = <T>(topic: Topic, work: () => Promise<T>) => Promise<T>;
 
-export interface SegmentKeeperDeps {
+interface SegmentKeeperDeps {
   readonly store: LogStore;
   readonly clock: Clock;
   readonly log: Logger;

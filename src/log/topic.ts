@@ -1,4 +1,5 @@
 import { textBytes, weights } from '../account/weights.ts';
+import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import type { KeyMemory, KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
@@ -19,7 +20,7 @@ export function topicBytes({ name, description, partitions }: TopicSize): number
   return weights.topic + textBytes(name) + textBytes(description) + partitions * weights.partitionLog;
 }
 
-export interface TopicParts {
+interface TopicParts {
   readonly store: LogStore;
   readonly codec: BatchCodec;
   readonly tails: TailCache;
@@ -48,7 +49,7 @@ export class Topic {
   appendedBytes = 0;
   /** Whether the next segment is known to exist. */
   nextIsMade = false;
-  #refreshing: Promise<void> | null = null;
+  readonly #refreshing = new Once<'ends', void>();
   #forgets = 0;
   readonly #parts: TopicParts;
 
@@ -79,10 +80,7 @@ export class Topic {
 
   /** Reads the start and end of all logs. Concurrent calls share one read. @throws Fault */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#refresh().finally(() => {
-      this.#refreshing = null;
-    });
-    return this.#refreshing;
+    return this.#refreshing.run('ends', () => this.#refresh());
   }
 
   /** Forgets the ends of the partitions and all keys, because an append has an unknown outcome. */

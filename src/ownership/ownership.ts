@@ -13,7 +13,7 @@ import {
 } from './lease.ts';
 import type { LeaseStore } from './store.ts';
 
-export interface OwnershipDeps {
+interface OwnershipDeps {
   readonly store: LeaseStore;
   readonly clock: Clock;
   readonly random: Random;

@@ -5,7 +5,7 @@ import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import { nameViolation } from '../limits/names.ts';
 
 /** A module of `--assignor-modules` that cannot be used, in one line that names it. */
-export class AssignorModuleError extends Error {
+class AssignorModuleError extends Error {
   override readonly name = 'AssignorModuleError';
 }
 

@@ -2,9 +2,10 @@ import { fstatSync, writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { limits } from '../limits/limits.ts';
 import type { Clock } from '../time/clock.ts';
+import { within } from '../time/within.ts';
 
 /** stdout or stderr of this process. */
-export type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
+type StandardStream = Writable & { readonly fd: number; readonly isTTY: boolean };
 
 /**
  * The broker's output, to a reader that may be slow, stopped or gone. The broker never waits for
@@ -33,10 +34,6 @@ export class Output {
     if (this.isTerminal) doNotWaitFor(stream);
   }
 
-  get heldBytes(): number {
-    return this.#heldBytes;
-  }
-
   write(text: string): void {
     if (this.#gone) return;
     const bytes = Buffer.from(text);
@@ -48,15 +45,11 @@ export class Output {
   /**
    * Resolves when the reader has taken everything or has gone, and after `logFlushMs` in any case.
    */
-  flushed(clock: Clock): Promise<void> {
-    if (this.#heldBytes === 0 || this.#gone) return Promise.resolve();
-    return new Promise((resolve) => {
-      const cancel = clock.after(limits.logFlushMs, resolve);
-      this.#waiting.add(() => {
-        cancel();
-        resolve();
-      });
-    });
+  async flushed(clock: Clock): Promise<void> {
+    if (this.#heldBytes === 0 || this.#gone) return;
+    const settled = Promise.withResolvers<void>();
+    this.#waiting.add(settled.resolve);
+    await within(clock, limits.logFlushMs, settled.promise);
   }
 
   #send(bytes: Buffer): void {

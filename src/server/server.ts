@@ -33,7 +33,7 @@ const closeMs = 2_000;
  */
 const databaseRetryMs = 250;
 
-export interface ServerOptions {
+interface ServerOptions {
   readonly settings: Settings;
   /** For errors, which name a setting as it was given. */
   readonly nameOf: NameOf;
@@ -45,7 +45,7 @@ export interface ServerOptions {
 }
 
 /** Why a server ended: a call of `stop`, or a failure. */
-export type Ending = { readonly reason: 'stopped' } | { readonly reason: 'failed'; readonly error: Error };
+type Ending = { readonly reason: 'stopped' } | { readonly reason: 'failed'; readonly error: Error };
 
 /**
  * One process of Millrace: its database, its ownership of that database, and both edges. It opens

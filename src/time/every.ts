@@ -1,7 +1,7 @@
 import type { BackgroundJob } from './background-job.ts';
 import type { Clock } from './clock.ts';
 
-export interface EveryOptions {
+interface EveryOptions {
   readonly clock: Clock;
   /** From the start, or the end of a run, to the next run; a function is called before each. */
   readonly delayMs: number | (() => number);

@@ -1,25 +1,30 @@
-/** Pieces of work that exclude each other: each begins when the one before has ended. */
+/** Pieces of work that exclude each other, in the order in which they were given. */
 export class Mutex {
-  #underWay: Promise<void> | null = null;
+  #last: Promise<void> = Promise.resolve();
+  #load = 0;
 
-  /**
-   * Resolves when the present work has ended; null if there is none. Look again after it, because
-   * the next work may have begun.
-   */
-  get underWay(): Promise<void> | null {
-    return this.#underWay;
+  /** How many pieces of work are under way or wait. */
+  get load(): number {
+    return this.#load;
   }
 
-  /** Runs `work` once no other is under way. */
+  /** Runs `work` once all work that was given before has ended. */
   async take<T>(work: () => Promise<T>): Promise<T> {
-    while (this.#underWay !== null) await this.#underWay;
-    const done = Promise.withResolvers<void>();
-    this.#underWay = done.promise;
+    const before = this.#load === 0 ? null : this.#last;
+    const ended = Promise.withResolvers<void>();
+    this.#last = ended.promise;
+    this.#load++;
+    if (before !== null) await before;
     try {
       return await work();
     } finally {
-      this.#underWay = null;
-      done.resolve();
+      this.#load--;
+      ended.resolve();
     }
+  }
+
+  /** Resolves when all work that was given until now has ended, also if it fails. */
+  ended(): Promise<void> {
+    return this.#last;
   }
 }

@@ -15,6 +15,11 @@ export class Once<Key, Value> {
     return underWay;
   }
 
+  /** Resolves when the work of the key that is under way now has ended, also if it fails. */
+  async endedOf(key: Key): Promise<void> {
+    await this.#underWay.get(key)?.catch(() => undefined);
+  }
+
   /** Resolves when all work that is under way now has ended, also if it fails. */
   async ended(): Promise<void> {
     await Promise.allSettled(this.#underWay.values());

@@ -1,22 +1,22 @@
 import { expect, test } from 'vitest';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 
-test('a fold does not begin while a settlement may still be written to a table that it would truncate', async () => {
+test('a fold does not begin while a settlement may still write to a table that the fold would truncate', async () => {
   const ring = new AckRing();
   const first = ring.refer();
   const second = ring.refer();
   ring.turn();
-  const told: string[] = [];
-  const free = ring.olderFree().then(() => told.push('free'));
+  const resolved: string[] = [];
+  const free = ring.olderFree().then(() => resolved.push('free'));
   first.release();
   await Promise.resolve();
-  expect([ring.olderAreFree, told]).toEqual([false, []]);
+  expect([ring.olderAreFree, resolved]).toEqual([false, []]);
   second.release();
   await free;
-  expect([ring.olderAreFree, told]).toEqual([true, ['free']]);
+  expect([ring.olderAreFree, resolved]).toEqual([true, ['free']]);
 });
 
-test('a settlement in the table that is written to now keeps no fold back', async () => {
+test('a reference to the current table does not delay a fold', async () => {
   const ring = new AckRing();
   ring.turn();
   expect(ring.refer().table).toBe(1);
@@ -25,7 +25,7 @@ test('a settlement in the table that is written to now keeps no fold back', asyn
   expect(ring.olderAreFree).toBe(false);
 });
 
-test('a reference that is released twice does not release somebody else’s', () => {
+test('a reference that is released twice does not release another reference', () => {
   const ring = new AckRing();
   const one = ring.refer();
   ring.refer();
@@ -35,7 +35,7 @@ test('a reference that is released twice does not release somebody else’s', ()
   expect(ring.olderAreFree).toBe(false);
 });
 
-test('a table that the ring comes round to again is not free for the turns that are left out', () => {
+test('a reference delays folds for two turns, and not once its table is the current one again', () => {
   const ring = new AckRing();
   const held = ring.refer();
   for (const isFree of [false, false, true]) {

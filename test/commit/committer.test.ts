@@ -3,7 +3,7 @@ import { Fault } from '../../src/errors/fault.ts';
 import { Gate, newStream, readAll, records, Scene } from '../log/scene.ts';
 
 describe('group commit', () => {
-  test('publishes of one turn go in one transaction, without a timer', async () => {
+  test('publishes of one turn of the event loop share a transaction, without a timer', async () => {
     const scene = await Scene.open();
     const publishes = ['a', 'b', 'c'].map((value) => scene.publish(records(value)));
     await scene.clock.settle();
@@ -12,7 +12,7 @@ describe('group commit', () => {
     expect(scene.clock.pending).toBe(0);
   });
 
-  test('what comes while a transaction is in flight becomes the next one, however much it is', async () => {
+  test('all publishes that arrive while a transaction is in flight share the next one', async () => {
     const scene = await Scene.open();
     const gate = scene.hold('append');
     scene.publish(records('first'));
@@ -29,21 +29,21 @@ describe('group commit', () => {
     expect(rest).toEqual(Array.from({ length: 50 }, (_, i) => `0/${i + 1}`));
   });
 
-  test('partitions are appended to side by side, one transaction on each connection', async () => {
+  test('different partitions are appended to concurrently, one transaction on each connection', async () => {
     const scene = await Scene.open({ partitions: 3, appendSlots: 2 });
     const gate = scene.hold('append');
     for (const partition of [0, 1, 2]) {
       scene.publish(records('x'), { partition });
       await scene.clock.settle();
     }
-    // The third waits for a connection; the store itself refuses two appends on one.
+    // The third waits for a connection, because the store rejects two appends on one.
     expect(gate.waiting).toBe(2);
     gate.open();
     await scene.clock.settle();
     expect(scene.transactions).toEqual([1, 1, 1]);
   });
 
-  test('one large transaction does not keep what waits for longer than it must: there are limits', async () => {
+  test('a transaction is limited in bytes, so that no publish waits long for its answer', async () => {
     const scene = await Scene.open({ queueBytesMax: 20_000_000 });
     const megabyte = 'x'.repeat(1_048_000);
     const publishes = Array.from({ length: 6 }, () => scene.publish(records(megabyte)));
@@ -62,7 +62,7 @@ describe('a fault of the database', () => {
     };
   };
 
-  test('answers every publish of the transaction, and the next one goes on', async () => {
+  test('a fault of the database fails every publish of its transaction, and no later one', async () => {
     const scene = await Scene.open({ partitions: 2 });
     failOnce(scene, new Fault('DATABASE_UNAVAILABLE', 'gone'));
     const failed = [0, 1].map((partition) => scene.publish(records('x'), { partition }));
@@ -74,7 +74,7 @@ describe('a fault of the database', () => {
     expect(scene.fenced).toBe(0);
   });
 
-  test('never repeats an append: what failed may have happened', async () => {
+  test('an append with an unknown outcome is never retried, because it may be committed', async () => {
     const scene = await Scene.open();
     scene.store.after = (call) => {
       if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'cut after COMMIT');
@@ -85,7 +85,7 @@ describe('a fault of the database', () => {
     expect(scene.store.count('append')).toBe(1);
   });
 
-  test('in the data of one request does not take its neighbours along', async () => {
+  test('a request whose data the database refuses does not fail the others of its transaction', async () => {
     const scene = await Scene.open();
     const poison = records('poison');
     scene.store.before = (_call, transaction) => {
@@ -97,7 +97,7 @@ describe('a fault of the database', () => {
     expect(publishes.map(({ ended }) => ended)).toEqual(['0/0', 'DATA_REFUSED', '0/1']);
   });
 
-  test('in the data of one request of a stream refuses those behind it, though they are run one by one', async () => {
+  test('a request whose data the database refuses fails the later requests of its stream', async () => {
     const scene = await Scene.open();
     const poison = records('poison');
     const stream = newStream();
@@ -113,7 +113,7 @@ describe('a fault of the database', () => {
     expect(await readAll(scene.partition())).toEqual(['0=a', '1=c']);
   });
 
-  test('that says another broker has taken over is passed on, and appends nothing', async () => {
+  test('a fenced append reports that another broker has taken over, and writes nothing', async () => {
     const scene = await Scene.open();
     scene.store.shared.epoch++;
     const publish = scene.publish(records('x'));
@@ -125,7 +125,7 @@ describe('a fault of the database', () => {
 });
 
 describe('a segment that moved', () => {
-  test('is followed, and nobody hears of it', async () => {
+  test('an append follows a moved segment, and its publishers do not notice', async () => {
     const scene = await Scene.open({ partitions: 2 });
     scene.store.moveSegment(1);
     scene.store.moveSegment(1);
@@ -136,7 +136,7 @@ describe('a segment that moved', () => {
     expect(scene.store.shared.topic(1).segment).toBe(3);
   });
 
-  test('refuses a publish that was to be refused once, not as often as it is followed', async () => {
+  test('a publish is rejected once, although its transaction is retried on a moved segment', async () => {
     const scene = await Scene.open();
     scene.store.moveSegment(1);
     const stream = newStream();
@@ -151,7 +151,7 @@ describe('a segment that moved', () => {
     expect(scene.transactions).toEqual([1]);
   });
 
-  test('that moves for ever ends in an error, not in a loop', async () => {
+  test('an append to a segment that moves at each try ends in an error, not in an endless loop', async () => {
     const scene = await Scene.open();
     scene.store.before = (call) => {
       if (call === 'append') scene.store.moveSegment(1);
@@ -163,7 +163,7 @@ describe('a segment that moved', () => {
   });
 });
 
-test('a topic that is deleted while its publish waits or its keys are asked for answers TOPIC_NOT_FOUND', async () => {
+test('a publish is rejected if its topic is deleted while it waits or its keys are looked up', async () => {
   const scene = await Scene.open({ partitions: 2 });
   const gate = new Gate();
   scene.store.before = (call) => (call === 'findKeys' ? gate.pass() : undefined);

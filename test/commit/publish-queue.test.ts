@@ -32,10 +32,10 @@ function scene({ bytesMax = 1_000, ...changes }: Partial<QueueLimits> & { bytesM
   return { queue, push, topic, account };
 }
 
-test('a publish that does not fit beside what waits and what is in flight is queued, or changes the sums', () => {
+test('the queue rejects a publish to the byte if it does not fit beside waiting and committing ones', () => {
   const { queue, push, topic, account } = scene({ bytesMax: 10 });
   const pushOne = (value: string): boolean => queue.push(pending(topic, records(value), { partition: 1 }));
-  // Each request holds its whole buffer: one byte more than its values.
+  // The buffer of a request, which has one byte more than its values, counts as a whole.
   const waiting = [push(0, {}, ['xx', 'x']), push(0, {}, ['xxx'])];
   expect({ bytes: queue.bytes, records: queue.records }).toEqual({ bytes: 8, records: 3 });
   expect([pushOne('xx'), queue.bytes, account.bytes]).toEqual([false, 8, 8]);
@@ -53,7 +53,7 @@ test('a publish that does not fit beside what waits and what is in flight is que
   expect(account.bytes).toBe(0);
 });
 
-test('a request does not overtake one of its partition that waits', () => {
+test('a request does not overtake a waiting request of its partition', () => {
   const { queue, push } = scene();
   const inFlight = push(0);
   expect(queue.take()).toEqual([inFlight]);
@@ -65,7 +65,7 @@ test('a request does not overtake one of its partition that waits', () => {
   expect(queue.take()).toEqual([first, second]);
 });
 
-test('a request that waits for one partition keeps later ones from its other partition', () => {
+test('no request overtakes one of two partitions that waits only for its other partition', () => {
   const { queue, push, topic } = scene();
   const inFlight = push(0);
   queue.take();
@@ -92,7 +92,7 @@ test('requests of one stream are never in two transactions at once, whatever the
   expect(queue.take()).toEqual([second, other]);
 });
 
-test('two publishes with idempotency keys never race in two transactions; those without keys go on', () => {
+test('two publishes with idempotency keys never race in two transactions, and do not delay keyless ones', () => {
   const { queue, push } = scene();
   const first = push(0, { idempotencyKeys: ['k'] });
   queue.take();
@@ -103,7 +103,7 @@ test('two publishes with idempotency keys never race in two transactions; those 
   expect(queue.take()).toEqual([second]);
 });
 
-test('a transaction ends at its bytes or its records, but always takes one request', () => {
+test('a transaction is limited in bytes and records, but always takes one request', () => {
   const { queue, push } = scene({ transactionBytesMax: 9, transactionRecordsMax: 3 });
   const large = push(0, {}, ['x'.repeat(50)]);
   const small = [push(0, {}, ['xxxx']), push(0, {}, ['xxx'])];
@@ -115,7 +115,7 @@ test('a transaction ends at its bytes or its records, but always takes one reque
   }
 });
 
-test('a look gives up after so many requests that have to wait: a full queue is not searched each time', () => {
+test('a search stops after some requests that must wait, so that a full queue is not searched each time', () => {
   const { queue, push } = scene({ passedMax: 3 });
   const inFlight = push(0);
   queue.take();
@@ -126,7 +126,7 @@ test('a look gives up after so many requests that have to wait: a full queue is 
   expect(queue.take()).toHaveLength(4);
 });
 
-test('what is removed is not counted any more, and the rest keeps its order', () => {
+test('removed requests no longer count, and the others keep their order', () => {
   const { queue, push } = scene();
   const requests = [push(0), push(1, {}, ['xxxxx']), push(0), push(1)];
   expect(queue.remove((one) => one.publishes[0]!.shares[0]!.partition.id === 2)).toEqual([requests[1], requests[3]]);
@@ -147,7 +147,7 @@ const step = fc.oneof(
   fc.record({ type: fc.constant('release' as const), which: fc.nat(10) }),
 );
 
-test('everything is taken once; what is in flight never conflicts, and nothing overtakes what it conflicts with', () => {
+test('every request is taken once, never conflicts with one in flight, and overtakes none that it conflicts with', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const { queue, topic, account } = scene({ bytesMax: 100_000, transactionBytesMax: 20, passedMax: 5 });
@@ -207,24 +207,24 @@ function pushStep(
   return request;
 }
 
-/** As the documentation of the queue says it. */
+/** The rule of the queue's documentation, in its simplest form. */
 function conflict(one: PendingPublish, other: PendingPublish): boolean {
   if (one.command.stream !== null && one.command.stream === other.command.stream) return true;
   if (one.command.idempotencyKeys !== null && other.command.idempotencyKeys !== null) return true;
   return one.shares.some(({ partition }) => other.shares.some((share) => share.partition === partition));
 }
 
-test('what was answered together comes back together, and one connection does all the work', () => {
+test('waiting requests are shared among the free connections, so that one does not do all the work', () => {
   const { queue, push } = scene({ sharedBytesMin: 4 });
   const requests = [0, 1, 2, 0, 1, 2].map((partition) => push(partition, {}, ['x']));
-  // Two bytes each: a third of twelve bytes is two requests.
+  // A request has two bytes, so a third of twelve bytes is two requests.
   expect(queue.take(3)).toEqual(requests.slice(0, 2));
   expect(queue.take(2)).toEqual([requests[2]!, requests[5]!]);
   queue.release(requests.slice(0, 2));
   expect(queue.take(3)).toEqual([requests[3]!, requests[4]!]);
 });
 
-test('small requests that would be shared out among transactions that cost more than they', () => {
+test('small requests share one transaction, because a transaction costs more than they do', () => {
   const { queue, push } = scene({ sharedBytesMin: 100 });
   const requests = [0, 1, 2].map((partition) => push(partition, {}, ['x']));
   expect(queue.take(3)).toEqual(requests);

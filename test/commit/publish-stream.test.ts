@@ -4,7 +4,7 @@ import { Fault } from '../../src/errors/fault.ts';
 import { property } from '../coordinator/property.ts';
 import { newStream, readAll, records, Scene } from '../log/scene.ts';
 
-test('requests of a stream are appended in its order, also to different partitions over several connections', async () => {
+test('requests of a stream are appended in order, even to different partitions over several connections', async () => {
   const scene = await Scene.open({ partitions: 3, appendSlots: 3 });
   const stream = newStream();
   const order: string[] = [];
@@ -24,7 +24,7 @@ test('requests of a stream are appended in its order, also to different partitio
   }
 });
 
-test('a request that is refused at once refuses all that come later, and none that came earlier', async () => {
+test('a request of a stream that is rejected at once rejects all later ones, and no earlier one', async () => {
   const scene = await Scene.open();
   const stream = newStream();
   const gate = scene.hold('append');
@@ -45,7 +45,7 @@ test('a request that is refused at once refuses all that come later, and none th
   expect(await readAll(scene.partition())).toEqual(['0=a', '1=b', '2=f']);
 });
 
-test('a queue that had no room for a request of a stream has none for the later ones, though they are smaller', async () => {
+test('after a full queue has rejected a request of a stream, it rejects smaller later ones too', async () => {
   const scene = await Scene.open({ queueBytesMax: 100 });
   const stream = newStream();
   const publishes = [200, 1].map((bytes) => scene.publish(records('x'.repeat(bytes)), { stream }));
@@ -53,7 +53,7 @@ test('a queue that had no room for a request of a stream has none for the later 
   expect(publishes.map(({ ended }) => ended)).toEqual(['PUBLISH_QUEUE_FULL', 'PUBLISH_QUEUE_FULL']);
 });
 
-test('a request that fails in its append takes the later ones along, those in flight with it and those that wait', async () => {
+test('a request that fails in its append fails all later ones of its stream, queued or in its transaction', async () => {
   const scene = await Scene.open({ partitions: 2, appendSlots: 2 });
   const stream = newStream();
   const gate = scene.hold('append');
@@ -74,7 +74,7 @@ test('a request that fails in its append takes the later ones along, those in fl
   expect([blocker.ended, other.ended]).toEqual(['1/0', '0/1']);
 });
 
-test('of records that were only queued (ack mode NONE) none is appended behind one that was lost', async () => {
+test('no record of a stream with ack mode NONE is appended behind one that was lost', async () => {
   const scene = await Scene.open();
   const stream = newStream();
   scene.store.before = (call) => {
@@ -86,7 +86,7 @@ test('of records that were only queued (ack mode NONE) none is appended behind o
   await scene.clock.settle();
   const second = scene.publish(records('b'), { stream, committed: false });
   await scene.clock.settle();
-  // The second is told at once: a client of NONE would otherwise send into nothing for ever.
+  // The second fails at once. Otherwise the client would go on sending records that are dropped.
   expect([first.ended, second.ended]).toEqual(['queued', 'DATABASE_UNAVAILABLE']);
   expect(stream.failure).toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   expect(await readAll(scene.partition())).toEqual([]);
@@ -101,7 +101,7 @@ const request = fc.record({
   settle: fc.boolean(),
 });
 
-test('whatever fails, what is stored of a stream is its beginning, and what is confirmed is stored', async () => {
+test('whatever fails, a prefix of each stream is stored, and every confirmed record is stored', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(request, { maxLength: 15 }), fc.integer({ min: 1, max: 3 }), async (list, slots) => {
       const scene = await Scene.open({ partitions: 2, appendSlots: slots });
@@ -158,7 +158,7 @@ test('whatever fails, what is stored of a stream is its beginning, and what is c
   );
 });
 
-/** How many records of the set are in the logs. */
+/** The number of records of the set in the logs. */
 function storedCount(scene: Scene, set: object): number {
   let count = 0;
   for (const { batches } of scene.store.appended) {

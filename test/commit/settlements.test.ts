@@ -4,7 +4,7 @@ import { SegmentMoved } from '../../src/commit/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
 
-/** Records of a cursor that say what became of them. */
+/** Records of a cursor that keep which of their methods were called. */
 class Moving implements MovingRecords {
   readonly key = { subscriptionId: 1, partition: 0, lane: 0 };
   readonly delta;
@@ -27,16 +27,16 @@ class Moving implements MovingRecords {
   }
 }
 
-interface Wish {
+interface PublishRequest {
   readonly values?: readonly string[];
   readonly expectedOffset?: number;
   readonly topic?: string;
   readonly idempotencyKey?: string;
 }
 
-/** Commits records and a completion together. `ended` tells how it went. */
-function commit(scene: Scene, moving: Moving, wishes: readonly Wish[] = [{ values: ['letter'] }]) {
-  const publishes = wishes.map(({ values = ['x'], topic = 'orders', expectedOffset = null, idempotencyKey }) =>
+/** Commits records and a completion together. `ended` is the outcome. */
+function commit(scene: Scene, moving: Moving, requests: readonly PublishRequest[] = [{ values: ['letter'] }]) {
+  const publishes = requests.map(({ values = ['x'], topic = 'orders', expectedOffset = null, idempotencyKey }) =>
     command(topic, records(...values), {
       expectedOffset,
       ...(idempotencyKey !== undefined && { idempotencyKeys: [idempotencyKey] }),
@@ -59,7 +59,7 @@ const rowsOf = (scene: Scene): string[] =>
     return `${table}: ${deltas.map(({ delta }) => delta.acked[0]).join()} (${receipts.length})`;
   });
 
-/** Answers of appends are lost; `written`: after the commit. */
+/** Loses the answers of appends: after the commit if `written`, before it otherwise. */
 function loseAnswers(scene: Scene, written: boolean): void {
   const lose = (call: string): void => {
     if (call === 'append') throw new Fault('OUTCOME_UNKNOWN', 'the connection was lost');
@@ -69,7 +69,7 @@ function loseAnswers(scene: Scene, written: boolean): void {
 }
 
 describe('a completion that is committed with an append', () => {
-  test('is in the transaction of the append, and memory moves after it, not before', async () => {
+  test('a completion is written in the transaction of its append, and memory moves after the commit', async () => {
     const scene = await Scene.open();
     const gate = new Gate();
     scene.store.after = (call) => (call === 'append' ? gate.pass() : undefined);
@@ -83,7 +83,7 @@ describe('a completion that is committed with an append', () => {
     expect(await readAll(scene.partition())).toEqual(['0=letter']);
   });
 
-  test('keeps a fold waiting from before it is sent until memory has moved', async () => {
+  test('a fold waits for a completion from before it is sent until memory has moved', async () => {
     const scene = await Scene.open();
     const gate = scene.hold('append');
     commit(scene, new Moving());
@@ -95,7 +95,7 @@ describe('a completion that is committed with an append', () => {
     expect([scene.ring.olderAreFree, rowsOf(scene)]).toEqual([true, ['0: 0 (1)']]);
   });
 
-  test('is one row with all others of its transaction', async () => {
+  test('all completions of a transaction share one row of the ack log', async () => {
     const scene = await Scene.open();
     const gate = scene.hold('append');
     scene.publish(records('first'));
@@ -109,7 +109,7 @@ describe('a completion that is committed with an append', () => {
     expect([all.map(({ became }) => became), beside.ended]).toEqual([[['moved'], ['moved'], ['moved']], '0/4']);
   });
 
-  test('without any append is written too', async () => {
+  test('a completion without an append is written too', async () => {
     const scene = await Scene.open();
     const moving = new Moving(7);
     commit(scene, moving, []);
@@ -119,7 +119,7 @@ describe('a completion that is committed with an append', () => {
 });
 
 describe('a unit', () => {
-  test('of which one publish is refused writes nothing of the others, and its records stay; what is beside it goes on', async () => {
+  test('if one publish of a unit is rejected, nothing of it is written, its records stay, and other units go on', async () => {
     const scene = await Scene.open();
     const moving = new Moving();
     const refused = commit(scene, moving, [{ values: ['a'] }, { values: ['b'], expectedOffset: 7 }]);
@@ -129,14 +129,14 @@ describe('a unit', () => {
     expect([await readAll(scene.partition()), rowsOf(scene)]).toEqual([['0=beside'], []]);
   });
 
-  test('whose second publish expects what its first one adds is not refused', async () => {
+  test('a publish may expect the offset that an earlier publish of its unit leads to', async () => {
     const scene = await Scene.open();
     const one = commit(scene, new Moving(), [{ values: ['a', 'b'] }, { values: ['c'], expectedOffset: 2 }]);
     await scene.clock.settle();
     expect(one.ended).toBe('0,1 2');
   });
 
-  test('to a topic that is not there leaves its records where they are', async () => {
+  test('a unit with an unknown topic is rejected as a whole, and its records stay', async () => {
     const scene = await Scene.open();
     const moving = new Moving();
     const one = commit(scene, moving, [{}, { topic: 'nowhere' }]);
@@ -144,7 +144,7 @@ describe('a unit', () => {
     expect([one.ended, moving.became, scene.transactions]).toEqual(['TOPIC_NOT_FOUND', ['stays'], []]);
   });
 
-  test('of the broker itself is never refused because publishers fill the queue, nor fills it for them', async () => {
+  test('a full queue does not reject a unit of the broker itself, and such a unit does not fill the queue', async () => {
     const scene = await Scene.open({ queueBytesMax: 200 });
     const gate = scene.hold('append');
     scene.publish(records('first'));
@@ -158,7 +158,7 @@ describe('a unit', () => {
     expect([own.ended, client.ended, full.ended]).toEqual(['1', '0/2', 'PUBLISH_QUEUE_FULL']);
   });
 
-  test('whose data is refused is run again alone, whole, and its records stay', async () => {
+  test('if the database refuses the data of a unit, the unit fails alone and whole, and its records stay', async () => {
     const scene = await Scene.open();
     scene.store.before = (call, transaction) => {
       const poisoned = transaction?.batches.some(({ byteSize }) => byteSize > 100) === true;
@@ -173,8 +173,8 @@ describe('a unit', () => {
   });
 });
 
-describe('an answer that is lost', () => {
-  test('after the commit is found out by the receipt: memory moves once, and everybody learns the offsets', async () => {
+describe('a lost answer', () => {
+  test('a receipt that is found after a lost answer moves memory once, and all publishers get their offsets', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, true);
     const moving = new Moving();
@@ -190,7 +190,7 @@ describe('an answer that is lost', () => {
     expect(scene.ring.olderAreFree).toBe(true);
   });
 
-  test('of what was never written is found out too: the records stay, and the publisher may repeat', async () => {
+  test('a receipt that is missing after a lost answer leaves the records, and the publisher may retry', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, false);
     const moving = new Moving();
@@ -207,7 +207,7 @@ describe('an answer that is lost', () => {
     expect(scene.ring.olderAreFree).toBe(true);
   });
 
-  test('of what comes before the append leaves nothing in doubt: the records stay, and the publisher may repeat', async () => {
+  test('an answer that is lost before the append leaves the records, and the publisher may retry', async () => {
     const ended = [];
     for (const lost of ['ends', 'rollSegment', 'findKeys'] as const) {
       const scene = await Scene.open();
@@ -227,7 +227,7 @@ describe('an answer that is lost', () => {
     expect(ended).toEqual(Array.from({ length: 3 }, () => ['DATABASE_UNAVAILABLE', ['stays']]));
   });
 
-  test('is looked for until the database answers, and until then nothing moves and no fold begins', async () => {
+  test('the broker looks for a receipt until the database answers, and no record moves and no fold begins before', async () => {
     const scene = await Scene.open();
     loseAnswers(scene, true);
     scene.store.before = (call) => {
@@ -246,7 +246,7 @@ describe('an answer that is lost', () => {
   });
 
   test.for(['fenced', 'draining'])(
-    'of a broker that is %s is left to the successor: nothing moves, nothing stays',
+    'a broker that is %s leaves a lost answer to its successor, and neither moves nor frees the records',
     async (how) => {
       const scene = await Scene.open();
       loseAnswers(scene, true);

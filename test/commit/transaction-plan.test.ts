@@ -11,11 +11,11 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { pending, places, reasonOf, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
 
 const planLimits = { batchBytesMax: 40, batchRecordsMax: 5 };
-/** What the database knows already. */
+/** The idempotency keys that the database has. */
 const stored: Record<string, IdempotencyHit> = { old: { partition: 1, offset: 4 } };
 const findKey = (_topic: Topic, key: string): IdempotencyHit | null => stored[key] ?? null;
 
-/** Two topics whose partitions' ids are mixed, with something in each log. */
+/** Two topics whose partitions have mixed ids. The log of partition p ends at 10 p. */
 function topics(): Topic[] {
   const both = [topicAtWork(new FakeClock(), 'a', [7, 2, 5]), topicAtWork(new FakeClock(), 'b', [3, 6])];
   for (const topic of both) {
@@ -29,16 +29,16 @@ function topics(): Topic[] {
 const endOf = ({ row }: Topic, partition: number, ends: Map<string, number>): number =>
   ends.get(`${row.name}${partition}`) ?? 10 * partition;
 
-interface Wish {
+interface PublishRequest {
   readonly topic: number;
   readonly records: readonly { readonly text: string; readonly key: string | null }[];
   readonly keyed: boolean;
   readonly partition: number | null;
-  /** Added to the end as it is then; null: nothing is expected. */
+  /** The expected offset, counted from the end of the log at that time; null for none. */
   readonly expected: number | null;
 }
 
-const wish: fc.Arbitrary<Wish> = fc.record({
+const publishRequest: fc.Arbitrary<PublishRequest> = fc.record({
   topic: fc.nat(1),
   records: fc.array(
     fc.record({
@@ -52,8 +52,10 @@ const wish: fc.Arbitrary<Wish> = fc.record({
   expected: fc.option(fc.constantFrom(0, 0, 0, 1, -1)),
 });
 
-/** A plan of it all, and what the simplest thing that could work makes of it: one record after the other. */
-function planBoth(wishes: readonly Wish[]) {
+/**
+ * Plans the requests, and applies them to a naive model that appends one record after the other.
+ */
+function planBoth(requests: readonly PublishRequest[]) {
   const both = topics();
   const plan = new TransactionPlan(planLimits, findKey);
   const ends = new Map<string, number>();
@@ -61,7 +63,7 @@ function planBoth(wishes: readonly Wish[]) {
   const oracle = { refused: [] as number[], answers: [] as string[][], logs: new Map<string, string[]>() };
   const refused: number[] = [];
   const numbers = new Map<object, number>();
-  wishes.forEach((one, number) => {
+  requests.forEach((one, number) => {
     const topic = both[one.topic]!;
     const expectsFrom = one.partition !== null && one.expected !== null;
     const expectedOffset = expectsFrom ? endOf(topic, one.partition, ends) + one.expected : null;
@@ -92,7 +94,7 @@ function planBoth(wishes: readonly Wish[]) {
   }
 }
 
-/** Where the database would put the batches. */
+/** The places that the database would give to the batches. */
 function commit({ batches }: AppendTransaction) {
   const ends = new Map<number, number>();
   return batches.map(({ partitionId, partition, recordCount }) => {
@@ -102,12 +104,12 @@ function commit({ batches }: AppendTransaction) {
   });
 }
 
-const wishes = fc.array(wish, { minLength: 1, maxLength: 10 });
+const requests = fc.array(publishRequest, { minLength: 1, maxLength: 10 });
 
-describe('whatever is put together', () => {
-  test('every record that is taken is in one batch of its log, in the order of publishing', () => {
+describe('any combination of requests', () => {
+  test('every planned record is in exactly one batch of its log, in the order of publishing', () => {
     fc.assert(
-      fc.property(wishes, (list) => {
+      fc.property(requests, (list) => {
         const { plan, oracle, refused, numbers } = planBoth(list);
         const logs = new Map<string, string[]>();
         for (const { topicId, partitionId, partition, records: selections } of plan.build(0).batches) {
@@ -123,9 +125,9 @@ describe('whatever is put together', () => {
     );
   });
 
-  test('each answer names the offset that the record has', () => {
+  test('each answer has the partition and offset at which the record was appended', () => {
     fc.assert(
-      fc.property(wishes, (list) => {
+      fc.property(requests, (list) => {
         const { plan, oracle } = planBoth(list);
         const { answers } = plan.settle(commit(plan.build(0)));
         expect(answers.map(({ published }) => places(published[0]!))).toEqual(oracle.answers);
@@ -134,9 +136,9 @@ describe('whatever is put together', () => {
     );
   });
 
-  test('no batch is over the limits, unless it is one record; none is empty; locks come in one order', () => {
+  test('no batch is empty or exceeds the limits with several records, and locks are in the order of ids', () => {
     fc.assert(
-      fc.property(wishes, (list) => {
+      fc.property(requests, (list) => {
         const { batches } = planBoth(list).plan.build(0);
         for (const { recordCount, byteSize, records: selections } of batches) {
           let bytes = 0;
@@ -154,9 +156,9 @@ describe('whatever is put together', () => {
     );
   });
 
-  test('a key that is stored points at its record, however the batches are cut', () => {
+  test('a stored idempotency key points at its record, however the batches are cut', () => {
     fc.assert(
-      fc.property(wishes, (list) => {
+      fc.property(requests, (list) => {
         const { plan } = planBoth(list);
         const transaction = plan.build(0);
         const appended = commit(transaction);
@@ -173,12 +175,12 @@ describe('whatever is put together', () => {
   });
 });
 
-describe('in one transaction', () => {
+describe('one transaction', () => {
   const answersOf = (plan: TransactionPlan): PublishedRecords[] =>
     plan.settle(commit(plan.build(0))).answers.flatMap(({ published }) => published);
   const plans = () => ({ plan: new TransactionPlan(planLimits, findKey), topic: topics()[0]! });
 
-  test('of two publishes that race with one idempotency key the later is answered with the offset of the first', () => {
+  test('two publishes with one idempotency key append one record, and the second gets the offset of the first', () => {
     const { plan, topic } = plans();
     plan.add(pending(topic, records('first'), { idempotencyKeys: ['k'] }));
     plan.add(pending(topic, records('second', 'third'), { idempotencyKeys: ['k', null], partition: 1 }));
@@ -186,7 +188,7 @@ describe('in one transaction', () => {
     expect(plan.build(0).keys).toHaveLength(1);
   });
 
-  test('of two records of a request with one key the first is kept, also if it goes to a later partition', () => {
+  test('two records of a request with one idempotency key append the first, even if its partition is later', () => {
     const { plan, topic } = plans();
     const set = records('a:first', 'second');
     const request = pending(topic, set, { idempotencyKeys: ['k1', 'k1'], partition: null });
@@ -195,14 +197,14 @@ describe('in one transaction', () => {
     expect(plan.build(0).batches.map(({ records: [selection] }) => [...selection!.indexes])).toEqual([[0]]);
   });
 
-  test('a publish of nothing new is answered and appends nothing', () => {
+  test('a publish with only known keys is answered and appends nothing', () => {
     const { plan, topic } = plans();
     expect(plan.add(pending(topic, records('x'), { idempotencyKeys: ['old'] }))).toBeNull();
     expect(plan.build(0)).toEqual({ batches: [], keys: [], acks: null });
     expect(answersOf(plan).map(places)).toEqual([['1/4 again']]);
   });
 
-  test('of two publishes that expect the same offset one wins; the loser learns the offset and leaves nothing', () => {
+  test('two publishes that expect the same offset append once, and the loser gets the current offset', () => {
     const { plan, topic } = plans();
     const expecting = (expectedOffset: number) => pending(topic, records('x', 'y'), { partition: 1, expectedOffset });
     expect(plan.add(expecting(10))).toBeNull();
@@ -217,13 +219,13 @@ describe('in one transaction', () => {
     expect(plan.units).toHaveLength(2);
   });
 
-  test('a publish that expected its offset is answered again as it was, though its own record has moved the offset', () => {
+  test('a repeated publish is answered as before, although its first append has moved the expected offset', () => {
     const { plan, topic } = plans();
     const cas = (...keys: readonly (string | null)[]) =>
       pending(topic, records(...keys.map(() => 'x')), { partition: 1, expectedOffset: 10, idempotencyKeys: keys });
     expect(plan.add(cas('k', 'l'))).toBeNull();
     expect(plan.add(cas('k', 'l'))).toBeNull();
-    // What has anything new in it is another publish.
+    // A publish with any new record is not a repetition.
     expect(plan.add(cas('k', 'm'))?.reason).toBe('EXPECTED_OFFSET_MISMATCH');
     expect(plan.add(cas('k', null))?.reason).toBe('EXPECTED_OFFSET_MISMATCH');
     expect(answersOf(plan).map(places)).toEqual([
@@ -232,7 +234,7 @@ describe('in one transaction', () => {
     ]);
   });
 
-  test('a record larger than a batch may be is stored alone', () => {
+  test('a record that is larger than a batch may be is stored in a batch of its own', () => {
     const { plan, topic } = plans();
     plan.add(pending(topic, records('small', 'x'.repeat(100), 'small')));
     expect(plan.build(0).batches.map(({ byteSize }) => byteSize)).toEqual([5, 100, 5]);

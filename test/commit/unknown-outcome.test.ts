@@ -4,7 +4,7 @@ import { Gate, readAll, records, Scene } from '../log/scene.ts';
 
 const unknown = (): Fault => new Fault('OUTCOME_UNKNOWN', 'the connection broke after COMMIT');
 
-/** The next append happens, and its answer is lost. */
+/** Loses the answer of the next append, after its commit. */
 function loseAnswer(scene: Scene): void {
   scene.store.after = (call) => {
     if (call !== 'append') return;
@@ -13,7 +13,7 @@ function loseAnswer(scene: Scene): void {
   };
 }
 
-/** The next append does not happen, and nobody knows. */
+/** Loses the next append before its commit. */
 function loseAppend(scene: Scene): void {
   scene.store.before = (call) => {
     if (call !== 'append') return;
@@ -23,7 +23,7 @@ function loseAppend(scene: Scene): void {
 }
 
 describe('after an append whose outcome is unknown', () => {
-  test('the end of the log is what is stored, not what was known before', async () => {
+  test('a lost answer does not leave the broker with an old end of the log', async () => {
     const scene = await Scene.open();
     loseAnswer(scene);
     const lost = scene.publish(records('x'));
@@ -37,25 +37,25 @@ describe('after an append whose outcome is unknown', () => {
     ]);
   });
 
-  test('readers hear of records that were stored after all, without another publish', async () => {
+  test('readers are notified of records that were committed although the answer was lost', async () => {
     const scene = await Scene.open();
-    const heard: number[] = [];
-    scene.partition().addListener({ appended: () => heard.push(scene.partition().endOffset) });
+    const ends: number[] = [];
+    scene.partition().addListener({ appended: () => ends.push(scene.partition().endOffset) });
     scene.publish(records('x'));
     await scene.clock.settle();
     loseAnswer(scene);
     scene.publish(records('y'));
     await scene.clock.settle();
-    expect(heard).toEqual([1, 2]);
+    expect(ends).toEqual([1, 2]);
     expect(await readAll(scene.partition())).toEqual(['0=x', '1=y']);
   });
 
   test.each([
-    ['was stored is answered with its offset', loseAnswer, '0/0 again'],
+    ['was stored gets its offset', loseAnswer, '0/0 again'],
     ['was not stored is stored now', loseAppend, '0/0'],
-  ])('the same idempotency key again: what %s', async (_, lose, ended) => {
+  ])('a repeated publish with an idempotency key that %s', async (_, lose, ended) => {
     const scene = await Scene.open();
-    // A topic that is new, so that memory would know all of its keys.
+    // The topic is new, because memory would have all of its keys without the lost answer.
     await scene.log.addTopic(scene.store.shared.addTopic('new', 1));
     const first = scene.publish(records('x'), { topic: 'new', idempotencyKeys: ['k'] });
     lose(scene);
@@ -66,7 +66,7 @@ describe('after an append whose outcome is unknown', () => {
     expect(scene.store.shared.log(2, 0).endOffset).toBe(1);
   });
 
-  test('publishes wait for the end to be known; if it cannot be read they fail, and it is tried again', async () => {
+  test('publishes fail while the end of the log cannot be read, and the broker retries the read', async () => {
     const scene = await Scene.open();
     loseAnswer(scene);
     scene.publish(records('x'));
@@ -85,7 +85,7 @@ describe('after an append whose outcome is unknown', () => {
     expect(scene.clock.pending).toBe(0);
   });
 
-  test('other topics go on', async () => {
+  test('an unknown outcome does not delay publishes to other topics', async () => {
     const scene = await Scene.open();
     await scene.log.addTopic(scene.store.shared.addTopic('other', 1));
     loseAnswer(scene);
@@ -100,7 +100,10 @@ describe('after an append whose outcome is unknown', () => {
 });
 
 describe('two connections that break one after the other', () => {
-  /** Appends to partitions 0 and 1 are in flight; that to 0 is lost, and the answer to where the logs end is late. */
+  /**
+   * Appends to partitions 0 and 1 are in flight. That to 0 is lost, and the ends are still being
+   * read.
+   */
   async function oneLost(): Promise<{
     scene: Scene;
     other: Gate;
@@ -128,7 +131,7 @@ describe('two connections that break one after the other', () => {
     return { scene, other, ends, publishes };
   }
 
-  test('an end that was read before an append does not undo it', async () => {
+  test('an end that was read before an append does not move the end of its log back', async () => {
     const { scene, other, ends, publishes } = await oneLost();
     other.open();
     await scene.clock.settle();
@@ -139,7 +142,7 @@ describe('two connections that break one after the other', () => {
     expect(scene.partition(1).endOffset).toBe(1);
   });
 
-  test('an end that was read before the second one was lost is not believed: it is read again', async () => {
+  test('an end that was read before a second answer was lost is read again', async () => {
     const { scene, other, ends, publishes } = await oneLost();
     scene.store.after = (call) => {
       if (call === 'append') throw unknown();

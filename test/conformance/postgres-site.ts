@@ -7,12 +7,12 @@ import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
 import { ackSlot } from '../../src/storage/sessions/writer.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { systemClock } from '../../src/time/system.ts';
-import { LogSite } from '../storage/log-site.ts';
+import { LogSite } from '../storage/log/log-site.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { TravelTime } from '../support/travel.ts';
+import { TravelTime } from '../time/travel-time.ts';
 import type { LeaseSite, Stores, StoreSite } from './site.ts';
 
-/** Owners whose sessions stay open, so that they can try to write when they are fenced. */
+/** Owners whose sessions stay open, so that they can try to write after they are fenced. */
 const ownersKept = 2;
 
 export class PostgresStoreSite implements StoreSite {

@@ -11,7 +11,7 @@ import type {
   MemberRow,
   PlannedPartition,
 } from '../../src/coordinator/group.ts';
-import { byPartition, key, Scene } from './scene.ts';
+import { byPartition, key, Scene, partitionsOf } from './scene.ts';
 
 /**
  * What was durable and told before a turn, which is what the invariants compare with what is after
@@ -192,7 +192,7 @@ export class CheckedScene extends Scene {
     expect(new Set(assignments.map(key)).size).toBe(assignments.length);
     const ids = members.map((member) => member.memberId);
     for (const row of assignments) expect(ids).toContain(row.memberId);
-    expect(members.flatMap((member) => this.group.partitionsOf(member.memberId)).length).toBe(assignments.length);
+    expect(members.flatMap((member) => partitionsOf(this.group, member.memberId)).length).toBe(assignments.length);
   }
 
   /** 2 */
@@ -372,7 +372,7 @@ export class CheckedScene extends Scene {
   /** 13 */
   #stalledHoldNothing(): void {
     for (const { memberId } of this.group.members())
-      if (this.group.isStalled(memberId)) expect(this.group.partitionsOf(memberId)).toEqual([]);
+      if (this.group.isStalled(memberId)) expect(partitionsOf(this.group, memberId)).toEqual([]);
   }
 
   /** 15 */

@@ -173,7 +173,7 @@ export class Scene {
   revoking(): { readonly memberId: MemberId; readonly ref: PartitionRef }[] {
     return this.group
       .members()
-      .flatMap(({ memberId }) => this.group.revokingOf(memberId).map((ref) => ({ memberId, ref })));
+      .flatMap(({ memberId }) => revokingOf(this.group, memberId).map((ref) => ({ memberId, ref })));
   }
 }
 
@@ -267,4 +267,18 @@ export function byPartition(a: PartitionRef, b: PartitionRef): number {
 
 function must(condition: boolean, message: string): void {
   if (!condition) throw new Error(message);
+}
+
+/** All partitions that a member holds, also those being revoked; by topic and partition. */
+export function partitionsOf(group: Group, memberId: MemberId): PartitionRef[] {
+  return group
+    .snapshot()
+    .assignments.filter((row) => row.memberId === memberId)
+    .map(({ topicId, partition }) => ({ topicId, partition }))
+    .sort((a, b) => a.topicId - b.topicId || a.partition - b.partition);
+}
+
+/** The member's partitions that are being revoked; by topic and partition. */
+export function revokingOf(group: Group, memberId: MemberId): PartitionRef[] {
+  return partitionsOf(group, memberId).filter((ref) => group.holder(ref)?.revoking === true);
 }

@@ -1,7 +1,7 @@
 import type { GroupEffect, GroupInput, GroupOptions, PartitionRef } from '../../src/coordinator/group.ts';
 import type { MemberRow, RebalanceRow } from '../../src/coordinator/snapshot.ts';
 import { CheckedScene } from './invariants.ts';
-import { byPartition, id, key, topic } from './scene.ts';
+import { byPartition, id, key, topic, partitionsOf } from './scene.ts';
 
 /**
  * A scene that writes down what happens in it: the inputs of each step, what came of them, and the
@@ -53,7 +53,7 @@ export class Story {
   #tell(heading: string, effects: readonly GroupEffect[]): void {
     const { group } = this.#scene;
     const members = group.members().map(({ memberId }) => {
-      const held = group.partitionsOf(memberId).map((ref) => {
+      const held = partitionsOf(group, memberId).map((ref) => {
         const holder = group.holder(ref);
         return `${key(ref)}@${holder?.sinceGeneration}${holder?.revoking === true ? '!' : ''}`;
       });

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import { offsetsOf, Scene, type FakeLog, type FakeStream } from './scene.ts';
 
-/** The longest session that a client may ask for: nobody waits for it here. */
+/** The longest session that a client may ask for. No test waits for its end. */
 const sessionTimeoutMs = 1_800_000;
 const instance = { instanceId: 'worker-1', sessionTimeoutMs };
 
@@ -15,7 +15,7 @@ beforeEach(async () => {
 
 const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
 
-/** What each call that makes a member does until somebody settles its reply. */
+/** Each call that creates a member, up to the point where its reply is settled. */
 const joins = {
   JoinGroup: (reply: Reply, changes: object = {}) => scene.join('billing', { sessionTimeoutMs, reply, ...changes }),
   Subscribe: async (reply: Reply, changes: object = {}) => {
@@ -26,7 +26,7 @@ const joins = {
     scene.wait(scene.pull('billing', { sessionTimeoutMs, waitMs: 10_000, reply, ...changes })),
 } as const;
 
-/** The one that is left has everything, without a session timeout in between. */
+/** Checks that the other member has both partitions, without a session timeout in between. */
 async function expectAllAt(other: FakeStream): Promise<void> {
   await scene.gathered();
   for (const log of logs) log.append(1);
@@ -36,7 +36,7 @@ async function expectAllAt(other: FakeStream): Promise<void> {
 }
 
 describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
-  test('after the join and before its answer leaves no member that holds partitions', async () => {
+  test('a call that is given up after the join and before its answer leaves no member that holds partitions', async () => {
     const other = await scene.subscribe('billing');
     await scene.gathered();
     const reply = new Reply();
@@ -48,7 +48,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
     await expectAllAt(other);
   });
 
-  test('before it is a member leaves none either', async () => {
+  test('a call that is given up before its join leaves no member', async () => {
     const other = await scene.subscribe('billing');
     const reply = new Reply();
     const joining = begin(reply);
@@ -57,7 +57,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
     await expectAllAt(other);
   });
 
-  test('by a client that is a member already takes nothing from that member', async () => {
+  test('a call that a member gives up takes nothing from that member', async () => {
     const { memberId } = await scene.join('billing', { sessionTimeoutMs });
     const reply = new Reply();
     const joining = begin(reply, { memberId });
@@ -67,7 +67,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
     expect(memberIds()).toEqual([memberId]);
   });
 
-  test('by a new process of a static member leaves the instance its partitions', async () => {
+  test('a call that a new process of a static member gives up leaves the instance its partitions', async () => {
     await scene.join('billing', instance);
     const reply = new Reply();
     const joining = begin(reply, instance);
@@ -77,7 +77,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
     expect(scene.delivery.describe('billing').members).toMatchObject([{ instanceId: 'worker-1' }]);
   });
 
-  test('again and again by an instance that never got an answer leaves nothing of the instance', async () => {
+  test('calls that an instance gives up again and again, without an answer, leave no member', async () => {
     const other = await scene.subscribe('billing');
     const replies = [new Reply(), new Reply(), new Reply()];
     const joining = replies.map((reply) => begin(reply, instance).catch(() => undefined));
@@ -88,7 +88,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
   });
 });
 
-test('a client that dies after its answer was handed over keeps its partitions for its session', async () => {
+test('a client that dies after the handover of its answer keeps its partitions for its session', async () => {
   const reply = new Reply();
   const { memberId } = await scene.join('billing', { sessionTimeoutMs, reply });
   reply.handOver();
@@ -97,7 +97,7 @@ test('a client that dies after its answer was handed over keeps its partitions f
   expect(memberIds()).toEqual([memberId]);
 });
 
-test('records that a pull took for an answer that nobody read come to the next one, and count no attempt', async () => {
+test('records of a pull whose answer is lost go to the next member, and count no attempt', async () => {
   logs[0]!.append(2);
   const reply = new Reply();
   await scene.wait(scene.pull('billing', { sessionTimeoutMs, reply }));

@@ -15,7 +15,7 @@ const numbers = (places: readonly { readonly partition: number }[] | undefined):
 const told = (stream: FakeStream): (number[] | undefined)[][] =>
   stream.of('assigned').map(({ partitions, removed }) => [numbers(partitions), numbers(removed)]);
 
-test('a member that asked for changes is told all once, and then not what stays', async () => {
+test('a member that asked for changes gets the whole assignment once, and then only changes', async () => {
   const first = await scene.subscribe('billing', changes);
   await scene.gathered();
   const second = await scene.subscribe('billing', changes);
@@ -30,7 +30,7 @@ test('a member that asked for changes is told all once, and then not what stays'
   expect(told(second)).toEqual([[moved, undefined]]);
 });
 
-test('a member that did not ask for changes is told all each time', async () => {
+test('a member that did not ask for changes gets the whole assignment each time', async () => {
   const first = await scene.subscribe('billing');
   await scene.gathered();
   const second = await scene.subscribe('billing', changes);
@@ -43,7 +43,7 @@ test('a member that did not ask for changes is told all each time', async () => 
   expect(second.assigned.concat(left).toSorted()).toEqual([0, 1, 2, 3]);
 });
 
-test('a partition that stays after all is named again: Revoking had said that it goes', async () => {
+test('a partition whose revocation ends is named again, because Revoking had named it as going', async () => {
   const [log] = scene.topics.get('orders')!;
   const first = await scene.subscribe('billing', changes);
   for (const one of scene.topics.get('orders')!) one.append(1);
@@ -57,7 +57,7 @@ test('a partition that stays after all is named again: Revoking had said that it
   expect(first.assigned.toSorted()).toEqual([0, 1, 2, 3]);
 });
 
-test('a member that resumes is told all: its new process knows nothing', async () => {
+test('a member that resumes gets the whole assignment, because its new process knows nothing', async () => {
   const wishes = { ...changes, sessionTimeoutMs: 30_000 };
   const first = await scene.subscribe('billing', wishes);
   first.stream!.closed('CONNECTION_LOST');
@@ -72,7 +72,7 @@ test('a member that resumes is told all: its new process knows nothing', async (
   expect(other.assigned).toHaveLength(2);
 });
 
-test('a subscription that is cancelled takes its partitions from what the member was told', async () => {
+test('the end of a subscription is sent as a change that removes its partitions', async () => {
   const stream = await scene.subscribe('billing', changes);
   await scene.wait(scene.delivery.cancelSubscription('billing', 'orders'));
   await scene.clock.settle();
@@ -81,12 +81,12 @@ test('a subscription that is cancelled takes its partitions from what the member
 
 interface Told {
   readonly stream: FakeStream;
-  /** How many of its events have been read. */
+  /** The number of events that the client has read. */
   read: number;
   readonly has: Set<number>;
 }
 
-/** Reads what has come since. */
+/** Reads the events that have come since the last call. */
 function readOn(all: readonly Told[]): void {
   for (const one of all) {
     const events = one.stream.events.slice(one.read);
@@ -108,7 +108,7 @@ const operation = fc.oneof(
   fc.record({ type: fc.constant('wait'), ms: fc.constantFrom(1, 60, 11_000) }),
 );
 
-test('whoever follows the changes has at each moment what it holds, as does whoever is told all', async () => {
+test('a client that applies all changes has the same assignment as one that gets it whole, at each moment', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 30 }), async (operations) => {
       const site = await Scene.open();

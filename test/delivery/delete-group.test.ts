@@ -25,7 +25,7 @@ const remove = (group = 'billing') => scene.wait(scene.delivery.deleteGroup(grou
 const groups = (at = scene) => at.delivery.names({ states: [], topic: null });
 
 describe('a group that is deleted', () => {
-  test('is gone with its offsets, here and at the next broker; the next of its name begins anew', async () => {
+  test('a deleted group is gone with its offsets, here and at the next owner, and a group of the same name starts fresh', async () => {
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { upToOffset: 2 });
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
@@ -36,7 +36,7 @@ describe('a group that is deleted', () => {
     expect(groups(await successor(scene))).toEqual([]);
   });
 
-  test('leaves nothing at work', async () => {
+  test('a deleted group leaves no listener of its logs behind', async () => {
     await subscription();
     const log = scene.topics.get('orders')![0]!;
     expect(log.listeners).toBe(1);
@@ -46,7 +46,7 @@ describe('a group that is deleted', () => {
     expect(again.offsets).toEqual([0, 1, 2]);
   });
 
-  test('while somebody is joining stays: the member was first', async () => {
+  test('a deletion that comes after a join has begun is rejected', async () => {
     await subscription();
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'saveGroups' ? gate.promise : undefined);
@@ -57,7 +57,7 @@ describe('a group that is deleted', () => {
     expect((await joining).assigned).toEqual([0, 1]);
   });
 
-  test('while somebody makes it or its subscription stays', async () => {
+  test('a deletion is rejected while a call creates the group or its subscription', async () => {
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'createSubscriptions' ? gate.promise : undefined);
     const making = subscription();
@@ -68,7 +68,7 @@ describe('a group that is deleted', () => {
     await remove();
   });
 
-  test('before somebody joins is another one than that which they join', async () => {
+  test('a member that joins after a deletion joins a new group', async () => {
     await subscription();
     await scene.wait(
       scene.delivery.offsets.commit({
@@ -92,7 +92,7 @@ describe('a group that is deleted', () => {
     expect(scene.store.shared.groups.map(({ id, name }) => [id, name])).toEqual([[2, 'billing']]);
   });
 
-  test('stays if the database does not take it, and is gone if only the answer was lost', async () => {
+  test('a group stays if the database rejects its deletion, and is gone if only the answer was lost', async () => {
     await subscription();
     scene.store.before = (write) => {
       if (write === 'deleteGroup') throw new Fault('DATABASE_UNAVAILABLE', 'not now');
@@ -110,7 +110,7 @@ describe('a group that is deleted', () => {
 });
 
 describe('a group without members', () => {
-  test('is deleted after the time of retention with one line in the log, and not before', async () => {
+  test('a group without members is deleted when its retention is over, with one line in the log, and not before', async () => {
     const stream = await scene.subscribe('billing');
     await scene.clock.advance(2 * hourMs);
     expect(groups()).toEqual(['billing']);
@@ -124,7 +124,7 @@ describe('a group without members', () => {
     expect(deletions).toEqual([expect.stringContaining('"billing"')]);
   });
 
-  test('counts anew after each visit, however short', async () => {
+  test('the retention of a group starts again after each member, however short its stay', async () => {
     await subscription();
     await scene.clock.advance(hourMs - 90_000);
     const stream = await scene.subscribe('billing');
@@ -135,7 +135,7 @@ describe('a group without members', () => {
     expect(groups()).toEqual([]);
   });
 
-  test('counts anew after a commit, a reset and a new subscription', async () => {
+  test('the retention of a group starts again after a commit, a reset and a new subscription', async () => {
     await subscription();
     const offsets = [{ topic: 'orders', partition: 0, lane: 0, offset: 1, metadata: '' }];
     const selection = { topics: [], partitions: [], to: earliest, dryRun: false, force: false };
@@ -150,7 +150,7 @@ describe('a group without members', () => {
     }
     await scene.clock.advance(hourMs - 120_000);
     expect(groups()).toEqual(['billing']);
-    // The next broker knows it, too.
+    // The next owner counts from the same time.
     const next = await successor(scene);
     await next.clock.advance(60_000);
     expect(groups(next)).toEqual(['billing']);
@@ -158,7 +158,7 @@ describe('a group without members', () => {
     expect(groups(next)).toEqual([]);
   });
 
-  test('goes on counting at the next broker; one whose members went with the old broker begins', async () => {
+  test('the retention of a group goes on at the next owner, and starts there if the members died with the old owner', async () => {
     await subscription('early');
     await scene.clock.advance(hourMs - 120_000);
     await scene.subscribe('late');
@@ -169,7 +169,7 @@ describe('a group without members', () => {
     expect(groups(next)).toEqual([]);
   });
 
-  test('costs no write while it waits', async () => {
+  test('a group that waits for the end of its retention costs no write', async () => {
     await subscription();
     await scene.clock.advance(120_000);
     const { writes } = scene.store;
@@ -177,7 +177,7 @@ describe('a group without members', () => {
     expect(scene.store.writes).toBe(writes);
   });
 
-  test('stays for ever if the retention is 0', async () => {
+  test('a group stays for ever if the retention is 0', async () => {
     scene = await Scene.open({ offsetRetentionMs: 0 });
     scene.addTopic('orders', 1);
     await subscription();

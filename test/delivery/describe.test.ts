@@ -15,7 +15,7 @@ beforeEach(async () => {
 const all = { states: [], topic: null };
 const gathered = (): Promise<void> => scene.clock.advance(limits.rebalanceGatherMs);
 
-/** A member that left, seen from a group that nobody is in any more. */
+/** Creates a group whose only member has left. */
 async function withoutMembers(group: string): Promise<void> {
   const stream = await scene.subscribe(group);
   stream.stream!.closed('CONNECTION_LOST');
@@ -23,7 +23,7 @@ async function withoutMembers(group: string): Promise<void> {
 }
 
 describe('how far a group is', () => {
-  test('stands beside each partition with who has it and what they have in flight', async () => {
+  test('a view shows for each partition its progress, its member, and the records in flight', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 3 });
     logs[0]!.append(5);
     await scene.clock.settle();
@@ -38,7 +38,7 @@ describe('how far a group is', () => {
     expect([first!.oldestUnackedAgeMs, second!.oldestUnackedAgeMs]).toEqual([null, null]);
   });
 
-  test('is not said to be with a member that has gone', async () => {
+  test('a view does not show a partition with a member that has left', async () => {
     await withoutMembers('billing');
     logs[1]!.append(2);
     const { group, partitions } = scene.delivery.describe('billing');
@@ -49,7 +49,7 @@ describe('how far a group is', () => {
     ]);
   });
 
-  test('sums up what is acked out of order, and every topic, in the group and in its summary alike', async () => {
+  test('a view and a summary agree on the lag of all topics, with records acked out of order', async () => {
     const [invoices] = scene.addTopic('invoices', 1);
     const stream = await scene.subscribe('billing', { topics: ['orders', 'invoices'] });
     logs[0]!.append(4);
@@ -76,7 +76,7 @@ describe('a list of groups', () => {
     await scene.subscribe('audit', { topics: ['invoices', 'orders'] });
   });
 
-  test('has those of a topic and in a state, and both at once, in the order of their names', () => {
+  test('a list of groups filters by topic, by state, and by both, ordered by name', () => {
     const { delivery } = scene;
     expect(delivery.names(all)).toEqual(['audit', 'billing', 'shipping']);
     expect(delivery.names({ ...all, topic: 'orders' })).toEqual(['audit', 'billing', 'shipping']);
@@ -88,13 +88,13 @@ describe('a list of groups', () => {
     expect(delivery.names({ states: ['COMPLETING_REBALANCE'], topic: null })).toEqual([]);
   });
 
-  test('follows a subscription that was cancelled', async () => {
+  test('a list of groups of a topic leaves out groups that have cancelled their subscription', async () => {
     await scene.wait(scene.delivery.cancelSubscription('audit', 'invoices'));
     expect(scene.delivery.names({ ...all, topic: 'invoices' })).toEqual([]);
   });
 });
 
-test('members are shown in the order of their ids, with the generation in which they hold what they hold', async () => {
+test('members are shown in the order of their ids, with the generation of their partitions', async () => {
   await scene.subscribe('billing', { clientId: 'b' });
   await gathered();
   await scene.subscribe('billing', { clientId: 'a' });
@@ -110,7 +110,7 @@ test('members are shown in the order of their ids, with the generation in which 
 });
 
 describe('a rebalance', () => {
-  test('is one line of the log, with its reason and what it moved, and the same is read back', async () => {
+  test('a rebalance is one line of the log, with its reason and its moves, and a call returns the same', async () => {
     const first = await scene.subscribe('billing', { clientId: 'one' });
     await gathered();
     const second = await scene.subscribe('billing', { clientId: 'two' });
@@ -147,7 +147,7 @@ describe('a rebalance', () => {
     ]);
   });
 
-  test('lasts until what moves has been given back', async () => {
+  test('a rebalance lasts until its members have given back the partitions that move', async () => {
     const first = await scene.subscribe('billing');
     for (const log of logs) log.append(1);
     await gathered();
@@ -163,7 +163,7 @@ describe('a rebalance', () => {
     expect(scene.delivery.counts()).toMatchObject({ rebalances: 2, rebalanceSeconds: durationMs / 1_000 });
   });
 
-  test('stays known after another broker has taken over, which adds its own', async () => {
+  test('the rebalances of a group survive a takeover, and the new owner adds its own', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     await scene.subscribe('billing');
     await scene.clock.settle();
@@ -179,11 +179,11 @@ describe('a rebalance', () => {
     expect(next.delivery.members('billing').members.map(({ memberId }) => memberId)).toEqual([stream.memberId]);
   });
 
-  test('of a group that there is not is refused', async () => {
+  test('a call for the rebalances of a missing group is rejected', async () => {
     await expect(scene.delivery.rebalances('nobody')).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
   });
 
-  test('of many causes is readable: each once, with its count and the first member, in whole milliseconds', () => {
+  test('a rebalance of many causes is readable: each cause once, with its count and first member, in whole milliseconds', () => {
     const memberId = 'one-1' as MemberId;
     const causes = [
       { reason: 'MEMBER_JOINED', memberId, count: 3 },
@@ -206,7 +206,7 @@ describe('a rebalance', () => {
 });
 
 describe('the numbers for /metrics', () => {
-  test('have each group in the state that it is in, whatever else happens', async () => {
+  test('the metrics count each group in its state, whatever else happens', async () => {
     await scene.subscribe('shipping');
     await withoutMembers('billing');
     const stream = await scene.subscribe('audit');
@@ -221,7 +221,7 @@ describe('the numbers for /metrics', () => {
     expect(Object.keys(groupsByState)).toContain(new Group({ generation: 0, members: [], assignments: [] }, 0).state());
   });
 
-  test('count heartbeats, sessions that ran out, and calls of members that are none any more', async () => {
+  test('the metrics count heartbeats, expired sessions, and calls of removed members', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
     const beat = (): unknown =>
       scene.delivery.membership.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });

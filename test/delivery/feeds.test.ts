@@ -13,11 +13,11 @@ import { smallAccount } from '../support/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { Scene } from './scene.ts';
 
-/** What a batch of one record weighs for the memory of feeds. */
+/** The bytes that a batch of one record takes in the memory of feeds. */
 const batchBytes = 100 + Uint32Array.BYTES_PER_ELEMENT;
 const bytesMax = 50 * batchBytes;
 
-/** A log with records of 100 bytes that lie in the database only, one to a batch. */
+/** A log with records of 100 bytes that are only in the database, one in each batch. */
 function storedLog(partition: number): PartitionLog & { fetches: number } {
   const batchAt = (baseOffset: number): EncodedBatch => {
     return { baseOffset, count: 1, bytes: Buffer.alloc(100), recordsStart: 0, recordEnds: Uint32Array.of(100) };
@@ -38,7 +38,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
   };
 }
 
-/** A member that holds so many logs, all of them behind. */
+/** A member that holds so many logs, all of which have records to deliver. */
 function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
   const clock = new FakeClock();
   const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
@@ -57,7 +57,7 @@ function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; cl
 
 const credit = (): Credit => new Credit(1_000_000, 1_000_000_000);
 
-test('10,000 cursors with a little lag keep no more of what was read for them than the limit', async () => {
+test('10,000 cursors with a little lag do not keep more batches in memory than the limit', async () => {
   const { seats, memory, clock } = behind(10_000);
   for (const seat of seats) nextPiece(seat, credit(), 0, false);
   await clock.settle();
@@ -75,7 +75,7 @@ test('a batch that was dropped for others is read again, and its records go out'
   expect(nextPiece(seats[0]!, credit(), 0, false)).toMatchObject({ first: 0, last: 0 });
 });
 
-test('the batch that is of use stays, and the one that was not used for longest goes', async () => {
+test('the least recently used batch goes first, and a used one stays', async () => {
   const { seats, clock } = behind(51);
   for (const seat of seats.slice(0, 50)) nextPiece(seat, credit(), 0, false);
   await clock.settle();
@@ -100,7 +100,7 @@ test('a batch is dropped when its last record has gone out, not when its cursor 
   expect(memory.bytes).toBe(0);
 });
 
-test('nothing is read for a member that may have nothing more in flight', async () => {
+test('no batch is read for a member without credit', async () => {
   const scene = await Scene.open();
   const [log] = scene.addTopic('orders', 1);
   log!.append(1);
@@ -112,7 +112,7 @@ test('nothing is read for a member that may have nothing more in flight', async 
   expect([member.offsets, log!.fetches]).toEqual([[0, 1], 2]);
 });
 
-test('a log that its member has given back keeps nothing that was read for it', async () => {
+test('a log that its member has given back keeps no batch in memory', async () => {
   const scene = await Scene.open();
   const [log] = scene.addTopic('orders', 1);
   log!.append(3);
@@ -122,4 +122,20 @@ test('a log that its member has given back keeps nothing that was read for it', 
   member.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
   expect(scene.delivery.counts().feedBytes).toBe(0);
+});
+
+test('a log that is closed while a failed read of it waits to be tried again leaves no timer', async () => {
+  const clock = new FakeClock();
+  const log = storedLog(0);
+  log.fetch = () => Promise.reject(new Error('the database is away'));
+  const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 });
+  const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
+    clock,
+    memory: new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds')),
+  });
+  feed.batchAt(0);
+  await clock.settle();
+  expect(clock.pending).toBe(1);
+  feed.close();
+  expect(clock.pending).toBe(0);
 });

@@ -6,14 +6,14 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene } from './scene.ts';
 
-/** Less than the retention of offsets here. */
+/** Less than the retention of offsets in these tests. */
 const halfHourMs = 1_800_000;
 
-/** When the first fold began after a broker found so much in the ack log, and so many deltas were appended. */
+/** The time until the first fold, by what the load has found and the number of deltas appended. */
 async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
-  await store.loadCursors();
+  await store.readAckLog();
   const startMs = clock.nowMs();
   let foldedMs = NaN;
   store.before = (write) => {
@@ -33,7 +33,7 @@ async function successor(before: Scene): Promise<Scene> {
   return Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
 }
 
-test('more cursors that changed are folded less often, and never later than a minute', async () => {
+test('folds with more changed cursors come less often, but at least once a minute', async () => {
   const waits = [];
   for (const cursors of [1, 80_000, 200_000, 1_000_000, 10_000_000]) {
     waits.push(await foldedAfterMs({ cursors, rounds: 1 }));
@@ -47,7 +47,7 @@ test('many rounds bring the next fold forward, so that a successor does not read
   expect(await foldedAfterMs({ cursors: 200_000, rounds: 1 }, 1_000_000)).toBe(5_000);
 });
 
-test('a new owner that nobody connects to empties the ack log within a minute, loses nothing of it, and then writes nothing', async () => {
+test('a new owner without clients empties the ack log within a minute, loses nothing of it, and then writes nothing', async () => {
   const first = await Scene.open();
   const logs = first.addTopic('orders', 8);
   for (const log of logs) log.append(3);
@@ -65,7 +65,7 @@ test('a new owner that nobody connects to empties the ack log within a minute, l
   expect(committed).toEqual(logs.map(() => 2));
 });
 
-test('acks that are refused again and again do not fill the ack log', async () => {
+test('rejected acks do not fill the ack log', async () => {
   const scene = await Scene.open();
   scene.addTopic('orders', 1);
   const stream = await scene.subscribe('billing');
@@ -75,13 +75,13 @@ test('acks that are refused again and again do not fill the ack log', async () =
   expect(scene.store.shared.ackLog).toEqual([]);
 });
 
-test('a shutdown folds no longer than its deadline, and the successor reads what was not folded', async () => {
+test('a shutdown folds until its deadline at most, and the successor reads the rounds that are not folded', async () => {
   const first = await Scene.open();
   const logs = first.addTopic('orders', 20);
   for (const log of logs) log.append(3);
   const stream = await first.subscribe('billing', { sessionTimeoutMs: 30_000 });
   for (const [partition] of logs.entries()) await first.ack('billing', stream, { partition, upToOffset: 2 });
-  // Ten pieces of a second each.
+  // The fold takes ten pieces of a second each.
   first.store.foldedTogetherMax = 2;
   first.store.before = (write) =>
     write === 'fold' ? new Promise((resolve) => first.clock.after(1_000, resolve)) : undefined;
@@ -98,7 +98,7 @@ test('a shutdown folds no longer than its deadline, and the successor reads what
   expect(committed).toEqual(logs.map(() => 3));
 });
 
-test('a fold that is under way when the broker shuts down ends at the deadline too', async () => {
+test('a fold that is under way at a shutdown ends at the deadline too', async () => {
   const first = await Scene.open();
   const logs = first.addTopic('orders', 20);
   for (const log of logs) log.append(3);
@@ -113,17 +113,17 @@ test('a fold that is under way when the broker shuts down ends at the deadline t
   const drained = first.delivery.drain(2_000).then(() => (drainedMs = first.clock.nowMs()));
   await first.clock.advance(60_000);
   await drained;
-  // The piece that is under way at the deadline, and the one that every fold may write.
+  // The piece that is under way at the deadline, and the first piece, which needs no permission.
   expect(drainedMs - startMs).toBeLessThanOrEqual(4_000);
   const second = await successor(first);
   const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
   expect(committed).toEqual(logs.map(() => 3));
 });
 
-test('a fold waits for a settlement on its way to a table that it would truncate, and at a shutdown no longer than it may', async () => {
+test('a fold waits for a settlement that writes to a table that it would truncate, but at a shutdown only until the deadline', async () => {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
-  await store.loadCursors();
+  await store.readAckLog();
   const ring = new AckRing();
   let truncated = 0;
   store.before = (write) => {

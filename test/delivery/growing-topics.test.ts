@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
+import { allCursors } from '../conformance/loads.ts';
 
 let scene: Scene;
 let logs: FakeLog[];
@@ -9,7 +10,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 4);
 });
 
-/** The database and the log have so many partitions, and the groups hear of it. */
+/** Gives the topic so many partitions, in the database, in the log and in the groups. */
 async function grow(partitions: number): Promise<void> {
   logs = scene.growTopic('orders', partitions);
   await scene.wait(scene.delivery.topicGrown(1));
@@ -18,14 +19,14 @@ async function grow(partitions: number): Promise<void> {
 
 const latest = { type: 'latest' } as const;
 
-/** "partition: offsets" of everything that came. */
+/** "partition: offsets" of all delivered records. */
 function came(stream: FakeStream): string[] {
   return stream.batches.map(({ partition, offsets }) => `${partition}: ${offsets.join(' ')}`).toSorted();
 }
 
-/** The committed offsets of the first subscription, by partition, as a successor would load them. */
+/** The stored committed offsets of the first subscription, by partition. */
 async function stored(): Promise<number[]> {
-  const cursors = await scene.store.loadCursors();
+  const cursors = await allCursors(new MemoryGroupStore(scene.store.shared));
   const own = cursors.filter(({ key }) => key.subscriptionId === 1);
   return own
     .toSorted((a, b) => a.key.partition - b.key.partition)
@@ -36,12 +37,12 @@ async function stored(): Promise<number[]> {
 }
 
 describe('running members', () => {
-  test('share the new partitions, and keep what they have without a pause', async () => {
+  test('running members share the new partitions of a topic, and keep their old ones without a pause', async () => {
     const members = [await scene.subscribe('billing'), await scene.subscribe('billing')];
     const before = members.map(({ assigned, generation, events }) => ({ assigned, generation, told: events.length }));
     for (const log of logs) log.append(1);
     await scene.clock.settle();
-    // The rebalance is decided and not yet durable.
+    // The rebalance is decided but not durable yet.
     const written = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'saveGroups' ? written.promise : undefined);
     const growing = grow(6);
@@ -68,7 +69,7 @@ describe('running members', () => {
     expect(members.flatMap(({ assigned }) => assigned).toSorted()).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
-  test('get what was published to a new partition before they heard of it', async () => {
+  test('members get records that were published to a new partition before its assignment', async () => {
     const member = await scene.subscribe('billing', { start: latest });
     logs = scene.growTopic('orders', 5);
     logs[4]!.append(2);
@@ -80,7 +81,7 @@ describe('running members', () => {
     expect((await scene.ack('billing', member, { partition: 4, upToOffset: 2 })).committedOffset).toBe(3);
   });
 
-  test('that pull get the new partitions too', async () => {
+  test('members that pull get the new partitions of a topic too', async () => {
     const { memberId } = await scene.wait(scene.pull('billing'));
     await grow(5);
     logs[4]!.append(2);
@@ -88,7 +89,7 @@ describe('running members', () => {
     expect(fields).toHaveLength(1);
   });
 
-  test('of a topic that has grown already are not disturbed when that is repeated', async () => {
+  test('a repeated growth of a topic does not disturb its members', async () => {
     const member = await scene.subscribe('billing');
     await grow(6);
     const { generation, events } = member;
@@ -99,7 +100,7 @@ describe('running members', () => {
   });
 });
 
-test('a member that comes after the topic has grown gets the new partitions from 0, wherever it wants to start', async () => {
+test('a member that joins after a growth gets the new partitions from 0, whatever start position it names', async () => {
   for (const log of logs) log.append(3);
   await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: latest }));
   await grow(5);
@@ -109,7 +110,7 @@ test('a member that comes after the topic has grown gets the new partitions from
   expect(came(member)).toEqual(['0: 3', '4: 0 1']);
 });
 
-test('a subscription that was cancelled does not come back by it', async () => {
+test('the growth of a topic does not revive a cancelled subscription', async () => {
   await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: latest }));
   await scene.delivery.cancelSubscription('billing', 'orders');
   await grow(6);
@@ -120,26 +121,29 @@ test('a subscription that was cancelled does not come back by it', async () => {
 describe('a group that subscribes while the topic grows has every partition once, and the store agrees', () => {
   const moments = ['before', 'after'] as const;
 
-  test.each(moments)('when it grows %s the database made the subscription', async (moment) => {
-    for (const log of logs) log.append(3);
-    const made = Promise.withResolvers<void>();
-    scene.store[moment] = (write) => (write === 'createSubscriptions' ? made.promise : undefined);
-    const joining = scene.subscribe('billing', { start: latest });
-    await scene.clock.settle();
-    await grow(6);
-    made.resolve();
-    const member = await joining;
-    for (const log of logs) log.append(1);
-    await scene.clock.settle();
-    expect(member.assigned).toEqual([0, 1, 2, 3, 4, 5]);
-    expect(came(member)).toEqual(['0: 3', '1: 3', '2: 3', '3: 3', '4: 0', '5: 0']);
-    expect(logs.map((log) => log.listeners)).toEqual([1, 1, 1, 1, 1, 1]);
-    expect(await stored()).toEqual([3, 3, 3, 3, 0, 0]);
-  });
+  test.each(moments)(
+    'a topic that grows %s the database creates a subscription gives the group every partition once',
+    async (moment) => {
+      for (const log of logs) log.append(3);
+      const made = Promise.withResolvers<void>();
+      scene.store[moment] = (write) => (write === 'createSubscriptions' ? made.promise : undefined);
+      const joining = scene.subscribe('billing', { start: latest });
+      await scene.clock.settle();
+      await grow(6);
+      made.resolve();
+      const member = await joining;
+      for (const log of logs) log.append(1);
+      await scene.clock.settle();
+      expect(member.assigned).toEqual([0, 1, 2, 3, 4, 5]);
+      expect(came(member)).toEqual(['0: 3', '1: 3', '2: 3', '3: 3', '4: 0', '5: 0']);
+      expect(logs.map((log) => log.listeners)).toEqual([1, 1, 1, 1, 1, 1]);
+      expect(await stored()).toEqual([3, 3, 3, 3, 0, 0]);
+    },
+  );
 
-  test('when it is taken in by the log only after the subscription was made', async () => {
+  test('a topic whose growth reaches the log after the subscription was created gives the group every partition once', async () => {
     const grown = [...scene.growTopic('orders', 6)];
-    // The database has them; this broker does not know yet.
+    // The database has the new partitions, and the log does not have them yet.
     scene.topics.set('orders', logs);
     const member = await scene.subscribe('billing', { start: latest });
     expect(member.assigned).toEqual([0, 1, 2, 3]);
@@ -150,7 +154,7 @@ describe('a group that subscribes while the topic grows has every partition once
     expect(await stored()).toEqual([0, 0, 0, 0, 0, 0]);
   });
 
-  test('when the answer of the database was lost and the subscribing is repeated', async () => {
+  test('a repeated creation of a subscription, after a lost answer, gives the group every partition once', async () => {
     for (const log of logs) log.append(3);
     let lost = false;
     scene.store.after = (write) => {
@@ -167,7 +171,7 @@ describe('a group that subscribes while the topic grows has every partition once
   });
 });
 
-test('a broker that dies between the commit and its memory leaves a successor that has everything', async () => {
+test('the successor of a broker that died between the commit of a growth and its memory has every partition', async () => {
   const member = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   scene.growTopic('orders', 6)[5]!.append(2);
   scene.store.shared.epoch++;

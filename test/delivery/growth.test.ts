@@ -9,7 +9,7 @@ beforeEach(async () => {
   scene.addTopic('returns', 2);
 });
 
-test('a broker without memory takes a member, a group or a subscription more', async () => {
+test('a broker without memory does not take another member, group or subscription', async () => {
   const there = await scene.subscribe('billing');
   scene.mayGrow = false;
   await expect(scene.subscribe('billing')).rejects.toMatchObject(full);
@@ -23,7 +23,7 @@ test('a broker without memory takes a member, a group or a subscription more', a
   expect(scene.delivery.counts().members).toBe(1);
 });
 
-test('a broker without memory lets nobody go on who is there already', async () => {
+test('a broker without memory does not stop members that it has already', async () => {
   const session = { sessionTimeoutMs: 30_000 };
   const there = await scene.subscribe('billing', session);
   const fixed = await scene.subscribe('billing', { ...session, instanceId: 'one' });
@@ -38,7 +38,7 @@ test('a broker without memory lets nobody go on who is there already', async () 
   expect(scene.delivery.counts().inFlightRecords).toBe(1);
 });
 
-test('a broker that has memory again goes on refusing', async () => {
+test('a broker that has memory again does not go on rejecting members', async () => {
   scene.mayGrow = false;
   await expect(scene.subscribe('billing')).rejects.toMatchObject(full);
   scene.mayGrow = true;

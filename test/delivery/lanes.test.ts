@@ -3,8 +3,9 @@ import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
+import { allCursors } from '../conformance/loads.ts';
 
-/** A topic that no call can make yet: one partition with two lanes. */
+/** A topic with one partition and two lanes, which no call can create yet. */
 
 let scene: Scene;
 let logs: FakeLog[];
@@ -22,7 +23,7 @@ async function reading(): Promise<FakeStream> {
   return member;
 }
 
-/** Of lane 0 and lane 1. */
+/** The committed offsets of lane 0 and lane 1. */
 async function committed(): Promise<(readonly [lane: number, offset: number | undefined])[]> {
   const all = await scene.wait(scene.delivery.offsets.fetch('billing', []));
   return all.map(({ lane, committed: of }) => [lane, of?.offset]);
@@ -50,7 +51,7 @@ describe('on a topic with two lanes', () => {
     expect((await scene.ack('billing', member, { lane: 2, upToOffset: 0 })).status).toBe('NOT_OWNER');
   });
 
-  test('a commit that names no lane commits nothing, and the entries beside it count', async () => {
+  test('a commit entry that names no lane commits nothing, and does not affect the entries beside it', async () => {
     const { memberId, generation } = await reading();
     const entry = { topic: 'orders', partition: 0, metadata: '' };
     const offsets: OffsetCommit[] = [
@@ -79,7 +80,7 @@ describe('on a topic with two lanes', () => {
     ]);
   });
 
-  test('a reset that names no lane resets none, dry or not', async () => {
+  test('a reset that names no lane resets no cursor, whether it is a dry run or not', async () => {
     const member = await reading();
     for (const lane of [0, 1]) await scene.ack('billing', member, { lane, upToOffset: 2 });
     const reset = (lane: number | null, dryRun: boolean) => {
@@ -95,7 +96,7 @@ describe('on a topic with two lanes', () => {
     expect(await reset(1, true)).toMatchObject([{ lane: 1, previousOffset: 3, offset: 0 }]);
   });
 
-  test('a start position that names no lane does not begin in one of them', async () => {
+  test('a start position that names no lane does not create a subscription that starts in one of them', async () => {
     const start = (lane: number | null) => {
       const partitions = [{ partition: 0, lane, offset: 0 }];
       const position = { type: 'offsets', offset: null, partitions } as const;
@@ -106,7 +107,7 @@ describe('on a topic with two lanes', () => {
     expect((await start(1)).partitions.map(({ lane }) => lane)).toEqual([0, 1]);
   });
 
-  test('a member that does not say that it knows lanes is not let in, whichever way it joins', async () => {
+  test('a member that does not know lanes is rejected, by whichever call it joins', async () => {
     const refused = { reason: 'LANE_REQUIRED', metadata: { topic: 'orders', lanes: '2' } };
     await expect(scene.subscribe('billing')).rejects.toMatchObject(refused);
     await expect(scene.join('billing')).rejects.toMatchObject(refused);
@@ -115,7 +116,7 @@ describe('on a topic with two lanes', () => {
   });
 });
 
-test('on a topic with one lane nobody needs to know of lanes, and there is no lane 1', async () => {
+test('a client of a topic with one lane need not name the lane, and lane 1 does not exist', async () => {
   const [log] = scene.addTopic('invoices', 1);
   const member = await scene.subscribe('shipping', { topics: ['invoices'] });
   log!.append(2);
@@ -126,7 +127,7 @@ test('on a topic with one lane nobody needs to know of lanes, and there is no la
 });
 
 describe('a partition with two lanes', () => {
-  /** Of two partitions: 2 records in lane 0 of each, 3 in lane 1. */
+  /** A topic of two partitions with 2 records in lane 0 and 3 in lane 1. */
   let all: FakeLog[];
   beforeEach(() => {
     all = scene.addTopic('orders', 2, 2);
@@ -138,7 +139,7 @@ describe('a partition with two lanes', () => {
   };
   const holders = () => scene.delivery.describe('billing').partitions.map(({ memberId }) => memberId);
 
-  test('is delivered with both lanes, is told to its member once, and its lanes are acked apart', async () => {
+  test('a partition with two lanes is delivered with both, assigned as one, and acked lane by lane', async () => {
     const member = await scene.subscribe('billing', { lanes: true });
     expect(member.assigned).toEqual([0, 1]);
     const both = [
@@ -157,7 +158,7 @@ describe('a partition with two lanes', () => {
     });
   });
 
-  test('moves when nothing of any lane is in flight, not when one of them is done, and with both', async () => {
+  test('a partition with two lanes moves only when no lane has records in flight, and then with both lanes', async () => {
     const first = await scene.subscribe('billing', { lanes: true });
     await scene.gathered();
     const second = await scene.subscribe('billing', { lanes: true });
@@ -181,7 +182,7 @@ describe('a partition with two lanes', () => {
     expect(second.offsets.toSorted()).toEqual([2, 3]);
   });
 
-  test('is taken back with both lanes from a member that is lost, and its records come again', async () => {
+  test('a partition with two lanes comes back with both from a lost member, and its records come again', async () => {
     const lost = await scene.subscribe('billing', { lanes: true });
     await scene.ack('billing', lost, { partition: 0, lane: 1, upToOffset: 1 });
     lost.stream!.closed('CONNECTION_LOST');
@@ -197,7 +198,7 @@ describe('a partition with two lanes', () => {
     ]);
   });
 
-  test('is found with the cursors of both lanes by the next owner, with its member', async () => {
+  test('the next owner loads a partition with the cursors of both lanes and with its member', async () => {
     const session = { lanes: true, sessionTimeoutMs: 30_000 };
     const member = await scene.subscribe('billing', session);
     for (const [lane, upToOffset] of [
@@ -220,12 +221,12 @@ describe('a partition with two lanes', () => {
     ]);
   });
 
-  test('begins where a start says of the lane that it names, in memory as in the store', async () => {
+  test('a subscription starts in the lane that its start position names, in memory and in the store', async () => {
     const partitions = [{ partition: 1, lane: 1, offset: 2 }];
     const start = { type: 'offsets', offset: null, partitions } as const;
     const made = await scene.wait(scene.delivery.createSubscription({ group: 'late', topic: 'orders', start }));
     expect(made.partitions.map(({ committedOffset }) => committedOffset)).toEqual([0, 0, 0, 2]);
-    const stored = await scene.store.loadCursors();
+    const stored = await allCursors(new MemoryGroupStore(scene.store.shared));
     expect(stored.map(({ key, cursor }) => [key.partition, key.lane, cursor.committedOffset])).toEqual([
       [0, 0, 0],
       [0, 1, 0],

@@ -15,7 +15,7 @@ const describeGroup = () => scene.delivery.describe('billing');
 const beat = (memberId: MemberId) =>
   scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
 
-/** Everybody is alive for so long. */
+/** Lets the time pass while all members send heartbeats. */
 async function pass(ms: number, ...members: readonly { readonly memberId: MemberId }[]): Promise<void> {
   for (let passed = 0; passed < ms; passed += 1_000) {
     await scene.clock.advance(1_000);
@@ -27,7 +27,7 @@ async function pass(ms: number, ...members: readonly { readonly memberId: Member
 describe('a static member', () => {
   const instance = { instanceId: 'worker-1', sessionTimeoutMs: 30_000 };
 
-  test('that restarts within its session keeps its partitions, and nobody else notices', async () => {
+  test('a static member that restarts within its session keeps its partitions, and disturbs no other member', async () => {
     const other = await scene.subscribe('billing');
     const first = await scene.subscribe('billing', instance);
     await scene.gathered();
@@ -43,11 +43,11 @@ describe('a static member', () => {
     expect(again.assigned).toEqual(first.assigned);
     expect(describeGroup().group.generation).toBe(generation);
     expect(other.events.slice(told).filter(({ type }) => type !== 'idle')).toEqual([]);
-    // What its process had in flight may be what ended it: that attempt counts.
+    // A record in flight may have killed the first process, so that attempt counts.
     expect(again.batches).toEqual([{ partition: first.assigned[0], offsets: [1], attempts: [2] }]);
   });
 
-  test('whose instance id another process uses is fenced: its stream ends and its acks change nothing', async () => {
+  test('a static member whose instance id another process uses is fenced: its stream ends and its acks change nothing', async () => {
     logs[0]!.append(1);
     const first = await scene.subscribe('billing', instance);
     const second = await scene.subscribe('billing', instance);
@@ -61,7 +61,7 @@ describe('a static member', () => {
     await expect(scene.subscribe('billing', { memberId })).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });
   });
 
-  test('that does not come back in time loses its partitions', async () => {
+  test('a static member that does not come back within its session loses its partitions', async () => {
     const other = await scene.subscribe('billing');
     const first = await scene.subscribe('billing', { ...instance, sessionTimeoutMs: 6_000 });
     first.stream!.closed('CONNECTION_LOST');
@@ -69,7 +69,7 @@ describe('a static member', () => {
     expect(other.assigned).toEqual([0, 1, 2, 3]);
   });
 
-  test('takes over what it was asked to give back, and need not give back what its first process had in flight', async () => {
+  test('a restarted static member does not block a revocation with records of its first process', async () => {
     for (const log of logs) log.append(1);
     const first = await scene.subscribe('billing', { ...instance, rebalanceTimeoutMs: 60_000 });
     await scene.gathered();
@@ -83,7 +83,7 @@ describe('a static member', () => {
     expect(first.ended).not.toBeNull();
   });
 
-  test('with a member id must name the instance id that it joined with', async () => {
+  test('a static member that resumes must name the instance id with which it joined', async () => {
     const { memberId } = await scene.subscribe('billing', instance);
     const other = { memberId, instanceId: 'worker-2' };
     const before = describeGroup();
@@ -95,7 +95,7 @@ describe('a static member', () => {
 describe('a member that does not ack', () => {
   const slow = { sessionTimeoutMs: 30_000, maxPollIntervalMs: 60_000 };
 
-  test('keeps its partitions while it heartbeats, as long as its max poll interval says', async () => {
+  test('a member that does not ack keeps its partitions for its max poll interval', async () => {
     logs[0]!.append(1);
     const member = await scene.subscribe('billing', { ...slow, maxPollIntervalMs: 7_200_000 });
     await pass(3_600_000, member);
@@ -103,7 +103,7 @@ describe('a member that does not ack', () => {
     expect(member.of('assigned')).toHaveLength(1);
   });
 
-  test('for longer than its max poll interval gives its partitions to others and stays a member', async () => {
+  test('a member that does not ack for its max poll interval loses its partitions and stays a member', async () => {
     for (const log of logs) log.append(1);
     const member = await scene.subscribe('billing', slow);
     await pass(59_000, member);
@@ -116,7 +116,7 @@ describe('a member that does not ack', () => {
     expect(other.batches).toContainEqual({ partition: 0, offsets: [0], attempts: [2] });
   });
 
-  test('gets partitions again once it acks, though that ack is refused', async () => {
+  test('a stalled member gets partitions again once it acks, even if that ack is rejected', async () => {
     logs[0]!.append(1);
     const member = await scene.subscribe('billing', slow);
     await pass(61_000, member);
@@ -126,7 +126,7 @@ describe('a member that does not ack', () => {
     expect(describeGroup()).toMatchObject({ members: [{ stalled: false }] });
   });
 
-  test('is not taken for slow while it has nothing to ack, nor while it acks now and then', async () => {
+  test('a member that has nothing to ack, or acks now and then, is not stalled', async () => {
     const idle = await scene.subscribe('billing', slow);
     await pass(200_000, idle);
     expect(idle.of('assigned')).toHaveLength(1);
@@ -139,7 +139,7 @@ describe('a member that does not ack', () => {
     expect(idle.of('assigned')).toHaveLength(1);
   });
 
-  test('but pulls again gets partitions again', async () => {
+  test('a stalled member that pulls again gets partitions again', async () => {
     const join = await scene.join('billing', slow);
     const { memberId } = join;
     await pass(61_000, join);
@@ -149,7 +149,7 @@ describe('a member that does not ack', () => {
     expect(describeGroup().members[0]?.partitions).toHaveLength(4);
   });
 
-  test('is not taken for slow while it is away: a static one may come back within its session', async () => {
+  test('a member that is away is not stalled, because a static member may come back within its session', async () => {
     const away = { ...slow, sessionTimeoutMs: 600_000, instanceId: 'worker-1' };
     logs[0]!.append(1);
     const first = await scene.subscribe('billing', away);
@@ -183,7 +183,7 @@ describe('members that assign by themselves', () => {
     partitions: partitions.map((partition) => ({ topic: 'orders', partition })),
   });
 
-  test('get what their leader says, and the others wait for it', async () => {
+  test('members of a client-side assignor get the plan of their leader, and wait for it', async () => {
     const leader = await scene.join('billing', { ...own, metadata: Buffer.from('zone a') });
     expect(leader).toMatchObject({ leaderId: leader.memberId, assignor: 'by-hand' });
     expect(leader.task).toMatchObject({
@@ -213,7 +213,7 @@ describe('members that assign by themselves', () => {
     expect(describeGroup().group.state).toBe('STABLE');
   });
 
-  test('are not joined by one that cannot, and those whom the broker assigns not by one that would', async () => {
+  test('a member that cannot assign by itself, or wants to where the broker assigns, is rejected', async () => {
     const leader = await scene.join('billing', own);
     await sync(leader.memberId, [some(leader.memberId, 0, 1, 2, 3)]);
     const before = describeGroup();
@@ -227,7 +227,7 @@ describe('members that assign by themselves', () => {
     await expect(scene.join('audit', own)).rejects.toMatchObject({ reason: 'INCONSISTENT_PROTOCOLS' });
   });
 
-  test('keep their group as it was when a plan is wrong, late, or not the leader’s', async () => {
+  test('a plan that is wrong, late, or not from the leader changes nothing', async () => {
     const leader = await scene.join('billing', own);
     const follower = await scene.join('billing', own);
     const { memberId } = leader;
@@ -252,7 +252,7 @@ describe('members that assign by themselves', () => {
     await expect(sync(memberId, all)).rejects.toMatchObject({ reason: 'PLAN_STALE' });
   });
 
-  test('lose a leader that hands in no plan for its rebalance timeout', async () => {
+  test('a leader that sends no plan within its rebalance timeout is removed', async () => {
     const leader = await scene.join('billing', own);
     const follower = await scene.join('billing', own);
     await pass(11_000, leader, follower).catch(() => undefined);
@@ -271,7 +271,7 @@ describe('an assignor that fails', () => {
     logs = scene.addTopic('orders', 4);
   };
 
-  test('refuses who joins, and the group is as it was', async () => {
+  test('an assignor that fails rejects the member that joins, and changes nothing', async () => {
     let broken = false;
     await failing(() => broken);
     const first = await scene.subscribe('billing', { assignor: 'picky' });
@@ -286,7 +286,7 @@ describe('an assignor that fails', () => {
     expect((await scene.subscribe('billing')).assigned).toHaveLength(2);
   });
 
-  test('is replaced by sticky where nobody can be refused', async () => {
+  test('an assignor that fails is replaced by sticky where no call can be rejected', async () => {
     let broken = false;
     await failing(() => broken);
     const streams: FakeStream[] = [];
@@ -299,11 +299,11 @@ describe('an assignor that fails', () => {
   });
 });
 
-test('a group has so many topics and no more', async () => {
+test('a group cannot have more topics than the limit', async () => {
   const names = Array.from({ length: 1_001 }, (_, n) => `topic-${n}`);
   for (const name of names) scene.addTopic(name, 1);
   const { memberId } = await scene.join('billing', { topics: names.slice(0, 1) });
-  // Subscriptions stay when a member reads other topics.
+  // A subscription stays when its member reads other topics.
   const join = (topics: readonly string[]) => scene.join('billing', { topics, memberId });
   for (let from = 0; from < 1_000; from += 100) await join(names.slice(from, from + 100));
   await expect(join([names[1_000]!])).rejects.toMatchObject({ reason: 'GROUP_TOPICS_MAX' });

@@ -15,7 +15,7 @@ const refuse = (offset: number, error: string): Promise<unknown> =>
 
 const lines = (): object[] => scene.said.filter((line) => 'error' in line || 'leftOut' in line);
 
-test('what a client says went wrong with a record is in the log, with whose record it was', async () => {
+test('the error of a NACK is in the log, with its group, record and member', async () => {
   await refuse(3, 'the card was declined');
   await scene.clock.advance(100);
   await refuse(3, 'declined again');
@@ -26,7 +26,7 @@ test('what a client says went wrong with a record is in the log, with whose reco
   ]);
 });
 
-test('a NACK without a text writes nothing, nor does one that was refused, nor an ack', async () => {
+test('a NACK without an error, a rejected NACK and an ack write no line', async () => {
   await refuse(3, '');
   await scene.clock.advance(100);
   await scene.ack('billing', stream, { action: 'ACK', runs: [0, 0], error: 'none' });
@@ -40,26 +40,26 @@ test('a NACK without a text writes nothing, nor does one that was refused, nor a
   expect(lines()).toEqual([]);
 });
 
-test('a record that is back already, because of another one, still says what went wrong with it', async () => {
+test('a NACK of a record that has come back already still writes its error', async () => {
   scene.mayDeliver = false;
   await refuse(3, 'the first');
   await refuse(4, 'the second');
   expect(lines()).toMatchObject([{ offsets: '3' }, { offsets: '4', error: 'the second' }]);
 });
 
-test('a text of a client cannot drive the terminal on which the log is read, nor begin a line of its own', async () => {
+test('an error of a client cannot control the terminal that shows the log, nor begin a line of its own', async () => {
   await refuse(3, 'a\u001b[2J\u0007b\r\nc\u009b31md\u007fe');
   expect(lines()).toMatchObject([{ error: 'a [2J b c 31md e' }]);
 });
 
-test('a text that is too long is cut, and so are the runs that it is about', async () => {
+test('an error that is too long is cut, and so is a long list of runs', async () => {
   const runs = Array.from({ length: 12 }, (_, at) => [at * 3, at * 3 + 1]).flat();
   await scene.ack('billing', stream, { action: 'NACK', runs, delayMs: 0, error: 'x'.repeat(5_000) });
   const offsets = '0-1, 3-4, 6-7, 9-10, 12-13, 15-16, 18-19, 21-22, 24-25, 27-28, …';
   expect(lines()).toMatchObject([{ offsets, error: 'x'.repeat(limits.nackErrorCharsMax) }]);
 });
 
-test('a group that refuses everything does not fill the log, and the log says how much it has left out', async () => {
+test('a group that NACKs everything does not fill the log, which counts the lines left out', async () => {
   const other = await scene.subscribe('shipping');
   for (let at = 0; at < 30; at++) await refuse(at, `${at}`);
   await scene.ack('shipping', other, { action: 'NACK', upToOffset: 2, delayMs: 0, error: 'of another group' });
@@ -72,8 +72,8 @@ test('a group that refuses everything does not fill the log, and the log says ho
   expect(lines().at(-1)).toMatchObject({ error: 'a second later' });
 });
 
-test('what was left out is said also when the broker stops within the second', async () => {
+test('the number of lines left out is logged even if the broker stops within the second', async () => {
   for (let at = 0; at < 30; at++) await refuse(at, `${at}`);
-  scene.delivery.stop();
+  await scene.delivery.stop();
   expect(lines().at(-1)).toMatchObject({ group: 'billing', leftOut: 30 - limits.nackLogLinesMax });
 });

@@ -69,7 +69,7 @@ async function leave(stream: FakeStream): Promise<void> {
   await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
 }
 
-/** How many writes of a kind come from now on. */
+/** Counts the writes of a kind from now on. */
 function counted(write: string): { count: number } {
   const counter = { count: 0 };
   scene.store.before = (what) => {
@@ -78,7 +78,7 @@ function counted(write: string): { count: number } {
   return counter;
 }
 
-/** Rounds wait until so many of them are let go. */
+/** Holds rounds back until the test lets so many of them go. */
 function heldRounds(): { release(count: number): void } {
   const held: (() => void)[] = [];
   let released = 0;
@@ -96,7 +96,7 @@ function heldRounds(): { release(count: number): void } {
 }
 
 describe('a commit of a member', () => {
-  test('acks what is below it, gives the credit back, and outlives the broker with what it notes', async () => {
+  test('a commit acks everything below it, gives the credit back, and survives the broker with its note', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 3, sessionTimeoutMs: 30_000 });
     await scene.clock.advance(100);
     expect(stream.offsets).toHaveLength(3);
@@ -107,14 +107,14 @@ describe('a commit of a member', () => {
     expect((await fetched(next))[0]).toEqual([2, 'two', 4]);
   });
 
-  test('that is lower changes nothing and is answered with what is committed', async () => {
+  test('a commit of a lower offset changes nothing and is answered with the committed one', async () => {
     const stream = await scene.subscribe('billing');
     expect(await commit(stream, 4, { metadata: 'four' })).toEqual(['OK', 4]);
     expect(await commit(stream, 3, { metadata: 'three' })).toEqual(['NOT_ADVANCED', 4]);
     expect((await fetched())[0]).toEqual([4, 'four', 2]);
   });
 
-  test('of the same offset replaces what was noted', async () => {
+  test('a commit of the same offset replaces the note', async () => {
     const stream = await scene.subscribe('billing');
     await commit(stream, 4, { metadata: 'four' });
     expect(await commit(stream, 4, { metadata: 'still four' })).toEqual(['OK', 4]);
@@ -125,7 +125,7 @@ describe('a commit of a member', () => {
     expect((await fetched(await successor(scene)))[0]).toEqual([5, '', 1]);
   });
 
-  test('for what it was never given is refused, as is one for what nobody has published', async () => {
+  test('a commit beyond what was delivered, or beyond the end of the log, is rejected', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 2 });
     expect(await commit(stream, 5)).toEqual(['UNKNOWN_OFFSET', 0]);
     expect(await commit(stream, 700)).toEqual(['UNKNOWN_OFFSET', 0]);
@@ -133,7 +133,7 @@ describe('a commit of a member', () => {
     expect(await commit(stream, 0, { topic: 'nowhere' })).toEqual(['UNKNOWN_PARTITION', null]);
   });
 
-  test('for a partition of another member, or of a generation in which it did not hold it, changes nothing', async () => {
+  test('a commit for a partition of another member or of a wrong generation changes nothing', async () => {
     const first = await scene.subscribe('billing');
     const before = { memberId: first.memberId, generation: first.generation };
     const second = await scene.subscribe('billing');
@@ -153,12 +153,12 @@ describe('a commit of a member', () => {
     expect(await commit(early, ends[moved]!, { partition: moved })).toEqual(['STALE_GENERATION', ends[moved]! - 1]);
     const future = { memberId: second.memberId, generation: second.generation + 1 };
     expect(await commit(future, ends[moved]!, { partition: moved })).toEqual(['STALE_GENERATION', ends[moved]! - 1]);
-    // What it has kept since then it may commit.
+    // The partition that the member has kept since then still takes its commit.
     expect(await commit(before, ends[kept]!, { partition: kept })).toEqual(['OK', ends[kept]!]);
     expect(await commit(second, ends[moved]!, { partition: moved })).toEqual(['OK', ends[moved]!]);
   });
 
-  test('is a sign of life; one of a member that is gone fails as a whole', async () => {
+  test('a commit is a sign of life, and a commit of a removed member fails as a whole', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
     for (let beats = 0; beats < 4; beats++) {
       await scene.clock.advance(4_000);
@@ -169,7 +169,7 @@ describe('a commit of a member', () => {
     await expect(commit(stream, 1)).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });
   });
 
-  test('is answered when it is durable, and not before', async () => {
+  test('a commit is answered when it is durable, not before', async () => {
     const stream = await scene.subscribe('billing');
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'appendAcks' ? gate.promise : undefined);
@@ -184,7 +184,7 @@ describe('a commit of a member', () => {
     expect(await answer).toEqual(['OK', 3]);
   });
 
-  test('is not answered with an offset that only a later commit or ack, whose round is still held, has reached', async () => {
+  test('a commit is not answered with an offset that only a later ack, which is not durable yet, has reached', async () => {
     const stream = await scene.subscribe('billing');
     const rounds = heldRounds();
     const first = [commit(stream, 2), scene.ack('billing', stream, { partition: 1, upToOffset: 0 })] as const;
@@ -201,7 +201,7 @@ describe('a commit of a member', () => {
     expect(await second[1]).toMatchObject({ status: 'OK', committedOffset: 3 });
   });
 
-  test('of thousands of partitions is one write', async () => {
+  test('a commit of thousands of partitions is one write', async () => {
     const wide = scene.addTopic('wide', 3_000);
     for (const log of wide) log.append(1);
     const stream = await scene.subscribe('billing', { topics: ['wide'], maxInFlightRecords: 10_000 });
@@ -216,7 +216,7 @@ describe('a commit of a member', () => {
     expect(acks.count).toBe(1);
   });
 
-  test('of other partitions does not wait for the thousands before it, one of the same ones does: they share a round', async () => {
+  test('a commit of thousands of partitions does not delay one of others, and only a repeated one waits for a later round', async () => {
     for (const name of ['wide', 'broad']) for (const log of scene.addTopic(name, 2_000)) log.append(9);
     const topics = ['wide', 'broad'];
     const stream = await scene.subscribe('billing', { topics, maxInFlightRecords: 100_000, maxInFlightBytes: 1e9 });
@@ -231,12 +231,12 @@ describe('a commit of a member', () => {
     expect(await tookMs('wide', 1)).toBeLessThan(2);
     expect(await tookMs('broad', 1)).toBeLessThan(7);
     expect(await tookMs('wide', 2)).toBeLessThan(7);
-    // The round before was of cursors that had just moved.
+    // All cursors of the round before had moved shortly before, which stretches the interval.
     expect(await tookMs('wide', 3)).toBeGreaterThan(40);
     expect(acks.count).toBe(4);
   });
 
-  test('that a broker refuses which was taken over is no answer: it does not know what its successor has', async () => {
+  test('a broker that was taken over does not reject a commit, because it does not know the cursors of its successor', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     await successor(scene);
     await expect(commit(stream, 700)).rejects.toMatchObject({ kind: 'FENCED' });
@@ -244,7 +244,7 @@ describe('a commit of a member', () => {
 });
 
 describe('a commit without a member', () => {
-  test('goes ahead to the end of the log and never back', async () => {
+  test('a commit without a member goes ahead to the end of the log, and never back', async () => {
     await emptyGroup();
     expect(await commit(null, 4, { metadata: 'by hand' })).toEqual(['OK', 4]);
     expect(await commit(null, 3)).toEqual(['NOT_ADVANCED', 4]);
@@ -254,7 +254,7 @@ describe('a commit without a member', () => {
     expect(stream.batches.every(({ partition }) => partition === 1)).toBe(true);
   });
 
-  test('is refused while the group has members, and for a group that nobody knows', async () => {
+  test('a commit without a member is rejected while the group has members, and if the group does not exist', async () => {
     await expect(commit(null, 1)).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
     const stream = await scene.subscribe('billing');
     await expect(commit(null, 1)).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
@@ -264,7 +264,7 @@ describe('a commit without a member', () => {
 });
 
 describe('a fetch', () => {
-  test('says of each named partition what is committed, in their order, and which are none of the group', async () => {
+  test('a fetch answers for each named partition, in their order, and names those that the group does not have', async () => {
     await emptyGroup();
     await commit(null, 2, { metadata: 'two' });
     const partitions = [
@@ -283,7 +283,7 @@ describe('a fetch', () => {
     );
   });
 
-  test('shows nothing that is not durable yet', async () => {
+  test('a fetch shows no offset that is not durable yet', async () => {
     const stream = await scene.subscribe('billing');
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'appendAcks' ? gate.promise : undefined);
@@ -299,7 +299,7 @@ describe('a fetch', () => {
 });
 
 describe('a reset', () => {
-  test('that is tried dry says where it would lead and changes nothing', async () => {
+  test('a dry run of a reset returns the new offsets and changes nothing', async () => {
     await emptyGroup();
     await commit(null, 4);
     const writes = scene.store.writes;
@@ -314,7 +314,7 @@ describe('a reset', () => {
     ]);
   });
 
-  test('into the past delivers again, attempts counted anew, and what comes late of before does not undo it', async () => {
+  test('a reset into the past delivers again from attempt 1, and no late round or fold undoes it', async () => {
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { runs: [1, 1], action: 'NACK', delayMs: 0 });
     await commit(stream, 1, { metadata: 'one' });
@@ -326,7 +326,7 @@ describe('a reset', () => {
       [0, 1, 0, 6],
       [1, 3, 0, 3],
     ]);
-    // Rounds that were on their way, and a fold of all that was before.
+    // Late rounds and a late fold of the incarnation before the reset.
     scene.store.shared.ackLog.push(...late);
     const next = await successor(scene);
     expect(await fetched(next)).toEqual([
@@ -338,7 +338,7 @@ describe('a reset', () => {
     expect(again.batches.flatMap(({ attempts }) => attempts)).toEqual(again.offsets.map(() => 1));
   });
 
-  test('goes where it is told to, within the log as it is stored', async () => {
+  test('a reset goes to the place that it names, within the stored log', async () => {
     await emptyGroup();
     logs[0]!.startOffset = 2;
     const partitions = [{ topic: 'orders', partition: 0, lane: null }];
@@ -355,7 +355,7 @@ describe('a reset', () => {
     expect((await fetched())[1]).toEqual([0, '', 3]);
   });
 
-  test('of a partition that is not there, or of one offset that is not, changes no other', async () => {
+  test('a reset of a missing partition, or to an offset that is missing in one log, resets no other cursor', async () => {
     await emptyGroup();
     const partitions = [
       { topic: 'orders', partition: 0, lane: null },
@@ -372,13 +372,13 @@ describe('a reset', () => {
     ]);
   });
 
-  test('is refused while the group has members, dry or not', async () => {
+  test('a reset is rejected while the group has members, whether it is a dry run or not', async () => {
     await scene.subscribe('billing');
     await expect(reset({ type: 'earliest' })).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
     await expect(reset({ type: 'earliest' }, { dryRun: true })).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
   });
 
-  test('whose answer is lost is repeated until it is known, and a member that joins meanwhile gets what is after it', async () => {
+  test('a reset whose answer is lost is repeated until its outcome is known, and a member that joins meanwhile reads from the new offset', async () => {
     await emptyGroup();
     await commit(null, 6);
     let lost = 2;
@@ -396,7 +396,7 @@ describe('a reset', () => {
     expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.resets).toBe(1);
   });
 
-  test('that the database did not take fails, and the cursors are where they were', async () => {
+  test('a reset that the database rejects fails, and changes no cursor', async () => {
     await emptyGroup();
     await commit(null, 6);
     scene.store.before = (write) => {
@@ -409,7 +409,7 @@ describe('a reset', () => {
     expect((await fetched())[0]).toEqual([0, '', 6]);
   });
 
-  test('beside another of the same group comes before or after it', async () => {
+  test('two resets of a group at once run one after the other', async () => {
     await emptyGroup();
     const both = [reset({ type: 'latest' }), reset({ type: 'shift', by: -2 })];
     const [first, second] = await Promise.all(both);
@@ -417,13 +417,13 @@ describe('a reset', () => {
     expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(4);
   });
 
-  test('with force takes the partitions back first, and its members go on from there', async () => {
+  test('a forced reset revokes the partitions first, and the members go on from the new offsets', async () => {
     const stream = await scene.subscribe('billing', { rebalanceTimeoutMs: 5_000 });
     await scene.ack('billing', stream, { partition: 0, upToOffset: 5 });
     expect(stream.offsets).toHaveLength(9);
     const resetting = reset({ type: 'earliest' }, { force: true, topics: ['orders'] });
     await scene.gathered();
-    // It has not acked partition 1: it is asked for it, and the reset waits for its answer or its time to be over.
+    // The member has records of partition 1 in flight, so the reset waits for the revocation.
     expect(
       stream
         .of('revoking')
@@ -446,7 +446,7 @@ describe('a reset', () => {
     expect((await scene.ack('billing', late, { partition: 0, upToOffset: 5 })).status).toBe('STALE_GENERATION');
   });
 
-  test('with force of one topic leaves the others alone', async () => {
+  test('a forced reset of one topic does not disturb the other topics', async () => {
     const [other] = scene.addTopic('invoices', 1);
     const stream = await scene.subscribe('billing', { topics: ['orders', 'invoices'], rebalanceTimeoutMs: 5_000 });
     const resetting = reset({ type: 'earliest' }, { force: true, topics: ['orders'] });
@@ -457,7 +457,7 @@ describe('a reset', () => {
     await resetting;
   });
 
-  test('with force that fails gives the partitions out again', async () => {
+  test('a forced reset that fails assigns the partitions again', async () => {
     const stream = await scene.subscribe('billing', { rebalanceTimeoutMs: 1_000 });
     const beyond = reset({ type: 'offset', offset: 99 }, { force: true });
     await expect(beyond).rejects.toMatchObject({ reason: 'OFFSET_OUT_OF_RANGE' });

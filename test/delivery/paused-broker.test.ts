@@ -5,11 +5,11 @@ import { AwakeClock } from '../../src/time/awake-clock.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { offsetsOf, Scene, type FakeLog } from './scene.ts';
 
-/** A broker that stands still and goes on, while it owns the database. */
+/** A broker that is stopped and goes on (SIGSTOP, SIGCONT) while it owns the database. */
 
 const pausedMs = 20_000;
 const sessionTimeoutMs = 7_000;
-/** A pause counts as so much. */
+/** The running time that a pause counts as. */
 const slackMs = 250;
 
 let scene: Scene;
@@ -26,7 +26,7 @@ const beat = (memberId: MemberId) =>
   scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
 const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
 
-/** Timers that are due run first on waking, then the sockets are read, in which heartbeats wait. */
+/** On waking, due timers run first. Heartbeats still wait in the sockets, which are read later. */
 async function pause(...heartbeats: readonly MemberId[]): Promise<void> {
   scene.clock.jump(pausedMs);
   await scene.clock.advance(0);
@@ -35,7 +35,7 @@ async function pause(...heartbeats: readonly MemberId[]): Promise<void> {
 }
 
 describe('a broker that stood still for longer than a session', () => {
-  test('evicts nobody when it wakes, and moves nothing', async () => {
+  test('a broker that was stopped for longer than a session removes no member when it wakes, and moves nothing', async () => {
     const members = [
       await scene.subscribe('billing', { sessionTimeoutMs }),
       await scene.join('billing', { sessionTimeoutMs }),
@@ -49,7 +49,7 @@ describe('a broker that stood still for longer than a session', () => {
     expect(scene.delivery.describe('billing').group.generation).toBe(generation);
   });
 
-  test('evicts a member that stays silent, a full session timeout of its own waking time after the last sign of life', async () => {
+  test('a broker that was stopped removes a silent member after a full session timeout of its own running time', async () => {
     const { memberId } = await scene.join('billing', { sessionTimeoutMs });
     await scene.clock.advance(3_000);
     await pause();
@@ -59,7 +59,7 @@ describe('a broker that stood still for longer than a session', () => {
     expect(memberIds()).toEqual([]);
   });
 
-  test('does not take a member for one that does not work, which could not ack', async () => {
+  test('a broker that was stopped does not regard a member as stalled that could not ack meanwhile', async () => {
     logs[0]!.append(1);
     const member = await scene.subscribe('billing', { sessionTimeoutMs, maxPollIntervalMs: 10_000 });
     await scene.clock.advance(3_000);
@@ -68,7 +68,7 @@ describe('a broker that stood still for longer than a session', () => {
     expect((await scene.ack('billing', member, { upToOffset: 0 })).status).toBe('OK');
   });
 
-  test('lets a member that is asked to give back keep its rebalance timeout', async () => {
+  test('a broker that was stopped does not cut short the rebalance timeout of a revocation', async () => {
     for (const log of logs) log.append(1);
     const holder = await scene.subscribe('billing', { rebalanceTimeoutMs: 10_000 });
     await scene.gathered();
@@ -81,7 +81,7 @@ describe('a broker that stood still for longer than a session', () => {
     expect(next.assigned).toHaveLength(1);
   });
 
-  test('lets the lease of a pulled record go on', async () => {
+  test('a broker that was stopped does not expire the lease of a pulled record', async () => {
     logs[0]!.append(1);
     const { memberId, generation } = await scene.wait(scene.pull('billing', { sessionTimeoutMs: 60_000 }));
     await scene.clock.advance(limits.pullLeaseMs - pausedMs + 1_000);
@@ -90,7 +90,7 @@ describe('a broker that stood still for longer than a session', () => {
     expect((await scene.ack('billing', { memberId, generation }, { upToOffset: 0 })).status).toBe('OK');
   });
 
-  test('does not remove the leader of a group that assigns by itself, which could not hand in its plan', async () => {
+  test('a broker that was stopped does not remove a leader that could not send its plan meanwhile', async () => {
     const own = { clientAssignors: ['by-hand'], sessionTimeoutMs, rebalanceTimeoutMs: 10_000 };
     const leader = await scene.join('billing', own);
     await pause(leader.memberId);

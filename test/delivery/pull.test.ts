@@ -9,7 +9,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 2);
 });
 
-test('a pull takes what there is, within its bounds, and says until when', async () => {
+test('a pull takes the records that are there, within its bounds, and names the end of their lease', async () => {
   logs[0]!.append(5);
   const pulled = await scene.wait(scene.pull('billing', { maxRecords: 3 }));
   expect(offsetsOf(pulled)).toEqual([0, 1, 2]);
@@ -18,7 +18,7 @@ test('a pull takes what there is, within its bounds, and says until when', async
   expect(offsetsOf(next)).toEqual([3, 4]);
 });
 
-test('a pulled record whose lease ran out comes again, as the next attempt', async () => {
+test('a pulled record whose lease has expired comes again, as the next attempt', async () => {
   logs[0]!.append(2);
   const first = await scene.wait(scene.pull('billing', { sessionTimeoutMs: 600_000 }));
   await scene.clock.advance(29_000);
@@ -38,12 +38,12 @@ test('a pull that waits is woken by the first record', async () => {
   expect(scene.clock.nowMs()).toBeLessThan(1_002_000);
 });
 
-test('a pull that found nothing in time says why', async () => {
+test('a pull that found nothing in time gives the reason', async () => {
   const pulled = await scene.wait(scene.pull('billing', { waitMs: 2_000 }));
   expect(pulled).toMatchObject({ fields: [], blockedOn: 'CAUGHT_UP', leaseDeadlineAtMs: null });
 });
 
-test('records that are in the database only come, also to a pull that does not want to wait', async () => {
+test('a pull that does not wait gets records that are only in the database', async () => {
   logs[0]!.append(3);
   logs[0]!.cachedFrom = 3;
   const read = Promise.withResolvers<void>();
@@ -54,7 +54,7 @@ test('records that are in the database only come, also to a pull that does not w
   expect(offsetsOf(await scene.wait(pulling))).toEqual([0, 1, 2]);
 });
 
-test('what a pull with auto-ack returns is acked, durably, before it is returned', async () => {
+test('records that a pull with auto-ack returns are durably acked before', async () => {
   logs[0]!.append(3);
   const commit = Promise.withResolvers<void>();
   scene.store.before = (write) => (write === 'appendAcks' ? commit.promise : undefined);
@@ -69,7 +69,7 @@ test('what a pull with auto-ack returns is acked, durably, before it is returned
   expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(3);
 });
 
-test('one curl after another, without a member id: none waits for the session of the one before', async () => {
+test('pulls without a member id, one after the other, do not wait for the session of the one before', async () => {
   for (let n = 0; n < 5; n++) {
     logs[0]!.append(1);
     const pulled = await scene.wait(scene.pull('billing', { autoAck: true }));
@@ -78,7 +78,7 @@ test('one curl after another, without a member id: none waits for the session of
   expect(scene.delivery.describe('billing').members).toHaveLength(1);
 });
 
-test('a client that goes away while it waits takes nothing with it', async () => {
+test('a client that goes away while its pull waits takes no records', async () => {
   const reply = new Reply();
   const pulling = scene.pull('billing', { waitMs: 60_000, reply });
   await scene.clock.settle();
@@ -88,7 +88,7 @@ test('a client that goes away while it waits takes nothing with it', async () =>
   expect(offsetsOf(await scene.wait(scene.pull('billing')))).toEqual([0]);
 });
 
-test('a pull of a member that is removed meanwhile is told so', async () => {
+test('a pull whose member is removed meanwhile is rejected', async () => {
   const { memberId } = await scene.wait(scene.pull('billing'));
   const pulling = scene.pull('billing', { memberId, waitMs: 60_000 });
   const refused = expect(scene.wait(pulling)).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });

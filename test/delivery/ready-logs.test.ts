@@ -21,7 +21,7 @@ beforeEach(async () => {
 const partitions = (stream: FakeStream): number[] => stream.batches.map(({ partition }) => partition);
 
 describe('a partition that may have something to deliver is not forgotten', () => {
-  test('when records come while older ones of it are being read', async () => {
+  test('a partition is not forgotten when records come while older ones are being read', async () => {
     const read = Promise.withResolvers<void>();
     logs[0]!.append(2);
     logs[0]!.cachedFrom = 2;
@@ -35,7 +35,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(stream.offsets).toEqual([0, 1, 2]);
   });
 
-  test('when what is read for it comes while the reader is slow', async () => {
+  test('a partition is not forgotten when its read ends while the client is slow', async () => {
     const read = Promise.withResolvers<void>();
     logs[0]!.append(2);
     logs[0]!.cachedFrom = 2;
@@ -50,7 +50,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(stream.offsets).toEqual([0, 1]);
   });
 
-  test('when the read of older records fails', async () => {
+  test('a partition is not forgotten when the read of older records fails', async () => {
     logs[0]!.append(2);
     logs[0]!.cachedFrom = 2;
     const read = Promise.withResolvers<void>();
@@ -62,7 +62,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(stream.offsets).toEqual([0, 1]);
   });
 
-  test('when it gets records while it is asked back, and stays after all', async () => {
+  test('a partition is not forgotten when records come during a revocation that ends', async () => {
     logs.forEach((log) => log.append(1));
     const stream = await scene.subscribe('billing');
     await scene.gathered();
@@ -76,7 +76,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     for (const partition of asked) expect(partitions(stream).filter((one) => one === partition)).toHaveLength(2);
   });
 
-  test('when records come while it has no holder that reads', async () => {
+  test('a partition is not forgotten when records come while its holder does not read', async () => {
     const first = await scene.subscribe('billing');
     first.stream!.closed('CONNECTION_LOST');
     await scene.clock.settle();
@@ -85,7 +85,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(partitions(await scene.subscribe('billing'))).toEqual([2]);
   });
 
-  test('when another one of the member is being retried for longer', async () => {
+  test('a partition is not forgotten when another partition of the member waits longer for a retry', async () => {
     const stream = await scene.subscribe('billing');
     for (const partition of [0, 1]) {
       logs[partition]!.append(1);
@@ -99,7 +99,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(partitions(stream)).toEqual([0, 1, 1, 0]);
   });
 
-  test('when what it was to try again is acked after all', async () => {
+  test('a partition is not forgotten when the record that it would deliver again is acked', async () => {
     const stream = await scene.subscribe('billing');
     logs[0]!.append(2);
     await scene.clock.settle();
@@ -109,7 +109,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(stream.offsets).toEqual([0, 1, 2]);
   });
 
-  test('when the member resumes with a new stream', async () => {
+  test('a partition is not forgotten when the member resumes with a new stream', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     logs.forEach((log) => log.append(1));
     await scene.clock.settle();
@@ -120,7 +120,7 @@ describe('a partition that may have something to deliver is not forgotten', () =
     expect(partitions(resumed).sort()).toEqual([0, 1, 2, 3, 3]);
   });
 
-  test('when a pull of the same member has taken its records, and their lease is over', async () => {
+  test('a partition is not forgotten when the lease of records expires that a pull of the same member has taken', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 600_000, maxInFlightRecords: 1 });
     stream.unsentBytes = 1_000;
     logs[0]!.append(1);
@@ -135,12 +135,12 @@ describe('a partition that may have something to deliver is not forgotten', () =
 });
 
 describe('partitions take turns', () => {
-  test('one that always has more does not keep the others waiting', async () => {
+  test('a partition that always has more records does not keep the others waiting', async () => {
     for (let batch = 0; batch < 3; batch++) logs.forEach((log) => log.append(1));
     expect(partitions(await scene.subscribe('billing'))).toEqual([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
   });
 
-  test('also for credit that comes back one record at a time', async () => {
+  test('credit that comes back one record at a time goes to all partitions in turn', async () => {
     for (let batch = 0; batch < 2; batch++) logs.forEach((log) => log.append(1));
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 1 });
     for (let acked = 0; acked < 7; acked++) {
@@ -150,7 +150,7 @@ describe('partitions take turns', () => {
     expect(partitions(stream)).toEqual([0, 1, 2, 3, 0, 1, 2, 3]);
   });
 
-  test('the reason of an idle stream is the most urgent of all its partitions, also of those that nothing has happened to', async () => {
+  test('the reason of an idle stream is the most urgent one of all its partitions, even of those without news', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 1 });
     logs[0]!.append(1);
     logs[1]!.append(1);
@@ -165,7 +165,7 @@ describe('partitions take turns', () => {
   });
 });
 
-/** What `ReadyLogs` says it is, by lists that are looked through. */
+/** The behaviour of `ReadyLogs` with plain lists. */
 class Model {
   ready: number[] = [];
   waiting: { readonly log: number; readonly reason: BlockedOn }[] = [];
@@ -194,7 +194,7 @@ const operation = fc.oneof(
   fc.record({ type: fc.constantFrom('served', 'creditReturned', 'timePassed') }),
 );
 
-test('whatever happens in whatever order, each held log is ready in its turn or waits for one reason', () => {
+test('after any events in any order, each held log is ready in its turn or waits for one reason', () => {
   fc.assert(
     fc.property(fc.array(operation, { minLength: 20, maxLength: 100 }), (operations) => {
       const real = Array.from({ length: logCount }, (_, at) => new Seat({} as Feed, {} as Member, at));
@@ -234,7 +234,7 @@ test('whatever happens in whatever order, each held log is ready in its turn or 
   );
 });
 
-test('records that wait behind one which a settlement completes are held back by DEAD_LETTER', () => {
+test('records behind one that a settlement completes are blocked on DEAD_LETTER', () => {
   const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10, ackedRunsMax: 10 });
   cursor.deliver(0, 0, () => 1, null);
   cursor.move([0, 0]);

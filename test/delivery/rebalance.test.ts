@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
 import { handedOver, Scene, type FakeLog } from './scene.ts';
 
-/** What comes so soon after a rebalance waits for the next one. */
+/** Joins within this time after a rebalance wait for the next one. */
 const gatherMs = limits.rebalanceGatherMs;
 
 let scene: Scene;
@@ -12,7 +12,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 4);
 });
 
-test('partitions that stay go on delivering while others move, and their acks count (fault 22)', async () => {
+test('partitions that stay go on delivering while others move, and their acks count', async () => {
   const first = await scene.subscribe('billing');
   expect(first.assigned).toEqual([0, 1, 2, 3]);
   for (const log of logs) log.append(1);
@@ -36,7 +36,7 @@ test('partitions that stay go on delivering while others move, and their acks co
     const kept = { memberId: first.memberId, generation: oldGeneration };
     expect((await scene.ack('billing', kept, { partition, upToOffset: 1 })).status).toBe('OK');
   }
-  // What moves is not with the second before the first has acked what it has in flight.
+  // The second member gets the moving partitions only after the first has acked their records.
   const second = await joining;
   expect(second.batches).toEqual([]);
   for (const partition of moving) {
@@ -111,7 +111,7 @@ test('a member without a session timeout lives and dies with its stream', async 
   expect(scene.delivery.describe('billing').members).toHaveLength(1);
 });
 
-test('a member with a session timeout survives its stream, and goes when the time is over', async () => {
+test('a member with a session timeout survives the end of its stream until the timeout', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
   const second = await scene.subscribe('billing');
   first.stream!.closed('CONNECTION_LOST');
@@ -134,7 +134,7 @@ test('a stream that resumes a member replaces the older one and gets everything 
   expect(again.ended).toBeNull();
 });
 
-test('a member that left gives its partitions away at once, and counts no attempt', async () => {
+test('the partitions of a member that left move at once, and no attempt counts', async () => {
   logs[0]!.append(2);
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   const second = await scene.subscribe('billing');
@@ -152,7 +152,7 @@ test('joins that come close together become one rebalance', async () => {
   expect(scene.delivery.describe('billing').group.generation).toBe(generation + 1);
 });
 
-test('a full group refuses who joins, and takes back who was there', async () => {
+test('a full group rejects a new member, and lets a former one resume', async () => {
   const [first] = await Promise.all(
     Array.from({ length: 5 }, () => scene.subscribe('billing', { sessionTimeoutMs: 30_000 })),
   );
@@ -160,7 +160,7 @@ test('a full group refuses who joins, and takes back who was there', async () =>
   await scene.subscribe('billing', { memberId: first!.memberId });
 });
 
-test('a classic member syncs, and hears when its partitions come', async () => {
+test('a classic member gets its partitions by a SyncGroup that waits until they have been given back', async () => {
   const streaming = await scene.subscribe('billing');
   for (const log of logs) log.append(1);
   await scene.clock.settle();
@@ -201,7 +201,7 @@ test('a classic member syncs, and hears when its partitions come', async () => {
   expect((await scene.wait(waiting)).partitions).not.toEqual([]);
 });
 
-test('a topic that is deleted takes its partitions with it', async () => {
+test('the deletion of a topic takes its partitions from their members', async () => {
   const stream = await scene.subscribe('billing');
   await scene.wait(scene.delivery.deleteTopic(1, () => Promise.resolve()));
   await scene.clock.settle();
@@ -210,7 +210,7 @@ test('a topic that is deleted takes its partitions with it', async () => {
   expect(scene.delivery.listSubscriptions({ group: null, topic: null })).toEqual([]);
 });
 
-test('a cancelled subscription is subscribed anew under another id', async () => {
+test('a subscription after a cancelled one gets another id', async () => {
   const { subscription } = await scene.wait(
     scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
   );
@@ -226,7 +226,7 @@ test('a cancelled subscription is subscribed anew under another id', async () =>
   expect(again.subscription.id).not.toBe(subscription.id);
 });
 
-test('a generation that is not durable yet is told to nobody: a successor may use it for something else', async () => {
+test('no client sees a generation that is not durable yet, because a successor may use the number for another assignment', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 6_000 });
   const written = Promise.withResolvers<void>();
   scene.store.before = (write) => (write === 'saveGroups' ? written.promise : undefined);

@@ -39,21 +39,24 @@ const refusals = {
 } as const;
 
 describe.each(Object.entries(cumulative))('%s', (_name, say) => {
-  test.each(Object.entries(refusals))('loses no record for which %s was sent before it', async (_refusal, entry) => {
-    const stream = await scene.subscribe('billing');
-    scene.mayDeliver = false;
-    expect(await ack(stream, entry)).toEqual(['OK', 0]);
-    expect(await say(stream)).toEqual(['UNKNOWN_OFFSET', 0]);
-    scene.mayDeliver = true;
-    await scene.clock.advance(delayMs + 200);
-    // The record is out again, and the same ack may still be on its way.
-    expect(stream.offsets).toEqual([0, 1, 2, 0, 1, 2]);
-    expect(await say(stream)).toEqual(['UNKNOWN_OFFSET', 0]);
-    expect(await ack(stream, { runs: [0, 0] })).toEqual(['OK', 1]);
-    expect(await say(stream)).toEqual(['OK', 3]);
-  });
+  test.each(Object.entries(refusals))(
+    'a cumulative ack or commit loses no record for which %s was sent before',
+    async (_refusal, entry) => {
+      const stream = await scene.subscribe('billing');
+      scene.mayDeliver = false;
+      expect(await ack(stream, entry)).toEqual(['OK', 0]);
+      expect(await say(stream)).toEqual(['UNKNOWN_OFFSET', 0]);
+      scene.mayDeliver = true;
+      await scene.clock.advance(delayMs + 200);
+      // The record is in flight again, and the same ack may still be on its way.
+      expect(stream.offsets).toEqual([0, 1, 2, 0, 1, 2]);
+      expect(await say(stream)).toEqual(['UNKNOWN_OFFSET', 0]);
+      expect(await ack(stream, { runs: [0, 0] })).toEqual(['OK', 1]);
+      expect(await say(stream)).toEqual(['OK', 3]);
+    },
+  );
 
-  test('loses no pulled record whose lease has run out, before and after it is pulled again', async () => {
+  test('a cumulative ack or commit loses no pulled record whose lease has expired, before and after the next pull', async () => {
     const pull = (memberId: Who['memberId'] | null) =>
       scene.wait(scene.pull('billing', { memberId, sessionTimeoutMs: 600_000 }));
     const member = await pull(null);
@@ -66,7 +69,7 @@ describe.each(Object.entries(cumulative))('%s', (_name, say) => {
   });
 });
 
-test('a resumed stream does not make a cumulative ack of the one before it pass a refused record', async () => {
+test('a cumulative ack of a replaced stream does not pass a refused record after the member resumes', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   await ack(first, { action: 'RELEASE', runs: [1, 1] });
   const { memberId } = first;
@@ -76,14 +79,14 @@ test('a resumed stream does not make a cumulative ack of the one before it pass 
   expect(await ack(second, { upToOffset: 2 })).toEqual(['UNKNOWN_OFFSET', 1]);
 });
 
-test('what a stream only got again when it was resumed may be acked cumulatively', async () => {
+test('records that a resumed stream got again, and that were never refused, can be acked cumulatively', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   const second = await scene.subscribe('billing', { sessionTimeoutMs: 30_000, memberId: first.memberId });
   expect(second.offsets).toEqual([0, 1, 2]);
   expect(await ack(second, { upToOffset: 2 })).toEqual(['OK', 3]);
 });
 
-test('the next member may ack cumulatively what the one before it has refused', async () => {
+test('the next member can ack cumulatively records that the member before it has refused', async () => {
   const first = await scene.subscribe('billing');
   await ack(first, { action: 'NACK', runs: [0, 0], delayMs: 0 });
   first.stream!.closed('CONNECTION_LOST');
@@ -92,14 +95,14 @@ test('the next member may ack cumulatively what the one before it has refused', 
   expect(await ack(second, { upToOffset: 2 })).toEqual(['OK', 3]);
 });
 
-test('a commit for a group without members passes what its last member has refused', async () => {
+test('a commit for a group without members passes records that its last member has refused', async () => {
   const stream = await scene.subscribe('billing');
   await ack(stream, { action: 'NACK', runs: [0, 0], delayMs: 0 });
   await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
   expect(await commit(null, 3)).toEqual(['OK', 3]);
 });
 
-test('an auto-ack stream is not held up by what its member has refused before', async () => {
+test('an auto-ack stream is not blocked by records that its member has refused before', async () => {
   const first = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
   await ack(first, { action: 'NACK', runs: [0, 0], delayMs });
   const { memberId } = first;
@@ -111,7 +114,7 @@ test('an auto-ack stream is not held up by what its member has refused before', 
   expect((await scene.store.cursor({ subscriptionId: 1, partition: 0, lane: 0 }))?.committedOffset).toBe(5);
 });
 
-test('a pull with auto-ack does not ack what its member has pulled before and not acked', async () => {
+test('a pull with auto-ack does not ack un-acked records of an earlier pull', async () => {
   const session = { sessionTimeoutMs: 600_000 };
   const first = await scene.wait(scene.pull('billing', { ...session, maxRecords: 2 }));
   const { memberId } = first;
@@ -125,7 +128,7 @@ test('a pull with auto-ack does not ack what its member has pulled before and no
   expect(offsetsOf(await scene.wait(scene.pull('billing', { ...session, memberId })))).toEqual([0, 1]);
 });
 
-test('a stream with auto-ack does not ack what its member has pulled before and not acked', async () => {
+test('a stream with auto-ack does not ack un-acked records of an earlier pull', async () => {
   const session = { sessionTimeoutMs: 600_000 };
   const stream = await scene.subscribe('billing', { ...session, autoAck: true });
   expect(stream.offsets).toEqual([0, 1, 2]);

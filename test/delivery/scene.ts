@@ -27,7 +27,7 @@ import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
 export const recordSize = 10;
 
-/** What a batch that reaches a client says. */
+/** A batch as it reaches a client. */
 export interface Delivered {
   readonly partition: number;
   readonly offsets: readonly number[];
@@ -49,7 +49,7 @@ const codec: BatchCodec = {
   },
 };
 
-/** A log in memory, each record of `recordSize` bytes. */
+/** A log in memory with records of `recordSize` bytes. */
 export class FakeLog implements PartitionLog {
   readonly address: LogAddress;
   startOffset = 0;
@@ -57,7 +57,7 @@ export class FakeLog implements PartitionLog {
   /** Batches below this offset are not in memory and must be fetched. */
   cachedFrom = 0;
   fetches = 0;
-  /** What a fetch waits for. */
+  /** A fetch waits for this. */
   gate: Promise<void> = Promise.resolve();
   readonly #batches: EncodedBatch[] = [];
   readonly #listeners = new Set<AppendListener>();
@@ -138,12 +138,12 @@ export class FakeStream implements EventSink {
     return this.of('batch').map(({ field }) => JSON.parse(field.toString()) as Delivered);
   }
 
-  /** Offsets that came, in order; all partitions together. */
+  /** The delivered offsets of all partitions, in the order of their delivery. */
   get offsets(): number[] {
     return this.batches.flatMap(({ offsets }) => offsets);
   }
 
-  /** The partitions that it was last told to have. */
+  /** The assignment according to the events. */
   get assigned(): number[] {
     let assigned: number[] = [];
     for (const { partitions, removed } of this.of('assigned')) {
@@ -171,14 +171,14 @@ export class FakeCommits implements Commits {
     return answer.promise;
   }
 
-  /** The oldest commit that has no outcome yet is durable. */
+  /** Makes the oldest commit without an outcome durable. */
   committed(): void {
     const [{ settlements }, answer] = this.#take();
     for (const { records } of settlements) records.moved();
     answer.resolve([]);
   }
 
-  /** The oldest commit that has no outcome yet has failed: nothing was written, or nobody knows. */
+  /** Fails the oldest commit without an outcome: nothing was written, or the outcome is unknown. */
   failed(kind: FaultKind): void {
     const [{ settlements }, answer] = this.#take();
     if (kind === 'DATABASE_UNAVAILABLE') for (const { records } of settlements) records.stays();
@@ -193,7 +193,7 @@ export class FakeCommits implements Commits {
   }
 }
 
-/** A broker's delivery over topics and a store in memory, on a clock that stands still. */
+/** The delivery of a broker, with topics and a store in memory, and a clock that the test moves. */
 export class Scene {
   readonly clock: FakeClock;
   readonly store: MemoryGroupStore;
@@ -201,7 +201,7 @@ export class Scene {
   readonly ring = new AckRing();
   readonly commits = new FakeCommits();
   readonly delivery: Delivery;
-  /** What was logged that is no warning. */
+  /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
   readonly account = roomyAccount();
   mayDeliver = true;
@@ -220,6 +220,7 @@ export class Scene {
       offsetRetentionMs?: number;
       /** Default: the clock itself. */
       awakeClock?: Clock;
+      loadedTogetherMax?: number;
     } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
@@ -235,13 +236,13 @@ export class Scene {
       topics: {
         topic: (name) => this.#topicOf(name),
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
-        topics: () => [...this.topics.keys()].flatMap((name) => this.#topicOf(name) ?? []),
         partitionLogs: (topicId) => this.#logsOf(topicId),
       },
       codec,
       clock: options.awakeClock ?? this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
+      ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       account: this.account,
       limits: {
         streamUnsentBytesMax: 1_000,
@@ -275,6 +276,7 @@ export class Scene {
   static async open(options: ConstructorParameters<typeof Scene>[0] = {}): Promise<Scene> {
     const scene = new Scene(options);
     await scene.delivery.open();
+    await scene.delivery.allLoaded();
     return scene;
   }
 
@@ -288,7 +290,7 @@ export class Scene {
     return logs;
   }
 
-  /** More partitions, in the database and the log; no group has heard of them. @returns the logs of all. */
+  /** Adds partitions in the database and the log, but not in the groups. @returns all logs. */
   growTopic(name: string, partitions: number): FakeLog[] {
     const logs = [...this.topics.get(name)!];
     const { topicId } = logs[0]!.address;
@@ -325,7 +327,7 @@ export class Scene {
     return sink;
   }
 
-  /** A member that drives its membership itself. */
+  /** Joins a classic member, which manages its membership by calls. */
   join(group: string, changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome> {
     const command: JoinGroupCommand = {
       group,
@@ -347,7 +349,7 @@ export class Scene {
     return this.wait(this.delivery.join('host', command));
   }
 
-  /** Leaves time for what comes soon after a rebalance. */
+  /** Lets the time pass in which joins after a rebalance are gathered. */
   async gathered(): Promise<void> {
     await this.clock.advance(limits.rebalanceGatherMs);
   }
@@ -373,7 +375,7 @@ export class Scene {
     });
   }
 
-  /** Acks on behalf of a stream's member. */
+  /** Acks one entry as the member. */
   async ack(
     group: string,
     member: { readonly memberId: MemberId; readonly generation: number },
@@ -403,7 +405,7 @@ export class Scene {
     return outcome!;
   }
 
-  /** Lets the clock go on, in small steps, until the promise is settled. */
+  /** Advances the clock in small steps until the promise is settled. */
   async wait<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
     const mark = (): void => {
@@ -419,7 +421,7 @@ export class Scene {
   }
 }
 
-/** Of a call that is answered, as the edge would settle it in the end. */
+/** The reply of a call whose answer reaches its client. */
 export function handedOver(): Reply {
   const reply = new Reply();
   reply.handOver();

@@ -12,7 +12,7 @@ beforeEach(async () => {
   log.append(5);
 });
 
-/** The member wants to complete the records; its commit has no outcome yet. */
+/** Begins to settle records of the member. The commit has no outcome yet. */
 async function settle(
   stream: Pick<FakeStream, 'memberId' | 'generation'>,
   runs: readonly number[],
@@ -30,7 +30,7 @@ async function settle(
   return one;
 }
 
-/** What the client sees of the partition. */
+/** The view of the partition. */
 const status = () => scene.delivery.describe('billing').partitions[0]!;
 
 const idle = async (stream: FakeStream) => {
@@ -39,7 +39,7 @@ const idle = async (stream: FakeStream) => {
 };
 
 describe('records that a settlement completes', () => {
-  test('do not go out again and cannot be acked, and nothing behind them goes out, until the commit is known', async () => {
+  test('records that a settlement completes do not go out again, cannot be acked, and block those behind them, until the outcome is known', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 5 });
     const one = await settle(stream, [1, 1]);
     expect((await scene.ack('billing', stream, { runs: [1, 1] })).status).toBe('UNKNOWN_OFFSET');
@@ -54,7 +54,7 @@ describe('records that a settlement completes', () => {
     expect(stream.offsets).toEqual([0, 1, 2, 3, 4, 5, 6]);
   });
 
-  test('come back to their member, with what was out behind them, when the commit has failed', async () => {
+  test('records of a failed settlement come back to their member, with those in flight behind them', async () => {
     const stream = await scene.subscribe('billing');
     const one = await settle(stream, [1, 1]);
     scene.commits.failed('DATABASE_UNAVAILABLE');
@@ -64,7 +64,7 @@ describe('records that a settlement completes', () => {
     expect(await idle(stream)).toMatchObject({ inFlightRecords: 5, inFlightBytes: 5 * recordSize });
   });
 
-  test('stay where they are when nobody can know whether the commit happened: the next owner reads it', async () => {
+  test('records of a settlement with an unknown outcome stay MOVING, and the next owner reads the outcome', async () => {
     const stream = await scene.subscribe('billing');
     await settle(stream, [0, 0]);
     scene.commits.failed('OUTCOME_UNKNOWN');
@@ -73,7 +73,7 @@ describe('records that a settlement completes', () => {
     expect(status()).toMatchObject({ committedOffset: 0, lag: 5 });
   });
 
-  test('do not all move if one of them is not in flight at the member, and nothing is committed', async () => {
+  test('a settlement with one record that is not in flight at the member moves none and commits nothing', async () => {
     log.append(10);
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 5 });
     await scene.ack('billing', stream, { runs: [2, 2] });
@@ -96,7 +96,7 @@ describe('records that a settlement completes', () => {
     expect(other.outcome).toEqual(refused('STALE_GENERATION'));
   });
 
-  test('are told to clients as committed, together with what was acked before them', async () => {
+  test('records of a settlement show in the committed offset, together with records acked before them', async () => {
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { runs: [1, 2] });
     await settle(stream, [0, 0]);
@@ -108,7 +108,7 @@ describe('records that a settlement completes', () => {
 });
 
 describe('the credit of records that a settlement completes', () => {
-  test('returns to their member once, also when another stream of the member has begun meanwhile', async () => {
+  test('the credit of a settlement returns to its member once, even if the member resumes meanwhile', async () => {
     const session = { sessionTimeoutMs: 60_000 };
     const first = await scene.subscribe('billing', session);
     await settle(first, [0, 1]);
@@ -119,7 +119,7 @@ describe('the credit of records that a settlement completes', () => {
     expect(await idle(second)).toMatchObject({ inFlightRecords: 3, inFlightBytes: 3 * recordSize });
   });
 
-  test('returns to the member that had them, not to the one that has the partition by then', async () => {
+  test('the credit of a settlement returns to the member that had the records, not to the new holder', async () => {
     const session = { sessionTimeoutMs: 60_000, rebalanceTimeoutMs: 1_000 };
     const old = await scene.subscribe('billing', session);
     await settle(old, [4, 4]);
@@ -134,7 +134,7 @@ describe('the credit of records that a settlement completes', () => {
     expect(next.offsets).toEqual([0, 1, 2, 3, 5]);
   });
 
-  test('does not make a member look stalled that can do nothing about them', async () => {
+  test('records that a settlement completes do not make their member look stalled', async () => {
     const stream = await scene.subscribe('billing', { maxPollIntervalMs: 20_000, sessionTimeoutMs: 3_600_000 });
     await scene.ack('billing', stream, { runs: [0, 3] });
     const one = await settle(stream, [4, 4]);
@@ -145,7 +145,7 @@ describe('the credit of records that a settlement completes', () => {
     expect(one.outcome).toMatchObject({ statuses: ['OK'] });
   });
 
-  test('keeps a partition that is asked back from going until they are completed', async () => {
+  test('a partition that is revoked does not move while a settlement of it is under way', async () => {
     const old = await scene.subscribe('billing', { rebalanceTimeoutMs: 60_000 });
     await scene.ack('billing', old, { runs: [0, 3] });
     await settle(old, [4, 4]);
@@ -170,7 +170,7 @@ describe('the credit of records that a settlement completes', () => {
 
 describe('a cursor is neither ended nor reset while a settlement of it is under way:', () => {
   let stream: FakeStream;
-  /** Whether what waits has happened. */
+  /** Whether the call that waits has ended. */
   let ended: boolean;
 
   async function isHeldBack(work: Promise<unknown>): Promise<void> {
@@ -187,7 +187,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
     await settle(stream, [0, 0]);
   });
 
-  test('a reset waits', async () => {
+  test('a reset waits for the settlement', async () => {
     stream.stream!.closed('CANCELLED');
     await scene.clock.settle();
     const to = { type: 'earliest' } as const;
@@ -196,14 +196,14 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
     expect(status()).toMatchObject({ committedOffset: 0, lag: 5 });
   });
 
-  test('the deletion of the group waits', async () => {
+  test('the deletion of the group waits for the settlement', async () => {
     stream.stream!.closed('CANCELLED');
     await scene.clock.settle();
     await isHeldBack(scene.delivery.deleteGroup('billing'));
     expect(scene.store.shared.cursors.size).toBe(0);
   });
 
-  test('the cancellation of the subscription waits, and no other record begins to move', async () => {
+  test('the cancellation of the subscription waits for the settlement, and no other record begins to move', async () => {
     const cancelled = scene.delivery.cancelSubscription('billing', 'orders');
     const late = await settle(stream, [1, 1]);
     await isHeldBack(cancelled);
@@ -211,7 +211,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
     expect(scene.commits.wanted).toHaveLength(1);
   });
 
-  test('the deletion of the topic waits', async () => {
+  test('the deletion of the topic waits for the settlement', async () => {
     let deleted = false;
     const deletion = scene.delivery.deleteTopic(1, () => {
       deleted = true;
@@ -223,7 +223,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
     expect(deleted).toBe(true);
   });
 
-  test('what waits is refused when the broker loses the database, and nothing moves', async () => {
+  test('a reset or deletion that waits for a settlement is rejected when the broker loses the database', async () => {
     const deletion = scene.delivery.cancelSubscription('billing', 'orders');
     const refused = expect(deletion).rejects.toMatchObject({ kind: 'FENCED' });
     await scene.clock.settle();
@@ -235,7 +235,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
   });
 });
 
-test('a lease of a record that a settlement completes does not run out, and one that comes back has a new one', async () => {
+test('the lease of a record that a settlement completes does not expire, and a record that comes back gets a new one', async () => {
   const pull = { maxRecords: 1, sessionTimeoutMs: 3_600_000, lanes: true };
   const pulled = await scene.wait(scene.pull('billing', pull));
   await settle(pulled, [0, 0]);

@@ -37,7 +37,7 @@ function join(changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome
   );
 }
 
-/** Time in which the member does nothing but live. */
+/** Lets time pass in which the member only sends heartbeats. */
 async function beat(memberId: MemberId, forMs: number): Promise<void> {
   for (let passed = 0; passed < forMs; passed += 1_000) {
     await scene.clock.advance(1_000);
@@ -46,7 +46,7 @@ async function beat(memberId: MemberId, forMs: number): Promise<void> {
   await scene.clock.settle();
 }
 
-test('a member that heartbeats and reads nothing does not keep its partitions from the others', async () => {
+test('a member that sends heartbeats and reads nothing does not keep its partitions from other members', async () => {
   const { memberId } = await join();
   await beat(memberId, maxPollIntervalMs - 1_000);
   expect(member()).toMatchObject({ stalled: false, partitions: [{ partition: 0 }] });
@@ -58,7 +58,7 @@ test('a member that heartbeats and reads nothing does not keep its partitions fr
   expect(member()).toMatchObject({ stalled: false, partitions: [{ partition: 0 }] });
 });
 
-test('nor does one whose last Pull was long ago', async () => {
+test('a member whose last Pull was long ago does not keep its partitions from other members', async () => {
   const { memberId } = await scene.wait(scene.pull('billing', { maxPollIntervalMs, waitMs: 15_000 }));
   await beat(memberId, maxPollIntervalMs - 1_000);
   expect(member()).toMatchObject({ stalled: false });
@@ -66,7 +66,7 @@ test('nor does one whose last Pull was long ago', async () => {
   expect(member()).toMatchObject({ stalled: true, partitions: [] });
 });
 
-test('a leader that handles nothing gets nothing back for asking what it has to give out', async () => {
+test('a stalled leader does not get partitions again because it asks for the task of its plan', async () => {
   logs[0]!.append(1);
   const clientAssignors = ['range'];
   const { memberId, generation } = await join({ clientAssignors });

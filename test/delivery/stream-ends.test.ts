@@ -11,7 +11,7 @@ beforeEach(async () => {
 
 const session = { sessionTimeoutMs: 6_000 };
 
-/** The attempts in which the two records come to whoever reads next. */
+/** The attempt numbers of the two records for the next member. */
 async function nextAttempts(): Promise<readonly number[]> {
   await scene.gathered();
   const next = await scene.subscribe('billing');
@@ -28,7 +28,7 @@ async function ended(stream: FakeStream, reason: 'CANCELLED' | 'CONNECTION_LOST'
 const members = () => scene.delivery.describe('billing').members;
 
 describe('what is in flight to a member without a session timeout', () => {
-  test('counts no attempt when its client cancels the stream: five deploys are no dead letter', async () => {
+  test('a cancelled stream without a session counts no attempt, so that five deploys do not make a dead letter', async () => {
     for (let deploy = 0; deploy < 5; deploy++) {
       await scene.gathered();
       const stream = await scene.subscribe('billing');
@@ -39,13 +39,13 @@ describe('what is in flight to a member without a session timeout', () => {
     expect(await nextAttempts()).toEqual([1, 1]);
   });
 
-  test('counts an attempt when its connection is lost', async () => {
+  test('a lost connection of a member without a session counts an attempt', async () => {
     await ended(await scene.subscribe('billing'), 'CONNECTION_LOST');
     expect(members()).toEqual([]);
     expect(await nextAttempts()).toEqual([2, 2]);
   });
 
-  test('counts no attempt when the broker ends the stream because it may have been replaced', async () => {
+  test('a stream that the broker ends because it may have been replaced counts no attempt', async () => {
     const stream = await scene.subscribe('billing');
     scene.mayDeliver = false;
     await scene.clock.advance(15_000);
@@ -57,7 +57,7 @@ describe('what is in flight to a member without a session timeout', () => {
 });
 
 describe('what is in flight to a member with a session timeout', () => {
-  test('stays with it when its client cancels the stream, and comes again with the same attempt when it resumes', async () => {
+  test('a member with a session keeps its records after a cancel, and gets them again as the same attempt when it resumes', async () => {
     const stream = await scene.subscribe('billing', session);
     await ended(stream, 'CANCELLED');
     expect(members()).toHaveLength(1);
@@ -67,20 +67,20 @@ describe('what is in flight to a member with a session timeout', () => {
     expect((await scene.ack('billing', resumed, { upToOffset: 1 })).status).toBe('OK');
   });
 
-  test('counts no attempt when the session of a client that has cancelled ends', async () => {
+  test('a session that expires after a cancel counts no attempt', async () => {
     await ended(await scene.subscribe('billing', session), 'CANCELLED');
     await scene.clock.advance(7_000);
     expect(members()).toEqual([]);
     expect(await nextAttempts()).toEqual([1, 1]);
   });
 
-  test('counts an attempt when its connection is lost and its session ends', async () => {
+  test('a session that expires after a lost connection counts an attempt', async () => {
     await ended(await scene.subscribe('billing', session), 'CONNECTION_LOST');
     await scene.clock.advance(7_000);
     expect(await nextAttempts()).toEqual([2, 2]);
   });
 
-  test('counts an attempt when it resumes after a cancel, and is lost then', async () => {
+  test('a member that resumes after a cancel and is lost then counts an attempt', async () => {
     const stream = await scene.subscribe('billing', session);
     await ended(stream, 'CANCELLED');
     await ended(await scene.subscribe('billing', { ...session, memberId: stream.memberId }), 'CONNECTION_LOST');
@@ -97,17 +97,17 @@ describe('what is in flight to a static member', () => {
     return again.batches.flatMap(({ attempts }) => attempts);
   }
 
-  test('counts no attempt when another process takes its place while it still reads', async () => {
+  test('a static member that is replaced while it reads counts no attempt', async () => {
     expect((await scene.subscribe('billing', instance)).offsets).toEqual([0, 1]);
     expect(await replaced()).toEqual([1, 1]);
   });
 
-  test('counts no attempt when its client has cancelled before it is replaced', async () => {
+  test('a static member that is replaced after a cancel counts no attempt', async () => {
     await ended(await scene.subscribe('billing', instance), 'CANCELLED');
     expect(await replaced()).toEqual([1, 1]);
   });
 
-  test('counts an attempt when its connection was lost before it is replaced', async () => {
+  test('a static member that is replaced after a lost connection counts an attempt', async () => {
     await ended(await scene.subscribe('billing', instance), 'CONNECTION_LOST');
     expect(await replaced()).toEqual([2, 2]);
   });

@@ -10,7 +10,7 @@ beforeEach(async () => {
 });
 
 describe('delivery', () => {
-  test('what a member acked is not given to the next one, and what it did not ack is', async () => {
+  test('the next member gets the un-acked records of the one before, and no acked ones', async () => {
     logs[0]!.append(5);
     const first = await scene.subscribe('billing');
     expect(first.offsets).toEqual([0, 1, 2, 3, 4]);
@@ -29,7 +29,7 @@ describe('delivery', () => {
       expect(stream.batches).toEqual([{ partition: 1, offsets: [0, 1, 2], attempts: [1, 1, 1] }]);
   });
 
-  test('max in flight = 1, and two never arrive (fault 16)', async () => {
+  test('a member with max in flight 1 never has two records', async () => {
     logs[0]!.append(3);
     logs[1]!.append(3);
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 1 });
@@ -43,7 +43,7 @@ describe('delivery', () => {
     expect(stream.offsets.sort()).toEqual([0, 0, 1, 1, 2, 2]);
   });
 
-  test('an ack in one partition lets another go on that waits for credit', async () => {
+  test('an ack in one partition unblocks another that waits for credit', async () => {
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 2 });
     logs[0]!.append(2);
     await scene.clock.settle();
@@ -54,7 +54,7 @@ describe('delivery', () => {
     expect(stream.batches.map(({ partition }) => partition)).toEqual([0, 1]);
   });
 
-  test('a reader that does not read gets no more than the named limit', async () => {
+  test('a client that does not read its stream gets no more than the limit of unsent bytes', async () => {
     const stream = await scene.subscribe('billing');
     stream.unsentBytes = 1_000;
     logs[0]!.append(1);
@@ -68,7 +68,7 @@ describe('delivery', () => {
     expect(stream.offsets).toEqual([0]);
   });
 
-  test('records that are in the database only are fetched once for a stream, and delivered', async () => {
+  test('records that are only in the database are fetched once for a stream, and delivered', async () => {
     logs[0]!.append(3);
     logs[0]!.append(3);
     logs[0]!.cachedFrom = 3;
@@ -77,7 +77,7 @@ describe('delivery', () => {
     expect(logs[0]!.fetches).toBe(1);
   });
 
-  test('nothing is delivered while the broker cannot be sure to own the group', async () => {
+  test('a broker delivers nothing while it may have been replaced', async () => {
     const stream = await scene.subscribe('billing');
     scene.mayDeliver = false;
     logs[0]!.append(1);
@@ -88,7 +88,7 @@ describe('delivery', () => {
     expect(stream.offsets).toEqual([0]);
   });
 
-  test('auto-ack acks what is handed to the transport', async () => {
+  test('a stream with auto-ack acks exactly the records that it has handed to the transport', async () => {
     const stream = await scene.subscribe('billing', { autoAck: true, maxInFlightRecords: 1 });
     logs[0]!.append(4);
     await scene.clock.advance(200);
@@ -99,7 +99,7 @@ describe('delivery', () => {
 });
 
 describe('a stream says why it is idle', () => {
-  test('caught up: after a second, then every ten', async () => {
+  test('an idle event for CAUGHT_UP comes after a second, then every ten seconds', async () => {
     const stream = await scene.subscribe('billing');
     await scene.clock.advance(999);
     expect(stream.of('idle')).toEqual([]);
@@ -109,7 +109,7 @@ describe('a stream says why it is idle', () => {
     expect(stream.of('idle')).toHaveLength(2);
   });
 
-  test('credit', async () => {
+  test('an idle event names CREDIT while the member has no credit left', async () => {
     logs[0]!.append(2);
     const stream = await scene.subscribe('billing', { maxInFlightRecords: 1 });
     await scene.clock.advance(1_500);
@@ -121,7 +121,7 @@ describe('a stream says why it is idle', () => {
     });
   });
 
-  test('no partition is left for it', async () => {
+  test('an idle event names NO_ASSIGNMENT while no partition is left for the member', async () => {
     await scene.subscribe('billing');
     await scene.subscribe('billing');
     const third = await scene.subscribe('billing');
@@ -129,7 +129,7 @@ describe('a stream says why it is idle', () => {
     expect(third.of('idle').at(-1)?.blockedOn).toBe('NO_ASSIGNMENT');
   });
 
-  test('a refused record waits for its delay', async () => {
+  test('an idle event names RETRY while a refused record waits for its delay', async () => {
     logs[0]!.append(2);
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { action: 'NACK', upToOffset: 0, delayMs: 5_000 });
@@ -172,7 +172,7 @@ describe('acks', () => {
     expect(stored?.committedOffset).toBe(1);
   });
 
-  test('an ack for what was never delivered, for another topic and by a stranger changes nothing', async () => {
+  test('an ack of undelivered records, of another topic, or of an unknown member changes nothing', async () => {
     logs[0]!.append(2);
     const stream = await scene.subscribe('billing');
     expect((await scene.ack('billing', stream, { upToOffset: 7 })).status).toBe('UNKNOWN_OFFSET');
@@ -190,7 +190,7 @@ describe('acks', () => {
     });
   });
 
-  test('an idle group and its heartbeats write nothing (faults 19 and 20)', async () => {
+  test('an idle group and its heartbeats write nothing', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     const before = scene.store.writes;
     for (let beat = 0; beat < 100; beat++) {

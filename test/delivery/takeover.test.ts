@@ -8,7 +8,7 @@ async function successor(before: Scene): Promise<Scene> {
   return Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
 }
 
-test('a member with a session resumes at the next broker without a rebalance, and what it acked does not come again', async () => {
+test('a member with a session resumes at the next owner without a rebalance, and records that it acked do not come again', async () => {
   const first = await Scene.open();
   const logs = first.addTopic('orders', 2);
   logs[0]!.append(5);
@@ -21,7 +21,7 @@ test('a member with a session resumes at the next broker without a rebalance, an
   expect((await second.ack('billing', again, { upToOffset: 4 })).committedOffset).toBe(5);
 });
 
-test('members whose streams died with their broker are gone at the next one', async () => {
+test('members without a session, whose streams died with their broker, are gone at the next owner', async () => {
   const first = await Scene.open();
   first.addTopic('orders', 2);
   await first.subscribe('billing');
@@ -31,7 +31,7 @@ test('members whose streams died with their broker are gone at the next one', as
   expect((await second.subscribe('billing')).assigned).toEqual([0, 1]);
 });
 
-test('a broker that was taken over writes nothing and says so', async () => {
+test('a broker that was taken over writes nothing, and its calls fail', async () => {
   const first = await Scene.open();
   const [log] = first.addTopic('orders', 1);
   log!.append(1);
@@ -43,18 +43,18 @@ test('a broker that was taken over writes nothing and says so', async () => {
   expect(stored?.committedOffset).toBe(0);
 });
 
-test('a broker that was taken over does not tell a process that another one has its instance', async () => {
+test('a broker that was taken over does not fence a process of a static member', async () => {
   const instance = { instanceId: 'worker-1', sessionTimeoutMs: 30_000 };
   const first = await Scene.open();
   first.addTopic('orders', 1);
   await first.subscribe('billing', instance);
   const second = await successor(first);
   const { memberId } = await second.subscribe('billing', instance);
-  // The first broker still has the process before it; the one that is told so stops for good.
+  // The first broker knows only the older process. A process that it fenced would stop for good.
   await expect(first.subscribe('billing', { ...instance, memberId })).rejects.toMatchObject({ kind: 'FENCED' });
 });
 
-test('a generation never falls, also across a change of owner', async () => {
+test('a generation never falls, not even across a takeover', async () => {
   const first = await Scene.open();
   first.addTopic('orders', 2);
   await first.subscribe('billing');
@@ -64,7 +64,7 @@ test('a generation never falls, also across a change of owner', async () => {
   expect(second.delivery.describe('billing').group.generation).toBeGreaterThan(generation);
 });
 
-test('a drain tells every member, waits for what is in flight, and makes the cursors durable', async () => {
+test('a drain sends an event to every member, waits for records in flight, and makes the cursors durable', async () => {
   const scene = await Scene.open();
   const [log] = scene.addTopic('orders', 1);
   log!.append(3);
@@ -84,7 +84,7 @@ test('a drain tells every member, waits for what is in flight, and makes the cur
 });
 
 test.each(['ACK', 'RELEASE'] as const)(
-  'a broker that was taken over refuses and takes back nothing: the successor has delivered what it does not know (%s)',
+  'a broker that was taken over rejects no ack and takes back no record, because its successor may have delivered it (%s)',
   async (action) => {
     const first = await Scene.open();
     const [log] = first.addTopic('orders', 1);

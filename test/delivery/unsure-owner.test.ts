@@ -2,7 +2,10 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
-/** A broker that the database does not answer may have been replaced without knowing it: what it says from memory may be false. */
+/**
+ * A broker whose database does not answer may have been replaced without knowing it, so its answers
+ * from memory may be false.
+ */
 
 let scene: Scene;
 let logs: FakeLog[];
@@ -39,11 +42,11 @@ describe('while a broker cannot be sure to own its groups', () => {
     scene.mayDeliver = false;
   });
 
-  test('no heartbeat tells a member that all is well', () => {
+  test('a broker that may have been replaced does not confirm a heartbeat', () => {
     expect(reasonOf(heartbeat)).toBe('NOT_OWNER');
   });
 
-  test('no member that only the successor knows is told that it is none', () => {
+  test('a broker that may have been replaced does not reject a member that only its successor knows', () => {
     const memberId = 'of-the-successor' as typeof member.memberId;
     expect(
       reasonOf(() => {
@@ -52,11 +55,11 @@ describe('while a broker cannot be sure to own its groups', () => {
     ).toBe('NOT_OWNER');
   });
 
-  test('a pull that finds nothing does not look like a log without news', async () => {
+  test('a pull that finds nothing at a broker that may have been replaced is not answered as caught up', async () => {
     expect(await reasonFor(scene.pull('billing', { memberId: member.memberId, waitMs: 1_000 }))).toBe('NOT_OWNER');
   });
 
-  test('a pull that waits when it begins ends so, too', async () => {
+  test('a pull that waits while the broker loses its database is not answered as caught up', async () => {
     scene.mayDeliver = true;
     const pulled = scene.pull('billing', { memberId: member.memberId, waitMs: 1_000 });
     await scene.clock.advance(500);
@@ -64,13 +67,13 @@ describe('while a broker cannot be sure to own its groups', () => {
     expect(await reasonFor(pulled)).toBe('NOT_OWNER');
   });
 
-  test('nobody joins, or comes back, to wait there', async () => {
+  test('no member joins or resumes at a broker that may have been replaced', async () => {
     expect(await reasonFor(scene.subscribe('billing'))).toBe('NOT_OWNER');
     expect(await reasonFor(scene.subscribe('billing', { memberId: member.memberId }))).toBe('NOT_OWNER');
     expect(await reasonFor(scene.pull('billing'))).toBe('NOT_OWNER');
   });
 
-  test('a quiet stream ends instead of saying that nothing is there', async () => {
+  test('a quiet stream ends instead of sending an idle event while the broker may have been replaced', async () => {
     const lonely = await (async () => {
       scene.mayDeliver = true;
       const stream = await scene.subscribe('other');
@@ -83,7 +86,7 @@ describe('while a broker cannot be sure to own its groups', () => {
   });
 });
 
-test('a member that kept trying while the database was away has kept its session and partitions', async () => {
+test('a member that sent heartbeats while the database did not answer keeps its session and partitions', async () => {
   const { generation } = member;
   scene.mayDeliver = false;
   for (let second = 0; second < 60; second++) {

@@ -129,7 +129,7 @@ describe('the ring of idempotency keys', () => {
     expect(scene.store.count('turnIdempotencyRing')).toBe(1);
     scene.store.before = unavailable;
     await scene.clock.advance(5_000);
-    expect(scene.said).toEqual(['old idempotency keys could not be dropped; it is tried again']);
+    expect(scene.said).toEqual(['old idempotency keys could not be dropped; it will be retried']);
     scene.store.before = () => undefined;
     await scene.clock.advance(5_000);
     expect(scene.store.count('turnIdempotencyRing')).toBe(3);

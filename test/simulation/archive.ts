@@ -2,10 +2,13 @@ import type { SentBatch } from './ledger.ts';
 import { commandOf } from './publisher.ts';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 
-/** Where members put records away instead of acking them: a record is there if and only if that has completed it. */
+/**
+ * The topic to which settlements move records. A record is in it if and only if that has completed
+ * it.
+ */
 export const archiveTopic = 'archive';
 
-/** A publish of records of the batch to the archive. `id` differs from that of any other try. */
+/** A publish of records of the batch to the archive. Each try has its own `id`. */
 export function archiveCommand(
   group: string,
   { topic, partition }: SentBatch,
@@ -18,7 +21,7 @@ export function archiveCommand(
   return { ...commandOf(archiveTopic, records, null), idempotencyKeys: null };
 }
 
-/** Which record of which group a record of the archive is. */
+/** The group and the record that a record of the archive stands for. */
 export function archivedRecord(value: string): string {
   return value.slice(0, value.indexOf('#'));
 }

@@ -17,7 +17,7 @@ import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from '.
 import type { World } from './world.ts';
 
 const drainMs = 3_000;
-/** Small, so that readers fall out of it and read from the database. */
+/** The tail cache is small, so that readers that are behind read from the database. */
 const tailCacheBytesMax = 2_000;
 const streamUnsentBytesMax = 2_000;
 
@@ -28,7 +28,7 @@ export interface BrokerSite {
   readonly sabotage: Sabotage;
 }
 
-/** A broker process without its edges: ownership, log and delivery as `src/server` puts them together. */
+/** A broker process without its edges: ownership, log and delivery, combined as in `src/server`. */
 export class SimulatedBroker {
   readonly process: SimulatedProcess;
   readonly #awake: AwakeClock;
@@ -72,29 +72,29 @@ export class SimulatedBroker {
     this.ownership.start();
   }
 
-  /** The calls, while it serves. */
+  /** The services while the broker serves; null otherwise. */
   get calls(): Services | null {
     return this.ended ? null : this.#calls;
   }
 
-  /** Acks records together with what is published. @throws Rejection or Fault */
+  /** Completes records in the transaction of publishes. @throws Rejection or Fault */
   settle(command: SettleCommand): Promise<SettleOutcome> {
     return this.#open!.settle(command);
   }
 
-  /** Calls `tell` when the process has ended, for whatever reason. */
+  /** Calls `tell` when the process has ended for any reason. */
   atEnd(tell: () => void): void {
     this.#onEnd.push(tell);
   }
 
-  /** kill -9 */
+  /** Ends the process like a kill -9. */
   kill(): void {
     if (this.ended) return;
     this.#site.world.note(`${this.process.name} is killed`);
     this.#end();
   }
 
-  /** SIGTERM */
+  /** Ends the process like a SIGTERM. */
   async stop(): Promise<void> {
     if (this.#stopping || this.ended) return;
     this.#stopping = true;
@@ -109,7 +109,7 @@ export class SimulatedBroker {
     this.#end();
   }
 
-  /** SIGSTOP */
+  /** Stops the process like a SIGSTOP. */
   freeze(): void {
     this.#site.world.note(`${this.process.name} is frozen`);
     this.process.freeze();
@@ -120,7 +120,7 @@ export class SimulatedBroker {
     this.process.thaw();
   }
 
-  /** Connections to the database are lost: all, or each with this probability. */
+  /** Cuts the connections to the database: all, or each with this probability. */
   cutDatabase(probability = 1): void {
     this.#site.world.note(`${this.process.name} loses connections to the database`);
     for (const connection of this.#connections) {

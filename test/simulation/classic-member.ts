@@ -13,14 +13,14 @@ import { StreamMember } from './stream-member.ts';
 const syncWaitMs = 3_000;
 
 /**
- * A member that joins by JoinGroup, asks for its assignment by SyncGroup, and reads by a stream all the same. Where the members give out
- * the partitions themselves, it does that when it is the leader.
+ * A member that joins with JoinGroup, gets its assignment with SyncGroup, and reads with a stream.
+ * If the members assign the partitions themselves, it makes the plan when it is the leader.
  */
 export class ClassicMember extends StreamMember {
   readonly #rules: readonly string[];
   readonly #assignor: string;
   #metadata = new Uint8Array();
-  /** What it wishes is not what the broker knows. */
+  /** Whether the broker does not know the member's current options. */
   #joinWanted = true;
   #leading = false;
 
@@ -28,7 +28,7 @@ export class ClassicMember extends StreamMember {
     super(site, instanceId, true);
     const { clientSide, world, assignors } = site;
     this.#assignor = world.pick(assignors)!;
-    // All of them can do the second.
+    // All members of such a group can use `range`, so that they have a common rule.
     this.#rules = clientSide ? world.pick([['cooperative_sticky', 'range'], ['range']])! : [];
   }
 
@@ -55,7 +55,7 @@ export class ClassicMember extends StreamMember {
         this.#joinWanted = false;
         const joined = await this.#join();
         if (!isCurrent()) {
-          // Whatever it joined as, it is not what it wishes by now.
+          // The options may have changed during the join.
           this.#joinWanted = true;
           return false;
         }
@@ -71,7 +71,7 @@ export class ClassicMember extends StreamMember {
     return !this.stopping;
   }
 
-  /** The heartbeat says that its plan is wanted; JoinGroup says for whom and for what. */
+  /** Joins again after a heartbeat that asked for a plan, because JoinGroup returns the task. */
   protected override lead(): void {
     if (this.#leading) return;
     const { memberId } = this;
@@ -112,7 +112,7 @@ export class ClassicMember extends StreamMember {
     });
   }
 
-  /** Hands in who gets what: at once, late, or with something forgotten. */
+  /** Sends the plan: at once, late, or without one of the members. */
   async #plan(task: AssignmentTask, { generation, assignor }: JoinGroupOutcome): Promise<void> {
     const { world, troubled } = this.site;
     if (troubled() && world.chance(0.35)) await world.pause(world.between(0, 12_000));
@@ -127,7 +127,7 @@ export class ClassicMember extends StreamMember {
     }
   }
 
-  /** Waits for each change of its assignment. */
+  /** Waits for changes of the assignment, one after the other. */
   async #sync(): Promise<void> {
     const { world } = this.site;
     while (this.alive && !this.stopping) {

@@ -8,17 +8,20 @@ export interface Link {
   up: boolean;
 }
 
-/** How long the system tries before it says that the other side does not answer. */
+/** How long the operating system tries to reach the other side before the connection fails. */
 const unreachableMs = 300;
 
-/** One connection of a broker to the database: it connects when it is needed, and again when it was lost. */
+/**
+ * A connection of a broker to the database. It connects when it is first needed, and again after a
+ * loss.
+ */
 export class Connection {
   readonly #world: World;
   readonly #process: SimulatedProcess;
   readonly #database: Database;
   readonly #link: Link;
   #session: Session | null = null;
-  /** Calls that wait for their answer fail when the session ends. */
+  /** The calls that wait for an answer. They fail when the session ends. */
   readonly #pending = new Set<() => void>();
   #onLost: () => void = () => undefined;
 
@@ -29,17 +32,17 @@ export class Connection {
     this.#link = link;
   }
 
-  /** Calls `listener` when the session has ended without having been asked to. */
+  /** Calls `listener` when the session ends although `end` was not called. */
   onLost(listener: () => void): void {
     this.#onLost = listener;
   }
 
-  /** Ends the session, seen from both sides. */
+  /** Ends the session on both sides. */
   cut(rollBack: boolean): void {
     if (this.#session !== null) this.#database.end(this.#session, rollBack);
   }
 
-  /** Does `work` at the database and brings the answer, if the network lets it. @throws Fault */
+  /** Runs `work` at the database and returns its answer, unless the network fails. @throws Fault */
   call<T>(work: (session: Session) => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       let settled = false;
@@ -79,7 +82,7 @@ export class Connection {
     const breaksAt = this.#breaksAt();
     await this.#world.pause(this.#tripMs());
     if (breaksAt === 'THERE') this.#database.end(session, true);
-    // What was on its way when the session ended never arrives.
+    // A message that was under way when the session ended never arrives.
     if (!session.open) return;
     if (breaksAt === 'AT_WORK') {
       this.#world.after(this.#world.between(0, 2), () => {

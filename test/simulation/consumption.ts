@@ -1,31 +1,37 @@
-/** What a group has done with one partition. */
+/** The state of one partition in one group, as the ledger has seen it. */
 export class Consumption {
-  /** Sent to a member, by whatever broker. */
+  /** Offsets that any broker has sent to a member. */
   readonly sent = new Set<number>();
-  /** Its ack was answered: it is never sent again. */
+  /** Offsets whose ack was answered. They must never be sent again. */
   readonly acked = new Set<number>();
-  /** Named by an ack or commit of who may say so. */
+  /** Offsets named by an ack or commit that may count. */
   readonly named = new Set<number>();
-  /** Named by an ack, whether or not it counted, in whatever incarnation. */
+  /** Offsets named by any ack in any incarnation, even if it did not count. */
   readonly namedEver = new Set<number>();
-  /** Named one by one, by an ack of who may say so. */
+  /** Offsets named one by one, by an ack that may count. */
   readonly namedByRuns = new Set<number>();
-  /** Refused by who may say so, and not named one by one since: in which holding. A cumulative ack of that one must not count. */
+  /**
+   * Offsets refused by their holder and not named one by one since, each with the holding. A
+   * cumulative ack from the same holding must not count.
+   */
   readonly refused = new Map<number, string>();
-  /** Committed by somebody outside, so that no member has to handle it. */
+  /** Offsets committed from outside, which no member needs to handle. */
   readonly excused = new Set<number>();
-  /** Named by a settlement of who may say so. */
+  /** Offsets named by a settlement that may count. */
   readonly settling = new Set<number>();
-  /** Completed by a settlement, and therefore in the archive. */
+  /** Offsets completed by a settlement, which are therefore in the archive. */
   readonly archived = new Set<number>();
-  /** Handled by a member. */
+  /** Offsets that a member has handled. */
   readonly received = new Set<number>();
-  /** The first offset that is owed. */
+  /** The first offset that the group must get. */
   start = 0;
-  /** How often it was begun anew. */
+  /** The incarnation of the cursor: the number of its resets. */
   resets = 0;
 
-  /** It is begun anew at the offset: what was said of it before says nothing any more, and what lies behind comes again. */
+  /**
+   * Begins a new incarnation at the offset. Older acks no longer count, and the records from there
+   * on come again.
+   */
   begin(offset: number, resets: number): void {
     this.start = offset;
     this.resets = resets;

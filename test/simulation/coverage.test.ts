@@ -3,7 +3,10 @@ import { Simulation } from './simulation.ts';
 
 const seeds = 60;
 
-/** What the faults are for, as far as it is not rare. A simulation in which one of these does not happen any more checks less than it says. */
+/**
+ * The events that the faults must cause, without the rare ones. If one of these no longer happens,
+ * the simulation checks less than it claims.
+ */
 const wanted = [
   'a broker takes over from another',
   'a write is fenced',
@@ -76,7 +79,7 @@ const wanted = [
   'a rebalance because of TAKEOVER',
 ];
 
-test('the faults reach what they are for', { timeout: 120_000 }, async () => {
+test('the faults of the simulation cause every event that it claims to check', { timeout: 120_000 }, async () => {
   const counted = new Map<string, number>();
   for (let seed = 1; seed <= seeds; seed++) {
     const simulation = new Simulation({ seed });

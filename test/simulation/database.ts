@@ -4,23 +4,23 @@ import { MemoryGroups } from '../support/memory-group-store.ts';
 import { LogTables } from './log-tables.ts';
 import type { World } from './world.ts';
 
-/** A session of a broker, as the server sees it. */
+/** A session of a broker, as the database sees it. */
 export interface Session {
   readonly broker: string;
   open: boolean;
-  /** Called once, when it ends for whatever reason. */
+  /** Called once, when the session ends for any reason. */
   readonly onEnd: () => void;
 }
 
 export interface TransactionRequest<T> {
   readonly session: Session;
-  /** The epoch whose fence row it locks first; null: it only reads. */
+  /** The epoch whose fence row the transaction locks first; null if it only reads. */
   readonly epoch: number | null;
-  /** The epoch that the broker believes to have; another than `epoch` only for one that is wrong on purpose. */
+  /** The epoch of the broker. It differs from `epoch` only in a sabotaged broker. */
   readonly writer?: number;
-  /** Rows that it locks after the fence, all at once. */
+  /** The rows that the transaction locks after the fence, all at once. */
   readonly locks: readonly string[];
-  /** What it does, at the instant of its commit. */
+  /** The work of the transaction, done at the instant of its commit. */
   readonly work: () => T | Promise<T>;
 }
 
@@ -35,40 +35,40 @@ interface LeaseState {
   readonly broker: string;
   readonly epoch: number;
   renewedAtMs: number;
-  /** Every renewal raises it, and giving it up does. */
+  /** Rises with every renewal, and with the release. */
   renewals: number;
 }
 
-/** What must be told to who checks. */
+/** Gets the events that the ledger checks. */
 export interface DatabaseObserver {
-  /** A fenced transaction of this epoch commits. */
+  /** Called when a fenced transaction of this epoch commits. */
   writing(epoch: number): void;
   takenOver(epoch: number, broker: string): void;
 }
 
 /**
- * The database: lock, lease, fence, transactions with their locks, and what they write. It goes down, ends sessions, and is slow;
- * what was committed stays.
+ * The database: lock, lease, fence, transactions with their locks, and their writes. It may go
+ * down, end sessions, and be slow. Committed writes stay.
  */
 export class Database {
   readonly log: LogTables;
   readonly groups = new MemoryGroups();
   observer: DatabaseObserver = { writing: () => undefined, takenOver: () => undefined };
-  /** Commits that take their time. */
+  /** Whether commits are slow. */
   slow = false;
-  /** How many of the calls break their connection: on the way there, at work, or on the way back. */
+  /** The probability that a call breaks its connection: before, during or after its work. */
   breakRate = 0;
   readonly #world: World;
   #up = true;
   #lock: Session | null = null;
   #lease: LeaseState | null = null;
-  /** The epoch that the fence rows name. */
+  /** The epoch in the fence rows. */
   #fenceEpoch = 0;
-  /** When the lease of each epoch was renewed last. */
+  /** The time of the last renewal of each epoch. */
   readonly #renewedAtMs = new Map<number, number>();
   readonly #sessions = new Set<Session>();
   #running = new Set<Transaction>();
-  /** Transactions that wait for locks, in their order. */
+  /** Transactions that wait for locks, in order. */
   #waiting: Transaction[] = [];
   readonly #locked = new Set<string>();
   #takingOver: Promise<void> | null = null;
@@ -76,6 +76,8 @@ export class Database {
   constructor(world: World) {
     this.#world = world;
     this.log = new LogTables(world);
+    this.groups.nowMs = () => world.nowMs;
+    this.groups.hasTopic = (topicId) => this.log.topics.has(topicId);
   }
 
   get isUp(): boolean {
@@ -90,12 +92,12 @@ export class Database {
     return this.#fenceEpoch;
   }
 
-  /** How long ago the lease of this epoch was renewed, whether or not there is a later one. */
+  /** The age of the last renewal in this epoch, even if there is a later epoch. */
   sinceRenewalMs(epoch: number): number {
     return this.#world.nowMs - (this.#renewedAtMs.get(epoch) ?? -Infinity);
   }
 
-  /** How long ago the lease was renewed; Infinity for one that has been given up. */
+  /** The age of the lease's last renewal; Infinity for a released lease. */
   get leaseAgeMs(): number {
     return this.#lease === null ? Infinity : this.#world.nowMs - this.#lease.renewedAtMs;
   }
@@ -116,7 +118,10 @@ export class Database {
     return session;
   }
 
-  /** Ends a session. What it is writing is rolled back, or goes on: it had all of the transaction, and nobody told it to stop. */
+  /**
+   * Ends a session. Its transaction is rolled back, or goes on, as in a backend that does not
+   * notice the end.
+   */
   end(session: Session, rollBack: boolean): void {
     if (!session.open) return;
     session.open = false;
@@ -133,7 +138,7 @@ export class Database {
     const { session, epoch, locks } = request;
     while (epoch !== null && this.#takingOver !== null) await this.#takingOver;
     if (!session.open) throw new Fault('OUTCOME_UNKNOWN', 'the session was ended');
-    // Locked for share until the end: a takeover waits for it.
+    // The fence row is locked for share until the end, so a takeover waits for the transaction.
     if (epoch !== null && epoch !== this.#fenceEpoch) {
       this.#world.count('a write is fenced');
       throw new Fault('FENCED', 'another broker has taken over');
@@ -162,8 +167,8 @@ export class Database {
   }
 
   /**
-   * Ends what goes on of a broker after its connection was cut. Each of those transactions has
-   * committed by then, or never will.
+   * Ends the transactions of a broker that go on after their connection was cut. Afterwards each of
+   * them has committed, or never will.
    */
   async endLost(broker: string, epoch: number): Promise<void> {
     const lost = [...this.#running].filter(({ request: { session, epoch: of } }) => {
@@ -213,7 +218,7 @@ export class Database {
     this.#takingOver = done.promise;
     await this.#writesEnded(patienceMs);
     const epoch = this.epoch + 1;
-    // A session that ended meanwhile has rolled its takeover back.
+    // A session that ended during the takeover has rolled it back.
     if (session.open) {
       this.#fenceEpoch = epoch;
       this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs, renewals: 0 };
@@ -256,7 +261,10 @@ export class Database {
     transaction.aborted.reject(new Fault('OUTCOME_UNKNOWN', reason));
   }
 
-  /** Whoever waits for a lock holds back those behind it that want the same. */
+  /**
+   * Begins the transactions that can have their locks. Locks are granted in order, as in
+   * PostgreSQL.
+   */
   #beginWaiting(): void {
     const wanted = new Set(this.#locked);
     this.#waiting = this.#waiting.filter((one) => {

@@ -4,10 +4,12 @@ import { networkDelayMsMax } from './network.ts';
 import type { SimulatedGroup, Simulation } from './simulation.ts';
 
 const membersMax = 5;
-/** A member with a longer one could be stuck for longer than everything may take in the end. */
+/** A longer interval could keep a stuck member for longer than the run waits for convergence. */
 const stuckMaxPollIntervalMsMax = 10_000;
 
-/** What goes wrong, drawn from the seed: which kinds at all in this run, how often, and each time. */
+/**
+ * Draws the faults of a run from its seed: their kinds, how often they occur, and each occurrence.
+ */
 export class Faults {
   readonly #simulation: Simulation;
   readonly #kinds: readonly (() => void)[];
@@ -18,7 +20,8 @@ export class Faults {
   constructor(simulation: Simulation) {
     this.#simulation = simulation;
     const { world } = simulation;
-    // Some kinds only in each run: a run with everything hides what takes a while to go wrong.
+    // Each run has only some kinds, because a run with all of them hides faults that take long to
+    // show.
     this.#kinds = [
       () => this.#broker()?.kill(),
       () => void this.#broker()?.stop(),
@@ -81,12 +84,14 @@ export class Faults {
     }
   }
 
-  /** A settlement of the group begins: with some probability something goes wrong before its outcome is known. */
+  /**
+   * Called when a settlement of the group begins. May cause a fault before its outcome is known.
+   */
   strike(groupName: string): void {
     const { world, groups, operator } = this.#simulation;
     if (this.#healed || !world.chance(0.15)) return;
     const group = groups.find(({ site }) => site.group === groupName)!;
-    // Slow for so long that a fold of the ack log may begin before the outcome is known.
+    // The database is slow for long enough that a fold may begin before the outcome is known.
     if (world.chance(0.3)) this.#slowDatabase(world.between(1_000, 6_000));
     world.after(world.between(0, 8), () => {
       if (this.#healed) return;
@@ -104,7 +109,7 @@ export class Faults {
     });
   }
 
-  /** Somebody outside of the groups does something with their offsets, whether or not that is a good moment. */
+  /** Lets the operator change offsets of a group at any moment, even at a bad one. */
   #meddle(): void {
     const { world, groups, operator } = this.#simulation;
     const group = world.pick(groups);
@@ -113,7 +118,7 @@ export class Faults {
     else void (world.chance(0.4) ? operator.commit(group.site) : operator.reset(group.site));
   }
 
-  /** Everything works again, and nothing fails any more. */
+  /** Repairs everything and stops all faults. */
   heal(): void {
     const { network, brokers, database, groups, world } = this.#simulation;
     world.note('all is healed');
@@ -137,7 +142,10 @@ export class Faults {
     });
   }
 
-  /** A member may never handle anything again and keep its membership alive: the others have to get what it has. */
+  /**
+   * May let a member hang for ever with a live membership, so that the others must get its
+   * partitions.
+   */
   #stick(group: SimulatedGroup): void {
     const { world } = this.#simulation;
     const live = group.members.filter(({ alive }) => alive);
@@ -146,7 +154,7 @@ export class Faults {
     world.note('a member of the group is stuck');
     world.count('a member is stuck');
     member.stall(Infinity);
-    // Of those with its instance at most one stays.
+    // Of the members with the same instance at most one stays.
     const others = live.filter(
       (one) => one !== member && (one.instanceId === null || one.instanceId !== member.instanceId),
     );
@@ -167,7 +175,7 @@ export class Faults {
     });
   }
 
-  /** The network between a broker and the database is gone for a while. */
+  /** Cuts the network between a broker and the database for a while. */
   #separate(): void {
     const { world } = this.#simulation;
     const broker = this.#broker();
@@ -211,7 +219,7 @@ export class Faults {
 
   #changeTopics(): void {
     const { world, groups } = this.#simulation;
-    // Where who joins may be refused, so may be who changes: for ever.
+    // An assignor that may reject a join may also reject each change, for ever.
     const among = groups.filter(({ site }) => site.topics.length > 1 && !site.assignors.includes(fussy.name));
     const group = world.pick(among);
     const member = world.pick(group?.members.filter(({ alive }) => alive) ?? []);
@@ -224,7 +232,7 @@ export class Faults {
     return world.pick(all.filter(({ member }) => member.alive && member.instanceId !== null));
   }
 
-  /** A process dies, and its instance is started again: before its session is over, or later. */
+  /** Kills a process and restarts its instance, before or after its session has expired. */
   #restartInstance(): void {
     const { world } = this.#simulation;
     const found = this.#instance();
@@ -237,7 +245,7 @@ export class Faults {
     });
   }
 
-  /** An instance is started although it runs. */
+  /** Starts a second process of an instance that is running. */
   #doubleInstance(): void {
     const found = this.#instance();
     if (found !== undefined) this.#simulation.startMember(found.group, found.member.instanceId);
@@ -254,7 +262,7 @@ export class Faults {
     });
   }
 
-  /** Everybody leaves or is gone; for a while the group is nobody's, and somebody outside may change its offsets. */
+  /** Ends all members of a group. While it is empty, the operator may change its offsets. */
   #abandon(group: SimulatedGroup): void {
     const { world, operator } = this.#simulation;
     for (const member of group.members.filter(({ alive }) => alive)) {

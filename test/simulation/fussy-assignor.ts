@@ -1,6 +1,6 @@
 import type { PluggableAssignor, PluggableSlot } from '../../src/coordinator/assignors/pluggable.ts';
 
-/** What an operator may have written: it works, but not for three members. */
+/** An assignor as an operator may write one: it works, except for three members. */
 export const fussy: PluggableAssignor = {
   name: 'fussy',
   assign({ members, topics }) {

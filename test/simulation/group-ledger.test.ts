@@ -40,7 +40,7 @@ function rowOf(memberId: MemberId, instanceId: string | null = null): MemberRow 
   };
 }
 
-/** Commits who holds the first partitions, each since a generation. */
+/** Commits the holders of the first partitions, each since a generation. */
 function save(
   generation: number,
   holders: readonly (readonly [MemberId, number])[],
@@ -67,26 +67,26 @@ function save(
 
 const violation = () => expect(world.run(1)).rejects;
 
-describe('the check of groups finds', () => {
-  test('a generation that falls', async () => {
+describe('the check of groups', () => {
+  test('the check of groups finds a generation that falls', async () => {
     save(2, []);
     save(1, []);
     await violation().toThrow('saves generation 1 of billing, which is at 2');
   });
 
-  test('a generation that is told before it is durable', async () => {
+  test('the check of groups finds a generation that a member gets before it is durable', async () => {
     save(1, []);
     ledger.generationTold(to(first), 2);
     await violation().toThrow('is told of generation 2 when 1 is durable');
   });
 
-  test('a partition with two members since one generation', async () => {
+  test('the check of groups finds a partition with two holders since one generation', async () => {
     save(1, [[first, 1]]);
     save(1, [[second, 1]]);
     await violation().toThrow('1/0 since 1 is given to second and was to first');
   });
 
-  test('two members that are told to have one partition', async () => {
+  test('the check of groups finds two members that get one partition', async () => {
     save(1, [[first, 1]]);
     ledger.assignmentTold(to(first), orders(0));
     save(2, [[second, 2]]);
@@ -94,7 +94,7 @@ describe('the check of groups finds', () => {
     await violation().toThrow("orders/0 is second's while first still has it");
   });
 
-  test('a partition that stays and is told to be gone', async () => {
+  test('the check of groups finds an assignment that misses a partition which the member still holds', async () => {
     save(1, [
       [first, 1],
       [first, 1],
@@ -104,7 +104,7 @@ describe('the check of groups finds', () => {
     await violation().toThrow('first is told that it has lost orders/1, which it holds since 1');
   });
 
-  test('records that go to a member after they went to who came after it', async () => {
+  test('the check of groups finds records that go to an earlier holder after they went to a later one', async () => {
     save(1, [[first, 1]]);
     save(2, [[second, 2]]);
     ledger.delivered(to(second), orders(0)[0]!);
@@ -112,26 +112,26 @@ describe('the check of groups finds', () => {
     await violation().toThrow("goes to first, whose it was before it was another's");
   });
 
-  test('records that go to a member that never had the partition', async () => {
+  test('the check of groups finds records that go to a member that never held the partition', async () => {
     save(1, [[first, 1]]);
     ledger.delivered(to(second), orders(0)[0]!);
     await violation().toThrow('goes to second, whose it never was');
   });
 
-  test('a process that is told to stop and whose instance is its own', async () => {
+  test('the check of groups finds a fenced process that is still the member of its instance', async () => {
     save(1, [], { putMembers: [rowOf(first, 'worker')] });
     ledger.refusalTold(instanceFenced({ memberId: first }));
     await violation().toThrow("first is told that its instance is another's, and is a member of billing");
   });
 
-  test('two plans for one generation', async () => {
+  test('the check of groups finds two plans for one generation', async () => {
     ledger.planTaken(1, 'billing', 1, 1);
     ledger.planTaken(1, 'billing', 1, 1);
     await violation().toThrow('the plan for generation 1 of billing is taken twice');
   });
 });
 
-test('a process goes on with what the one before it held, since the same generation', async () => {
+test('a new process of an instance may hold its partitions since the same generation', async () => {
   save(1, [[first, 1]], { putMembers: [rowOf(first, 'worker')] });
   ledger.delivered(to(first), orders(0)[0]!);
   save(1, [[second, 1]], { putMembers: [rowOf(second, 'worker')], removedMembers: [first] });
@@ -140,7 +140,7 @@ test('a process goes on with what the one before it held, since the same generat
   await expect(world.run(1)).resolves.toBe(false);
 });
 
-test('a member that should have a partition and has none is missed, and so is a process that is no member', () => {
+test('the check of groups reports a member without a partition, and a process that is no member', () => {
   save(1, [[first, 1]], { putMembers: [rowOf(first), rowOf(second)] });
   const live = (memberId: MemberId | null, stuck = false) => ({ memberId, topics: ['orders'], stuck });
   expect(ledger.missing('billing', [live(first), live(second)], false)).toBe('second of billing has nothing');

@@ -4,48 +4,54 @@ import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import type { Database } from './database.ts';
 import type { World } from './world.ts';
 
-/** Who sends to whom. */
+/** The receiving member, with the epoch of the broker that sends. */
 export interface Recipient {
   readonly epoch: number;
   readonly group: string;
   readonly memberId: MemberId;
 }
 
-/** A process that lives, as its group should know it. */
+/** A live process, as its group should know it. */
 export interface LiveMember {
-  /** null: it was refused, or has not been answered. */
+  /** Null if its join was rejected or has no answer yet. */
   readonly memberId: MemberId | null;
   readonly topics: readonly string[];
-  /** It never handles anything again. */
+  /** Whether the process never handles a record again. */
   readonly stuck: boolean;
 }
 
-/** What a member was told to have: of each partition the generation since which it has it. */
+/**
+ * The assignment that a member got: each partition with the generation since which the member holds
+ * it.
+ */
 type Told = ReadonlyMap<string, number>;
 
-/** Whose a partition was, one after the other. */
+/** The holders of a partition, one after the other. */
 interface Succession {
   last: string;
   length: number;
-  /** By member: its last place. */
+  /** The last place of each member. */
   readonly places: Map<MemberId, number>;
 }
 
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`;
 
-/** What groups have made durable and told their members: generations, who holds what, who was fenced, whose plan was taken. */
+/**
+ * Checks what groups make durable and send to members: generations, assignments, fenced members and
+ * plans.
+ */
 export class GroupLedger {
   readonly #world: World;
   readonly #database: Database;
-  /** Each holding of a partition, and whose it is. */
+  /** The member of each holding of a partition. */
   readonly #holdings = new Map<string, MemberId>();
   readonly #successions = new Map<string, Succession>();
-  /** The latest place in its succession to which a broker has delivered. */
+  /** For each broker and partition the latest place in the succession that got records. */
   readonly #deliveredTo = new Map<string, number>();
-  /** What the members of a group were told to have, by broker. */
+  /** The last assignments that each broker has sent to the members of a group. */
   readonly #told = new Map<string, Map<MemberId, Told>>();
   readonly #instances = new Map<MemberId, string>();
-  /** Members whose instance another process goes on with: which. */
+  /** Members that were replaced by another process of their instance, each with that member. */
   readonly #successors = new Map<MemberId, MemberId>();
   readonly #plans = new Set<string>();
 
@@ -58,17 +64,17 @@ export class GroupLedger {
     return this.#database.groups.groups.find((group) => group.name === name);
   }
 
-  /** The member with whose instance another process goes on: that one. */
+  /** The member that has taken over the instance of this one. */
   successorOf(memberId: MemberId): MemberId | undefined {
     return this.#successors.get(memberId);
   }
 
-  /** Who holds the partition, as it is durable. */
+  /** The durable holder of the partition. */
   holding(group: string, { topic, partition }: TopicPartition) {
     return this.row(group)?.assignments.get(`${this.#topicId(topic)}/${partition}`);
   }
 
-  /** A change of a group is being committed. */
+  /** Checks a change of a group that is being committed. */
   saved(groupId: number, change: GroupChange, epoch: number): void {
     const row = this.#database.groups.groups.find(({ id }) => id === groupId)!;
     const said = `epoch ${epoch} saves generation ${change.generation} of ${row.name}`;
@@ -92,7 +98,7 @@ export class GroupLedger {
     }
   }
 
-  /** A member is told something in this generation, which must be durable by then. */
+  /** Checks that the generation of a message to a member is durable. */
   generationTold({ group, memberId }: Recipient, generation: number): void {
     const durable = this.row(group)?.generation ?? 0;
     this.#world.demand(
@@ -102,8 +108,8 @@ export class GroupLedger {
   }
 
   /**
-   * A member is told what it has: nobody else of whom this broker knows may still have been told the same, and what it was told before
-   * and has not lost is in it.
+   * Checks an assignment that is sent to a member. No other member of this broker may still have
+   * one of its partitions. It must have all older partitions that the member has not lost.
    */
   assignmentTold({ epoch, group, memberId }: Recipient, partitions: readonly TopicPartition[]): void {
     const told = this.#toldIn(epoch, group);
@@ -126,12 +132,15 @@ export class GroupLedger {
     told.set(memberId, own);
   }
 
-  /** The member's stream has ended, seen from the broker. */
+  /** Called when the broker sees the end of the member's stream. */
   streamEnded({ epoch, group, memberId }: Recipient): void {
     this.#toldIn(epoch, group).delete(memberId);
   }
 
-  /** Records of a partition go out to a member: it holds it or has held it, and nobody who came after it was sent any. */
+  /**
+   * Checks that the receiver of records holds or held the partition, and that no later holder got
+   * records before.
+   */
   delivered({ epoch, group, memberId }: Recipient, of: TopicPartition): void {
     const name = `${this.row(group)!.id}:${this.#topicId(of.topic)}/${of.partition}`;
     const place = this.#successions.get(name)?.places.get(memberId);
@@ -141,7 +150,7 @@ export class GroupLedger {
     else this.#world.violated(`${group}: ${nameOf(of)} goes to ${memberId}, whose it was before it was another's`);
   }
 
-  /** A client is told that another process goes on with its instance, and stops: that must be so for good. */
+  /** Checks that a fenced client, which stops, is no longer the member of its instance. */
   refusalTold({ reason, metadata }: Rejection): void {
     if (reason !== 'INSTANCE_FENCED') return;
     const memberId = metadata['memberId'] as MemberId;
@@ -153,8 +162,8 @@ export class GroupLedger {
   }
 
   /**
-   * A broker has taken a leader's plan; `durable`: the generation when it came. One that does not know yet that it was replaced may take
-   * an old one, with which nothing comes of it: what it gives out has to be written.
+   * Checks a leader's plan that a broker has taken. `durable` is the generation at its arrival. A
+   * broker that was replaced without knowing it may take an old plan, but cannot write its result.
    */
   planTaken(epoch: number, group: string, generation: number, durable: number): void {
     this.#world.count('a plan is taken');
@@ -167,7 +176,7 @@ export class GroupLedger {
     this.#plans.add(plan);
   }
 
-  /** What is still to happen before everybody who should have partitions of the group has some; null: nothing. */
+  /** What prevents that every member that should have partitions has some; null if nothing does. */
   missing(name: string, live: readonly LiveMember[], mayRefuse: boolean): string | null {
     const row = this.row(name);
     if (row === undefined) return `${name} does not exist`;
@@ -190,7 +199,9 @@ export class GroupLedger {
     return null;
   }
 
-  /** Whether a topic has a partition for each of its readers: every assignor gives each of them one then. */
+  /**
+   * Whether a topic has a partition for each reader, so that every assignor gives each reader one.
+   */
   #isOwed(members: Iterable<{ readonly topicIds: readonly number[] }>, topicIds: readonly number[]): boolean {
     const all = [...members];
     return topicIds.some((topicId) => {

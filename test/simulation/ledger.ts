@@ -17,7 +17,7 @@ import type { World } from './world.ts';
 
 type IdleEvent = Extract<StreamEvent, { readonly type: 'idle' }>;
 
-/** One record as it went out to a member. */
+/** A record as a broker has sent it to a member. */
 export interface SentRecord {
   readonly offset: number;
   readonly key: string;
@@ -29,25 +29,25 @@ export interface SentBatch extends TopicPartition {
   readonly records: readonly SentRecord[];
 }
 
-/** What was so when an ack or a commit came. */
+/** The state at the arrival of an ack or a commit. */
 export interface Arrival {
   readonly epoch: number;
-  /** Who held the partition of each entry, as is durable. */
+  /** The durable holder of each entry's partition. */
   readonly holders: readonly ({ readonly memberId: MemberId; readonly sinceGeneration: number } | null)[];
-  /** How often the cursor of each entry had been begun anew. */
+  /** The incarnation of each entry's cursor. */
   readonly resets: readonly number[];
-  /** A reset was under way at this broker, which may come before this or after it. */
+  /** Whether a reset was under way at this broker, which may come before or after this. */
   readonly resetting: boolean;
 }
 
-/** A settlement that a broker was asked for, until it is answered. */
+/** A settlement at a broker, until its answer. */
 export interface Settling extends Arrival {
   readonly command: SettleCommand;
-  /** What went out behind one of its records meanwhile. */
+  /** Describes a record that went out behind one of its MOVING records; null if none did. */
   overtaken: string | null;
 }
 
-/** What was so when a commit came from outside. */
+/** The state at the arrival of a commit from outside. */
 export interface OutsideArrival {
   readonly isEmpty: boolean;
   readonly resets: number;
@@ -55,29 +55,32 @@ export interface OutsideArrival {
 }
 
 /**
- * What was promised, and to whom. Everything that clients are told and the database commits passes by here, and is compared with
- * what was said before; the first contradiction ends the run.
+ * Keeps all promises to clients. Every answer to a client and every commit of the database is
+ * compared with the earlier ones, and the first contradiction ends the run.
  */
 export class Ledger {
   readonly world: World;
-  /** Memberships and assignments. */
+  /** Checks memberships and assignments. */
   readonly groups: GroupLedger;
   readonly #database: Database;
   readonly #consumptions = new Map<string, Consumption>();
-  /** Where each record is: by its value. */
+  /** The confirmed place of each record, by its value. */
   readonly #confirmed = new Map<string, string>();
   readonly #written = new Map<string, string>();
-  /** Cursors as they are durable. */
+  /** The durable cursors. */
   readonly #cursors = new Map<string, CursorSnapshot>();
-  /** The lowest offset that a member has given back, or that a settlement has left to it, by what came: whether it counted is not looked at. */
+  /**
+   * The lowest offset that a member has given back, or a failed settlement has left, even if it did
+   * not count.
+   */
   readonly #givenBack = new Map<string, number>();
-  /** Of each batch that was sent: how often the cursor had been begun anew by then. */
+  /** The incarnation of the cursor when each batch was sent. */
   readonly #sentIn = new WeakMap<SentBatch, number>();
-  /** Resets that are under way, by epoch and group. */
+  /** The number of resets under way, by epoch and group. */
   readonly #resetting = new Map<string, number>();
-  /** Settlements that are under way, or whose outcome their broker has not found out. */
+  /** Settlements that are under way, or whose outcome is unknown to their broker. */
   readonly #settling = new Set<Settling>();
-  /** What the transaction at hand has put into the archive. */
+  /** The records that the current transaction has put into the archive. */
   #archived: string[] = [];
   #appends = 0;
   readonly counts = { sent: 0, received: 0, acked: 0, refused: 0, confirmed: 0, duplicates: 0 };
@@ -107,7 +110,7 @@ export class Ledger {
     return ++this.#appends;
   }
 
-  /** A publisher was told where its record is. */
+  /** Checks the place that a publisher gets for its record. */
   confirmed(topic: string, partition: number, offset: number, value: string): void {
     this.counts.confirmed++;
     const where = `${this.#topicId(topic)}/${partition}@${offset}`;
@@ -117,7 +120,7 @@ export class Ledger {
     this.#confirmed.set(value, where);
   }
 
-  /** Everything that was confirmed is where it was. */
+  /** Checks that every confirmed record is still at its place. */
   confirmedAll(): void {
     for (const [value, where] of this.#confirmed) {
       const [topicId, partition, offset] = where.split(/[/@]/).map(Number) as [number, number, number];
@@ -140,8 +143,8 @@ export class Ledger {
   }
 
   /**
-   * Appends are being committed, with what they settle. Each record that this completes is archived by it, once; and
-   * nothing else is archived.
+   * Checks a commit of appends with settlements. It must archive each record that it completes,
+   * once, and no other record.
    */
   settled(row: Pick<AckRow, 'deltas'> | null): void {
     const archived = this.#archived.splice(0);
@@ -167,7 +170,7 @@ export class Ledger {
     this.world.demand(archived.length === 0, () => `${archived.join()} is archived and not completed by that`);
   }
 
-  /** A settlement comes to a broker. */
+  /** Called when a settlement arrives at a broker. */
   settleArrived(epoch: number, command: SettleCommand): Settling {
     const { group, memberId, generation, entries } = command;
     const rows = this.groups.row(group)?.assignments;
@@ -185,7 +188,7 @@ export class Ledger {
     return settling;
   }
 
-  /** A settlement is answered, or its broker says what has kept it from that. */
+  /** Checks the answer to a settlement. */
   settleAnswered(settling: Settling, outcome: SettleOutcome | Rejection | Fault): void {
     const { world } = this;
     const { command, holders, overtaken } = settling;
@@ -217,9 +220,9 @@ export class Ledger {
     });
   }
 
-  /** A stream is told what its member has in flight: no more and no less than what its partitions have. */
+  /** Checks that the records in flight of a member are the sum over its partitions. */
   inFlightTold({ epoch, group, memberId }: Recipient, { inFlightRecords, partitions }: IdleEvent): void {
-    // What is MOVING belongs to the member that had it, which need not have the partition any more.
+    // MOVING records count for the member that had them, which may have lost the partition.
     for (const { epoch: of, command } of this.#settling) if (of === epoch && command.group === group) return;
     const held = partitions.reduce((sum, one) => sum + one.inFlightRecords, 0);
     this.world.count('the credit of a member is compared');
@@ -236,7 +239,7 @@ export class Ledger {
     return `${name}:${this.#database.log.topics.get(topicId)!.row.name}/${partition}`;
   }
 
-  /** Records go out of a partition of which a settlement is under way. */
+  /** Notes records that go out behind the MOVING records of a settlement. */
   #overtakes({ epoch, group, memberId }: Recipient, { topic, partition, records }: SentBatch): void {
     for (const settling of this.#settling) {
       if (settling.epoch !== epoch || settling.command.group !== group) continue;
@@ -250,7 +253,7 @@ export class Ledger {
     }
   }
 
-  /** A round of acks is being committed. */
+  /** Checks a round of acks that is being committed. */
   acksWritten({ deltas }: Pick<AckRow, 'deltas'>): void {
     for (const { key, delta } of deltas) {
       const before = this.#cursors.get(nameOf(key))!;
@@ -267,7 +270,7 @@ export class Ledger {
     }
   }
 
-  /** Cursors are being begun anew; those that are by now are left as they are. */
+  /** Takes resets of cursors. Those that are at the new incarnation already stay as they are. */
   cursorsReset(resets: readonly CursorReset[]): void {
     for (const { key, offset, resets: incarnation } of resets) {
       const before = this.#cursors.get(nameOf(key))!;
@@ -279,7 +282,7 @@ export class Ledger {
     }
   }
 
-  /** Cursors were folded: nothing that was acked may be missing. */
+  /** Checks that a fold has lost no ack. */
   folded(): void {
     for (const { key, cursor } of this.#database.groups.cursors.values()) {
       let now = cursor;
@@ -295,7 +298,7 @@ export class Ledger {
     }
   }
 
-  /** Records go out to a member. */
+  /** Checks records that go out to a member. */
   sent(recipient: Recipient, batch: SentBatch): void {
     const { topic, partition, records } = batch;
     const { epoch, group, memberId } = recipient;
@@ -329,8 +332,8 @@ export class Ledger {
   }
 
   /**
-   * A member has handled a batch, but for the records that it refuses or puts away. If the group began anew since
-   * the batch was sent, the records come again and are to be handled again.
+   * Called when a member has handled a batch, except for the records `unhandled`. If the cursor was
+   * reset since the batch was sent, its records must be handled again.
    */
   received(group: string, batch: SentBatch, unhandled: readonly number[]): void {
     const { received, resets } = this.#consumption(group, this.#topicId(batch.topic), batch.partition);
@@ -350,7 +353,7 @@ export class Ledger {
     this.#givenBack.set(name, Math.min(this.#givenBack.get(name) ?? Infinity, lowest));
   }
 
-  /** The lowest offset that the member has given back since this was asked last; Infinity: none. */
+  /** The lowest offset that the member has given back since the last call; Infinity if none. */
   takeGivenBack(group: string, memberId: MemberId, { topic, partition }: TopicPartition): number {
     const name = `${group}/${memberId}/${topic}/${partition}`;
     const lowest = this.#givenBack.get(name) ?? Infinity;
@@ -359,15 +362,16 @@ export class Ledger {
   }
 
   /**
-   * Whether an ack that may count has named the record, so that it may be passed over; before the group's start nothing is owed. A broker
-   * that does not know yet that it was replaced goes by what it was told, also of cursors that were begun anew since.
+   * Whether delivery may pass over the record: it is before the group's start, or an ack that may
+   * count has named it. A broker that was replaced without knowing it may go by any ack that it
+   * got, even for an incarnation that has ended since.
    */
   mayPassOver(group: string, { topic, partition }: TopicPartition, offset: number, epoch: number): boolean {
     const { start, named, namedEver } = this.#consumption(group, this.#topicId(topic), partition);
     return offset < start || (epoch === this.#database.epoch ? named : namedEver).has(offset);
   }
 
-  /** An ack comes to a broker. @returns what was so then. */
+  /** Called when an ack arrives at a broker. @returns the state at that time. */
   ackArrived(epoch: number, command: AckCommand): Arrival {
     const { group, memberId, generation, entries } = command;
     const rows = this.groups.row(group)?.assignments;
@@ -396,7 +400,7 @@ export class Ledger {
     return { epoch, holders, resets, resetting: this.#resetting.has(`${epoch}/${group}`) };
   }
 
-  /** An ack is answered, or a commit of a member, which is one by another name. */
+  /** Checks the answer to an ack, or to a commit of a member, which is a cumulative ack. */
   ackAnswered(
     { group, memberId, generation, entries }: AckCommand,
     { epoch, holders, resets, resetting }: Arrival,
@@ -443,24 +447,26 @@ export class Ledger {
     });
   }
 
-  /** A NACK or RELEASE has counted; `holding`: null if the partition has moved since. */
+  /**
+   * Called when a NACK or RELEASE has counted. `holding` is null if the partition has moved since.
+   */
   #refused(group: string, { topic, partition }: TopicPartition, runs: readonly number[], holding: string | null): void {
     const { named, namedByRuns, refused } = this.#consumption(group, this.#topicId(topic), partition);
     for (const offset of offsetsOf(null, runs, 0)) {
-      // Named meanwhile, or before: it may be acked by now.
+      // A record that an ack has named may be acked by now.
       if (holding === null || namedByRuns.has(offset)) continue;
       refused.set(offset, holding);
       named.delete(offset);
     }
   }
 
-  /** Whose the partition is at the moment, as is durable. */
+  /** The current holding of the partition, as it is durable. */
   #holding(epoch: number, group: string, { topic, partition }: TopicPartition): string {
     const holder = this.groups.row(group)?.assignments.get(`${this.#topicId(topic)}/${partition}`) ?? null;
     return holdingOf(epoch === this.#database.epoch ? epoch : -1, holder);
   }
 
-  /** Somebody outside commits the offset. @returns what was so then. */
+  /** Called when a commit from outside arrives. @returns the state at that time. */
   commitArrived(epoch: number, group: string, place: TopicPartition, offset: number): OutsideArrival {
     const isEmpty = this.groups.row(group)?.members.size === 0;
     const consumption = this.#consumptions.get(this.#consumptionName(group, place));
@@ -470,7 +476,7 @@ export class Ledger {
     return { isEmpty, resets: consumption?.resets ?? 0, resetting: this.#resetting.has(`${epoch}/${group}`) };
   }
 
-  /** A commit of somebody outside is answered. */
+  /** Checks the answer to a commit from outside. */
   commitAnswered(
     group: string,
     place: TopicPartition,
@@ -493,7 +499,7 @@ export class Ledger {
     for (let below = consumption.start; below < offset; below++) consumption.acked.add(below);
   }
 
-  /** The partitions of a topic, and where each of them ends. */
+  /** The partitions of a topic, each with its end. */
   places(topic: string): (TopicPartition & { readonly end: number })[] {
     const row = this.#database.log.rows().find(({ name }) => name === topic);
     return (row?.partitions ?? []).map(({ partition }) => {
@@ -501,7 +507,10 @@ export class Ledger {
     });
   }
 
-  /** A reset comes to a broker. @returns how often the cursors of the group had been begun anew by then. */
+  /**
+   * Called when a reset arrives at a broker.
+   * @returns the incarnations of the group's cursors at that time.
+   */
   resetArrived(epoch: number, group: string): ReadonlyMap<string, number> {
     const name = `${epoch}/${group}`;
     this.#resetting.set(name, (this.#resetting.get(name) ?? 0) + 1);
@@ -509,7 +518,7 @@ export class Ledger {
     return new Map(cursors.map(([cursor, { resets }]) => [cursor, resets]));
   }
 
-  /** It is over, whatever came of it. */
+  /** Called when a reset has ended, with any outcome. */
   resetEnded(epoch: number, group: string): void {
     const name = `${epoch}/${group}`;
     const others = this.#resetting.get(name)! - 1;
@@ -517,7 +526,7 @@ export class Ledger {
     else this.#resetting.delete(name);
   }
 
-  /** A reset is answered: it is durable, and happened after the call came. */
+  /** Checks that an answered reset is durable, and happened after the call arrived. */
   resetAnswered(group: string, before: ReadonlyMap<string, number>, answered: readonly ResetOffset[]): void {
     for (const place of answered) {
       const name = this.#consumptionName(group, place);
@@ -531,7 +540,7 @@ export class Ledger {
     }
   }
 
-  /** A client is told how far a group has come in the partition. */
+  /** Checks a committed offset that a client gets. */
   #committedTold(group: string, place: TopicPartition, told: number | null): void {
     const { committedOffset } = this.#cursorOf(group, place);
     this.world.demand(
@@ -541,7 +550,7 @@ export class Ledger {
     );
   }
 
-  /** What is still to happen before everything has come to everybody; null: nothing. */
+  /** What prevents that every group has handled every record; null if nothing does. */
   missing(): string | null {
     for (const [name, consumption] of this.#consumptions) {
       const [group, topicId, partition] = name.split(/[:/]/) as [string, string, string];
@@ -592,7 +601,7 @@ export class Ledger {
   }
 }
 
-/** A partition with one member of one broker, from when it got it until it loses it. */
+/** Names one holding: a partition with one member of one broker, until the member loses it. */
 function holdingOf(epoch: number, holder: Arrival['holders'][number]): string {
   return `${holder?.memberId} since ${holder?.sinceGeneration} in epoch ${epoch}`;
 }
@@ -607,7 +616,7 @@ function isAcked({ committedOffset, acked }: CursorSnapshot, offset: number): bo
   return false;
 }
 
-/** Behind everything that is acked. */
+/** The offset behind the last acked record. */
 function endOf({ committedOffset, acked }: CursorSnapshot): number {
   return Math.max(committedOffset, (acked.at(-1) ?? -1) + 1);
 }

@@ -10,38 +10,38 @@ import type { Ledger, SentBatch } from './ledger.ts';
 import type { Network } from './network.ts';
 import type { World } from './world.ts';
 
-/** What became of one entry. */
+/** The answer to one entry. */
 export type Answer = Pick<AckOutcome, 'status' | 'committedOffset'>;
 
 type AckCall = (broker: Services, serving: SimulatedBroker, command: AckCommand) => Promise<readonly Answer[]>;
 
-/** When a batch was taken in. */
+/** The round and the generation in which a member got a batch. */
 interface Taken {
   readonly round: number;
   readonly generation: number;
 }
 
-/** What all members have: a place to live, a group to belong to. */
+/** The surroundings and the group of a member. */
 export interface MemberSite {
   readonly world: World;
   readonly network: Network;
   readonly ledger: Ledger;
   readonly group: string;
   readonly topics: readonly string[];
-  /** Where the group begins. */
+  /** The start position of the group. */
   readonly start: StartPosition;
-  /** Whether its members give out the partitions themselves. */
+  /** Whether the members assign the partitions themselves. */
   readonly clientSide: boolean;
-  /** Among which its members choose where the broker gives them out. */
+  /** The assignors that members choose from if the broker assigns the partitions. */
   readonly assignors: readonly AssignorName[];
-  /** A process has stopped because its instance is another's. */
+  /** Called when a process has stopped because another one has taken over its instance. */
   readonly fenced: (member: Member) => void;
   readonly ack: AckCall;
-  /** The same, of acks up to an offset, by CommitOffsets. */
+  /** Sends cumulative acks with CommitOffsets. */
   readonly commit: AckCall;
-  /** Puts records away: they are completed if and only if they are archived. null: its members do not do that. */
+  /** Moves records to the archive, which completes them; null if the members never do that. */
   readonly settle: ((serving: SimulatedBroker, command: SettleCommand) => Promise<SettleOutcome>) | null;
-  /** Whether members still do what members should not: be slow, refuse, hold back. */
+  /** Whether members may still misbehave: be slow, refuse records, hold acks back. */
   readonly troubled: () => boolean;
 }
 
@@ -49,36 +49,35 @@ export const retryMs = 300;
 
 const beatMs = 3_000;
 
-/** How many of its batches a member puts away. */
+/** The part of its batches from which a member archives records. */
 const archiveRate = 0.25;
 
-/** A consumer: how it handles what it gets. */
+/** A consumer, and how it handles records. */
 export abstract class Member {
   alive = true;
-  /** Never handles anything again, and does not know. */
+  /** Whether the member never handles a record again, while its membership goes on. */
   stuck = false;
   memberId: MemberId | null = null;
-  /** A name that outlives the process; null: none. */
+  /** A name that outlives the process; null for a dynamic member. */
   readonly instanceId: string | null;
   readonly maxPollIntervalMs: number;
   protected readonly site: MemberSite;
-  /** What it reads. */
   #topics: readonly string[];
   #hasChanged = false;
   protected generation = 0;
-  /** Rises with each stream or membership: what was begun under an older one is not finished. */
+  /** Rises with each stream or membership. Work of an older round is dropped. */
   protected round = 0;
-  /** It begins nothing new. */
+  /** Whether the member begins no new work. */
   protected stopping = false;
-  /** What it was asked to give back. */
+  /** The partitions that are being revoked. */
   protected revoking: readonly TopicPartition[] = [];
   #busyUntilMs = 0;
   #stalledUntilMs = 0;
   #slow = false;
   readonly #waiting: { readonly batch: SentBatch; readonly taken: Taken }[] = [];
   /**
-   * By partition: what it has refused and not acked since, and the epoch of the broker that has
-   * taken the refusal (null: none yet). An ack up to an offset must not pass that.
+   * By partition: the records that the member has refused and not acked since, each with the epoch
+   * of the broker that took the refusal (null: none yet). A cumulative ack must not pass them.
    */
   readonly #refusals = new Map<string, Map<number, number | null>>();
 
@@ -90,11 +89,11 @@ export abstract class Member {
     this.#topics = site.topics;
   }
 
-  /** A broker says that it is no member, or that there is no such group. */
+  /** Called when a broker answers that the member was removed, or that the group does not exist. */
   protected abstract sentAway(error: Rejection): void;
-  /** It reads other topics from now on. */
+  /** Called when the member reads other topics. */
   protected abstract changed(): void;
-  /** Whether it may ack everything up to an offset. */
+  /** Whether the member may send cumulative acks. */
   protected abstract readonly cumulative: boolean;
   abstract start(): void;
 
@@ -102,7 +101,7 @@ export abstract class Member {
     return this.#topics;
   }
 
-  /** Goes without a word. */
+  /** Ends the process without a leave. */
   crash(): void {
     this.alive = false;
     this.round++;
@@ -116,22 +115,26 @@ export abstract class Member {
     this.changed();
   }
 
-  /** Reads all topics of its group; says so even if it does already: what it said before may have arrived later. */
+  /**
+   * Reads all topics of its group. Repeats this even if nothing changes, because an older call may
+   * arrive late.
+   */
   readAll(): void {
     if (!this.alive || !this.#hasChanged) return;
     this.#topics = this.site.topics;
     this.changed();
   }
 
-  /** Handles nothing for so long, and keeps its membership alive. */
+  /** Handles no record for `forMs`, and keeps its membership alive. */
   stall(forMs: number): void {
     this.stuck = forMs === Infinity;
     this.#stalledUntilMs = Math.max(this.#stalledUntilMs, this.site.world.nowMs + forMs);
   }
 
   /**
-   * What a refusal means for its membership. `entering`: of a call that names its instance as well, and so says for certain whether another
-   * process has that now; where it is not certain, the member asks again with the id that it has, and does not push another one out.
+   * Applies a rejection to the membership. Only the rejection of a call that names the instance
+   * (`entering`) shows whether another process has it. After others the member asks again with its
+   * id, so that it does not push out the other process.
    */
   protected refused({ reason }: Rejection, entering: boolean): void {
     if (reason === 'INSTANCE_FENCED') this.#stop();
@@ -139,7 +142,7 @@ export abstract class Member {
     if (gone && (entering || this.instanceId === null)) this.forgetMembership();
   }
 
-  /** Its instance is another's: it stops, and what it has in hand it may still finish. */
+  /** Stops, because another process has the instance. Work in hand may still be finished. */
   #stop(): void {
     const { world, troubled, fenced } = this.site;
     if (this.stopping || !this.alive) return;
@@ -162,7 +165,7 @@ export abstract class Member {
     this.#slow = slow;
   }
 
-  /** Says that it leaves, and goes whether or not it is heard. */
+  /** Ends the process, and sends a leave that may be lost. */
   async leave(): Promise<void> {
     const { memberId } = this;
     this.crash();
@@ -171,15 +174,15 @@ export abstract class Member {
     await network.call((broker) => broker.group.leaveGroup({ group, memberId })).catch(() => undefined);
   }
 
-  /** When everything that it took in is handled. */
+  /** The time until all batches are handled. */
   protected get busyMs(): number {
     return Math.max(0, Math.max(this.#busyUntilMs, this.#stalledUntilMs) - this.site.world.nowMs);
   }
 
   /**
-   * Takes a batch in: it is handled after those before it, and then acked, or not. It is acked in the
-   * generation with which it came, which may be older than what a heartbeat has told meanwhile: of
-   * what was delivered before the group began anew, nothing counts after it.
+   * Takes a batch, which is handled after the earlier ones. Its ack names the generation of its
+   * delivery, which may be older than that of the last heartbeat, because acks of records that were
+   * delivered before a reset must not count after it.
    */
   protected take(batch: SentBatch, generation: number): void {
     const { world } = this.site;
@@ -190,7 +193,7 @@ export abstract class Member {
     this.#handleAfter(this.#busyUntilMs - world.nowMs);
   }
 
-  /** Handles the batch that has waited longest: a cumulative ack speaks for those before it. */
+  /** Handles the oldest batch first, because a cumulative ack covers the earlier ones. */
   #handleAfter(delayMs: number): void {
     const { world } = this.site;
     world.after(delayMs, () => {
@@ -205,7 +208,7 @@ export abstract class Member {
     });
   }
 
-  /** Says that it lives, whatever its handler does. */
+  /** Sends heartbeats, whatever the handler does. */
   protected async beat(): Promise<void> {
     const { world, network, ledger, group } = this.site;
     while (this.alive && !this.stopping) {
@@ -229,9 +232,9 @@ export abstract class Member {
     }
   }
 
-  /** It is to say who gets what. */
+  /** Called when the broker wants a plan from this member as the leader. */
   protected lead(): void {
-    // Only those who can are asked.
+    // The broker asks only members that can make plans.
   }
 
   async #handle(batch: SentBatch, taken: Taken): Promise<void> {
@@ -245,7 +248,7 @@ export abstract class Member {
     if (refused !== null) await this.#refuse(batch, refused, choice < 0.95 ? 'NACK' : 'RELEASE', taken);
     else if (choice < 0.7) await this.#done(batch, offsets, taken);
     else {
-      // Some, and the rest later.
+      // The member acks some records now and the others later.
       const now = offsets.filter(() => world.chance(0.5));
       await this.#name(batch, now, taken);
       await world.pause(world.between(0, 2_000));
@@ -258,8 +261,8 @@ export abstract class Member {
   }
 
   /**
-   * Puts some of a batch away and handles the rest. What it cannot put away it handles too, unless it may be put away
-   * all the same; until then it must not be passed over.
+   * Archives some records of a batch and handles the others. Records that it cannot archive it then
+   * acks one by one. Until then no cumulative ack may pass them.
    */
   async #archive(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
     const { world, network, ledger, group, settle } = this.site;
@@ -288,7 +291,9 @@ export abstract class Member {
     }
   }
 
-  /** Gives a record back long after, in the generation of by now, in which it may have lost the partition. */
+  /**
+   * Gives a record back much later, in the current generation, in which the partition may be lost.
+   */
   #giveBackLate(batch: SentBatch): void {
     const { world } = this.site;
     world.after(world.between(0, 8_000), () => {
@@ -299,7 +304,10 @@ export abstract class Member {
     });
   }
 
-  /** Acks a batch: up to its end, if it has refused nothing before that; some members forget that they have. */
+  /**
+   * Acks a batch. The ack is cumulative if the member has refused nothing before, or wrongly
+   * forgets that.
+   */
   async #done(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
     const { world, troubled, ack, commit } = this.site;
     const upToOffset = offsets.at(-1)!;
@@ -307,17 +315,17 @@ export abstract class Member {
     const forgets = troubled() && world.chance(0.3);
     if (!this.cumulative || (refusals.length > 0 && !forgets)) return this.#name(batch, offsets, taken);
     const call = world.chance(0.3) ? commit : ack;
-    // Only the broker that has taken a refusal knows of it, so only that one may be asked for too much.
+    // Only the broker that took a refusal can reject a cumulative ack that passes it.
     const knowing: AckCall = (broker, serving, command) =>
       refusals.every(([, epoch]) => epoch === serving.epoch)
         ? call(broker, serving, command)
         : Promise.resolve([{ status: 'UNKNOWN_OFFSET', committedOffset: null }]);
     const answers = await this.#say([{ ...entryOf(batch), upToOffset }], taken, knowing);
-    // What it has handled counts one by one.
+    // The handled records may be acked one by one.
     if (answers?.[0]?.status === 'UNKNOWN_OFFSET') await this.#name(batch, offsets, taken);
   }
 
-  /** Acks records one by one, refused before or not. */
+  /** Acks records one by one, even refused ones. */
   async #name(batch: SentBatch, offsets: readonly number[], taken: Taken): Promise<void> {
     if (offsets.length === 0) return;
     const answers = await this.#say([{ ...entryOf(batch), runs: runsOf(offsets) }], taken);
@@ -340,7 +348,7 @@ export abstract class Member {
       return answers;
     });
     if (said?.at(-1)?.status !== 'ALREADY_ACKED') return;
-    // An ack of before has counted, so nothing is taken back: what lies behind does not come again.
+    // An earlier ack has counted, so the refusal changes nothing, and no record comes again.
     refusals.delete(refused);
     await this.#name(
       batch,
@@ -356,7 +364,10 @@ export abstract class Member {
     return known;
   }
 
-  /** Acks, again and again until there is an answer. @returns null: it is not to be had any more. */
+  /**
+   * Acks with retries until there is an answer.
+   * @returns null if the round has ended, or the call was rejected.
+   */
   async #say(
     entries: readonly AckEntry[],
     { round, generation }: Taken,

@@ -20,15 +20,15 @@ import type { World } from './world.ts';
 
 export const caller = { principal: 'anonymous', host: 'host' } as const;
 
-/** No answer came, or none that says what happened. */
+/** The call has no answer, so its outcome is unknown. */
 export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }
 
-/** What a call may end with, for its client. */
+/** The errors that a client may get. */
 export type CallError = Unavailable | Rejection | Fault;
 
-/** What a stream brings to its client. */
+/** The events that a client gets from a stream, with decoded batches. */
 export type ClientEvent =
   | Exclude<StreamEvent, { type: 'batch' }>
   | { readonly type: 'batch'; readonly generation: number; readonly batch: SentBatch };
@@ -38,27 +38,30 @@ export interface StreamListener {
   closed(error: CallError | null): void;
 }
 
-/** A client's end of a stream. */
+/** The client's side of a stream. */
 export interface ClientStream {
-  /** Ends it; the broker hears of it, now or later. */
+  /** Ends the stream. The broker notices now or later. */
   close(): void;
 }
 
-/** What is on its way for longer does not come any more. */
+/** Messages that are delayed for longer are lost. */
 export const networkDelayMsMax = 15_000;
-/** A dead connection is noticed when a ping and its answer's time are over. */
+/** A dead connection is noticed after a ping interval and its timeout. */
 const keepaliveMs = 20_000;
 
-/** What a broker does for a call. */
+/** The work of a broker for a call. */
 export type Work<T> = (broker: Services, serving: SimulatedBroker, reply: Reply) => Promise<T>;
 
-/** Calls that reach one broker in their order, or not at all. */
+/** Calls that reach one broker in order, or not at all. */
 export interface OrderedCalls {
   /** @throws CallError */
   call<T>(work: (broker: Services) => Promise<T>): Promise<T>;
 }
 
-/** What lies between clients and brokers: it delays, loses, repeats, and lets connections die without a word. */
+/**
+ * The network between clients and brokers. It delays, loses and repeats messages, and lets
+ * connections die silently.
+ */
 export class Network {
   faulty = true;
   readonly #world: World;
@@ -72,7 +75,7 @@ export class Network {
     this.#brokers = brokers;
   }
 
-  /** Calls some broker that serves. @throws CallError */
+  /** Calls any broker that serves. @throws CallError */
   async call<T>(work: Work<T>, deadlineMs = 8_000): Promise<T> {
     const world = this.#world;
     const broker = this.#pick();
@@ -82,7 +85,8 @@ export class Network {
     }
     const answer = Promise.withResolvers<T>();
     const replies = [new Reply()];
-    // Sent twice: the first answer counts, the second request arrives when it likes.
+    // The request is sent twice. The first answer counts, and the second request arrives at any
+    // time.
     if (this.#happens(0.03)) replies.push(new Reply());
     const cancelDeadline = world.after(deadlineMs, () => {
       answer.reject(new Unavailable('the deadline is over'));
@@ -96,7 +100,7 @@ export class Network {
     }
   }
 
-  /** A stream of calls to some broker. Once one of them is lost, so are all behind it. */
+  /** A stream of calls to any broker. After a lost call all later ones are lost too. */
   ordered(deadlineMs = 8_000): OrderedCalls {
     const world = this.#world;
     const broker = this.#pick();
@@ -130,7 +134,7 @@ export class Network {
     return stream;
   }
 
-  /** Some of the streams that are open break: in both directions, or so that neither side hears of it for long. */
+  /** Breaks some of the open streams, at once or so that neither side notices for long. */
   breakStreams(probability: number): void {
     for (const stream of this.#streams) {
       if (stream.isOver) this.#streams.delete(stream);
@@ -167,7 +171,7 @@ export class Network {
     });
   }
 
-  /** Its client gives the call up; the broker hears of it before the answer, after it, or not at all. */
+  /** The client gives up the call. The broker notices before the answer, after it, or never. */
   #giveUp(broker: SimulatedBroker, reply: Reply): void {
     if (this.#happens(0.1)) return;
     this.#world.after(this.delayMs(), () => {
@@ -207,7 +211,7 @@ export class Network {
   }
 }
 
-/** One stream of events, from the broker's sink to the client's listener, in order. */
+/** A stream of events from the broker's sink to the client's listener, in order. */
 class Stream implements EventSink, ClientStream {
   unsentBytes = 0;
   onDrain: (() => void) | null = null;
@@ -220,12 +224,12 @@ class Stream implements EventSink, ClientStream {
   readonly #reply = new Reply();
   readonly #order: StreamOrder;
   #memberId = '' as MemberId;
-  /** What the client was told that it has; null before the first time. */
+  /** The assignment that the client has got; null before the first one. */
   #assigned: Map<string, TopicPartition> | null = null;
   #held: MemberStream | null = null;
   #end: StreamEnd = 'ENDED';
   #lastArrivalMs = 0;
-  /** Nothing passes any more. */
+  /** Whether the connection is dead, so that no message passes. */
   #silent = false;
   #brokerSideOver = false;
   #clientSideOver = false;
@@ -299,7 +303,7 @@ class Stream implements EventSink, ClientStream {
     });
   }
 
-  /** What the client makes of it: all that it has, put together from the changes if that is what it is told. */
+  /** The whole assignment, as a client combines it from the changes. */
   #assignment({ partitions, removed }: Extract<StreamEvent, { readonly type: 'assigned' }>): readonly TopicPartition[] {
     const byName = (of: readonly TopicPartition[]) => of.map((one) => [`${one.topic}/${one.partition}`, one] as const);
     if (removed === undefined) this.#assigned = new Map(byName(partitions));
@@ -335,7 +339,7 @@ class Stream implements EventSink, ClientStream {
     else this.#tellBroker(this.#delayMs(), 'CANCELLED');
   }
 
-  /** The connection dies; both sides notice at some time before `noticeMsMax`. */
+  /** Lets the connection die. Each side notices within `noticeMsMax`. */
   break(noticeMsMax: number): void {
     this.#silent = true;
     this.#tellBroker(this.#world.between(0, noticeMsMax), 'CONNECTION_LOST');
@@ -367,7 +371,7 @@ class Stream implements EventSink, ClientStream {
     this.#ledger.groups.refusalTold(error);
   }
 
-  /** What the network carries arrives in order. */
+  /** Delivers messages in order. */
   #travel(arrive: () => void): void {
     this.#lastArrivalMs = Math.max(this.#lastArrivalMs, this.#world.nowMs + this.#delayMs());
     this.#world.after(this.#lastArrivalMs - this.#world.nowMs, () => {
@@ -399,7 +403,10 @@ class Stream implements EventSink, ClientStream {
     this.#ledger.groups.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
   }
 
-  /** The end of its process ends the stream, and the client hears of it soon, or only when nothing answers its pings. */
+  /**
+   * Ends the stream when the broker's process ends. The client notices soon, or only when its pings
+   * have no answer.
+   */
   #watch(broker: SimulatedBroker): void {
     const noticeMs = this.#world.chance(0.8) ? this.#world.between(0, 100) : this.#world.between(0, keepaliveMs);
     broker.atEnd(() => {
@@ -411,7 +418,7 @@ class Stream implements EventSink, ClientStream {
   }
 }
 
-/** What a client makes of a batch. */
+/** Decodes a batch as a client does. */
 export function decode(field: Buffer): SentBatch {
   const { event } = fromBinary(SubscribeResponseSchema, field);
   if (event.case !== 'batch') throw new Error('this is not a batch');

@@ -9,7 +9,10 @@ import type { World } from './world.ts';
 
 const retriesMax = 2;
 
-/** Somebody who belongs to no group: commits offsets for groups that have no members, and lets groups begin anew elsewhere. */
+/**
+ * An operator outside of the groups, who commits offsets for groups without members and resets
+ * groups.
+ */
 export class Operator {
   readonly #world: World;
   readonly #network: Network;
@@ -21,7 +24,9 @@ export class Operator {
     this.#ledger = ledger;
   }
 
-  /** Commits one partition somewhere, also behind its end, and where the group has been already. */
+  /**
+   * Commits any offset of a partition, even behind its end or before the group's committed offset.
+   */
   async commit({ group, topics }: MemberSite): Promise<void> {
     const place = this.#place(topics);
     if (place === null) return;
@@ -38,7 +43,7 @@ export class Operator {
     );
   }
 
-  /** Lets the group, or one partition of it, begin anew. */
+  /** Resets the group, or one of its partitions. */
   async reset({ group, topics }: MemberSite): Promise<void> {
     const world = this.#world;
     const place = this.#place(topics);
@@ -76,7 +81,7 @@ export class Operator {
     return this.#world.pick(topics.flatMap((topic) => this.#ledger.places(topic))) ?? null;
   }
 
-  /** What was not answered may be said again, or not: then nobody knows whether it happened. */
+  /** Retries a call without an answer, or gives it up with an unknown outcome. */
   async #again(call: () => Promise<void>): Promise<void> {
     for (let retries = 0; retries <= retriesMax; retries++) {
       try {

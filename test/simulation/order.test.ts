@@ -45,8 +45,8 @@ function say(action: 'ACK' | 'NACK', offset: number, memberId = member): void {
   ledger.ackArrived(database.epoch, { group: 'billing', memberId, generation: 1, entries: [{ ...entry, action }] });
 }
 
-describe('the check of the order finds', () => {
-  test('a record that is passed over because of an ack of somebody else, though not of a broker that was replaced', async () => {
+describe('the check of the order', () => {
+  test('the check of the order finds a record that is passed over because of an ack of another member', async () => {
     say('ACK', 0, 'other' as MemberId);
     sent(batch(1), database.epoch - 1);
     await expect(world.run(1)).resolves.toBe(false);
@@ -56,39 +56,39 @@ describe('the check of the order finds', () => {
     await expect(world.run(1)).rejects.toThrow('orders/0@1 comes before @0, which is not acked');
   });
 
-  test('a record that was acked before the group began anew, and does not come again', async () => {
+  test('the check of the order finds a record that does not come again after a reset', async () => {
     say('ACK', 0);
     ledger.cursorsReset([{ key: { subscriptionId: 1, partition: 0, lane: 0 }, offset: 0, resets: 1 }]);
     sent(batch(1));
     await expect(world.run(1)).rejects.toThrow('orders/0@1 comes before @0, which is not acked');
   });
 
-  test('a record that is passed over', async () => {
+  test('the check of the order finds a record that is passed over', async () => {
     sent(batch(0, 1));
     sent(batch(3));
     await expect(world.run(1)).rejects.toThrow('orders/0@3 comes before @2, which is not acked');
   });
 
-  test('a record that comes again without having been given back', async () => {
+  test('the check of the order finds a record that comes again although it was not given back', async () => {
     sent(batch(0, 1));
     sent(batch(1));
     await expect(world.run(1)).rejects.toThrow('orders/0@1 comes behind @1');
   });
 
-  test('what goes back further than the member asked', async () => {
+  test('the check of the order finds delivery that goes back further than the member has given back', async () => {
     sent(batch(0, 1, 2));
     say('NACK', 1);
     sent(batch(0));
     await expect(world.run(1)).rejects.toThrow('orders/0@0 comes behind @2');
   });
 
-  test('a partition that the stream was not told to have', async () => {
+  test('the check of the order finds records of a partition that is not assigned to the stream', async () => {
     sent({ ...batch(0), partition: 1 });
     await expect(world.run(1)).rejects.toThrow('was not told to have it');
   });
 });
 
-test('what is acked is passed over, and what is given back comes again', async () => {
+test('the check of the order lets acked records be passed over, and records that were given back come again', async () => {
   say('ACK', 0);
   sent(batch(1, 2));
   say('NACK', 2);

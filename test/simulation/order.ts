@@ -5,13 +5,14 @@ import type { Ledger, SentBatch } from './ledger.ts';
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`;
 
 /**
- * What a stream brings of each partition comes in order, from the first record that is not acked: nothing is passed over but
- * what is acked, and nothing comes again but from where the member itself has given it back.
+ * Checks the order of each partition in a stream. It begins at the first record that is not acked.
+ * Only acked records may be passed over, and only records from the lowest one that the member
+ * itself has given back may come again.
  */
 export class StreamOrder {
   readonly #ledger: Ledger;
   readonly #group: string;
-  /** Where delivery of each partition goes on. */
+  /** The next expected offset of each partition. */
   readonly #next = new Map<string, number>();
 
   constructor(ledger: Ledger, group: string) {
@@ -19,14 +20,14 @@ export class StreamOrder {
     this.#group = group;
   }
 
-  /** A partition that was gone meanwhile begins anew. */
+  /** Takes an assignment. A partition that was lost in between begins at 0 again. */
   assigned(partitions: readonly TopicPartition[]): void {
     const held = new Set(partitions.map(nameOf));
     for (const name of this.#next.keys()) if (!held.has(name)) this.#next.delete(name);
     for (const name of held) if (!this.#next.has(name)) this.#next.set(name, 0);
   }
 
-  /** @param epoch of the broker that sends it. */
+  /** Checks a batch. `epoch` is that of the sending broker. */
   sent(memberId: MemberId, batch: SentBatch, epoch: number): void {
     const { world } = this.#ledger;
     const name = nameOf(batch);

@@ -2,7 +2,7 @@ import type { AssignmentTask, MemberAssignment } from '../../src/broker/commands
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { TopicPartition } from '../../src/delivery/ports/session.ts';
 
-/** What a leader gives to whom, topic by topic: by the rule that its group agreed on. */
+/** The plan of a leader, topic by topic, by the rule that its group has agreed on. */
 export function planOf(task: AssignmentTask, rule: string): MemberAssignment[] {
   const given = new Map(task.members.map(({ memberId }) => [memberId, [] as TopicPartition[]]));
   for (const { topic, partitions } of task.topics) {
@@ -27,7 +27,7 @@ function range(partitions: number, readers: readonly MemberId[]): MemberId[] {
   return Array.from({ length: partitions }, (_, at) => readers[Math.floor((at * readers.length) / partitions)]!);
 }
 
-/** Everybody keeps as many as it may have; the rest goes to whoever has too few. */
+/** Each member keeps as many partitions as its share. Members below their share get the rest. */
 function keepWhatStays(
   partitions: number,
   readers: readonly MemberId[],

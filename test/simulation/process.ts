@@ -1,11 +1,11 @@
 import type { Clock, Random } from '../../src/time/clock.ts';
 import type { World } from './world.ts';
 
-/** A process: its clock, and the door through which everything from outside reaches it. */
+/** A process with its clock. All events from outside pass through `enter`. */
 export class SimulatedProcess implements Clock, Random {
   readonly name: string;
   readonly #world: World;
-  /** Clocks of machines run apart, and stand at different times. */
+  /** The clocks of machines have different rates and offsets. */
   readonly #rate: number;
   readonly #bootMs: number;
   #wallOffsetMs: number;
@@ -40,7 +40,8 @@ export class SimulatedProcess implements Clock, Random {
 
   after(delayMs: number, run: () => void): () => void {
     let cancelled = false;
-    // A little late, as timers are: one that rounding makes early would find nothing due, and ask again without end.
+    // Timers are a little late. An early one, caused by rounding, would find nothing due and ask
+    // again without end.
     const cancel = this.#world.after(delayMs / this.#rate + 0.001, () => {
       this.enter(() => {
         if (!cancelled) run();
@@ -58,7 +59,7 @@ export class SimulatedProcess implements Clock, Random {
     });
   }
 
-  /** Runs what came from outside: late if the process is frozen, never if it is dead. */
+  /** Runs an event from outside: late if the process is frozen, never if it is dead. */
   enter(run: () => void): void {
     if (this.#dead) return;
     if (this.#frozen) this.#late.push(run);

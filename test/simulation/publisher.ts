@@ -14,8 +14,9 @@ const retryMs = 200;
 const pauseMsMax = 10_000;
 
 /**
- * Publishes records until they are confirmed, with idempotency keys: so each is there once, and those of a key stand in the log in
- * the order in which they were published. Either one request after the other, or by streams on which several are under way.
+ * Publishes records with idempotency keys until they are confirmed. Each record must then be in the
+ * log once, and the records of a key in the order of their publishes. It sends one request after
+ * the other, or several at once on a stream.
  */
 export class Publisher {
   done = false;
@@ -24,10 +25,12 @@ export class Publisher {
   readonly #ledger: Ledger;
   readonly #name: string;
   readonly #topic: string;
-  /** Requests under way at once. */
+  /** Requests in flight. */
   readonly #window: number;
   #published = 0;
-  /** By key and partition, of which a key has another one when the topic grows: the last place. */
+  /**
+   * The last offset of each key and partition. A key changes its partition when the topic grows.
+   */
   readonly #last = new Map<string, number>();
 
   constructor(world: World, network: Network, ledger: Ledger, name: string, topic: string) {
@@ -67,7 +70,9 @@ export class Publisher {
     }
   }
 
-  /** All requests at once on one stream; from the first that failed on, all again on another one. */
+  /**
+   * Sends all requests at once on a stream. Repeats those from the first failure on another stream.
+   */
   async #publishAll(window: readonly (readonly NewRecord[])[]): Promise<void> {
     let left = window;
     while (left.length > 0) {
@@ -102,7 +107,7 @@ export class Publisher {
     });
   }
 
-  /** Whether it is published again is not a question; only when. */
+  /** Waits before a retry. */
   async #again(error: unknown): Promise<void> {
     if (error instanceof Rejection && !['DRAINING', 'TOPIC_NOT_FOUND'].includes(error.reason)) {
       this.#world.violated(error);
@@ -125,7 +130,7 @@ export function commandOf(topic: string, records: readonly NewRecord[], stream: 
   };
 }
 
-/** Keys and values as slices of one buffer, as the scan of a request gives them. */
+/** Keys and values as slices of one buffer, in the form that the scan of a request returns. */
 function recordSet(records: readonly NewRecord[]): RecordSet {
   const buffer = Buffer.from(records.map(({ key, value }) => key + value).join(''));
   const bounds = new Int32Array(records.length * boundsPerRecord);

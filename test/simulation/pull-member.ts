@@ -4,9 +4,12 @@ import type { SentBatch } from './ledger.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
 import { caller, decode } from './network.ts';
 
-/** A member that pulls: each record that it gets has a lease. */
+/** A member that pulls. Each of its records has a lease. */
 export class PullMember extends Member {
-  /** The answer of a Pull may be lost, with records in front of those that the next one brings: they come again with their lease. */
+  /**
+   * A lost answer of a Pull may have records before those of the next one, which a cumulative ack
+   * would ack unseen.
+   */
   protected readonly cumulative = false;
   readonly #sessionTimeoutMs: number;
 
@@ -21,7 +24,7 @@ export class PullMember extends Member {
   }
 
   protected override changed(): void {
-    // The next Pull says it.
+    // The next Pull names the new topics.
   }
 
   protected override sentAway(error: Rejection): void {

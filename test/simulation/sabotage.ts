@@ -3,64 +3,66 @@ import type { Services } from '../../src/broker/services.ts';
 import type { Ledger } from './ledger.ts';
 
 /**
- * Ways in which a broker or its database can be made wrong on purpose, each of which one of the checks has to find: a check that
- * cannot fail says nothing.
+ * Deliberate faults of a broker or its database. One of the checks must find each of them, because
+ * a check that cannot fail proves nothing.
  */
 export type Sabotage =
   | null
-  /** Writes as whatever epoch the fence names. */
+  /** Writes in the epoch of the fence rows, whatever its own epoch is. */
   | 'IGNORES_THE_FENCE'
-  /** Says of an append that it is durable, and has not written it. */
+  /** Confirms an append without writing it. */
   | 'LOSES_A_COMMIT'
-  /** Says of acks that they are durable, and has not written them. */
+  /** Confirms acks without writing them. */
   | 'LOSES_ACKS'
-  /** Takes groups over without the acks that were not folded yet. */
-  | 'FORGETS_ACKS'
+  /** Loads a cursor without what the broker before has left of it in the ack log. */
+  | 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG'
+  /** Empties the ack log when the cursors are written that have moved since the takeover. */
+  | 'FOLDS_ONLY_WHAT_MOVES'
   /** Takes groups over as they were one generation ago. */
   | 'REPEATS_A_GENERATION'
-  /** Says of a reset that it is durable, and has not written it. */
+  /** Confirms a reset without writing it. */
   | 'LOSES_A_RESET'
-  /** Lets an ack up to an offset ack what its member has refused. */
+  /** Lets a cumulative ack cover records that its member has refused. */
   | 'PASSES_OVER_REFUSED_RECORDS'
   /** Lets a commit of any member and generation count. */
   | 'COUNTS_COMMITS_OF_OTHERS'
   /** Lets an ack of any member and generation count. */
   | 'COUNTS_ACKS_OF_OTHERS'
-  /** Delivers for as long as its process runs, whatever became of its lease. */
+  /** Delivers as long as its process runs, even after its lease has expired. */
   | 'DELIVERS_WITHOUT_A_LEASE'
-  /** Appends a publish again that has been appended already. */
+  /** Appends a repeated publish again. */
   | 'FORGETS_IDEMPOTENCY_KEYS'
-  /** Finds nothing in the database that is not in memory any more. */
+  /** Reads nothing from the database, only from memory. */
   | 'READS_NOTHING'
-  /** Takes an ack of a process whose instance is another's for one of that other. */
+  /** Counts an ack of a fenced process as one of its successor. */
   | 'BELIEVES_FENCED_INSTANCES'
-  /** Leaves partitions with members that do not work on them. */
+  /** Leaves partitions with members that are stalled. */
   | 'SPARES_STALLED_MEMBERS'
-  /** Takes a leader's plan whatever generation it was made for. */
+  /** Takes a leader's plan for any generation. */
   | 'TAKES_OLD_PLANS'
-  /** Carries out what a coordinator decided before it is written. */
+  /** Carries out a coordinator's step before it is written. */
   | 'TELLS_BEFORE_IT_IS_DURABLE'
-  /** Completes what a settlement moves in a transaction of its own, before that of the append. */
+  /** Completes the records of a settlement in a separate transaction, before the append. */
   | 'COMPLETES_BEFORE_THE_APPEND'
-  /** Folds, and truncates the ack log, without waiting for settlements that are on their way to it. */
+  /** Folds and truncates the ack log without waiting for the settlements under way. */
   | 'FOLDS_A_SETTLEMENT_AWAY'
-  /** Takes a settlement whose answer was lost for one that has come to nothing. */
+  /** Treats a settlement with a lost answer as one that was not written. */
   | 'APPLIES_TWICE';
 
-/** A ring of which a fold believes that no settlement refers to it. */
+/** A ring that ignores its references, so that no fold waits for a settlement. */
 export class CarelessRing extends AckRing {
   override get olderAreFree(): boolean {
     return true;
   }
 }
 
-/** The calls of a broker that is wrong in this way, as far as the calls are what is wrong. */
+/** Replaces the calls that the sabotage makes wrong. */
 export function sabotaged(services: Services, sabotage: Sabotage, ledger: Ledger): Services {
   const { broker, group } = wrongCalls(services, sabotage, ledger);
   return { ...services, broker: { ...services.broker, ...broker }, group: { ...services.group, ...group } };
 }
 
-/** The calls that are wrong, by their service. */
+/** The wrong calls, by service. */
 interface WrongCalls {
   readonly broker?: Partial<Services['broker']>;
   readonly group?: Partial<Services['group']>;

@@ -2,7 +2,7 @@ import { test } from 'vitest';
 import { runSeeds, timeoutMs } from './seeds.ts';
 
 test(
-  'whatever fails, nothing confirmed is lost and nothing acked comes again; and then everything comes to everybody',
+  'no seed of this part loses a confirmed record, repeats an acked one, or keeps a group from all records',
   () => runSeeds(2),
   timeoutMs,
 );

@@ -1,12 +1,12 @@
 import { Simulation } from './simulation.ts';
 
-/** Seeds of the ordinary run, in parts that run side by side. */
+/** The number of seeds by default, in parts that run concurrently. */
 const seedsDefault = 2_400;
 export const parts = 4;
 
 /**
- * The seeds of one part. SIMULATION_SEED names a single one (of the first part); SIMULATION_SEEDS says how many, SIMULATION_FROM
- * which is the first.
+ * The seeds of one part. SIMULATION_SEED names a single seed, which runs in the first part.
+ * SIMULATION_SEEDS is the number of seeds, and SIMULATION_FROM the first one.
  */
 export function seedsOf(part: number, env = process.env): number[] {
   const single = env['SIMULATION_SEED'];
@@ -17,10 +17,12 @@ export function seedsOf(part: number, env = process.env): number[] {
   return seeds.filter((seed) => seed % parts === part);
 }
 
-/** Runs the seeds of one part, one after the other; the first that fails says how to run it again. */
+/**
+ * Runs the seeds of one part in turn. The error of a failed run has the command that repeats it.
+ */
 export async function runSeeds(part: number): Promise<void> {
   for (const seed of seedsOf(part)) await new Simulation({ seed }).run();
 }
 
-/** A run takes 50 ms; a busy machine may be ten times as slow. */
+/** A run takes 50 ms, and ten times as long on a busy machine. */
 export const timeoutMs = 60_000 + 500 * seedsOf(0).length;

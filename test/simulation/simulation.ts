@@ -30,14 +30,16 @@ export interface SimulatedGroup {
   readonly members: Member[];
 }
 
-/** How long a healed system may take until everything has come to everybody: sessions and leases of before have to end. */
+/**
+ * How long a healed system may take to converge, because old sessions and leases must expire first.
+ */
 const convergenceMsMax = 90_000;
 const traceLines = 60;
 const partitionsMax = 6;
 
 /**
- * One run: some brokers on one database, publishers and groups of members, and faults between all of them, for a while; then the
- * faults stop, and everything has to come to everybody in bounded time.
+ * One run: brokers on one database, publishers, groups of members, and faults between all of them.
+ * Then the faults stop, and every record must reach every group in bounded time.
  */
 export class Simulation {
   readonly seed: number;
@@ -49,13 +51,13 @@ export class Simulation {
   readonly groups: SimulatedGroup[] = [];
   readonly operator: Operator;
   troubled = true;
-  /** Whether members put records away into an archive. */
+  /** Whether members archive records through settlements. */
   readonly archives: boolean;
-  /** null until there is somebody whom they could hit. */
+  /** Null until publishers and groups exist. */
   #faults: Faults | null = null;
   readonly #sabotage: Sabotage;
   readonly #publishers: Publisher[] = [];
-  /** Of each group, as its owner says. */
+  /** The state of each group, from the owner. */
   readonly #states = new Map<string, GroupState>();
 
   constructor({ seed, sabotage = null }: SimulationOptions) {
@@ -63,13 +65,16 @@ export class Simulation {
     this.#sabotage = sabotage;
     this.world = new World(seed);
     this.database = new Database(this.world);
+    // Rolls are frequent, and what is behind needs many reads.
+    this.database.log.fullRate = 0.3;
+    this.database.log.readBytesMax = 4_096;
     this.ledger = new Ledger(this.world, this.database);
     this.network = new Network(this.world, this.ledger, () => this.brokers);
     this.operator = new Operator(this.world, this.network, this.ledger);
     this.archives = this.world.chance(0.5);
   }
 
-  /** @throws what was violated, with the seed, how to run it again, and what happened last. */
+  /** @throws Violation with the seed, the command that repeats the run, and the last events */
   async run(): Promise<void> {
     const crashed = (error: unknown): void => {
       this.world.violated(error instanceof Error ? error : new Error(String(error)));
@@ -90,7 +95,7 @@ export class Simulation {
       name,
     );
     this.brokers.push(broker);
-    // A supervisor starts it again.
+    // A supervisor restarts the broker.
     broker.atEnd(() => {
       this.brokers.splice(this.brokers.indexOf(broker), 1);
       this.world.after(this.world.between(100, 2_000), () => {
@@ -106,7 +111,9 @@ export class Simulation {
     return member;
   }
 
-  /** A member that the others of a group which gives out its partitions itself cannot have among them. */
+  /**
+   * Starts a member that does not fit into a group whose members assign the partitions themselves.
+   */
   startIntruder(group: SimulatedGroup): Member {
     const member = new PullMember(group.site);
     group.members.push(member);
@@ -114,7 +121,7 @@ export class Simulation {
     return member;
   }
 
-  /** The topic gets a few more partitions, if it has not many yet. */
+  /** Adds one or two partitions to the topic, up to the maximum. */
   async growTopic(name: string): Promise<void> {
     const { world, network } = this;
     const has = this.database.log.rows().find((row) => row.name === name)?.partitions.length ?? 0;
@@ -141,7 +148,7 @@ export class Simulation {
     return kind < 0.75 ? new StreamMember(site, instanceId) : new ClassicMember(site, instanceId);
   }
 
-  /** A supervisor starts a process again whose instance is not another's after all: an early call of its own has come late. */
+  /** Restarts a process that a late call of its own has fenced, as a supervisor would. */
   #restartFenced(group: SimulatedGroup, { instanceId }: Member): void {
     this.world.after(this.world.between(500, 3_000), () => {
       if (group.members.some((member) => member.alive && member.instanceId === instanceId)) return;
@@ -191,7 +198,7 @@ export class Simulation {
       members: [],
     };
     const sizeMin = world.whole(1, 3);
-    // Some groups are there when the first record comes, others come later.
+    // Some groups exist before the first record, and others begin later.
     world.after(world.chance(0.5) ? 0 : world.between(0, forMs / 2), () => {
       this.groups.push(started);
       for (let member = 0; member < sizeMin; member++) this.startMember(started);
@@ -240,7 +247,7 @@ export class Simulation {
     return outcomes;
   }
 
-  /** What a client acks up to an offset, said as a commit: the next offset to be read. */
+  /** Sends a cumulative ack as a commit of the next offset. */
   async #commit(broker: Services, serving: SimulatedBroker, command: AckCommand): Promise<readonly Answer[]> {
     const { group, memberId, generation, entries } = command;
     const arrival = this.ledger.ackArrived(serving.epoch, command);
@@ -256,7 +263,7 @@ export class Simulation {
     return outcomes;
   }
 
-  /** A settlement, in the middle of which something may go wrong. */
+  /** Sends a settlement, during which a fault may occur. */
   async #settle(serving: SimulatedBroker, command: SettleCommand): Promise<SettleOutcome> {
     const settling = this.ledger.settleArrived(serving.epoch, command);
     this.#faults?.strike(command.group);
@@ -291,7 +298,7 @@ export class Simulation {
     return this.ledger.missing() ?? this.#unsettled();
   }
 
-  /** What is not as the members of each group wish it. */
+  /** What keeps a group from rest; null if all groups are at rest. */
   #unsettled(): string | null {
     for (const { site, members } of this.groups) {
       const live = members.filter(({ alive }) => alive);
@@ -303,7 +310,7 @@ export class Simulation {
     return null;
   }
 
-  /** Asks the owner for the states of its groups. */
+  /** Reads the states of the groups from the owner. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
     const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });

@@ -1,19 +1,19 @@
 import type { AckRow, CommitStore } from '../../src/commit/store.ts';
-import { cursorName, type GroupStore } from '../../src/delivery/ports/store.ts';
+import { cursorName, type GroupStore, type StoredCursor } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
-import { MemoryGroupStore, pieces } from '../support/memory-group-store.ts';
+import { MemoryGroupStore, namedIn, pieces } from '../support/memory-group-store.ts';
 import type { Connection } from './connection.ts';
 import type { Database } from './database.ts';
 import type { Ledger } from './ledger.ts';
 import type { Sabotage } from './sabotage.ts';
 
-/** What the stores of one broker have in common. */
+/** Shared by all stores of a broker. */
 export interface StoreParts {
   readonly database: Database;
   readonly ledger: Ledger;
   readonly sabotage: Sabotage;
-  /** The epoch that this broker writes in. */
+  /** The epoch in which the broker writes. */
   readonly epoch: () => number;
   readonly connect: () => Connection;
 }
@@ -33,7 +33,7 @@ function write<T>(
   });
 }
 
-/** The lease over a session of its own. */
+/** The store of the lease, over its own session. */
 export function leaseStore(parts: StoreParts): LeaseStore & { readonly connection: Connection } {
   const { database } = parts;
   const connection = parts.connect();
@@ -60,22 +60,22 @@ export function leaseStore(parts: StoreParts): LeaseStore & { readonly connectio
 
 const topicLocks = (database: Database, topicId: number): string[] => [
   `topic ${topicId}`,
-  ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
+  ...(database.log.topics.get(topicId)?.row.partitions ?? []).map(({ id }) => `partition ${id}`),
 ];
 
-/** A row of the ack log is written. */
+/** Writes a row of the ack log. */
 function appendRow({ database, ledger }: StoreParts, row: AckRow): void {
   database.groups.ackLog.push(structuredClone(row));
   ledger.acksWritten(row);
 }
 
-/** A transaction of appends settles something, or nothing. */
+/** Checks and writes the settlements of an append, if it has any. */
 function settle(parts: StoreParts, row: AckRow | null): void {
   parts.ledger.settled(row);
   if (row !== null) appendRow(parts, row);
 }
 
-/** The log, on two connections that append, one that takes locks, one that makes tables and one that reads. */
+/** The log over five connections: two append, one takes locks, one makes tables, and one reads. */
 export function logStore(parts: StoreParts): LogStore & CommitStore {
   const { database, sabotage, ledger } = parts;
   const { log } = database;
@@ -128,8 +128,7 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
         return sabotage === 'READS_NOTHING' ? [] : log.read(request);
       }),
     offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
-    // The simulated log has no clock of its own: nobody knows how old its records are.
-    appendAges: (_topicId, places) => reads.call(() => places.map(() => null)),
+    appendAges: (topicId, places) => reads.call(() => log.appendAges(topicId, places)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
     makeSegment: (topicId, current) =>
@@ -142,26 +141,25 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
         if (segment === current + 1) ledger.world.count('a segment begins');
         return segment;
       }),
-    segmentSize: (topicId) =>
-      reads.call(() => ({
-        bytes: ledger.world.chance(0.3) ? 1e9 : 0,
-        ageMs: 0,
-        nextIsMade: log.topics.get(topicId)!.nextIsMade,
-      })),
+    segmentSize: (topicId) => reads.call(() => log.segmentSize(topicId)),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
   };
 }
 
-/** The topics. None is deleted or changed here, but that it gets more partitions. */
+/** The topics. The brokers of the simulation only add partitions to them. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
   const { ledger } = parts;
   const { log, groups } = parts.database;
-  const never = (): Promise<never> => Promise.reject(new Error('no topic is changed here'));
   return {
     loadTopics: () => connection.call(() => log.rows()),
-    createTopic: (topic) => write(parts, connection, ['topics'], () => log.create(topic)),
-    updateTopic: never,
+    createTopic: (topic) =>
+      write(parts, connection, ['topics'], () => {
+        const row = log.create(topic);
+        if (row !== null) groups.addPartitions(row.id, row.partitions.length);
+        return row;
+      }),
+    updateTopic: (topicId, change) => write(parts, connection, ['topics'], () => log.update(topicId, change)),
     addPartitions: (topicId, count) =>
       write(parts, connection, ['topics'], () => {
         const row = log.addPartitions(topicId, count);
@@ -170,7 +168,12 @@ export function topicStore(parts: StoreParts): TopicStore {
         ledger.subscribed(groups.subscriptions.filter((subscription) => subscription.topicId === topicId));
         return row;
       }),
-    deleteTopic: never,
+    deleteTopic: (topicId) =>
+      write(parts, connection, ['topics', ...topicLocks(parts.database, topicId)], () => {
+        log.topics.delete(topicId);
+        groups.partitions.delete(topicId);
+        groups.remove((row) => row.topicId === topicId);
+      }),
     dropSegments: () => connection.call(() => undefined),
   };
 }
@@ -179,28 +182,39 @@ function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] 
   return [...new Set(rows.map(nameOf))];
 }
 
-/** Groups, subscriptions, cursors and the ack log. */
+/** A deep copy, in which bytes stay a Buffer, as `pg` gives them. */
+function copied<T>(value: T): T {
+  if (Buffer.isBuffer(value)) return Buffer.from(value) as T;
+  if (Array.isArray(value)) return value.map(copied) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied<unknown>(one)])) as T;
+}
+
+/** The groups, subscriptions, cursors and the ack log. */
 export function groupStore(parts: StoreParts): GroupStore {
   const { database, ledger, sabotage } = parts;
   const tables = new MemoryGroupStore(database.groups);
   const [groups, folds, reads] = [parts.connect(), parts.connect(), parts.connect()];
   return {
-    loadGroups: () =>
+    listGroups: () => reads.call(() => tables.listGroups()),
+    readAckLog: () => reads.call(() => tables.readAckLog()),
+    loadGroups: (groupIds) =>
       reads.call(async () => {
-        const loaded = await tables.loadGroups();
-        if (sabotage !== 'REPEATS_A_GENERATION') return structuredClone(loaded);
-        return structuredClone(loaded).map((group) => {
+        ledger.world.count('groups are loaded');
+        const loaded = copied(await tables.loadGroups(groupIds));
+        if (sabotage !== 'REPEATS_A_GENERATION') return loaded;
+        return loaded.map((group) => {
           const generation = Math.max(0, group.snapshot.generation - 1);
           return { ...group, snapshot: { ...group.snapshot, generation } };
         });
       }),
-    loadCursors: () =>
-      reads.call(async () => {
-        const ackLog = sabotage === 'FORGETS_ACKS' ? database.groups.ackLog.splice(0) : null;
-        const cursors = structuredClone(await tables.loadCursors());
-        if (ackLog !== null) database.groups.ackLog.push(...ackLog);
-        return cursors;
-      }),
+    loadCursors: async (subscriptionIds) => {
+      const { inherited } = tables;
+      // Taken before the read: a fold may write it, and drop it, before the cursors are read.
+      const found = new MemoryGroupStore(database.groups);
+      found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
+      return reads.call(() => found.loadCursors(subscriptionIds));
+    },
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
@@ -210,7 +224,8 @@ export function groupStore(parts: StoreParts): GroupStore {
         ledger.cursorsReset(resets);
         return tables.resetCursors(resets);
       }),
-    // A transaction that goes on after its connection was cut still has its rows: what is written anew waits for it.
+    // A transaction that goes on after its connection was cut still locks its rows, so later writes
+    // wait for it.
     saveGroups: (changes) => {
       const saved = write(
         parts,
@@ -218,7 +233,7 @@ export function groupStore(parts: StoreParts): GroupStore {
         lockNames(changes, ({ groupId }) => `group ${groupId}`),
         () => {
           for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
-          return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
+          return tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
         },
       );
       if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;
@@ -238,25 +253,34 @@ export function groupStore(parts: StoreParts): GroupStore {
         },
       ),
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
-    get found() {
-      return tables.found;
-    },
     async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
-      // Small ones, so that much may come between them.
-      for (const piece of pieces(snapshots(), 2)) {
-        if (written.size > 0 && !mayGoOn()) {
-          ledger.world.count('a fold is cut short');
-          return 'CUT';
-        }
+      const fold = async (piece: readonly StoredCursor[]): Promise<void> => {
         await write(parts, folds, ['cursors'], () => {
           for (const one of piece) database.groups.fold(one);
           ledger.folded();
         });
         for (const { key } of piece) written.add(cursorName(key));
+      };
+      const isCut = (): boolean => {
+        if (written.size === 0 || mayGoOn()) return false;
+        ledger.world.count('a fold is cut short');
+        return true;
+      };
+      // The parts are small, so that much can happen between them.
+      for (const piece of pieces(snapshots(), 2)) {
+        if (isCut()) return 'CUT';
+        await fold(piece);
+      }
+      const { inherited } = tables;
+      if (inherited === null) return 'KEPT';
+      const left = namedIn(inherited).filter((key) => !written.has(cursorName(key)));
+      for (const piece of pieces(sabotage === 'FOLDS_ONLY_WHAT_MOVES' ? [] : left, 2)) {
+        if (isCut()) return 'CUT';
+        ledger.world.count('a fold writes what the broker before has left');
+        await fold(await reads.call(() => piece.flatMap((key) => database.groups.withRows(key, inherited) ?? [])));
       }
       return write(parts, folds, ['cursors'], () => {
-        database.groups.foldFound(written, tables.inherited);
         tables.inherited = [];
         const isLeft = database.groups.truncateOthers(current);
         ledger.folded();

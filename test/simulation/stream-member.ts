@@ -2,9 +2,11 @@ import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
 import type { ClientStream } from './network.ts';
 
-/** A member with a stream: with a session timeout it outlives it, without one it goes with it. */
+/**
+ * A member with a stream. With a session timeout it outlives the stream; otherwise it ends with it.
+ */
 export class StreamMember extends Member {
-  /** A stream that breaks is begun again, with everything that is not acked. */
+  /** A new stream begins with all records that are not acked, so a cumulative ack is safe. */
   protected readonly cumulative = true;
   protected readonly sessionTimeoutMs: number | null;
   protected readonly rebalanceTimeoutMs: number;
@@ -14,7 +16,7 @@ export class StreamMember extends Member {
     super(site, instanceId);
     const { world } = site;
     this.sessionTimeoutMs = hasSession || world.chance(0.4) ? world.whole(6_000, 15_000) : null;
-    // A leader hears with a heartbeat that its plan is wanted, and needs the time for that.
+    // A leader learns from a heartbeat that its plan is wanted, so it needs a longer timeout.
     this.rebalanceTimeoutMs = world.whole(site.clientSide ? 5_000 : 1_000, 8_000);
   }
 
@@ -28,7 +30,7 @@ export class StreamMember extends Member {
     this.#stream?.close();
   }
 
-  /** Becomes a member before the stream is opened. @returns whether it may be opened. */
+  /** Joins before the stream opens. @returns whether the stream may open. */
   protected enter(_isCurrent: () => boolean): Promise<boolean> {
     return Promise.resolve(true);
   }

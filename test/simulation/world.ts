@@ -1,4 +1,4 @@
-/** Something that must not happen has happened. */
+/** A rule was violated. */
 export class Violation extends Error {
   override readonly name = 'Violation';
 }
@@ -13,14 +13,15 @@ interface Happening {
 const traceLinesMax = 400;
 
 /**
- * The time and the chance of one simulation. Everything that happens is an entry of one queue and is drawn from one seed, so
- * that a seed is a whole run. Between two entries every promise runs to where it waits; that takes one turn of the event loop,
- * a tenth of what the clock that other tests share would take.
+ * The time and the random numbers of one simulation. All events are entries of one queue and drawn
+ * from one seed, so a seed determines the run. Between two entries all promises run until they
+ * wait. That takes one turn of the event loop, a tenth of the time of the fake clock in other
+ * tests.
  */
 export class World {
   nowMs = 1_000_000;
   happenings = 0;
-  /** How often each kind of thing happened that a run is for. */
+  /** The number of events of each kind that runs must reach. */
   readonly counted = new Map<string, number>();
   readonly trace: string[] = [];
   #violation: Error | null = null;
@@ -30,7 +31,7 @@ export class World {
   readonly #queue: Happening[] = [];
 
   constructor(seed: number) {
-    // Neighbouring seeds are to give runs that have nothing in common.
+    // The state is mixed, so that adjacent seeds give unrelated runs.
     this.#state = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) | 0;
     for (let round = 0; round < 4; round++) this.fraction();
   }
@@ -47,7 +48,7 @@ export class World {
     return low + this.fraction() * (high - low);
   }
 
-  /** A whole number, both ends included. */
+  /** A whole number from `low` to `high`, inclusive. */
   whole(low: number, high: number): number {
     return low + Math.floor(this.fraction() * (high - low + 1));
   }
@@ -64,7 +65,7 @@ export class World {
     return String(this.#ids++);
   }
 
-  /** Calls `run` in so many milliseconds. The returned function cancels it. */
+  /** Calls `run` after `delayMs`. The returned function cancels the call. */
   after(delayMs: number, run: () => void): () => void {
     const happening = { atMs: this.nowMs + Math.max(0, delayMs), order: this.#order++, run, cancelled: false };
     this.#push(happening);
@@ -98,11 +99,14 @@ export class World {
     if (!holds) this.violated(what());
   }
 
-  /** Lets time pass until `done`, which is asked after each happening, or until the time is over. @returns whether `done`. */
+  /**
+   * Lets time pass until `done` is true, which is checked after each event, or for `forMs`.
+   * @returns the result of `done`.
+   */
   async run(forMs: number, done: () => boolean = () => false): Promise<boolean> {
     const untilMs = this.nowMs + forMs;
     for (;;) {
-      // What was promised runs to where it waits.
+      // In this turn of the event loop all promises run until they wait.
       await new Promise(setImmediate);
       if (this.#violation !== null) throw this.#violation;
       if (done()) return true;
@@ -119,7 +123,7 @@ export class World {
     }
   }
 
-  /** Queue as a heap: by time, those of one time in the order in which they were asked for. */
+  /** The queue is a heap, sorted by time and then by order of insertion. */
   #push(happening: Happening): void {
     const queue = this.#queue;
     let at = queue.push(happening) - 1;

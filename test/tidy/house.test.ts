@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { expect, test } from 'vitest';
 
 const root = new URL('../../', import.meta.url).pathname;
@@ -17,6 +17,14 @@ const notOurs = new Set([
   '.millrace',
 ]);
 const linesMax = 400;
+const folderFilesMax = 15;
+/** Folders whose tests share a scene. They wait for a split: they may shrink, and not grow. */
+const largeFolders: Readonly<Record<string, number>> = {
+  'test/broker': 34,
+  'test/delivery': 25,
+  'test/failure': 18,
+  'test/simulation': 36,
+};
 
 /** The files of the project below a folder, as paths from the root. */
 function filesBelow(folder: string): string[] {
@@ -50,6 +58,20 @@ test('no file of src is longer than a reader can hold', () => {
   expect(long).toEqual([]);
 });
 
+/** Folders with more files than they may have. */
+function crowded(paths: readonly string[], large: Readonly<Record<string, number>>): string[] {
+  return [...Map.groupBy(paths, dirname)]
+    .filter(([folder, inFolder]) => inFolder.length > (large[folder] ?? folderFilesMax))
+    .map(([folder, inFolder]) => `${folder}: ${inFolder.length} files`);
+}
+
+test('no folder has more files than a reader takes in at one look', () => {
+  const tree = files.filter((path) => /^(src|test)\//.test(path) && !path.includes('/golden/'));
+  expect(crowded(tree, largeFolders)).toEqual([]);
+  const sixteen = Array.from({ length: folderFilesMax + 1 }, (_, n) => `src/log/${n}.ts`);
+  expect(crowded(sixteen, largeFolders)).toEqual(['src/log: 16 files']);
+});
+
 test('nothing is left for later', () => {
   expect(linesThat(/\b(TODO|FIXME|XXX)\b/, ['eslint.config.js', 'package-lock.json'])).toEqual([]);
 });
@@ -80,7 +102,7 @@ const textOf = (path: string): string => readFileSync(join(root, path), 'utf8');
 test('every test file is one that the runner finds', () => {
   const looksLikeTest = /import .*\b(test|it)\b.* from 'vitest'/;
   const missed = files.filter(
-    (path) => /^test\/.*(?<!\.(test|suite))\.ts$/.test(path) && looksLikeTest.test(textOf(path)),
+    (path) => /^test\/.*(?<!\.(test|suite|sample))\.ts$/.test(path) && looksLikeTest.test(textOf(path)),
   );
   expect(missed).toEqual([]);
 });

@@ -40,10 +40,25 @@ test('work under a mutex never overlaps, and the next begins also after work tha
     if (name === 'a') throw new Error('boom');
   };
   const [first, second] = [mutex.take(work('a')), mutex.take(work('b'))];
+  expect(mutex.load).toBe(2);
   await expect(first).rejects.toThrow('boom');
   await second;
   expect(said).toEqual(['a begins', 'a ends', 'b begins', 'b ends']);
-  expect(mutex.underWay).toBeNull();
+  expect(mutex.load).toBe(0);
+});
+
+test('work under a mutex is never overtaken by work that came later, even in the moment between two pieces', async () => {
+  const mutex = new Mutex();
+  const said: string[] = [];
+  const say = (name: string) => (): Promise<void> => {
+    said.push(name);
+    return Promise.resolve();
+  };
+  const first = mutex.take(say('a')).then(() => mutex.take(say('c')));
+  const second = mutex.take(say('b'));
+  await mutex.ended();
+  await Promise.all([first, second]);
+  expect(said).toEqual(['a', 'b', 'c']);
 });
 
 describe('a wait with a time limit', () => {

@@ -14,18 +14,24 @@ import { withNothing } from '../millrace-load.ts';
 
 const membersPerGroup = 10;
 const processes = 2;
-/** Autovacuum may come in one of two intervals; heartbeats that were written would be thousands, or 200 rounds, a second. */
+/**
+ * Allows for an autovacuum. Heartbeats that are written would cause 200 transactions a second or
+ * more.
+ */
 const writesMorePerSecondMax = 10;
 
 interface Interval {
   readonly cost: Cost;
   readonly results: readonly HeartbeatResult[];
-  /** Transactions that wrote something; null where there is no database. */
+  /** Transactions with a write; null without a database. */
   readonly writes: number | null;
   readonly walBytes: number | null;
 }
 
-/** Joins and heartbeats through gRPC, with a real database; and to a server that does nothing. */
+/**
+ * Measures joins and heartbeats through gRPC: to a broker with a database, and to a server that
+ * does nothing.
+ */
 export async function runHeartbeats(bench: Bench): Promise<void> {
   const groups = bySize(bench, { smoke: 10, full: 500 });
   const measureMs = bySize(bench, { smoke: 500, full: 10_000 });
@@ -58,7 +64,7 @@ function startMembers(address: string, topic: string, groups: number): Promise<L
   );
 }
 
-/** Warms up, measures, and ends the members. */
+/** Warms up, measures heartbeats, and ends the members. */
 async function beat(
   bench: Bench,
   databaseUrl: string | null,
@@ -75,7 +81,7 @@ async function beat(
   return measured;
 }
 
-/** The same clients against a server that answers at once, without any work. */
+/** Measures the same clients with a server that answers at once, without any work. */
 async function beatNothing(bench: Bench, topic: string, groups: number, ms: number): Promise<Interval> {
   bench.say('heartbeats to a server that does nothing');
   return withNothing(async ({ broker }, pid) => {

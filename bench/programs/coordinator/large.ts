@@ -7,7 +7,7 @@ import { makeTopics, rejoin, startGroup } from './streams.ts';
 
 const partitionsPerTopic = 1_000;
 
-/** One group over very many partitions: what a join takes, and the broker's memory. */
+/** Measures joins, and the broker's memory, for one group over very many partitions. */
 export async function runLarge(bench: Bench): Promise<void> {
   const topicCount = bySize(bench, { smoke: 2, full: 100 });
   const times = bySize(bench, { smoke: 2, full: 20 });

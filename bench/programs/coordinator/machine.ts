@@ -15,7 +15,7 @@ function measure(bench: Bench, spec: GroupMachineSpec): Promise<GroupMachineResu
 
 const perSecond = ({ count, elapsedMs }: GroupMachineResult): number => (count / elapsedMs) * 1000;
 
-/** The coordinator alone: what the decisions cost, without shell, database and network. */
+/** Measures the decisions of the coordinator alone, without a shell, a database and a network. */
 export async function runMachine(bench: Bench): Promise<void> {
   bench.say('the machine alone');
   const groups = bySize(bench, { smoke: 200, full: 10_000 });
@@ -78,7 +78,7 @@ async function rebalances(bench: Bench): Promise<void> {
   );
 }
 
-/** What one join costs in groups of 10 to 10,000 members with 10 partitions each. */
+/** Measures one join into groups of 10 to 10,000 members, with 10 partitions for each member. */
 export async function runCurve(bench: Bench): Promise<void> {
   bench.say('the curve of a join');
   const sizes = bySize(bench, { smoke: [10, 100, 1_000], full: [10, 100, 1_000, 10_000] });
@@ -95,7 +95,7 @@ export async function runCurve(bench: Bench): Promise<void> {
       const growth = before === undefined ? null : againstNLogN(before, points.at(-1)!);
       rows.push([assignor, n, 10 * n, times, p50Ms, p99Ms, result.rowsPerJoin, growth]);
     }
-    // Smoke makes too few joins to judge by.
+    // A smoke run has too few joins for a judgement.
     if (bench.size === 'smoke') continue;
     const exponent = fittedExponent(points);
     bench.report.atMost(`machine: exponent of a join, ${assignor}`, exponentOfNLogN(points), exponent, '');

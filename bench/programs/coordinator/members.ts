@@ -3,7 +3,7 @@ import { bySize, withBroker } from '../../support/site.ts';
 import type { Bench, Site } from '../../support/site.ts';
 import { makeTopics, rejoin, startGroup } from './streams.ts';
 
-/** Groups whose members are streams, through gRPC with a real database. */
+/** Measures groups whose members are streams, through gRPC with a real database. */
 export async function runMembers(bench: Bench): Promise<void> {
   const work = async (site: Site): Promise<void> => {
     await emptyGroup(bench, site);

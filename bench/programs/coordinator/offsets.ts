@@ -17,12 +17,12 @@ import { makeTopics } from './streams.ts';
 const partitionsPerTopic = 1_000;
 const processes = 2;
 const inFlight = 4;
-/** Every partition ends here; every cursor stands at 0. */
+/** The end of every partition. Every cursor starts at 0. */
 const endOffset = 1_000_000;
-/** A million cursors are more than the heap of `npm start` holds: this says what they take, not that they fit. */
+/** Larger than the heap of `npm start`, which does not hold the million cursors measured here. */
 const heapMib = 6_144;
 
-/** Many committed offsets: start, memory, commits, and reading them back. */
+/** Measures many committed offsets: start, memory, commits and fetches. */
 export async function runOffsets(bench: Bench): Promise<void> {
   const topicCount = bySize(bench, { smoke: 2, full: 100 });
   const groupCount = bySize(bench, { smoke: 2, full: 10 });
@@ -58,7 +58,7 @@ export async function runOffsets(bench: Bench): Promise<void> {
   }
 }
 
-/** Schema and topics by the broker itself, the rest by SQL. */
+/** Creates schema and topics through a broker, and the rest through SQL. */
 async function fill(bench: Bench, databaseUrl: string, topicCount: number, groups: number): Promise<string[]> {
   bench.say(`${topicCount} topics of ${partitionsPerTopic} partitions, ${groups} groups that read all of them`);
   const broker = await startBroker({ databaseUrl });
@@ -103,7 +103,7 @@ async function commits(
     );
     await stopAll(loads);
     await endAll(loads);
-    // No load can have gone through all its cursors so often.
+    // Higher than any offset of the last load, which cannot have moved a cursor so often.
     committedOffset += 10_000;
     const perSecond = sum(results, (result) => (result.offsets / result.elapsedMs) * 1000);
     best = Math.max(best, perSecond);

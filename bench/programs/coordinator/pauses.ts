@@ -14,17 +14,17 @@ import { startPublishers } from '../millrace-load.ts';
 const members = 8;
 const partitions = 64;
 const messagesPerSecond = 2_000;
-/** A member joins so often, and leaves after half of it. */
+/** The time from one join to the next. The member leaves after half of it. */
 const joinEveryMs = 1_000;
 const excessMsMax = 20;
 
-/** Without and with joins, by stream. */
+/** The measurements of each stream, without joins or with joins. */
 interface Silences {
   readonly gaps: Histogram[];
   readonly latencies: Histogram[];
 }
 
-/** Whether streams that stay go on while others come and go: how long each is silent, without and with joins in turn. */
+/** Measures the silence of streams that stay, in turn without and with joins of other members. */
 export async function runPauses(bench: Bench): Promise<void> {
   await withBroker(bench, 'pauses', async (site) => {
     const [calm, busy] = await site.withTopic(partitions, (topic) => underLoad(bench, site, topic));

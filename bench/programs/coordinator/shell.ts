@@ -21,7 +21,9 @@ const shapes: Readonly<Record<Bench['size'], readonly Shape[]>> = {
   ],
 };
 
-/** Groups at work with everything between the edges and the database, and a database that answers at once. */
+/**
+ * Measures groups with all code between the edges and the database. The database answers at once.
+ */
 export async function runShell(bench: Bench): Promise<void> {
   const rows: Cell[][] = [];
   for (const shape of shapes[bench.size]) {

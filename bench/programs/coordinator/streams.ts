@@ -10,18 +10,22 @@ import type { LoadProcess } from '../../support/load-process.ts';
 import type { Site } from '../../support/site.ts';
 import { delay, waitFor } from '../../support/timing.ts';
 
-/** Longer than a rebalance gathers what comes soon after the last one. */
+/**
+ * Longer than the coordinator waits for further changes, so that each join meets a group at rest.
+ */
 const restMs = 100;
-/** Of each process: members share connections, since 1,000 sockets would measure the kernel. */
+/**
+ * Connections of each process. Members share them, because 1,000 sockets would measure the kernel.
+ */
 const connections = 5;
 
 export interface GroupOfStreams {
-  /** From when the first stream was opened until every partition had come to its member, as the clients see it. */
+  /** The time from the first open stream to the last Assigned, as the clients see it. */
   readonly joinMs: number;
   end(): Promise<void>;
 }
 
-/** Members of two processes that join one group at once. */
+/** Starts members in two processes, which join one group at once. */
 export async function startGroup(
   site: Site,
   group: string,
@@ -44,7 +48,7 @@ export async function startGroup(
   await waitForMembers(client, group, size.members);
   client.close();
   let results: MembersResult[] = [];
-  // The broker is at rest before its last events have reached everybody.
+  // The group is at rest before its last events have reached all members.
   await waitFor(`the members of ${group} to have ${size.partitions} partitions`, 60_000, 10, async () => {
     results = await Promise.all(loads.map((load) => load.collect()));
     return sum(results, ({ partitions }) => partitions) === size.partitions;
@@ -59,7 +63,7 @@ export async function startGroup(
   };
 }
 
-/** One more member comes to a group at rest, and goes, so many times. */
+/** One more member joins a group at rest and leaves again, `times` times. */
 export async function rejoin(
   client: Client,
   group: string,
@@ -81,7 +85,7 @@ export async function rejoin(
   return histogram;
 }
 
-/** @returns their names. */
+/** @returns the names of the topics. */
 export async function makeTopics(client: Client, prefix: string, count: number, partitions: number): Promise<string[]> {
   const names = Array.from({ length: count }, (_, at) => `${prefix}-${at}`);
   for (const name of names) await call(client, TopicService.method.createTopic, { topic: { name, partitions } });

@@ -14,18 +14,20 @@ import { startConsumers, startPublishers } from '../millrace-load.ts';
 
 const partitions = 6;
 
-/** What one turn of one broker did and took. Messages are joins or heartbeats in the loads of groups. */
+/**
+ * The result and the cost of one turn. In the loads of groups the messages are joins or heartbeats.
+ */
 export interface Turn {
   readonly messages: number;
   readonly perSecond: number;
-  /** Where the load has a latency that is worth a comparison. */
+  /** Null if the load has no latency worth a comparison. */
   readonly latency: Histogram | null;
   readonly cost: Cost;
 }
 
 type RunTurn = (bench: Bench, site: Site, interval: Interval) => Promise<Turn>;
 
-/** The loads whose cost is compared, by the name of their benchmark. */
+/** The compared loads, by the name of their benchmark. */
 export const turnLoads: Readonly<Record<string, RunTurn>> = {
   append: (bench, site, interval) => publish(bench, site, interval, { batch: 100, inFlight: 4 }),
   singles: (bench, site, interval) =>
@@ -43,7 +45,7 @@ interface PublishShape {
   readonly call?: 'unary' | 'stream';
 }
 
-/** Records of 1 KiB from two processes. */
+/** Publishes records of 1 KiB from two processes. */
 function publish(bench: Bench, site: Site, interval: Interval, shape: PublishShape): Promise<Turn> {
   return site.withTopic(partitions, async (topic) => {
     const loads = await startPublishers(site, topic, { ...shape, valueBytes: 1024, processes: 2, seed: bench.seed });
@@ -53,7 +55,7 @@ function publish(bench: Bench, site: Site, interval: Interval, shape: PublishSha
   });
 }
 
-/** 2 KiB to 4 groups, everything acked, as fast as lasts. */
+/** Delivers 2 KiB to 4 groups, everything acked, at the highest sustained rate. */
 async function fanOutTurn(bench: Bench, site: Site, interval: Interval): Promise<Turn> {
   const shape = { groups: 4, valueBytes: 2048, batch: 100, messagesPerSecond: null } as const;
   const load = { ...shape, client: 'ordinary', ackPerBatch: false, stamped: false } as const;
@@ -62,7 +64,10 @@ async function fanOutTurn(bench: Bench, site: Site, interval: Interval): Promise
   return { messages, perSecond, latency: null, cost };
 }
 
-/** 2,000 single records a second to one group: from when a record was due to its handler. */
+/**
+ * Sends 2,000 records a second to one group. The latency is from a record's due time to its
+ * handler.
+ */
 function latencyTurn(bench: Bench, site: Site, interval: Interval): Promise<Turn> {
   return site.withTopic(partitions, async (topic) => {
     const consumers = await startConsumers(site, topic, { partitions, groupCount: 1, stamped: true });
@@ -80,7 +85,7 @@ function latencyTurn(bench: Bench, site: Site, interval: Interval): Promise<Turn
   });
 }
 
-/** 500 members join 50 groups by JoinGroup, one after the other in each group. The interval is what they take. */
+/** 500 members join 50 groups with JoinGroup, one after the other in each group. */
 function joinTurn(bench: Bench, site: Site): Promise<Turn> {
   return site.withTopic(partitions, async (topic) => {
     const meter = new Meter(bench.database, site.broker.pid, []);
@@ -96,7 +101,7 @@ function joinTurn(bench: Bench, site: Site): Promise<Turn> {
   });
 }
 
-/** Heartbeats of such members, as fast as they are answered. */
+/** The same members send heartbeats as fast as they are answered. */
 function heartbeatTurn(bench: Bench, site: Site, interval: Interval): Promise<Turn> {
   return site.withTopic(partitions, async (topic) => {
     const loads = await startMembers(site, topic);

@@ -4,16 +4,18 @@ import { addRun, cutBelow, removeRun } from './runs.ts';
 const none: readonly number[] = [];
 
 /**
- * How many attempts have ended of each record that is not acked. Records next to each other that have had as many are one
- * entry in memory, and a pair each where they are stored. Most cursors never see a failed attempt, and there may be 100,000 of
- * them: what counts is made with the first.
+ * How many attempts of each un-acked record have ended. In memory, neighbouring records with the
+ * same count share one entry. In the stored form each record has a pair.
+ *
+ * The first failed attempt creates the tree of counts, because most of up to 100,000 cursors never
+ * see one.
  */
 export class Attempts {
   #ended: CountedRuns | null = null;
-  /** The records that were counted since `takeNew`, as runs. */
+  /** The records counted since the last `takeNew`, as runs. */
   #new: number[] = [];
 
-  /** As they are stored: [offset, attempts, …], ascending. */
+  /** @param flat the stored form: [offset, attempts, …], ascending. */
   constructor(flat: readonly number[]) {
     for (let at = 0; at < flat.length; at += 2) {
       (this.#ended ??= new CountedRuns()).append(flat[at]!, flat[at]!, flat[at + 1]!);
@@ -37,13 +39,13 @@ export class Attempts {
     addRun(this.#new, first, last);
   }
 
-  /** first … last are acked. */
+  /** Forgets first … last, which are acked. */
   forget(first: number, last: number): void {
     this.#ended?.remove(first, last);
     if (this.#new.length > 0) removeRun(this.#new, first, last);
   }
 
-  /** Everything below `offset` is acked. */
+  /** Forgets every record below `offset`: they are acked. */
   forgetBelow(offset: number): void {
     this.#ended?.remove(0, offset - 1);
     if (this.#new.length > 0) cutBelow(this.#new, offset);
@@ -54,17 +56,17 @@ export class Attempts {
     this.#new = [];
   }
 
-  /** The lowest record of first … last that has so many or more; undefined if there is none. */
+  /** The lowest record of first … last with at least `endedMin` ended attempts, if there is one. */
   lowest(first: number, last: number, endedMin: number): number | undefined {
     return this.#ended?.lowest(first, last, endedMin);
   }
 
-  /** As they are stored. */
+  /** All counts, in the stored form. */
   flat(): readonly number[] {
     return this.any ? this.#flat([0, Infinity]) : none;
   }
 
-  /** Those that were counted since the last call. */
+  /** The counts of the records counted since the last call, in the stored form. */
   takeNew(): readonly number[] {
     return this.anyNew ? this.#flat(this.#new.splice(0)) : none;
   }

@@ -1,11 +1,11 @@
-/** A run of offsets with a count, and the counts of the runs below it in the tree. */
+/** A run of offsets with the same count: a node of the tree. */
 interface Run {
   readonly first: number;
   last: number;
   readonly count: number;
-  /** The highest count of this run and of all below it in the tree. */
+  /** The highest count in the subtree of this run. */
   countMax: number;
-  /** A run stands above those of a lower rank. */
+  /** A parent has a higher rank than its children. */
   readonly rank: number;
   before: Tree;
   behind: Tree;
@@ -14,11 +14,12 @@ interface Run {
 type Tree = Run | null;
 
 /**
- * Counts of offsets, as runs of equal counts in an ordered tree. A look or a removal costs the logarithm of the number of
- * runs, a count that and the runs that it touches.
+ * Counts of offsets, as runs of equal counts in an ordered tree. A look-up or a removal costs the
+ * logarithm of the number of runs. `add` costs that for each run that it changes.
  *
- * The tree is a treap: ordered by offset, with the highest rank on top. Ranks are numbers that look random and are the same each time,
- * so the tree is about as deep as a balanced one, whatever the offsets are.
+ * The tree is a treap: ordered by offset, with the highest rank on top. Ranks look random, so the
+ * tree is about as deep as a balanced one, whatever the offsets are. They follow from a counter,
+ * so that the cursor stays deterministic.
  */
 export class CountedRuns {
   #root: Tree = null;
@@ -28,7 +29,7 @@ export class CountedRuns {
     return this.#root === null;
   }
 
-  /** 0: the offset was not counted. */
+  /** The count of the offset; 0 if it has none. */
   of(offset: number): number {
     let run = this.#root;
     while (run !== null && (offset < run.first || offset > run.last))
@@ -36,17 +37,17 @@ export class CountedRuns {
     return run?.count ?? 0;
   }
 
-  /** The lowest offset of first … last with so high a count, or a higher one; undefined if there is none. */
+  /** The lowest offset of first … last with a count of at least `countMin`, if there is one. */
   lowest(first: number, last: number, countMin: number): number | undefined {
     return lowest(this.#root, first, last, countMin);
   }
 
-  /** Adds offsets behind all others, with their count. */
+  /** Adds first … last, which lie behind all other offsets, with their count. */
   append(first: number, last: number, count: number): void {
     this.#root = this.#join(this.#root, this.#run(first, last, count));
   }
 
-  /** Counts first … last once more. */
+  /** Raises the count of each offset of first … last by one. */
   add(first: number, last: number): void {
     const [below, rest] = this.#split(this.#root, first);
     const [within, behind] = this.#split(rest, last + 1);
@@ -61,7 +62,7 @@ export class CountedRuns {
     this.#root = this.#join(this.#join(below, counted), behind);
   }
 
-  /** Forgets first … last. */
+  /** Forgets the counts of first … last. */
   remove(first: number, last: number): void {
     if (this.#root === null || last < first) return;
     const [below, rest] = this.#split(this.#root, first);
@@ -69,12 +70,12 @@ export class CountedRuns {
     this.#root = merged(below, behind);
   }
 
-  /** What was counted of first … last, ascending. */
+  /** Visits the runs within first … last, ascending, cut to these bounds. */
   each(first: number, last: number, visit: (first: number, last: number, count: number) => void): void {
     each(this.#root, first, last, visit);
   }
 
-  /** Cuts a tree in two: what is below the offset, and the rest. */
+  /** Splits a tree in two: the offsets below `offset`, and the rest. */
   #split(tree: Tree, offset: number): [below: Tree, from: Tree] {
     if (tree === null) return [null, null];
     if (tree.last < offset) {
@@ -93,7 +94,7 @@ export class CountedRuns {
     return [summed(tree), rest];
   }
 
-  /** Both trees as one. Where they touch with the same count, two runs become one. */
+  /** Merges two trees. Two runs that touch and have the same count become one run. */
   #join(below: Tree, above: Tree): Tree {
     const left = outermost(below, 'behind');
     const right = outermost(above, 'before');
@@ -110,7 +111,7 @@ export class CountedRuns {
   }
 }
 
-/** Both trees as one; all of the first lies below the second. */
+/** Merges two trees. All offsets of the first are below those of the second. */
 function merged(below: Tree, above: Tree): Tree {
   if (below === null || above === null) return below ?? above;
   if (below.rank > above.rank) {
@@ -154,7 +155,7 @@ function each(
   if (tree.last < last) each(tree.behind, first, last, visit);
 }
 
-/** A number of 32 bits that has nothing to do with its neighbours': the finalizer of MurmurHash3. */
+/** Maps a counter to 32 bits that look random: the finalizer of MurmurHash3. */
 function scattered(n: number): number {
   let bits = n + 0x9e3779b9;
   bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);

@@ -1,14 +1,16 @@
 import { Attempts } from './attempts.ts';
 import { addRun, countOf, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
+import { present } from '../../errors/present.ts';
 
 const noRuns: OffsetRuns = [];
+const settled = 'a settlement completes records';
 
 /**
- * The half of a cursor that becomes durable: what is acked, which attempts have ended, what was noted with a commit, and the
- * incarnation. Every kind of cursor has one, however its records are handed out.
+ * The durable half of a cursor: the acked records, the ended attempts, the note of the last commit,
+ * and the incarnation. Every kind of cursor has one, however it delivers its records.
  *
- * It also knows how much of that is new since the last delta, and up to which offset the acks are known to be durable.
+ * A progress also knows what is new since the last delta, and up to which offset acks are durable.
  */
 export class Progress {
   readonly attempts: Attempts;
@@ -18,21 +20,21 @@ export class Progress {
   #acked: number[];
   #ackedCount: number;
   #metadata: CommitMetadata | null;
-  /** The committed offset of the last delta. */
-  #toldCommitted: number;
+  /** The committed offset that the last delta, or a settlement, has reported. */
+  #reportedCommitted: number;
   #newlyAcked: number[] = [];
   #metadataIsNew = false;
 
   constructor(snapshot: CursorSnapshot) {
     this.#resets = snapshot.resets;
-    this.#committed = this.#durable = this.#toldCommitted = snapshot.committedOffset;
+    this.#committed = this.#durable = this.#reportedCommitted = snapshot.committedOffset;
     this.#acked = [...snapshot.acked];
     this.#ackedCount = countOf(snapshot.acked);
     this.#metadata = snapshot.metadata;
     this.attempts = new Attempts(snapshot.attempts);
   }
 
-  /** How often the cursor was begun anew. */
+  /** The number of resets: the incarnation of the cursor. */
   get resets(): number {
     return this.#resets;
   }
@@ -42,22 +44,22 @@ export class Progress {
     return this.#committed;
   }
 
-  /** The committed offset as it is known to be durable. */
+  /** The committed offset up to which acks are known to be durable. */
   get durableOffset(): number {
     return this.#durable;
   }
 
-  /** Acked runs above the committed offset. */
+  /** Runs acked ahead of the committed offset. */
   get acked(): OffsetRuns {
     return this.#acked;
   }
 
-  /** What was noted with the last commit; empty if nothing was. */
+  /** The note of the last commit; empty if it had none. */
   get metadata(): string {
     return this.#metadata?.text ?? '';
   }
 
-  /** Records below the end of the log that are not acked. */
+  /** The number of un-acked records below the end of the log. */
   lag(endOffset: number): number {
     return Math.max(0, endOffset - this.#committed - this.#ackedCount);
   }
@@ -74,12 +76,13 @@ export class Progress {
     this.#add(runs, this.#newlyAcked);
   }
 
-  /** Acks runs of which a settlement has made the acks durable: no delta needs to tell of them. */
+  /** Acks runs whose acks a settlement has made durable, so that no delta has to contain them. */
   ackDurableRuns(runs: OffsetRuns): void {
     this.#add(runs, null);
-    if (runs[0]! > this.#durable) return;
-    this.#durable = Math.max(this.#durable, runs[1]! + 1);
-    this.#toldCommitted = Math.max(this.#toldCommitted, this.#durable);
+    const [first, last] = [present(runs[0], settled), present(runs[1], settled)];
+    if (first > this.#durable) return;
+    this.#durable = Math.max(this.#durable, last + 1);
+    this.#reportedCommitted = Math.max(this.#reportedCommitted, this.#durable);
   }
 
   annotate(text: string): void {
@@ -87,10 +90,10 @@ export class Progress {
     this.#metadataIsNew = true;
   }
 
-  /** Begins anew at the offset, in a later incarnation that is durable already. */
+  /** Begins a later incarnation, which is durable already, at the offset. */
   reset(offset: number, resets: number): void {
     this.#resets = resets;
-    this.#committed = this.#durable = this.#toldCommitted = offset;
+    this.#committed = this.#durable = this.#reportedCommitted = offset;
     this.#acked = [];
     this.#ackedCount = 0;
     this.attempts.clear();
@@ -99,25 +102,25 @@ export class Progress {
     this.#metadataIsNew = false;
   }
 
-  /** What is to be made durable since the last delta; null if nothing is. */
+  /** What has changed since the last delta and must become durable; null if nothing has changed. */
   takeDelta(): CursorDelta | null {
-    const unchanged = this.#committed === this.#toldCommitted && this.#newlyAcked.length === 0;
+    const unchanged = this.#committed === this.#reportedCommitted && this.#newlyAcked.length === 0;
     if (unchanged && !this.attempts.anyNew && !this.#metadataIsNew) return null;
     cutBelow(this.#newlyAcked, this.#committed);
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
-      // Nearly always none: a new array in each of a million cursors is work for the collector.
+      // Nearly always empty: a new array for each of a million cursors would be garbage to collect.
       acked: this.#newlyAcked.length === 0 ? noRuns : this.#newlyAcked.splice(0),
       attempts: this.attempts.takeNew(),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
-    this.#toldCommitted = this.#committed;
+    this.#reportedCommitted = this.#committed;
     this.#metadataIsNew = false;
     return delta;
   }
 
-  /** A delta is durable. One of an earlier incarnation says nothing any more. */
+  /** Raises the durable offset to that of a written delta of the same incarnation. */
   written({ resets, committedOffset }: CursorDelta): void {
     if (resets === this.#resets) this.#durable = Math.max(this.#durable, committedOffset);
   }
@@ -144,11 +147,11 @@ export class Progress {
     this.#commit(this.#committed);
   }
 
-  /** Everything below `offset` is acked, and what was acked beyond it may now follow on. */
+  /** Acks everything below `offset`, and moves on over a run acked ahead that begins there. */
   #commit(offset: number): void {
     this.#ackedCount -= cutBelow(this.#acked, offset);
     if (this.#acked[0] === offset) {
-      offset = this.#acked[1]! + 1;
+      offset = present(this.#acked[1], 'a run has an end') + 1;
       this.#ackedCount -= cutBelow(this.#acked, offset);
     }
     this.#committed = offset;

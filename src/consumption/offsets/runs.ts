@@ -1,10 +1,11 @@
 /**
- * Sets of offsets as runs: both ends included, ascending, not touching, flat: [first, last, first, last, …]. Everything
- * costs by the number of runs, never by the number of offsets.
+ * A set of offsets as a flat list of runs: [first, last, first, last, …]. Both ends belong to the
+ * run. Runs are ascending and do not touch. Every operation costs by the number of runs, never by
+ * the number of offsets.
  */
 export type OffsetRuns = readonly number[];
 
-/** Index of the first run that ends at or behind `offset` (as position of its first number); `runs.length` if there is none. */
+/** The index of the first run that ends at or behind `offset`; `runs.length` if none does. */
 export function runFrom(runs: OffsetRuns, offset: number): number {
   let low = 0;
   let high = runs.length / 2;
@@ -16,7 +17,7 @@ export function runFrom(runs: OffsetRuns, offset: number): number {
   return low * 2;
 }
 
-/** Adds first … last, in place. @returns how many offsets are new. */
+/** Adds first … last, in place. @returns the number of offsets that were not in the set. */
 export function addRun(runs: number[], first: number, last: number): number {
   const at = runFrom(runs, first - 1);
   let begin = first;
@@ -38,7 +39,7 @@ export function coversRun(runs: OffsetRuns, first: number, last: number): boolea
   return at < runs.length && runs[at]! <= first && last <= runs[at + 1]!;
 }
 
-/** Removes everything below `offset`, in place. @returns how many offsets those were. */
+/** Removes everything below `offset`, in place. @returns the number of offsets removed. */
 export function cutBelow(runs: number[], offset: number): number {
   const at = runFrom(runs, offset);
   let removed = 0;
@@ -62,7 +63,7 @@ export function removeRun(runs: number[], first: number, last: number): void {
   if (behind > at) runs.splice(at, behind - at, ...left);
 }
 
-/** How many offsets the set has. */
+/** The number of offsets in the set. */
 export function countOf(runs: OffsetRuns): number {
   let count = 0;
   for (let at = 0; at < runs.length; at += 2) count += runs[at + 1]! - runs[at]! + 1;

@@ -1,37 +1,41 @@
 import { addRun, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { present } from '../../errors/present.ts';
 
-/** What a client has noted with a commit of offsets; the broker does not look inside. */
+/** The note that a client adds to a commit of offsets. The broker does not interpret it. */
 export interface CommitMetadata {
-  /** Rises with each note since the cursor was begun: of two, the later one counts. */
+  /** Rises with each note of an incarnation. Of two notes the one with the higher number counts. */
   readonly seq: number;
   readonly text: string;
 }
 
-/** What is durable of a cursor. */
+/** The durable state of a cursor. */
 export interface CursorSnapshot {
-  /** How often the cursor was begun anew: its incarnation. Nothing of an earlier one says anything of a later one. */
+  /** The number of resets: the incarnation. The state of an earlier incarnation does not count. */
   readonly resets: number;
-  /** The next offset to be read: everything below is acked. */
+  /** The lowest offset that is not acked. */
   readonly committedOffset: number;
-  /** Acked runs above the committed offset. */
+  /** Runs acked ahead of the committed offset. */
   readonly acked: OffsetRuns;
   /** Ended attempts of un-acked offsets: [offset, attempts, offset, attempts, …], ascending. */
   readonly attempts: readonly number[];
-  /** null: none was noted. */
+  /** null without a note. */
   readonly metadata: CommitMetadata | null;
 }
 
-/** What changed since the last round; applying one twice, or an older one late, changes nothing. `metadata` is null if it did not change. */
+/**
+ * The change of a cursor since the last round. A delta that is applied twice or late takes nothing
+ * back. `metadata` is null if the note has not changed.
+ */
 export type CursorDelta = CursorSnapshot;
 
-/** A cursor that begins at the offset, for the first time or anew. */
+/** The state of a cursor that begins at the offset, at its creation or after a reset. */
 export function begunAt(committedOffset: number, resets = 0): CursorSnapshot {
   return { resets, committedOffset, acked: [], attempts: [], metadata: null };
 }
 
 /**
- * The snapshot with a delta applied: the later incarnation alone if they are of two; else the higher committed offset, the union of
- * what is acked, the higher counts of attempts, the later metadata. So the order of deltas does not matter, nor how often each is applied.
+ * Applies a delta. Of two incarnations the later one wins. Within one, the merge takes the union of
+ * acks and the maximum of everything else, so deltas may come in any order, and repeatedly.
  */
 export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): CursorSnapshot {
   if (delta.resets < snapshot.resets) return snapshot;
@@ -41,7 +45,7 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
   let committedOffset = Math.max(snapshot.committedOffset, delta.committedOffset);
   cutBelow(acked, committedOffset);
   if (acked[0] === committedOffset) {
-    committedOffset = acked[1]! + 1;
+    committedOffset = present(acked[1], 'a run has an end') + 1;
     acked.splice(0, 2);
   }
   const counts = new Map<number, number>();
@@ -59,7 +63,7 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
   };
 }
 
-/** The later one of two notes, either of which may be none. */
+/** The later of two notes. null is no note. */
 export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): CommitMetadata | null {
   if (a === null || b === null) return a ?? b;
   return b.seq > a.seq ? b : a;
@@ -67,13 +71,13 @@ export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): Com
 
 const none: readonly number[] = [];
 
-/** Counts as they are stored: of un-acked offsets only, ascending. */
-export function flatAttempts(
+/** The stored form of counts: only un-acked offsets, ascending. */
+function flatAttempts(
   counts: ReadonlyMap<number, number>,
   committedOffset: number,
   acked: OffsetRuns,
 ): readonly number[] {
-  // Of nearly every cursor: thousands of them may go in one round.
+  // Nearly every cursor ends here, and a round may have thousands of cursors.
   if (counts.size === 0) return none;
   return Array.from(counts)
     .filter(([offset]) => offset >= committedOffset && !coversRun(acked, offset, offset))

@@ -7,6 +7,7 @@ import { backoffMs, type Pause } from './pause.ts';
 import { nothing, type BytesOf, type Freed } from './pieces.ts';
 import { Position, type CursorBounds, type NextDelivery } from './position.ts';
 import { RefusedRecords } from './refused.ts';
+import { present } from '../../errors/present.ts';
 
 export type { OffsetRuns } from '../offsets/runs.ts';
 export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
@@ -14,32 +15,35 @@ export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/sna
 export type { Freed } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
 
-/** What an ack, nack or release did: what is no longer in flight, or why nothing happened. */
+const refusedSome = 'a NACK or RELEASE that is accepted names records in flight';
+
+/** The outcome of an ack, NACK or RELEASE: what it took out of flight, or why it was rejected. */
 export interface Settled extends Freed {
   readonly status: 'OK' | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED';
 }
 
-/** Offsets that a client names: everything in flight up to one, or runs. */
+/** Offsets that a client names: everything up to one, or runs. */
 export type Named = { readonly upTo: number } | { readonly runs: OffsetRuns };
 
-/** Records that are MOVING: a settlement completes them, and memory follows when its outcome is known. */
+/** MOVING records: a settlement completes them, and memory follows when its outcome is known. */
 export interface Moving {
   readonly runs: OffsetRuns;
-  /** What the settlement makes durable. It names the incarnation. */
+  /** The acks that the settlement makes durable. */
   readonly delta: CursorDelta;
 }
 
 const noRuns: OffsetRuns = [];
 
 /**
- * What one group has consumed of one log, and what is being delivered of it. Deterministic, without I/O and without a clock; SPEC.md
- * beside it says what each input does.
+ * The progress of one group in one log, and its deliveries to the member that holds the log (the
+ * holder). The cursor is deterministic, without I/O and without a clock. SPEC.md beside this file
+ * defines each input.
  *
  * ```
  *   one offset:   waiting ──deliver──▶ in flight ────────ack────────▶ acked
  *                    ▲                    │  │                         ▲ ▲
  *                    │                    │  └─move─▶ MOVING ──moved───┘ │
- *                    ├─ nack · release · ─┘             │                │
+ *                    ├─ NACK · release · ─┘             │                │
  *                    │  lease over · given back · resent│                │
  *                    ├───────────── stays ──────────────┘                │
  *                    └───────────────────── late ack ────────────────────┘
@@ -49,20 +53,20 @@ const noRuns: OffsetRuns = [];
  *  2. An offset is in flight at most once.
  *  3. Offsets go out in order; a rewind starts again at its lowest offset.
  *  4. committedOffset is the lowest offset that is not acked.
- *  5. The records and bytes given back are exactly those that were handed out.
- *  6. A refused ack changes nothing.
+ *  5. The records and bytes that come back are exactly those that were delivered.
+ *  6. A rejected ack changes nothing.
  *  7. The snapshot is the merge of all deltas, in any order, however often.
  *  8. At most `inFlightRecordsMax` records are in flight.
- *  9. Nothing that was said before a reset says anything after it.
- * 10. durableOffset is never ahead of what the written deltas say, nor of committedOffset.
- * 11. A cumulative ack never acks a record that the present holder has refused.
- * 12. A MOVING record leaves that state by `moved` or `stays` alone, and nothing behind it goes out before.
+ *  9. Deltas and snapshots of an incarnation do not count after its reset.
+ * 10. durableOffset is never ahead of the written deltas, nor of committedOffset.
+ * 11. A cumulative ack never acks a record that the current holder has refused.
+ * 12. Only `moved` and `stays` end the state MOVING. Nothing behind a MOVING record goes out.
  */
 export class Cursor {
   readonly #progress: Progress;
   readonly #inFlight = new InFlight();
   readonly #position: Position;
-  /** What the present holder has refused; null until it refuses for the first time. */
+  /** The un-acked records that the current holder has refused; null before the first one. */
   #refused: RefusedRecords | null = null;
 
   constructor(snapshot: CursorSnapshot, bounds: CursorBounds) {
@@ -70,25 +74,25 @@ export class Cursor {
     this.#position = new Position(this.#progress, this.#inFlight, bounds);
   }
 
-  /** The next offset to be read by a group that had lost everything in flight: all below is acked. */
+  /** The lowest offset that is not acked. */
   get committedOffset(): number {
     return this.#progress.committedOffset;
   }
 
   /**
-   * The committed offset as it is durable: what clients may be told. The other one may have gone ahead of it, by acks whose round is
-   * still being written, and of which a crash leaves nothing.
+   * The durable committed offset, which answers to clients name. `committedOffset` may be ahead of
+   * it by acks whose round is still being written, and which a crash would lose.
    */
   get durableOffset(): number {
     return this.#progress.durableOffset;
   }
 
-  /** How often it was begun anew. */
+  /** The number of resets: the incarnation of the cursor. */
   get resets(): number {
     return this.#progress.resets;
   }
 
-  /** What was noted with the last commit; empty if nothing was. */
+  /** The note of the last commit; empty if it had none. */
   get metadata(): string {
     return this.#progress.metadata;
   }
@@ -101,33 +105,33 @@ export class Cursor {
     return this.#inFlight.bytes;
   }
 
-  /** Whether any un-acked record has an ended attempt: if not, every delivery is a first attempt. */
+  /** Whether an un-acked record has an ended attempt. If not, every delivery is a first attempt. */
   get hasAttempts(): boolean {
     return this.#progress.attempts.any;
   }
 
-  /** The number of the attempt that a delivery of the record is. */
+  /** The attempt number of the next delivery of the record, or of the one in flight. */
   attemptOf(offset: number): number {
     return this.#progress.attempts.of(offset) + 1;
   }
 
-  /** Records that the group has not acked, below the end of the log. */
+  /** The number of un-acked records below the end of the log. */
   lag(endOffset: number): number {
     return this.#progress.lag(endOffset);
   }
 
-  /** The longest run that may go next as one message, or what stands against it. */
+  /** The longest run that may go next as one message, or what blocks it. */
   next(endOffset: number, nowMs: number): NextDelivery {
     return this.#position.next(endOffset, nowMs);
   }
 
-  /** first … last have gone out, as `next` said or fewer. */
+  /** Puts first … last in flight: the run that `next` has named, or its beginning. */
   deliver(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
     this.#position.deliver(first, last);
     this.#inFlight.add(first, last, bytesOf, leaseUntilMs);
   }
 
-  /** Acks everything up to the offset, including it; nothing, if that passes a refused or MOVING record. */
+  /** Acks everything up to and including the offset. It does not pass refused or MOVING records. */
   ackUpTo(offset: number): Settled {
     if (offset < this.committedOffset) return refused('ALREADY_ACKED');
     if (this.#namesUnknown(this.committedOffset, offset)) return refused('UNKNOWN_OFFSET');
@@ -135,21 +139,27 @@ export class Cursor {
     return passes ? refused('UNKNOWN_OFFSET') : this.#ackBelow(offset + 1);
   }
 
-  /** Acks everything below the offset, whoever had it: for a log that nobody holds. Nothing, if that passes a MOVING record. */
+  /**
+   * Acks everything below the offset, delivered or not, in a log without a holder. Rejected if that
+   * passes a MOVING record.
+   */
   advance(offset: number): Settled {
     if (this.#inFlight.lowestMoving < offset) return refused('UNKNOWN_OFFSET');
     this.#position.handOutBelow(offset);
     return offset <= this.committedOffset ? refused('ALREADY_ACKED') : this.#ackBelow(offset);
   }
 
-  /** Notes something with the committed offset, instead of what was noted before. */
+  /** Replaces the note of the last commit. */
   annotate(text: string): void {
     this.#progress.annotate(text);
   }
 
-  /** Begins anew at the offset, which is durable already: nothing acked, attempted or noted. Nothing may be in flight. */
+  /**
+   * Begins a later incarnation, which is durable already, at the offset: without acks, attempts or
+   * a note. Nothing may be in flight.
+   */
   reset(offset: number, resets: number): void {
-    assert(this.#inFlight.records === 0, 'a cursor with records in flight cannot begin anew');
+    assert(this.#inFlight.records === 0, 'a cursor with records in flight cannot be reset');
     assert(resets > this.resets, `incarnation ${resets} is not later than ${this.resets}`);
     this.#progress.reset(offset, resets);
     this.#position.begin();
@@ -157,7 +167,7 @@ export class Cursor {
     this.#refused = null;
   }
 
-  /** Acks runs: all of them, or none. */
+  /** Acks all of the runs, or none. */
   ackRuns(runs: OffsetRuns): Settled {
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refused(refusal);
@@ -174,35 +184,40 @@ export class Cursor {
   }
 
   /**
-   * Refuses what is named: the log goes back to the lowest of it and starts again there after the delay (null: a
-   * backoff that doubles with each attempt). What is named counts an attempt, what is in flight behind it does not.
+   * Counts a failed attempt of the named records, goes back to the lowest of them and pauses for
+   * the delay (null: a backoff). Records in flight behind it come back without an attempt.
    */
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
     for (const run of found) this.#progress.attempts.count(run.first, run.last);
-    const lowest = found[0]!.first;
+    const lowest = present(found[0], refusedSome).first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
     this.#position.pause(found, untilMs, nowMs);
     return { status: 'OK', ...this.#rewind(lowest) };
   }
 
-  /** Gives back what is named, and what is in flight behind it, without an attempt: it goes out again at once. */
+  /** Gives back the named records and those in flight behind them, without attempt or pause. */
   release(named: Named, _nowMs: number): Settled {
     const found = this.#refuse(named);
-    return typeof found === 'string' ? refused(found) : { status: 'OK', ...this.#rewind(found[0]!.first) };
+    return typeof found === 'string'
+      ? refused(found)
+      : { status: 'OK', ...this.#rewind(present(found[0], refusedSome).first) };
   }
 
-  /** OK: the holder has all of the runs in flight, so `move` may take them. Else why not. */
+  /**
+   * Whether `move` may take the runs: OK if the holder has all of them in flight, or else why not.
+   */
   mayMove(runs: OffsetRuns): Settled['status'] {
     return this.#refusal(runs) ?? (this.#inFlight.holdsAll(runs) ? 'OK' : 'LEASE_EXPIRED');
   }
 
   /**
-   * The records of the runs, all of which the holder has in flight, are MOVING from now on: a settlement completes them.
-   * Until `moved` or `stays` they count as in flight, and no input of the holder or of the clock concerns them.
+   * Makes the runs MOVING, all of which the holder has in flight, because a settlement completes
+   * them. They stay in flight until `moved` or `stays`, and no call of the holder affects them.
    */
   move(runs: OffsetRuns): Moving {
+    assert(runs.length > 0, 'a move has records');
     this.#inFlight.move(runs);
     const moved = [...runs];
     const { resets, durableOffset } = this.#progress;
@@ -212,7 +227,10 @@ export class Cursor {
     };
   }
 
-  /** The settlement is durable, and with it `delta`: the records are acked. What is freed was the holder's at the move. */
+  /**
+   * Acks the records of a durable settlement, which contains `delta`. The records and bytes that it
+   * frees belong to the member that was the holder at the move.
+   */
   moved({ runs }: Moving): Freed {
     const freed = this.#inFlight.endMove(runs);
     this.#progress.ackDurableRuns(runs);
@@ -221,20 +239,23 @@ export class Cursor {
   }
 
   /**
-   * The settlement came to nothing: the records go out again, and with them what is in flight behind the lowest, as after a
-   * release. What is freed was the holder's at the move.
+   * Gives back the records of a failed settlement, and those in flight behind them, like a release.
+   * The records and bytes that it frees belong to the member that was the holder at the move.
    */
   stays({ runs }: Moving): Freed {
     const freed = this.#inFlight.endMove(runs);
     for (let at = 0; at < runs.length; at += 2) {
-      // A holder that came since the move has not had them: they wait for it like all others.
+      // They are not refused for a holder that came after the move, because it has not had them.
       this.#refuseRun(runs[at]!, Math.min(runs[at + 1]!, this.#position.handedOut - 1));
     }
-    const behind = this.#rewind(runs[0]!);
+    const behind = this.#rewind(present(runs[0], 'a move has records'));
     return { records: freed.records + behind.records, bytes: freed.bytes + behind.bytes };
   }
 
-  /** The holder has lost the log: the next one begins at the committed offset, and only what it gets itself may it ack. */
+  /**
+   * Takes the log from its holder. The next holder begins at the committed offset, and may ack only
+   * records that it gets itself.
+   */
   giveBackAll(countAttempt: boolean): Freed {
     const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
       if (countAttempt) this.#progress.attempts.count(first, last);
@@ -244,13 +265,13 @@ export class Cursor {
     return freed;
   }
 
-  /** A new stream of the same holder: everything un-acked goes out again, as the same attempt. */
+  /** Sends everything un-acked again, as the same attempt, to a new stream of the same holder. */
   resend(): Freed {
     this.#position.resend();
     return this.#inFlight.records === 0 ? nothing : this.#inFlight.remove(0, Infinity);
   }
 
-  /** What has a lease that is over goes out again, as the next attempt. */
+  /** Takes back the records whose lease has expired. They go out again as the next attempt. */
   expireLeases(nowMs: number): Freed {
     let records = 0;
     let bytes = 0;
@@ -265,17 +286,17 @@ export class Cursor {
     return { records, bytes };
   }
 
-  /** When the first lease is over; null if there is none. The end of a retry's delay is said by `next`. */
+  /** When the first lease expires; null without leases. The end of a pause comes with `next`. */
   nextDeadlineMs(): number | null {
     return this.#inFlight.nextLeaseMs();
   }
 
-  /** What is to be made durable since the last delta; null if nothing is. */
+  /** What has changed since the last delta and must become durable; null if nothing has changed. */
   takeDelta(): CursorDelta | null {
     return this.#progress.takeDelta();
   }
 
-  /** A delta is durable. One of an earlier incarnation says nothing any more. */
+  /** Raises the durable offset to that of a written delta of the same incarnation. */
   written(delta: CursorDelta): void {
     this.#progress.written(delta);
   }
@@ -291,7 +312,7 @@ export class Cursor {
     return { status: 'OK', ...freed };
   }
 
-  /** The runs are acked, and everything below the committed offset. */
+  /** Forgets refusals of the acked runs, and of everything below the committed offset. */
   #acked(runs: OffsetRuns): void {
     if (this.#refused !== null) {
       for (let at = 0; at < runs.length; at += 2) this.#refused.forget(runs[at]!, runs[at + 1]!);
@@ -310,15 +331,15 @@ export class Cursor {
     return allAcked ? 'ALREADY_ACKED' : null;
   }
 
-  /** Whether first … last has an offset that is neither acked nor was handed out to the present holder. */
+  /** Whether an offset of first … last is neither acked nor delivered to the current holder. */
   #namesUnknown(first: number, last: number): boolean {
     const from = Math.max(first, this.#position.handedOut);
     return from <= last && !this.#progress.isAcked(from, last);
   }
 
   /**
-   * What is named is refused from now on, also what is back already: its handler may have failed
-   * all the same. @returns what of it is in flight, ascending; or why there is nothing.
+   * Marks the named records as refused. Records that came back before count too, because their
+   * handler may have failed. @returns those in flight, ascending, or why there are none.
    */
   #refuse(named: Named): Pause['runs'] | Exclude<Settled['status'], 'OK'> {
     const runs = 'upTo' in named ? [Math.min(this.committedOffset, named.upTo), named.upTo] : named.runs;

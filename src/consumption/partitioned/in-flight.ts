@@ -3,12 +3,12 @@ import { addRun, countOf, type OffsetRuns } from '../offsets/runs.ts';
 import { nothing, Pieces, type BytesOf, type Freed } from './pieces.ts';
 
 /**
- * What is out of one cursor: held by the member that has the log, or MOVING, which a settlement is completing.
- * Both count as in flight; whatever the holder does concerns what it holds alone.
+ * The records of one cursor that are in flight: held by the member that has the log (the holder),
+ * or MOVING, while a settlement completes them. Calls of the holder affect only the held ones.
  */
 export class InFlight {
   readonly #held = new Pieces();
-  /** null until something moves for the first time: of most cursors nothing ever does. */
+  /** null until a record moves for the first time, because most cursors never need it. */
   #moving: Pieces | null = null;
 
   get records(): number {
@@ -19,7 +19,7 @@ export class InFlight {
     return this.#held.bytes + (this.#moving?.bytes ?? 0);
   }
 
-  /** The lowest MOVING record; Infinity: none. */
+  /** The lowest MOVING record; Infinity if there is none. */
   get lowestMoving(): number {
     return this.#moving?.at(0)?.first ?? Infinity;
   }
@@ -28,44 +28,42 @@ export class InFlight {
     this.#held.add(first, last, bytesOf, leaseUntilMs);
   }
 
-  /** Takes out what is held of first … last; `each` sees the runs that were. */
+  /** Removes the held records of first … last, and calls `each` with every run that it removes. */
   remove(first: number, last: number, each?: (first: number, last: number) => void): Freed {
     return this.#held.remove(first, last, each);
   }
 
-  /** The first run that is out and ends at or behind `offset`; undefined if there is none. */
+  /** The first run in flight that ends at or behind `offset`, if there is one. */
   at(offset: number): { readonly first: number; readonly last: number } | undefined {
     const held = this.#held.at(offset);
     const moving = this.#moving?.at(offset);
     return moving !== undefined && (held === undefined || moving.first < held.first) ? moving : held;
   }
 
-  /** What is held of the runs, ascending. */
+  /** The held records of the runs, ascending. */
   among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
     return this.#held.among(runs);
   }
 
-  /** Whether a record of first … last is MOVING. */
   anyMoving(first: number, last: number): boolean {
     return (this.#moving?.at(first)?.first ?? Infinity) <= last;
   }
 
-  /** The held runs whose lease is over. */
+  /** The held runs whose lease has expired. */
   expired(nowMs: number): { readonly first: number; readonly last: number }[] {
     return this.#held.expired(nowMs);
   }
 
-  /** When the first lease of a held run is over; null if there is none. */
+  /** When the first lease of a held run expires; null if none has a lease. */
   nextLeaseMs(): number | null {
     return this.#held.nextLeaseMs();
   }
 
-  /** Whether every record of the runs is held. */
   holdsAll(runs: OffsetRuns): boolean {
     return isAll(runs, this.#held.among(runs));
   }
 
-  /** The runs, all of which are held, are MOVING from now on. A lease of theirs is none any more. */
+  /** Makes the runs MOVING, all of which must be held. Their leases no longer expire. */
   move(runs: OffsetRuns): void {
     assert(this.holdsAll(runs), 'only records that the holder has can move');
     const moving = (this.#moving ??= new Pieces());
@@ -76,7 +74,7 @@ export class InFlight {
     }
   }
 
-  /** The runs, all of which are MOVING, are out no more. */
+  /** Takes the runs out of flight, all of which must be MOVING. */
   endMove(runs: OffsetRuns): Freed {
     const moving = this.#moving;
     assert(moving !== null && isAll(runs, moving.among(runs)), 'only records that move can end their move');

@@ -1,18 +1,18 @@
 import type { OffsetRuns } from '../offsets/runs.ts';
 
-/** Records that were delivered together and not acked: a run of offsets, its size, and until when. */
+/** Un-acked records that were delivered together: a run of offsets, its bytes, and its lease. */
 interface Piece {
   readonly first: number;
   readonly last: number;
   readonly bytesOf: BytesOf;
-  /** null: as long as the partition is held. */
+  /** null without a lease: the member holds the records for as long as it holds the partition. */
   readonly leaseUntilMs: number | null;
 }
 
-/** Bytes of the records first … last of a piece; additive. */
+/** Bytes of the records first … last of a piece. Those of two runs add up to those of both. */
 export type BytesOf = (first: number, last: number) => number;
 
-/** What stopped being in flight. */
+/** The records and bytes that an input took out of flight. */
 export interface Freed {
   readonly records: number;
   readonly bytes: number;
@@ -20,7 +20,7 @@ export interface Freed {
 
 export const nothing: Freed = { records: 0, bytes: 0 };
 
-/** Records that are out, as they were handed out: pieces in the order of their offsets, which do not overlap. */
+/** Records in flight, in the pieces of their delivery. Pieces are ascending and do not overlap. */
 export class Pieces {
   #pieces: Piece[] = [];
   #records = 0;
@@ -43,7 +43,7 @@ export class Pieces {
     this.#bytes += bytesOf(first, last);
   }
 
-  /** Takes first … last out, as far as it is here; `each` sees the runs that were. */
+  /** Removes the records of first … last that are here, and calls `each` with every run of them. */
   remove(first: number, last: number, each?: (first: number, last: number, bytesOf: BytesOf) => void): Freed {
     if (this.#pieces.length === 0) return nothing;
     const from = this.#from(first);
@@ -67,12 +67,12 @@ export class Pieces {
     return { records, bytes };
   }
 
-  /** The first piece that ends at or behind `offset`; undefined if there is none. */
+  /** The first piece that ends at or behind `offset`, if there is one. */
   at(offset: number): { readonly first: number; readonly last: number } | undefined {
     return this.#pieces[this.#from(offset)];
   }
 
-  /** What is here of the runs, ascending. */
+  /** The records of the runs that are here, ascending. */
   among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
     const found: { first: number; last: number }[] = [];
     for (let at = 0; at < runs.length; at += 2) {
@@ -89,12 +89,12 @@ export class Pieces {
     return found;
   }
 
-  /** The runs whose lease is over. */
+  /** The pieces whose lease has expired. */
   expired(nowMs: number): { readonly first: number; readonly last: number }[] {
     return this.#pieces.filter(({ leaseUntilMs }) => leaseUntilMs !== null && leaseUntilMs <= nowMs);
   }
 
-  /** When the first lease is over; null if there is none. */
+  /** When the first lease expires; null if no piece has one. */
   nextLeaseMs(): number | null {
     let next = Infinity;
     for (const { leaseUntilMs } of this.#pieces) if (leaseUntilMs !== null && leaseUntilMs < next) next = leaseUntilMs;

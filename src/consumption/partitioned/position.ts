@@ -3,15 +3,18 @@ import type { Progress } from '../offsets/progress.ts';
 import { runFrom } from '../offsets/runs.ts';
 import type { InFlight } from './in-flight.ts';
 import { prolonged, type Pause } from './pause.ts';
+import { present } from '../../errors/present.ts';
 
-/** From this attempt on a record is handed out alone, so that a poison message does not take its neighbours along. */
+/**
+ * From this attempt on a record goes out as a message of its own, so that a poison message does not
+ * fail its neighbours too.
+ */
 const aloneFromAttempt = 3;
 
-/** How much may be open of one cursor. */
 export interface CursorBounds {
-  /** Delivered and not acked. */
+  /** Records that are delivered and not acked. */
   readonly inFlightRecordsMax: number;
-  /** Runs of acked records above the committed offset, behind which nothing new goes out. */
+  /** Runs acked ahead of the committed offset. At the bound no record behind the last goes out. */
   readonly ackedRunsMax: number;
 }
 
@@ -19,15 +22,14 @@ export type NextDelivery =
   | { readonly type: 'deliver'; readonly first: number; readonly last: number }
   | { readonly type: 'blocked'; readonly on: 'RETRY' | 'MOVING' | 'WINDOW' | 'CAUGHT_UP'; readonly untilMs?: number };
 
-/** Where delivery goes on in a log that one member reads in order, and what holds it back. */
+/** Where delivery continues in a log that one member reads in order, and what blocks it. */
 export class Position {
   readonly #progress: Progress;
   readonly #inFlight: InFlight;
   readonly #bounds: CursorBounds;
-  /** What is acked or in flight behind it is skipped. */
+  /** Delivery continues at the first offset from here on that is neither acked nor in flight. */
   #offset: number;
   #handedOut: number;
-  /** Nothing goes out before: records were refused. */
   #pause: Pause | null = null;
 
   constructor(progress: Progress, inFlight: InFlight, bounds: CursorBounds) {
@@ -37,12 +39,12 @@ export class Position {
     this.#offset = this.#handedOut = progress.committedOffset;
   }
 
-  /** Everything below was handed out to the present holder, or is acked: only that may be acked. */
+  /** The holder may ack the records below, which were delivered to it or are acked. */
   get handedOut(): number {
     return this.#handedOut;
   }
 
-  /** The longest run that may go next as one message, or what stands against it. */
+  /** The longest run that may go next as one message, or what blocks it. */
   next(endOffset: number, nowMs: number): NextDelivery {
     if (this.#pause !== null) {
       if (nowMs < this.#pause.untilMs) return { type: 'blocked', on: 'RETRY', untilMs: this.#pause.untilMs };
@@ -56,7 +58,7 @@ export class Position {
     return { type: 'deliver', first, last: this.#lastTogether(first, Math.min(endOffset, first + room) - 1) };
   }
 
-  /** first … last go out. */
+  /** Moves past first … last, which go out. */
   deliver(first: number, last: number): void {
     const isNext = first === this.#skip(this.#offset) && last >= first && first < this.#inFlight.lowestMoving;
     assert(isNext, `${first} to ${last} is not what goes next`);
@@ -69,17 +71,17 @@ export class Position {
     this.#handedOut = Math.max(this.#handedOut, offset);
   }
 
-  /** Delivery goes on at the offset, unless it is before it already. */
+  /** Goes back to the offset, unless delivery continues below it anyway. */
   rewind(offset: number): void {
     this.#offset = Math.min(this.#offset, offset);
   }
 
-  /** Delivery begins at the committed offset again. */
+  /** Goes back to the committed offset, for the same holder. */
   resend(): void {
     this.#offset = this.#progress.committedOffset;
   }
 
-  /** Delivery begins at the committed offset, for a holder that has had nothing yet. */
+  /** Begins at the committed offset, for a new holder. */
   begin(): void {
     this.#offset = this.#handedOut = this.#progress.committedOffset;
   }
@@ -92,10 +94,10 @@ export class Position {
     this.#pause = null;
   }
 
-  /** Records were acked. */
+  /** Follows an ack that has changed the progress. */
   acked(): void {
     this.#offset = Math.max(this.#offset, this.#progress.committedOffset);
-    // What the log waited for is acked after all: a pause may be long, and nothing needs it any more.
+    // Without this, a long pause would delay all other records for records that are acked by now.
     if (this.#pause?.runs.every(({ first, last }) => this.#progress.isAcked(first, last)) === true) this.#pause = null;
   }
 
@@ -109,24 +111,27 @@ export class Position {
         free = acked[run + 1]! + 1;
         continue;
       }
-      const piece = this.#inFlight.at(free);
-      if (piece === undefined || piece.first > free) return free;
-      free = piece.last + 1;
+      const flying = this.#inFlight.at(free);
+      if (flying === undefined || flying.first > free) return free;
+      free = flying.last + 1;
     }
   }
 
-  /** Holes close by what lies between them: that may still go out, only nothing behind the last of them. */
+  /** Records between the acked runs may still go out, because their acks close the holes. */
   #tooManyHoles(first: number): boolean {
     const { acked } = this.#progress;
-    return acked.length >= this.#bounds.ackedRunsMax * 2 && first > acked.at(-1)!;
+    return (
+      acked.length >= this.#bounds.ackedRunsMax * 2 &&
+      first > present(acked.at(-1), 'more runs than the bound are not none')
+    );
   }
 
   #lastTogether(first: number, last: number): number {
     const { acked, attempts } = this.#progress;
     const run = runFrom(acked, first);
     if (run < acked.length) last = Math.min(last, acked[run]! - 1);
-    const piece = this.#inFlight.at(first);
-    if (piece !== undefined) last = Math.min(last, piece.first - 1);
+    const flying = this.#inFlight.at(first);
+    if (flying !== undefined) last = Math.min(last, flying.first - 1);
     if (!attempts.any) return last;
     if (attempts.of(first) + 1 >= aloneFromAttempt) return first;
     return (attempts.lowest(first + 1, last, aloneFromAttempt - 1) ?? last + 1) - 1;

@@ -1,21 +1,21 @@
 import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
 
 /**
- * The records that the present holder has refused and that are not acked yet. A cumulative ack
- * says "everything up to here is done" and may be on the wire while a refused record goes out
- * again, so the cursor rejects it until the record is acked by its own offset.
+ * The un-acked records that the current holder has refused: by a NACK, a RELEASE, or an expired
+ * lease. A cumulative ack means "everything up to here is done", and may be on the wire while a
+ * refused record goes out again. The cursor therefore rejects it until an ack names the record.
  *
- * Runs of un-acked records only: never more runs than records that are handed out and not acked.
+ * There are never more runs than records that are delivered and not acked.
  */
 export class RefusedRecords {
   readonly #runs: number[] = [];
 
-  /** The lowest refused record; Infinity: none. */
+  /** The lowest refused record; Infinity if there is none. */
   get lowest(): number {
     return this.#runs[0] ?? Infinity;
   }
 
-  /** first … last are refused, except what is acked already. */
+  /** Adds the un-acked records of first … last. */
   add(first: number, last: number, acked: OffsetRuns): void {
     if (last < first) return;
     addRun(this.#runs, first, last);
@@ -24,12 +24,12 @@ export class RefusedRecords {
     }
   }
 
-  /** first … last are acked. */
+  /** Forgets first … last, which are acked. */
   forget(first: number, last: number): void {
     removeRun(this.#runs, first, last);
   }
 
-  /** Everything below `offset` is acked. */
+  /** Forgets every record below `offset`: they are acked. */
   forgetBelow(offset: number): void {
     cutBelow(this.#runs, offset);
   }

@@ -18,7 +18,7 @@ export interface PluggableInput {
   readonly current: readonly PluggableSlot[];
 }
 
-export interface PluggableMember {
+interface PluggableMember {
   readonly memberId: string;
   readonly clientId: string;
   readonly host: string;

@@ -5,7 +5,6 @@ import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupModel } from '../groups/model.ts';
 import { nackLineOf, type NackLine } from './nack-log.ts';
 
-/** What an ack did to a cursor. */
 interface Settled {
   readonly status: AckStatus;
   readonly records: number;
@@ -15,9 +14,9 @@ interface Settled {
 const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
 
 /**
- * Applies the entries of an ack in memory, each for itself: one that is refused changes nothing and does not disturb
- * the others. Nothing is durable yet.
- * @returns one outcome an entry, the logs that moved, and what clients say of the records that they refused.
+ * Applies each entry of an ack in memory. A rejected entry does not affect the others. Nothing is
+ * durable yet. @returns an outcome for each entry, the logs whose cursors moved, and lines for the
+ * broker's log about NACKs.
  */
 export function applyAcks(
   group: ConsumerGroup,
@@ -31,14 +30,14 @@ export function applyAcks(
     const log = typeof found === 'string' ? undefined : found;
     const nack = log === undefined ? null : nackLineOf(command, entry, log);
     const settled = typeof found === 'string' ? none(found) : applyEntry(group, command, entry, found, nowMs);
-    // One whose record is back already has failed all the same.
+    // The handler has failed, even if the record had come back already (LEASE_EXPIRED).
     if (nack !== null && (settled.status === 'OK' || settled.status === 'LEASE_EXPIRED')) nacks.push(nack);
     if (log !== undefined && settled.status === 'OK') {
       moved.push(log);
       group.settle(log, settled.records, settled.bytes);
     }
-    // The committed offset is read when the answer is made, after the round; and what is durable of it, since acks that came
-    // meanwhile have gone ahead in memory.
+    // Read when the answer is made, after the round. It is the durable offset, because later acks
+    // may have moved the committed offset in memory meanwhile.
     return (): AckOutcome => ({
       topic: entry.topic,
       partition: entry.partition,
@@ -56,8 +55,9 @@ function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, 
 }
 
 /**
- * Whether the member may speak for the log in the generation that it names: it must hold the log now, and must have
- * held it since that generation or an earlier one. What it kept through rebalances stays ackable under the old number.
+ * Why the member may not ack records of the log in the generation that it names; null if it may. It
+ * must hold the log now, and must have held it since that generation or an earlier one. After a
+ * rebalance an older generation therefore still counts for partitions that the member has kept.
  */
 export function refusalOf(
   group: GroupModel,

@@ -16,7 +16,9 @@ import type { Admission } from '../groups/admission.ts';
 import type { Groups } from '../groups/groups.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
-/** The calls of members that drive their membership themselves: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. */
+/**
+ * The calls of members that manage their membership: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+ */
 export class ClassicCalls {
   readonly #groups: Groups;
   readonly #admission: Admission;
@@ -76,7 +78,8 @@ export class ClassicCalls {
     const group = this.#groups.get(command.group);
     const member = group.member(command.memberId);
     this.#context.counts.heartbeats++;
-    // The sign of life counts all the same: if this broker turns out to be the owner still, nobody has lost a session.
+    // The sign of life counts even if this broker may have been replaced. If not, the session goes
+    // on.
     group.alive(command.memberId, givenBack(group, command));
     refuseIfUnsure(this.#context);
     return {
@@ -94,7 +97,10 @@ export class ClassicCalls {
   }
 }
 
-/** The partitions that a heartbeat gives back. The ones that the member got later than it knows are not among them: the call is late. */
+/**
+ * The partitions that a heartbeat gives back. A late call does not give back partitions that the
+ * member has got after the generation that it names.
+ */
 function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
   return group.refs(revoked).filter((ref) => {
     const holder = group.holder(ref);
@@ -102,7 +108,7 @@ function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand)
   });
 }
 
-/** Whether the member is the leader, and has to say who gets what in the generation that it knows by now. */
+/** Whether the member is the leader, and must send a plan for the current generation. */
 function planWanted(group: GroupModel, memberId: MemberId): boolean {
   const { leaderId, awaitsPlan, preparing, generation, decidedGeneration } = group;
   return leaderId === memberId && awaitsPlan && !preparing && generation === decidedGeneration;

@@ -1,10 +1,12 @@
 import { limits } from '../../limits/limits.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
+import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { GroupContext } from '../groups/context.ts';
 import type { AckCommand, AckEntry } from '../ports/acks.ts';
+import { present } from '../../errors/present.ts';
 
-/** What a client says went wrong with records that it refused, as it stands in the log. */
+/** A line of the broker's log: the error that a client gives in a NACK. */
 export interface NackLine {
   readonly group: string;
   readonly topic: string;
@@ -12,17 +14,17 @@ export interface NackLine {
   readonly lane: number;
   readonly offsets: string;
   readonly member: string;
-  /** Which attempt of the lowest record it was. */
+  /** The attempt number of the lowest record. */
   readonly attempt: number;
   readonly error: string;
 }
 
-/** Runs of one line; a NACK may have a thousand. */
+/** A line shows so many runs of a NACK, which may have a thousand. */
 const runsMax = 10;
-/** A group's lines are counted anew after so long. */
+/** The limit of lines of a group holds for so long. */
 const windowMs = 1_000;
 
-/** What the log will tell of a NACK that says why; null: the entry is none. To be asked before the cursor moves. */
+/** The line of a NACK with an error, or null. Call this before the NACK moves the cursor. */
 export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): NackLine | null {
   if (entry.action !== 'NACK' || entry.error === '') return null;
   const { committedOffset } = log.cursor;
@@ -41,20 +43,25 @@ export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): Nac
 
 interface NackLogDeps {
   readonly clock: Clock;
-  readonly log: GroupContext['log'];
+  readonly log: Logger;
 }
 
-/** Writes what clients say of their NACKs, a few lines a second for each group, and how many were left out. */
-export class NackLog {
+/**
+ * Logs the errors of NACKs: a few lines a second for each group, and the number of lines left out.
+ */
+export class NackLog implements BackgroundJob {
   readonly #d: NackLogDeps;
   /** The groups that have written a line within the last second. */
   readonly #windows = new Map<string, { lines: number; leftOut: number; readonly cancel: () => void }>();
+
+  #stopped = true;
 
   constructor(deps: NackLogDeps) {
     this.#d = deps;
   }
 
   write(line: NackLine): void {
+    if (this.#stopped) return;
     const { group } = line;
     let window = this.#windows.get(group);
     if (window === undefined) {
@@ -70,8 +77,13 @@ export class NackLog {
     } else window.leftOut++;
   }
 
-  /** Writes what is still to be said. */
-  stop(): void {
+  start(): void {
+    this.#stopped = false;
+  }
+
+  /** Writes the numbers of lines left out so far. Later NACKs are not logged. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
     for (const [group, { cancel }] of this.#windows) {
       cancel();
       this.#end(group);
@@ -81,19 +93,24 @@ export class NackLog {
   #end(group: string): void {
     const leftOut = this.#windows.get(group)?.leftOut ?? 0;
     this.#windows.delete(group);
-    if (leftOut > 0) this.#d.log.info({ group, leftOut }, 'more members refused records than the log takes lines of');
+    if (leftOut > 0) this.#d.log.info({ group, leftOut }, 'left out further lines about refused records');
   }
 }
+
+const inPairs = 'runs are pairs of a first and a last offset';
 
 function textOf(runs: readonly number[]): string {
   const texts: string[] = [];
   for (let at = 0; at < Math.min(runs.length, runsMax * 2); at += 2) {
-    texts.push(runs[at] === runs[at + 1] ? `${runs[at]!}` : `${runs[at]!}-${runs[at + 1]!}`);
+    const [first, last] = [present(runs[at], inPairs), present(runs[at + 1], inPairs)];
+    texts.push(first === last ? `${first}` : `${first}-${last}`);
   }
   return texts.join(', ') + (runs.length > runsMax * 2 ? ', …' : '');
 }
 
-/** The text without control characters: the log may be read on a terminal, which a client must not be able to drive. */
+/**
+ * Removes control characters, because a client must not control the terminal that shows the log.
+ */
 function printable(text: string): string {
   return text
     .slice(0, limits.nackErrorCharsMax)

@@ -16,8 +16,9 @@ import type { Groups } from '../groups/groups.ts';
 import type { OffsetRetention } from '../groups/offset-retention.ts';
 import { refuseUnlessEmpty } from '../groups/refusals.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
+import { present } from '../../errors/present.ts';
 
-/** The calls on the offsets of a group: what it has committed, and beginning anew elsewhere. */
+/** The calls on the offsets of a group: CommitOffsets, FetchOffsets and ResetOffsets. */
 export class Offsets {
   readonly #groups: Groups;
   readonly #retention: OffsetRetention;
@@ -29,7 +30,10 @@ export class Offsets {
     this.#context = context;
   }
 
-  /** One result an entry, in their order, when it is durable. @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY */
+  /**
+   * Resolves to the results of the entries, in their order, once they are durable.
+   * @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY
+   */
   async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
     const group = this.#groups.get(command.group);
     const { member } = command;
@@ -43,24 +47,30 @@ export class Offsets {
     const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');
     let unwritten = false;
     const statuses = offsets.map((entry, at) => {
-      const log = found[at]!;
+      const log = present(found[at], 'each entry was looked up');
       const outcome = typeof log === 'string' ? log : this.#commit(group, member, entry, log);
       if (outcome !== 'CHANGED') unwritten = true;
       const status = outcome === 'CHANGED' || outcome === 'UNCHANGED' ? 'OK' : outcome;
       if (status === 'OK') this.#context.counts.commits++;
       return status;
     });
-    // As with acks: also what changed nothing waits, and only the owner may refuse.
+    // Entries that changed nothing wait too, as acks do: only the owner may reject them.
     const { rounds } = this.#context;
     await (unwritten ? rounds.proven() : rounds.durable());
     return offsets.map(({ topic, partition, lane }, at) => {
-      const log = found[at]!;
+      const log = present(found[at], 'each entry was looked up');
       const committedOffset = typeof log === 'string' ? null : log.cursor.durableOffset;
-      return { topic, partition, lane: lane ?? 0, status: statuses[at]!, committedOffset };
+      return {
+        topic,
+        partition,
+        lane: lane ?? 0,
+        status: present(statuses[at], 'each entry has a status'),
+        committedOffset,
+      };
     });
   }
 
-  /** Nothing is durable yet. */
+  /** Applies the commit in memory. Nothing is durable yet. */
   #commit(
     group: ConsumerGroup,
     member: CommitOffsetsCommand['member'],
@@ -86,8 +96,8 @@ export class Offsets {
   }
 
   /**
-   * What the group has committed: of the partitions that are named, in their order, or of all that it is subscribed to, ordered by
-   * topic, partition and lane. All of it is durable.
+   * Resolves to the durable committed offsets: of the named partitions, in their order, or of all
+   * subscriptions, ordered by topic, partition and lane.
    */
   async fetch(groupName: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
     const group = this.#groups.get(groupName);
@@ -100,8 +110,9 @@ export class Offsets {
   }
 
   /**
-   * Begins cursors anew elsewhere, all of them or none, or only says where that would be.
-   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
+   * Resets all of the cursors or none. A dry run only returns where they would begin.
+   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY, SUBSCRIPTION_NOT_FOUND,
+   * PARTITION_OUT_OF_RANGE, OFFSET_OUT_OF_RANGE
    */
   reset(command: ResetOffsetsCommand): Promise<ResetOffset[]> {
     return this.#groups.within(command.group, async (group) => {
@@ -116,23 +127,31 @@ export class Offsets {
     });
   }
 
-  /** Counted from what is durable: acks that are being written come before. */
+  /** The new offsets, counted from a state that is durable, after acks whose round is under way. */
   async #targets(to: ResetOffsetsCommand['to'], logs: readonly Feed[]): Promise<number[]> {
     await this.#context.rounds.durable();
     return resetTargets(to, logs);
   }
 
-  /** Nobody has the logs, and nothing of them is MOVING. What is durable comes first: memory begins anew once nothing of before can come back. */
+  /**
+   * Resets logs without a holder and without MOVING records. The new incarnation is durable before
+   * memory changes, so that nothing of the old one can come back.
+   */
   async #begin(group: ConsumerGroup, logs: readonly Feed[], to: ResetOffsetsCommand['to']): Promise<ResetOffset[]> {
     const offsets = await this.#targets(to, logs);
-    const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
+    const resets = logs.map((log, at) => {
+      const { key, cursor } = log;
+      return { log, key, offset: present(offsets[at], targeted), resets: cursor.resets + 1 };
+    });
     await this.#context.writer.settle((store) => store.resetCursors(resets));
     const results = described(logs, offsets);
-    for (const [at, log] of logs.entries()) log.cursor.reset(resets[at]!.offset, resets[at]!.resets);
+    for (const { log, offset, resets: incarnation } of resets) log.cursor.reset(offset, incarnation);
     this.#retention.touch(group);
     return results;
   }
 }
+
+const targeted = 'each log of a reset has a target';
 
 function fetchedNamed(
   { topic, partition, lane }: NamedLog,
@@ -150,7 +169,7 @@ function fetchedOf({ topic, key: { partition, lane }, cursor, log }: Feed): Fetc
 
 function described(logs: readonly Feed[], offsets: readonly number[]): ResetOffset[] {
   return logs.map(({ key, cursor, log, topic }, at) => {
-    const offset = offsets[at]!;
+    const offset = present(offsets[at], targeted);
     const lag = Math.max(0, log.endOffset - offset);
     return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.durableOffset, offset, lag };
   });

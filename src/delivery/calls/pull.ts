@@ -1,6 +1,7 @@
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
+import { within } from '../../time/within.ts';
 import type { PullCommand } from '../ports/membership.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
@@ -10,27 +11,27 @@ import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { handOut, nextPiece, type Piece } from '../dispatch/piece.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
-/** Records that lie in the database only are waited for so long, also by a pull that does not want to wait. */
+/** A pull waits so long for a read of the database, even if its own wait is shorter or zero. */
 const readWaitMs = 5_000;
 const ownershipRetryMs = 100;
 
-export interface Pulled {
+interface Pulled {
   readonly fields: readonly Buffer[];
   /** By the monotonic clock; null without records or with auto-ack. */
   readonly leaseUntilMs: number | null;
   readonly blockedOn: BlockedOn | null;
-  /** With auto-ack: the cursors that moved. */
+  /** With auto-ack: the logs whose cursors moved. */
   readonly acked: readonly Feed[];
 }
 
-/** One Pull: takes what there is, or waits for the first record. */
+/** One Pull: takes the records that are there, or waits for the first one. */
 export class PullSession implements Reader {
   blockedOn: BlockedOn | null = null;
   readonly #group: ConsumerGroup;
   readonly #member: Member;
   readonly #command: PullCommand;
   readonly #context: GroupContext;
-  /** When to look again although nobody calls. */
+  /** When to look again without a wake. */
   #lookAgainMs = Infinity;
   #ended = false;
   #error: Rejection | null = null;
@@ -74,7 +75,8 @@ export class PullSession implements Reader {
       }
       if (this.#error !== null) throw this.#error;
       refuseIfUnsure(this.#context);
-      // It may also have left while it waited; one that was given up leaves by itself, and nobody reads that it is none any more.
+      // The member may have left meanwhile. After a lost reply it always leaves, and no client
+      // waits.
       if (!signal.aborted) this.#group.member(this.#member.id);
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
     } finally {
@@ -83,7 +85,7 @@ export class PullSession implements Reader {
     }
   }
 
-  /** What is deliverable now, within the pull's own bounds and the member's credit; it is marked as in flight already. */
+  /** Puts records in flight, as many as the bounds of the pull and the member's credit allow. */
   #take(): { piece: Piece; field: Buffer }[] {
     const { clock, mayDeliver } = this.#context;
     const nowMs = clock.nowMs();
@@ -119,7 +121,7 @@ export class PullSession implements Reader {
       }
       seat.foundNothing(look.blockedOn);
       if (look.untilMs !== null) this.#lookAgainMs = Math.min(this.#lookAgainMs, look.untilMs);
-      // A partition that is caught up says least about why nothing comes.
+      // CAUGHT_UP is the least useful reason, so any other one replaces it.
       if (this.blockedOn === null || this.blockedOn === 'CAUGHT_UP') this.blockedOn = look.blockedOn;
     }
     return null;
@@ -132,7 +134,7 @@ export class PullSession implements Reader {
       for (const seat of seats) this.#group.watchLeases(seat);
       return { fields, leaseUntilMs: this.#leaseUntilMs(this.#context.clock.nowMs()), blockedOn: null, acked: [] };
     }
-    // Exactly what goes out: the member may have other records, which it must ack by itself.
+    // Acks only the records of this pull, because the member must ack all others itself.
     for (const { piece } of taken) {
       const { seat, first, last } = piece;
       const freed = seat.feed.cursor.ackRuns([first, last]);
@@ -141,15 +143,11 @@ export class PullSession implements Reader {
     return { fields, leaseUntilMs: null, blockedOn: null, acked: Array.from(seats, ({ feed }) => feed) };
   }
 
-  #wait(untilMs: number): Promise<void> {
+  async #wait(untilMs: number): Promise<void> {
     const { clock } = this.#context;
-    return new Promise((resolve) => {
-      const cancel = clock.after(Math.max(1, Math.ceil(untilMs - clock.nowMs())), () => this.#woken?.());
-      this.#woken = () => {
-        this.#woken = null;
-        cancel();
-        resolve();
-      };
-    });
+    const woken = Promise.withResolvers<void>();
+    this.#woken = woken.resolve;
+    await within(clock, Math.max(1, Math.ceil(untilMs - clock.nowMs())), woken.promise);
+    this.#woken = null;
   }
 }

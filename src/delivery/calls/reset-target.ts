@@ -8,11 +8,10 @@ import type { ActiveSubscription } from '../groups/subscription.ts';
 import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { inLog } from '../groups/start-position.ts';
 
-/** Which logs a reset is about, and where each of them is to begin. */
-
 /**
- * Those of the topics and partitions that are named, or of all subscriptions; each once, ordered by topic, partition and lane.
- * @throws Rejection SUBSCRIPTION_NOT_FOUND, PARTITION_OUT_OF_RANGE, LANE_REQUIRED, INVALID_FIELD
+ * The logs of the named topics and partitions, or of all subscriptions. Each log comes once,
+ * ordered by topic, partition and lane. @throws Rejection SUBSCRIPTION_NOT_FOUND,
+ * PARTITION_OUT_OF_RANGE, LANE_REQUIRED, INVALID_FIELD
  */
 export function selectedLogs(
   group: ConsumerGroup,
@@ -40,7 +39,7 @@ function inTopic({ key: a }: Feed, { key: b }: Feed): number {
   return a.partition - b.partition || a.lane - b.lane;
 }
 
-/** Where each log begins; all of them lie in their logs as they are stored. @throws Rejection OFFSET_OUT_OF_RANGE */
+/** The new offset of each log, within the log. @throws Rejection OFFSET_OUT_OF_RANGE */
 export function resetTargets(to: ResetTo, logs: readonly Feed[]): Promise<number[]> {
   return Promise.all(logs.map((log) => targetOf(to, log)));
 }

@@ -6,11 +6,14 @@ import type { AckStatus } from '../ports/acks.ts';
 import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
 import { refusalOf } from './acks.ts';
+import { present } from '../../errors/present.ts';
+
+const inPairs = 'runs are pairs of a first and a last offset';
 
 /**
- * Completes records of logs, all of which the member has in flight, in one transaction with what is published. They
- * are MOVING until the outcome of the commit is known. Nothing moves if one of the entries is refused.
- * @throws Rejection or Fault
+ * Completes records that the member has in flight, in one transaction with the publishes. The
+ * records are MOVING until the outcome of the commit is known. If one entry is rejected nothing
+ * moves. @throws Rejection or Fault
  */
 export async function settle(
   group: ConsumerGroup,
@@ -28,7 +31,7 @@ export async function settle(
   return { statuses, published: await commits.commit({ publishes, settlements }) };
 }
 
-/** What the entry is answered; one that may move is added to the runs of its log. */
+/** The status of the entry. Adds an entry that may move to the runs of its log. */
 function statusOf(
   group: ConsumerGroup,
   { memberId, generation }: SettleCommand,
@@ -40,12 +43,14 @@ function statusOf(
   if (typeof log === 'string') return log;
   const refusal = refusalOf(group, memberId, generation, log);
   if (refusal !== null) return refusal;
-  // The subscription is being ended or begun anew.
+  // A reset, or the end of the subscription or of the broker, waits until nothing moves any more.
   if (!moves.mayBegin(log)) return 'NOT_OWNER';
   const status = log.cursor.mayMove(entry.runs);
   if (status !== 'OK') return status;
   const named = runs.get(log) ?? [];
-  for (let at = 0; at < entry.runs.length; at += 2) addRun(named, entry.runs[at]!, entry.runs[at + 1]!);
+  for (let at = 0; at < entry.runs.length; at += 2) {
+    addRun(named, present(entry.runs[at], inPairs), present(entry.runs[at + 1], inPairs));
+  }
   runs.set(log, named);
   return status;
 }

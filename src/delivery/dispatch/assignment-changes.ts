@@ -1,12 +1,12 @@
 import type { Feed } from './feed.ts';
 import type { TopicPartition } from '../ports/session.ts';
 
-/** What came to a member and went from it since its stream was told. Of each partition the last that happened counts. */
+/** Logs gained and lost since the last event of the stream. Of each log the last change counts. */
 export class AssignmentChanges {
   readonly #came = new Set<Feed>();
   readonly #went = new Set<Feed>();
 
-  /** The member has the log, or keeps one that it was to give back. */
+  /** The member has got the log, or keeps one whose revocation has ended. */
   came(log: Feed): void {
     this.#went.delete(log);
     this.#came.add(log);
@@ -17,7 +17,7 @@ export class AssignmentChanges {
     this.#went.add(log);
   }
 
-  /** What is to be told now; nothing is left of it. */
+  /** Takes the changes for the next event. */
   take(): { readonly came: readonly TopicPartition[]; readonly went: readonly TopicPartition[] } {
     const taken = { came: placesOf(this.#came), went: placesOf(this.#went) };
     this.#came.clear();
@@ -27,8 +27,9 @@ export class AssignmentChanges {
 }
 
 /**
- * By topic and partition, which comes with all its lanes: lane 0 stands for it. A member may be told
- * 100,000 partitions at once, so no object is made for each, and no names are compared.
+ * The partitions of the logs, ordered by topic and partition. Lane 0 stands for a partition. An
+ * event may have 100,000 partitions, so this makes no object for each, and sorts within topics
+ * only.
  */
 export function placesOf(logs: Iterable<Feed>): TopicPartition[] {
   const byTopic = new Map<string, TopicPartition[]>();

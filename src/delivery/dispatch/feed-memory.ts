@@ -1,14 +1,15 @@
 import type { Kind } from '../../account/kind.ts';
 
-/** What keeps a batch for its next delivery, and can do without it. */
+/** A feed that keeps a batch, and can read it again. */
 interface Keeper {
   evict(): void;
 }
 
 /**
- * What all feeds keep together: batches that were read from the database and have not gone out. A feed keeps one at most, but there
- * may be 1,000,000 feeds. Beyond the limit those go that were not used for longest, and are read again when they are needed.
- * The last one stays, however large, or nothing could ever be delivered.
+ * Limits the memory of the batches that feeds have read from the database and not delivered yet. A
+ * feed keeps one batch at most, but there may be 1,000,000 feeds. Beyond the limit the least
+ * recently used batches go, and their feeds read them again later. The newest batch stays, however
+ * large, because otherwise it could never be delivered.
  */
 export class FeedMemory {
   readonly #kind: Kind;
@@ -26,7 +27,7 @@ export class FeedMemory {
     return this.#kind.bytes;
   }
 
-  /** The feed keeps a batch of so many bytes, and none of before. */
+  /** Counts the batch that the feed keeps now, instead of the one that it kept before. */
   keep(feed: Keeper, bytes: number): void {
     this.drop(feed);
     this.#kept.set(feed, bytes);
@@ -34,7 +35,7 @@ export class FeedMemory {
     this.#evict(this.#kind.excess);
   }
 
-  /** The batch of the feed is of use now: others go first. */
+  /** Marks the batch of the feed as used, so that others go first. */
   used(feed: Keeper): void {
     const bytes = this.#kept.get(feed);
     if (bytes === undefined) return;
@@ -42,7 +43,7 @@ export class FeedMemory {
     this.#kept.set(feed, bytes);
   }
 
-  /** The feed keeps nothing any more. */
+  /** Forgets the batch of the feed. */
   drop(feed: Keeper): void {
     this.#kind.give(this.#kept.get(feed) ?? 0);
     this.#kept.delete(feed);

@@ -7,33 +7,35 @@ import type { PartitionStatus, TopicPartition } from '../ports/session.ts';
 import type { CursorKey } from '../ports/store.ts';
 import type { Seat } from './seat.ts';
 
-/** How long a failed read of older batches waits before it is tried again. */
+/** The wait before a failed read of a batch is repeated. */
 const readRetryMs = 500;
 
-/** What all feeds share. */
 export interface FeedParts {
   readonly clock: Clock;
   readonly memory: FeedMemory;
 }
 
 /**
- * A log as one subscription consumes it: the cursor, and the batches that it is delivered from. Its
- * seat is with the member that holds the log.
+ * A log as one subscription consumes it: the cursor, and the batches to deliver. Its seat connects
+ * it with the member that holds the log.
  */
 export class Feed implements AppendListener {
   readonly key: CursorKey;
-  /** What clients are told of where it is. */
+  /** The partition as events name it. All events share this object. */
   readonly place: TopicPartition;
   readonly cursor: Cursor;
   readonly log: PartitionLog;
   readonly #clock: Clock;
   readonly #memory: FeedMemory;
   #seat: Seat | null = null;
-  /** A batch from the database: it serves this cursor even if the log's caches have dropped it. */
+  /**
+   * A batch from the database, kept for this cursor even if the caches of the log have dropped it.
+   */
   #kept: EncodedBatch | null = null;
   #fetching = false;
+  #cancelRetry: (() => void) | null = null;
   #closed = false;
-  /** When the last ack round began in which the cursor moved. */
+  /** The begin of the last ack round in which the cursor moved. */
   #lastRoundMs = -Infinity;
 
   constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, { clock, memory }: FeedParts) {
@@ -50,28 +52,27 @@ export class Feed implements AppendListener {
     return this.log.address.topicName;
   }
 
-  /** Where the log stands in the queue of the member that holds it; null: no member does. */
+  /** The seat of the log with the member that holds it; null without a holder. */
   get seat(): Seat | null {
     return this.#seat;
   }
 
-  /** A member holds the log from now on. */
+  /** Gives the log to the member of the seat. */
   taken(seat: Seat): void {
     this.#seat = seat;
   }
 
-  /** The member of the seat holds the log no longer. */
+  /** Takes the log from the member of the seat. */
   left(): void {
     this.#seat = null;
     this.#drop();
   }
 
-  /** The log has more records. */
   appended(): void {
     this.#seat?.wake();
   }
 
-  /** The batch that contains `offset`; null while it is being read, and the seat is woken after that. */
+  /** The batch that contains `offset`; null while the database is read, which wakes the seat. */
   batchAt(offset: number): EncodedBatch | null {
     const kept = this.#kept;
     if (kept !== null && offset >= kept.baseOffset && offset < endOffset(kept)) {
@@ -84,17 +85,19 @@ export class Feed implements AppendListener {
     return cached;
   }
 
-  /** Records of a batch up to `last` have gone out. What is sent again some day is read again. */
+  /**
+   * Drops the kept batch after its last record has gone out. A repeated delivery reads it again.
+   */
   delivered(batch: EncodedBatch, last: number): void {
     if (batch === this.#kept && last === endOffset(batch) - 1) this.#drop();
   }
 
-  /** Room is wanted for what others read: the batch is read again when it is needed. */
+  /** Drops the kept batch, because the memory of all feeds is full. */
   evict(): void {
     this.#kept = null;
   }
 
-  /** An ack round begins in which the cursor has moved. @returns how long after the last one. */
+  /** Notes an ack round with this cursor. @returns the time since the last such round. */
   roundBegins(nowMs: number): number {
     const sinceMs = nowMs - this.#lastRoundMs;
     this.#lastRoundMs = nowMs;
@@ -118,6 +121,7 @@ export class Feed implements AppendListener {
 
   close(): void {
     this.#closed = true;
+    this.#cancelRetry?.();
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
@@ -132,15 +136,17 @@ export class Feed implements AppendListener {
       if (batch !== null) this.#keep(batch);
       this.#seat?.wake();
     } catch {
-      // The database is away. `#fetching` stays set meanwhile, so that a busy pump does not ask again at every turn.
-      this.#clock.after(readRetryMs, () => {
+      // The database does not answer. `#fetching` stays set, so that a busy pump does not ask all
+      // the time.
+      if (this.#closed) return;
+      this.#cancelRetry = this.#clock.after(readRetryMs, () => {
         this.#fetching = false;
-        if (!this.#closed) this.#seat?.wake();
+        this.#seat?.wake();
       });
     }
   }
 
-  /** Nobody reads it any more: a next holder reads by itself, from wherever it begins. */
+  /** Does nothing without a holder, because the next one may begin at another offset. */
   #keep(batch: EncodedBatch): void {
     if (this.#seat === null) return;
     this.#kept = batch;

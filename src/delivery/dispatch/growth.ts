@@ -1,12 +1,14 @@
 import { brokerFull } from '../../errors/rejections/broker.ts';
 
-/** False while there is hardly memory left for what stays: members, cursors, logs. What passes through has limits of its own. */
+/**
+ * Returns false while memory is nearly full. Groups, members, cursors and logs must not grow then.
+ */
 export type MayGrow = () => boolean;
 
 /**
- * To be asked before anything that stays in memory for good: a broker without memory would end, and whoever takes over would
- * load the same and end too.
- * @throws Rejection BROKER_FULL
+ * Call this before you create a group, a member, a cursor or a log. A broker that runs out of
+ * memory ends, and its successor would load the same state and end too. @throws Rejection
+ * BROKER_FULL
  */
 export function refuseUnlessMayGrow(mayGrow: MayGrow): void {
   if (mayGrow()) return;

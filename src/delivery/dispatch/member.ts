@@ -10,57 +10,57 @@ import { Seat } from './seat.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
 
-/** A reader on whose behalf a member is woken: its stream, or a pull that waits. */
+/** A reader of a member: its stream, or a pull that waits. */
 export interface Reader {
-  /** Something may be deliverable now. Cheap, and called often. */
+  /** Makes the reader look for records soon. Cheap, because it is called often. */
   wake(): void;
-  /** The member is gone (or, without an error, the broker lets it go): nothing more comes. */
+  /** Ends the reader: with the error of a removed member, or without an error. */
   end(error: Rejection | null): void;
-  /** What holds the reader back, as far as it knows. */
+  /** Why the reader got nothing at its last look. */
   readonly blockedOn: BlockedOn | null;
 }
 
-/** Whoever misses so many heartbeats is away. */
+/** A member that misses so many heartbeats is away. */
 const awayAfterMs = 3 * limits.heartbeatIntervalMs;
 
-/** A member at work: the logs that it holds, and what it may have in flight of them. */
+/** A member in memory: the logs that it holds, its credit, and its readers. */
 export class Member {
   readonly id: MemberId;
   readonly readers = new Set<Reader>();
-  /** One for each log that it holds, in no order. */
+  /** One seat for each log of the member, in no order. */
   readonly #seats: Seat[] = [];
-  /** Those of them that may have something for its stream. */
+  /** The logs that may have records for the stream. */
   readonly ready = new ReadyLogs();
-  /** Those of them that it is asked to give back: every heartbeat tells them, so they are not looked for among all. */
+  /** The seats being revoked. Every heartbeat names them, so this saves a search among all. */
   readonly #asked = new Set<Seat>();
-  /** What its stream is to be told of; null: it is told everything, each time or as it has been told nothing yet. */
+  /** The changes that the next event will send; null if it will send the whole assignment. */
   changes: AssignmentChanges | null = null;
-  /** Credit belongs to the member, not to a partition: an ack of one may let another go on. */
+  /** Belongs to the member, not to a partition, so an ack of one partition may unblock another. */
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
-  /** Joined by a Pull without a member id and has not been heard of since: it makes room for whoever joins next. */
+  /** Joined by a Pull without a member id, and silent since. It makes room for the next member. */
   anonymous = false;
-  /** The answer that tells its client the member id; null: the client knows it from elsewhere. */
+  /** The answer that contains the member id; null if the client has the id already. */
   reply: Reply | null = null;
-  /** Rises with every change of what it holds; SyncGroup waits for it. */
+  /** Rises with every change of the held partitions. SyncGroup waits for it. */
   assignmentVersion = 0;
-  /** The version that the last SyncGroup answered with; -1: none has. */
+  /** The version that the last SyncGroup has answered with; -1 before the first. */
   syncedVersion = -1;
-  /** It kept records for longer than its max poll interval, and its partitions were taken. */
+  /** Kept records for longer than the max poll interval, and lost its partitions for that. */
   stalled = false;
-  /** When it acked last, or was given something or stopped to read while it had nothing. */
+  /** The last progress; or, with nothing to ack, the last delivery, assignment or end of a read. */
   #busySinceMs = 0;
   #heardMs = -Infinity;
-  /** How its last stream ended; null: there was none, or it has read since. */
+  /** How the last stream ended; null without a stream, or if the member has read since. */
   #streamEnd: StreamEnd | null = null;
   #rotation = 0;
-  /** Records that its credit counts and that are MOVING: the member can do nothing about them. */
+  /** Records that count in the credit but are MOVING, so that the member cannot ack them. */
   #movingRecords = 0;
 
   constructor(id: MemberId) {
     this.id = id;
   }
 
-  /** Whether its client can have the member id. */
+  /** Whether the client can have the member id. */
   get isIntroduced(): boolean {
     return this.reply === null || this.reply.isHandedOver;
   }
@@ -73,13 +73,13 @@ export class Member {
     return this.#seats;
   }
 
-  /** The log may have something to deliver. */
+  /** Makes the log ready, because it may have records now. */
   wakeFor(seat: Seat): void {
     this.ready.add(seat);
     this.wake();
   }
 
-  /** So much is no longer in flight. */
+  /** Returns credit for records that are no longer in flight. */
   regain(records: number, bytes: number): void {
     if (records === 0) return;
     this.credit.give(records, bytes);
@@ -87,8 +87,8 @@ export class Member {
   }
 
   /**
-   * So many of its records are MOVING. Its credit counts them until the outcome is known.
-   * @returns what returns that credit; to the credit of today, not to that of a later stream.
+   * Keeps credit for MOVING records until their outcome is known. @returns a function that gives it
+   * back, unless a later stream has begun with new credit.
    */
   moving(records: number): (freed: Freed) => void {
     const { credit } = this;
@@ -101,7 +101,7 @@ export class Member {
     };
   }
 
-  /** A stream begins: it may have so much in flight, and everything that is not acked goes out again, attempt unchanged. */
+  /** Begins a stream, to which everything un-acked goes out again as the same attempt. */
   beginStream(credit: Credit): void {
     for (const seat of this.#seats) {
       seat.feed.cursor.resend();
@@ -112,28 +112,27 @@ export class Member {
     this.changes = null;
   }
 
-  /** What it has done with what it has: the time counts from here. */
+  /** Restarts the max poll interval, because the member has made progress. */
   worked(nowMs: number): void {
     this.#busySinceMs = nowMs;
   }
 
-  /** Called before it is given records or partitions. */
+  /** Restarts the max poll interval of a member with nothing to ack, before it gets something. */
   given(nowMs: number): void {
     if (!this.#hasWork) this.#busySinceMs = nowMs;
   }
 
-  /** It has records that it could ack. */
+  /** Whether the member has records that it could ack. */
   get #hasWork(): boolean {
     return this.credit.records > this.#movingRecords;
   }
 
-  /** A stream, or a pull, of it begins. */
   readerCame(reader: Reader): void {
     this.#streamEnd = null;
     this.readers.add(reader);
   }
 
-  /** Its stream is over. @returns whether it was its stream until now. */
+  /** Removes the stream, which has ended. @returns false if it was not a reader of the member. */
   streamGone(stream: Reader, reason: StreamEnd, nowMs: number): boolean {
     if (!this.readerGone(stream, nowMs)) return false;
     this.#streamEnd = reason;
@@ -141,17 +140,16 @@ export class Member {
     return true;
   }
 
-  /** The connection of its stream was lost: what it had in flight may be what ended its process. */
+  /** The connection of the stream was lost: a record in flight may have killed the process. */
   get wasLost(): boolean {
     return this.#streamEnd === 'CONNECTION_LOST';
   }
 
-  /** Its stream was cancelled, or ended by the broker: its process has not failed on what it had in flight. */
+  /** The client or the broker has ended the stream: no record in flight has killed the process. */
   get hasStopped(): boolean {
     return this.#streamEnd !== null && !this.wasLost;
   }
 
-  /** Its stream, or a pull of it, has ended. */
   readerGone(reader: Reader, nowMs: number): boolean {
     this.given(nowMs);
     return this.readers.delete(reader);
@@ -162,15 +160,15 @@ export class Member {
   }
 
   /**
-   * null: it has nothing that it could ack, and reads. One that does not read keeps what it holds from others all the same; but one
-   * that is not heard of is away, which is for its session timeout to judge: a static member may be restarting.
+   * Since when the member has kept records, or has not read; null if it reads and has nothing to
+   * ack, or if it is away. A member that is away may be restarting: its session timeout decides.
    */
   busySinceMs(nowMs: number): number | null {
     if (this.readers.size > 0) return this.#hasWork ? this.#busySinceMs : null;
     return nowMs - this.#heardMs > awayAfterMs ? null : this.#busySinceMs;
   }
 
-  /** It has the log from now on, or keeps one that it was to give back. */
+  /** Gives the log to the member, or ends its revocation if the member holds it already. */
   hold(feed: Feed): void {
     const { seat } = feed;
     if (seat?.member === this) {
@@ -183,7 +181,7 @@ export class Member {
     this.assignmentVersion++;
   }
 
-  /** It is to give the log back, until then at the latest, by the wall clock. */
+  /** Revokes the log. The deadline is by the wall clock. */
   askBack(seat: Seat, deadlineAtMs: number): void {
     seat.askBack(deadlineAtMs);
     this.#asked.add(seat);
@@ -193,7 +191,7 @@ export class Member {
 
   letGo(seat: Seat): void {
     const last = this.#seats.pop();
-    // The last one takes its place: a search would cost n for each of n.
+    // The last seat takes its place, because a search in `#seats` would cost n² for n logs.
     if (last !== undefined && last !== seat) {
       last.moveTo(seat.at);
       this.#seats[last.at] = last;
@@ -218,7 +216,7 @@ export class Member {
     this.#asked.delete(seat);
   }
 
-  /** For pulls: the held logs, beginning behind the one that was served last, so that none starves. */
+  /** For pulls: the held logs, beginning behind the last one served, so that none starves. */
   *inTurn(): Generator<Seat> {
     const count = this.#seats.length;
     for (let step = 0; step < count; step++) {
@@ -228,7 +226,7 @@ export class Member {
     }
   }
 
-  /** The log was served: the next turn begins behind it. */
+  /** Makes the next pull begin behind this log. */
   served(seat: Seat): void {
     this.#rotation = (seat.at + 1) % Math.max(1, this.#seats.length);
   }

@@ -3,9 +3,7 @@ import type { Credit } from '../../credit/credit.ts';
 import type { Seat } from './seat.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
-/**
- * Which records of a log go next, as one message. One rule for streams and pulls: the budget says how much may go.
- */
+/** Records of a log that go out as one message, to a stream or a pull. */
 export interface Piece {
   readonly seat: Seat;
   readonly batch: EncodedBatch;
@@ -15,12 +13,12 @@ export interface Piece {
   readonly bytes: number;
 }
 
-export type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | null };
+type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | null };
 
 /** A batch that does not fit waits this long for more acks before it is split. */
-export const creditWaitMs = 20;
+const creditWaitMs = 20;
 
-/** The next piece of a log that fits `credit`, or why there is none. Hands nothing out yet. */
+/** The next piece of a log that fits `credit`, or why there is none. Delivers nothing yet. */
 export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: boolean): Look {
   if (seat.revoking) return { blockedOn: 'REVOKING', untilMs: null };
   const { feed } = seat;
@@ -29,7 +27,7 @@ export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: b
     const blockedOn = next.on === 'MOVING' ? 'DEAD_LETTER' : next.on;
     return { blockedOn, untilMs: next.untilMs ?? null };
   }
-  // Not even one record may go: a batch that is read now would only wait, and take the place of one that is wanted.
+  // Without credit for one record, a batch read now would only wait, in the place of a useful one.
   if (!credit.fits(1, 1)) {
     seat.creditWaitSince(nowMs);
     return { blockedOn: 'CREDIT', untilMs: null };
@@ -46,8 +44,9 @@ export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: b
 }
 
 /**
- * A batch that could never fit is cut in pieces of half the credit, so that the client can ack one while it gets the next. One that
- * could fit waits a little first: cutting at once would turn full batches into crumbs under steady load.
+ * Cuts a batch that can never fit into pieces of half the credit, so that the client acks one while
+ * it gets the next. A batch that can fit waits a little first, because cutting it at once would
+ * turn all batches into small pieces under steady load.
  */
 function split(whole: Piece, credit: Credit, nowMs: number, maySplit: boolean): Look {
   const { seat } = whole;
@@ -78,11 +77,11 @@ function pieceOf(seat: Seat, batch: EncodedBatch, first: number, last: number): 
 
 export interface HandOut {
   readonly codec: BatchCodec;
-  /** What was handed out so far. */
+  /** The number of records and bytes delivered so far. */
   readonly delivered: { records: number; bytes: number };
 }
 
-/** Marks the piece as in flight and returns its encoding: the shared one where it can serve, else a cut of its own. */
+/** Puts the piece in flight. @returns its encoding: the shared one if possible, else its own. */
 export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs: number | null): Buffer {
   const { batch, first, last, records, bytes } = piece;
   const { feed } = piece.seat;

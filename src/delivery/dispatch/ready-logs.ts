@@ -1,86 +1,91 @@
 import type { Seat } from './seat.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
-/** Which reason counts when the logs of a member wait for different ones: the one that acting on would help most. */
+/** The reasons of a member's logs. The first one counts, because acting on it helps most. */
 const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
 
 /**
- * The logs of a member that may have something for its stream, in turn: a wake costs what is ready, not what is held. All others wait.
+ * The logs of a member, divided into those that may have records for its stream (ready) and those
+ * that wait. A wake of the stream costs by the number of ready logs, not of all logs.
  *
  * ```
- *   ready ──looked at, nothing to deliver──▶ waiting ──what it waits for may have come──▶ ready
+ *   ready ──looked at, nothing to deliver──▶ waiting ──an event of the table──▶ ready
  * ```
  *
- * A log waits only for what makes it ready again when it comes, or its records would never go out:
+ * Every reason to wait needs an event that makes the log ready again, because otherwise its records
+ * would never go out. `settle` is that of the group.
  *
- * | waits for | ready again by |
+ * | waits for | event |
  * |---|---|
- * | CAUGHT_UP | `Feed.appended`; `settle`: records were refused, released, or their lease is over |
- * | WINDOW | `settle`: records of it were acked |
- * | DEAD_LETTER | `settle`: the records that were MOVING are acked, or stay |
- * | READING | the end of the read, also of one that failed: `Feed` |
- * | RETRY | the time, `timePassed`; `settle`: what is refused was acked after all |
- * | CREDIT | credit of the member that comes back from any log, `creditReturned`; the time after which a batch is split |
- * | REVOKING | `Member.hold`: it may stay after all |
+ * | CAUGHT_UP | `Feed.appended`; `settle`, after a NACK, a RELEASE or an expired lease |
+ * | WINDOW | `settle`, after an ack |
+ * | DEAD_LETTER | `settle`, when the MOVING records are acked, or come back |
+ * | READING | the end of the read in `Feed`, even if it has failed |
+ * | RETRY | `timePassed`; `settle`, after an ack of the refused records |
+ * | CREDIT | `creditReturned`, from any log of the member; `timePassed`, to split the batch |
+ * | REVOKING | `Member.hold`, if the member keeps the log |
  *
- * Besides that a log is ready when it comes to the member, when it is asked back (its reason is another one), and when a stream is opened.
+ * A log also becomes ready when the member gets it, when it is revoked (its reason changes), and
+ * when a stream begins.
  */
 export class ReadyLogs {
   readonly #ready = new Queue();
   readonly #forCredit = new Queue();
   readonly #forTime = new Queue();
-  /** How many logs wait for each reason, by its place in `urgency`. */
-  readonly #waiting = urgency.map(() => 0);
+  /** The number of logs that wait for each reason. */
+  readonly #waiting = new Map<BlockedOn, number>();
 
-  /** Whose turn it is; null: none is ready. */
+  /** The log that has waited longest for its turn; null if none is ready. */
   get next(): Seat | null {
     return this.#ready.first;
   }
 
-  /** The most urgent reason for which a log waits; null: none waits. */
+  /** The most urgent reason for which a log waits; null if none waits. */
   get reason(): BlockedOn | null {
-    return urgency.find((_, at) => this.#waiting[at]! > 0) ?? null;
+    return urgency.find((reason) => this.#waitingFor(reason) > 0) ?? null;
   }
 
-  /** The log has come to the member. */
+  /** Adds a log that the member has got. */
   admit(log: Seat): void {
     log.waitFor(null);
     this.#ready.push(log);
   }
 
-  /** The log goes from the member. */
+  /** Removes a log that the member has lost. */
   remove(log: Seat): void {
     if (log.waitsFor === null) this.#ready.remove(log);
     else this.#leave(log, log.waitsFor);
   }
 
-  /** The log may have something to deliver. One that is ready keeps its turn. */
+  /** Makes the log ready. A log that is ready already keeps its turn. */
   add(log: Seat): void {
     if (log.waitsFor === null) return;
     this.#leave(log, log.waitsFor);
     this.admit(log);
   }
 
-  /** A look at the log, which was ready, has found nothing to deliver. */
+  /** Makes a ready log wait, after a look has found nothing to deliver. */
   wait(log: Seat, reason: BlockedOn): void {
     this.#ready.remove(log);
     log.waitFor(reason);
-    this.#waiting[urgency.indexOf(reason)]!++;
+    this.#waiting.set(reason, this.#waitingFor(reason) + 1);
     this.#queueOf(reason)?.push(log);
   }
 
-  /** The log has had its turn, and may have more. */
+  /** Puts the log behind all other ready logs, because it has had its turn and may have more. */
   served(log: Seat): void {
     this.#ready.remove(log);
     this.#ready.push(log);
   }
 
-  /** The member may have more in flight than before. */
+  /** Makes the logs ready that wait for credit of the member. */
   creditReturned(): void {
     this.#addAll(this.#forCredit);
   }
 
-  /** A time for which a log waits may have come. Batches that wait for credit are split after a while. */
+  /**
+   * Makes the logs ready that wait for a time. Those that wait for credit may now split a batch.
+   */
   timePassed(): void {
     this.#addAll(this.#forTime);
     this.#addAll(this.#forCredit);
@@ -91,18 +96,25 @@ export class ReadyLogs {
   }
 
   #leave(log: Seat, reason: BlockedOn): void {
-    this.#waiting[urgency.indexOf(reason)]!--;
+    this.#waiting.set(reason, this.#waitingFor(reason) - 1);
     this.#queueOf(reason)?.remove(log);
   }
 
-  /** Those that something about the whole member makes ready; for the others it is something of their own, which names them. */
+  #waitingFor(reason: BlockedOn): number {
+    return this.#waiting.get(reason) ?? 0;
+  }
+
+  /** Only events of the whole member need a queue. All other events name their log. */
   #queueOf(reason: BlockedOn): Queue | null {
     if (reason === 'CREDIT') return this.#forCredit;
     return reason === 'RETRY' ? this.#forTime : null;
   }
 }
 
-/** Logs in turn. A log is in one of these at most, so its seat carries the links: no object is made for 100,000 of them. */
+/**
+ * Logs in the order of their turns. The links are in the seats, because a log is in one queue at
+ * most, and a member may have 100,000 logs.
+ */
 class Queue {
   #first: Seat | null = null;
   #last: Seat | null = null;

@@ -3,11 +3,11 @@ import type { BlockedOn } from '../ports/session.ts';
 import type { Feed } from './feed.ts';
 import type { Member } from './member.ts';
 
-/** A log in the queue of the member that holds it. It ends when the member lets go of the log. */
+/** The relation of a log and the member that holds it. It ends when the member loses the log. */
 export class Seat {
   readonly feed: Feed;
   readonly member: Member;
-  /** Its place among the logs of the member. */
+  /** The index of the seat in the member's list. */
   #at: number;
   #blockedOn: BlockedOn = 'CAUGHT_UP';
   #waitsFor: BlockedOn | null = null;
@@ -31,7 +31,7 @@ export class Seat {
     this.#at = at;
   }
 
-  /** The log may have something to deliver. */
+  /** Makes the log ready, because it may have records now. */
   wake(): void {
     this.member.wakeFor(this);
   }
@@ -41,12 +41,12 @@ export class Seat {
     return this.revoking ? 'REVOKING' : this.#blockedOn;
   }
 
-  /** A look has found nothing to deliver, for this reason. */
+  /** Notes why a look has found nothing to deliver. */
   foundNothing(reason: BlockedOn): void {
     this.#blockedOn = reason;
   }
 
-  /** What makes it ready when it comes; null: it is ready. `ReadyLogs` alone decides. */
+  /** The reason for which the log waits; null if it is ready. Only `ReadyLogs` sets it. */
   get waitsFor(): BlockedOn | null {
     return this.#waitsFor;
   }
@@ -55,7 +55,7 @@ export class Seat {
     this.#waitsFor = reason;
   }
 
-  /** Its neighbours in the one queue of `ReadyLogs` that it may stand in. */
+  /** The neighbours in a queue of `ReadyLogs`. A seat is in one queue at most. */
   get before(): Seat | null {
     return this.#before;
   }
@@ -64,20 +64,20 @@ export class Seat {
     return this.#after;
   }
 
-  /** Joins a queue behind the one that was its last. */
+  /** Joins a queue behind `last`. */
   follow(last: Seat | null): void {
     this.#before = last;
     if (last !== null) last.#after = this;
   }
 
-  /** Leaves its queue: its neighbours close up. */
+  /** Leaves its queue. */
   unlink(): void {
     if (this.#before !== null) this.#before.#after = this.#after;
     if (this.#after !== null) this.#after.#before = this.#before;
     this.#before = this.#after = null;
   }
 
-  /** Set while the log is moving away and nothing new is delivered: until when, by the wall clock. */
+  /** The deadline of the revocation, by the wall clock. Nothing is delivered while it is set. */
   get revokeDeadlineAtMs(): number | null {
     return this.#revokeDeadlineAtMs;
   }
@@ -86,27 +86,29 @@ export class Seat {
     return this.#revokeDeadlineAtMs !== null;
   }
 
-  /** The member is to give the log back, until then at the latest. */
+  /** Revokes the log. The member must give it back by the deadline. */
   askBack(deadlineAtMs: number): void {
     this.#revokeDeadlineAtMs = deadlineAtMs;
   }
 
-  /** The member keeps the log after all. */
+  /** Ends the revocation: the member keeps the log. */
   stay(): void {
     this.#revokeDeadlineAtMs = null;
   }
 
-  /** A batch does not fit the credit. @returns since when that is so. */
+  /** Notes that a batch does not fit the credit. @returns since when that has been so. */
   creditWaitSince(nowMs: number): number {
     return (this.#creditWaitSinceMs ??= nowMs);
   }
 
-  /** What waited for credit goes out. */
+  /** Ends the wait for credit. */
   creditFound(): void {
     this.#creditWaitSinceMs = null;
   }
 
-  /** Records were handed out with a lease: `onOver` is called when the earliest may be over. One timer a log. */
+  /**
+   * Calls `onOver` when the first lease of the log may have expired. A log has one timer for all.
+   */
   watchLeases(clock: Clock, onOver: () => void): void {
     const atMs = this.feed.cursor.nextDeadlineMs();
     if (atMs === null || this.#cancelLeaseTimer !== null) return;
@@ -116,7 +118,6 @@ export class Seat {
     });
   }
 
-  /** The member holds the log no longer. */
   close(): void {
     this.#cancelLeaseTimer?.();
     this.#cancelLeaseTimer = null;

@@ -6,35 +6,38 @@ import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
 import type { BlockedOn, EventSink, StreamEvent } from '../ports/session.ts';
 
 /**
- * The open stream of one member: the pump that sends it batches while credit and socket allow, and the Idle events
- * that say why it sends none.
+ * The first idle event comes so long after the last batch. It is also the least time between two.
  */
-
-/** First Idle event after the last batch, then the interval of the next ones, and the least time between any two. */
 const idleFirstMs = 1_000;
 const idleIntervalMs = 10_000;
 const idlePartitionsMax = 100;
-/** How soon to look again whether this broker is sure to own the group. */
+/** The wait before the pump checks again that this broker owns the group. */
 const ownershipRetryMs = 100;
 
-export interface StreamOptions {
+interface StreamOptions {
   readonly member: Member;
   readonly sink: EventSink;
   readonly autoAck: boolean;
-  /** From the second time on its client is told what has changed in the assignment, not all of it. */
+  /** All assigned events but the first contain only the changes of the assignment. */
   readonly assignmentChanges: boolean;
   readonly handOut: HandOut;
   readonly clock: Clock;
   readonly unsentBytesMax: number;
   /** False while this broker cannot be sure that it still owns the group. */
   readonly mayDeliver: () => boolean;
-  /** That was so when there was something to tell the client: it is to look elsewhere. */
+  /** Called instead of an idle event while `mayDeliver` returns false. */
   readonly onUnsure: () => void;
   readonly generation: () => number;
-  /** Acks exactly the records that an auto-ack stream hands to the transport, none before them. */
+  /**
+   * Acks exactly the records of the piece, which an auto-ack stream has handed to the transport.
+   */
   readonly ackNow: (piece: Piece) => void;
 }
 
+/**
+ * The open stream of one member. Its pump sends batches while credit and socket allow. Its idle
+ * events give the reason when it sends none.
+ */
 export class StreamSession implements Reader {
   blockedOn: BlockedOn | null = null;
   readonly #o: StreamOptions;
@@ -46,7 +49,7 @@ export class StreamSession implements Reader {
   #cancelIdle: (() => void) | null = null;
   #lastBatchMs: number;
   #lastIdleMs = -Infinity;
-  #toldBlockedOn: BlockedOn | null = null;
+  #sentBlockedOn: BlockedOn | null = null;
 
   constructor(options: StreamOptions) {
     this.#o = options;
@@ -70,7 +73,7 @@ export class StreamSession implements Reader {
     if (!this.#ended) this.#o.sink.send(event);
   }
 
-  /** Tells the client what the member has, or what has changed in that. */
+  /** Sends the assignment of the member, or its changes. */
   tellAssigned(): void {
     const { member, assignmentChanges } = this.#o;
     const generation = this.#o.generation();
@@ -80,21 +83,21 @@ export class StreamSession implements Reader {
     if (assignmentChanges) member.changes ??= new AssignmentChanges();
   }
 
-  /** Tells the client to go elsewhere; nothing new is delivered, acks still count. */
+  /** Asks the client to connect elsewhere. The stream delivers nothing more; acks still count. */
   drain(deadlineAtMs: number): void {
     const { member, generation } = this.#o;
     this.tell({ type: 'draining', generation: generation(), memberId: member.id, deadlineAtMs });
     this.#draining = true;
   }
 
-  /** Ends the stream towards the client. Idempotent. */
+  /** Ends the stream for the client too. Idempotent. */
   end(error: Rejection | null): void {
     if (this.#ended) return;
     this.stop();
     this.#o.sink.end(error);
   }
 
-  /** The client has gone: nothing is sent any more. Idempotent. */
+  /** Stops the session, whose client has gone. Idempotent. */
   stop(): void {
     this.#ended = true;
     this.#o.sink.onDrain = null;
@@ -102,7 +105,7 @@ export class StreamSession implements Reader {
     this.#cancelIdle?.();
   }
 
-  /** Sends until something holds it back, and remembers what. */
+  /** Sends batches until something blocks it. */
   #pump(): void {
     if (this.#ended || this.#draining) return;
     if (!this.#o.mayDeliver()) {
@@ -136,7 +139,7 @@ export class StreamSession implements Reader {
     return null;
   }
 
-  /** Why the member has no partition. */
+  /** The reason of a member without partitions. */
   #without(): BlockedOn {
     return this.#o.member.stalled ? 'MAX_POLL_INTERVAL' : 'NO_ASSIGNMENT';
   }
@@ -148,16 +151,16 @@ export class StreamSession implements Reader {
     const field = handOut(piece, member.credit, this.#o.handOut, null);
     member.ready.served(piece.seat);
     this.blockedOn = null;
-    this.#toldBlockedOn = null;
+    this.#sentBlockedOn = null;
     sink.send({ type: 'batch', generation: this.#o.generation(), field });
     if (autoAck) this.#o.ackNow(piece);
   }
 
   #block(reason: BlockedOn): void {
     this.blockedOn = reason;
-    // A change of reason is told at once, but at most once a second; right after a batch it is not yet idleness.
+    // A new reason is sent early, but at most once a second, and not within a second after a batch.
     const due = Math.max(this.#lastBatchMs, this.#lastIdleMs) + idleFirstMs;
-    if (this.#toldBlockedOn !== null && reason !== this.#toldBlockedOn) this.#armIdle(due - this.#o.clock.nowMs());
+    if (this.#sentBlockedOn !== null && reason !== this.#sentBlockedOn) this.#armIdle(due - this.#o.clock.nowMs());
   }
 
   #wakeAt(atMs: number, nowMs: number): void {
@@ -180,7 +183,8 @@ export class StreamSession implements Reader {
 
   #idle(): void {
     if (this.#ended) return;
-    // Without a session timeout a client has nothing to ask: an open stream would tell it that all is well.
+    // A client without heartbeats would take an open stream as a sign that this broker is the
+    // owner.
     if (!this.#o.mayDeliver()) {
       this.#o.onUnsure();
       return;
@@ -199,7 +203,7 @@ export class StreamSession implements Reader {
   #tellIdle(): void {
     const { member, generation } = this.#o;
     const blockedOn = this.blockedOn ?? (member.seats.length === 0 ? this.#without() : 'CAUGHT_UP');
-    this.#toldBlockedOn = blockedOn;
+    this.#sentBlockedOn = blockedOn;
     let lag = 0;
     for (const { feed } of member.seats) lag += feed.cursor.lag(feed.log.endOffset);
     this.tell({

@@ -11,18 +11,18 @@ import type { Member } from '../dispatch/member.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
-/** What a call says of a member beside what every `EnterCommand` does. */
-export type MemberWishes = Omit<
+/** The options of a member that differ by the kind of call. */
+type MemberWishes = Omit<
   MemberRow,
   'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
 >;
 
-export interface Entered {
+interface Entered {
   readonly group: ConsumerGroup;
   readonly member: Member;
 }
 
-/** How a call comes to its member: finds the one that it names, or makes one, with the group and the subscriptions that it wants. */
+/** Finds the member that a call names, or creates one, with its group and its subscriptions. */
 export class Admission {
   readonly #groups: Groups;
   readonly #context: GroupContext;
@@ -34,11 +34,15 @@ export class Admission {
     this.#membersMax = membersMax;
   }
 
-  /** `rejoin`: a member that is there already gets the wishes of this call, and not just its topics. @throws Rejection */
+  /**
+   * @param rejoin an existing member gets the options of this call too, not only its topics.
+   * @throws Rejection
+   */
   async enter(command: EnterCommand, wishes: MemberWishes, rejoin = false): Promise<Entered> {
     this.#refuseUnknownAssignor(wishes.assignor);
     const { memberId } = command;
-    // It has tried to come back: should this broker turn out to be the owner still, its session goes on.
+    // The sign of life counts even if this broker may have been replaced. If not, the session goes
+    // on.
     if (memberId !== null) this.#groups.find(command.group)?.alive(memberId);
     refuseIfUnsure(this.#context);
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
@@ -62,13 +66,13 @@ export class Admission {
       await this.#subscribe(group, command, topicIds);
       await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
       const member = group.member(memberId);
-      // Who subscribes or pulls asks for records. JoinGroup asks for none: a leader's is about what others get.
+      // Subscribe and Pull ask for records, so the member works. A JoinGroup asks for none.
       if (wishes === null) group.worked(member);
       return { group, member };
     });
   }
 
-  /** The member as the call wants it; if that is as it is, the call is a sign of life. */
+  /** Changes the member as the call wants it. A call that changes nothing is a sign of life. */
   async #renew(
     group: ConsumerGroup,
     row: MemberRow,
@@ -96,7 +100,10 @@ export class Admission {
     await this.#groups.subscribe(group, command.topics, command.start);
   }
 
-  /** A process stops when it hears that its instance is another's. So only the owner may say it, and only when it is durable. */
+  /**
+   * A process stops for good at INSTANCE_FENCED. Only the owner may therefore send it, and only
+   * when the other process has joined durably.
+   */
   async #fenced(group: ConsumerGroup | undefined, memberId: MemberId, instanceId: string | null): Promise<Rejection> {
     this.#context.counts.fencedCalls++;
     if (group === undefined || instanceId === null) return memberFenced({ memberId });
@@ -112,7 +119,7 @@ export class Admission {
     throw groupMembersMax({ group: group.name, groupMembersMax: this.#membersMax });
   }
 
-  /** First of all, so that no group is made for a member that cannot be. */
+  /** Comes first, so that a call with an unknown assignor does not create a group. */
   #refuseUnknownAssignor(name: AssignorName): void {
     const { assignors } = this.#context;
     if (assignors.has(name)) return;

@@ -30,18 +30,17 @@ import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './sub
 
 type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 
-/** Waits that nobody calls off. */
+/** A signal that is never aborted. */
 const never = new AbortController().signal;
 
-/** What the client of a stream asks for. */
-export interface StreamWishes {
+interface StreamWishes {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly autoAck: boolean;
   readonly assignmentChanges: boolean;
 }
 
-/** One consumer group at work, as the calls use it: what is asked of its coordinator, and what its members read and ack. */
+/** A consumer group in memory, for the calls: inputs to its coordinator, streams, and acks. */
 export class ConsumerGroup extends GroupModel {
   readonly #driver: GroupDriver;
   readonly #effects: GroupEffects;
@@ -62,7 +61,7 @@ export class ConsumerGroup extends GroupModel {
     for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
   }
 
-  /** Adds a subscription with its cursors; members that want the topic get its partitions with the next bundle. */
+  /** Adds a subscription with its cursors. Its members get the partitions with the next step. */
   addSubscription(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[]): ActiveSubscription {
     const subscription = new ActiveSubscription(row, topic, claimed, this.#context);
     this.keep(subscription);
@@ -70,14 +69,17 @@ export class ConsumerGroup extends GroupModel {
     return subscription;
   }
 
-  /** The topic has grown to these logs: members that want it get the new ones by the ordinary rebalance. */
+  /** Adds the new logs of a topic. The members get them by a rebalance. */
   async growTopic(topicId: number, logs: readonly PartitionLog[]): Promise<void> {
     const subscription = this.subscriptions.get(topicId);
     if (subscription?.grow(logs) !== true) return;
     await this.#driver.feed({ type: 'topic', topicId, partitions: subscription.partitions });
   }
 
-  /** After a load: partitions are with the members that held them; the first bundle removes those whose streams died. */
+  /**
+   * Gives the loaded members their partitions again. The first step removes members whose stream
+   * has died with the broker before.
+   */
   async resume(assigned: LoadedGroup['snapshot']['assignments']): Promise<void> {
     for (const row of assigned) {
       const member = this.members.get(row.memberId);
@@ -98,7 +100,7 @@ export class ConsumerGroup extends GroupModel {
     await this.#driver.feed({ type: 'topic', topicId, partitions: 0 });
   }
 
-  /** The member, or MEMBER_FENCED if it is not (or no longer) one of this group. */
+  /** @throws Rejection MEMBER_FENCED if the group does not have the member */
   member(memberId: MemberId): Member {
     const member = this.members.get(memberId);
     if (member !== undefined && this.row(memberId) !== undefined) return member;
@@ -108,9 +110,11 @@ export class ConsumerGroup extends GroupModel {
   }
 
   /**
-   * Joins, or changes a member. Resolves when the assignment is durable and in force. `reply`: of a call that names no member;
-   * null: the call is that of a member, and is rejected if the member has gone meanwhile.
-   * @throws Rejection MEMBER_FENCED, INSTANCE_FENCED, INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED, GROUP_DELETED
+   * Joins or changes a member. Resolves when the assignment is durable and in force.
+   * @param reply the reply of a call that names no member; null if the call names one. Such a call
+   * is rejected if its member has gone meanwhile.
+   * @throws Rejection MEMBER_FENCED, INSTANCE_FENCED, INSTANCE_ID_IN_USE, INCONSISTENT_PROTOCOLS,
+   * ASSIGNOR_FAILED, GROUP_DELETED
    */
   async join(row: Omit<MemberRow, 'joinSeq'>, reply: Reply | null = null): Promise<Member> {
     this.#makeRoom(row.memberId);
@@ -130,13 +134,15 @@ export class ConsumerGroup extends GroupModel {
     return member;
   }
 
-  /** The instance belongs to a client that knows it is a member: a join that is given up does not end that. */
+  /**
+   * Whether a client that knows its member id uses the instance. A join given up must not end that.
+   */
   #isKnownInstance(instanceId: string | null): boolean {
     const row = instanceId === null ? undefined : this.rowOfInstance(instanceId);
     return row !== undefined && (this.members.get(row.memberId)?.isIntroduced ?? true);
   }
 
-  /** The leader's plan. @throws Rejection NOT_LEADER, PLAN_STALE, ASSIGNOR_FAILED */
+  /** Takes the plan of the leader. @throws Rejection NOT_LEADER, PLAN_STALE, ASSIGNOR_FAILED */
   async assign(memberId: MemberId, generation: number, plan: readonly MemberAssignment[]): Promise<void> {
     const planned = plan.flatMap((one) => this.refs(one.partitions).map((ref) => ({ ...ref, memberId: one.memberId })));
     const named = plan.reduce((sum, { partitions }) => sum + partitions.length, 0);
@@ -147,8 +153,9 @@ export class ConsumerGroup extends GroupModel {
   }
 
   /**
-   * Runs `work` while no member has partitions of the topics: they are asked back first, and given out again after it. One after the
-   * other, since the first of two would give out what the second still needs.
+   * Runs `work` while no member has partitions of the topics: revokes them before, and assigns them
+   * again afterwards. Only one call runs at a time, because the end of the first would assign
+   * partitions that the second still needs.
    */
   withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
     const hold = (held: boolean): Promise<unknown> =>
@@ -167,7 +174,7 @@ export class ConsumerGroup extends GroupModel {
     });
   }
 
-  /** The group is to end: nobody joins it any more. @throws Rejection GROUP_NOT_EMPTY */
+  /** Ends the group, so that no member can join any more. @throws Rejection GROUP_NOT_EMPTY */
   end(): Promise<void> {
     return this.#driver.feed({ type: 'delete' });
   }
@@ -176,7 +183,10 @@ export class ConsumerGroup extends GroupModel {
     return this.#driver.feed({ type: 'leave', memberId, reason });
   }
 
-  /** The member of a call that is a sign of work as well as of life. @throws Rejection MEMBER_FENCED */
+  /**
+   * Finds the member of a call that is a sign of life and of progress. @throws Rejection
+   * MEMBER_FENCED
+   */
   atWork(memberId: MemberId): Member {
     const member = this.member(memberId);
     this.worked(member);
@@ -184,24 +194,27 @@ export class ConsumerGroup extends GroupModel {
     return member;
   }
 
-  /** A sign of life. It changes nothing durable, so it costs no write. */
+  /** Takes a sign of life. It changes nothing durable, so it costs no write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
     this.members.get(memberId)?.heard(this.#context.clock.nowMs());
     if (revoked.length === 0 && this.row(memberId)?.sessionTimeoutMs === null) return;
     this.#driver.tell({ type: 'alive', memberId, revoked });
   }
 
-  /** A sign of work: the member may keep what it has for another max poll interval, and one that was stalled gets something again. */
+  /**
+   * Takes a sign of progress. The member keeps its partitions for another max poll interval, and a
+   * stalled member gets partitions again.
+   */
   worked(member: Member): void {
     member.worked(this.#context.clock.nowMs());
     member.stalled = false;
-    // Asked of the machine: that it is stalled may be decided and not carried out yet.
+    // Asks the coordinator, whose decision that the member is stalled may not be carried out yet.
     if (this.isStalled(member.id)) {
       this.#driver.tell({ type: 'progress', memberId: member.id, busySinceMs: null });
     }
   }
 
-  /** Opens the member's stream; one that is open already ends with REPLACED. */
+  /** Opens the stream of the member. A stream that is open already ends with REPLACED. */
   openStream(member: Member, sink: EventSink, options: StreamWishes): StreamSession {
     const { clock, unsentBytesMax, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
@@ -253,8 +266,8 @@ export class ConsumerGroup extends GroupModel {
   }
 
   /**
-   * A stream is over: a member without a session timeout goes with it. Only a lost connection may mean
-   * that the client has failed on what it had.
+   * Ends the stream, and a member without a session timeout with it. Only after a lost connection
+   * may a record in flight have killed the client.
    */
   streamClosed(member: Member, session: StreamSession, reason: StreamEnd): void {
     session.stop();
@@ -264,20 +277,20 @@ export class ConsumerGroup extends GroupModel {
     void this.leave(member.id, reason === 'CONNECTION_LOST' ? 'STREAM_LOST' : 'LEFT');
   }
 
-  /** Records of `log` are no longer in flight: their credit returns, which may let any log of the member go on. */
+  /** Returns the credit of records that are no longer in flight, which may unblock any log. */
   settle(log: Feed, records: number, bytes: number): void {
     log.seat?.member.regain(records, bytes);
     this.#freed(log);
   }
 
-  /** Records of the log are MOVING: all those of the runs are in flight, and a settlement completes them. */
+  /** Makes records MOVING, all of which must be in flight, because a settlement completes them. */
   move(log: Feed, runs: OffsetRuns): MovingRecords {
     return this.#context.moves.begin(log, runs, () => {
       this.#freed(log);
     });
   }
 
-  /** The log has fewer records in flight than before. */
+  /** Does what an end of a flight may allow: a move, the end of an anonymous member, a delivery. */
   #freed({ seat, log }: Feed): void {
     if (seat === null) return;
     const { member } = seat;
@@ -286,13 +299,15 @@ export class ConsumerGroup extends GroupModel {
     seat.wake();
   }
 
-  /** Nothing of a partition that is asked back is in flight any more: it may go. */
+  /** Lets a revoked partition move once none of its records is in flight. */
   #lookDrained({ topicId, partition }: PartitionRef): void {
     const ref = { topicId, partition };
     if (this.isDrained(ref)) this.#driver.tell({ type: 'drained', partition: ref });
   }
 
-  /** Records of the log were handed out with a lease: when the earliest runs out, they come again, as the next attempt. */
+  /**
+   * Watches the leases of the log. Records whose lease has expired come again as the next attempt.
+   */
   watchLeases(seat: Seat): void {
     const { clock, rounds } = this.#context;
     const { feed } = seat;
@@ -306,12 +321,14 @@ export class ConsumerGroup extends GroupModel {
     });
   }
 
-  /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
+  /**
+   * Waits until `ready` returns true, the time is over, or the signal aborts. @returns its result.
+   */
   watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
     return this.#driver.watch(ready, waitMs, signal);
   }
 
-  /** Resolves when every input so far has had its effect. */
+  /** Resolves when the effects of all inputs so far are durable and carried out. */
   settled(): Promise<void> {
     return this.#driver.feed({ type: 'tick' });
   }
@@ -332,14 +349,14 @@ export class ConsumerGroup extends GroupModel {
     for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
   }
 
-  /** Anonymous pull members make room for whoever joins. */
+  /** Dismisses anonymous members, which make room for the member that joins. */
   #makeRoom(joining: MemberId): void {
     for (const member of this.members.values()) if (member.anonymous && member.id !== joining) this.#dismiss(member);
   }
 
   /**
-   * A member that a Pull without a member id has made leaves once it holds nothing un-acked and others want its
-   * partitions. As long as it is alone it may stay: its client may yet come back with the id that it was told.
+   * Lets an anonymous member leave that neither reads nor has records in flight. It is called only
+   * when others want its partitions, because the client may come back with the member id.
    */
   #dismiss(member: Member): void {
     if (member.readers.size > 0 || member.seats.some(({ feed }) => feed.cursor.inFlightRecords > 0)) return;

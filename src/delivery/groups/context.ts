@@ -9,19 +9,19 @@ import type { MayGrow } from '../dispatch/growth.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
 
-/** What the coordinators of all groups have done since this broker owns the database. */
-export interface CoordinationCounts {
+/** Counts over all groups, since the start of this owner. */
+interface CoordinationCounts {
   rebalances: number;
   rebalanceMs: number;
   heartbeats: number;
   sessionTimeouts: number;
-  /** Calls of members that are none any more. */
+  /** Calls rejected because the member was removed or fenced. */
   fencedCalls: number;
   /** Offsets that CommitOffsets committed. */
   commits: number;
 }
 
-/** What every group at work shares. */
+/** What all groups share. */
 export interface GroupContext extends HandOut, FeedParts {
   readonly random: Random;
   readonly writer: GroupWriter;

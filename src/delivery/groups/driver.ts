@@ -11,6 +11,7 @@ import {
   planStale,
 } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { timeUp, within } from '../../time/within.ts';
 import type { GroupContext } from './context.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import type { GroupEffects } from './effects.ts';
@@ -18,7 +19,7 @@ import type { GroupModel } from './model.ts';
 
 type Refused = Extract<GroupEffect, { type: 'refused' }>;
 
-/** What the coordinator refuses, as the caller reads it. */
+/** The rejections of inputs that the coordinator refuses. */
 const rejectionOf: Readonly<Record<Refused['reason'], (explanation: string, memberId: MemberId) => Rejection>> = {
   MEMBER_UNKNOWN: (_, memberId) => memberFenced({ memberId }),
   INSTANCE_FENCED: (_, memberId) => instanceFenced({ memberId }),
@@ -31,23 +32,25 @@ const rejectionOf: Readonly<Record<Refused['reason'], (explanation: string, memb
   GROUP_DEAD: groupDeleted,
 };
 
-/** The member that a refused input is about; only a delete is about none. */
+/** The member of a refused input. Only a delete has none. */
 function memberOf(input: GroupInput): MemberId {
   if (input.type === 'join') return input.member.memberId;
   return 'memberId' in input ? input.memberId : ('' as MemberId);
 }
 
-/** An input, and who waits for what comes of it. */
+/** An input, and the promise of the call that waits for it, if one does. */
 interface Entry {
   readonly input: GroupInput;
   readonly done: PromiseWithResolvers<void> | null;
 }
 
 /**
- * Drives one group: inputs go to the coordinator, what it decides is made durable, and then its effects are carried out.
+ * Drives one group: gives inputs to the coordinator, makes its decisions durable, and then carries
+ * out its effects.
  *
- * Inputs are stepped one bundle at a time. While the result of one is being written, later ones wait and go together in the next
- * bundle; and the coordinator itself gathers what comes soon after a rebalance. That is what turns joins that come close together into one.
+ * One step takes a bundle of inputs. Inputs that come while the result of a step is being written
+ * go together in the next one. The coordinator also gathers inputs that come soon after a
+ * rebalance. Both turn joins that come close together into one rebalance.
  */
 export class GroupDriver {
   readonly #state: GroupModel;
@@ -55,9 +58,9 @@ export class GroupDriver {
   readonly #effects: GroupEffects;
   readonly #context: GroupContext;
   #next: Entry[] = [];
-  /** Taken by the coordinator, which has not told what came of them. */
+  /** Inputs that the coordinator has taken and not answered yet. */
   #gathered: Entry[] = [];
-  /** Called after each bundle: what waits for a change of the assignment. */
+  /** Called after each step that has effects. */
   readonly #watchers = new Set<() => void>();
   #stepping = false;
   #cancelTimer: (() => void) | null = null;
@@ -76,19 +79,19 @@ export class GroupDriver {
     this.#next.push({ input, done: null });
   }
 
-  /** Feeds the coordinator an input that nobody waits for. */
+  /** Gives the coordinator an input for which no call waits. */
   tell(input: GroupInput): void {
     this.add(input);
     this.#start();
   }
 
   /**
-   * Feeds the coordinator. Resolves when what came of it is durable and carried out.
-   * @throws Rejection if the coordinator refuses it, Fault if the broker is fenced first.
+   * Gives the coordinator an input. Resolves when its effects are durable and carried out.
+   * @throws Rejection if the coordinator refuses the input, Fault if the broker is fenced first.
    */
   feed(input: GroupInput): Promise<void> {
     const done = Promise.withResolvers<void>();
-    // Not everybody who feeds an input waits for it; the writer has reported the fault by then.
+    // Not every caller waits for its input, and the writer has reported the fault by then.
     done.promise.catch(() => undefined);
     this.#next.push({ input, done });
     if (this.#stopped) done.reject(notOwner());
@@ -96,26 +99,28 @@ export class GroupDriver {
     return done.promise;
   }
 
-  /** Resolves when `ready` is true or the time is over; asked after each change of the group. */
-  watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    if (ready()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const finish = (result: boolean): void => {
-        this.#watchers.delete(look);
-        cancel();
-        signal.removeEventListener('abort', give);
-        resolve(result);
-      };
-      const look = (): void => {
-        if (ready()) finish(true);
-      };
-      const give = (): void => {
-        finish(ready());
-      };
-      const cancel = this.#context.clock.after(waitMs, give);
-      signal.addEventListener('abort', give, { once: true });
-      this.#watchers.add(look);
-    });
+  /**
+   * Waits until `ready` returns true, the time is over, or the signal aborts. `ready` is called
+   * after each change of the group. @returns its last result.
+   */
+  async watch(ready: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (ready()) return true;
+    const over = Promise.withResolvers<boolean>();
+    const look = (): void => {
+      if (ready()) over.resolve(true);
+    };
+    const give = (): void => {
+      over.resolve(ready());
+    };
+    signal.addEventListener('abort', give, { once: true });
+    this.#watchers.add(look);
+    try {
+      const result = await within(this.#context.clock, waitMs, over.promise);
+      return result === timeUp ? ready() : result;
+    } finally {
+      this.#watchers.delete(look);
+      signal.removeEventListener('abort', give);
+    }
   }
 
   stop(): void {
@@ -132,7 +137,7 @@ export class GroupDriver {
   }
 
   async #stepAll(): Promise<void> {
-    // The first await lets inputs of the same turn join the bundle.
+    // Inputs of the same turn of the event loop join the bundle during this await.
     await Promise.resolve();
     while (this.#next.length > 0 && !this.#stopped) {
       const bundle = this.#next;
@@ -142,7 +147,7 @@ export class GroupDriver {
         await this.#step(bundle);
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
-        // Only being fenced gets here: the writer repeats everything else.
+        // The broker is fenced. The writer repeats all other faults.
         this.stop();
       }
     }
@@ -174,7 +179,7 @@ export class GroupDriver {
     for (const look of [...this.#watchers]) look();
   }
 
-  /** What the members are doing whose max poll interval may be over. */
+  /** The progress of the members whose max poll interval may be over. */
   #progress(nowMs: number): GroupInput[] {
     return this.#machine.overdue(nowMs).map((memberId) => {
       const busySinceMs = this.#state.members.get(memberId)?.busySinceMs(nowMs) ?? null;
@@ -190,7 +195,8 @@ export class GroupDriver {
 
   #armTimer(): void {
     const atMs = this.#machine.nextDeadlineMs() ?? Infinity;
-    // A deadline that moved away needs no new timer: the old one finds nothing due and arms again. Heartbeats are cheap so.
+    // A later deadline needs no new timer, because the old one finds nothing due and arms again. So
+    // heartbeats set no timer.
     if (this.#stopped || atMs >= this.#timerAtMs) return;
     this.#cancelTimer?.();
     this.#timerAtMs = atMs;

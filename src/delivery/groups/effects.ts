@@ -18,7 +18,10 @@ import { StreamSession } from '../dispatch/stream-session.ts';
 
 const none: readonly PartitionRef[] = [];
 
-/** Carries out what the coordinator of a group has decided, once it is durable: on members, their streams, and what they have in flight. */
+/**
+ * Carries out the durable decisions of a group's coordinator: on members, their streams, and the
+ * records in flight.
+ */
 export class GroupEffects {
   readonly #state: GroupModel;
   readonly #context: GroupContext;
@@ -28,7 +31,7 @@ export class GroupEffects {
     this.#context = context;
   }
 
-  /** @returns the partitions that are asked back and have nothing in flight any more: they may go. */
+  /** @returns the revoked partitions without records in flight, which may move at once. */
   carryOut(effect: GroupEffect): readonly PartitionRef[] {
     switch (effect.type) {
       case 'replaced':
@@ -67,7 +70,7 @@ export class GroupEffects {
     session.tell({ type: 'revoking', generation: this.#state.generation, partitions, deadlineAtMs });
   }
 
-  /** What was in flight of the log is given back; the next holder begins there. */
+  /** Takes the log and its records in flight from its member. The next holder gets them again. */
   takeBack(log: Feed, countAttempt: boolean): void {
     const { seat } = log;
     const freed = log.cursor.giveBackAll(countAttempt);
@@ -108,7 +111,9 @@ export class GroupEffects {
     return effect.partitions.filter((ref) => this.#state.isDrained(ref));
   }
 
-  /** What a member did not work on counts an attempt: it may be what keeps it from working. */
+  /**
+   * Counts an attempt of the records of a stalled member, because one of them may be the reason.
+   */
   #revoked({ memberId, partitions, stalled }: Extract<GroupEffect, { type: 'revoked' }>): void {
     for (const feed of partitions.flatMap((ref) => this.#state.lanesOf(ref))) {
       if (feed.seat?.member.id === memberId) this.takeBack(feed, stalled);
@@ -120,8 +125,9 @@ export class GroupEffects {
   }
 
   /**
-   * The old process of an instance is fenced, and the new one gets what it had in flight. A deploy
-   * counts no attempt. An old process whose connection was lost may have failed on what it had.
+   * Fences the old process of an instance, and gives its partitions and records to the new one. It
+   * counts an attempt only if the connection of the old process was lost: a record may have killed
+   * it.
    */
   #replaced(memberId: MemberId, oldMemberId: MemberId): readonly PartitionRef[] {
     const [old, member] = [this.#state.members.get(oldMemberId), this.#state.members.get(memberId)];
@@ -146,8 +152,8 @@ export class GroupEffects {
     const member = this.#state.members.get(memberId);
     if (member === undefined) return;
     this.#state.members.delete(memberId);
-    // A member that left, or cancelled its stream, did not fail. One that was lost may have failed on
-    // what it had.
+    // A member that left or cancelled its stream has not failed. A record may have killed a lost
+    // one.
     const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;
     for (const { feed } of [...member.seats]) this.takeBack(feed, mayHaveFailed);
     this.endReaders(member, reason === 'LEFT' ? null : memberFenced({ memberId }));
@@ -155,7 +161,7 @@ export class GroupEffects {
 
   #assignorFailed(assignor: AssignorName, message: string): void {
     const fields = { group: this.#state.name, assignor, reason: message };
-    this.#context.log.warn(fields, 'an assignor failed; sticky gave out the partitions');
+    this.#context.log.warn(fields, 'an assignor failed; the sticky assignor assigned the partitions');
   }
 
   #rebalanced(rebalance: RebalanceRow): void {

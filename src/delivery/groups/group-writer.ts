@@ -6,7 +6,7 @@ import { pause } from '../../time/pause.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import type { GroupStore } from '../ports/store.ts';
 
-/** Before a write whose outcome is not known is repeated. */
+/** The wait before a write with an unknown outcome is repeated. */
 const repeatMs = 250;
 
 interface Waiting {
@@ -16,10 +16,12 @@ interface Waiting {
 }
 
 /**
- * Writes what the coordinators of all groups decided. Changes that come while a write is under way go together in the
- * next one, so that a storm of joins costs few transactions. A change says what is, not what to add, so writing it
- * twice is harmless and a write whose outcome is unknown is simply repeated; that goes on until it is durable or this
- * broker is fenced, because the coordinator in memory has gone ahead already.
+ * Writes the decisions of all coordinators. Changes that come during a write go together in the
+ * next one, so that a storm of joins costs few transactions.
+ *
+ * A change contains the new state, so a repeated write of it is harmless. The writer repeats a
+ * failed write until the change is durable or this broker is fenced, because the coordinator in
+ * memory has gone ahead already.
  */
 export class GroupWriter {
   readonly #store: GroupStore;
@@ -37,7 +39,7 @@ export class GroupWriter {
     this.#onFenced = deps.onFenced;
   }
 
-  /** Resolves once the change is durable; rejects with FENCED if another broker has taken over first. */
+  /** Resolves when the change is durable. Rejects with FENCED if another broker has taken over. */
   save(groupId: number, change: GroupChange): Promise<void> {
     if (this.#stopped) return Promise.reject(notOwner());
     const done = Promise.withResolvers<void>();
@@ -47,9 +49,8 @@ export class GroupWriter {
   }
 
   /**
-   * Does a write of another kind, which must be harmless to repeat: one whose outcome is not known is repeated until it is. A write that
-   * has changed nothing fails.
-   * @throws Fault
+   * Runs another write, which must be harmless to repeat. A write with an unknown outcome is
+   * repeated until the outcome is known. A write that has changed nothing fails. @throws Fault
    */
   async settle<T>(write: (store: GroupStore) => Promise<T>): Promise<T> {
     for (let unknown = false; ;) {

@@ -14,7 +14,9 @@ import type { TopicPartition } from '../ports/session.ts';
 import type { LoadedGroup } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
-/** What is known of one group at work: its members, its subscriptions, and what its coordinator has decided. Everybody reads it here. */
+/**
+ * The state of one group for its readers: members, subscriptions, and the coordinator's decisions.
+ */
 export class GroupModel {
   readonly id: number;
   readonly name: string;
@@ -33,20 +35,20 @@ export class GroupModel {
   }
 
   /**
-   * The generation that members are told: that of the last step which is durable. The coordinator may be
-   * ahead of it by one; told to a member, that one would be used again, for another assignment, by a
-   * successor that finds it was never written.
+   * The generation that clients see: that of the last durable step. The coordinator may be ahead of
+   * it by one. If a client saw that one and the write failed, a successor would use the same number
+   * for another assignment.
    */
   get generation(): number {
     return this.#generation;
   }
 
-  /** That of the last step, durable or not. */
+  /** The generation of the last step, durable or not. */
   get decidedGeneration(): number {
     return this.#machine.generation;
   }
 
-  /** The driver has made a step durable. */
+  /** The driver calls it when it has made a step durable. */
   persisted(generation: number): void {
     this.#generation = generation;
   }
@@ -55,7 +57,7 @@ export class GroupModel {
     return this.#machine.state();
   }
 
-  /** Changes were taken and wait for the rebalance that they belong into. */
+  /** Whether the coordinator gathers changes for the next rebalance. */
   get preparing(): boolean {
     return this.#machine.preparing;
   }
@@ -64,12 +66,12 @@ export class GroupModel {
     return this.#machine.assignor;
   }
 
-  /** The member that gives out the partitions; null: the broker does. */
+  /** The member that assigns the partitions; null if the broker does. */
   get leaderId(): MemberId | null {
     return this.#machine.leader;
   }
 
-  /** Whether the leader still has to say who gets what in this generation. */
+  /** Whether the leader still has to send the plan of this generation. */
   get awaitsPlan(): boolean {
     return this.#machine.awaitsPlan;
   }
@@ -78,7 +80,7 @@ export class GroupModel {
     return this.#machine.memberCount;
   }
 
-  /** Its members as the coordinator knows them, in the order of joining. */
+  /** The members of the coordinator, in the order of their joins. */
   rows(): MemberRow[] {
     return this.#machine.members();
   }
@@ -96,7 +98,7 @@ export class GroupModel {
     return this.#machine.isStalled(memberId);
   }
 
-  /** Who has the partition, and since which generation. */
+  /** The member that has the partition, and since which generation. */
   holder(ref: PartitionRef): Holder | undefined {
     return this.#machine.holder(ref);
   }
@@ -105,22 +107,22 @@ export class GroupModel {
     return this.#byTopicName.get(topicName);
   }
 
-  /** In the order of their topics' names. */
+  /** Ordered by the name of the topic. */
   sortedSubscriptions(): ActiveSubscription[] {
     return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
   }
 
-  /** The log that an entry of a request names; undefined: the group has none. */
+  /** The log that an entry of a request names, if the group has it. */
   named({ topic, partition, lane }: NamedLog): Feed | 'LANE_REQUIRED' | undefined {
     return this.subscriptionTo(topic)?.find({ partition, lane });
   }
 
-  /** All lanes of a partition; empty if the group has no such partition. */
+  /** The logs of all lanes of a partition; empty if the group does not have the partition. */
   lanesOf({ topicId, partition }: PartitionRef): readonly Feed[] {
     return this.subscriptions.get(topicId)?.lanesOf(partition) ?? [];
   }
 
-  /** Nothing of any lane of the partition is in flight: one that is asked back may go. */
+  /** Whether no lane of the partition has records in flight, so that a revoked one may move. */
   isDrained(ref: PartitionRef): boolean {
     return this.lanesOf(ref).every(({ cursor }) => cursor.inFlightRecords === 0);
   }
@@ -132,7 +134,9 @@ export class GroupModel {
     });
   }
 
-  /** Records that open streams have in flight: the ones that a drain waits for. */
+  /**
+   * The number of records that members with an open reader have in flight. A drain waits for them.
+   */
   inFlightToStreams(): number {
     let records = 0;
     for (const member of this.members.values()) if (member.readers.size > 0) records += member.credit.records;
@@ -146,7 +150,7 @@ export class GroupModel {
 
   protected drop(subscription: ActiveSubscription): void {
     this.subscriptions.delete(subscription.row.topicId);
-    // Under its name there may be another topic by now.
+    // Another topic may have this name by now.
     const { topicName } = subscription;
     if (this.#byTopicName.get(topicName) === subscription) this.#byTopicName.delete(topicName);
   }

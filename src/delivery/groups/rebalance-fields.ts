@@ -1,6 +1,6 @@
 import type { RebalanceCause, RebalanceRow } from '../../coordinator/group.ts';
 
-/** A rebalance as the log has it, one line each. */
+/** The fields of the log line of a rebalance. */
 export function rebalanceFields(group: string, rebalance: RebalanceRow): object {
   const { generation, causes, durationMs, memberCount, assignedCount, revokedCount, completed } = rebalance;
   return {
@@ -15,7 +15,7 @@ export function rebalanceFields(group: string, rebalance: RebalanceRow): object 
   };
 }
 
-/** Without what says nothing: most causes come up once, and some are about no member. */
+/** Leaves out a missing member and a count of one, so that most causes are short. */
 function causeFields({ reason, memberId, count }: RebalanceCause): object {
   return { reason, ...(memberId !== null && { memberId }), ...(count > 1 && { count }) };
 }

@@ -6,8 +6,9 @@ import type { PartitionLog } from '../../log/partition-log.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 
 /**
- * The offset at which a new subscription begins in each of the topic's logs, in their order. Latest is the end at this moment:
- * what is published afterwards is owed, so no message can be owed and lie below the start.
+ * The offset at which a new subscription begins in each log of the topic, in their order. `latest`
+ * is the end of the log at the time of the call, so the group gets all records published
+ * afterwards.
  */
 export async function startOffsets(
   start: StartPosition,
@@ -42,15 +43,15 @@ function givenOffsets(
   return logs.map((log) => inLog(log, given.get(log) ?? start.offset ?? 0));
 }
 
-/** `field` is the path of the entry. */
+/** @param field the path of the entry in the request. */
 function noSuchLog(field: string, partitions: number, { partition, lane }: LogName): Rejection {
   if (partition >= partitions) return invalidField(`${field}.partition`, `the topic has no partition ${partition}`);
   return invalidField(`${field}.lane`, `the topic has no lane ${lane}`);
 }
 
 /**
- * The offset as a place to begin: what lies before the first stored record has been dropped; beyond the end there is nothing that
- * could be owed. @throws Rejection OFFSET_OUT_OF_RANGE
+ * The offset, or the first stored one if it is higher.
+ * @throws Rejection OFFSET_OUT_OF_RANGE beyond the end of the log
  */
 export function inLog(log: PartitionLog, offset: number): number {
   if (offset <= log.endOffset) return Math.max(offset, log.startOffset);

@@ -10,23 +10,22 @@ const cursorBounds: CursorBounds = {
   ackedRunsMax: limits.cursorRangesMax,
 };
 
-/** A partition's log, and how far the subscription is in it. */
+/** A log, and the progress of the subscription in it. */
 export interface ClaimedLog {
   readonly log: PartitionLog;
   readonly cursor: CursorSnapshot;
 }
 
-/** What a subscription needs to know of its topic. */
 export interface SubscribedTopic {
   readonly name: string;
   readonly lanes: number;
 }
 
-/** A subscription at work: the claim and one consumed log for each partition of its topic. */
+/** A subscription in memory, with one feed for each log of its topic. */
 export class ActiveSubscription {
   readonly row: SubscriptionRow;
   readonly topicName: string;
-  /** How many each partition of the topic has. */
+  /** The number of lanes of each partition. */
   readonly lanes: number;
   readonly #parts: FeedParts;
   readonly #logs: Feed[] = [];
@@ -39,27 +38,30 @@ export class ActiveSubscription {
     for (const one of claimed) this.#claim(one);
   }
 
-  /** How many partitions of the topic it reads: all, with all their lanes. */
+  /** The number of partitions of the topic. */
   get partitions(): number {
     return this.#logs.length / this.lanes;
   }
 
-  /** By partition and lane. */
+  /** Ordered by partition and lane. */
   get logs(): readonly Feed[] {
     return this.#logs;
   }
 
-  /** The log that an entry of a request names; undefined: there is none. */
+  /** The log that an entry of a request names, if it exists. */
   find(name: LogName): Feed | 'LANE_REQUIRED' | undefined {
     return namedLog(this.#logs, this.lanes, name);
   }
 
-  /** All lanes of a partition: a member holds them together. */
+  /** The logs of all lanes of a partition, which a member holds together. */
   lanesOf(partition: number): readonly Feed[] {
     return lanesOf(this.#logs, this.lanes, partition);
   }
 
-  /** Takes in what the topic has more, from offset 0, as its cursors are in the database. @returns whether it has more. */
+  /**
+   * Adds the logs by which the topic has grown. They begin at 0, like their cursors in the
+   * database. @returns whether there were any.
+   */
   grow(logs: readonly PartitionLog[]): boolean {
     const added = logs.slice(this.#logs.length);
     for (const log of added) this.#claim({ log, cursor: begunAt(0) });

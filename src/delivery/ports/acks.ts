@@ -1,7 +1,7 @@
 import type { MemberId } from '../../coordinator/group.ts';
 import type { NamedLog } from './offsets.ts';
 
-/** Ack: what a member has done with the records that it got. */
+/** The commands and outcomes of Ack, by which a member settles the records that it got. */
 
 export type AckAction = 'ACK' | 'NACK' | 'RELEASE';
 export type AckStatus =
@@ -10,7 +10,9 @@ export type AckStatus =
 export interface AckEntry extends NamedLog {
   readonly action: AckAction;
   readonly upToOffset: number | null;
-  /** Runs [first, last, …], ascending, merged, from `offsets` or `ranges`; null with `upToOffset`. */
+  /**
+   * Runs [first, last, …], ascending, merged, from `offsets` or `ranges`; null with `upToOffset`.
+   */
   readonly runs: readonly number[] | null;
   /** NACK only; null: the default backoff. */
   readonly delayMs: number | null;
@@ -29,6 +31,6 @@ export interface AckOutcome {
   readonly partition: number;
   readonly lane: number;
   readonly status: AckStatus;
-  /** null if no log was found: the topic, the partition or the subscription does not exist, or the lane is not named. */
+  /** null if the group has no such log, or if the lane is missing. */
   readonly committedOffset: number | null;
 }

@@ -3,21 +3,21 @@ import type { Reply } from './reply.ts';
 import type { BlockedOn, TopicPartition } from './session.ts';
 import type { StartPosition } from './subscriptions.ts';
 
-/** What makes and resumes members, and what they hear: Subscribe, Pull, JoinGroup, SyncGroup, Heartbeat. */
+/** The commands and outcomes of Subscribe, Pull, JoinGroup, SyncGroup and Heartbeat. */
 
-/** What every call that makes or resumes a member says. */
+/** The fields that all calls share which create or resume a member. */
 export interface EnterCommand {
   readonly group: string;
   readonly topics: readonly string[];
   readonly start: StartPosition;
-  /** This member; null: a new one. */
+  /** The member to resume; null creates one. */
   readonly memberId: MemberId | null;
   readonly clientId: string;
   readonly instanceId: string | null;
   readonly maxPollIntervalMs: number;
-  /** A new member leaves when it is lost. */
+  /** A new member leaves when the reply is lost. */
   readonly reply: Reply;
-  /** Hands the lane of a batch back in its acks. */
+  /** The client passes the lane of a batch back in its acks. */
   readonly lanes: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface SubscribeCommand extends EnterCommand {
   readonly assignor: AssignorName;
   readonly metadata: Uint8Array;
   readonly autoAck: boolean;
-  /** To be told changes of the assignment, not all of it each time. */
+  /** The stream sends changes of the assignment instead of the whole assignment. */
   readonly assignmentChanges: boolean;
 }
 
@@ -54,7 +54,10 @@ export interface PullOutcome {
 export interface HeartbeatCommand {
   readonly group: string;
   readonly memberId: MemberId;
-  /** null only without `revoked`: which generation's partitions are given back would be a guess. */
+  /**
+   * The generation in which the member got the partitions that it gives back. null only without
+   * `revoked`: the broker could not tell a late call from a current one.
+   */
   readonly generation: number | null;
   readonly revoked: readonly TopicPartition[];
 }
@@ -63,7 +66,7 @@ export interface HeartbeatOutcome {
   readonly generation: number;
   readonly heartbeatIntervalMs: number;
   readonly revoking: readonly TopicPartition[];
-  /** The member is the leader, and who gets what is for it to say. */
+  /** The member is the leader, and the group waits for its plan. */
   readonly planWanted: boolean;
 }
 
@@ -80,7 +83,7 @@ export interface MemberAssignment {
   readonly partitions: readonly TopicPartition[];
 }
 
-/** What a leader has to give out, and to whom. */
+/** The input of a leader's plan: members, topics, and the current assignment. */
 export interface AssignmentTask {
   readonly members: readonly {
     readonly memberId: MemberId;
@@ -101,7 +104,7 @@ export interface JoinGroupOutcome {
   readonly maxPollIntervalMs: number;
   readonly leaderId: MemberId | null;
   readonly assignor: string;
-  /** For the leader, while its plan is wanted. */
+  /** For the leader only, while the group waits for its plan. */
   readonly task: AssignmentTask | null;
 }
 
@@ -109,10 +112,10 @@ export interface SyncGroupCommand {
   readonly group: string;
   readonly memberId: MemberId;
   readonly knownGeneration: number | null;
-  /** From the leader: who is to have what in a generation. */
+  /** From the leader: the assignment of a generation. */
   readonly plan: { readonly generation: number; readonly members: readonly MemberAssignment[] } | null;
   readonly waitMs: number;
-  /** Aborted when the client has gone: the wait ends. */
+  /** Aborted when the client has gone, which ends the wait. */
   readonly signal: AbortSignal;
 }
 

@@ -2,9 +2,9 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { LogName } from '../../log/lanes.ts';
 import type { TopicPartition } from './session.ts';
 
-/** CommitOffsets, FetchOffsets and ResetOffsets: where a group stands in its logs. */
+/** The commands and outcomes of CommitOffsets, FetchOffsets and ResetOffsets. */
 
-/** Which log of which topic an entry is about. */
+/** A log as a request names it. */
 export interface NamedLog extends LogName {
   readonly topic: string;
 }
@@ -13,14 +13,14 @@ export type OffsetStatus =
   'OK' | 'NOT_ADVANCED' | 'STALE_GENERATION' | 'NOT_OWNER' | 'UNKNOWN_OFFSET' | 'UNKNOWN_PARTITION' | 'LANE_REQUIRED';
 
 export interface OffsetCommit extends NamedLog {
-  /** The next offset to be read. */
+  /** The lowest offset that is not done. */
   readonly offset: number;
   readonly metadata: string;
 }
 
 export interface CommitOffsetsCommand {
   readonly group: string;
-  /** null: a client that holds nothing, of a group without members. */
+  /** null for a client without membership, which may commit only for a group without members. */
   readonly member: { readonly memberId: MemberId; readonly generation: number } | null;
   readonly offsets: readonly OffsetCommit[];
 }
@@ -28,7 +28,7 @@ export interface CommitOffsetsCommand {
 export interface CommittedOffset extends TopicPartition {
   readonly lane: number;
   readonly status: OffsetStatus;
-  /** null if no log was found. */
+  /** null if the group has no such log, or if the lane is missing. */
   readonly committedOffset: number | null;
 }
 
@@ -49,17 +49,17 @@ export type ResetTo =
   | { readonly type: 'offset'; readonly offset: number }
   /** Microseconds since the epoch. */
   | { readonly type: 'time'; readonly timeUs: number }
-  /** So many records from the committed offset, back if negative. */
+  /** Forward from the committed offset by so many records, or back if negative. */
   | { readonly type: 'shift'; readonly by: number };
 
 export interface ResetOffsetsCommand {
   readonly group: string;
-  /** With neither topics nor partitions: all subscriptions. */
+  /** Without topics and partitions the reset affects all subscriptions. */
   readonly topics: readonly string[];
   readonly partitions: readonly NamedLog[];
   readonly to: ResetTo;
   readonly dryRun: boolean;
-  /** Takes the partitions back from the members first. */
+  /** Revokes the partitions from their members first. */
   readonly force: boolean;
 }
 

@@ -1,9 +1,11 @@
 /**
- * What becomes of the answer to a call; on a stream, of its first event. The edge settles a reply once: it is handed over when the
- * transport has it, and lost when the call ends before that: cancelled, past its deadline, cut off, or answered with an error.
+ * The outcome of the answer to a call, or of a stream's first event. The edge settles a reply once.
+ * The reply is handed over when the transport has the answer. It is lost when the call ends before:
+ * cancelled, past its deadline, cut off, or answered with an error.
  *
- * The answer to a join tells the client its member id. A client whose reply is lost cannot have the id, so the new member leaves at once
- * and does not keep its partitions for a session timeout. A client that dies after the handover is for its session to find out.
+ * The answer to a join contains the member id. A client whose reply is lost cannot have the id, so
+ * the new member leaves at once, instead of keeping its partitions for a session timeout. If a
+ * client dies after the handover, its session times out.
  */
 export class Reply {
   readonly #lost = new AbortController();
@@ -22,17 +24,17 @@ export class Reply {
     return this.#isHandedOver;
   }
 
-  /** The transport has the answer. Ignored once the reply is lost. */
+  /** The edge calls it when the transport has the answer. Ignored after a loss. */
   handOver(): void {
     this.#isHandedOver = !this.isLost;
   }
 
-  /** The call has ended. Ignored after the handover. */
+  /** The edge calls it when the call has ended. Ignored after the handover. */
   lose(): void {
     if (!this.#isHandedOver) this.#lost.abort();
   }
 
-  /** Calls `run` once if the reply is lost: at once if it is already. */
+  /** Calls `run` once when the reply is lost, or at once if it is lost already. */
   whenLost(run: () => void): void {
     if (this.isLost) run();
     else this.signal.addEventListener('abort', run, { once: true });

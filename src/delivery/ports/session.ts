@@ -2,7 +2,7 @@ import type { EncodedBatch } from '../../log/batch.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 
-/** What a stream tells its client; the edges turn it into SubscribeResponse. */
+/** The events of a stream, which the edges translate into SubscribeResponse, and its ends. */
 
 export type BlockedOn =
   | 'NO_ASSIGNMENT'
@@ -27,10 +27,12 @@ export interface PartitionStatus extends TopicPartition {
   readonly highWatermark: number;
   readonly lag: number;
   readonly blockedOn: BlockedOn | null;
-  /** Who has it; null: nobody. */
+  /** The member that holds the partition; null if none does. */
   readonly memberId: MemberId | null;
   readonly inFlightRecords: number;
-  /** How long ago the first record that is not acked was appended; null: there is none, or nobody has looked it up. */
+  /**
+   * The time since the append of the first un-acked record; null without one, or before a look-up.
+   */
   readonly oldestUnackedAgeMs: number | null;
 }
 
@@ -46,9 +48,9 @@ export type StreamEvent =
   | {
       readonly type: 'assigned';
       readonly generation: number;
-      /** All that the member has; with `removed`, what it has gained. */
+      /** All partitions of the member. With `removed` only those that it has gained. */
       readonly partitions: readonly TopicPartition[];
-      /** What it has lost, if it is told changes. */
+      /** The partitions that the member has lost, if its stream sends changes. */
       readonly removed?: readonly TopicPartition[];
     }
   | {
@@ -76,28 +78,29 @@ export type StreamEvent =
     };
 
 /**
- * The transport's end of a stream. `batch.field` of an event is an encoded field 4 (see `EncodedBatch.bytes`), either
- * shared by every group or cut for this member; the edge puts the generation in front and sends it.
+ * The transport's end of a stream. `field` of a batch event is an encoded field 4 (see
+ * `EncodedBatch.bytes`), either shared by all groups or cut for this member. The edge puts the
+ * generation in front of it.
  */
 export interface EventSink {
   send(event: StreamEvent): void;
   /** Bytes handed to the transport and not yet taken by its socket. */
   readonly unsentBytes: number;
-  /** Called by the edge each time `unsentBytes` fell. Set by the session. */
+  /** The session sets it, and the edge calls it whenever `unsentBytes` has fallen. */
   onDrain: (() => void) | null;
-  /** Ends the stream: with an error, or well. Nothing is sent afterwards. */
+  /** Ends the stream, with an error or without. Nothing is sent afterwards. */
   end(error: Rejection | null): void;
 }
 
 /**
- * Why a stream is over. CANCELLED: the client has ended it on a connection that stays open.
+ * Why a stream has ended. CANCELLED: the client has ended it on a connection that stays open.
  * CONNECTION_LOST: its connection has ended or broken. ENDED: the broker has ended it.
  */
 export type StreamEnd = 'CANCELLED' | 'CONNECTION_LOST' | 'ENDED';
 
-/** An open stream, as the edge holds it. */
+/** An open stream, for the edge. */
 export interface MemberStream {
-  /** Nothing is sent any more. Idempotent. */
+  /** The edge calls it when the stream has ended. Nothing is sent afterwards. Idempotent. */
   closed(reason: StreamEnd): void;
 }
 

@@ -4,7 +4,7 @@ import type { MemberId } from '../../coordinator/group.ts';
 import type { AckStatus } from './acks.ts';
 import type { NamedLog } from './offsets.ts';
 
-/** Acks of a member, and what is to be published if and only if they count. */
+/** Acks of a member, and records to publish if and only if the acks count. */
 export interface SettleCommand {
   readonly group: string;
   readonly memberId: MemberId;
@@ -19,8 +19,8 @@ export interface SettleEntry extends NamedLog {
 }
 
 export interface SettleOutcome {
-  /** Of each entry. */
+  /** One status for each entry. */
   readonly statuses: readonly AckStatus[];
-  /** Where the records of each publish went; null: an entry was refused, and nothing was written. */
+  /** The offsets of each publish; null if an entry was rejected and nothing was written. */
   readonly published: readonly PublishedRecords[] | null;
 }

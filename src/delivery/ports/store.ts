@@ -5,7 +5,7 @@ import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
 
 export { cursorName, type CursorKey } from '../../consumption/offsets/cursor-key.ts';
 
-/** What delivery needs of a database. `src/storage` implements it on PostgreSQL; the simulation has one in memory. */
+/** What delivery needs of the database. `src/storage` implements the port on PostgreSQL. */
 
 export interface SubscriptionRow {
   readonly id: number;
@@ -14,16 +14,20 @@ export interface SubscriptionRow {
   readonly createdAtMs: number;
 }
 
-export interface LoadedGroup {
+/** A group that may not be in memory yet. */
+export interface NamedGroup {
   readonly id: number;
   readonly name: string;
+}
+
+export interface LoadedGroup extends NamedGroup {
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
-  /** How long it has had no members, by the database's clock; null if it has some. */
+  /** How long the group has had no members, by the database's clock; null if it has some. */
   readonly emptyForMs: number | null;
 }
 
-/** A rebalance as it is read back. */
+/** A rebalance as stored. */
 export interface StoredRebalance extends RebalanceRow {
   /** By the database's clock, milliseconds since the epoch. */
   readonly endedAtMs: number;
@@ -34,32 +38,34 @@ export interface StoredCursor {
   readonly cursor: CursorSnapshot;
 }
 
-/** A cursor that is to begin anew. */
 export interface CursorReset {
   readonly key: CursorKey;
-  /** The next offset to be read. */
+  /** The committed offset with which the new incarnation begins. */
   readonly offset: number;
-  /** The incarnation that begins: one more than the last. */
+  /** The new incarnation: the last one plus one. */
   readonly resets: number;
 }
 
-/** What the load found in the ack log: cursors that it names, and its rounds. */
+/** The number of cursors and rounds that the predecessor has left in the ack log. */
 export interface FoundInAckLog {
   readonly cursors: number;
   readonly rounds: number;
 }
 
-/** EMPTIED: the log has nothing of before the fold. KEPT: a table stays for the next fold. CUT: not all was written. */
+/**
+ * EMPTIED: the ack log has nothing from before the fold. KEPT: a table stays for the next fold.
+ * CUT: the fold ended early, and has not written all cursors.
+ */
 export type FoldResult = 'EMPTIED' | 'KEPT' | 'CUT';
 
-/** Where a subscription begins in a log. */
+/** Where a subscription starts in a log. */
 export interface LogStart {
   readonly partition: number;
   readonly lane: number;
   readonly offset: number;
 }
 
-/** Logs that `offsets` does not name are begun at 0. */
+/** A subscription starts at 0 in logs that `offsets` does not name. */
 export interface NewSubscription {
   readonly groupId: number;
   readonly topicId: number;
@@ -67,39 +73,57 @@ export interface NewSubscription {
 }
 
 export interface GroupStore {
-  /** All groups with their active subscriptions. */
-  loadGroups(): Promise<LoadedGroup[]>;
-  /** All cursors of active subscriptions: folded cursors with the ack log applied. */
-  loadCursors(): Promise<StoredCursor[]>;
-  /** What the load of the cursors found in the ack log. */
-  readonly found: FoundInAckLog;
-  /** Makes a group, or finds it. */
+  /** All groups, in the order of their ids. */
+  listGroups(): Promise<NamedGroup[]>;
+  /**
+   * Reads what the predecessor has left in the ack log. The store keeps it until a fold has written
+   * it. Cursors are loaded after it, and until then a fold truncates nothing.
+   */
+  readAckLog(): Promise<FoundInAckLog>;
+  /** Groups with their active subscriptions, ordered by id. A group that is gone is left out. */
+  loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
+  /** The cursors of subscriptions, with the ack log applied to the folded ones. */
+  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]>;
+  /** Creates the group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**
-   * Removes a group with its members, subscriptions and cursors in one fenced transaction; one that is gone is fine. The caller knows
-   * that it has no members.
+   * Removes a group with its members, subscriptions and cursors in one fenced transaction. The
+   * caller has made sure that the group has no members. Does nothing if the group is gone.
    */
   deleteGroup(groupId: number): Promise<void>;
-  /** Groups without members count as empty from now on: something was done with their offsets. */
+  /**
+   * Starts the retention of offsets again for groups without members, after a use of their offsets.
+   */
   touchGroups(groupIds: readonly number[]): Promise<void>;
-  /** Writes members, generations and assignments of any number of groups in one fenced transaction; also since when they are empty. */
+  /**
+   * Writes members, generations and assignments of any number of groups in one fenced transaction,
+   * and since when each group is empty.
+   */
   saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
   /** The last rebalances of a group, the newest first. */
   loadRebalances(groupId: number): Promise<StoredRebalance[]>;
-  /** Makes subscriptions and their cursors in one fenced transaction; one that exists already is returned as it is. */
+  /**
+   * Creates subscriptions and their cursors in one fenced transaction. Returns existing ones
+   * unchanged.
+   */
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
   cancelSubscription(subscriptionId: number): Promise<void>;
   /**
-   * Begins cursors anew in one fenced transaction. What rounds and folds say of earlier incarnations, before or after it,
-   * changes nothing from then on. Repeating it is harmless.
+   * Begins new incarnations of cursors in one fenced transaction. Afterwards no round or fold of an
+   * earlier incarnation counts, even one written later. A repeat changes nothing.
    */
   resetCursors(resets: readonly CursorReset[]): Promise<void>;
   /**
-   * Folds, after the ring was turned to `current` and no settlement refers to the other tables: `snapshots()` is asked for the present state
-   * of the cursors that changed since the last fold, they are written to `cursors` with those that the load found in the log, and
-   * the other tables of the ring are truncated. They are asked for and written in pieces, while rounds go on: a cursor's state may be a
-   * later one than that of the turn. Before each piece but the first `mayGoOn` is asked (default: yes). If that says no, or a piece fails,
-   * those before it stay written, and nothing is truncated.
+   * Folds the ack log: writes changed cursors to `cursors`, and truncates all tables of the ring
+   * but `current`. The caller has turned the ring to `current`, and no settlement refers to the
+   * others.
+   *
+   * `snapshots()` yields the cursors that changed since the last fold. The fold writes them, and
+   * those that `readAckLog` found, loaded or not, in pieces while rounds go on. A snapshot may thus
+   * be later than the turn.
+   *
+   * Before each piece but the first the fold calls `mayGoOn` (default: yes). If it returns false,
+   * or a piece fails, the pieces before stay written and nothing is truncated.
    */
   fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn?: () => boolean): Promise<FoldResult>;
 }

@@ -1,7 +1,7 @@
 import type { LogName } from '../../log/lanes.ts';
 import type { PartitionStatus } from './session.ts';
 
-/** Where a group begins in a topic, and what it is subscribed to. */
+/** Subscriptions of a group, and where they start. */
 
 export type StartPosition =
   | { readonly type: 'earliest' }

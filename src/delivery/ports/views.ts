@@ -1,7 +1,7 @@
 import type { AssignorName, GroupState, MemberId, MemberKind } from '../../coordinator/group.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from './session.ts';
 
-/** What is shown of groups and their members. */
+/** Groups and members as answers and metrics show them. */
 
 export interface GroupSummary {
   readonly name: string;
@@ -15,11 +15,11 @@ export interface GroupSummary {
   readonly inFlightRecords: number;
 }
 
-/** Which groups a list shows. */
+/** Selects the groups of a list. */
 export interface GroupFilter {
-  /** Empty: in any state. */
+  /** An empty list selects groups in any state. */
   readonly states: readonly GroupState[];
-  /** null: whatever they are subscribed to. */
+  /** null selects groups whatever their subscriptions. */
   readonly topic: string | null;
 }
 
@@ -42,7 +42,7 @@ export interface MemberDetails {
 
 export interface GroupMembers {
   readonly generation: number;
-  /** In the order of their ids. */
+  /** Ordered by id. */
   readonly members: readonly MemberDetails[];
 }
 

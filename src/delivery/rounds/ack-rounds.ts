@@ -2,6 +2,7 @@ import type { AckRing } from '../../commit/ack-ring.ts';
 import type { AckLogStore } from '../../commit/store.ts';
 import type { CursorChange } from '../../consumption/offsets/cursor-key.ts';
 import { Fault } from '../../errors/fault.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
@@ -10,24 +11,18 @@ import type { FoundInAckLog, GroupStore } from '../ports/store.ts';
 import type { CursorDelta } from '../../consumption/partitioned/cursor.ts';
 
 /**
- * Makes acks durable, in rounds: one appended row for all cursors of all groups that moved since the last round. An
- * UPDATE of each cursor would cost a row version and fall to a hundredth of its speed behind a long transaction
- * elsewhere in the database; an appended row does not.
- *
- * A round starts at once when none ran lately, and else so long after the start of the last one that a busy broker
- * gathers many acks in each: 5 ms, more with many cursors that move again and again, so that the rounds' WAL stays small beside the
- * appends'. A cursor that has not moved for longer than a round ever waits costs the same however long it waits, and so counts for nothing.
- *
- * One round at a time, so that whoever is answered has its own round on disk and all before it: "acked already" may rest on an
- * earlier one. The rows would not mind another order, since each says by itself how far a cursor is (src/consumption/partitioned/SPEC.md, invariant 10); but the
- * answers would, and there is little to gain: a round of a thousand cursors takes the database 1.5 ms, and the next one gathers meanwhile.
+ * The time between the starts of two rounds while acks come. A round starts at once if none ran
+ * lately. Under load the interval gathers many acks in each round. It grows with the number of
+ * cursors that move again and again, so that the WAL of the rounds stays small beside that of the
+ * appends. A cursor that has not moved for the longest interval does not count, because waiting
+ * would not save a write of it.
  */
 const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
 const roundMsPerRepeatedCursor = 0.05;
 const retryMs = 250;
 
-/** What a round says of a cursor. */
+/** The part of a round that belongs to one cursor. */
 interface Delta {
   readonly log: Feed;
   readonly delta: CursorDelta;
@@ -38,7 +33,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-export interface AckRoundsDeps {
+interface AckRoundsDeps {
   readonly store: GroupStore;
   readonly commits: AckLogStore;
   readonly ring: AckRing;
@@ -47,16 +42,32 @@ export interface AckRoundsDeps {
   readonly onFoldFailed: (error: unknown) => void;
 }
 
-export class AckRounds {
+/**
+ * Makes acks durable in rounds. A round appends one row for all cursors of all groups that have
+ * moved since the last one. An UPDATE of each cursor would leave a row version, and would fall to a
+ * hundredth of its speed while a long transaction is open elsewhere in the database.
+ *
+ * One round runs at a time, so that an answer comes after its own round and all rounds before it:
+ * ALREADY_ACKED may depend on an earlier round. The rows could go in any order
+ * (src/consumption/partitioned/SPEC.md, invariant 10). More rounds at a time would gain little,
+ * because a round of a thousand cursors takes the database 1.5 ms.
+ */
+export class AckRounds implements BackgroundJob {
   readonly #d: AckRoundsDeps;
   #dirty = new Set<Feed>();
   #waiters: Waiter[] = [];
-  /** Deltas of a round that failed: they were taken from their cursors and still have to be written. */
+  /**
+   * Deltas of a failed round. Their cursors do not have them any more, so the next round writes
+   * them.
+   */
   #owed: Delta[] = [];
   /** The next round is written even if there is nothing to write. */
   #proofWanted = false;
   #running = false;
-  #scheduled = false;
+  /** The last round that has begun. */
+  #round: Promise<void> = Promise.resolve();
+  /** Cancels the round that is scheduled. */
+  #cancel: (() => void) | null = null;
   #nextStartMs = -Infinity;
   #stopped = false;
   readonly #folds: Folds;
@@ -66,20 +77,21 @@ export class AckRounds {
     this.#folds = new Folds({ store: deps.store, ring: deps.ring, clock: deps.clock, onFailed: deps.onFoldFailed });
   }
 
-  /** `found`: what the broker before has left in the ack log. */
-  start(found: FoundInAckLog): void {
+  /** @param found what the broker before has left in the ack log. */
+  start(found?: FoundInAckLog): void {
+    this.#stopped = false;
     this.#folds.start(found);
   }
 
-  /** The cursor has moved. */
+  /** Makes the next round write the cursor, which has moved. */
   mark(log: Feed): void {
     this.#dirty.add(log);
     this.#schedule();
   }
 
   /**
-   * A settlement of the cursor is durable and in memory: the next fold writes it. The next round says how far the cursor
-   * is by it, together with what was acked before.
+   * Makes the next fold write the cursor, after a settlement of it. The next round writes the
+   * committed offset to which the settlement and the acks before it have led.
    */
   settled(log: Feed): void {
     this.#folds.changed(log);
@@ -87,16 +99,17 @@ export class AckRounds {
     this.mark(log);
   }
 
-  /** The subscription has ended: its cursors are not written any more. */
+  /** Leaves the cursors of the ended subscription of the log out of all later writes. */
   forget(log: Feed): void {
     this.#dirty.delete(log);
     this.#folds.forget(log);
     this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
   }
 
-  /** Resolves when everything marked so far is durable; rejects with the fault of the round that should have done it. */
+  /** Resolves when all changes marked so far are durable; rejects with the fault of their round. */
   durable(): Promise<void> {
     if (!this.#running && this.#dirty.size === 0 && this.#owed.length === 0) return Promise.resolve();
+    if (this.#stopped) return Promise.reject(notOwner());
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
       this.#schedule();
@@ -104,9 +117,9 @@ export class AckRounds {
   }
 
   /**
-   * Resolves like `durable`, and after a write that was begun from now on: so this broker still owns what it speaks of. A
-   * refusal needs no write by itself, and a broker that does not know yet that it was replaced would refuse the ack of what its
-   * successor has delivered; the member believes that, and the record stays in flight for ever.
+   * Resolves like `durable`, and after a write that begins later, which proves that this broker is
+   * the owner. Otherwise a replaced broker could reject the ack of a record that its successor has
+   * delivered. The member would believe it, and the record would stay in flight for ever.
    */
   proven(): Promise<void> {
     if (this.#stopped) return Promise.reject(notOwner());
@@ -118,7 +131,7 @@ export class AckRounds {
   }
 
   /** Writes what is left, folds until the deadline, and stops. @throws Fault */
-  async stop(untilMs: number): Promise<void> {
+  async drain(untilMs: number): Promise<void> {
     const folding = this.#folds.stop(untilMs);
     try {
       await this.durable();
@@ -129,21 +142,40 @@ export class AckRounds {
     await this.#folds.finish();
   }
 
-  /** Another broker owns the cursors now: it folds them. */
-  abandon(): Promise<void> {
-    return this.#folds.stop(-Infinity);
+  /** Stops without a write. Acks that wait for a round fail: another broker may own the cursors. */
+  async stop(): Promise<void> {
+    this.#end();
+    const folding = this.#folds.stop();
+    await this.#round;
+    await folding;
+  }
+
+  #end(): void {
+    this.#stopped = true;
+    this.#cancel?.();
+    this.#cancel = null;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(notOwner());
   }
 
   #schedule(): void {
-    if (this.#running || this.#scheduled || this.#stopped) return;
-    this.#scheduled = true;
+    if (this.#running || this.#cancel !== null || this.#stopped) return;
     const begin = (): void => {
-      this.#scheduled = false;
-      void this.#run();
+      this.#cancel = null;
+      this.#round = this.#run();
     };
     const waitMs = this.#nextStartMs - this.#d.clock.nowMs();
-    if (waitMs <= 0) this.#d.clock.soon(begin);
-    else this.#d.clock.after(waitMs, begin);
+    if (waitMs > 0) this.#cancel = this.#d.clock.after(waitMs, begin);
+    else this.#soon(begin);
+  }
+
+  #soon(begin: () => void): void {
+    let cancelled = false;
+    this.#cancel = () => {
+      cancelled = true;
+    };
+    this.#d.clock.soon(() => {
+      if (!cancelled) begin();
+    });
   }
 
   async #run(): Promise<void> {
@@ -169,10 +201,10 @@ export class AckRounds {
 
   async #append(deltas: readonly Delta[]): Promise<void> {
     this.#folds.appended(deltas.length);
-    await this.#d.commits.appendAcks({ table: this.#d.ring.current, deltas: deltas.map(told), receipts: [] });
+    await this.#d.commits.appendAcks({ table: this.#d.ring.current, deltas: deltas.map(changeOf), receipts: [] });
   }
 
-  /** From the start of the round at hand to that of the next. */
+  /** The time from the start of this round to the start of the next one. */
   #intervalMs(startedMs: number): number {
     let repeated = 0;
     for (const log of this.#dirty) {
@@ -194,22 +226,25 @@ export class AckRounds {
     return deltas;
   }
 
-  /** The acks stand in memory and are written by a later round: deltas may be written twice. Nobody is told OK meanwhile. */
+  /**
+   * Leaves the deltas to a later round, which may write them a second time. Their waiters get no
+   * OK.
+   */
   #failed(deltas: readonly Delta[], waiters: readonly Waiter[], error: unknown): void {
     this.#owed = [...deltas];
     this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
     const fault = error instanceof Error ? error : new Error(String(error));
     for (const waiter of waiters) waiter.reject(fault);
     if (error instanceof Fault && error.kind === 'FENCED') {
-      this.#stopped = true;
+      this.#end();
       this.#d.onFenced();
     } else if (!(error instanceof Fault)) {
-      this.#stopped = true;
+      this.#end();
       throw error;
     }
   }
 }
 
-function told({ log, delta }: Delta): CursorChange {
+function changeOf({ log, delta }: Delta): CursorChange {
   return { key: log.key, delta };
 }

@@ -1,46 +1,51 @@
 import type { AckRing } from '../../commit/ack-ring.ts';
+import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Every } from '../../time/every.ts';
 import { within } from '../../time/within.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts';
 
-/**
- * Folds the ack log into the cursors: every 5 s, less often with more cursors that changed, and at least once a minute. A fold
- * writes each of them once, however often it moved, so with a million of them a fold every 5 s would be most of the writes
- * of the broker. A successor reads what the log has by then, so many rounds bring the next fold forward.
- *
- * The first fold after a load writes what the broker before left in the log, whoever uses those cursors, and a fold goes on until
- * the log is empty; after that an idle broker folds nothing.
- */
+/** How often the job looks whether a fold is due: the shortest time between two folds. */
 const lookIntervalMs = 5_000;
 const intervalMsMax = 60_000;
-/** How soon a fold that waits for settlements sees that it has no time left. */
+/** A fold that waits for settlements looks at its deadline so often. */
 const settlementLookMs = 100;
-/** A million cursors in a minute. */
+/** A million changed cursors stretch the interval to a minute. */
 const intervalMsPerCursor = 0.06;
-/** Deltas that the log may have before the interval is over: as many, or so many times the cursors that changed. */
+/** So many deltas, or so many for each changed cursor if that is more, make a fold due at once. */
 const deltasMin = 1_000_000;
 const deltasPerCursor = 4;
 
-export interface FoldsDeps {
+const nothingFound: FoundInAckLog = { cursors: 0, rounds: 0 };
+
+interface FoldsDeps {
   readonly store: GroupStore;
   readonly ring: AckRing;
   readonly clock: Clock;
   readonly onFailed: (error: unknown) => void;
 }
 
-export class Folds {
+/**
+ * Folds the ack log into the table of cursors: every 5 s, less often with more changed cursors, and
+ * at least once a minute. A fold writes each changed cursor once, however often it has moved. With
+ * a million cursors, folds every 5 s would be most of the writes of the broker. Many rounds bring
+ * the next fold forward, because a successor has to read them.
+ *
+ * The first fold after a load writes all cursors that the broker before has left in the log, used
+ * or not. When the log is empty, an idle broker folds nothing.
+ */
+export class Folds implements BackgroundJob {
   readonly #d: FoldsDeps;
   /** Cursors whose rounds are not folded yet. */
   #changed = new Set<Feed>();
   /** Cursors that the load found in the ack log and no fold has written yet. */
   #found = 0;
-  /** Rounds were appended that are not folded yet, or an earlier fold could not empty the log. */
+  /** Whether the log has rounds that are not folded, or that an earlier fold could not truncate. */
   #logHasRows = false;
   #deltas = 0;
   #lastMs = 0;
-  /** No fold goes on after this. */
+  /** The deadline of all folds. */
   #untilMs = Infinity;
   readonly #loop: Every;
 
@@ -56,20 +61,20 @@ export class Folds {
     });
   }
 
-  start(found: FoundInAckLog): void {
+  start(found: FoundInAckLog = nothingFound): void {
     this.#found = found.cursors;
-    this.#logHasRows = found.rounds > 0;
+    this.#logHasRows ||= found.rounds > 0;
     this.#lastMs = this.#d.clock.nowMs();
     this.#untilMs = Infinity;
     this.#loop.start();
   }
 
-  /** A round names the cursor. */
+  /** Makes the next fold write the cursor. */
   changed(log: Feed): void {
     this.#changed.add(log);
   }
 
-  /** A round of so many deltas is appended, or is about to be. */
+  /** Counts the deltas of a round that is about to be appended, or of a settlement. */
   appended(deltas: number): void {
     this.#logHasRows = true;
     this.#deltas += deltas;
@@ -79,15 +84,15 @@ export class Folds {
     this.#changed.delete(log);
   }
 
-  /** No fold begins by itself any more, and one that is under way ends at the deadline. */
-  stop(untilMs: number): Promise<void> {
+  /** Stops the job. A fold that is under way ends at the deadline. */
+  stop(untilMs = -Infinity): Promise<void> {
     this.#untilMs = untilMs;
     return this.#loop.stop();
   }
 
   /**
-   * Folds for the last time, after `stop`. At the deadline the fold ends where it is: the ack log has the rest, and the
-   * successor reads it. @throws Fault
+   * Folds for the last time, after `stop`. At the deadline the fold ends early, and the successor
+   * reads the rest from the ack log. @throws Fault
    */
   async finish(): Promise<void> {
     if (this.#logHasRows) await this.#fold();
@@ -101,7 +106,10 @@ export class Folds {
     return this.#d.clock.nowMs() - this.#lastMs >= intervalMs;
   }
 
-  /** Waits for settlements that are on their way to an older table: what is folded must have them. @returns whether they are done. */
+  /**
+   * Waits for settlements that write to an older table, because the fold truncates it. @returns
+   * whether they have ended.
+   */
   async #olderAreFree(): Promise<boolean> {
     const { ring, clock } = this.#d;
     while (!ring.olderAreFree && clock.nowMs() < this.#untilMs) {

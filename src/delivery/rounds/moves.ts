@@ -7,14 +7,15 @@ import { notOwner } from '../dispatch/not-owner.ts';
 import type { AckRounds } from './ack-rounds.ts';
 
 /**
- * Records that settlements complete: MOVING from before the commit is queued until its outcome is known
- * (src/commit/SPEC.md). Whoever ends a cursor or begins it anew waits for them, and keeps others from moving.
+ * The records that settlements complete. They are MOVING from before the commit is queued until its
+ * outcome is known (src/commit/SPEC.md). A call that ends or resets a cursor waits for them, and
+ * meanwhile no other record of that cursor begins to move.
  */
 export class Moves {
   readonly #rounds: AckRounds;
-  /** How many moves of each log are under way. */
+  /** The number of moves under way of each log. */
   readonly #moving = new Map<Feed, number>();
-  /** Logs of which nothing may begin to move, and for how many callers. */
+  /** The logs whose records may not begin to move, with the number of callers that need it. */
   readonly #still = new Map<Feed, number>();
   #waiting: (() => void)[] = [];
   #stopped = false;
@@ -23,14 +24,13 @@ export class Moves {
     this.#rounds = rounds;
   }
 
-  /** Whether records of the log may begin to move. */
   mayBegin(log: Feed): boolean {
     return !this.#stopped && !this.#still.has(log);
   }
 
   /**
-   * The records of the runs, all of which the holder of the log has in flight, are MOVING. Their credit returns to the
-   * holder of today; `freed` is called after that.
+   * Makes the runs MOVING, all of which the holder of the log has in flight. Their credit returns
+   * to that member when the outcome is known. `freed` is called after that.
    */
   begin(log: Feed, runs: OffsetRuns, freed: () => void): MovingRecords {
     const { cursor, key, seat } = log;
@@ -58,7 +58,10 @@ export class Moves {
     };
   }
 
-  /** Runs `work` once nothing of the logs is MOVING. Nothing of them begins to move until it has ended. @throws Fault */
+  /**
+   * Runs `work` when no record of the logs is MOVING. None begins to move until `work` has ended.
+   * @throws Fault
+   */
   async whileStill<T>(logs: readonly Feed[], work: () => Promise<T>): Promise<T> {
     for (const log of logs) count(this.#still, log, 1);
     try {
@@ -72,7 +75,7 @@ export class Moves {
     }
   }
 
-  /** This broker ends: outcomes that are not known yet are for the next owner to read. */
+  /** Ends all waits. The next owner reads the outcomes that are not known yet. */
   stop(): void {
     this.#stopped = true;
     for (const resolve of this.#waiting.splice(0)) resolve();

@@ -6,7 +6,7 @@ import type { GroupContext } from '../groups/context.ts';
 import type { BlockedOn, PartitionStatus } from '../ports/session.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';
 
-/** What is shown of groups and subscriptions: in answers, in the log, and as numbers. */
+/** Groups and subscriptions as answers and metrics show them. */
 
 export interface DeliveryCounts {
   readonly groups: number;
@@ -14,7 +14,9 @@ export interface DeliveryCounts {
   readonly members: number;
   readonly inFlightRecords: number;
   readonly lag: number;
-  /** From here on since this broker owns the database; repeated deliveries count again. */
+  /**
+   * This number and all below count from the start of this owner. Repeated deliveries count again.
+   */
   readonly deliveredRecords: number;
   readonly deliveredBytes: number;
   readonly rebalances: number;
@@ -23,7 +25,7 @@ export interface DeliveryCounts {
   readonly sessionTimeouts: number;
   readonly fencedCalls: number;
   readonly commits: number;
-  /** Batches read from the database that have not gone out. */
+  /** Bytes of the batches that were read from the database and are not delivered yet. */
   readonly feedBytes: number;
 }
 
@@ -61,12 +63,24 @@ export function membersOf(group: GroupModel): GroupMembers {
   };
 }
 
+/**
+ * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts
+ * that depend on all groups are not known: NaN.
+ */
 export function countsOf(
   groups: readonly GroupModel[],
+  unloaded: number,
   { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
 ): DeliveryCounts {
-  const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
-  const sums = { members: 0, inFlightRecords: 0, lag: 0 };
+  const none = unloaded > 0 ? NaN : 0;
+  const groupsByState = {
+    EMPTY: none,
+    PREPARING_REBALANCE: none,
+    COMPLETING_REBALANCE: none,
+    STABLE: none,
+    DEAD: none,
+  };
+  const sums = { members: none, inFlightRecords: none, lag: none };
   for (const group of groups) {
     const { lag, inFlightRecords } = extentOf(group);
     groupsByState[group.phase]++;
@@ -76,7 +90,7 @@ export function countsOf(
   }
   const { rebalanceMs, ...counted } = counts;
   return {
-    groups: groups.length,
+    groups: groups.length + unloaded,
     groupsByState,
     ...sums,
     deliveredRecords: delivered.records,

@@ -22,7 +22,7 @@ export function slowReader({ seconds }: FieldsOf<'SLOW_READER'>): RejectionOf<'S
   return rejection('SLOW_READER', message, { seconds });
 }
 
-/** `call`: what the client is to do again. */
+/** `call`: what the client should repeat. */
 export function draining(call: 'publish' | 'subscribe'): RejectionOf<'DRAINING'> {
   return rejection('DRAINING', `this broker is shutting down: ${call} again, which reaches the next one`, {});
 }

@@ -5,12 +5,12 @@ export function groupNotFound(fields: FieldsOf<'GROUP_NOT_FOUND'>): RejectionOf<
   return rejection('GROUP_NOT_FOUND', message, fields);
 }
 
-/** `explanation`: the coordinator's. */
+/** The coordinator writes the `explanation`. */
 export function groupDeleted(explanation: string): RejectionOf<'GROUP_DELETED'> {
   return rejection('GROUP_DELETED', explanation, {});
 }
 
-/** With `members` 0 somebody is joining. As text: the coordinator's explanation. */
+/** With `members` 0 a member is joining. A text is the coordinator's explanation. */
 export function groupNotEmpty(
   found: { readonly group: string; readonly members: number } | string,
 ): RejectionOf<'GROUP_NOT_EMPTY'> {

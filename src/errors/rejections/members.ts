@@ -1,13 +1,13 @@
 import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
 
-/** An `explanation` is the coordinator's, which knows why it has refused an input. */
+/** The coordinator writes each `explanation`, because it knows why it rejects an input. */
 
 export function memberFenced(fields: FieldsOf<'MEMBER_FENCED'>): RejectionOf<'MEMBER_FENCED'> {
   const message = `member "${fields.memberId}" is not a member of this group (any more): join again`;
   return rejection('MEMBER_FENCED', message, fields);
 }
 
-/** A process uses an instance id that another process has joined with since. */
+/** Another process has joined with the instance id of this process. */
 export function instanceFenced(fields: FieldsOf<'INSTANCE_FENCED'>): RejectionOf<'INSTANCE_FENCED'> {
   const message = `another process has joined with the group instance id of member "${fields.memberId}"`;
   return rejection('INSTANCE_FENCED', message, fields);
@@ -21,7 +21,7 @@ export function inconsistentProtocols(explanation: string): RejectionOf<'INCONSI
   return rejection('INCONSISTENT_PROTOCOLS', explanation, {});
 }
 
-/** `known`: the names of the assignors that there are. */
+/** `known`: the names of all assignors. */
 export function assignorUnknown({
   assignorName,
   known,
@@ -45,7 +45,7 @@ export function planStale(explanation: string): RejectionOf<'PLAN_STALE'> {
   return rejection('PLAN_STALE', explanation, {});
 }
 
-/** `memberId`: the member that both streams are of. */
+/** `memberId`: the member of both streams. */
 export function replaced(memberId: string): RejectionOf<'REPLACED'> {
   return rejection('REPLACED', `another stream has resumed member "${memberId}"; this one has ended`, {});
 }

@@ -1,6 +1,6 @@
 import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
 
-/** `currentOffset`: the next offset of the partition, which is not the `expected` one. */
+/** `currentOffset`: the next offset of the partition, unlike the `expected` one. */
 export function expectedOffsetMismatch({
   expected,
   ...fields

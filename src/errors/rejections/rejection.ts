@@ -1,7 +1,8 @@
 /**
- * A rejection is an expected refusal of a call: the caller asked for something that cannot be done, or must wait. The union is
- * closed: each reason has its fields here, one constructor in this folder, which alone writes its message, and one row in
- * src/rpc/edge/error-table.ts with its gRPC code and its explanation. A missing row does not compile.
+ * A rejection is an expected refusal of a call, which cannot be done, or not yet. The union is
+ * closed. Each reason has its fields here, and one constructor in this folder, which alone writes
+ * its message. Its gRPC code and its explanation are a row of `src/rpc/edge/error-table.ts`; a
+ * missing row does not compile.
  */
 export const rejectionFields = {
   INVALID_FIELD: {},
@@ -44,7 +45,7 @@ type FieldKind = 'text' | 'number' | 'text?' | 'number?';
 
 export type RejectionReason = keyof typeof rejectionFields;
 
-/** The facts that come with a reason, for the program that reads the error. */
+/** The facts of a reason, for a program that reads the error. */
 export type FieldsOf<R extends RejectionReason> = {
   readonly [F in keyof (typeof rejectionFields)[R]]: ValueOf<(typeof rejectionFields)[R][F]>;
 };
@@ -57,7 +58,7 @@ type ValueOf<K> = K extends 'text'
       ? string | null
       : number | null;
 
-/** One wrong field of a request. `field` is its path in the proto's names, e.g. `records[3].key`. */
+/** A wrong field of a request. `field` is its path in the proto's names: `records[3].key`. */
 export interface FieldViolation {
   readonly field: string;
   readonly description: string;
@@ -69,7 +70,7 @@ export class Rejection extends Error {
   readonly fields: Readonly<Record<string, string | number | null>>;
   readonly violations: readonly FieldViolation[];
 
-  /** For the constructors of this folder only: a lint rule keeps others from it. */
+  /** Only the constructors of this folder may call this. A lint rule bans other callers. */
   constructor(
     reason: RejectionReason,
     message: string,
@@ -82,7 +83,7 @@ export class Rejection extends Error {
     this.violations = violations;
   }
 
-  /** The fields as ErrorInfo has them: all of them texts, and none that is null. */
+  /** The fields for ErrorInfo, as texts. Fields that are null are left out. */
   get metadata(): Readonly<Record<string, string>> {
     const given = Object.entries(this.fields).filter(([, value]) => value !== null);
     return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));

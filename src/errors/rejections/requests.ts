@@ -4,7 +4,7 @@ export function invalidField(field: string, description: string): RejectionOf<'I
   return invalidFields([{ field, description }]);
 }
 
-/** `violations`: one at least, the message is about the first. */
+/** The message names the first of the `violations`. */
 export function invalidFields(
   violations: readonly [FieldViolation, ...FieldViolation[]],
 ): RejectionOf<'INVALID_FIELD'> {
@@ -12,13 +12,13 @@ export function invalidFields(
   return rejection('INVALID_FIELD', `${field}: ${description}`, {}, violations);
 }
 
-/** `field`: its path, where the request can be read so far. */
+/** `field`: the path of the malformed field, if it is known. */
 export function malformedRequest(problem: string, field: string | null = null): RejectionOf<'MALFORMED_REQUEST'> {
   if (field === null) return rejection('MALFORMED_REQUEST', problem, {});
   return rejection('MALFORMED_REQUEST', `${field}: ${problem}`, {}, [{ field, description: problem }]);
 }
 
-/** `bytes`: how large a Publish is, whose records are too many then; null for other requests, which nobody has counted. */
+/** `bytes`: the size of a Publish, whose records are the violation; null for other requests. */
 export function requestTooLarge({
   bytes,
   bytesMax,

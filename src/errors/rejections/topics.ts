@@ -1,6 +1,6 @@
 import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
 
-/** By its id where the name is gone with the topic. */
+/** A deleted topic is named by its id, because its name is gone. */
 export function topicNotFound(
   topic: { readonly topic: string } | { readonly deletedId: number },
 ): RejectionOf<'TOPIC_NOT_FOUND'> {
@@ -15,7 +15,7 @@ export function topicExists(fields: FieldsOf<'TOPIC_EXISTS'>): RejectionOf<'TOPI
   return rejection('TOPIC_EXISTS', `there is a topic "${fields.topic}" already`, fields);
 }
 
-/** `partitions`: how many the topic has. */
+/** `partitions`: the number of partitions of the topic. */
 export function partitionsCannotShrink(
   fields: FieldsOf<'PARTITIONS_CANNOT_SHRINK'>,
 ): RejectionOf<'PARTITIONS_CANNOT_SHRINK'> {
@@ -23,7 +23,7 @@ export function partitionsCannotShrink(
   return rejection('PARTITIONS_CANNOT_SHRINK', message, fields);
 }
 
-/** `partitions` and `lanes`: how many there are, of what the caller has named too high. */
+/** `partitions` or `lanes`: the number that exist, of the kind that the caller named too high. */
 export function partitionOutOfRange(
   named: { readonly topic: string } & (
     | { readonly partitions: number; readonly partition: number }
@@ -41,7 +41,7 @@ export function partitionOutOfRange(
   return rejection('PARTITION_OUT_OF_RANGE', message, { topic, partitions: null, lanes });
 }
 
-/** `missing`: what is to name a lane, an entry of the request or the member, by all its acks. */
+/** `missing`: who must name the lane, an entry of the request or the member in all its acks. */
 export function laneRequired({
   topic,
   lanes,

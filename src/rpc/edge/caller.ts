@@ -2,7 +2,6 @@ import type { DescMethod } from '@bufbuild/protobuf';
 import type { Caller } from '../../broker/caller.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { actionOf, type Action } from './actions.ts';
-import type { Call } from './call.ts';
 
 /**
  * The seam through which the identity of every call passes, on both edges. Every caller is
@@ -19,11 +18,11 @@ export type Authorize = (caller: Caller, action: Action, method: DescMethod) => 
 export const everybody: Authorize = () => null;
 
 /** The one wrapper around every handler: it checks the caller before the request is read. */
-export function checked<A extends readonly unknown[], R>(
+export function checked<C extends { readonly caller: Caller }, A extends readonly unknown[], R>(
   method: DescMethod,
   authorize: Authorize,
-  handle: (call: Call, ...rest: A) => R,
-): (call: Call, ...rest: A) => R | Promise<never> {
+  handle: (call: C, ...rest: A) => R,
+): (call: C, ...rest: A) => R | Promise<never> {
   const action = actionOf(method);
   return (call, ...rest) => {
     const rejection = authorize(call.caller, action, method);

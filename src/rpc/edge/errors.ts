@@ -19,7 +19,7 @@ export interface RpcError {
   readonly details: readonly ErrorDetail[];
 }
 
-export interface ErrorDetail {
+interface ErrorDetail {
   readonly desc: DescMessage;
   readonly value: MessageShape<DescMessage>;
 }

@@ -5,6 +5,7 @@ import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/ref
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { timeUp, within } from '../../time/within.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
@@ -69,19 +70,18 @@ export class GrpcServer {
     return this.#stopped;
   }
 
-  #stop(graceMs: number): Promise<void> {
+  async #stop(graceMs: number): Promise<void> {
     this.#health.stop();
-    return new Promise((resolve) => {
-      const cancelTimer = this.#clock.after(graceMs, () => {
-        this.#server.forceShutdown();
-        this.#sessions.destroyAll();
+    if ((await within(this.#clock, graceMs, this.#close())) !== timeUp) return;
+    this.#server.forceShutdown();
+    this.#sessions.destroyAll();
+  }
+
+  async #close(): Promise<void> {
+    await this.#streams.drained();
+    await new Promise<void>((resolve) => {
+      this.#server.tryShutdown(() => {
         resolve();
-      });
-      void this.#streams.drained().then(() => {
-        this.#server.tryShutdown(() => {
-          cancelTimer();
-          resolve();
-        });
       });
     });
   }

@@ -3,6 +3,7 @@ import { createServer as createHttp2Server, type ServerHttp2Session } from 'node
 import type { AddressInfo, Socket } from 'node:net';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { timeUp, within } from '../../time/within.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -12,7 +13,7 @@ import { createRoutes } from './routes.ts';
 import { createRpcListener, type NodeResponse, type RpcListener } from '../requests/rpc-listener.ts';
 import { keepSessionAlive } from '../requests/session-keepalive.ts';
 
-export interface HttpServerOptions extends Operations {
+interface HttpServerOptions extends Operations {
   readonly clock: Clock;
   readonly cors: Cors;
 }
@@ -74,18 +75,16 @@ export class HttpServer {
     return this.#stopped;
   }
 
-  #stop(graceMs: number): Promise<void> {
+  async #stop(graceMs: number): Promise<void> {
     this.#stopping.abort();
-    return new Promise((resolve) => {
-      const cancelTimer = this.#options.clock.after(graceMs, () => {
-        for (const socket of this.#sockets) socket.destroy();
-      });
-      this.#http1.close(() => {
-        cancelTimer();
-        resolve();
-      });
-      for (const session of this.#sessions) session.close();
+    const closed = Promise.withResolvers<void>();
+    this.#http1.close(() => {
+      closed.resolve();
     });
+    for (const session of this.#sessions) session.close();
+    if ((await within(this.#options.clock, graceMs, closed.promise)) !== timeUp) return;
+    for (const socket of this.#sockets) socket.destroy();
+    await closed.promise;
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {

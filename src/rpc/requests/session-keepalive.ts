@@ -1,5 +1,7 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { Clock } from '../../time/clock.ts';
+import { Every } from '../../time/every.ts';
+import { timeUp, within } from '../../time/within.ts';
 
 /**
  * Pings an HTTP/2 session each `intervalMs`, and closes it when the answer takes as long. Node has
@@ -7,20 +9,29 @@ import type { Clock } from '../../time/clock.ts';
  * quarter of an hour. HTTP/1.1 has only the kernel's keepalive.
  */
 export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, intervalMs: number): void {
-  let cancel = clock.after(intervalMs, ping);
-  session.once('close', () => {
-    cancel();
-  });
-
-  function ping(): void {
-    // A session that is closing sends no pings, and ends with its last stream.
-    if (session.destroyed || session.closed) return;
-    cancel = clock.after(intervalMs, () => {
+  const pings = new Every({
+    clock,
+    delayMs: intervalMs,
+    run: async () => {
+      // A session that is closing sends no pings, and ends with its last stream.
+      if (session.destroyed || session.closed) return;
+      if ((await within(clock, intervalMs, answered(session))) === timeUp) session.destroy();
+    },
+    onError: () => {
       session.destroy();
-    });
+    },
+  });
+  pings.start();
+  session.once('close', () => {
+    void pings.stop();
+  });
+}
+
+/** Resolves with the answer to a ping, and when the session ends. */
+function answered(session: ServerHttp2Session): Promise<void> {
+  return new Promise((resolve) => {
     session.ping(() => {
-      cancel();
-      if (!session.destroyed) cancel = clock.after(intervalMs, ping);
+      resolve();
     });
-  }
+  });
 }

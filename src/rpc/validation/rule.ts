@@ -1,7 +1,7 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 
 /** Gets each wrong field: its path in the proto's names, and its error. */
-export type Report = (field: string, description: string) => void;
+type Report = (field: string, description: string) => void;
 
 /** Checks one value. `field` is its path, for the report. */
 export type Rule<T> = (value: T, field: string, report: Report) => void;
@@ -9,7 +9,7 @@ export type Rule<T> = (value: T, field: string, report: Report) => void;
 type OneofOf<M> = Extract<M[keyof M], { readonly case: string }>;
 
 /** Rules for fields of a message by their TypeScript names, the cases of oneofs among them. */
-export type FieldRules<M> = {
+type FieldRules<M> = {
   readonly [K in Exclude<keyof M, `$${string}`>]?: Rule<M[K]>;
 } & {
   readonly [K in OneofOf<M>['case']]?: Extract<OneofOf<M>, { readonly case: K }> extends { readonly value: infer V }

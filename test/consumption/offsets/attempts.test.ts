@@ -15,7 +15,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom({ type: 'take' as const }, { type: 'reload' as const }) },
 );
 
-test('whatever is counted and forgotten, the attempts are those of a map with an entry for each record', () => {
+test('after any counts and acks, the attempts are those of a map with an entry for each record', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), run, fc.integer({ min: 1, max: 4 }), (steps, [first, last], min) => {
       let attempts = new Attempts([]);
@@ -56,7 +56,7 @@ test('whatever is counted and forgotten, the attempts are those of a map with an
 
 const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 };
 
-/** An offset that counts how often somebody looks at it. */
+/** An offset that calls `looked` whenever the code reads its value. */
 function watched(offset: number, looked: () => void): number {
   const valueOf = (): number => {
     looked();
@@ -66,8 +66,8 @@ function watched(offset: number, looked: () => void): number {
 }
 
 /**
- * So many records with failed attempts, of which no two neighbours have had as many, are delivered one by one and acked one by one.
- * @returns how often their attempts were looked at.
+ * Delivers and acks records with failed attempts one by one. Neighbours have different counts, so
+ * that no two share a run. @returns how often the code read their offsets.
  */
 function deliverAndAck(records: number, order: 'forwards' | 'scattered'): number {
   let looks = 0;
@@ -91,23 +91,23 @@ function deliverAndAck(records: number, order: 'forwards' | 'scattered'): number
 }
 
 test.each(['forwards', 'scattered'] as const)(
-  '10,000 records with failed attempts that are delivered and acked one by one %s do not stop the event loop',
+  '10,000 records with failed attempts, delivered and acked one by one %s, do not block the event loop',
   (order) => {
     const records = 10_000;
     const looks = deliverAndAck(records, order);
-    // A record costs by the depth of a tree, not by how many others have attempts.
+    // A record costs the depth of a tree, not the number of others with attempts.
     expect(looks).toBeGreaterThan(records * 10);
     expect(looks).toBeLessThan(records * 400);
   },
 );
 
-test('ten times as many records with failed attempts cost about ten times as much, not a hundred times', () => {
+test('ten times as many records with failed attempts cost about ten times as much, not a hundred times as much', () => {
   for (const order of ['forwards', 'scattered'] as const) {
     expect(deliverAndAck(10_000, order) / deliverAndAck(1_000, order)).toBeLessThan(20);
   }
 });
 
-test('records next to each other that have had as many attempts cost as much as one', () => {
+test('neighbouring records with the same number of attempts cost as much as one record', () => {
   const attempts = new Attempts([]);
   for (let times = 0; times < 5; times++) attempts.count(0, 2 ** 40);
   attempts.forget(5_000_000, 5_000_000);

@@ -7,11 +7,11 @@ import { offsetsOf, runsOf } from '../partitioned/oracle.ts';
 const size = 30;
 const nothing = begunAt(0);
 
-/** Any state, as a snapshot or a delta may describe it; merged with nothing it is in its one normal form. */
+/** Any state of a snapshot or a delta, in its normal form. */
 const state = fc
   .record({
     resets: fc.nat(2),
-    // The text of a note follows from its number: no two notes of a cursor have the same one.
+    // The text follows from the number, because no two notes of an incarnation share a number.
     note: fc.option(fc.integer({ min: 1, max: 4 })),
     committedOffset: fc.nat(size),
     acked: fc.uniqueArray(fc.nat(size), { maxLength: 10 }),
@@ -40,7 +40,7 @@ function attemptsOf({ attempts }: CursorSnapshot): Map<number, number> {
   return counts;
 }
 
-test('deltas that overtake each other end in the same state', () => {
+test('deltas that overtake each other lead to the same state', () => {
   fc.assert(
     fc.property(state, state, state, (snapshot, a, b) => {
       expect(mergeDelta(mergeDelta(snapshot, a), b)).toEqual(mergeDelta(mergeDelta(snapshot, b), a));
@@ -62,14 +62,14 @@ test('a delta that is applied again changes nothing', () => {
   );
 });
 
-test('no delta of its incarnation takes an ack or a note back, or lowers a count of attempts', () => {
+test('no delta of the same incarnation takes back an ack or a note, or lowers a count of attempts', () => {
   fc.assert(
     fc.property(state, state, (snapshot, other) => {
       const delta = { ...other, resets: snapshot.resets };
       const merged = mergeDelta(snapshot, delta);
       const acked = new Set(ackedOf(merged));
       expect(acked).toEqual(new Set([...ackedOf(snapshot), ...ackedOf(delta)]));
-      // In its one normal form: the committed offset is the lowest that is not acked.
+      // The normal form: the committed offset is the lowest that is not acked.
       expect(acked.has(merged.committedOffset)).toBe(false);
       expect(ackedOf(merged).length).toBe(acked.size);
       expect(merged.committedOffset).toBeGreaterThanOrEqual(Math.max(snapshot.committedOffset, delta.committedOffset));
@@ -85,7 +85,7 @@ test('no delta of its incarnation takes an ack or a note back, or lowers a count
   );
 });
 
-test('what was said before a reset changes nothing after it, and the reset is not lost among what was said before', () => {
+test('a late delta from before a reset changes nothing, and no number of them undoes the reset', () => {
   fc.assert(
     fc.property(state, state, fc.array(state), (a, b, others) => {
       const before = { ...a, resets: 1 };

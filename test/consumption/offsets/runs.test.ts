@@ -6,7 +6,7 @@ import { offsetsOf, runsOf } from '../partitioned/oracle.ts';
 
 const run = fc.tuple(fc.nat(60), fc.nat(8)).map(([first, more]) => [first, first + more] as const);
 
-test('runs taken out of a set leave the set of the other offsets, ascending and not touching', () => {
+test('a set without some of its runs has exactly the other offsets, as ascending runs that do not touch', () => {
   fc.assert(
     fc.property(fc.array(run, { maxLength: 20 }), fc.array(run, { maxLength: 8 }), (all, others) => {
       const runs: number[] = [];
@@ -22,7 +22,7 @@ test('runs taken out of a set leave the set of the other offsets, ascending and 
   );
 });
 
-test('runs added in any order are the set of their offsets, ascending and not touching', () => {
+test('a set of runs added in any order has exactly their offsets, as ascending runs that do not touch', () => {
   fc.assert(
     fc.property(fc.array(run, { maxLength: 20 }), run, fc.nat(70), (all, [first, last], cut) => {
       const runs: number[] = [];

@@ -4,8 +4,9 @@ import type { Named } from '../../../src/consumption/partitioned/cursor.ts';
 import { CheckedScene, type Command } from './scene.ts';
 
 /**
- * Stories that a reviewer should read, in golden/*.txt: each command, what came of it, and the cursor after it. `next` is
- * what may be delivered then. `UPDATE_GOLDEN=1 npm test` writes them anew; read the difference before you commit it.
+ * Writes a story that a reviewer should read: each command, its outcome, and the cursor after it.
+ * `next` is the run that may go out then. The stories are kept in golden/*.txt.
+ * `UPDATE_GOLDEN=1 npm test` writes them again; read the difference before you commit it.
  */
 class Story {
   readonly #scene = new CheckedScene();
@@ -62,7 +63,7 @@ class Story {
   }
 }
 
-/** Most cursors were never reset, and nothing was noted with them. */
+/** Leaves out what most deltas do not have: a reset and a note. */
 function unlessUsual(key: string, value: unknown): unknown {
   return (key === 'resets' && value === 0) || (key === 'metadata' && value === null) ? undefined : value;
 }
@@ -92,7 +93,7 @@ function describe(command: Command): string {
     case 'pass':
       return 'time passes';
     case 'expire':
-      return 'leases that are over';
+      return 'expired leases come back';
     case 'resend':
       return 'the holder resumes with a new stream';
     case 'advance':
@@ -100,9 +101,9 @@ function describe(command: Command): string {
     case 'annotate':
       return `"${command.text}" is noted`;
     case 'reset':
-      return `the log is taken back and begins anew at ${command.offset}`;
+      return `the log is taken back and reset to ${command.offset}`;
     case 'takeover':
-      return 'taken over by another broker';
+      return 'another broker takes over';
     case 'move':
       return `a settlement takes ${pairs(command.runs, '..')}`;
     case 'commit':
@@ -141,15 +142,15 @@ const moved: Command = { type: 'moved' };
 
 const stories: Record<string, () => Story> = {
   poison: () =>
-    new Story('A record kills whoever gets it: from its third attempt on, what it was with goes one by one.')
+    new Story('A record kills each member that gets it: from attempt 3 on, it and its neighbours go one by one.')
       .do(append(6), deliver(), ackUpTo(0), lost, deliver(), lost)
       .do(deliver(), ackUpTo(1), deliver(), deliver(), lost, deliver(), ackUpTo(2), { type: 'round' }),
   'nack-rewind': () =>
-    new Story('A record is refused: the log waits, then starts again there, and again a little later.')
+    new Story('The holder NACKs a record: the log waits and starts again there, and waits longer the next time.')
       .do(append(8), deliver(4), deliver(4), nack(2), ackUpTo(1), ack(6, 6), pass(999), deliver(), pass(1), deliver())
       .do(nack(2), pass(2_000), deliver(), nack(9), ack(2, 2), ackUpTo(5), ackUpTo(7), { type: 'round' }),
   refused: () =>
-    new Story('A cumulative ack is on its way while a record is refused, and while that record goes out again.')
+    new Story('A cumulative ack is on its way while the holder refuses a record, and while that record goes out again.')
       .do(append(6), deliver(3), nack(0, 2_000), ackUpTo(2), pass(2_000), deliver(), ackUpTo(2), ack(0, 0), ackUpTo(2))
       .do(release(3), nack(4), ackUpTo(3), deliver(), ack(3, 3), ackUpTo(5), { type: 'resend' }, deliver(), ackUpTo(5))
       .do({ type: 'giveBackAll', countAttempt: false }, deliver(), ackUpTo(5), round),
@@ -164,17 +165,17 @@ const stories: Record<string, () => Story> = {
       .do(append(20), deliver(), deliver(), ack(1, 1, 3, 3, 5, 5), deliver(), ack(0, 0), deliver())
       .do(ack(7, 7), { type: 'release', named: { runs: [2, 2] } }, deliver(1), deliver(1), ack(2, 2, 4, 4)),
   leases: () =>
-    new Story('Pulled records whose lease is over come again; an ack that is late still counts if it names them.')
+    new Story('Pulled records come again when their lease expires, and a late ack that names them still counts.')
       .do(append(6), deliver(2, 10), pass(5), deliver(2, 10), pass(5), { type: 'expire' }, deliver(1), ackUpTo(1))
       .do(ack(0, 1), ackUpTo(1))
       .do(pass(5), { type: 'expire' }, { type: 'release', named: { upTo: 3 } }, ackUpTo(3), ack(2, 3)),
   takeover: () =>
-    new Story('A broker dies between two rounds: acks that were not answered are forgotten, all else is as it was.')
+    new Story('A broker dies between two rounds: acks that no round has written are lost, and nothing else is.')
       .do(append(8), deliver(), ackUpTo(1), ack(4, 5), nack(6, 0), { type: 'fold' }, { type: 'round' })
       .do(ack(2, 2), { type: 'takeover' }, deliver(), deliver(), ackUpTo(3)),
   reset: () =>
     new Story(
-      'A log begins anew, back and ahead: attempts and notes are forgotten, and what was written before says nothing.',
+      'A log is reset, back and ahead: attempts and notes are gone, and what was written before does not count.',
     )
       .do(append(8), deliver(4), nack(2, 0), ackUpTo(1), ack(3, 3), { type: 'annotate', text: 'two are done' }, round)
       .do(
@@ -189,11 +190,11 @@ const stories: Record<string, () => Story> = {
         deliver(1),
         ackUpTo(6),
       )
-      .do({ type: 'annotate', text: 'anew' }, round, { type: 'giveBackAll', countAttempt: false })
+      .do({ type: 'annotate', text: 'again' }, round, { type: 'giveBackAll', countAttempt: false })
       .do({ type: 'advance', offset: 3 }, { type: 'advance', offset: 8 }, round, { type: 'takeover' }),
   moving: () =>
     new Story(
-      'A settlement completes a record: nothing passes it meanwhile. Then it fails, succeeds, and commits as the broker dies.',
+      'Nothing passes a record that a settlement completes. One fails, one succeeds, one commits as the broker dies.',
     )
       .do(append(8), deliver(2, 10), deliver(3), move(1, 1), ackUpTo(3), ack(0, 1), nack(1), deliver(1), ack(3, 3))
       .do(pass(10), { type: 'expire' }, deliver(1), { type: 'stays' }, deliver(1), deliver(1), ackUpTo(1), ack(0, 1))
@@ -201,13 +202,13 @@ const stories: Record<string, () => Story> = {
       .do(deliver()),
   resume: () =>
     new Story(
-      'A stream is cut and resumed: it gets everything un-acked again, attempts as they were, and may ack the old.',
+      'A stream is cut and resumed: it gets everything un-acked again, as the same attempt, and may ack all of it.',
     )
       .do(append(6), deliver(3), deliver(3), ack(4, 4), { type: 'resend' }, ackUpTo(2), deliver(), deliver())
       .do({ type: 'giveBackAll', countAttempt: false }, ackUpTo(3), deliver(1), ackUpTo(3)),
 };
 
-test.each(Object.keys(stories))('the story of %s reads as it did', (name) => {
+test.each(Object.keys(stories))('the golden transcript of %s is still what the cursor does', (name) => {
   const file = new URL(`golden/${name}.txt`, import.meta.url);
   const told = stories[name]?.().text() ?? '';
   if (process.env['UPDATE_GOLDEN'] !== undefined) writeFileSync(file, told);

@@ -12,11 +12,11 @@ interface Slot {
   state: 'open' | 'inFlight' | 'moving' | 'acked';
   ended: number;
   leaseUntilMs: number | null;
-  /** The present holder has failed on it, given it back, or let its lease run out. */
+  /** The current holder has NACKed or released the record, or let its lease expire. */
   refused: boolean;
 }
 
-/** Bytes of the record at an offset: all differ, so that a byte of the wrong record shows. */
+/** The bytes of the record at an offset. All records differ, so that a mix-up shows in the sums. */
 export function bytesAt(offset: number): number {
   return 100 + offset * 7;
 }
@@ -27,7 +27,7 @@ export function bytesOf(first: number, last: number): number {
   return bytes;
 }
 
-/** The cursor as a table with a row for each offset: slow, without runs, and plain enough to be believed. */
+/** The cursor as a table with a row for each offset: slow, and simple enough to be correct. */
 export class Oracle {
   readonly #slots: Slot[];
   readonly #resets: number;
@@ -36,7 +36,7 @@ export class Oracle {
   #position: number;
   #handedOut: number;
   #retryAtMs: number | null = null;
-  /** What the pause waits for. */
+  /** The records whose acks end the pause. */
   readonly #pausedFor = new Set<number>();
 
   constructor(snapshot: CursorSnapshot, size: number, bounds: CursorBounds) {
@@ -59,7 +59,7 @@ export class Oracle {
     return open === -1 ? this.#slots.length : open;
   }
 
-  /** What the holder has, and what it may speak of. */
+  /** The records that the holder has in flight. */
   get held(): number[] {
     return this.#offsets(({ state }) => state === 'inFlight');
   }
@@ -253,7 +253,7 @@ export class Oracle {
   }
 }
 
-/** Every single offset that is named. */
+/** Each of the named offsets. */
 export function offsetsOf(named: Named): number[] {
   const runs = 'upTo' in named ? [0, named.upTo] : named.runs;
   const offsets: number[] = [];
@@ -263,7 +263,7 @@ export function offsetsOf(named: Named): number[] {
   return offsets;
 }
 
-/** Ascending offsets as runs. */
+/** Makes runs of ascending offsets. */
 export function runsOf(offsets: readonly number[]): number[] {
   const runs: number[] = [];
   for (const offset of offsets) {

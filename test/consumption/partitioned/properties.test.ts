@@ -7,14 +7,14 @@ import { bounds, CheckedScene, size, type Command } from './scene.ts';
 
 const offset = fc.nat(size - 1);
 const runs = fc.uniqueArray(offset, { minLength: 1, maxLength: 8 }).map((all) => runsOf(all.sort((a, b) => a - b)));
-/** Near the beginning, so that many hit something. */
+/** Runs near the beginning of the log, so that many commands find delivered records. */
 const near = fc.tuple(fc.nat(16), fc.nat(3)).map(([first, more]) => [first, first + more]);
 const named: fc.Arbitrary<Named> = fc.oneof(
   offset.map((upTo) => ({ upTo })),
   fc.nat(12).map((upTo) => ({ upTo })),
   runs.map((all) => ({ runs: all })),
   near.map((all) => ({ runs: all })),
-  // Holes: more of them than the bound allows.
+  // More holes than the bound allows.
   fc
     .uniqueArray(fc.nat(5), { minLength: 3 })
     .map((all) => ({ runs: runsOf(all.sort((a, b) => a - b).map((n) => 2 * n + 1)) })),
@@ -59,14 +59,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 );
 const commands = fc.array(command, { maxLength: 60 });
 
-/** What settlements have committed is answered, all others have failed. */
+/** Ends all settlements: those that have committed succeed, and all others fail. */
 function settleAll(scene: CheckedScene): void {
   while (scene.moving.length > 0) {
     scene.do({ type: scene.moving.some(({ committed }) => committed) ? 'moved' : 'stays' });
   }
 }
 
-test('whatever comes in whatever order, the cursor says and does what a table of single offsets does', () => {
+test('after any inputs in any order, the cursor answers and behaves like a table with a row for each offset', () => {
   fc.assert(
     fc.property(commands, (all) => {
       const scene = new CheckedScene();
@@ -76,7 +76,7 @@ test('whatever comes in whatever order, the cursor says and does what a table of
   );
 });
 
-test('rounds that are repeated, late or in another order leave what the cursor has', () => {
+test('rounds that are repeated, late or in another order lead to the state of the cursor', () => {
   const order = fc.infiniteStream(fc.nat());
   fc.assert(
     fc.property(commands, order, (all, picks) => {
@@ -85,7 +85,7 @@ test('rounds that are repeated, late or in another order leave what the cursor h
       settleAll(scene);
       scene.round();
       const { deltas, folded } = scene;
-      // Each at least once, some twice, in any order; onto the folded snapshot and onto the very first.
+      // Each delta comes at least once, some twice, in any order.
       const twice = [...deltas, ...deltas.filter(() => picks.next().value % 2 === 0)];
       const shuffled = twice.map((delta) => ({ delta, key: picks.next().value })).sort((a, b) => a.key - b.key);
       for (const base of [folded, begunAt(0), scene.cursor.snapshot()]) {
@@ -96,18 +96,18 @@ test('rounds that are repeated, late or in another order leave what the cursor h
   );
 });
 
-test('a full window or too many holes never stop it for good: acking what it gives out empties the log', () => {
+test('a full window or too many holes never stop a cursor for good: acks of what it delivers empty the log', () => {
   fc.assert(
     fc.property(commands, (all) => {
       const scene = new CheckedScene();
       for (const one of all) scene.do(one);
       scene.do({ type: 'append', records: size });
-      // The holder has gone; the next one acks what it gets, the newest first.
+      // A new holder acks what it gets, the newest first, which makes as many holes as possible.
       scene.do({ type: 'giveBackAll', countAttempt: true });
       settleAll(scene);
       scene.do({ type: 'pass', ms: 86_400_000 });
-      for (let turns = 0; scene.cursor.committedOffset < scene.endOffset; turns++) {
-        expect(turns).toBeLessThan(4 * size);
+      for (let deliveries = 0; scene.cursor.committedOffset < scene.endOffset; deliveries++) {
+        expect(deliveries).toBeLessThan(4 * size);
         const given: [number, number][] = [];
         for (let next = scene.next(); next.type === 'deliver'; next = scene.next()) {
           given.push([next.first, next.last]);
@@ -123,7 +123,7 @@ test('a full window or too many holes never stop it for good: acking what it giv
   );
 });
 
-test('no more than the bound is in flight, and no more holes than what is in flight can make', () => {
+test('a cursor never has more records in flight than its bound, nor more holes than their acks can make', () => {
   fc.assert(
     fc.property(commands, (all) => {
       const scene = new CheckedScene();
@@ -138,7 +138,7 @@ test('no more than the bound is in flight, and no more holes than what is in fli
   );
 });
 
-/** Settlements, beside whatever else may happen to records that are out. */
+/** Commands with many settlements, beside everything else that can happen to records in flight. */
 const settling = fc.array(
   fc.oneof(
     {
@@ -160,7 +160,7 @@ const settling = fc.array(
   { maxLength: 40 },
 );
 
-test('a record that a settlement completes is never handed out again, also after a takeover, and none behind it goes out meanwhile', () => {
+test('a record that a settlement completes is never delivered again, even after a takeover, and no record behind it goes out meanwhile', () => {
   let heldBack = 0;
   fc.assert(
     fc.property(settling, (all) => {
@@ -182,11 +182,11 @@ test('a record that a settlement completes is never handed out again, also after
     }),
     property(500),
   );
-  // Otherwise the property has seen nothing.
+  // Otherwise the property would hold without a single MOVING record.
   expect(heldBack).toBeGreaterThan(50);
 });
 
-test('what goes out comes back exactly once, to the record and the byte, whatever moves meanwhile', () => {
+test('every delivered record comes back exactly once, to the byte, whatever settlements move meanwhile', () => {
   fc.assert(
     fc.property(settling, (all) => {
       const scene = new CheckedScene();
@@ -216,7 +216,7 @@ test('what goes out comes back exactly once, to the record and the byte, whateve
   );
 });
 
-/** Much that is refused, near the beginning of a log whose records are out. */
+/** Offsets near the beginning of the log, where records are in flight. */
 const few = fc.oneof(
   fc.nat(7).map((upTo): Named => ({ upTo })),
   fc.tuple(fc.nat(7), fc.nat(1)).map(([first, more]): Named => ({ runs: [first, first + more] })),
@@ -239,7 +239,7 @@ const refusing = fc.array(
   { maxLength: 40 },
 );
 
-/** What the holder has refused and nobody has acked since, told from what goes in and comes out alone. */
+/** The un-acked records that the holder has refused, found from commands and answers alone. */
 class Refusals {
   readonly open = new Set<number>();
 
@@ -267,7 +267,7 @@ function contains({ committedOffset, acked }: CursorSnapshot, at: number): boole
   return at < committedOffset || offsetsOf({ runs: acked }).includes(at);
 }
 
-test('a record that was refused is never acked by a cumulative ack, and its own ack always counts', () => {
+test('a cumulative ack never acks a refused record, and an ack that names the record always counts', () => {
   let rejected = 0;
   fc.assert(
     fc.property(refusing, (all) => {
@@ -289,6 +289,6 @@ test('a record that was refused is never acked by a cumulative ack, and its own 
     }),
     property(500),
   );
-  // Otherwise the property has seen nothing.
+  // Otherwise the property would hold without a single cumulative ack that passes a refused record.
   expect(rejected).toBeGreaterThan(50);
 });

@@ -11,46 +11,46 @@ import {
 } from '../../../src/consumption/partitioned/cursor.ts';
 import { bytesOf, offsetsOf, Oracle, runsOf } from './oracle.ts';
 
-/** Offsets that a scene knows. */
+/** The number of offsets of a scene. */
 export const size = 40;
 
-/** Bounds that so many offsets reach. */
+/** Bounds so small that a scene reaches them. */
 export const bounds: CursorBounds = { inFlightRecordsMax: 12, ackedRunsMax: 3 };
 
 export type Command =
-  /** Hands out at most so many of what goes next. */
+  /** Delivers at most so many of the next records. */
   | { readonly type: 'deliver'; readonly most: number; readonly leaseMs: number | null }
   | { readonly type: 'ack'; readonly named: Named }
   | { readonly type: 'nack'; readonly named: Named; readonly delayMs: number | null }
   | { readonly type: 'release'; readonly named: Named }
   | { readonly type: 'giveBackAll'; readonly countAttempt: boolean }
   | { readonly type: 'resend' | 'expire' }
-  /** A commit of a client that holds nothing, and what it notes. */
+  /** A commit of a client that holds nothing, and its note. */
   | { readonly type: 'advance'; readonly offset: number }
   | { readonly type: 'annotate'; readonly text: string }
-  /** A settlement takes what the holder has of these records. */
+  /** A settlement takes those of the records that the holder has in flight. */
   | { readonly type: 'move'; readonly runs: readonly number[] }
-  /** The oldest settlement that is under way: it commits; its answer comes; it has failed. */
+  /** The oldest settlement under way commits, is known to be durable, or fails. */
   | { readonly type: 'commit' | 'moved' | 'stays' }
-  /** The holder is asked for the log, and settlements are waited for; then it begins anew. */
+  /** The holder gives the log back and the settlements end. Then the cursor is reset. */
   | { readonly type: 'reset'; readonly offset: number }
   | { readonly type: 'round' | 'fold' | 'takeover' }
   | { readonly type: 'append'; readonly records: number }
   | { readonly type: 'pass'; readonly ms: number };
 
-/** A cursor, its oracle beside it, and what a database would have of it. They are compared after every step. */
+/** A cursor, its oracle, and the state that a database would have, compared after every step. */
 export class CheckedScene {
   cursor: Cursor;
   nowMs = 0;
   endOffset = 0;
-  /** The folded snapshot, and every delta since the beginning: old ones may come late. */
+  /** The folded snapshot, and every delta since the beginning, because old ones may come late. */
   folded: CursorSnapshot = begunAt(0);
   readonly deltas: CursorDelta[] = [];
   /** Settlements under way, the oldest first. */
   readonly moving: { readonly token: Moving; committed: boolean }[] = [];
   #oracle: Oracle;
   #ackedEver = new Set<number>();
-  /** What settlements have completed, whether or not memory knows. */
+  /** Offsets that settlements have completed, even if the cursor does not know yet. */
   readonly #movedEver = new Set<number>();
 
   constructor() {
@@ -58,7 +58,7 @@ export class CheckedScene {
     this.#oracle = new Oracle(this.folded, size, bounds);
   }
 
-  /** @returns what both said to the command. */
+  /** @returns the answer to the command, which the cursor and the oracle must share. */
   do(command: Command): unknown {
     const before = this.cursor.snapshot();
     const flying = { records: this.cursor.inFlightRecords, bytes: this.cursor.inFlightBytes };
@@ -120,7 +120,7 @@ export class CheckedScene {
     }
   }
 
-  /** What happens to the log, the clock and the database. */
+  /** Carries out commands that change the log, the clock or the database. */
   #around(command: Extract<Command, { type: 'round' | 'fold' | 'takeover' | 'append' | 'pass' }>): void {
     switch (command.type) {
       case 'round':
@@ -141,7 +141,7 @@ export class CheckedScene {
     }
   }
 
-  /** Makes what changed durable. */
+  /** Makes all changes durable. */
   round(): void {
     const delta = this.cursor.takeDelta();
     if (delta !== null) {
@@ -149,18 +149,18 @@ export class CheckedScene {
       this.cursor.written(delta);
     }
     expect(this.cursor.takeDelta()).toBeNull();
-    // What settlements have committed before their answers came is stored, and memory does not know.
+    // The database also has settlements that have committed and whose answers have not come yet.
     const unanswered = this.moving.filter(({ committed }) => committed).map(({ token }) => token.delta);
     expect(this.stored()).toEqual(unanswered.reduce(mergeDelta, this.cursor.snapshot()));
     expect(this.cursor.durableOffset).toBe(this.cursor.committedOffset);
   }
 
-  /** What a database has: the folded snapshot with all deltas applied. */
+  /** The state in the database: the folded snapshot with all deltas applied. */
   stored(): CursorSnapshot {
     return this.deltas.reduce(mergeDelta, this.folded);
   }
 
-  /** The broker dies. What was not durable is gone, also acks that nobody was told of. */
+  /** Loads the stored state as a new broker does. Everything that was not durable is lost. */
   #takeOver(): void {
     const stored = this.stored();
     this.cursor = new Cursor(stored, bounds);
@@ -170,7 +170,7 @@ export class CheckedScene {
     expect(this.cursor.takeDelta()).toBeNull();
   }
 
-  /** The new incarnation is durable first: a row like that of a fold, of which older rounds know nothing. */
+  /** Makes the new incarnation durable first, so that no late delta of the old one counts. */
   #reset(offset: number): void {
     this.cursor.giveBackAll(false);
     this.#oracle.giveBackAll(false);
@@ -202,7 +202,7 @@ export class CheckedScene {
     for (const offset of offsetsOf(next.token)) this.#movedEver.add(offset);
   }
 
-  /** The answer of one that has committed, or else of one that has not, whichever is asked for. */
+  /** Ends the oldest settlement that has committed (`moved`), or that has not (`stays`). */
   #endMove(how: 'moved' | 'stays'): [unknown, unknown] {
     if (how === 'moved' && !this.moving.some(({ committed }) => committed)) this.#commit();
     const at = this.moving.findIndex(({ committed }) => committed === (how === 'moved'));

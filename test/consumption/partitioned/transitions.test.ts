@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { begunAt, Cursor, type Moving } from '../../../src/consumption/partitioned/cursor.ts';
 import { bounds } from './scene.ts';
 
-/** What has become of one record, as the holder of the log sees it. */
+/** The state of one record for the holder of its log. */
 type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'MOVING' | 'ACKED';
 type Input =
   | 'deliver'
@@ -21,10 +21,10 @@ type Input =
   | 'stays';
 type Outcome = readonly [State, said: string, ended: number];
 
-/** A settlement of the record. */
+/** The settlement of the record at offset 0. */
 const token: Moving = { runs: [0, 0], delta: { ...begunAt(0), acked: [0, 0] } };
 
-/** The record at offset 0 of a log that has no other, with a lease until 10 ms. */
+/** Each input to a cursor of a log with one record, at offset 0, which has a lease until 10 ms. */
 const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   deliver: (cursor) => {
     const next = cursor.next(1, 0);
@@ -57,7 +57,7 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
       return 'a bug';
     }
     cursor.reset(0, 1);
-    return 'begun anew';
+    return 'reset';
   },
 };
 
@@ -70,7 +70,7 @@ function orBug(input: () => unknown): unknown {
   }
 }
 
-/** What leads to each state. */
+/** The inputs that lead to each state. */
 const ways: Readonly<Record<State, readonly Input[]>> = {
   WAITING: [],
   IN_FLIGHT: ['deliver'],
@@ -81,7 +81,7 @@ const ways: Readonly<Record<State, readonly Input[]>> = {
   ACKED: ['deliver', 'ackUpTo'],
 };
 
-/** A missing cell does not compile. */
+/** The table is complete by type: a missing cell does not compile. */
 const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
   WAITING: {
     deliver: ['IN_FLIGHT', 'deliver', 0],
@@ -94,7 +94,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '0', 0],
     resend: ['WAITING', '0', 0],
     takeover: ['WAITING', 'reload', 0],
-    reset: ['WAITING', 'begun anew', 0],
+    reset: ['WAITING', 'reset', 0],
     move: ['WAITING', 'a bug', 0],
     moved: ['WAITING', 'a bug', 0],
     stays: ['WAITING', 'a bug', 0],
@@ -126,7 +126,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '0', 0],
     resend: ['RETURNED', '0', 0],
     takeover: ['WAITING', 'reload', 0],
-    reset: ['WAITING', 'begun anew', 0],
+    reset: ['WAITING', 'reset', 0],
     move: ['RETURNED', 'a bug', 0],
     moved: ['RETURNED', 'a bug', 0],
     stays: ['RETURNED', 'a bug', 0],
@@ -142,7 +142,7 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['WAITING', '0', 0],
     resend: ['REFUSED', '0', 0],
     takeover: ['WAITING', 'reload', 0],
-    reset: ['WAITING', 'begun anew', 0],
+    reset: ['WAITING', 'reset', 0],
     move: ['REFUSED', 'a bug', 0],
     moved: ['REFUSED', 'a bug', 0],
     stays: ['REFUSED', 'a bug', 0],
@@ -190,14 +190,14 @@ const table: Readonly<Record<State, Readonly<Record<Input, Outcome>>>> = {
     lost: ['ACKED', '0', 0],
     resend: ['ACKED', '0', 0],
     takeover: ['ACKED', 'reload', 0],
-    reset: ['WAITING', 'begun anew', 0],
+    reset: ['WAITING', 'reset', 0],
     move: ['ACKED', 'a bug', 0],
     moved: ['ACKED', 'a bug', 0],
     stays: ['ACKED', 'a bug', 0],
   },
 };
 
-/** The state shows in what is in flight and in how acks are answered; the cursor is of no use afterwards. */
+/** Finds the state from the records in flight and the answers to acks. It uses up the cursor. */
 function stateOf(cursor: Cursor): State {
   if (cursor.committedOffset === 1) return 'ACKED';
   const isOut = cursor.inFlightRecords === 1;
@@ -210,7 +210,7 @@ const cells = Object.entries(table).flatMap(([state, row]) =>
   Object.entries(row).map(([input, outcome]) => ({ state: state as State, input: input as Input, outcome })),
 );
 
-test.each(cells)('a record that is $state, after $input: $outcome', ({ state, input, outcome }) => {
+test.each(cells)('a record in state $state answers $input with $outcome', ({ state, input, outcome }) => {
   let cursor = new Cursor(begunAt(0), bounds);
   for (const way of ways[state]) inputs[way](cursor);
   const said = String(inputs[input](cursor));
