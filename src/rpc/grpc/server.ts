@@ -16,7 +16,7 @@ import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
 import { sendInPieces } from './send-in-pieces.ts';
-import { explainTooLarge } from './status.ts';
+import { explainRefusals } from './status.ts';
 
 /** The gRPC edge: all services, health and reflection on one port. */
 export class GrpcServer {
@@ -40,7 +40,7 @@ export class GrpcServer {
       'grpc.keepalive_timeout_ms': limits.keepaliveMs,
       // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
-      interceptors: [explainTooLarge(reportBug), sendInPieces],
+      interceptors: [explainRefusals(reportBug), sendInPieces],
     });
     this.#sessions.prepare(this.#server);
     this.#addServices(handlers, reportBug);
