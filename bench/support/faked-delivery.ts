@@ -17,6 +17,8 @@ class ForgetfulStore implements GroupStore {
   #groups = 0;
   #subscriptions = 0;
 
+  listGroups = () => Promise.resolve([]);
+  readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0 });
   loadGroups = () => Promise.resolve([]);
   loadCursors = () => Promise.resolve([]);
   loadRebalances = () => Promise.resolve([]);
@@ -26,7 +28,6 @@ class ForgetfulStore implements GroupStore {
   resetCursors = () => Promise.resolve();
   cancelSubscription = () => Promise.resolve();
   appendAcks = () => Promise.resolve();
-  found = { cursors: 0, rounds: 0 };
   fold = () => Promise.resolve('EMPTIED' as const);
 
   saveGroups: GroupStore['saveGroups'] = (changes) => {
@@ -95,7 +96,6 @@ export class FakedDelivery {
           return id === undefined ? undefined : { id, name };
         },
         lanes: () => 1,
-        topics: () => this.topics.map((name, at) => ({ id: at + 1, name })),
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
       },
       codec: { encode: unused, join: unused, cut: unused },

@@ -14,26 +14,30 @@ import type {
   SubscribeCommand,
 } from './commands.ts';
 
-/** The hot path: publishes, deliveries and acks. */
+/** The hot path: records in, records out, acks. Each call on a group waits until it is loaded. */
 export function brokerService(publisher: Publisher, delivery: Delivery) {
   return {
     publish(command: PublishCommand): Promise<PublishedRecords | null> {
       return publisher.publish(command);
     },
 
-    subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+    async subscribe(caller: Caller, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
+      await delivery.loaded(command.group);
       return delivery.subscribe(caller.host, command, sink);
     },
 
-    pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
+    async pull(caller: Caller, command: PullCommand): Promise<PullOutcome> {
+      await delivery.loaded(command.group);
       return delivery.pull(caller.host, command);
     },
 
-    ack(command: AckCommand): Promise<AckOutcome[]> {
+    async ack(command: AckCommand): Promise<AckOutcome[]> {
+      await delivery.loaded(command.group);
       return delivery.ack(command);
     },
 
     async heartbeat(command: HeartbeatCommand): Promise<HeartbeatOutcome> {
+      await delivery.loaded(command.group);
       return delivery.membership.heartbeat(command);
     },
   };

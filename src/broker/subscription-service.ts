@@ -5,13 +5,16 @@ import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCu
 import { pageOf, type Page, type PageRequest } from './paging.ts';
 import { withAges } from './record-ages.ts';
 
+/** Each call on a group waits until it is loaded. */
 export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) {
   return {
-    createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+    async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+      await delivery.loaded(command.group);
       return delivery.createSubscription(command);
     },
 
     async getSubscription(group: string, topic: string): Promise<SubscriptionWithCursors> {
+      await delivery.loaded(group);
       const found = delivery.getSubscription(group, topic);
       return { ...found, partitions: await withAges(found.partitions, log, clock) };
     },
@@ -20,10 +23,12 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
       filter: { readonly group: string | null; readonly topic: string | null },
       page: PageRequest,
     ): Promise<Page<SubscriptionDetails>> {
+      await delivery.allLoaded();
       return pageOf(delivery.listSubscriptions(filter), (subscription) => subscription.id, page);
     },
 
-    cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+    async cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+      await delivery.loaded(group);
       return delivery.cancelSubscription(group, topic);
     },
   };

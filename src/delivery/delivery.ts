@@ -68,6 +68,8 @@ interface DeliveryDeps {
   readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
   readonly log: GroupContext['log'];
+  /** How many groups are loaded together. Default: 100. */
+  readonly loadedTogetherMax?: number;
 }
 
 /**
@@ -117,7 +119,18 @@ export class Delivery {
     this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#settlements = deps.settlements;
-    this.#groups = new Groups(store, deps.topics, this.#context);
+    this.#groups = new Groups({
+      store,
+      topics: deps.topics,
+      context: this.#context,
+      onAckLogRead: (found) => {
+        rounds.start(found);
+      },
+      onLoaded: (group, loaded) => {
+        this.#retention.loaded(group, loaded);
+      },
+      ...(deps.loadedTogetherMax !== undefined && { loadedTogetherMax: deps.loadedTogetherMax }),
+    });
     this.#admission = new Admission(this.#groups, this.#context, deps.limits.groupMembersMax);
     this.membership = new ClassicCalls(this.#groups, this.#admission, this.#context);
     this.#retention = new OffsetRetention({
@@ -128,12 +141,27 @@ export class Delivery {
     this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
   }
 
-  /** Loads all groups. The topics must be open. */
+  /**
+   * Begins to take over all groups as they were left; the topics must be open. The groups are loaded
+   * while calls are served: each call on a group waits for `loaded` first. @throws Fault
+   */
   async open(): Promise<void> {
-    this.#retention.load(await this.#groups.open());
+    await this.#groups.open();
     this.#retention.start();
     this.#nacks.start();
-    this.#context.rounds.start(this.#store.found);
+  }
+
+  /**
+   * Resolves when the group is in memory, if there is one of this name.
+   * @throws Fault, Rejection NOT_OWNER
+   */
+  loaded(groupName: string): Promise<void> {
+    return this.#groups.loaded(groupName);
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault, Rejection NOT_OWNER */
+  allLoaded(): Promise<void> {
+    return this.#groups.allLoaded();
   }
 
   async subscribe(host: string, command: SubscribeCommand, sink: EventSink): Promise<MemberStream> {
@@ -306,6 +334,7 @@ export class Delivery {
    */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
+    const loading = this.#groups.stop(draining('subscribe'));
     const { clock, rounds } = this.#context;
     const deadlineAtMs = clock.wallMs() + graceMs;
     const groups = this.#groups.all();
@@ -315,7 +344,7 @@ export class Delivery {
     while (!idle() && clock.nowMs() < untilMs) await pause(clock, drainLookMs);
     const retention = this.#retention.stop();
     await rounds.drain(untilMs);
-    await within(clock, untilMs - clock.nowMs(), retention);
+    await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
     await this.#nacks.stop();
@@ -326,15 +355,16 @@ export class Delivery {
     this.#draining = true;
     this.#context.writer.stop();
     this.#context.moves.stop();
-    const jobs = [this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     const error = notOwner('TAKEN_OVER');
+    const { rounds } = this.#context;
+    const jobs = [this.#groups.stop(error), rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all(jobs);
   }
 
   /** The numbers for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#context);
+    return countsOf(this.#groups.all(), this.#groups.unloaded, this.#context);
   }
 
   #refuseIfDraining(): void {

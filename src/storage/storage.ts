@@ -72,7 +72,7 @@ export function openStorage(options: StorageOptions): Storage {
     new Writer(connection, { broker: brokerId, slot, epoch });
   // These take their time: they fill and drop tables. Whoever uses this one tells what comes of it.
   const admin = open('admin', {}, false);
-  const groupReads = open('group-reads', {});
+  const groupReads = open('group-reads', { settings: keyedSettings });
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
   // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.

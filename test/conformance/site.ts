@@ -3,6 +3,7 @@ import type { CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts
 import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
+import { allCursors, allGroups } from './loads.ts';
 
 /** The stores of one broker. */
 export interface Stores {
@@ -60,7 +61,7 @@ export async function newGroup(stores: Stores): Promise<{ readonly name: string;
 
 /** The group as it is read back; undefined if it is gone. */
 export async function findGroup(stores: Stores, name: string): Promise<LoadedGroup | undefined> {
-  const group = (await stores.groups.loadGroups()).find((one) => one.name === name);
+  const group = (await allGroups(stores.groups)).find((one) => one.name === name);
   if (group === undefined) return undefined;
   const assignments = [...group.snapshot.assignments].sort(
     (a, b) => a.topicId - b.topicId || a.partition - b.partition,
@@ -70,19 +71,18 @@ export async function findGroup(stores: Stores, name: string): Promise<LoadedGro
 
 /** The cursors of a subscription, by partition. */
 export async function cursorsOf(stores: Stores, subscriptionId: number): Promise<CursorSnapshot[]> {
-  const stored = (await stores.groups.loadCursors()).filter(({ key }) => key.subscriptionId === subscriptionId);
+  const stored = (await allCursors(stores.groups)).filter(({ key }) => key.subscriptionId === subscriptionId);
   return stored.sort((a, b) => a.key.partition - b.key.partition).map(({ cursor }) => cursor);
 }
 
 /** The subscriptions of which there are cursors. */
 export async function subscriptionsWithCursors(stores: Stores): Promise<Set<number>> {
-  return new Set((await stores.groups.loadCursors()).map(({ key }) => key.subscriptionId));
+  return new Set((await allCursors(stores.groups)).map(({ key }) => key.subscriptionId));
 }
 
 /** Lets a new owner read the ack log of the broker before it. */
 export async function readAckLog(stores: Stores): Promise<FoundInAckLog> {
-  await stores.groups.loadCursors();
-  return stores.groups.found;
+  return stores.groups.readAckLog();
 }
 
 /** The first keys of a subscription, in partitions 0, 1, 2, … */

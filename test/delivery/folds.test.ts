@@ -13,7 +13,7 @@ const halfHourMs = 1_800_000;
 async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
-  await store.loadCursors();
+  await store.readAckLog();
   const startMs = clock.nowMs();
   let foldedMs = NaN;
   store.before = (write) => {
@@ -123,7 +123,7 @@ test('a fold that is under way at a shutdown ends at the deadline too', async ()
 test('a fold waits for a settlement that writes to a table that it would truncate, but at a shutdown only until the deadline', async () => {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
-  await store.loadCursors();
+  await store.readAckLog();
   const ring = new AckRing();
   let truncated = 0;
   store.before = (write) => {

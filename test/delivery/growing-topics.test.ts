@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
+import { allCursors } from '../conformance/loads.ts';
 
 let scene: Scene;
 let logs: FakeLog[];
@@ -25,7 +26,7 @@ function came(stream: FakeStream): string[] {
 
 /** The stored committed offsets of the first subscription, by partition. */
 async function stored(): Promise<number[]> {
-  const cursors = await scene.store.loadCursors();
+  const cursors = await allCursors(new MemoryGroupStore(scene.store.shared));
   const own = cursors.filter(({ key }) => key.subscriptionId === 1);
   return own
     .toSorted((a, b) => a.key.partition - b.key.partition)

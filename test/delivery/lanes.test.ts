@@ -3,6 +3,7 @@ import type { OffsetCommit, ResetOffsetsCommand } from '../../src/delivery/ports
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
+import { allCursors } from '../conformance/loads.ts';
 
 /** A topic with one partition and two lanes, which no call can create yet. */
 
@@ -225,7 +226,7 @@ describe('a partition with two lanes', () => {
     const start = { type: 'offsets', offset: null, partitions } as const;
     const made = await scene.wait(scene.delivery.createSubscription({ group: 'late', topic: 'orders', start }));
     expect(made.partitions.map(({ committedOffset }) => committedOffset)).toEqual([0, 0, 0, 2]);
-    const stored = await scene.store.loadCursors();
+    const stored = await allCursors(new MemoryGroupStore(scene.store.shared));
     expect(stored.map(({ key, cursor }) => [key.partition, key.lane, cursor.committedOffset])).toEqual([
       [0, 0, 0],
       [0, 1, 0],

@@ -218,6 +218,7 @@ export class Scene {
       offsetRetentionMs?: number;
       /** Default: the clock itself. */
       awakeClock?: Clock;
+      loadedTogetherMax?: number;
     } = {},
   ) {
     this.clock = options.clock ?? new FakeClock();
@@ -233,13 +234,13 @@ export class Scene {
       topics: {
         topic: (name) => this.#topicOf(name),
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
-        topics: () => [...this.topics.keys()].flatMap((name) => this.#topicOf(name) ?? []),
         partitionLogs: (topicId) => this.#logsOf(topicId),
       },
       codec,
       clock: options.awakeClock ?? this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
+      ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       limits: {
         streamUnsentBytesMax: 1_000,
         groupMembersMax: 5,
@@ -272,6 +273,7 @@ export class Scene {
   static async open(options: ConstructorParameters<typeof Scene>[0] = {}): Promise<Scene> {
     const scene = new Scene(options);
     await scene.delivery.open();
+    await scene.delivery.allLoaded();
     return scene;
   }
 

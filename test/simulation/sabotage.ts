@@ -14,8 +14,10 @@ export type Sabotage =
   | 'LOSES_A_COMMIT'
   /** Confirms acks without writing them. */
   | 'LOSES_ACKS'
-  /** Takes groups over without the acks that are not folded yet. */
-  | 'FORGETS_ACKS'
+  /** Loads a cursor without what the broker before has left of it in the ack log. */
+  | 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG'
+  /** Empties the ack log when the cursors are written that have moved since the takeover. */
+  | 'FOLDS_ONLY_WHAT_MOVES'
   /** Takes groups over as they were one generation ago. */
   | 'REPEATS_A_GENERATION'
   /** Confirms a reset without writing it. */

@@ -1,8 +1,8 @@
 import type { AckRow, CommitStore } from '../../src/commit/store.ts';
-import { cursorName, type GroupStore } from '../../src/delivery/ports/store.ts';
+import { cursorName, type GroupStore, type StoredCursor } from '../../src/delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
-import { MemoryGroupStore, pieces } from '../support/memory-group-store.ts';
+import { MemoryGroupStore, namedIn, pieces } from '../support/memory-group-store.ts';
 import type { Connection } from './connection.ts';
 import type { Database } from './database.ts';
 import type { Ledger } from './ledger.ts';
@@ -185,22 +185,25 @@ export function groupStore(parts: StoreParts): GroupStore {
   const tables = new MemoryGroupStore(database.groups);
   const [groups, folds, reads] = [parts.connect(), parts.connect(), parts.connect()];
   return {
-    loadGroups: () =>
+    listGroups: () => reads.call(() => tables.listGroups()),
+    readAckLog: () => reads.call(() => tables.readAckLog()),
+    loadGroups: (groupIds) =>
       reads.call(async () => {
-        const loaded = await tables.loadGroups();
-        if (sabotage !== 'REPEATS_A_GENERATION') return structuredClone(loaded);
-        return structuredClone(loaded).map((group) => {
+        ledger.world.count('groups are loaded');
+        const loaded = structuredClone(await tables.loadGroups(groupIds));
+        if (sabotage !== 'REPEATS_A_GENERATION') return loaded;
+        return loaded.map((group) => {
           const generation = Math.max(0, group.snapshot.generation - 1);
           return { ...group, snapshot: { ...group.snapshot, generation } };
         });
       }),
-    loadCursors: () =>
-      reads.call(async () => {
-        const ackLog = sabotage === 'FORGETS_ACKS' ? database.groups.ackLog.splice(0) : null;
-        const cursors = structuredClone(await tables.loadCursors());
-        if (ackLog !== null) database.groups.ackLog.push(...ackLog);
-        return cursors;
-      }),
+    loadCursors: async (subscriptionIds) => {
+      const { inherited } = tables;
+      // Taken before the read: a fold may write it, and drop it, before the cursors are read.
+      const found = new MemoryGroupStore(database.groups);
+      found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
+      return reads.call(() => found.loadCursors(subscriptionIds));
+    },
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
@@ -239,25 +242,34 @@ export function groupStore(parts: StoreParts): GroupStore {
         },
       ),
     cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
-    get found() {
-      return tables.found;
-    },
     async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
-      // The parts are small, so that much can happen between them.
-      for (const piece of pieces(snapshots(), 2)) {
-        if (written.size > 0 && !mayGoOn()) {
-          ledger.world.count('a fold is cut short');
-          return 'CUT';
-        }
+      const fold = async (piece: readonly StoredCursor[]): Promise<void> => {
         await write(parts, folds, ['cursors'], () => {
           for (const one of piece) database.groups.fold(one);
           ledger.folded();
         });
         for (const { key } of piece) written.add(cursorName(key));
+      };
+      const isCut = (): boolean => {
+        if (written.size === 0 || mayGoOn()) return false;
+        ledger.world.count('a fold is cut short');
+        return true;
+      };
+      // The parts are small, so that much can happen between them.
+      for (const piece of pieces(snapshots(), 2)) {
+        if (isCut()) return 'CUT';
+        await fold(piece);
+      }
+      const { inherited } = tables;
+      if (inherited === null) return 'KEPT';
+      const left = namedIn(inherited).filter((key) => !written.has(cursorName(key)));
+      for (const piece of pieces(sabotage === 'FOLDS_ONLY_WHAT_MOVES' ? [] : left, 2)) {
+        if (isCut()) return 'CUT';
+        ledger.world.count('a fold writes what the broker before has left');
+        await fold(await reads.call(() => piece.flatMap((key) => database.groups.withRows(key, inherited) ?? [])));
       }
       return write(parts, folds, ['cursors'], () => {
-        database.groups.foldFound(written, tables.inherited);
         tables.inherited = [];
         const isLeft = database.groups.truncateOthers(current);
         ledger.folded();

@@ -2,18 +2,20 @@ import type { AckTable } from '../../src/commit/ack-ring.ts';
 import type { AckLogStore, AckRow } from '../../src/commit/store.ts';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
-import type {
-  CursorKey,
-  CursorReset,
-  FoldResult,
-  FoundInAckLog,
-  GroupStore,
-  LoadedGroup,
-  LogStart,
-  NewSubscription,
-  StoredCursor,
-  StoredRebalance,
-  SubscriptionRow,
+import {
+  cursorName,
+  type CursorKey,
+  type CursorReset,
+  type FoldResult,
+  type FoundInAckLog,
+  type GroupStore,
+  type LoadedGroup,
+  type LogStart,
+  type NamedGroup,
+  type NewSubscription,
+  type StoredCursor,
+  type StoredRebalance,
+  type SubscriptionRow,
 } from '../../src/delivery/ports/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
@@ -29,8 +31,14 @@ interface GroupRow {
   emptySinceMs: number | null;
 }
 
+/** The cursors that rows of the ack log name, each once. */
+export function namedIn(rows: Iterable<AckRow>): CursorKey[] {
+  const keys = new Map<string, CursorKey>();
+  for (const { deltas } of rows) for (const { key } of deltas) keys.set(cursorName(key), key);
+  return [...keys.values()];
+}
+
 const byJoin = (a: MemberRow, b: MemberRow): number => a.joinSeq - b.joinSeq;
-const keyText = ({ subscriptionId, partition, lane }: CursorKey): string => `${subscriptionId}/${partition}/${lane}`;
 
 /** What the brokers of one database share of their groups. */
 export class MemoryGroups {
@@ -51,19 +59,20 @@ export class MemoryGroups {
 
   /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
-    const known = this.cursors.get(keyText(stored.key));
-    if (known?.cursor.resets === stored.cursor.resets) this.cursors.set(keyText(stored.key), structuredClone(stored));
+    const known = this.cursors.get(cursorName(stored.key));
+    if (known?.cursor.resets === stored.cursor.resets)
+      this.cursors.set(cursorName(stored.key), structuredClone(stored));
   }
 
-  /** Writes what these rows say of cursors that no fold has written. */
-  foldFound(written: ReadonlySet<string>, found: Iterable<AckRow>): void {
-    for (const { deltas } of found) {
-      for (const { key, delta } of deltas) {
-        const known = this.cursors.get(keyText(key));
-        if (known === undefined || written.has(keyText(key))) continue;
-        this.cursors.set(keyText(key), { key, cursor: mergeDelta(known.cursor, delta) });
-      }
+  /** The cursor with what these rows say of it; undefined: it is gone. */
+  withRows(key: CursorKey, rows: Iterable<AckRow>): StoredCursor | undefined {
+    const known = this.cursors.get(cursorName(key));
+    if (known === undefined) return undefined;
+    let { cursor } = known;
+    for (const { deltas } of rows) {
+      for (const one of deltas) if (cursorName(one.key) === cursorName(key)) cursor = mergeDelta(cursor, one.delta);
     }
+    return structuredClone({ key, cursor });
   }
 
   /** Empties all tables of the ack log but the current one. @returns whether that one has rows. */
@@ -80,10 +89,6 @@ export class MemoryGroups {
       row.cancelled = true;
       for (const [name, { key }] of this.cursors) if (key.subscriptionId === row.id) this.cursors.delete(name);
     }
-  }
-
-  isActive(subscriptionId: number): boolean {
-    return this.subscriptions[subscriptionId - 1]?.cancelled !== true;
   }
 
   hasReceipt(table: AckTable, receipt: string): boolean {
@@ -107,8 +112,8 @@ export class MemoryGroups {
     const present = startsAt(Array.from({ length: this.partitions.get(topicId) ?? 0 }, () => 0));
     for (const { partition, lane, offset } of [...offsets, ...present]) {
       const key = { subscriptionId: id, partition, lane };
-      if (this.cursors.has(keyText(key))) continue;
-      this.cursors.set(keyText(key), { key, cursor: begunAt(offset) });
+      if (this.cursors.has(cursorName(key))) continue;
+      this.cursors.set(cursorName(key), { key, cursor: begunAt(offset) });
     }
   }
 }
@@ -122,11 +127,10 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
   /** Called after each write, before its answer: throwing here is an answer that was lost. */
   after: (write: string) => Promise<void> | void = () => undefined;
   writes = 0;
-  /** Until then a fold does not know what is in the tables. */
-  #logIsRead = false;
-  found: FoundInAckLog = { cursors: 0, rounds: 0 };
-  /** Rows that the load found in the ack log and no fold has written. */
-  inherited: readonly AckRow[] = [];
+  /** Called before each read: may wait, or throw the fault that the read fails with. */
+  beforeRead: (read: string) => Promise<void> | void = () => undefined;
+  /** Rows of the broker before that no fold has written; null: the ack log is not read yet. */
+  inherited: readonly AckRow[] | null = null;
   /** Cursors that one write of a fold writes. */
   foldedTogetherMax = Infinity;
 
@@ -135,10 +139,22 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     this.#epoch = epoch;
   }
 
-  loadGroups(): Promise<LoadedGroup[]> {
+  listGroups(): Promise<NamedGroup[]> {
+    return this.#read('listGroups', () => this.shared.groups.map(({ id, name }) => ({ id, name })));
+  }
+
+  readAckLog(): Promise<FoundInAckLog> {
+    return this.#read('readAckLog', () => {
+      this.inherited = [...this.shared.ackLog];
+      return { cursors: namedIn(this.inherited).length, rounds: this.inherited.length };
+    });
+  }
+
+  loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]> {
     const { groups, subscriptions } = this.shared;
-    return Promise.resolve(
-      groups.map(({ id, name, generation, members, assignments, emptySinceMs }) => ({
+    const rows = groups.filter(({ id }) => groupIds.includes(id));
+    return this.#read('loadGroups', () =>
+      rows.map(({ id, name, generation, members, assignments, emptySinceMs }) => ({
         id,
         name,
         snapshot: { generation, members: [...members.values()].sort(byJoin), assignments: [...assignments.values()] },
@@ -148,20 +164,15 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     );
   }
 
-  loadCursors(): Promise<StoredCursor[]> {
-    const { ackLog } = this.shared;
-    this.inherited = [...ackLog];
-    const named = ackLog.flatMap(({ deltas }) => deltas.map(({ key }) => keyText(key)));
-    this.found = { cursors: new Set(named).size, rounds: ackLog.length };
-    const merged = new Map(this.shared.cursors);
-    for (const { deltas } of this.shared.ackLog) {
-      for (const { key, delta } of deltas) {
-        const known = merged.get(keyText(key));
-        if (known !== undefined) merged.set(keyText(key), { key, cursor: mergeDelta(known.cursor, delta) });
-      }
-    }
-    this.#logIsRead = true;
-    return Promise.resolve([...merged.values()].filter(({ key }) => this.shared.isActive(key.subscriptionId)));
+  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
+    const { inherited } = this;
+    if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
+    return this.#read('loadCursors', () => {
+      const wanted = [...this.shared.cursors.values()].filter(({ key }) =>
+        subscriptionIds.includes(key.subscriptionId),
+      );
+      return wanted.flatMap(({ key }) => this.shared.withRows(key, inherited) ?? []);
+    });
   }
 
   createGroup(name: string): Promise<number> {
@@ -226,9 +237,9 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     return this.#write('resetCursors', () => {
       const { cursors } = this.shared;
       for (const { key, offset, resets: incarnation } of resets) {
-        const known = cursors.get(keyText(key));
+        const known = cursors.get(cursorName(key));
         if (known === undefined || known.cursor.resets >= incarnation) continue;
-        cursors.set(keyText(key), { key, cursor: begunAt(offset, incarnation) });
+        cursors.set(cursorName(key), { key, cursor: begunAt(offset, incarnation) });
       }
     });
   }
@@ -241,23 +252,32 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
 
   async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
     const written = new Set<string>();
-    for (const piece of pieces(snapshots(), this.foldedTogetherMax)) {
-      if (written.size > 0 && !mayGoOn()) return 'CUT';
+    const write = async (piece: readonly StoredCursor[]): Promise<void> => {
       await this.#write('fold', () => {
         for (const stored of piece) this.shared.fold(stored);
       });
-      for (const { key } of piece) written.add(keyText(key));
+      for (const { key } of piece) written.add(cursorName(key));
+    };
+    for (const piece of pieces(snapshots(), this.foldedTogetherMax)) {
+      if (written.size > 0 && !mayGoOn()) return 'CUT';
+      await write(piece);
     }
-    if (!this.#logIsRead) return 'KEPT';
+    const { inherited } = this;
+    if (inherited === null) return 'KEPT';
+    const left = namedIn(inherited).filter((key) => !written.has(cursorName(key)));
+    for (const piece of pieces(left, this.foldedTogetherMax)) {
+      if (written.size > 0 && !mayGoOn()) return 'CUT';
+      await write(piece.flatMap((key) => this.shared.withRows(key, inherited) ?? []));
+    }
     return this.#write('truncate', () => {
-      this.shared.foldFound(written, this.inherited);
       this.inherited = [];
       return this.shared.truncateOthers(current) ? 'KEPT' : 'EMPTIED';
     });
   }
 
+  /** The cursor as a successor would find it. */
   cursor(key: CursorKey): Promise<CursorSnapshot | undefined> {
-    return this.loadCursors().then((all) => all.find((one) => keyText(one.key) === keyText(key))?.cursor);
+    return Promise.resolve(this.shared.withRows(key, this.shared.ackLog)?.cursor);
   }
 
   #save(groupId: number, change: GroupChange): void {
@@ -295,6 +315,11 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     return row;
   }
 
+  async #read<T>(what: string, read: () => T): Promise<T> {
+    await this.beforeRead(what);
+    return read();
+  }
+
   async #write<T>(what: string, write: () => T): Promise<T> {
     await this.before(what);
     if (this.#epoch !== this.shared.epoch) throw new Fault('FENCED', 'another broker has taken over');
@@ -305,11 +330,11 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
   }
 }
 
-/** Cursors in pieces, each taken when its turn comes. */
-export function* pieces(cursors: Iterable<StoredCursor>, count: number): Generator<readonly StoredCursor[]> {
-  let piece: StoredCursor[] = [];
-  for (const cursor of cursors) {
-    piece.push(structuredClone(cursor));
+/** All in pieces, each taken when its turn comes. */
+export function* pieces<T>(all: Iterable<T>, count: number): Generator<readonly T[]> {
+  let piece: T[] = [];
+  for (const one of all) {
+    piece.push(structuredClone(one));
     if (piece.length < count) continue;
     yield piece;
     piece = [];

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -7,21 +8,32 @@ import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
+import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { GroupStore, LoadedGroup, StoredCursor } from '../ports/store.ts';
+import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, StoredCursor } from '../ports/store.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
-  topics(): Iterable<{ readonly id: number; readonly name: string }>;
   /** How many lanes each partition of the topic has. */
   lanes(topicId: number): number;
-  /** By partition and lane; empty for a topic that does not exist. Another list when the topic grows. */
+  /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+interface GroupsDeps {
+  readonly store: GroupStore;
+  readonly topics: TopicLogs;
+  readonly context: GroupContext;
+  readonly onAckLogRead: (found: FoundInAckLog) => void;
+  /** The group is in memory as it was left, and its first step is durable. */
+  readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
+  /** How many groups are loaded together. Default: 100. */
+  readonly loadedTogetherMax?: number;
 }
 
 /** All groups at work, with their subscriptions: loads them, makes them, finds them. */
@@ -29,72 +41,113 @@ export class Groups {
   readonly #store: GroupStore;
   readonly #topics: TopicLogs;
   readonly #context: GroupContext;
+  readonly #loader: GroupLoader;
+  readonly #onLoaded: GroupsDeps['onLoaded'];
   readonly #byName = new Map<string, ConsumerGroup>();
-  /** What is being made, so that two calls that want it make it once. */
+  /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
   readonly #subscribing = new Once<string, ActiveSubscription>();
-  /** Calls at work on a group that may have no members yet: it is not deleted under them. */
+  /** The number of calls that use a group, which is not deleted meanwhile. */
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
-  /** Starts that were chosen for subscriptions whose creation may or may not have happened. */
+  /** The chosen starts of subscriptions whose creation has an unknown outcome. */
   readonly #chosenStarts = new Map<string, readonly number[]>();
 
-  constructor(store: GroupStore, topics: TopicLogs, context: GroupContext) {
+  constructor(deps: GroupsDeps) {
+    const { store, topics, context, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
     this.#store = store;
     this.#topics = topics;
     this.#context = context;
+    this.#onLoaded = onLoaded;
+    this.#loader = new GroupLoader({
+      store,
+      clock: context.clock,
+      onAckLogRead,
+      take: (groups) => this.#take(groups),
+      warn: (fields, message) => {
+        context.log.warn(fields, message);
+      },
+      ...(loadedTogetherMax !== undefined && { loadedTogetherMax }),
+    });
   }
 
-  /** Takes all groups over as they were left. The topics must be open. @returns what was loaded. */
-  async open(): Promise<readonly LoadedGroup[]> {
-    const [loaded, cursors] = await Promise.all([this.#store.loadGroups(), this.#store.loadCursors()]);
+  /** Begins to take over all groups as they were left. The topics must be open. @throws Fault */
+  open(): Promise<void> {
+    return this.#loader.start();
+  }
+
+  /** Loads nothing more: whoever waits for a group is rejected. */
+  stop(reason: Error): Promise<void> {
+    return this.#loader.stop(reason);
+  }
+
+  /** Resolves when the group is in memory, if there is one of this name. @throws Fault */
+  loaded(name: string): Promise<void> {
+    return this.#loader.loaded(name);
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault */
+  allLoaded(): Promise<void> {
+    return this.#loader.allLoaded();
+  }
+
+  /** How many groups are not in memory yet. */
+  get unloaded(): number {
+    return this.#loader.unloaded;
+  }
+
+  /** Takes groups into memory as they were left. Resolves when their first steps are durable. @throws Fault */
+  async #take(groups: readonly NamedGroup[]): Promise<void> {
+    const missing = groups.filter(({ name }) => !this.#byName.has(name));
+    const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
+    const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
+    const cursors = await this.#store.loadCursors(subscriptionIds);
     const cursorsOf = Map.groupBy(cursors, ({ key }) => key.subscriptionId);
-    const names = new Map(Array.from(this.#topics.topics(), (topic) => [topic.id, topic.name]));
-    const resumed = loaded.map((group) => this.#resume(group, names, cursorsOf));
-    await Promise.all(resumed);
-    return loaded;
+    await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
   }
 
-  #resume(
-    loaded: LoadedGroup,
-    topicNames: ReadonlyMap<number, string>,
-    cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>,
-  ): Promise<void> {
+  /** A topic that was deleted meanwhile has no logs: what is said of it is passed over. */
+  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
-      const topicName = topicNames.get(row.topicId);
-      if (topicName === undefined) continue;
+      const topicLogs = this.#topics.partitionLogs(row.topicId);
+      const name = topicLogs[0]?.address.topicName;
+      if (name === undefined) continue;
       const lanes = this.#topics.lanes(row.topicId);
       const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
-      const logs = this.#topics.partitionLogs(row.topicId).map((log) => {
+      const logs = topicLogs.map((log) => {
         return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? begunAt(log.startOffset) };
       });
-      group.addSubscription(row, { name: topicName, lanes }, logs);
+      group.addSubscription(row, { name, lanes }, logs);
     }
-    return group.resume(loaded.snapshot.assignments);
+    await group.resume(loaded.snapshot.assignments);
+    this.#onLoaded(group, loaded);
   }
 
+  /** The group, which the caller has waited for. */
   find(name: string): ConsumerGroup | undefined {
-    return this.#byName.get(name);
+    const group = this.#byName.get(name);
+    assert(group !== undefined || !this.#loader.isUnloaded(name), `group ${name} is used before it is loaded`);
+    return group;
   }
 
   /** @throws Rejection GROUP_NOT_FOUND */
   get(name: string): ConsumerGroup {
-    const group = this.#byName.get(name);
+    const group = this.find(name);
     if (group !== undefined) return group;
     refuseIfUnsure(this.#context);
     throw groupNotFound({ group: name });
   }
 
-  /** In the order of their names. */
+  /** Those in memory, in the order of their names. */
   all(): ConsumerGroup[] {
     return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** The group, made if it does not exist. */
   async demand(name: string): Promise<ConsumerGroup> {
-    return this.#byName.get(name) ?? this.#making.run(name, () => this.#make(name));
+    return this.find(name) ?? this.#making.run(name, () => this.#make(name));
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -108,7 +161,10 @@ export class Groups {
     return group;
   }
 
-  /** Runs `work` on the group, made if it does not exist. It is not deleted meanwhile; if it is being deleted, a new one is made. */
+  /**
+   * Runs `work` on the group, which is not deleted meanwhile. Creates the group if it does not
+   * exist or is being deleted.
+   */
   async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     let group = await this.demand(name);
     while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
@@ -124,7 +180,7 @@ export class Groups {
     return this.occupy(this.get(name), work);
   }
 
-  /** Runs `work` on a group that is not being deleted, and keeps it from that. */
+  /** Runs `work` on a group that is not being deleted, and prevents its deletion meanwhile. */
   async occupy<T>(group: ConsumerGroup, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     this.#callers.set(group, (this.#callers.get(group) ?? 0) + 1);
     try {
@@ -137,9 +193,9 @@ export class Groups {
   }
 
   /**
-   * Deletes the group with its subscriptions and cursors. Who joins meanwhile has come first, and it stays; or comes after it, and makes
-   * a new one.
-   * @throws Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
+   * Deletes the group with its subscriptions and cursors. A member that joins at the same time
+   * either comes first, and the group stays, or comes later, and joins a new group. @throws
+   * Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
    */
   async delete(name: string): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
@@ -168,7 +224,10 @@ export class Groups {
     return names.map((name) => this.topicId(name));
   }
 
-  /** The topics that a member wants to read. One that knows no lanes would ack another lane's records. @throws Rejection LANE_REQUIRED */
+  /**
+   * The ids of the topics of a member. A member that does not know lanes would ack records of other
+   * lanes. @throws Rejection LANE_REQUIRED, TOPIC_NOT_FOUND
+   */
   readableTopicIds({
     topics,
     lanes: knowsLanes,
@@ -190,7 +249,7 @@ export class Groups {
     throw topicNotFound({ topic: name });
   }
 
-  /** The group's subscriptions to the topics; those that do not exist are made, beginning at `start`. */
+  /** Creates the missing subscriptions of the group to the topics, which begin at `start`. */
   async subscribe(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
     this.topicIds(topics);
     await Promise.all(topics.map((topic) => this.demandSubscription(group, topic, start)));
@@ -206,8 +265,8 @@ export class Groups {
   }
 
   /**
-   * The start is chosen once: if the answer of the database is lost, the next call tries with the same one, so that what
-   * is in memory is what is stored, whichever of the two was.
+   * Chooses the start once. If the answer of the database is lost, the next call repeats the same
+   * start, so that memory has the stored one whichever write took effect.
    */
   async #makeSubscription(
     key: string,
@@ -223,7 +282,7 @@ export class Groups {
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets: named }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);
-    // Asked for anew: what the topic has grown by meanwhile starts at its beginning, in the database as here.
+    // The topic may have grown meanwhile. New logs begin at their start, as in the database.
     const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
       const committedOffset = offsets[at] ?? log.startOffset;
       return { log, cursor: begunAt(committedOffset) };
@@ -232,13 +291,16 @@ export class Groups {
     return group.addSubscription(row, { name, lanes }, cursors);
   }
 
-  /** Groups that subscribe from now on see the new partitions by themselves. */
+  /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
   async topicGrown(topicId: number): Promise<void> {
     const logs = this.#topics.partitionLogs(topicId);
     await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
   }
 
-  /** Runs the deletion of a topic, once no settlement of its records is under way; every subscription to it goes with it. */
+  /**
+   * Runs the deletion of a topic when none of its records is MOVING, and removes all subscriptions
+   * to the topic.
+   */
   async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
     const feeds = this.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
     await this.#context.moves.whileStill(feeds, async () => {
@@ -249,7 +311,7 @@ export class Groups {
 
   /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
   subscription(groupName: string, topicName: string): { group: ConsumerGroup; subscription: ActiveSubscription } {
-    const group = this.#byName.get(groupName);
+    const group = this.find(groupName);
     const topic = this.#topics.topic(topicName);
     const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
     if (group !== undefined && subscription !== undefined) return { group, subscription };
@@ -268,7 +330,7 @@ function placeOf({ address: { partition, lane } }: PartitionLog): { partition: n
   return { partition, lane };
 }
 
-/** The cursors of one subscription, each where its log stands among those of the topic. */
+/** The cursors of one subscription, in the order of the logs of the topic. */
 function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['cursor'][] {
   const cursors: StoredCursor['cursor'][] = [];
   for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;

@@ -7,31 +7,32 @@ import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
 import type { LoadedGroup } from '../ports/store.ts';
 
-/** How often to look for groups that have been empty too long, and the least time between two writes of that they are in use. */
+/** The interval of the look for groups past their retention, and of the write of touched groups. */
 const lookIntervalMs = 60_000;
 
 interface Emptiness {
   readonly sinceMs: number;
-  /** Every change of the members raises it: with another one, somebody has been there meanwhile. */
+  /** Every change of the members raises it, so another generation means that a member was there. */
   readonly generation: number;
 }
 
 interface OffsetRetentionDeps {
   readonly groups: Groups;
   readonly context: GroupContext;
-  /** 0: for ever. */
+  /** 0 keeps all groups for ever. */
   readonly retentionMs: number;
 }
 
 /**
- * Deletes groups that have had no members, and no use of their offsets, for the time of retention. Since when they are empty is
- * durable (the store writes it with the removal of the last member) and read once, at the load; from then on memory knows it, so that
- * looking costs no query. A group may live a look longer than it must, never shorter.
+ * Deletes groups that have had no members, and no use of their offsets, for the time of retention.
+ * The store writes since when a group is empty with the removal of the last member. The broker
+ * reads that time once, with the load, so a look costs no query. A group may live one interval
+ * longer than its retention, never shorter.
  */
 export class OffsetRetention implements BackgroundJob {
   readonly #d: OffsetRetentionDeps;
   #empty = new Map<ConsumerGroup, Emptiness>();
-  /** Groups whose offsets were used since the last look. */
+  /** Groups whose offsets were used since the last look, which writes that. */
   #touched = new Set<ConsumerGroup>();
   readonly #loop: Every;
 
@@ -43,22 +44,18 @@ export class OffsetRetention implements BackgroundJob {
       delayMs: lookIntervalMs,
       run: () => this.#look(),
       onError: (error) => {
-        log.warn({ err: error }, 'groups that are past their retention could not be looked for; it is tried again');
+        log.warn({ err: error }, 'the look for groups past their retention failed; the broker will look again');
       },
     });
   }
 
-  /** Takes in since when the groups have been empty. */
-  load(loaded: readonly LoadedGroup[]): void {
-    const nowMs = this.#d.context.clock.nowMs();
-    for (const { name, emptyForMs } of loaded) {
-      const group = this.#d.groups.find(name);
-      if (group !== undefined && group.members.size === 0) this.#note(group, nowMs - (emptyForMs ?? 0));
-    }
-  }
-
   start(): void {
     this.#loop.start();
+  }
+
+  /** The group was loaded. If it is empty, it has been so for as long as the database says. */
+  loaded(group: ConsumerGroup, { emptyForMs }: LoadedGroup): void {
+    if (group.members.size === 0) this.#note(group, this.#d.context.clock.nowMs() - (emptyForMs ?? 0));
   }
 
   /** Something was done with the offsets of the group: if it is empty, its time begins anew. */
@@ -105,7 +102,7 @@ export class OffsetRetention implements BackgroundJob {
   async #delete(group: ConsumerGroup): Promise<void> {
     const { groups, retentionMs, context } = this.#d;
     const { clock, log } = context;
-    // Somebody may have come, or used the offsets, while others were deleted.
+    // A member may have joined, or a call used the offsets, while other groups were deleted.
     const known = this.#empty.get(group);
     if (!this.#loop.isStarted || known === undefined || known.generation !== group.generation) return;
     if (clock.nowMs() - known.sinceMs < retentionMs) return;
@@ -120,7 +117,7 @@ export class OffsetRetention implements BackgroundJob {
       if (!(error instanceof Fault)) throw error;
       log.warn(
         { err: error, group: group.name },
-        'a group that is past its retention could not be deleted; it is tried again',
+        'a group past its retention could not be deleted; the broker will try again',
       );
     }
   }

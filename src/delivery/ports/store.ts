@@ -14,9 +14,13 @@ export interface SubscriptionRow {
   readonly createdAtMs: number;
 }
 
-export interface LoadedGroup {
+/** A group that may not be in memory yet. */
+export interface NamedGroup {
   readonly id: number;
   readonly name: string;
+}
+
+export interface LoadedGroup extends NamedGroup {
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
   /** How long the group has had no members, by the database's clock; null if it has some. */
@@ -42,7 +46,7 @@ export interface CursorReset {
   readonly resets: number;
 }
 
-/** The number of cursors and rounds that the load has found in the ack log. */
+/** The number of cursors and rounds that the predecessor has left in the ack log. */
 export interface FoundInAckLog {
   readonly cursors: number;
   readonly rounds: number;
@@ -69,12 +73,17 @@ export interface NewSubscription {
 }
 
 export interface GroupStore {
-  /** All groups with their active subscriptions. */
-  loadGroups(): Promise<LoadedGroup[]>;
-  /** All cursors of active subscriptions, with the ack log applied to the folded ones. */
-  loadCursors(): Promise<StoredCursor[]>;
-  /** What the load of the cursors found in the ack log. */
-  readonly found: FoundInAckLog;
+  /** All groups, in the order of their ids. */
+  listGroups(): Promise<NamedGroup[]>;
+  /**
+   * Reads what the predecessor has left in the ack log. The store keeps it until a fold has written
+   * it. Cursors are loaded after it, and until then a fold truncates nothing.
+   */
+  readAckLog(): Promise<FoundInAckLog>;
+  /** Groups with their active subscriptions, ordered by id. A group that is gone is left out. */
+  loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
+  /** The cursors of subscriptions, with the ack log applied to the folded ones. */
+  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]>;
   /** Creates the group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**
@@ -110,8 +119,8 @@ export interface GroupStore {
    * others.
    *
    * `snapshots()` yields the cursors that changed since the last fold. The fold writes them, and
-   * those that the load found in the log, in pieces while rounds go on. A snapshot may thus be
-   * later than the turn.
+   * those that `readAckLog` found, loaded or not, in pieces while rounds go on. A snapshot may thus
+   * be later than the turn.
    *
    * Before each piece but the first the fold calls `mayGoOn` (default: yes). If it returns false,
    * or a piece fails, the pieces before stay written and nothing is truncated.

@@ -63,7 +63,7 @@ export class Folds implements BackgroundJob {
 
   start(found: FoundInAckLog = nothingFound): void {
     this.#found = found.cursors;
-    this.#logHasRows = found.rounds > 0;
+    this.#logHasRows ||= found.rounds > 0;
     this.#lastMs = this.#d.clock.nowMs();
     this.#untilMs = Infinity;
     this.#loop.start();

@@ -63,12 +63,24 @@ export function membersOf(group: GroupModel): GroupMembers {
   };
 }
 
+/**
+ * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts
+ * that depend on all groups are not known: NaN.
+ */
 export function countsOf(
   groups: readonly GroupModel[],
+  unloaded: number,
   { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
 ): DeliveryCounts {
-  const groupsByState = { EMPTY: 0, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 0, STABLE: 0, DEAD: 0 };
-  const sums = { members: 0, inFlightRecords: 0, lag: 0 };
+  const none = unloaded > 0 ? NaN : 0;
+  const groupsByState = {
+    EMPTY: none,
+    PREPARING_REBALANCE: none,
+    COMPLETING_REBALANCE: none,
+    STABLE: none,
+    DEAD: none,
+  };
+  const sums = { members: none, inFlightRecords: none, lag: none };
   for (const group of groups) {
     const { lag, inFlightRecords } = extentOf(group);
     groupsByState[group.phase]++;
@@ -78,7 +90,7 @@ export function countsOf(
   }
   const { rebalanceMs, ...counted } = counts;
   return {
-    groups: groups.length,
+    groups: groups.length + unloaded,
     groupsByState,
     ...sums,
     deliveredRecords: delivered.records,

@@ -108,7 +108,8 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   let ackedAt = 0;
   let attemptsAt = 0;
   subscriptionIds.forEach((subscriptionId, at) => {
-    const name = cursorName({ subscriptionId, partition: partitions[at]!, lane: lanes[at]! });
+    const key = { subscriptionId, partition: partitions[at]!, lane: lanes[at]! };
+    const name = cursorName(key);
     const delta = {
       resets: resets[at] ?? 0,
       metadata: notes.get(at) ?? null,
@@ -117,7 +118,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
       attempts: attempts.slice(attemptsAt, (attemptsAt += attemptCounts[at]!)),
     };
     let sum = sums.get(name);
-    if (sum === undefined) sums.set(name, (sum = new DeltaSum(delta.resets)));
+    if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));
     sum.add(delta);
   });
 }

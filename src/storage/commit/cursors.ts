@@ -34,17 +34,18 @@ interface More {
   readonly seq: number | null;
 }
 
-/** The cursors of active subscriptions: a row for each subscription, since a row for each of a million cursors takes far longer. */
-export async function readCursors(client: Client): Promise<StoredCursor[]> {
+/** The cursors of subscriptions: a row for each subscription, since a row for each of a million cursors takes far longer. */
+export async function readCursors(client: Client, subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
   const { rows } = await client.query<Row>({
+    name: 'read_cursors',
     rowMode: 'array',
+    values: [arrayLiteral(subscriptionIds)],
     text: `SELECT c.subscription_id, array_agg(c.partition)::text, array_agg(c.lane)::text,
                   array_agg(c.committed_offset)::text, array_agg(c.resets)::text,
                   json_agg(json_build_object('partition', c.partition, 'lane', c.lane, 'acked', c.acked::text,
                     'attempts', c.attempts::text, 'metadata', c.metadata, 'seq', c.metadata_seq))
                     FILTER (WHERE c.acked <> '{}' OR c.attempts <> '{}' OR c.metadata IS NOT NULL)
-             FROM millrace.cursors AS c JOIN millrace.subscriptions AS s ON s.id = c.subscription_id
-            WHERE s.state = 'ACTIVE' GROUP BY c.subscription_id`,
+             FROM millrace.cursors AS c WHERE c.subscription_id = ANY ($1::integer[]) GROUP BY c.subscription_id`,
   });
   const all: StoredCursor[] = [];
   for (const row of rows) addCursors(row, all);
@@ -80,18 +81,22 @@ function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapsho
   };
 }
 
+const none: readonly number[] = [];
+
 /**
  * Everything that the ack log says about one cursor, in whatever order and however often it says so. Summed up while the log is
  * read: the log names a cursor once a round, and all deltas at once would need more memory than the broker that wrote them.
  */
 export class DeltaSum {
+  readonly key: CursorKey;
   #resets: number;
   #committedOffset: number;
-  readonly #acked: number[] = [];
-  readonly #attempts: number[] = [];
+  #acked: number[] | null = null;
+  #attempts: number[] | null = null;
   #metadata: CommitMetadata | null = null;
 
-  constructor(resets: number) {
+  constructor(key: CursorKey, resets: number) {
+    this.key = key;
     this.#resets = resets;
     this.#committedOffset = 0;
   }
@@ -101,8 +106,9 @@ export class DeltaSum {
     if (resets < this.#resets) return;
     if (resets > this.#resets) this.#begin(resets);
     this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    for (const bound of acked) this.#acked.push(bound);
-    for (const number of attempts) this.#attempts.push(number);
+    // Of nearly all of a million cursors there is neither.
+    for (const bound of acked) (this.#acked ??= []).push(bound);
+    for (const count of attempts) (this.#attempts ??= []).push(count);
     this.#metadata = laterOf(this.#metadata, metadata);
   }
 
@@ -111,8 +117,8 @@ export class DeltaSum {
     return mergeDelta(cursor, {
       resets: this.#resets,
       committedOffset: this.#committedOffset,
-      acked: this.#acked,
-      attempts: this.#attempts,
+      acked: this.#acked ?? none,
+      attempts: this.#attempts ?? none,
       metadata: this.#metadata,
     });
   }
@@ -120,7 +126,7 @@ export class DeltaSum {
   #begin(resets: number): void {
     this.#resets = resets;
     this.#committedOffset = 0;
-    this.#acked.length = this.#attempts.length = 0;
+    this.#acked = this.#attempts = null;
     this.#metadata = null;
   }
 }

@@ -7,6 +7,7 @@ import {
   type FoundInAckLog,
   type GroupStore,
   type LoadedGroup,
+  type NamedGroup,
   type NewSubscription,
   type StoredCursor,
   type StoredRebalance,
@@ -16,7 +17,7 @@ import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { cursorUpdate, readCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
-import { loadGroups } from './group-load.ts';
+import { listGroups, loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
@@ -32,6 +33,9 @@ const truncateWaitMs = 100;
  * statement, and take gigabytes; so many take 5 ms.
  */
 const foldedTogetherMax = 5_000;
+
+/** What the broker before has left in the ack log, summed up by cursor. */
+type Inherited = Map<string, DeltaSum>;
 
 export interface GroupStorageDeps {
   readonly reads: Connection;
@@ -52,47 +56,50 @@ export interface GroupStorageDeps {
  *  1. Every durable ack is in `cursors` or in a table of the ack log.
  *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
  *     is so for the tables not in use once a fold that began after the turn, and after the last settlement in them, has committed, all its pieces: it writes every cursor
- *     that a round named since the fold before, each as it is by then, and those that were found in the log at the load.
+ *     that a round named since the fold before, each as it is by then, and those that the broker before has left in the log, loaded or not.
  *  3. Rounds may go twice, late, or in another order: they say how far a cursor is, and in which incarnation. Those of an
  *     incarnation before that in `cursors` say nothing.
  */
 export class GroupStorage implements GroupStore {
   readonly #d: GroupStorageDeps;
-  /** What the load found in the ack log and no fold has written yet. */
-  #inherited = new Map<string, StoredCursor>();
-  found: FoundInAckLog = { cursors: 0, rounds: 0 };
+  /** Null until the ack log is read. A load that has begun may apply it again after a fold: that changes nothing. */
+  #inherited: Inherited | null = null;
 
   constructor(deps: GroupStorageDeps) {
     this.#d = deps;
   }
 
-  loadGroups(): Promise<LoadedGroup[]> {
-    return this.#d.reads.run((client) => loadGroups(client, this.#d.now));
+  listGroups(): Promise<NamedGroup[]> {
+    return this.#d.reads.run(listGroups);
   }
 
-  loadCursors(): Promise<StoredCursor[]> {
+  readAckLog(): Promise<FoundInAckLog> {
     return this.#d.reads.run(async (client) => {
-      const sums = new Map<string, DeltaSum>();
+      const sums: Inherited = new Map();
       let rounds = 0;
       for (const table of ackTables) {
         const inTable = await readRounds(client, table, sums);
         if (inTable > 0) this.#d.filled.add(table);
         rounds += inTable;
       }
-      // Cursors after the log: a fold between the two would be seen twice, which is harmless, instead of not at all.
-      const stored = await readCursors(client);
-      this.#inherited = new Map();
-      const merged = stored.map((one) => {
-        // After a shutdown the log is empty: then a name for each of a million cursors would be made for nothing.
-        const sum = sums.size === 0 ? undefined : sums.get(cursorName(one.key));
-        if (sum === undefined) return one;
-        const known = { key: one.key, cursor: sum.appliedTo(one.cursor) };
-        this.#inherited.set(cursorName(one.key), known);
-        return known;
-      });
-      this.found = { cursors: this.#inherited.size, rounds };
-      return merged;
+      this.#inherited = sums;
+      return { cursors: sums.size, rounds };
     });
+  }
+
+  loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]> {
+    return this.#d.reads.run((client) => loadGroups(client, groupIds, this.#d.now));
+  }
+
+  async loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
+    // What the log says is taken before the cursors are read: a fold between the two would be seen twice, which is
+    // harmless, instead of not at all.
+    const inherited = this.#inherited;
+    if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
+    const stored = await this.#d.reads.run((client) => readCursors(client, subscriptionIds));
+    // After a shutdown the log is empty: then a name for each of a million cursors would be made for nothing.
+    if (inherited.size === 0) return stored;
+    return stored.map((one) => withSum(one, inherited.get(cursorName(one.key))));
   }
 
   createGroup(name: string): Promise<number> {
@@ -130,19 +137,41 @@ export class GroupStorage implements GroupStore {
   }
 
   async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
-    const { filled } = this.#d;
+    const { filled, folds } = this.#d;
     // The broker before may have used this table last. What it has is written by this fold, and goes with the next one.
     const hadRows = filled.has(current);
+    const left = new Map(this.#inherited);
     let written = 0;
-    for (const piece of pieces(withInherited(snapshots(), this.#inherited))) {
+    for await (const piece of this.#pieces(snapshots(), left)) {
       if (written > 0 && !mayGoOn()) return 'CUT';
-      await this.#d.folds.write(cursorUpdate(piece));
+      await folds.write(cursorUpdate(piece));
       written++;
     }
+    // Nobody knows yet what else is in the tables.
+    if (this.#inherited === null) return 'KEPT';
     this.#inherited = new Map();
     const others = ackTables.filter((table) => table !== current);
     await this.#truncate(others.filter((table) => filled.has(table)));
     return hadRows || others.some((table) => filled.has(table)) ? 'KEPT' : 'EMPTIED';
+  }
+
+  /**
+   * What a fold writes, one piece after the other, each taken from what is there when its turn comes: the cursors that
+   * changed, and then those that are `left` in what the broker before has left in the log, which need not be in memory.
+   */
+  async *#pieces(changed: Iterable<StoredCursor>, left: Inherited): AsyncGenerator<StoredCursor[]> {
+    for (const piece of inPieces(changed)) {
+      // A cursor that changed since it was loaded knows what was in the log.
+      if (left.size > 0) for (const { key } of piece) left.delete(cursorName(key));
+      yield piece;
+    }
+    for (const piece of inPieces(left)) {
+      const sums = new Map(piece);
+      const ids = new Set(piece.map(([, sum]) => sum.key.subscriptionId));
+      const stored = await this.#d.reads.run((client) => readCursors(client, [...ids]));
+      const named = stored.filter(({ key }) => sums.has(cursorName(key)));
+      if (named.length > 0) yield named.map((one) => withSum(one, sums.get(cursorName(one.key))));
+    }
   }
 
   /** Each by itself: one that somebody reads does not keep the others. */
@@ -162,24 +191,14 @@ export class GroupStorage implements GroupStore {
   }
 }
 
-/** A cursor that changed since the load knows what was found in the log. */
-function* withInherited(
-  changed: Iterable<StoredCursor>,
-  inherited: ReadonlyMap<string, StoredCursor>,
-): Generator<StoredCursor> {
-  const left = new Map(inherited);
-  for (const one of changed) {
-    if (left.size > 0) left.delete(cursorName(one.key));
-    yield one;
-  }
-  yield* left.values();
+function withSum({ key, cursor }: StoredCursor, sum: DeltaSum | undefined): StoredCursor {
+  return { key, cursor: sum === undefined ? cursor : sum.appliedTo(cursor) };
 }
 
-/** One piece after the other is taken from what is there when its turn comes. */
-function* pieces(cursors: Iterable<StoredCursor>): Generator<StoredCursor[]> {
-  let piece: StoredCursor[] = [];
-  for (const cursor of cursors) {
-    piece.push(cursor);
+function* inPieces<T>(all: Iterable<T>): Generator<T[]> {
+  let piece: T[] = [];
+  for (const one of all) {
+    piece.push(one);
     if (piece.length < foldedTogetherMax) continue;
     yield piece;
     piece = [];

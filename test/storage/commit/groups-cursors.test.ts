@@ -5,6 +5,7 @@ import type { CursorDelta, CursorSnapshot } from '../../../src/consumption/parti
 import type { CursorKey, StoredCursor } from '../../../src/delivery/ports/store.ts';
 import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from '../groups/group-site.ts';
+import { allCursors } from '../../conformance/loads.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
@@ -24,12 +25,13 @@ beforeEach(async () => {
     'TRUNCATE millrace.consumer_groups, millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2 CASCADE',
   );
   await takeOver();
+  await store.readAckLog();
   const groupId = await store.createGroup('billing');
   const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([10, 10, 10]) }]);
   keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
 });
 
-/** A new owner, which has loaded nothing yet. */
+/** A new owner, which has not read the ack log yet. */
 async function takeOver(): Promise<void> {
   epoch += 1;
   store = await site.own(`broker-${epoch}`, epoch);
@@ -53,7 +55,7 @@ async function fold(...cursors: CursorSnapshot[]): Promise<void> {
 }
 
 async function loaded(): Promise<CursorSnapshot[]> {
-  const stored = await store.loadCursors();
+  const stored = await allCursors(store);
   return stored.sort((a, b) => a.key.partition - b.key.partition).map(({ cursor }) => cursor);
 }
 
@@ -148,7 +150,7 @@ describe('a fold', () => {
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
     const round = (offset: number) => store.appendRound({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
     const committed = async (): Promise<Set<number>> => {
-      const stored = await store.loadCursors();
+      const stored = await allCursors(store);
       return new Set(
         stored.filter(({ key }) => key.subscriptionId === subscription!.id).map((one) => one.cursor.committedOffset),
       );
@@ -195,19 +197,19 @@ describe('a fold', () => {
     expect(written.rows[0]!.n).toBe(15_000);
     expect((await rounds()).reduce((sum, n) => sum + n)).toBe(5);
     const nothingLost = async (): Promise<void> => {
-      const stored = (await store.loadCursors()).filter(({ key }) => key.subscriptionId === subscription!.id);
+      const stored = (await allCursors(store)).filter(({ key }) => key.subscriptionId === subscription!.id);
       expect(stored.length).toBe(count);
       expect(stored.filter(({ key, cursor }) => !isDeepStrictEqual(cursor, acked(key)))).toEqual([]);
     };
     await takeOver();
+    expect(await store.readAckLog()).toEqual({ cursors: count, rounds: 5 });
     await nothingLost();
-    expect(store.found).toEqual({ cursors: count, rounds: 5 });
     // Nobody has touched a cursor: what is folded is what was found.
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     await takeOver();
+    expect(await store.readAckLog()).toEqual({ cursors: 0, rounds: 0 });
     await nothingLost();
-    expect(store.found).toEqual({ cursors: 0, rounds: 0 });
   });
 
   test('says that a table is left, so that the log of a broker that becomes idle is emptied all the same', async () => {
@@ -303,7 +305,7 @@ test('a round of 384 cursors costs little, and so does a fold', async () => {
     INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT id, 2 FROM millrace.consumer_groups WHERE name LIKE 'g%';
     INSERT INTO millrace.cursors SELECT s.id, n - 1, 0, 0 FROM millrace.subscriptions AS s, generate_series(1, 6) AS n
      WHERE topic_id = 2`);
-  const stored = await store.loadCursors();
+  const stored = await allCursors(store);
   const all = stored.map(({ key }) => key).filter(({ subscriptionId }) => subscriptionId !== keys[0]!.subscriptionId);
   const round = (n: number) => ({
     deltas: all.map((key) => ({ key, delta: delta(n * 100 + ((key.subscriptionId * 7 + key.partition * 13) % 97)) })),

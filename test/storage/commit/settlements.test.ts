@@ -14,6 +14,7 @@ import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { startsAt } from '../../support/starts.ts';
 import { LogSite } from '../log/log-site.ts';
 import { readAll, selection, values } from '../../log/records.ts';
+import { allCursors } from '../../conformance/loads.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -82,7 +83,7 @@ async function archive(number: number): Promise<{ readonly became: readonly stri
 /** What the database has, as the next broker reads it. */
 async function found(by = site.storage('reader', 1)) {
   const archived = (await readAll(by, topic, 0)).map(({ parts }) => Number(parts[2]));
-  const [stored] = await by.groups.loadCursors();
+  const [stored] = await allCursors(by.groups);
   const { acked, committedOffset } = stored!.cursor;
   const completed = Array.from({ length: committedOffset }, (_, offset) => offset);
   for (let at = 0; at < acked.length; at += 2) {

@@ -15,6 +15,7 @@ import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { catalogOf } from './catalog.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
+import { allCursors, allGroups } from '../../conformance/loads.ts';
 
 const newest = migrations().at(-1)!.version;
 const versions = migrations().map(({ version }) => version);
@@ -159,12 +160,12 @@ describe('the offsets of groups', () => {
     await fillGroups();
     await migrate(client);
     const storage = storageAt();
-    const cursors = (await storage.groups.loadCursors()).sort((a, b) => a.key.partition - b.key.partition);
+    const cursors = (await allCursors(storage.groups)).sort((a, b) => a.key.partition - b.key.partition);
     expect(cursors.map(({ cursor }) => cursor)).toEqual([
       { resets: 0, committedOffset: 12, acked: [14, 15], attempts: [], metadata: null },
       { resets: 0, committedOffset: 11, acked: [], attempts: [11, 3], metadata: null },
     ]);
-    const [attended, empty] = await storage.groups.loadGroups();
+    const [attended, empty] = await allGroups(storage.groups);
     expect(attended?.emptyForMs).toBeNull();
     expect(empty?.emptyForMs).toBeLessThan(10_000);
   });

@@ -11,6 +11,7 @@ import { batch, readAll, transaction, values } from '../../log/records.ts';
 import { takeFence } from '../../../src/storage/sessions/fence.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
 import { startsAt } from '../../support/starts.ts';
+import { allGroups } from '../../conformance/loads.ts';
 
 let site: LogSite;
 let role: string;
@@ -131,7 +132,7 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
     { groupId, topicId: topic.id, offsets: startsAt([0]) },
   ]);
   await site.client.query("UPDATE millrace.subscriptions SET created_at = '2026-02-03T04:05:06.789Z'");
-  const [group] = await storage.groups.loadGroups();
+  const [group] = await allGroups(storage.groups);
   expect(group!.subscriptions).toEqual([{ ...subscription, createdAtMs: Date.parse('2026-02-03T04:05:06.789Z') }]);
 });
 

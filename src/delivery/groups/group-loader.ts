@@ -1,0 +1,150 @@
+import { Fault } from '../../errors/fault.ts';
+import type { Clock } from '../../time/clock.ts';
+import { within } from '../../time/within.ts';
+import type { FoundInAckLog, GroupStore, NamedGroup } from '../ports/store.ts';
+
+/**
+ * How many groups are loaded together. A call that needs a group waits for the piece under way and
+ * for its own, so a piece is small; 100 groups of 10 members take some 30 ms.
+ */
+const loadedTogetherMax = 100;
+const retryMs = 250;
+
+interface GroupLoaderDeps {
+  readonly store: Pick<GroupStore, 'listGroups' | 'readAckLog'>;
+  readonly clock: Clock;
+  /** The ack log is read: what the broker before has left in it can be folded. */
+  readonly onAckLogRead: (found: FoundInAckLog) => void;
+  /** Takes groups into memory. Resolves when their first steps are durable. @throws Fault */
+  readonly take: (groups: readonly NamedGroup[]) => Promise<void>;
+  readonly warn: (fields: object, message: string) => void;
+  /** Default: 100. */
+  readonly loadedTogetherMax?: number;
+}
+
+/**
+ * Loads all groups after a takeover while the broker serves, in pieces: first the groups that calls
+ * wait for, then the others in the order of their ids. The ack log is read once, before the first
+ * piece, because a cursor is right only with what the broker before has left there.
+ *
+ * ```
+ *   unloaded ──take──▶ loading ──▶ loaded
+ *      ▲                  │
+ *      └──────Fault───────┘   whoever waits gets the fault; the loader tries again
+ * ```
+ */
+export class GroupLoader {
+  readonly #d: GroupLoaderDeps;
+  /** In the order of their ids. */
+  readonly #unloaded = new Map<string, NamedGroup>();
+  readonly #wanted = new Map<string, PromiseWithResolvers<void>>();
+  #all: PromiseWithResolvers<void> | null = null;
+  readonly #halt = Promise.withResolvers<void>();
+  #stopped: Error | null = null;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(deps: GroupLoaderDeps) {
+    this.#d = deps;
+  }
+
+  /** How many groups are not in memory yet. */
+  get unloaded(): number {
+    return this.#unloaded.size;
+  }
+
+  isUnloaded(name: string): boolean {
+    return this.#unloaded.has(name);
+  }
+
+  /** Finds out which groups there are, and begins to load them. @throws Fault */
+  async start(): Promise<void> {
+    for (const group of await this.#d.store.listGroups()) this.#unloaded.set(group.name, group);
+    this.#running = this.#run();
+  }
+
+  /** Resolves when the group is in memory, if there is one of this name. @throws Fault, or what the loader was stopped with */
+  loaded(name: string): Promise<void> {
+    if (!this.#unloaded.has(name)) return Promise.resolve();
+    if (this.#stopped !== null) return Promise.reject(this.#stopped);
+    let wanted = this.#wanted.get(name);
+    if (wanted === undefined) this.#wanted.set(name, (wanted = Promise.withResolvers()));
+    return wanted.promise;
+  }
+
+  /** Resolves when all groups are in memory. @throws Fault, or what the loader was stopped with */
+  allLoaded(): Promise<void> {
+    if (this.#unloaded.size === 0) return Promise.resolve();
+    if (this.#stopped !== null) return Promise.reject(this.#stopped);
+    return (this.#all ??= Promise.withResolvers()).promise;
+  }
+
+  /** Loads nothing more: whoever waits is rejected with `reason`. Resolves when the piece under way has ended. Idempotent. */
+  async stop(reason: Error): Promise<void> {
+    this.#end(reason);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await this.#untilDone(async () => {
+      const found = await this.#d.store.readAckLog();
+      if (this.#stopped === null) this.#d.onAckLogRead(found);
+    });
+    while (this.#unloaded.size > 0 && this.#stopped === null) {
+      const piece = this.#nextPiece();
+      await this.#untilDone(() => this.#d.take(piece));
+      if (this.#stopped === null) for (const { name } of piece) this.#done(name);
+    }
+    if (this.#unloaded.size === 0) this.#all?.resolve();
+  }
+
+  /** What calls wait for goes alone: so it is there soonest. */
+  #nextPiece(): NamedGroup[] {
+    const piece: NamedGroup[] = [];
+    const names = this.#wanted.size > 0 ? this.#wanted.keys() : this.#unloaded.keys();
+    for (const name of names) {
+      piece.push(this.#unloaded.get(name)!);
+      if (piece.length === (this.#d.loadedTogetherMax ?? loadedTogetherMax)) break;
+    }
+    return piece;
+  }
+
+  #done(name: string): void {
+    this.#unloaded.delete(name);
+    this.#wanted.get(name)?.resolve();
+    this.#wanted.delete(name);
+  }
+
+  /** Tries again as long as the database fails. Calls do not wait for that: they get the fault. */
+  async #untilDone(work: () => Promise<void>): Promise<void> {
+    while (this.#stopped === null) {
+      try {
+        await work();
+        return;
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        // Another broker has taken over meanwhile.
+        if (error.kind === 'FENCED') this.#end(error);
+        else await this.#failed(error);
+      }
+    }
+  }
+
+  async #failed(fault: Fault): Promise<void> {
+    this.#reject(fault);
+    this.#d.warn({ err: fault, unloaded: this.#unloaded.size }, 'groups could not be loaded; it is tried again');
+    await within(this.#d.clock, retryMs, this.#halt.promise);
+  }
+
+  #end(reason: Error): void {
+    this.#stopped ??= reason;
+    this.#halt.resolve();
+    this.#reject(this.#stopped);
+  }
+
+  #reject(reason: Error): void {
+    for (const wanted of this.#wanted.values()) wanted.reject(reason);
+    this.#wanted.clear();
+    this.#all?.reject(reason);
+    this.#all = null;
+  }
+}
