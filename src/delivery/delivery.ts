@@ -142,8 +142,8 @@ export class Delivery {
   }
 
   /**
-   * Begins to take over all groups as they were left; the topics must be open. The groups are loaded
-   * while calls are served: each call on a group waits for `loaded` first. @throws Fault
+   * Begins to take over all groups as they were left; the topics must be open. The groups are
+   * loaded while calls are served: each call on a group waits for `loaded` first. @throws Fault
    */
   async open(): Promise<void> {
     await this.#groups.open();

@@ -27,11 +27,7 @@ const sources = [
   'server',
   'rpc',
   'consumption',
-  'delivery/ports',
-  'delivery/dispatch',
-  'delivery/calls',
-  'delivery/views',
-  'delivery/rounds',
+  'delivery',
 ];
 const tests = [
   'address',

@@ -4,8 +4,8 @@ import { within } from '../../time/within.ts';
 import type { FoundInAckLog, GroupStore, NamedGroup } from '../ports/store.ts';
 
 /**
- * How many groups are loaded together. A call that needs a group waits for the piece under way and
- * for its own, so a piece is small; 100 groups of 10 members take some 30 ms.
+ * The number of groups in a piece. A call waits for the piece under way and for the piece of its
+ * group, so pieces are small. 100 groups of 10 members take some 30 ms.
  */
 const loadedTogetherMax = 100;
 const retryMs = 250;
@@ -13,9 +13,11 @@ const retryMs = 250;
 interface GroupLoaderDeps {
   readonly store: Pick<GroupStore, 'listGroups' | 'readAckLog'>;
   readonly clock: Clock;
-  /** The ack log is read: what the broker before has left in it can be folded. */
+  /**
+   * Called when the ack log is read, so that folds can write what the broker before has left there.
+   */
   readonly onAckLogRead: (found: FoundInAckLog) => void;
-  /** Takes groups into memory. Resolves when their first steps are durable. @throws Fault */
+  /** Loads groups into memory. Resolves when their first steps are durable. @throws Fault */
   readonly take: (groups: readonly NamedGroup[]) => Promise<void>;
   readonly warn: (fields: object, message: string) => void;
   /** Default: 100. */
@@ -30,12 +32,12 @@ interface GroupLoaderDeps {
  * ```
  *   unloaded ──take──▶ loading ──▶ loaded
  *      ▲                  │
- *      └──────Fault───────┘   whoever waits gets the fault; the loader tries again
+ *      └──────Fault───────┘   calls that wait get the fault; the loader tries again
  * ```
  */
 export class GroupLoader {
   readonly #d: GroupLoaderDeps;
-  /** In the order of their ids. */
+  /** Ordered by id. */
   readonly #unloaded = new Map<string, NamedGroup>();
   readonly #wanted = new Map<string, PromiseWithResolvers<void>>();
   #all: PromiseWithResolvers<void> | null = null;
@@ -47,7 +49,7 @@ export class GroupLoader {
     this.#d = deps;
   }
 
-  /** How many groups are not in memory yet. */
+  /** The number of groups that are not in memory yet. */
   get unloaded(): number {
     return this.#unloaded.size;
   }
@@ -56,13 +58,16 @@ export class GroupLoader {
     return this.#unloaded.has(name);
   }
 
-  /** Finds out which groups there are, and begins to load them. @throws Fault */
+  /** Lists the groups, and begins to load them. @throws Fault */
   async start(): Promise<void> {
     for (const group of await this.#d.store.listGroups()) this.#unloaded.set(group.name, group);
     this.#running = this.#run();
   }
 
-  /** Resolves when the group is in memory, if there is one of this name. @throws Fault, or what the loader was stopped with */
+  /**
+   * Resolves when the group is in memory, if one of this name exists.
+   * @throws Fault, or the reason of `stop`
+   */
   loaded(name: string): Promise<void> {
     if (!this.#unloaded.has(name)) return Promise.resolve();
     if (this.#stopped !== null) return Promise.reject(this.#stopped);
@@ -71,14 +76,17 @@ export class GroupLoader {
     return wanted.promise;
   }
 
-  /** Resolves when all groups are in memory. @throws Fault, or what the loader was stopped with */
+  /** Resolves when all groups are in memory. @throws Fault, or the reason of `stop` */
   allLoaded(): Promise<void> {
     if (this.#unloaded.size === 0) return Promise.resolve();
     if (this.#stopped !== null) return Promise.reject(this.#stopped);
     return (this.#all ??= Promise.withResolvers()).promise;
   }
 
-  /** Loads nothing more: whoever waits is rejected with `reason`. Resolves when the piece under way has ended. Idempotent. */
+  /**
+   * Stops loading, and rejects waiting calls with `reason`. Resolves when the piece under way has
+   * ended. Idempotent.
+   */
   async stop(reason: Error): Promise<void> {
     this.#end(reason);
     await this.#running;
@@ -97,7 +105,7 @@ export class GroupLoader {
     if (this.#unloaded.size === 0) this.#all?.resolve();
   }
 
-  /** What calls wait for goes alone: so it is there soonest. */
+  /** Groups for which calls wait make a piece of their own, so that they are loaded soonest. */
   #nextPiece(): NamedGroup[] {
     const piece: NamedGroup[] = [];
     const names = this.#wanted.size > 0 ? this.#wanted.keys() : this.#unloaded.keys();
@@ -114,7 +122,9 @@ export class GroupLoader {
     this.#wanted.delete(name);
   }
 
-  /** Tries again as long as the database fails. Calls do not wait for that: they get the fault. */
+  /**
+   * Repeats the work while the database fails. Waiting calls get the fault at the first failure.
+   */
   async #untilDone(work: () => Promise<void>): Promise<void> {
     while (this.#stopped === null) {
       try {

@@ -30,13 +30,13 @@ interface GroupsDeps {
   readonly topics: TopicLogs;
   readonly context: GroupContext;
   readonly onAckLogRead: (found: FoundInAckLog) => void;
-  /** The group is in memory as it was left, and its first step is durable. */
+  /** Called when the group is in memory and its first step is durable. */
   readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
-  /** How many groups are loaded together. Default: 100. */
+  /** The number of groups that are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
 }
 
-/** All groups at work, with their subscriptions: loads them, makes them, finds them. */
+/** All groups in memory, with their subscriptions: loads, creates and finds them. */
 export class Groups {
   readonly #store: GroupStore;
   readonly #topics: TopicLogs;
@@ -71,12 +71,12 @@ export class Groups {
     });
   }
 
-  /** Begins to take over all groups as they were left. The topics must be open. @throws Fault */
+  /** Begins to load all groups. The topics must be open. @throws Fault */
   open(): Promise<void> {
     return this.#loader.start();
   }
 
-  /** Loads nothing more: whoever waits for a group is rejected. */
+  /** Stops loading, and rejects the calls that wait for a group. */
   stop(reason: Error): Promise<void> {
     return this.#loader.stop(reason);
   }
@@ -91,12 +91,12 @@ export class Groups {
     return this.#loader.allLoaded();
   }
 
-  /** How many groups are not in memory yet. */
+  /** The number of groups that are not in memory yet. */
   get unloaded(): number {
     return this.#loader.unloaded;
   }
 
-  /** Takes groups into memory as they were left. Resolves when their first steps are durable. @throws Fault */
+  /** Loads groups into memory. Resolves when their first steps are durable. @throws Fault */
   async #take(groups: readonly NamedGroup[]): Promise<void> {
     const missing = groups.filter(({ name }) => !this.#byName.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
@@ -106,7 +106,7 @@ export class Groups {
     await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
   }
 
-  /** A topic that was deleted meanwhile has no logs: what is said of it is passed over. */
+  /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
   async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.#byName.set(loaded.name, group);
@@ -125,7 +125,7 @@ export class Groups {
     this.#onLoaded(group, loaded);
   }
 
-  /** The group, which the caller has waited for. */
+  /** The group, for which the caller has waited. */
   find(name: string): ConsumerGroup | undefined {
     const group = this.#byName.get(name);
     assert(group !== undefined || !this.#loader.isUnloaded(name), `group ${name} is used before it is loaded`);
@@ -140,12 +140,12 @@ export class Groups {
     throw groupNotFound({ group: name });
   }
 
-  /** Those in memory, in the order of their names. */
+  /** The groups in memory, ordered by name. */
   all(): ConsumerGroup[] {
     return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** The group, made if it does not exist. */
+  /** Finds or creates the group. */
   async demand(name: string): Promise<ConsumerGroup> {
     return this.find(name) ?? this.#making.run(name, () => this.#make(name));
   }

@@ -53,12 +53,12 @@ export class OffsetRetention implements BackgroundJob {
     this.#loop.start();
   }
 
-  /** The group was loaded. If it is empty, it has been so for as long as the database says. */
+  /** Takes the time of a loaded group from the database, if the group is empty. */
   loaded(group: ConsumerGroup, { emptyForMs }: LoadedGroup): void {
     if (group.members.size === 0) this.#note(group, this.#d.context.clock.nowMs() - (emptyForMs ?? 0));
   }
 
-  /** Something was done with the offsets of the group: if it is empty, its time begins anew. */
+  /** Starts the retention of an empty group again, after a use of its offsets. */
   touch(group: ConsumerGroup): void {
     this.#touched.add(group);
     this.#note(group, this.#d.context.clock.nowMs());
