@@ -67,19 +67,15 @@ export class GrpcServer {
   /** @returns the port, which differs from the requested port 0. */
   start(host: string, port: number): Promise<number> {
     const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error !== null) {
-          reject(error);
-          return;
-        }
-        try {
-          this.#sessions.attach(this.#server);
-          resolve(bound);
-        } catch (unfit) {
-          reject(unfit as Error);
-        }
+    const bound = new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, number) => {
+        if (error === null) resolve(number);
+        else reject(error);
       });
+    });
+    return bound.then((boundPort) => {
+      this.#sessions.attach(this.#server);
+      return boundPort;
     });
   }
 
