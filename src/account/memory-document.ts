@@ -6,7 +6,7 @@ const mib = 1_048_576;
 const shownHeapBytes = 256 * mib;
 
 /** Kinds with a limit that the broker does not count yet. */
-export const uncounted: ReadonlySet<KindName> = new Set<KindName>([
+const uncounted: ReadonlySet<KindName> = new Set<KindName>([
   'groups',
   'members',
   'cursors',

@@ -32,7 +32,7 @@ export class Owner {
 }
 
 /** The part of a kind that one owner holds. */
-export class OwnedKind implements Counted {
+class OwnedKind implements Counted {
   readonly #kind: Kind;
   readonly #isClosed: () => boolean;
   readonly #bytesMax: number;

@@ -1,3 +1,4 @@
+import { limits } from '../limits/limits.ts';
 import { connectionBytes } from './kinds.ts';
 
 /**
@@ -6,7 +7,7 @@ import { connectionBytes } from './kinds.ts';
  */
 export const weights = {
   /** A topic without its texts and partitions. */
-  topic: 1_024,
+  topic: 1_152,
   /** A partition in a lane: its log and its tail. */
   partitionLog: 700,
   group: 5_120,
@@ -32,7 +33,7 @@ export const weights = {
   /** One partition in the first offsets of a subscription. */
   start: 8,
   /** A call or a stream, with its member's session where it has one. */
-  stream: 5_120,
+  stream: limits.openCallBytes,
   /** A connection with its HTTP/2 session. */
   connection: connectionBytes,
 } as const;

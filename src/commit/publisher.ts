@@ -1,6 +1,5 @@
 import type { Account } from '../account/account.ts';
 import type { Kind } from '../account/kind.ts';
-import { weights } from '../account/weights.ts';
 import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
@@ -15,7 +14,7 @@ import { within } from '../time/within.ts';
 import type { AckRing } from './ack-ring.ts';
 import { Committer } from './committer.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import { route, type RoutedPublish } from './route.ts';
+import { heldBytes, route, type RoutedPublish } from './route.ts';
 import type { CommitStore } from './store.ts';
 import { noSettlements, type Commits, type WantedCommit } from './unit.ts';
 
@@ -185,12 +184,4 @@ export class Publisher implements Commits, BackgroundJob {
     if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
   }
-}
-
-/** A request is in memory as a whole, and beside it what was scanned of its records. */
-export function heldBytes({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): number {
-  let held = bytes + records.count * weights.queuedRecord;
-  if (idempotencyKeys === null) return held;
-  for (const key of idempotencyKeys) if (key !== null) held += weights.queuedKey + 2 * key.length;
-  return held;
 }

@@ -1,3 +1,4 @@
+import { weights } from '../account/weights.ts';
 import { present } from '../errors/present.ts';
 import { invalidField } from '../errors/rejections/requests.ts';
 import { partitionOutOfRange } from '../errors/rejections/topics.ts';
@@ -45,6 +46,14 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   }
   refuseWrongLane(topic, command, present(partitions[0], 'a publish has records'));
   return { topic, command, shares, partitions, bytes: records.buffer.length };
+}
+
+/** A request is in memory as a whole, and beside it what was scanned of its records. */
+export function heldBytes({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): number {
+  let held = bytes + records.count * weights.queuedRecord;
+  if (idempotencyKeys === null) return held;
+  for (const key of idempotencyKeys) if (key !== null) held += weights.queuedKey + 2 * key.length;
+  return held;
 }
 
 /**

@@ -9,7 +9,7 @@ import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
 import type { Tail, TailCache } from './tail-cache.ts';
 
 /** What a topic weighs by. */
-export interface TopicSize {
+interface TopicSize {
   readonly name: string;
   readonly description: string;
   readonly partitions: number;

@@ -3,7 +3,7 @@ import { Account } from '../../src/account/account.ts';
 import { budgetOf } from '../../src/account/budget.ts';
 import { kinds, type KindName } from '../../src/account/kinds.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { smallAccount } from '../support/accounts.ts';
+import { smallAccount } from './accounts.ts';
 
 const mib = 1_048_576;
 const at256 = budgetOf(256 * mib, limits);

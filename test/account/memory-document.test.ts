@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { containerBytes } from '../../src/account/budget.ts';
 import { kinds } from '../../src/account/kinds.ts';
-import { memoryDocument, uncounted } from '../../src/account/memory-document.ts';
+import { memoryDocument } from '../../src/account/memory-document.ts';
 import { limits } from '../../src/limits/limits.ts';
 
 const root = new URL('../../', import.meta.url);
@@ -30,9 +30,7 @@ test('a kind has a limit that nothing counts against, or the document says so of
     .map(read)
     .join('\n');
   const counted = Object.keys(kinds).filter((name) => sources.includes(`.kind('${name}')`));
-  expect(
-    Object.keys(kinds)
-      .filter((name) => !counted.includes(name))
-      .sort(),
-  ).toEqual([...uncounted].sort());
+  const uncounted = Object.keys(kinds).filter((name) => !counted.includes(name));
+  const said = [...memoryDocument().matchAll(/^\| `(\w+)` \|.*\(not counted yet\)/gm)].map(([, name]) => name);
+  expect(said).toEqual(uncounted);
 });

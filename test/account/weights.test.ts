@@ -13,7 +13,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import { topicAtWork } from '../log/scene.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /**

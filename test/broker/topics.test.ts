@@ -6,7 +6,7 @@ import { openBroker } from '../../src/broker/opening.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { roomyAccount, smallAccount } from '../support/accounts.ts';
+import { roomyAccount, smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
 import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';

@@ -3,13 +3,12 @@ import { expect, test } from 'vitest';
 import { readSettings } from '../../src/config/settings.ts';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 import { PublishQueue, type QueueLimits } from '../../src/commit/publish-queue.ts';
-import { heldBytes } from '../../src/commit/publisher.ts';
-import type { RoutedPublish } from '../../src/commit/route.ts';
+import { heldBytes, type RoutedPublish } from '../../src/commit/route.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { systemRandom } from '../../src/time/system.ts';
 import { property } from '../coordinator/property.ts';
-import { smallAccount } from '../support/accounts.ts';
+import { smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { newStream, pending, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
 

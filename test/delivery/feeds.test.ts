@@ -9,7 +9,7 @@ import type { Seat } from '../../src/delivery/dispatch/seat.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { EncodedBatch } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
-import { smallAccount } from '../support/accounts.ts';
+import { smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { Scene } from './scene.ts';
 

@@ -21,7 +21,7 @@ import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
 import type { Clock } from '../../src/time/clock.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 

@@ -5,7 +5,7 @@ import type { Account } from '../../src/account/account.ts';
 import { weights } from '../../src/account/weights.ts';
 import { KeyMemory, type KnownKeys } from '../../src/log/known-keys.ts';
 import { property } from '../coordinator/property.ts';
-import { smallAccount } from '../support/accounts.ts';
+import { smallAccount } from '../account/accounts.ts';
 import { records, Scene } from './scene.ts';
 
 const windowMs = 1_000;

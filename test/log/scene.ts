@@ -14,7 +14,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { roomyAccount, smallAccount } from '../support/accounts.ts';
+import { roomyAccount, smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryLogs, MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
 import { decodeBatch } from '../wire/delivery.ts';

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { endOffset, type BatchCodec, type StoredBatch } from '../../src/log/batch.ts';
 import { TailCache, type Tail } from '../../src/log/tail-cache.ts';
 import { codec, records, texts } from './scene.ts';
-import { smallAccount } from '../support/accounts.ts';
+import { smallAccount } from '../account/accounts.ts';
 
 const encode = vi.fn<BatchCodec['encode']>((address, batches) => codec.encode(address, batches));
 const join = vi.fn<BatchCodec['join']>((batches) => codec.join(batches));

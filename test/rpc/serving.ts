@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
 import { createRpcServers, type RpcOptions, type RpcServers } from '../../src/rpc/servers.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount } from '../account/accounts.ts';
 import { FakeBroker } from './fake-broker.ts';
 
 export interface Serving {

@@ -6,7 +6,7 @@ import { limits } from '../../src/limits/limits.ts';
 import { Ownership } from '../../src/ownership/ownership.ts';
 import { AwakeClock } from '../../src/time/awake-clock.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount } from '../account/accounts.ts';
 import { Connection, type Link } from './connection.ts';
 import type { Database } from './database.ts';
 import { fussy } from './fussy-assignor.ts';

@@ -18,7 +18,7 @@ import { AwakeClock } from '../../src/time/awake-clock.ts';
 import type { BackgroundJob } from '../../src/time/background-job.ts';
 import { Every } from '../../src/time/every.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { roomyAccount } from '../support/accounts.ts';
+import { roomyAccount } from '../account/accounts.ts';
 import type { FakeClock } from '../support/fake-clock.ts';
 import { MemoryLogStore, type LogCall } from '../support/memory-log-store.ts';
 

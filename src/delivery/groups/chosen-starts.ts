@@ -9,9 +9,9 @@ interface Chosen {
 }
 
 /**
- * The first offsets of subscriptions that are being created. The start is chosen once: if the answer
- * of the database is lost, the next call tries with the same one, so that memory has what is stored,
- * whichever of the two calls stored it. After any other answer the choice is forgotten.
+ * The first offsets of subscriptions that are being created. Each start is chosen once. If the
+ * answer of the database is lost, the next call repeats the same start, so that memory has the
+ * stored one whichever write took effect. After any other answer the choice is forgotten.
  */
 export class ChosenStarts {
   readonly #account: Counted;

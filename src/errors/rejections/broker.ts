@@ -17,11 +17,6 @@ export function connectionBusy({ kind, bytesMax }: FieldsOf<'CONNECTION_BUSY'>):
   return rejection('CONNECTION_BUSY', message, { kind, bytesMax });
 }
 
-export function slowReader({ seconds }: FieldsOf<'SLOW_READER'>): RejectionOf<'SLOW_READER'> {
-  const message = `the client has read nothing of this stream for ${seconds} s: subscribe again`;
-  return rejection('SLOW_READER', message, { seconds });
-}
-
 /** `call`: what the client should repeat. */
 export function draining(call: 'publish' | 'subscribe'): RejectionOf<'DRAINING'> {
   return rejection('DRAINING', `this broker is shutting down: ${call} again, which reaches the next one`, {});

@@ -12,6 +12,7 @@ export const codes = {
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
   OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
 } as const;
@@ -64,6 +65,16 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     code: 'INVALID_ARGUMENT',
     happened: 'The request is larger than 4 MiB (8 MiB in JSON). `bytesMax` in the metadata is the limit.',
     remedy: 'Send fewer records at once.',
+  },
+  UNIMPLEMENTED_METHOD: {
+    code: 'UNIMPLEMENTED',
+    happened: 'The broker has no method of this path.',
+    remedy: 'Correct the path, or upgrade the broker.',
+  },
+  COMPRESSION_REFUSED: {
+    code: 'UNIMPLEMENTED',
+    happened: 'The request is compressed, which the broker refuses before it unpacks anything.',
+    remedy: 'Send requests uncompressed; values may be compressed by their publisher.',
   },
   DATA_REFUSED: {
     code: 'INVALID_ARGUMENT',
@@ -176,13 +187,6 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
       'The connection has as many calls under way, or unread answers, as one connection may ' +
       'have. Nothing has changed.',
     remedy: 'Read the answers, let calls end, or open another connection.',
-  },
-  SLOW_READER: {
-    code: 'RESOURCE_EXHAUSTED',
-    happened:
-      'The client has read nothing of its stream for `seconds`, while bytes waited. The broker ' +
-      'ended the stream. This counts as no delivery attempt.',
-    remedy: 'Subscribe again, and read the stream while records are handled.',
   },
   GROUP_MEMBERS_MAX: {
     code: 'RESOURCE_EXHAUSTED',

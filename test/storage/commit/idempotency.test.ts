@@ -10,7 +10,7 @@ import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
 import { LogSite } from '../log/log-site.ts';
 import { TravelTime } from '../../time/travel-time.ts';
 import { batch, readAll, selection, transaction, values } from '../../log/records.ts';
-import { roomyAccount } from '../../support/accounts.ts';
+import { roomyAccount } from '../../account/accounts.ts';
 
 const windowMs = 60_000;
 

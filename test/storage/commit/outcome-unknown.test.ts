@@ -12,7 +12,7 @@ import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
 import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { LogSite } from '../log/log-site.ts';
 import { readAll, selection, values } from '../../log/records.ts';
-import { roomyAccount } from '../../support/accounts.ts';
+import { roomyAccount } from '../../account/accounts.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;

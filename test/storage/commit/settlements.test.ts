@@ -14,7 +14,7 @@ import { startsAt } from '../../support/starts.ts';
 import { LogSite } from '../log/log-site.ts';
 import { readAll, selection, values } from '../../log/records.ts';
 import { allCursors } from '../../conformance/loads.ts';
-import { roomyAccount } from '../../support/accounts.ts';
+import { roomyAccount } from '../../account/accounts.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;

@@ -1,8 +1,8 @@
 import { beforeEach, expect, test } from 'vitest';
-import { ChosenStarts } from '../../src/delivery/groups/chosen-starts.ts';
-import { Fault } from '../../src/errors/fault.ts';
-import { smallAccount } from '../support/accounts.ts';
-import { Scene } from './scene.ts';
+import { ChosenStarts } from '../../../src/delivery/groups/chosen-starts.ts';
+import { Fault } from '../../../src/errors/fault.ts';
+import { smallAccount } from '../../account/accounts.ts';
+import { Scene } from '../scene.ts';
 
 let scene: Scene;
 beforeEach(async () => {
