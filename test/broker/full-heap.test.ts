@@ -4,12 +4,15 @@ import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { limits } from '../../src/limits/limits.ts';
 import { Site } from './site.ts';
 
 /** A real broker with a heap that some 30,000 cursors fill. */
 
 const { joinGroup } = GroupService.method;
 const topic = 'wide';
+/** On a busy machine the heap fills slowly, and the members send no heartbeats meanwhile. */
+const sessionTimeout = { seconds: BigInt(limits.sessionTimeoutMsMax / 1_000) };
 let site: Site;
 beforeAll(async () => {
   site = await Site.open({ nodeFlags: ['--max-old-space-size=80'] });
@@ -28,7 +31,7 @@ async function fill(): Promise<
   for (let n = 0; n < 1_000; n++) {
     const group = `group-${n}`;
     try {
-      members.push({ group, ...(await site.call(joinGroup, { group, topics: [topic] })) });
+      members.push({ group, ...(await site.call(joinGroup, { group, topics: [topic], sessionTimeout })) });
     } catch (error) {
       expect(status[(error as ServiceError).code]).toBe('RESOURCE_EXHAUSTED');
       return members;
