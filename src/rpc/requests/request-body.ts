@@ -77,7 +77,7 @@ function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
         message?.add(chunk);
       } catch (error) {
         message = null;
-        reject(error);
+        if (error instanceof Error) reject(error);
       }
     });
     request.on('end', () => {
