@@ -122,10 +122,11 @@ export const limits = {
   errorViolationsMax: 10,
   errorTextCharsMax: 150,
   /**
-   * Entries of one list or map in all of a request, counted before the request is decoded. A list
-   * may have a limit of its own beside it.
+   * Entries of one list or map in all of a request, counted before the request is decoded. It is
+   * twice the limit of the largest list, so that the rules of the fields answer small excesses.
    */
-  requestEntriesMax: 10_000,
+  requestEntriesMax: 20_000,
+  planEntriesMax: 200_000,
   /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
   startPartitionsMax: 100_000,
   /** Pieces in which one request may come, and one more for each KiB of it. */

@@ -15,7 +15,7 @@ import { decodeBinary, decodeJson } from '../translation/decode.ts';
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 
-export interface BodyFormat {
+interface BodyFormat {
   readonly json: boolean;
   /**
    * Has five bytes of flags and length in front, as in all but unary calls of the Connect protocol.

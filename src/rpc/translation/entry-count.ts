@@ -12,8 +12,8 @@ import { RequestReader } from '../../wire/request-reader.ts';
 
 /** Lists of more than `requestEntriesMax` entries. The default also covers a list of a new call. */
 const entriesMax: ReadonlyMap<string, number> = new Map([
-  ['millrace.v1.AssignmentPlan.members', limits.planPartitionsMax],
-  ['millrace.v1.MemberAssignment.partitions', limits.planPartitionsMax],
+  ['millrace.v1.AssignmentPlan.members', limits.planEntriesMax],
+  ['millrace.v1.MemberAssignment.partitions', limits.planEntriesMax],
   ['millrace.v1.StartPosition.Offsets.partitions', limits.startPartitionsMax],
 ]);
 

@@ -10,7 +10,7 @@ function reasonOf(error: unknown): string {
 }
 
 describe('a message in many pieces', () => {
-  test('is joined, whatever the sizes of the pieces', () => {
+  test('a message in pieces is joined, whatever the sizes of the pieces', () => {
     const whole = Buffer.from(Array.from({ length: 5_000 }, (_, at) => at % 251));
     for (const size of [7, 64, 1_023, 4_999, 5_000]) {
       const message = new MessageBytes(5_000);
@@ -19,14 +19,14 @@ describe('a message in many pieces', () => {
     }
   });
 
-  test('of one piece is that piece, without a copy', () => {
+  test('a message of one piece is that piece, without a copy', () => {
     const piece = Buffer.from('abc');
     const message = new MessageBytes(10);
     message.add(piece);
     expect(message.bytes()).toBe(piece);
   });
 
-  test('of one byte each is refused, because each piece costs a hundred times its byte', () => {
+  test('a message in pieces of one byte is refused, because each piece costs a hundred times its byte', () => {
     const message = new MessageBytes(limits.publishBytesMax);
     const addAll = () => {
       for (let count = 0; count < 1_600_000; count++) message.add(Buffer.from([0]));
@@ -35,7 +35,7 @@ describe('a message in many pieces', () => {
     expect(message.length).toBeLessThan(1_100);
   });
 
-  test('that is too large is refused at the piece that exceeds the limit', () => {
+  test('a message that is too large is refused at the piece that exceeds the limit', () => {
     const message = new MessageBytes(10);
     message.add(Buffer.alloc(6));
     expect(() => {
@@ -61,14 +61,14 @@ async function* piecesOf(pieces: readonly Buffer[]): AsyncGenerator<Buffer> {
 describe('the messages of a stream', () => {
   const body = Buffer.from('\0\0\0\0\u0003abc\0\0\0\0\0\0\0\0\0\u0001d', 'latin1');
 
-  test('are found wherever the stream is cut', async () => {
+  test('messages are found wherever the stream is cut', async () => {
     for (let at = 0; at <= body.length; at++) {
       expect(await read([body.subarray(0, at), body.subarray(at)])).toEqual(['abc', '', 'd']);
     }
     expect(await read([...body].map((byte) => Buffer.from([byte])))).toEqual(['abc', '', 'd']);
   });
 
-  test('are refused when they claim too much, break off, or come in one byte each', async () => {
+  test('messages are refused when they claim too much, break off, or come in one byte each', async () => {
     expect(await read([body], 2)).toEqual([expect.stringContaining('REQUEST_TOO_LARGE')]);
     expect(await read([body.subarray(0, -1)])).toEqual(['abc', '', expect.stringContaining('MALFORMED_REQUEST')]);
     expect(await read([Buffer.from([1, 0, 0, 0, 0])])).toEqual([expect.stringContaining('MALFORMED_REQUEST')]);

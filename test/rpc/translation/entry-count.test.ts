@@ -32,11 +32,11 @@ describe('a list of a request is refused by its bytes, before an object for each
 
   test.each(fields)('two million entries: $name', (list) => {
     expect(reasonOf(list.method.input, binaryWithEntries(list, 2_000_000))).toMatch(/INVALID_FIELD|TOO_LARGE/);
-    expect(reasonOf(list.method.input, binaryWithEntries(list, limits.planPartitionsMax + 1))).toMatch(tooMany);
+    expect(reasonOf(list.method.input, binaryWithEntries(list, limits.planEntriesMax + 1))).toMatch(tooMany);
   });
 
   test.each(fields)('spread over parents that have one entry each: $name', (list) => {
-    const bytes = binaryWithParents(list, limits.planPartitionsMax + 1);
+    const bytes = binaryWithParents(list, limits.planEntriesMax + 1);
     if (bytes !== null) expect(reasonOf(list.method.input, bytes)).toMatch(tooMany);
   });
 });
@@ -53,7 +53,7 @@ test('a plan of the most partitions is not refused by its count', () => {
   const partitions = Array.from({ length: limits.planPartitionsMax }, () => ({ topic: 'orders', partition: 1 }));
   const request = create(SyncGroupRequestSchema, { plan: { members: [{ memberId: 'm', partitions }] } });
   const bytes = Buffer.from(toBinary(SyncGroupRequestSchema, request));
-  expect(countEntries(SyncGroupRequestSchema, bytes)).toBe(limits.planPartitionsMax + 1);
+  expect(countEntries(SyncGroupRequestSchema, bytes)).toBe(limits.planEntriesMax + 1);
 });
 
 test('a field with a wrong wire type is refused, because the decoder would read the rest otherwise than the count', () => {
