@@ -7,7 +7,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "gen"))
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 
 def connect():
@@ -17,14 +16,5 @@ def connect():
 
 
 def reason(error):
-    """The reason of google.rpc.ErrorInfo, one of docs/errors.md; "" for an error without one.
-
-    With the package grpcio-status, rpc_status.from_call(error) reads the trailer.
-    """
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return info.reason
-    return ""
+    """The reason of an error, one of docs/errors.md; "" for an error without one."""
+    return dict(error.trailing_metadata() or ()).get("millrace-reason", "")

@@ -155,6 +155,14 @@ export const limits = {
    */
   streamResetBurst: 20_000,
   streamResetsPerSecond: 2_000,
+  /** Calls and streams open on one connection, and what the broker counts for each of them. */
+  grpcConnectionCallsMax: 1_000,
+  httpConnectionCallsMax: 100,
+  openCallBytes: 5_120,
+  /** Calls and streams open in all, for each MiB of `HEAP_MIB`. */
+  openCallsPerHeapMib: 80,
+  /** A gRPC connection without a call is closed after this time. */
+  idleConnectionMs: 300_000,
   /** A connection is pinged this often, and given up when the answer takes as long. */
   keepaliveMs: 10_000,
 

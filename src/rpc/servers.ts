@@ -2,10 +2,11 @@ import type { Logger } from 'pino';
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import type { Services } from '../broker/services.ts';
 import { notOwner } from '../errors/rejections/broker.ts';
-import type { TunableLimits } from '../limits/limits.ts';
+import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { everybody, type Authorize } from './edge/caller.ts';
 import type { ReportBug } from './edge/errors.ts';
+import { Room } from './edge/room.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
@@ -13,12 +14,16 @@ import type { Readiness } from './operations/operations.ts';
 import { HttpServer } from './http/server.ts';
 import { createValidation } from './validation/validation.ts';
 
+const openCallsMaxDefault = 256 * limits.openCallsPerHeapMib;
+
 export interface RpcOptions {
   /** The calls of the broker; null while this process stands by and rejects with NOT_OWNER. */
   readonly services: () => Services | null;
   /** Whether a caller may make a call. Default: every caller may. */
   readonly authorize?: Authorize;
   readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
+  /** Calls and streams open on both edges at once. Default: those of the default heap. */
+  readonly openCallsMax?: number;
   /** For /readyz. */
   readonly ready: () => Readiness;
   /** For /metrics; the metrics of the process are added to it. */
@@ -53,9 +58,10 @@ export function createRpcServers(options: RpcOptions): RpcServers {
   });
   collectDefaultMetrics({ register: options.metrics });
   const { ready, metrics, clock } = options;
-  const grpc = new GrpcServer(handlers, clock, reportBug);
+  const calls = new Room((options.openCallsMax ?? openCallsMaxDefault) * limits.openCallBytes);
+  const grpc = new GrpcServer({ handlers, clock, calls, reportBug });
   const cors = new Cors(options.corsOrigins ?? [], clock, options.log);
-  const http = new HttpServer({ handlers, ready, metrics, clock, cors, reportBug });
+  const http = new HttpServer({ handlers, ready, metrics, clock, cors, calls, reportBug });
   return {
     startGrpc: (host, port) => grpc.start(host, port),
     startHttp: (host, port) => http.start(host, port),

@@ -15,7 +15,7 @@ import { createBatchCodec } from '../wire/batch-codec.ts';
 import { loadAssignorModules } from './assignor-modules.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
-import { HeapWatch } from './heap-watch.ts';
+import { HeapWatch, openCallsMax } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
 
@@ -91,6 +91,7 @@ export class Server {
     this.#rpc = createRpcServers({
       services: () => this.#open?.services ?? null,
       limits: settings.limits,
+      openCallsMax: openCallsMax(),
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
       metrics,

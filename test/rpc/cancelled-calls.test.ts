@@ -9,22 +9,30 @@ import { serve, type Serving } from './serving.ts';
 
 const { pull, subscribe } = BrokerService.method;
 const cancelled = 5_000;
-const atOnce = 500;
 
 interface Edge {
   readonly edge: string;
   readonly portOf: (serving: Serving) => number;
   readonly contentType: string;
   readonly unaryType: string;
+  readonly atOnce: number;
 }
 
 const edges: readonly Edge[] = [
-  { edge: 'gRPC', portOf: ({ grpcPort }) => grpcPort, contentType: 'application/grpc', unaryType: 'application/grpc' },
+  {
+    edge: 'gRPC',
+    portOf: ({ grpcPort }) => grpcPort,
+    contentType: 'application/grpc',
+    unaryType: 'application/grpc',
+    atOnce: 500,
+  },
   {
     edge: 'HTTP',
     portOf: ({ httpPort }) => httpPort,
     contentType: 'application/connect+proto',
     unaryType: 'application/proto',
+    // With the stream as many as a connection may have.
+    atOnce: limits.httpConnectionCallsMax - 1,
   },
 ];
 
@@ -52,7 +60,7 @@ function pathOf({ name, parent }: { readonly name: string; readonly parent: { re
 }
 
 /** Calls whose request never comes, and which are cancelled once the server has begun them. */
-async function cancelMany(session: ClientHttp2Session, contentType: string): Promise<void> {
+async function cancelMany(session: ClientHttp2Session, contentType: string, atOnce: number): Promise<void> {
   for (let round = 0; round < cancelled / atOnce; round += 1) {
     const calls = Array.from({ length: atOnce }, () => {
       const call = session.request({ ...pathOf(pull), 'content-type': contentType, te: 'trailers' });
@@ -67,7 +75,7 @@ async function cancelMany(session: ClientHttp2Session, contentType: string): Pro
 test.each(edges)(
   'over $edge a gateway that cancels thousands of calls keeps its connection, and the streams on it',
   { timeout: 120_000 },
-  async ({ portOf, contentType, unaryType }) => {
+  async ({ portOf, contentType, unaryType, atOnce }) => {
     const serving = await serve();
     const session = sessionOf(portOf(serving));
     const message = encode(SubscribeRequestSchema, { group: 'billing', topics: ['orders'] });
@@ -77,7 +85,7 @@ test.each(edges)(
     stream.end(Buffer.concat([head, message]));
     await once(stream, 'data');
 
-    await cancelMany(session, unaryType);
+    await cancelMany(session, unaryType, atOnce);
     const more = once(stream, 'data');
     const { sink } = serving.broker.streams[0]!;
     sink.send({ type: 'assigned', generation: 2, partitions: [] });

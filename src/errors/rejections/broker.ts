@@ -1,9 +1,19 @@
-import { rejection, type RejectionOf } from './rejection.ts';
+import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
 
 export function brokerFull(): RejectionOf<'BROKER_FULL'> {
   const message =
     "the broker's memory is nearly full: it takes no new member, group, subscription or partition; HEAP_MIB gives it more";
   return rejection('BROKER_FULL', message, {});
+}
+
+export function brokerBusy({ kind, bytesMax }: FieldsOf<'BROKER_BUSY'>): RejectionOf<'BROKER_BUSY'> {
+  const message = `the broker has no memory for more ${kind} at the moment (at most ${bytesMax} bytes): repeat later`;
+  return rejection('BROKER_BUSY', message, { kind, bytesMax });
+}
+
+export function connectionBusy({ kind, bytesMax }: FieldsOf<'CONNECTION_BUSY'>): RejectionOf<'CONNECTION_BUSY'> {
+  const message = `this connection has as many ${kind} as one may have (${bytesMax} bytes): let some of its calls end`;
+  return rejection('CONNECTION_BUSY', message, { kind, bytesMax });
 }
 
 /** `call`: what the client should repeat. */

@@ -18,6 +18,14 @@ export function malformedRequest(problem: string, field: string | null = null): 
   return rejection('MALFORMED_REQUEST', `${field}: ${problem}`, {}, [{ field, description: problem }]);
 }
 
+export function unimplementedMethod(path: string): RejectionOf<'UNIMPLEMENTED_METHOD'> {
+  return rejection('UNIMPLEMENTED_METHOD', `the broker has no method ${path}`, {});
+}
+
+export function compressionRefused(): RejectionOf<'COMPRESSION_REFUSED'> {
+  return rejection('COMPRESSION_REFUSED', 'the broker takes no compressed requests: send this one as it is', {});
+}
+
 /** `bytes`: the size of a Publish, whose records are the violation; null for other requests. */
 export function requestTooLarge({
   bytes,

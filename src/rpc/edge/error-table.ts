@@ -12,6 +12,7 @@ export const codes = {
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
   OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
 } as const;
@@ -68,6 +69,16 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
       'The request is larger than 4 MiB; in JSON, a Publish than 8 MiB and any other request than 1 MiB. ' +
       '`bytesMax` in the metadata is the limit.',
     remedy: 'Send fewer records or entries at once.',
+  },
+  UNIMPLEMENTED_METHOD: {
+    code: 'UNIMPLEMENTED',
+    happened: 'The broker has no method of this path.',
+    remedy: 'Correct the path, or upgrade the broker.',
+  },
+  COMPRESSION_REFUSED: {
+    code: 'UNIMPLEMENTED',
+    happened: 'The request is compressed, which the broker refuses before it unpacks anything.',
+    remedy: 'Send requests uncompressed; values may be compressed by their publisher.',
   },
   DATA_REFUSED: {
     code: 'INVALID_ARGUMENT',
@@ -161,6 +172,24 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
       "The broker's heap is nearly full of members, cursors and partitions; it takes nothing " +
       'new that stays. What is there goes on.',
     remedy: 'Start it with a larger `HEAP_MIB`, or delete topics, groups or subscriptions.',
+  },
+  BROKER_BUSY: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'memory for calls under way',
+    happened:
+      "The broker's memory is full of calls under way, of all clients; `kind` in the metadata " +
+      'says of which part of them. Nothing has changed.',
+    remedy: 'Repeat after the delay, with smaller requests; start the broker with a larger `HEAP_MIB`.',
+  },
+  CONNECTION_BUSY: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'memory of a connection',
+    happened:
+      'The connection has as many calls under way, or unread answers, as one connection may ' +
+      'have. Nothing has changed.',
+    remedy: 'Read the answers, let calls end, or open another connection.',
   },
   GROUP_MEMBERS_MAX: {
     code: 'RESOURCE_EXHAUSTED',

@@ -15,6 +15,8 @@ import { codes, errorTable, type ErrorKind, type ErrorRow } from './error-table.
 /** An error as both edges send it. */
 export interface RpcError {
   readonly code: number;
+  /** The reason in ErrorInfo, which both edges also send as plain text. */
+  readonly reason: string;
   readonly message: string;
   readonly details: readonly ErrorDetail[];
 }
@@ -23,6 +25,12 @@ interface ErrorDetail {
   readonly desc: DescMessage;
   readonly value: MessageShape<DescMessage>;
 }
+
+/**
+ * The trailer, or the header of a unary call over HTTP, that has the reason of an error in ASCII.
+ * Some libraries do not decode the details of an error, but all of them read a trailer.
+ */
+export const reasonTrailer = 'millrace-reason';
 
 /** Logs a bug. @returns the id under which it stands in the log. */
 export type ReportBug = (error: unknown) => string;
@@ -47,12 +55,13 @@ function described(
 ): RpcError {
   const row = errorTable[kind];
   const message = short(row.text ?? ownMessage);
+  const reason = row.reason ?? kind;
   const details = [
-    detail(ErrorInfoSchema, create(ErrorInfoSchema, { reason: row.reason ?? kind, domain: 'millrace', metadata })),
+    detail(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: 'millrace', metadata })),
     ...violationDetails(violations),
     ...rowDetails(row, message, metadata),
   ];
-  return { code: codes[row.code], message, details };
+  return { code: codes[row.code], reason, message, details };
 }
 
 function violationDetails(violations: readonly FieldViolation[]): ErrorDetail[] {

@@ -2,37 +2,48 @@ import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
+import type { StreamGate } from './stream-gate.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for four things that grpc-js cannot do:
+ * The HTTP/2 connections of a grpc-js server, for five things that grpc-js cannot do:
  *
  * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
  *   ends connections of ordinary clients;
  * - wider windows for what clients send: one connection publishes about three times as fast as with
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
+ * - a gate that sees each stream before grpc-js does (stream-gate.ts);
  * - cutting them off: `forceShutdown` forgets them when channelz is off;
  * - distinguishing a client that cancels a stream from a lost connection: the stream ends alike.
  *
- * They are reached by private fields. Without these fields everything works, but slower, with
- * Node's limit, a forced shutdown takes until the next keepalive, and each cancelled stream counts
- * as lost.
+ * They are reached by private fields. Without these fields the server does not start, because its
+ * limits would not hold.
  */
 export class Http2Sessions {
+  readonly #gate: StreamGate | null;
   readonly #open = new Set<ServerHttp2Session>();
   /** By the address of the peer, as `getPeer` has it. */
   readonly #byPeer = new Map<string, ServerHttp2Session>();
 
+  constructor(gate: StreamGate | null) {
+    this.#gate = gate;
+  }
+
   /** To be called before the server is bound. */
   prepare(server: Server): void {
     const { commonServerOptions } = server as unknown as { readonly commonServerOptions?: object };
-    if (commonServerOptions !== undefined) Object.assign(commonServerOptions, streamResetLimit);
+    if (commonServerOptions === undefined) throw new Error('grpc-js has no field commonServerOptions');
+    Object.assign(commonServerOptions, streamResetLimit);
   }
 
-  /** To be called as soon as the server is bound. */
+  /**
+   * To be called as soon as the server is bound.
+   * @throws Error
+   */
   attach(server: Server): void {
     const { http2Servers } = server as unknown as { readonly http2Servers?: Map<Http2Server, unknown> };
-    if (!(http2Servers instanceof Map)) return;
+    if (!(http2Servers instanceof Map)) throw new Error('grpc-js has no field http2Servers');
     for (const http2Server of http2Servers.keys()) {
+      this.#gate?.attach(http2Server);
       http2Server.on('session', (session) => {
         this.#track(session);
         session.settings({ initialWindowSize: limits.receiveWindowBytes });

@@ -7,8 +7,10 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import type { Room } from '../edge/room.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
+import { offerNoCompression } from './compression.ts';
 import { rawService } from './definition.ts';
 import { Health } from './health.ts';
 import { Http2Sessions } from './http2-sessions.ts';
@@ -16,19 +18,33 @@ import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
 import { sendInPieces } from './send-in-pieces.ts';
-import { explainTooLarge } from './status.ts';
+import { explainRefusals } from './status.ts';
+import { StreamGate } from './stream-gate.ts';
+
+/** All services of this edge. */
+const served = [...services, HealthService, ServerReflection, ServerReflectionAlpha];
+const paths = new Set(served.flatMap((service) => Object.values(rawService(service)).map(({ path }) => path)));
+
+interface GrpcServerOptions {
+  readonly handlers: Handlers;
+  readonly clock: Clock;
+  /** The open calls of both edges. */
+  readonly calls: Room;
+  readonly reportBug: ReportBug;
+}
 
 /** The gRPC edge: all services, health and reflection on one port. */
 export class GrpcServer {
   readonly #server: Server;
   readonly #streams = new OpenStreams();
-  readonly #sessions = new Http2Sessions();
+  readonly #sessions: Http2Sessions;
   readonly #health = new Health(services);
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
-  constructor(handlers: Handlers, clock: Clock, reportBug: ReportBug) {
+  constructor({ handlers, clock, calls, reportBug }: GrpcServerOptions) {
     this.#clock = clock;
+    this.#sessions = new Http2Sessions(new StreamGate({ paths, calls, reportBug }));
     // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
@@ -40,7 +56,9 @@ export class GrpcServer {
       'grpc.keepalive_timeout_ms': limits.keepaliveMs,
       // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
-      interceptors: [explainTooLarge(reportBug), sendInPieces],
+      'grpc.max_concurrent_streams': limits.grpcConnectionCallsMax,
+      'grpc.max_connection_idle_ms': limits.idleConnectionMs,
+      interceptors: [explainRefusals(reportBug), offerNoCompression, sendInPieces],
     });
     this.#sessions.prepare(this.#server);
     this.#addServices(handlers, reportBug);
@@ -49,15 +67,15 @@ export class GrpcServer {
   /** @returns the port, which differs from the requested port 0. */
   start(host: string, port: number): Promise<number> {
     const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error !== null) {
-          reject(error);
-          return;
-        }
-        this.#sessions.attach(this.#server);
-        resolve(bound);
+    const bound = new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, number) => {
+        if (error === null) resolve(number);
+        else reject(error);
       });
+    });
+    return bound.then((boundPort) => {
+      this.#sessions.attach(this.#server);
+      return boundPort;
     });
   }
 
@@ -100,8 +118,7 @@ export class GrpcServer {
       });
     }
     this.#health.addTo(this.#server, this.#streams);
-    const listed = [...services, HealthService, ServerReflection, ServerReflectionAlpha];
-    const serverReflectionInfo = reflectionMethod(new Reflection(listed), this.#streams, reportBug);
+    const serverReflectionInfo = reflectionMethod(new Reflection(served), this.#streams, reportBug);
     this.#server.addService(rawService(ServerReflection), { serverReflectionInfo });
     this.#server.addService(rawService(ServerReflectionAlpha), { serverReflectionInfo });
   }

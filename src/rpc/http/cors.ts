@@ -4,7 +4,10 @@ import type { Clock } from '../../time/clock.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import type { NodeResponse } from '../requests/rpc-listener.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
+import { reasonTrailer } from '../edge/errors.ts';
 
+/** The headers of an answer that a page may read. */
+const exposedHeaders = [...cors.exposedHeaders, reasonTrailer].join(', ');
 /** How long a browser may remember a preflight that was allowed. */
 const preflightSeconds = 7_200;
 /** The log names a rejected origin once in this time, and this many of them. */
@@ -40,7 +43,7 @@ export class Cors {
     const allowed = this.#allowed(origin);
     if (allowed !== null) response.setHeader('access-control-allow-origin', allowed);
     if (preflight) this.#answer(request, response, origin, allowed !== null);
-    else if (allowed !== null) response.setHeader('access-control-expose-headers', cors.exposedHeaders.join(', '));
+    else if (allowed !== null) response.setHeader('access-control-expose-headers', exposedHeaders);
     return preflight;
   }
 

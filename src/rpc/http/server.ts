@@ -5,6 +5,8 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
+import type { Room } from '../edge/room.ts';
+import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
 import { serveOperations, type Operations } from '../operations/operations.ts';
@@ -16,6 +18,8 @@ import { keepSessionAlive } from '../requests/session-keepalive.ts';
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;
   readonly cors: Cors;
+  /** The open calls of both edges. */
+  readonly calls: Room;
 }
 
 /**
@@ -30,7 +34,10 @@ export class HttpServer {
   readonly #serveRpc: RpcListener;
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
-    settings: { initialWindowSize: limits.receiveWindowBytes },
+    settings: {
+      initialWindowSize: limits.receiveWindowBytes,
+      maxConcurrentStreams: limits.httpConnectionCallsMax,
+    },
     ...streamResetLimit,
   });
   #stopped: Promise<void> | null = null;
@@ -93,6 +100,7 @@ export class HttpServer {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
     });
     if (this.#options.cors.answered(request, response)) return;
+    if (isCall(request) && !entered(this.#options, response)) return;
     if (this.#serveRpc(request, response)) return;
     serveOperations(request, response, this.#options).catch((error: unknown) => {
       this.#options.reportBug(error);

@@ -8,6 +8,8 @@ import { DeltaSum } from './cursors.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { Fence } from '../sessions/fence.ts';
+import { present } from '../../errors/present.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 type Deltas = AckRow['deltas'];
 
@@ -47,11 +49,11 @@ export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow):
 }
 
 export async function findReceipt(client: Client, table: AckTable, receipt: string): Promise<boolean> {
-  const { rows } = await client.query<{ found: boolean }>(
+  const answer = await client.query<{ found: boolean }>(
     `SELECT EXISTS (SELECT FROM millrace.ack_log_${table} WHERE $1 = ANY (receipts)) AS found`,
     [receipt],
   );
-  return rows[0]!.found;
+  return oneRow(answer).found;
 }
 
 const itself = (value: number): number => value;
@@ -97,24 +99,32 @@ export async function readRounds(client: Client, table: AckTable, sums: Map<stri
   }
 }
 
+const complete = 'the arrays of a row of the ack log have a value for each of its cursors';
+
 function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   const numbers = (row.slice(0, -1) as string[]).map(parseArrayLiteral);
   const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] =
     numbers as [number[], number[], number[], number[], number[], number[], number[], number[]];
   const [resets, metadataAt, metadataSeqs] = numbers.slice(8) as [number[], number[], number[]];
   const texts = row.at(-1) as string[];
-  const notes = new Map(metadataAt.map((at, n) => [at, { seq: metadataSeqs[n]!, text: texts[n]! }]));
+  const notes = new Map(
+    metadataAt.map((at, n) => [at, { seq: present(metadataSeqs[n], complete), text: present(texts[n], complete) }]),
+  );
   let ackedAt = 0;
   let attemptsAt = 0;
   subscriptionIds.forEach((subscriptionId, at) => {
-    const key = { subscriptionId, partition: partitions[at]!, lane: lanes[at]! };
+    const key = {
+      subscriptionId,
+      partition: present(partitions[at], complete),
+      lane: present(lanes[at], complete),
+    };
     const name = cursorName(key);
     const delta = {
       resets: resets[at] ?? 0,
       metadata: notes.get(at) ?? null,
-      committedOffset: committedOffsets[at]!,
-      acked: acked.slice(ackedAt, (ackedAt += ackedCounts[at]!)),
-      attempts: attempts.slice(attemptsAt, (attemptsAt += attemptCounts[at]!)),
+      committedOffset: present(committedOffsets[at], complete),
+      acked: acked.slice(ackedAt, (ackedAt += present(ackedCounts[at], complete))),
+      attempts: attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete))),
     };
     let sum = sums.get(name);
     if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));

@@ -14,6 +14,7 @@ import { faultOf, segmentMovedState, sqlState, undefinedTableState } from '../pg
 import { ackStatement } from './ack-log.ts';
 import { leafTable, ofLog } from '../schema/leaf.ts';
 import { inOneRoundTrip, type Statement, type TextRow } from '../pg/one-round-trip.ts';
+import { present } from '../../errors/present.ts';
 
 // The order of locks, here and everywhere else in src/storage, is: fence, topics, groups, cursors
 // by id, partitions by id, and only then inserts. Transactions that lock in one order never wait
@@ -43,7 +44,9 @@ export async function append(
   if (acks !== null) statements.push(ackStatement(fence, acks));
   try {
     const rows = await inOneRoundTrip(client, statements);
-    return batches.map((_, index) => appended(rows[index + locks.length]![0]!));
+    return batches.map((_, index) =>
+      appended(present(rows[index + locks.length]?.[0], 'the INSERT of a batch returns its place')),
+    );
   } catch (error) {
     throw classified(client, error);
   }
@@ -143,11 +146,10 @@ function keyStatement(
   keys: readonly IdempotencyKeyToStore[],
   keyTable: number,
 ): Statement {
-  const batch = batches[index]!;
+  const batch = present(batches[index], 'a key names a batch of its transaction');
   const { topicId, segment, partition, lane } = batch;
   let fromEnd = 0;
-  for (let at = index; at < batches.length; at++) {
-    const other = batches[at]!;
+  for (const other of batches.slice(index)) {
     if (other.partitionId === batch.partitionId && other.lane === lane) fromEnd += other.recordCount;
   }
   return {

@@ -11,6 +11,7 @@ import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { BinaryValue } from '../pg/parameter.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * The cursors of one subscription: columns as arrays, and `rest` for the few cursors with more
@@ -58,6 +59,8 @@ export async function readCursors(client: Client, subscriptionIds: readonly numb
 /** One shared object, because nearly all of a million cursors have only a committed offset. */
 const nothingElse = { acked: [], attempts: [], metadata: null };
 
+const complete = 'the arrays of a subscription have a value for each of its cursors';
+
 function addCursors(
   [subscriptionId, partitions, lanes, committedOffsets, resets, rest]: Row,
   all: StoredCursor[],
@@ -69,10 +72,13 @@ function addCursors(
     number[],
   ];
   for (const [at, partition] of parseArrayLiteral(partitions).entries()) {
-    const key = { subscriptionId, partition, lane: lane[at]! };
+    const key = { subscriptionId, partition, lane: present(lane[at], complete) };
     const found = moreOf.size === 0 ? undefined : moreOf.get(cursorName(key));
     const more = found === undefined ? nothingElse : described(found);
-    all.push({ key, cursor: { resets: reset[at]!, committedOffset: committed[at]!, ...more } });
+    all.push({
+      key,
+      cursor: { resets: present(reset[at], complete), committedOffset: present(committed[at], complete), ...more },
+    });
   }
 }
 
@@ -80,7 +86,7 @@ function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapsho
   return {
     acked: parseArrayLiteral(acked),
     attempts: parseArrayLiteral(attempts),
-    metadata: metadata === null ? null : { seq: seq!, text: metadata },
+    metadata: metadata === null ? null : { seq: present(seq, 'metadata has a sequence number'), text: metadata },
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import type { IdempotencyHit } from '../../log/known-keys.ts';
 import { nowOf, type Now } from '../pg/now.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 /**
  * The ring drops a key when it comes back to the key's table, three turns after it left that table.
@@ -12,8 +13,8 @@ const truncateLockTimeout = '100ms';
 
 /** The table of the ring for new keys. */
 export async function currentKeyTable(client: Client): Promise<number> {
-  const { rows } = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
-  return rows[0]!.current;
+  const answer = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
+  return oneRow(answer).current;
 }
 
 /** The keys that were published to the topic within its window, by the database's clock. */
@@ -43,13 +44,13 @@ export async function findKeys(
  * @returns the current table.
  */
 export async function turnRing(client: Client, now: Now): Promise<number> {
-  const { rows } = await client.query<{ current: number; due: boolean }>(
+  const answer = await client.query<{ current: number; due: boolean }>(
     `SELECT current, turned_at < ${nowOf('$1')} - interval '1 ms' *
             (SELECT coalesce(max(idempotency_window_ms), 0) / 2 FROM millrace.topics) AS due
        FROM millrace.idempotency_ring FOR UPDATE`,
     [now()],
   );
-  const { current, due } = rows[0]!;
+  const { current, due } = oneRow(answer);
   if (!due) return current;
   const next = (current + 1) % ringTables;
   // A reader of the old keys, such as a backup, delays TRUNCATE, and look-ups of keys wait behind

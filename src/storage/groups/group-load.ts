@@ -6,6 +6,7 @@ import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
+import { present } from '../../errors/present.ts';
 
 /** All groups, in the order of their ids. */
 export async function listGroups(client: Client): Promise<NamedGroup[]> {
@@ -136,6 +137,8 @@ async function loadAssignments(
   return new Map(rows.map((row) => [row[0], assignmentRows(row, members.get(row[0]) ?? [])]));
 }
 
+const complete = 'the arrays of a group have a value for each of its assignments';
+
 function assignmentRows(
   [, topicIds, partitions, memberIds, sinceGenerations]: AssignmentRows,
   members: readonly MemberRow[],
@@ -146,8 +149,8 @@ function assignmentRows(
   const since = parseArrayLiteral(sinceGenerations);
   return parseArrayLiteral(topicIds).map((topicId, at) => ({
     topicId,
-    partition: partition[at]!,
-    memberId: known.get(memberIds[at]!) ?? (memberIds[at] as MemberId),
-    sinceGeneration: since[at]!,
+    partition: present(partition[at], complete),
+    memberId: known.get(present(memberIds[at], complete)) ?? (memberIds[at] as MemberId),
+    sinceGeneration: present(since[at], complete),
   }));
 }

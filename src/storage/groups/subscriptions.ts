@@ -5,6 +5,7 @@ import { arrayLiteral } from '../pg/array-literal.ts';
 import type { Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * Creates subscriptions with their cursors, or finds the active one of a group and topic.
@@ -40,7 +41,7 @@ export async function createSubscriptions(
     }),
   );
   const rows = new Map(active.map((row) => [key(row), row]));
-  return wanted.map((one) => rows.get(key(one))!);
+  return wanted.map((one) => present(rows.get(key(one)), 'each subscription is made or found'));
 }
 
 /**

@@ -18,6 +18,7 @@ import {
 } from './segments.ts';
 import type { UnsettledSessions } from '../commit/unsettled.ts';
 import type { Writer } from '../sessions/writer.ts';
+import { present } from '../../errors/present.ts';
 
 /** The connections that read older batches. Each runs one read at a time. */
 const readConnections = 2;
@@ -143,7 +144,7 @@ export class PostgresLogStore implements LogStore {
   }
 
   #reader(): Connection {
-    let idlest = this.#readers[0]!;
+    let idlest = present(this.#readers[0], 'there are readers');
     for (const reader of this.#readers) if (reader.load < idlest.load) idlest = reader;
     return idlest;
   }

@@ -42,7 +42,8 @@ function countOf(batch: StoredBatch): number {
 async function copy(client: Client, statement: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of client.query(copyTo(statement)) as AsyncIterable<Buffer>) chunks.push(chunk);
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  const [first] = chunks;
+  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
 /** The signature (11 bytes), the flags, and the length of the header extension, which is empty. */

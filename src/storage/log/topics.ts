@@ -11,6 +11,7 @@ import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
 import { nameKey } from '../schema/namespaces.ts';
 import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
 import type { Writer } from '../sessions/writer.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 /** A drop waits this long for readers of its table, and then leaves the table to the next call. */
 const dropLockTimeout = '2s';
@@ -210,9 +211,9 @@ async function dropTable(client: Client, table: string, parent: string): Promise
 
 /** Drops the topic's table if it has no segments left. @returns false if that failed. */
 async function dropEmptyTopic(client: Client, topicId: number): Promise<boolean> {
-  const { rows } = await client.query<{ left: boolean }>(
+  const answer = await client.query<{ left: boolean }>(
     'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
     [topicTable(topicId)],
   );
-  return rows[0]!.left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
+  return oneRow(answer).left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
 }

@@ -1,6 +1,7 @@
 import type { Client, ClientBase } from 'pg';
 import type { Connection } from '../sessions/connection.ts';
 import { UnfitDatabase } from './migrate.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 /** Several rounds, because a pooler may give two clients the right backends by chance. */
 const rounds = 3;
@@ -33,13 +34,12 @@ async function keepsItsBackend(first: Client, second: Client): Promise<boolean> 
 }
 
 async function backendOf(client: Client): Promise<number> {
-  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  return rows[0]!.pid;
+  return oneRow(await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).pid;
 }
 
 /** How many more sessions this role can open in this database, and the limit that decides it. */
 export async function sessionsLeft(client: ClientBase): Promise<{ left: number; limit: string }> {
-  const { rows } = await client.query<{ left: number; limit: string }>(
+  const answer = await client.query<{ left: number; limit: string }>(
     `WITH used AS (
        SELECT count(*) AS all_of_it, count(*) FILTER (WHERE datname = current_database()) AS of_database,
               count(*) FILTER (WHERE usename = current_user) AS of_role
@@ -60,5 +60,5 @@ export async function sessionsLeft(client: ClientBase): Promise<{ left: number; 
      )
      SELECT name AS limit, greatest(0, left_over)::int AS left FROM limits ORDER BY left_over LIMIT 1`,
   );
-  return rows[0]!;
+  return oneRow(answer);
 }

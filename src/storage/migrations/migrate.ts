@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { ClientBase } from 'pg';
+import { oneRow } from '../pg/one-row.ts';
+import { present } from '../../errors/present.ts';
 
 const folder = new URL('../../../drizzle/', import.meta.url);
 /**
@@ -12,7 +14,6 @@ interface Migration {
   readonly version: number;
   readonly name: string;
   readonly up: URL;
-  readonly down: URL;
 }
 
 /**
@@ -25,16 +26,15 @@ export class UnfitDatabase extends Error {
 /**
  * The migrations of this version in order: `drizzle/NNNN_name.up.sql`, each with its `.down.sql`.
  */
-export function migrations(): Migration[] {
+function migrations(): Migration[] {
   const names = readdirSync(folder)
     .map((file) => /^(\d{4})_(\w+)\.up\.sql$/.exec(file))
     .filter((match) => match !== null);
   return names
     .map(([file, version, name]) => ({
       version: Number(version),
-      name: name!,
+      name: present(name, 'the name is a group of the pattern'),
       up: new URL(file, folder),
-      down: new URL(file.replace('.up.', '.down.'), folder),
     }))
     .sort((a, b) => a.version - b.version);
 }
@@ -56,8 +56,8 @@ export async function migrate(
 ): Promise<void> {
   await inTransaction(client, async () => {
     // CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if the schema exists.
-    const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
-    if (!rows[0]!.there) await client.query('CREATE SCHEMA millrace');
+    const answer = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
+    if (!oneRow(answer).there) await client.query('CREATE SCHEMA millrace');
     await client.query(
       'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
     );
@@ -77,26 +77,11 @@ export async function migrate(
   }
 }
 
-/**
- * Rolls the schema back to a version; 0 leaves an empty schema. The data of later versions is lost.
- */
-export async function rollBack(client: ClientBase, toVersion: number): Promise<void> {
-  for (const migration of migrations().reverse()) {
-    if (migration.version <= toVersion) return;
-    await inTransaction(client, async () => {
-      if ((await appliedVersion(client)) !== migration.version) return;
-      await fenceOwner(client);
-      await client.query(readFileSync(migration.down, 'utf8'));
-      await client.query('DELETE FROM millrace.migrations WHERE version = $1', [migration.version]);
-    });
-  }
-}
-
 export async function appliedVersion(client: ClientBase): Promise<number> {
-  const { rows } = await client.query<{ version: number }>(
+  const answer = await client.query<{ version: number }>(
     'SELECT coalesce(max(version), 0) AS version FROM millrace.migrations',
   );
-  return rows[0]!.version;
+  return oneRow(answer).version;
 }
 
 /** Read once, because a standby compares it four times a second. */
@@ -117,10 +102,10 @@ export function refuseNewerSchema(version: number): void {
  * that the migration needs.
  */
 async function fenceOwner(client: ClientBase): Promise<void> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.broker_fence') IS NOT NULL AS there",
   );
-  if (!rows[0]!.there) return;
+  if (!oneRow(answer).there) return;
   await client.query('LOCK TABLE millrace.broker_fence IN EXCLUSIVE MODE');
   await client.query('DELETE FROM millrace.broker_fence');
 }

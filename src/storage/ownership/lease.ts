@@ -12,6 +12,7 @@ import { nowOf, type Now } from '../pg/now.ts';
 import { endPredecessor, takeFence } from '../sessions/fence.ts';
 import { DatabaseMoved, type ServerChoice } from '../sessions/server-choice.ts';
 import { identityOf, openSession } from '../sessions/session.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 /** The owner's session has this advisory lock. The number must never change. */
 const lockKey = 7_164_300;
@@ -260,10 +261,10 @@ const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
 async function hasLeaseTable(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.broker_lease') IS NOT NULL AS there",
   );
-  return rows[0]!.there;
+  return oneRow(answer).there;
 }
 
 interface FoundLease {
@@ -338,8 +339,8 @@ async function endLockHolder(client: Client, broker: string, ageMsMin: number, n
 }
 
 async function takeLock(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
-  return rows[0]!.locked;
+  const answer = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
+  return oneRow(answer).locked;
 }
 
 /** Writes the session with the lock into the lease. */
@@ -365,12 +366,13 @@ async function raiseEpoch(
       "INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ($1, 0, '-infinity') ON CONFLICT DO NOTHING",
       [broker],
     );
-    const { rows } = await client.query<{ epoch: string; renewal: string }>(
+    const answer = await client.query<{ epoch: string; renewal: string }>(
       `SELECT epoch, ${renewal} FROM millrace.broker_lease FOR UPDATE`,
     );
-    const epoch = Number(rows[0]!.epoch);
+    const found = oneRow(answer);
+    const epoch = Number(found.epoch);
     // The lease is compared again under the lock, because its owner may have renewed it.
-    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && rows[0]!.renewal !== seen.renewal)) {
+    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && found.renewal !== seen.renewal)) {
       await client.query('ROLLBACK');
       return null;
     }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { userInfo } from 'node:os';
 import type { Client, Connection as Wire } from 'pg';
 import { isSocket, shownHost, type DatabaseAddress, type DatabaseHost } from '../../address/database-address.ts';
+import { present } from '../../errors/present.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
 import { answered } from '../pg/answered.ts';
@@ -226,7 +227,7 @@ async function identify(client: Client, named: DatabaseHost, reached: DatabaseHo
        FROM pg_stat_get_activity(pg_backend_pid()) AS a`,
     [names],
   );
-  const found = rows[0]!;
+  const found = present(rows[0], 'a session has one backend');
   checkSettings(own, new Map(names.map((name, index) => [name, found.settings[index] ?? null])));
   if (found.in_recovery || found.timeline === null) throw isReplica(named);
   if (found.start_us === null) throw seesNothing();

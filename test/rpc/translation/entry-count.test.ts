@@ -53,7 +53,7 @@ test('a plan of the most partitions is not refused by its count', () => {
   const partitions = Array.from({ length: limits.planPartitionsMax }, () => ({ topic: 'orders', partition: 1 }));
   const request = create(SyncGroupRequestSchema, { plan: { members: [{ memberId: 'm', partitions }] } });
   const bytes = Buffer.from(toBinary(SyncGroupRequestSchema, request));
-  expect(countEntries(SyncGroupRequestSchema, bytes)).toBe(limits.planEntriesMax + 1);
+  expect(countEntries(SyncGroupRequestSchema, bytes)).toBe(limits.planPartitionsMax + 1);
 });
 
 test('a field with a wrong wire type is refused, because the decoder would read the rest otherwise than the count', () => {

@@ -1,24 +1,19 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { takeFence } from '../../../src/storage/sessions/fence.ts';
-import {
-  appliedVersion,
-  migrate,
-  migrations,
-  rollBack,
-  UnfitDatabase,
-} from '../../../src/storage/migrations/migrate.ts';
+import { appliedVersion, migrate, UnfitDatabase } from '../../../src/storage/migrations/migrate.ts';
 import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
 import { openStorage, type Storage } from '../../../src/storage/storage.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { migrations, rollBack } from './roll-back.ts';
 import { catalogOf } from './catalog.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { allCursors, allGroups } from '../../conformance/loads.ts';
 
-const newest = migrations().at(-1)!.version;
-const versions = migrations().map(({ version }) => version);
+const newest = migrations.at(-1)!.version;
+const versions = migrations.map(({ version }) => version);
 
 let database: TestDatabase;
 let client: Client;
@@ -57,7 +52,7 @@ function storageAt(url = database.url): Storage {
 
 test('every migration has a number and a name of its own', () => {
   expect(new Set(versions).size).toBe(versions.length);
-  expect(new Set(migrations().map(({ name }) => name)).size).toBe(versions.length);
+  expect(new Set(migrations.map(({ name }) => name)).size).toBe(versions.length);
 });
 
 describe('an empty database', () => {

@@ -5,13 +5,14 @@ import type { Fault } from '../../../src/errors/fault.ts';
 import { Ownership } from '../../../src/ownership/ownership.ts';
 import { Connection, writerSettings } from '../../../src/storage/sessions/connection.ts';
 import { LeaseStorage } from '../../../src/storage/ownership/lease.ts';
-import { migrate, migrations, refuseNewerSchema } from '../../../src/storage/migrations/migrate.ts';
+import { migrate, refuseNewerSchema } from '../../../src/storage/migrations/migrate.ts';
 import { databaseClock, type Now } from '../../../src/storage/pg/now.ts';
 import { ServerChoice } from '../../../src/storage/sessions/server-choice.ts';
 import { ackSlot, Writer } from '../../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { TravelTime } from '../../time/travel-time.ts';
+import { migrations } from '../migrations/roll-back.ts';
 
 let database: TestDatabase;
 let admin: Client;
@@ -308,7 +309,7 @@ test('a standby ends as soon as a newer version migrates its database, and not a
   two.active.catch(() => undefined);
   two.ownership.start();
   await admin.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [
-    migrations().at(-1)!.version + 1,
+    migrations.at(-1)!.version + 1,
   ]);
   expect(await two.lost).toContain('start a newer Millrace');
   expect([one.ownership.state, two.ownership.state]).toEqual(['ACTIVE', 'LOST']);

@@ -1,0 +1,109 @@
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import { constants } from 'node:http2';
+import { brokerBusy, connectionBusy } from '../../errors/rejections/broker.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
+import { limits } from '../../limits/limits.ts';
+import type { ReportBug } from '../edge/errors.ts';
+import { Room } from '../edge/room.ts';
+import { statusOf } from './status.ts';
+
+const ofGrpc = /^application\/grpc(?:[+;]|$)/;
+const timeout = /^(\d{1,8})([HMSmun])$/;
+const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
+/** A longer delay than Node's timers know would end at once. */
+const timeoutMsMax = 2_147_483_647;
+const longestTimeout = '596H';
+
+type OnStream = (...args: [ServerHttp2Stream, IncomingHttpHeaders, number, string[]]) => void;
+
+interface StreamGateOptions {
+  /** The paths of all methods. */
+  readonly paths: ReadonlySet<string>;
+  /** The open calls of both edges, in bytes. */
+  readonly calls: Room;
+  readonly reportBug: ReportBug;
+}
+
+/**
+ * Sees each stream before grpc-js does. Open calls are counted here until their stream is closed,
+ * and a refused call costs no object of grpc-js: not beyond the limits, not with an unknown
+ * method, and not with a compressed request, which grpc-js would unpack before any limit.
+ */
+export class StreamGate {
+  readonly #o: StreamGateOptions;
+  readonly #callsOf = new WeakMap<ServerHttp2Session, Room>();
+
+  constructor(options: StreamGateOptions) {
+    this.#o = options;
+  }
+
+  /** @throws Error if grpc-js does not listen to streams as this gate expects. */
+  attach(server: Http2Server): void {
+    const served = server.listeners('stream') as OnStream[];
+    if (served.length === 0) throw new Error('grpc-js does not listen to the streams of its server');
+    server.removeAllListeners('stream');
+    server.on('stream', (stream, headers, flags, rawHeaders) => {
+      const { session } = stream;
+      // Nobody waits for the answer any more.
+      if (stream.destroyed || session === undefined) return;
+      if (!ofGrpc.test(headers['content-type'] ?? '')) {
+        refuse(stream, { ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE });
+        return;
+      }
+      const refusal = this.#refusal(headers) ?? this.#enter(stream, session as ServerHttp2Session);
+      if (refusal !== null) refuse(stream, this.#statusHeaders(refusal));
+      else for (const serve of served) serve.call(server, stream, headers, flags, rawHeaders);
+    });
+  }
+
+  /** Shortens a timeout that is longer than a timer can be. */
+  #refusal(headers: IncomingHttpHeaders): Rejection | null {
+    const path = headers[':path'] ?? '';
+    if (!this.#o.paths.has(path)) return unimplementedMethod(path);
+    const encoding = headers['grpc-encoding'] ?? 'identity';
+    if (encoding !== 'identity') return compressionRefused();
+    const given = headers['grpc-timeout'];
+    if (given === undefined) return null;
+    const match = timeout.exec(String(given));
+    if (match === null) return malformedRequest('the header grpc-timeout is malformed');
+    if (Number(match[1]) * unitMs[match[2]!]! > timeoutMsMax) headers['grpc-timeout'] = longestTimeout;
+    return null;
+  }
+
+  #enter(stream: ServerHttp2Stream, session: ServerHttp2Session): Rejection | null {
+    const calls = this.#callsOf.get(session) ?? this.#callsOfNew(session);
+    const { openCallBytes } = limits;
+    if (calls.isShortOf(openCallBytes)) return connectionBusy({ kind: 'streams', bytesMax: calls.bytesMax });
+    if (!calls.take(openCallBytes)) return brokerBusy({ kind: 'streams', bytesMax: this.#o.calls.bytesMax });
+    stream.once('close', () => {
+      calls.give(openCallBytes);
+    });
+    return null;
+  }
+
+  #callsOfNew(session: ServerHttp2Session): Room {
+    const calls = new Room(limits.grpcConnectionCallsMax * limits.openCallBytes, this.#o.calls);
+    this.#callsOf.set(session, calls);
+    return calls;
+  }
+
+  #statusHeaders(refusal: Rejection) {
+    const { code, details, metadata } = statusOf(refusal, this.#o.reportBug);
+    return {
+      ':status': constants.HTTP_STATUS_OK,
+      'content-type': 'application/grpc+proto',
+      'grpc-accept-encoding': 'identity',
+      'grpc-status': code,
+      'grpc-message': encodeURI(details),
+      ...metadata.toHttp2Headers(),
+    };
+  }
+}
+
+/** The reset without an error asks the client to send the remainder of its request no more. */
+function refuse(stream: ServerHttp2Stream, headers: Parameters<ServerHttp2Stream['respond']>[0]): void {
+  stream.on('error', () => undefined);
+  stream.respond(headers, { endStream: true });
+  stream.close(constants.NGHTTP2_NO_ERROR);
+}
