@@ -22,7 +22,7 @@ export function checkJsonSize(json: Buffer): void {
   /** Bit n: level n is a list. */
   let lists = 0;
   for (let at = 0; at < json.length; at++) {
-    const byte = json[at]!;
+    const byte = json[at] ?? 0;
     if (byte === quote) at = endOfText(json, at + 1);
     else if (byte === openObject || byte === openList) {
       depth += 1;

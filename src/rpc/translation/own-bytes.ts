@@ -6,7 +6,7 @@ import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf
  */
 export function ownBytes(desc: DescMessage, message: object): void {
   for (const { desc: field, holdsBytes } of fieldsOf(desc)) {
-    const place = field.oneof === undefined ? message : chosenOf(message, field);
+    const place = field.oneof === undefined ? message : chosenOf(message, field.oneof.localName, field);
     const key = field.oneof === undefined ? field.localName : 'value';
     const values = place as Record<string, unknown> | null;
     if (values?.[key] === undefined) continue;
@@ -28,9 +28,9 @@ function copyOf(bytes: unknown): Uint8Array {
   return new Uint8Array(bytes as Uint8Array);
 }
 
-function chosenOf(message: object, { oneof, localName }: DescField): object | null {
-  const chosen = (message as Record<string, { readonly case?: string }>)[oneof!.localName]!;
-  return chosen.case === localName ? chosen : null;
+function chosenOf(message: object, oneof: string, { localName }: DescField): object | null {
+  const chosen = (message as Readonly<Record<string, { readonly case?: string } | undefined>>)[oneof];
+  return chosen?.case === localName ? chosen : null;
 }
 
 interface BytesField {
