@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/left-open/setup.ts'],
     globalSetup: ['test/support/global-database.ts'],
     // Workers are processes: a test that blocks or kills its own must not take others along, and child processes that
     // ask to end with their parent are bound to the thread that made them.

@@ -141,7 +141,7 @@ function hostsOf(authority: string, parameters: Parameters): DatabaseHost[] {
   // Without ports in the query, the ports of the hosts count, if there are as many.
   const beside = inQuery === undefined ? [] : authority.split(',').map(hostAndPort);
   return named.map(({ host, port }, index) => {
-    const besidePort = beside.length === named.length ? beside[index]!.port : undefined;
+    const besidePort = beside.length === named.length ? beside[index]?.port : undefined;
     const text = ports[index] ?? ports[0] ?? port ?? besidePort ?? '';
     return { host: host === '' ? 'localhost' : host, port: portOf(text) };
   });

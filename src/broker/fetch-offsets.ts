@@ -1,6 +1,7 @@
 import type { FetchedOffset } from '../delivery/ports/offsets.ts';
 import { limits } from '../limits/limits.ts';
 import type { Page, PageRequest } from './paging.ts';
+import { present } from '../errors/present.ts';
 
 /** The bytes of an entry in a message without its texts: tags, numbers and lengths. */
 const entryBytes = 64;
@@ -15,12 +16,12 @@ export function fetchedPage(all: readonly FetchedOffset[], named: boolean, reque
   let bytes = 0;
   let end = from;
   while (end < all.length && end - from < request.size) {
-    bytes += bytesOf(all[end]!);
+    bytes += bytesOf(present(all[end], 'the page ends within what was fetched'));
     if (bytes > limits.messageBytesMax && end > from) break;
     end++;
   }
   if (end >= all.length) return { items: all.slice(from), nextToken: '' };
-  const { topic, partition, lane } = all[end - 1]!;
+  const { topic, partition, lane } = present(all[end - 1], 'a page that another one follows has an entry');
   return { items: all.slice(from, end), nextToken: named ? String(end) : `${partition}~${lane}~${topic}` };
 }
 

@@ -1,3 +1,6 @@
+import assert from 'node:assert/strict';
+import { present } from '../errors/present.ts';
+
 /**
  * The tables of the ack log. They are append-only, and the broker writes to one after the other.
  */
@@ -32,7 +35,7 @@ export class AckRing {
   refer(): AckTableReference {
     const table = this.#current;
     let held = true;
-    this.#references[table]!++;
+    this.#count(table, 1);
     return {
       table,
       release: () => {
@@ -56,8 +59,14 @@ export class AckRing {
     while (!this.olderAreFree) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
+  #count(table: AckTable, change: number): void {
+    const references = present(this.#references[table], 'each table of the ring has a count');
+    assert(references + change >= 0, 'a reference is released once');
+    this.#references[table] = references + change;
+  }
+
   #release(table: AckTable): void {
-    this.#references[table]!--;
+    this.#count(table, -1);
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }

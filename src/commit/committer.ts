@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
@@ -126,7 +127,7 @@ export class Committer {
     while (this.#freeSlots.length > 0 && !this.#stopped) {
       const units = this.#queue.take(this.#freeSlots.length);
       if (units.length === 0) break;
-      void this.#run(this.#freeSlots.pop()!, units);
+      void this.#run(present(this.#freeSlots.pop(), 'a transaction begins on a free slot'), units);
     }
     if (this.#isIdle) for (const resolve of this.#onIdle.splice(0)) resolve();
   }
@@ -148,7 +149,7 @@ export class Committer {
   }
 
   #ended(topic: Topic): void {
-    const left = this.#inFlight.get(topic)! - 1;
+    const left = present(this.#inFlight.get(topic), 'a topic counts its transactions until they end') - 1;
     if (left > 0) {
       this.#inFlight.set(topic, left);
       return;
@@ -242,7 +243,7 @@ export class Committer {
 
   /** Looks for the receipt until the database answers. @throws Fault if the broker ends before */
   async #findOut(plan: TransactionPlan, { table }: AckTableReference, unknown: Error): Promise<boolean> {
-    const receipt = plan.receipts[0]!;
+    const receipt = present(plan.receipts[0], 'a plan with settlements has a receipt');
     return this.#untilAnswered(unknown, () => this.#o.store.hasReceipt(table, receipt));
   }
 

@@ -1,5 +1,6 @@
 import type { Topic } from '../log/topic.ts';
 import type { CommitUnit } from './unit.ts';
+import { present } from '../errors/present.ts';
 
 export interface QueueLimits {
   /** Bytes that publishers may have in the queue. */
@@ -76,7 +77,7 @@ export class PublishQueue {
     let records = 0;
     let at = 0;
     for (; at < this.#waiting.length && passed.length < passedMax; at++) {
-      const waiting = this.#waiting[at]!;
+      const waiting = present(this.#waiting[at], 'the queue is walked within its length');
       const { unit, conflicts } = waiting;
       if (this.#isHeld(unit) || touches(conflicts, blocked)) {
         // No later unit that conflicts with this one may overtake it.

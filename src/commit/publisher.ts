@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
 import { publishQueueFull } from '../errors/rejections/publishing.ts';
@@ -163,7 +164,7 @@ export class Publisher implements Commits, BackgroundJob {
         bytes: routed.bytes,
         records: command.records.count,
         resolve: ([published]) => {
-          resolve(published!);
+          resolve(present(published, 'a unit of one publish gets one answer'));
         },
         reject,
         ended: false,

@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { invalidField } from '../errors/rejections/requests.ts';
 import { partitionOutOfRange } from '../errors/rejections/topics.ts';
 import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch.ts';
@@ -33,7 +34,8 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   if (single !== null) {
     partitions.fill(single);
     refuseWrongLane(topic, command, single);
-    const share = { partition: topic.partitions[single]!, indexes: allOf(records.count), bytes: bytesOf(records) };
+    const partition = present(topic.partitions[single], 'the chosen partition is one of the topic');
+    const share = { partition, indexes: allOf(records.count), bytes: bytesOf(records) };
     return { topic, command, shares: [share], partitions, bytes: records.buffer.length };
   }
   choose(topic, command, partitions);
@@ -41,7 +43,7 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
   if (command.expectedOffset !== null && shares.length > 1) {
     throw invalidField('expected_offset', 'the records fall into more than one partition: name the partition');
   }
-  refuseWrongLane(topic, command, partitions[0]!);
+  refuseWrongLane(topic, command, present(partitions[0], 'a publish has records'));
   return { topic, command, shares, partitions, bytes: records.buffer.length };
 }
 
@@ -94,7 +96,7 @@ function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Sha
   for (let partition = 0; partition < counts.length; partition++) {
     if (counts[partition] === 0) continue;
     const share = {
-      partition: topic.partitions[partition]!,
+      partition: present(topic.partitions[partition], 'the chosen partition is one of the topic'),
       indexes: new Int32Array(counts[partition]!),
       bytes: 0,
       filled: 0,
@@ -103,7 +105,7 @@ function sharesOf(topic: Topic, records: RecordSet, partitions: Int32Array): Sha
     shareOf[partition] = share;
   }
   for (let record = 0; record < partitions.length; record++) {
-    const share = shareOf[partitions[record]!]!;
+    const share = present(shareOf[partitions[record]!], 'each chosen partition has a share');
     share.indexes[share.filled++] = record;
     share.bytes += sliceBytes(records, record);
   }

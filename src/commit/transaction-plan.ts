@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { expectedOffsetMismatch } from '../errors/rejections/publishing.ts';
 import type { Rejection } from '../errors/rejections/rejection.ts';
 import { sliceBytes, type RecordSelection } from '../log/batch.ts';
@@ -14,6 +15,10 @@ export interface PlanLimits {
   readonly batchBytesMax: number;
   readonly batchRecordsMax: number;
 }
+
+const placed = 'each planned batch gets a place';
+const based = 'each log that gets records has a base offset';
+const shared = 'each chosen partition has a share';
 
 /** Finds the record with an idempotency key; null if the key is new. */
 type FindKey = (topic: Topic, key: string) => IdempotencyHit | null;
@@ -129,9 +134,10 @@ export class TransactionPlan {
       for (const batch of log.batches) batches.push({ ...where, ...batch });
     }
     const keys = this.#keys.map(({ topic, key, log, position }) => {
-      let batch = firstBatch.get(log)!;
+      let batch = present(firstBatch.get(log), 'a new key is in a log that gets records');
       let index = position;
-      for (; index >= batches[batch]!.recordCount; batch++) index -= batches[batch]!.recordCount;
+      const count = () => present(batches[batch], 'a new key is within the batches of its log').recordCount;
+      for (; index >= count(); batch++) index -= count();
       return { topicId: topic.row.id, key, batch, index };
     });
     return { batches, keys, acks: this.#acks(table) };
@@ -171,14 +177,14 @@ export class TransactionPlan {
     const bases = new Map<PlannedLog, number>();
     let next = 0;
     const logs = this.#sorted().map((log) => {
-      const batches = log.batches.map((batch) => ({ ...batch, ...appended[next++]! }));
-      bases.set(log, batches[0]!.baseOffset);
+      const batches = log.batches.map((batch) => ({ ...batch, ...present(appended[next++], placed) }));
+      bases.set(log, present(batches[0], 'a log that gets records has a batch').baseOffset);
       return { topic: log.topic, partition: log.partition, batches };
     });
     const keys = this.#keys.map(({ topic, key, log, position }) => ({
       topic,
       key,
-      hit: { partition: log.partition.address.partition, offset: bases.get(log)! + position },
+      hit: { partition: log.partition.address.partition, offset: present(bases.get(log), based) + position },
     }));
     const answers = this.#placed.map(({ unit, placements }) => ({
       unit,
@@ -211,7 +217,7 @@ export class TransactionPlan {
         if (this.#hasKey(topic, key, ahead)) continue;
         ahead.addKey(topic, key);
       }
-      ahead.addRecord(topic.partitions[partition]!);
+      ahead.addRecord(present(topic.partitions[partition], 'the chosen partition is one of the topic'));
     }
   }
 
@@ -271,15 +277,16 @@ export class TransactionPlan {
     const fresh = planned.map(() => ({ records: [] as number[], bytes: 0 }));
     // The loop goes by record, not by share, so that of two records with one key the first is kept.
     for (let record = 0; record < count; record++) {
-      const own = request.partitions[record]!;
-      const log = planned[own]!;
+      const own = present(request.partitions[record], 'each record has a partition');
+      const log = present(planned[own], shared);
+      const added = present(fresh[own], shared);
       const key = keys[record] ?? null;
-      const position = log.recordCount + fresh[own]!.records.length;
+      const position = log.recordCount + added.records.length;
       const first = key === null ? null : this.#first(topic, key, log, position);
       if (first === null) {
         offsets[record] = position;
-        fresh[own]!.records.push(record);
-        fresh[own]!.bytes += sliceBytes(command.records, record);
+        added.records.push(record);
+        added.bytes += sliceBytes(command.records, record);
         continue;
       }
       duplicates[record] = 1;
@@ -294,8 +301,9 @@ export class TransactionPlan {
       }
     }
     for (const { partition } of shares) {
-      const { records, bytes } = fresh[partition.address.partition]!;
-      this.#append(planned[partition.address.partition]!, request, {
+      const own = partition.address.partition;
+      const { records, bytes } = present(fresh[own], shared);
+      this.#append(present(planned[own], shared), request, {
         partition,
         indexes: Int32Array.from(records),
         bytes,
@@ -338,13 +346,13 @@ export class TransactionPlan {
     let { bytes } = share;
     log.recordCount += indexes.length;
     while (indexes.length > 0) {
-      const batch = this.#roomIn(log, indexes.length, bytes, sliceBytes(set, indexes[0]!));
+      const batch = this.#roomIn(log, indexes.length, bytes, sliceBytes(set, present(indexes[0], 'records are left')));
       let taken = indexes.length;
       if (!this.#fits(batch, taken, bytes)) {
         taken = 0;
         let size = 0;
         for (; taken < indexes.length; taken++) {
-          const more = sliceBytes(set, indexes[taken]!);
+          const more = sliceBytes(set, present(indexes[taken], 'records are left'));
           if (taken + batch.recordCount > 0 && !this.#fits(batch, taken + 1, size + more)) break;
           size += more;
         }
@@ -385,7 +393,8 @@ function answerOf(placement: Placement, bases: ReadonlyMap<PlannedLog, number>):
   const { partitions, offsets, known, duplicates, planned } = placement;
   for (let record = 0; record < offsets.length; record++) {
     if (known?.[record] === 1) continue;
-    offsets[record]! += bases.get(planned[partitions[record]!]!)!;
+    const log = present(planned[present(partitions[record], 'each record has a partition')], shared);
+    offsets[record] = present(offsets[record], 'each record has a place') + present(bases.get(log), based);
   }
   return { partitions, offsets, duplicates };
 }

@@ -194,12 +194,6 @@ export class Group {
     return { memberId: holder.row.memberId, sinceGeneration, revoking: revokeDeadlineMs !== null };
   }
 
-  /** Whether the member still waits in this generation for partitions of other members. */
-  awaits(memberId: MemberId): boolean {
-    const member = this.#find(memberId);
-    return member !== undefined && this.#holdings.awaitedBy(member);
-  }
-
   /** The durable state once all changes so far are written. */
   snapshot(): GroupSnapshot {
     return { generation: this.#generation, members: this.members(), assignments: this.#holdings.rows() };

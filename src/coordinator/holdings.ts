@@ -48,12 +48,6 @@ export class Holdings {
     return this.topics().flatMap(({ partitions }) => partitions.flatMap((partition) => partition.row() ?? []));
   }
 
-  /** Whether a partition that is being revoked has this member as its target. */
-  awaitedBy(member: Member): boolean {
-    for (const partition of this.#revoking) if (partition.target === member) return true;
-    return false;
-  }
-
   load(row: AssignmentRow, member: Member): void {
     const topic = this.#demand(row.topicId);
     topic.grow(row.partition + 1);

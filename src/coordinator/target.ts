@@ -9,6 +9,7 @@ import {
 } from './assignors/assignor.ts';
 import type { Member } from './member.ts';
 import type { Topic } from './partition.ts';
+import { present } from '../errors/present.ts';
 
 /**
  * Asks the assignor and writes its answer into the partitions' targets. @returns whether any target
@@ -26,7 +27,7 @@ export function assignorInput(members: readonly Member[], topics: readonly Topic
     const found = new Int32Array(partitions.length);
     // With `Int32Array.from` a rebalance of 100,000 partitions takes twice as long in total.
     for (let at = 0; at < found.length; at++) {
-      const { holder } = partitions[at]!;
+      const { holder } = present(partitions[at], 'there are as many holders as partitions');
       found[at] = holder === null ? NOBODY : (indexes.get(holder) ?? NOBODY);
     }
     return found;

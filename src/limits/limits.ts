@@ -121,6 +121,15 @@ export const limits = {
   /** Errors travel in trailers, of which clients take 8 KiB: a few violations, and short texts. */
   errorViolationsMax: 10,
   errorTextCharsMax: 150,
+  /**
+   * Entries of one list or map in all of a request, counted before the request is decoded. A list
+   * may have a limit of its own beside it.
+   */
+  requestEntriesMax: 10_000,
+  /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
+  startPartitionsMax: 100_000,
+  /** Levels of messages in each other in one request. */
+  requestDepthMax: 32,
   /** A request in JSON, which needs more bytes than in protobuf. */
   jsonRequestBytesMax: 8_388_608,
   /**

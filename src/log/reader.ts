@@ -8,6 +8,7 @@ import {
 } from './batch.ts';
 import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
+import { present } from '../errors/present.ts';
 
 interface ReaderOptions {
   readonly store: LogStore;
@@ -48,8 +49,9 @@ export class Reader {
     const fetched = this.#fetched.get(keyOf(address));
     if (fetched === undefined) return null;
     for (const { batches } of fetched) {
-      const first = batches[0]!;
-      if (offset < first.baseOffset || offset >= endOffset(batches.at(-1)!)) continue;
+      const first = present(batches[0], 'a fetch that is kept has batches');
+      const last = present(batches.at(-1), 'a fetch that is kept has batches');
+      if (offset < first.baseOffset || offset >= endOffset(last)) continue;
       return batches.find((batch) => offset < endOffset(batch)) ?? null;
     }
     return null;
@@ -86,7 +88,7 @@ export class Reader {
         chunks.push([]);
         size = 0;
       }
-      chunks.at(-1)!.push(batch);
+      present(chunks.at(-1), 'the first batch begins a chunk').push(batch);
       size += bytes;
     }
     return chunks.map((chunk) => this.#o.codec.encode(address, chunk));

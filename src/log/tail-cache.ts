@@ -1,4 +1,5 @@
 import { endOffset, type BatchCodec, type EncodedBatch, type LogAddress, type StoredBatch } from './batch.ts';
+import { present } from '../errors/present.ts';
 
 /** One appended row: raw until its first encoding, then encoded. */
 interface Entry {
@@ -75,7 +76,7 @@ export class TailCache {
 
   #evict(): void {
     while (this.#bytes > this.#o.bytesMax && this.#orderHead < this.#order.length) {
-      const { tail, endOffset: until } = this.#order[this.#orderHead++]!;
+      const { tail, endOffset: until } = present(this.#order[this.#orderHead++], 'the head of the order is within it');
       tail.dropBelow(until);
     }
   }
@@ -97,6 +98,8 @@ interface TailParts {
   readonly joinBytesMax: number;
   readonly onBytes: (change: number) => void;
 }
+
+const unencoded = 'an entry that is not encoded has its raw batch';
 
 /** The newest batches of one log without a gap, oldest first. */
 export class Tail {
@@ -128,14 +131,14 @@ export class Tail {
   find(offset: number): EncodedBatch | null {
     const index = this.#indexOf(offset);
     if (index < 0) return null;
-    const entry = this.#entries[index]!;
+    const entry = this.#at(index);
     if (entry.baseOffset === offset && entry.bytes < this.#parts.joinBytesMax / 2) this.#joinFrom(index);
-    return this.#encoded(this.#entries[index]!);
+    return this.#encoded(this.#at(index));
   }
 
   encodeAll(): void {
     for (let index = Math.max(this.#rawFrom, this.#head); index < this.#entries.length; index++) {
-      this.#encoded(this.#entries[index]!);
+      this.#encoded(this.#at(index));
     }
     this.#rawFrom = this.#entries.length;
   }
@@ -147,8 +150,8 @@ export class Tail {
   }
 
   dropBelow(offset: number): void {
-    while (this.#head < this.#entries.length && this.#entries[this.#head]!.endOffset <= offset) {
-      const entry = this.#entries[this.#head++]!;
+    while (this.#head < this.#entries.length && this.#at(this.#head).endOffset <= offset) {
+      const entry = this.#at(this.#head++);
       this.#parts.onBytes(-entry.bytes);
       // The entry stays in the array for a while, but its bytes no longer count and must be freed.
       entry.raw = null;
@@ -168,12 +171,16 @@ export class Tail {
     this.#head = 0;
   }
 
+  #at(index: number): Entry {
+    return present(this.#entries[index], 'an index of the tail is within its entries');
+  }
+
   #indexOf(offset: number): number {
     let low = this.#head;
     let high = this.#entries.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#entries[middle]!.endOffset <= offset) low = middle + 1;
+      if (this.#at(middle).endOffset <= offset) low = middle + 1;
       else high = middle;
     }
     const entry = this.#entries[low];
@@ -185,9 +192,9 @@ export class Tail {
    */
   #joinFrom(index: number): void {
     let until = index + 1;
-    let bytes = this.#entries[index]!.bytes;
-    while (until < this.#entries.length && bytes + this.#entries[until]!.bytes <= this.#parts.joinBytesMax) {
-      bytes += this.#entries[until]!.bytes;
+    let bytes = this.#at(index).bytes;
+    while (until < this.#entries.length && bytes + this.#at(until).bytes <= this.#parts.joinBytesMax) {
+      bytes += this.#at(until).bytes;
       until++;
     }
     if (until === index + 1) return;
@@ -195,7 +202,7 @@ export class Tail {
     const encoded = joined.every(({ raw }) => raw !== null)
       ? this.#parts.codec.encode(
           this.#address,
-          joined.map(({ raw }) => raw!),
+          joined.map(({ raw }) => present(raw, unencoded)),
         )
       : this.#parts.codec.join(joined.map((entry) => this.#encoded(entry)));
     const before = joined.reduce((sum, entry) => sum + entry.bytes, 0);
@@ -212,7 +219,7 @@ export class Tail {
 
   #encoded(entry: Entry): EncodedBatch {
     if (entry.encoded !== null) return entry.encoded;
-    const encoded = this.#parts.codec.encode(this.#address, [entry.raw!]);
+    const encoded = this.#parts.codec.encode(this.#address, [present(entry.raw, unencoded)]);
     this.#parts.onBytes(encoded.bytes.length - entry.bytes);
     entry.encoded = encoded;
     entry.raw = null;

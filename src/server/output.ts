@@ -34,10 +34,6 @@ export class Output {
     if (this.isTerminal) doNotWaitFor(stream);
   }
 
-  get heldBytes(): number {
-    return this.#heldBytes;
-  }
-
   write(text: string): void {
     if (this.#gone) return;
     const bytes = Buffer.from(text);

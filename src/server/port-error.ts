@@ -1,4 +1,5 @@
 import type { NameOf } from '../config/settings.ts';
+import { present } from '../errors/present.ts';
 
 /** The error of an edge that cannot listen, in one line that names the setting to change. */
 export function portError(
@@ -26,5 +27,5 @@ function hint(nameOf: NameOf): string {
 }
 
 function firstLine(text: string): string {
-  return text.split('\n', 1)[0]!;
+  return present(text.split('\n', 1)[0], 'a text has a first line');
 }

@@ -27,24 +27,27 @@ import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './se
 interface StorageOptions {
   readonly address: DatabaseAddress;
   readonly brokerId: string;
-  /** Connections that append, each one transaction at a time. */
+  /** How many connections append. Each runs one transaction at a time. */
   readonly appendSlots: number;
   readonly clock: Clock;
-  /** How long appends, acks, what groups decide and reads may take. Default: 30 s, longer than any of them waits for a lock. */
+  /**
+   * The time limit of appends, acks, reads, and writes of groups. Default: 30 s, which is longer
+   * than the lock timeout of the writers.
+   */
   readonly answerMsMax?: number;
   /** Default: the clock of the database. */
   readonly now?: Now;
   readonly log: Logger;
 }
 
-/** Everything durable: one store for each machine that has something to keep, on connections of their own. */
+/** Everything durable: one store for each machine with durable state. */
 export interface Storage {
   readonly log: LogStore;
   readonly commits: CommitStore;
   readonly topics: TopicStore;
   readonly groups: GroupStore;
   readonly lease: LeaseStore;
-  /** The epoch in which this broker owns the database: what it writes from now on is fenced by it. */
+  /** Sets the epoch in which this broker owns the database. It fences all later writes. */
   setEpoch(epoch: number): void;
   /** @throws UnfitDatabase */
   check(allowUnsafe: boolean): Promise<void>;
@@ -54,10 +57,10 @@ export interface Storage {
 }
 
 const answerMsMaxDefault = 30_000;
-/** The session of the lease, and the one that ends a predecessor's. */
+/** The session of the lease, and the session that ends those of a predecessor. */
 const leaseSessions = 2;
 
-/** Opens the storage; connections are made when they are first needed. */
+/** Opens the storage. Each connection connects for its first work. */
 export function openStorage(options: StorageOptions): Storage {
   const { address, brokerId, appendSlots, clock, log, now = databaseClock } = options;
   const opened: Connection[] = [];
@@ -70,12 +73,13 @@ export function openStorage(options: StorageOptions): Storage {
     open(purpose, { settings, answer });
   const writer = (connection: Connection, slot: number): Writer =>
     new Writer(connection, { broker: brokerId, slot, epoch });
-  // These take their time: they fill and drop tables. Whoever uses this one tells what comes of it.
+  // No answer limit, because migrations, drops and vacuums may take long. Its callers report
+  // failures.
   const admin = open('admin', {}, false);
   const groupReads = open('group-reads', { settings: keyedSettings });
   const slow = (purpose: string): Connection => open(purpose, { settings: writerSettings });
   const topicWriter = writer(slow('topics'), topicSlot);
-  // What makes tables may wait for an ANALYZE. What locks topics must not wait behind it: publishes wait for that.
+  // A separate connection: it may wait for an ANALYZE, and publishes wait for the topics' writer.
   const tableWriter = writer(slow('tables'), tableSlot);
   const shared = { connect, lookups: connect('lookup'), unsettled: new UnsettledSessions(), admin: topicWriter, now };
   const filled = new Set<AckTable>();
@@ -116,7 +120,7 @@ export function openStorage(options: StorageOptions): Storage {
       current = next;
     },
     async check(allowUnsafe) {
-      // First, so that what is checked is what the lease will be held on.
+      // The check reaches the lease's session first, so that it checks the server of the lease.
       await check(lease, admin, groupReads, allowUnsafe);
       await tellSessions(opened.length + leaseSessions, admin, log);
     },
@@ -128,7 +132,10 @@ export function openStorage(options: StorageOptions): Storage {
   };
 }
 
-/** Makes connections, and adds each to `opened`. What fails on one that is `told` is logged for all connections of its kind. */
+/**
+ * Makes connections, and adds each to `opened`. If `told`, failures are logged once for all
+ * connections of a kind.
+ */
 function opener({ address, brokerId, clock, log }: StorageOptions, server: ServerChoice, opened: Connection[]) {
   const troubles = new Map<string, Trouble>();
   return (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>, told = true): Connection => {
@@ -150,7 +157,9 @@ function opener({ address, brokerId, clock, log }: StorageOptions, server: Serve
   };
 }
 
-/** The one place where a start that waiting does not help is told from one that it may. */
+/**
+ * Tells a start that can never succeed from one that a retry may help. No other code decides it.
+ */
 async function check(lease: LeaseStorage, admin: Connection, other: Connection, allowUnsafe: boolean): Promise<void> {
   try {
     await lease.reach();
@@ -163,10 +172,13 @@ async function check(lease: LeaseStorage, admin: Connection, other: Connection, 
   }
 }
 
-/** A broker that gets too few sessions serves some calls and not others. */
+/**
+ * Warns when the database has too few sessions left, because the broker then serves only some
+ * calls.
+ */
 async function tellSessions(needed: number, admin: Connection, log: StorageOptions['log']): Promise<void> {
   const { left, limit } = await admin.run(sessionsLeft);
-  // The one that asks is among those in use.
+  // The session of this query is one of those in use.
   const available = left + 1;
   const text = `this broker needs ${needed} sessions of the database and can get ${available}`;
   if (available >= needed) log.info({ needed, available }, text);

@@ -112,14 +112,19 @@ export class RequestReader {
   skipUnknown(tag: number, knownMax: number, end: number): void {
     const field = tag >>> 3;
     if (field === 0) this.fail('has a field with the number 0');
+    if (field <= knownMax) this.fail(`has field ${field} with the wrong wire type ${tag & 7}`);
+    this.skip(tag, end);
+  }
+
+  /** Skips the content behind the tag. */
+  skip(tag: number, end: number): void {
     const wireType = tag & 7;
-    if (field <= knownMax) this.fail(`has field ${field} with the wrong wire type ${wireType}`);
     if (wireType === varintType) this.varint(end);
     else if (wireType === fixed64Type) this.at += 8;
     else if (wireType === lengthType) this.at = this.length(end);
     else if (wireType === fixed32Type) this.at += 4;
-    else this.fail(`has field ${field} with wire type ${wireType}, which is not supported`);
-    if (this.at > end) this.fail(`ends within field ${field}`);
+    else this.fail(`has field ${tag >>> 3} with wire type ${wireType}, which is not supported`);
+    if (this.at > end) this.fail(`ends within field ${tag >>> 3}`);
   }
 
   /** The path of the current field in the proto's names, e.g. `records[3].key`. */

@@ -68,6 +68,8 @@ class CommitScan {
     while (this.#at < end) {
       const tag = this.#buffer[this.#at++]!;
       if (tag === offsetsTag) {
+        // The ordinary decoder counts the entries before it builds them.
+        if (offsets.length === limits.commitOffsetsMax) return null;
         const entry = this.#entry(end);
         if (entry === null) return null;
         offsets.push(entry);
@@ -83,7 +85,7 @@ class CommitScan {
       } else return null;
     }
     if (nameViolation(group) !== null || (memberId === '') !== (generation === null)) return null;
-    if (offsets.length === 0 || offsets.length > limits.commitOffsetsMax) return null;
+    if (offsets.length === 0) return null;
     return { group, memberId, generation, offsets };
   }
 

@@ -87,7 +87,7 @@ async function expectNoTrace(): Promise<void> {
   await other.untilReceived(2);
 }
 
-describe('over gRPC', () => {
+describe('a join over gRPC that its client abandons', () => {
   let client: Client;
   beforeEach(() => {
     client = connect(site.broker.grpcAddress, { 'grpc.use_local_subchannel_pool': 1 });
@@ -149,7 +149,7 @@ describe('over gRPC', () => {
   });
 });
 
-describe('over HTTP', () => {
+describe('a join over HTTP that its client abandons', () => {
   const post = (method: DescMethod, body: object, headers: object = {}, signal?: AbortSignal): Promise<Response> => {
     const streams = method.methodKind === 'server_streaming';
     const json = JSON.stringify({ group, topics: [topic], ...body });

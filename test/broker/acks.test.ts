@@ -22,7 +22,7 @@ async function committed(): Promise<bigint[]> {
   return partitions.map(({ committedOffset }) => committedOffset!);
 }
 
-describe('an ack that cannot be changes nothing', () => {
+describe('an invalid ack changes nothing', () => {
   test('an ack of an offset that was never delivered is rejected', async () => {
     const member = await join({ maxInFlightRecords: 2 }).untilReceived(2);
     const { partition } = member.received[0]!;
@@ -58,7 +58,7 @@ describe('an ack that cannot be changes nothing', () => {
     expect(await second.ack(1, { upToOffset: 3n })).toEqual(['OK', 4n]);
   });
 
-  test('an ack of a generation before the member held the partition is rejected, of any later one it counts', async () => {
+  test('an ack of a generation before the member held the partition is rejected, and one of a later generation counts', async () => {
     const first = await join().untilReceived(8);
     const before = first.generation;
     const second = join();
@@ -92,7 +92,7 @@ describe('an ack that cannot be changes nothing', () => {
   });
 });
 
-describe('a refused record is not lost by a later cumulative statement', () => {
+describe('a nacked or released record is not lost by a later cumulative ack or commit', () => {
   const refusals = {
     'NACK with a delay': { action: AckAction.NACK, delay: { seconds: 2n } },
     'NACK without a delay': { action: AckAction.NACK, delay: { seconds: 0n } },
@@ -101,7 +101,7 @@ describe('a refused record is not lost by a later cumulative statement', () => {
   const passing = { upToOffset: 2n };
 
   test.each(Object.entries(refusals))(
-    'an ack or a commit, before and after the record comes again: %s',
+    'an ack and a commit up to a record with %s stop before it, before and after its redelivery',
     async (_name, refusal) => {
       const member = await join().untilReceived(8);
       const first = { offsets: [0n], ...refusal };
@@ -123,7 +123,7 @@ describe('a refused record is not lost by a later cumulative statement', () => {
     },
   );
 
-  test('it comes to the next member if the one that refused it leaves', async () => {
+  test('a nacked or released record goes to the next member when its member leaves', async () => {
     const member = await join().untilReceived(8);
     expect(await member.ack(1, { offsets: [0n], action: AckAction.RELEASE })).toEqual(['OK', 0n]);
     expect(await member.ack(1, { ranges: [{ first: 1n, last: 2n }] })).toEqual(['OK', 0n]);
@@ -136,7 +136,7 @@ describe('a refused record is not lost by a later cumulative statement', () => {
   });
 });
 
-test('one wrong entry does not disturb those around it, over JSON as over gRPC', async () => {
+test('a wrong entry of an ack rejects only itself, over JSON as over gRPC', async () => {
   const member = await join().untilReceived(8);
   const acks = [
     { topic, partition: 0, offsets: [0n] },
@@ -162,7 +162,7 @@ test('one wrong entry does not disturb those around it, over JSON as over gRPC',
   });
 });
 
-test('an entry that names its offsets in two ways, or in none, is refused as a whole', async () => {
+test('an entry that names its offsets in two ways, or in none, rejects the whole ack', async () => {
   const member = await join().untilReceived(8);
   const who = { group, memberId: member.memberId, generation: member.generation };
   const refusal = await site.refusal(BrokerService.method.ack, {
@@ -177,7 +177,7 @@ test('an entry that names its offsets in two ways, or in none, is refused as a w
   expect(await committed()).toEqual([0n, 0n]);
 });
 
-test('an ack that forgets its partition does not ack messages of partition 0, nor those of the entries beside it', async () => {
+test('an ack without a partition acks nothing, neither of partition 0 nor of the entries beside it', async () => {
   const member = await join().untilReceived(8);
   const who = { group, memberId: member.memberId, generation: member.generation };
   const refusal = await site.refusal(BrokerService.method.ack, {
@@ -191,7 +191,7 @@ test('an ack that forgets its partition does not ack messages of partition 0, no
   expect(await committed()).toEqual([0n, 0n]);
 });
 
-test('an ack that forgets its generation is refused, and not answered as if it had acked', async () => {
+test('an ack without a generation is rejected, and its answer names no acked record', async () => {
   const member = await join().untilReceived(8);
   const acks = [{ topic, partition: 0, upToOffset: 4n }];
   const refusal = await site.refusal(BrokerService.method.ack, { group, memberId: member.memberId, acks });
@@ -199,7 +199,7 @@ test('an ack that forgets its generation is refused, and not answered as if it h
   expect(await committed()).toEqual([0n, 0n]);
 });
 
-test('after refused acks a new member gets exactly what was not acked, from the first attempt on', async () => {
+test('after rejected acks a new member receives exactly the un-acked records, from the first attempt on', async () => {
   const first = await join().untilReceived(8);
   await first.ack(0, { upToOffset: 1n });
   await first.ack(0, { offsets: [99n] });
@@ -211,6 +211,6 @@ test('after refused acks a new member gets exactly what was not acked, from the 
   expect(last.received.every(({ attempt }) => attempt === 1)).toBe(true);
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after all invalid acks', async () => {
   await site.expectAllThere();
 });

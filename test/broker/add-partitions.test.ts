@@ -29,7 +29,7 @@ async function publishKey(key: string): Promise<number> {
 }
 
 describe('a topic that gets more partitions while members stream', () => {
-  test('gives them to the members, and new records of its keys go there', async () => {
+  test('new partitions go to the members, and new records of their keys arrive there', async () => {
     const member = await join().untilPartitions(0, 1);
     expect(await publishKey('ab')).toBe(partitionOfText('ab', 2));
     await member.untilReceived(1);
@@ -60,7 +60,7 @@ describe('a topic that gets more partitions while members stream', () => {
     expect(await member.ack(5, { upToOffset: 0n })).toEqual(['OK', 1n]);
   });
 
-  test('shares them out among the members that there are', async () => {
+  test('new partitions are shared out among all present members', async () => {
     const first = await join().untilPartitions(0, 1);
     const second = join();
     const held = (): number[][] => [first.partitions, second.partitions];
@@ -72,7 +72,7 @@ describe('a topic that gets more partitions while members stream', () => {
     expect(held()).toEqual([expect.arrayContaining(kept!), expect.arrayContaining(taken!)]);
   });
 
-  test('has them for a group without members too, from their first record', async () => {
+  test('a group without members gets new partitions too, from their first record', async () => {
     const start = { position: { case: 'latest' as const, value: {} } };
     await site.publish(topic, 0, ['before']);
     await site.call(SubscriptionService.method.createSubscription, { group, topic, start });
@@ -86,7 +86,7 @@ describe('a topic that gets more partitions while members stream', () => {
   });
 });
 
-test('a call that is repeated, because its answer was lost, is answered as the first one and changes nothing', async () => {
+test('a repeated AddPartitions, whose first answer was lost, gets the same answer and changes nothing', async () => {
   const first = await add(4);
   await site.publish(topic, 3, ['x']);
   const again = await add(4);
@@ -95,8 +95,8 @@ test('a call that is repeated, because its answer was lost, is answered as the f
   expect((await site.call(getTopic, { name: topic })).partitions).toEqual(again.partitions);
 });
 
-describe('a number of partitions that cannot be', () => {
-  test('is refused where the topic has more, and told with how many it has', async () => {
+describe('an invalid number of partitions', () => {
+  test('a topic cannot shrink, and the rejection names its number of partitions', async () => {
     await add(4);
     const refusal = await site.refusal(addPartitions, { name: topic, partitions: 3 });
     expect(refusal).toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'PARTITIONS_CANNOT_SHRINK' });
@@ -107,7 +107,7 @@ describe('a number of partitions that cannot be', () => {
     ['zero', 0],
     ['negative', -1],
     ['beyond the limit', 1_001],
-  ])('is refused as a wrong field: %s', async (_what, partitions) => {
+  ])('a number of partitions that is %s is rejected as an invalid field', async (_what, partitions) => {
     const refusal = await site.refusal(addPartitions, { name: topic, partitions });
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: ['partitions'] });
     expect(refusal.message).toContain('from 1 to 1000');
@@ -115,6 +115,6 @@ describe('a number of partitions that cannot be', () => {
   });
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after partitions were added', async () => {
   await site.expectAllThere();
 });

@@ -31,7 +31,7 @@ describe('a broker with an assignor of the operator', () => {
     return made;
   }
 
-  test('gives partitions by it to whoever asks for it by name', async () => {
+  test('a member that names the operator’s assignor gets its partitions from it', async () => {
     const byName = { assignorName: 'zone-aware' };
     const a = await member('billing', 'eu-1.a', byName).untilPartitions(0, 1, 2, 3, 4, 5);
     const b = await member('billing', 'eu-2.a', byName).untilPartitions(3, 4, 5);
@@ -51,7 +51,7 @@ describe('a broker with an assignor of the operator', () => {
     [{ assignorName: 'range' }, 'range', Assignor.RANGE],
     [{ assignorName: 'zone-aware' }, 'zone-aware', Assignor.UNSPECIFIED],
     [{}, 'sticky', Assignor.STICKY],
-  ])('shows what JoinGroup asked for: %j', async (asked, assignorName, assignor) => {
+  ])('a group shows the assignor that JoinGroup asked for: %j', async (asked, assignorName, assignor) => {
     const group = `classic-${JSON.stringify(asked).replaceAll(/[^a-z0-9]/gi, '-')}`;
     await site.call(joinGroup, { group, topics: ['orders'], ...asked });
     expect((await site.call(getGroup, { group })).group).toMatchObject({ assignorName, assignor });
@@ -60,7 +60,7 @@ describe('a broker with an assignor of the operator', () => {
   test.each([
     ['Subscribe', subscribe],
     ['JoinGroup', joinGroup],
-  ] as const)('%s refuses a name that nobody has, says which there are, and makes no group', async (_, method) => {
+  ] as const)('%s rejects an unknown assignor, names the known ones, and makes no group', async (_, method) => {
     for (const assignorName of ['zone_aware', 'constructor', 'RANGE']) {
       const refusal = await site.refusal(method, { group: 'stillborn', topics: ['orders'], assignorName });
       expect(refusal.reason).toBe('ASSIGNOR_UNKNOWN');
@@ -74,7 +74,7 @@ describe('a broker with an assignor of the operator', () => {
     expect((await site.refusal(getGroup, { group: 'stillborn' })).reason).toBe('GROUP_NOT_FOUND');
   });
 
-  test('a rule and a name at once are a wrong field', async () => {
+  test('a request with both an assignor rule and an assignor name is rejected as an invalid field', async () => {
     const both = { group: 'stillborn', topics: ['orders'], assignor: Assignor.STICKY, assignorName: 'zone-aware' };
     for (const method of [subscribe, joinGroup]) {
       expect(await site.refusal(method, both)).toMatchObject({ reason: 'INVALID_FIELD', fields: ['assignor_name'] });
@@ -105,14 +105,14 @@ describe('a module that cannot be used stops the start with one line that names 
       'export const name = "w"; export async function assign() {}',
       'its assign must be an ordinary function',
     ],
-  ])('%s', async (name, source, says) => {
+  ])('the start ends with one line that names the %s module', async (name, source, says) => {
     const path = join(directory, `${name}.mjs`);
     await writeFile(path, source);
     const line = await oneLine(new Start(['--assignor-modules', `${zoneAware},${path}`]), 1);
     expect(line).toContain(`--assignor-modules: ${path}: ${says}`);
   });
 
-  test('a file that is not there', async () => {
+  test('the start ends with one line that names a module file that does not exist', async () => {
     const line = await oneLine(new Start(['--assignor-modules', 'nowhere.mjs']), 1);
     expect(line).toMatch(/^--assignor-modules: nowhere\.mjs: it cannot be loaded: Cannot find module .*nowhere\.mjs/);
   });

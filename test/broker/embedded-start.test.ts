@@ -77,7 +77,7 @@ test.runIf(canBeNobody)(
 );
 
 describe('a data directory that cannot be used ends the start with one line that says why', () => {
-  test('one that a running broker uses, which is named and goes on', { timeout: 60_000 }, async () => {
+  test('the data directory of a running broker is rejected, and that broker goes on', { timeout: 60_000 }, async () => {
     const dataDir = join(directory, 'data');
     const { begun: running, address } = await start(dataDir);
     await running.untilPrinted('Millrace serves', 40_000);
@@ -91,19 +91,19 @@ describe('a data directory that cannot be used ends the start with one line that
     client.close();
   });
 
-  test('one below a file', async () => {
+  test('a data directory below a file is rejected', async () => {
     await writeFile(join(directory, 'file'), '');
     const line = await oneLine((await start(join(directory, 'file', 'data'))).begun, 1);
     expect(line).toContain(join(directory, 'file', 'data'));
     expect(line).toMatch(/data directory/);
   });
 
-  test('one that is a file', async () => {
+  test('a data directory that is a file is rejected', async () => {
     await writeFile(join(directory, 'file'), '');
     expect(await oneLine((await start(join(directory, 'file'))).begun, 1)).toMatch(/data directory .*file/);
   });
 
-  test.runIf(canBeNobody)('one that its user may not write, or not make', async () => {
+  test.runIf(canBeNobody)('a data directory that the user may not write, or not create, is rejected', async () => {
     await chmod(directory, 0o755);
     await mkdir(join(directory, 'of-root'));
     for (const dataDir of [join(directory, 'of-root'), join(directory, 'new')]) {
@@ -115,7 +115,7 @@ describe('a data directory that cannot be used ends the start with one line that
 });
 
 test(
-  'two data directories whose names differ by a blank at the end are two databases, and neither broker ends the other one',
+  'two data directories whose names differ by a trailing blank are two databases, and neither broker ends the other',
   { timeout: 180_000 },
   async () => {
     const first = await start(join(directory, 'data'));
@@ -134,7 +134,7 @@ test(
 );
 
 test(
-  'SIGTERM while the database is being made ends both, and the next start goes on from there',
+  'SIGTERM during the first setup of the database ends both processes, and the next start finishes the setup',
   { timeout: 120_000 },
   async () => {
     const dataDir = join(directory, 'data');

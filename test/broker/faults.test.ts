@@ -40,7 +40,7 @@ describe('fault 3: a message published while a group joins "from now"', () => {
     readonly offset: number;
   }
 
-  test('is owed to the group and not below its start', { timeout: 60_000 }, async () => {
+  test('a message published during a join from now reaches the group', { timeout: 60_000 }, async () => {
     const published: Publish[] = [];
     let stopped = false;
     const publishing = [0, 1].map(async (partition) => {
@@ -85,7 +85,7 @@ describe('fault 3: a message published while a group joins "from now"', () => {
 });
 
 describe('fault 4: a group that restarts "from now"', () => {
-  test('does not jump over what it was owed, neither un-acked nor published while it was away', async () => {
+  test('a group that restarts from now skips no message, neither un-acked nor published while it was away', async () => {
     const first = join({ start: fromNow });
     await first.untilPartitions(0, 1);
     await site.publish(topic, 0, ['a0', 'a1', 'a2']);
@@ -99,7 +99,7 @@ describe('fault 4: a group that restarts "from now"', () => {
     expect([again.of(0), again.of(1)]).toEqual([[1, 2, 3], [0]]);
   });
 
-  test('a group that stops and comes back with JoinGroup and Pull receives everything', async () => {
+  test('a group that stops and returns with JoinGroup and Pull receives every message', async () => {
     const start = fromNow;
     const first = await site.call(GroupService.method.joinGroup, { group, topics: [topic], start });
     await site.publish(topic, 0, ['a0', 'a1']);
@@ -112,7 +112,7 @@ describe('fault 4: a group that restarts "from now"', () => {
 });
 
 describe('fault 5: graceful stop, then start', () => {
-  test('a group that shows a member delivers to that member', async () => {
+  test('a member that a group shows after a restart receives its messages', async () => {
     await site.publish(topic, 0, ['a0', 'a1']);
     const first = await join({ sessionTimeout: seconds(30) }).untilReceived(2);
     await first.ack(0, { upToOffset: 0n });
@@ -160,7 +160,7 @@ describe('fault 5: graceful stop, then start', () => {
   );
 });
 
-describe('fault 15: an ack after the message went to someone else is refused', () => {
+describe('fault 15: an ack after the message went to another member is rejected', () => {
   beforeEach(async () => {
     await site.publish(topic, 0, ['a0', 'a1']);
     await site.publish(topic, 1, ['b0', 'b1']);
@@ -186,7 +186,7 @@ describe('fault 15: an ack after the message went to someone else is refused', (
     }
   });
 
-  test('a late ack of a member that did not give its partition back in time changes nothing', async () => {
+  test('a late ack of a member that missed its revocation deadline changes nothing', async () => {
     const slow = await join({ rebalanceTimeout: seconds(1) }).untilReceived(4);
     const { generation } = slow;
     const other = await join().untilReceived(2);

@@ -54,7 +54,7 @@ function expectAllAgain(member: Member, attempt: number): void {
 }
 
 describe('a second stream for the same member', () => {
-  test('ends the first one with REPLACED, and gets all that is not acked again, with the same attempt', async () => {
+  test('a second stream of a member ends the first with REPLACED, and receives un-acked records with the same attempt', async () => {
     const sessionTimeout = { seconds: 30n, nanos: 0 };
     const first = await join({ sessionTimeout }).untilReceived(6);
     expect(await first.ack(0, { upToOffset: 0n })).toEqual(['OK', 1n]);
@@ -72,7 +72,7 @@ describe('a second stream for the same member', () => {
 });
 
 describe('a client that vanishes in the middle of its stream', () => {
-  test('has its records delivered again to the member that is left, as the next attempt', async () => {
+  test('records of a client that vanished over gRPC reach the remaining member, as the next attempt', async () => {
     await join({}, toGrpc.address).untilReceived(6);
     const left = join();
     await expect.poll(() => left.memberId).not.toBe('');
@@ -81,7 +81,7 @@ describe('a client that vanishes in the middle of its stream', () => {
     expect(left.partitions).toEqual([0, 1]);
   });
 
-  test('over Connect, too', async () => {
+  test('records of a client that vanished over Connect reach the remaining member', async () => {
     await subscribeOverConnect(toHttp.address, { group, topics: [topic], start: { earliest: {} } });
     const left = join();
     await expect.poll(() => left.memberId).not.toBe('');
@@ -94,7 +94,7 @@ describe('a client that vanishes in the middle of its stream', () => {
     ]);
   });
 
-  test('a lost member keeps its partitions for its session timeout, and finds everything when it returns', async () => {
+  test('a lost member keeps its partitions for its session timeout, and receives everything when it returns', async () => {
     const sessionTimeout = { seconds: 30n, nanos: 0 };
     const first = await join({ sessionTimeout }, toGrpc.address).untilReceived(6);
     toGrpc.cut();
@@ -141,6 +141,6 @@ describe('a publisher that vanishes', () => {
   });
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after clients were lost', async () => {
   await site.expectAllThere();
 });

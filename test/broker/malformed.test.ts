@@ -37,7 +37,7 @@ function field(number: number, content: Uint8Array | string): Buffer {
 }
 
 describe('bytes that are no protobuf', () => {
-  test.each(unaryMethods)('%s', async (_name, method) => {
+  test.each(unaryMethods)('bytes that are no protobuf are rejected by %s', async (_name, method) => {
     for (const bytes of ['0a', '0aff', '0a05616263', '0b', 'ffffffffffffffffffff01', 'deadbeefdeadbeef']) {
       const refusal = await site.rawRefusal(method, Buffer.from(bytes, 'hex'));
       expect([bytes, refusal.reason]).toEqual([bytes, 'MALFORMED_REQUEST']);
@@ -45,7 +45,7 @@ describe('bytes that are no protobuf', () => {
     }
   });
 
-  test('over Connect get the same answer', async () => {
+  test('bytes that are no protobuf get the same answer over Connect', async () => {
     for (const [, method] of unaryMethods) {
       const refusal = await site.connectRefusal(method, Buffer.from('0a05616263', 'hex'));
       expect([method.name, refusal.reason]).toEqual([method.name, 'MALFORMED_REQUEST']);
@@ -54,13 +54,16 @@ describe('bytes that are no protobuf', () => {
 });
 
 describe('text that is no JSON of the request', () => {
-  test.each([...unaryMethods, ['Subscribe', subscribe] as const])('%s', async (_name, method) => {
-    for (const json of ['', '{', '[]', '"orders"', 'null', '{"noSuchField": 1}', '{"a": 1', '\u0000', '<xml/>']) {
-      const refusal = await site.jsonRefusal(method, json);
-      expect([json, refusal.reason]).toEqual([json, 'MALFORMED_REQUEST']);
-      expect(refusal.message).toContain(method.input.typeName);
-    }
-  });
+  test.each([...unaryMethods, ['Subscribe', subscribe] as const])(
+    'text that is no JSON of the request is rejected by %s',
+    async (_name, method) => {
+      for (const json of ['', '{', '[]', '"orders"', 'null', '{"noSuchField": 1}', '{"a": 1', '\u0000', '<xml/>']) {
+        const refusal = await site.jsonRefusal(method, json);
+        expect([json, refusal.reason]).toEqual([json, 'MALFORMED_REQUEST']);
+        expect(refusal.message).toContain(method.input.typeName);
+      }
+    },
+  );
 
   test.each([
     ['a number for a name', '{"topic": 7}'],
@@ -72,11 +75,11 @@ describe('text that is no JSON of the request', () => {
     ['an offset beyond 64 bits', '{"topic": "orders", "records": [{}], "expectedOffset": "99999999999999999999"}'],
     ['an unknown ack mode', '{"topic": "orders", "records": [{}], "ackMode": "ACK_MODE_MAYBE"}'],
     ['a field twice', '{"topic": "orders", "records": [{"value": "", "value": "*"}]}'],
-  ])('%s', async (_what, json) => {
+  ])('JSON with %s is rejected', async (_what, json) => {
     expect((await site.jsonRefusal(publish, json)).reason).toBe('MALFORMED_REQUEST');
   });
 
-  test('two idempotency keys that are not UTF-8 do not become one, whose second record is dropped as a duplicate', async () => {
+  test('two idempotency keys that are not UTF-8 do not become one key, which would drop the second record', async () => {
     for (const byte of [0xff, 0xfe]) {
       const [before, after] = ['{"topic": "orders", "records": [{"idempotencyKey": "', '"}]}'];
       const body = Buffer.concat([Buffer.from(before), Buffer.from([byte]), Buffer.from(after)]);
@@ -84,7 +87,7 @@ describe('text that is no JSON of the request', () => {
     }
   });
 
-  test('JSON that is nested a hundred thousand deep does not bring the broker down', async () => {
+  test('JSON that is nested a hundred thousand deep does not crash the broker', async () => {
     const deep = '['.repeat(100_000) + ']'.repeat(100_000);
     expect((await site.jsonRefusal(publish, `{"topic": "orders", "records": ${deep}}`)).reason).toBe(
       'MALFORMED_REQUEST',
@@ -92,7 +95,7 @@ describe('text that is no JSON of the request', () => {
   });
 });
 
-describe('one bad record inside a good batch: nothing of the batch is appended, and the record is named', () => {
+describe('one bad record inside a good batch', () => {
   const good = field(2, toBinary(RecordSchema, create(RecordSchema, { key: 'k', value: Buffer.from('good') })));
   const badUtf8 = Buffer.from([0xc3, 0x28]);
   test.each([
@@ -106,7 +109,7 @@ describe('one bad record inside a good batch: nothing of the batch is appended, 
     ['a header entry cut short', field(3, Buffer.from([0x0a, 4, 0x61])), 'MALFORMED_REQUEST', 'records[2].headers'],
     ['a key of the wrong wire type', Buffer.from([0x08, 1]), 'MALFORMED_REQUEST', 'records[2]'],
     ['a group', Buffer.from([0x2b, 0x2c]), 'MALFORMED_REQUEST', 'records[2]'],
-  ])('%s', async (_what, bad, reason, at) => {
+  ])('one bad record, with %s, rejects its whole batch and is named', async (_what, bad, reason, at) => {
     const request = Buffer.concat([field(1, 'orders'), good, good, field(2, bad), good]);
     for (const refusal of [await site.rawRefusal(publish, request), await site.connectRefusal(publish, request)]) {
       expect(refusal).toMatchObject({ reason, fields: [at] });
@@ -114,18 +117,18 @@ describe('one bad record inside a good batch: nothing of the batch is appended, 
     }
   });
 
-  test('a record whose length reaches over the end of the request', async () => {
+  test('a record whose length exceeds the request is rejected', async () => {
     const request = Buffer.concat([field(1, 'orders'), good, Buffer.from([0x12, 100]), good]);
     expect(await site.rawRefusal(publish, request)).toMatchObject({ reason: 'MALFORMED_REQUEST' });
   });
 
-  test('a JSON text with half a surrogate pair', async () => {
+  test('a JSON text with half a surrogate pair is rejected', async () => {
     const json = String.raw`{"topic": "orders", "records": [{"key": "fine"}, {"key": "\ud800"}]}`;
     expect((await site.jsonRefusal(publish, json)).reason).toBe('MALFORMED_REQUEST');
   });
 });
 
-test('what nobody serves is UNIMPLEMENTED or 404, and harms nothing', async () => {
+test('an unknown method, content type or verb over HTTP is answered 404, 415 or 405', async () => {
   const unknown = await fetch(`${site.broker.httpUrl}/millrace.v1.BrokerService/Nothing`, { method: 'POST' });
   expect(unknown.status).toBe(404);
   const body = toBinary(PublishRequestSchema, create(PublishRequestSchema, { topic: 'orders', records: [{}] }));
@@ -135,6 +138,6 @@ test('what nobody serves is UNIMPLEMENTED or 404, and harms nothing', async () =
   expect(notPosted.status).toBe(405);
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after malformed requests', async () => {
   await site.expectAllThere();
 });

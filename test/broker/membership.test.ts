@@ -61,7 +61,7 @@ async function standing(group: string): Promise<Partial<GetGroupResponse>> {
   return { group: one!, members: all.map((member) => ({ ...member, blockedOn: 0 })) };
 }
 
-describe('what a member says of itself is kept and shown', () => {
+describe('the options of a member are kept and shown', () => {
   test('members by JoinGroup, Subscribe and Pull share one group', async () => {
     const said = { groupInstanceId: 'worker-1', maxPollInterval: { seconds: 60n }, clientId: 'billing-eu' };
     await classic('mixed', { ...said, sessionTimeout: { seconds: 20n }, rebalanceTimeout: { seconds: 5n } });
@@ -83,7 +83,7 @@ describe('what a member says of itself is kept and shown', () => {
   });
 });
 
-describe('bad input is refused with a reason, and the group stays as it was', () => {
+describe('bad input is rejected with a reason, and the group stays the same', () => {
   let leader: JoinGroupResponse;
   let follower: JoinGroupResponse;
   let before: Partial<GetGroupResponse>;
@@ -119,14 +119,14 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
       'a session timeout that is too long',
       () => ['INVALID_FIELD', joinGroup, { sessionTimeout: { seconds: 1_801n } }] as const,
     ],
-    ['a max poll interval of nothing', () => ['INVALID_FIELD', joinGroup, { maxPollInterval: {} }] as const],
+    ['an empty max poll interval', () => ['INVALID_FIELD', joinGroup, { maxPollInterval: {} }] as const],
     [
-      'a rule that the others do not have',
+      'a rule that the other members do not have',
       () => ['INCONSISTENT_PROTOCOLS', joinGroup, { clientAssignors: ['other'] }] as const,
     ],
-    ['no rule among those who assign', () => ['INCONSISTENT_PROTOCOLS', joinGroup, {}] as const],
-    ['a stream among those who assign', () => ['INCONSISTENT_PROTOCOLS', subscribe, {}] as const],
-    ['a pull among those who assign', () => ['INCONSISTENT_PROTOCOLS', pull, {}] as const],
+    ['a member without a rule beside members that assign', () => ['INCONSISTENT_PROTOCOLS', joinGroup, {}] as const],
+    ['a stream beside members that assign', () => ['INCONSISTENT_PROTOCOLS', subscribe, {}] as const],
+    ['a pull beside members that assign', () => ['INCONSISTENT_PROTOCOLS', pull, {}] as const],
     [
       'the instance id of another member',
       () =>
@@ -137,7 +137,7 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
         ] as const,
     ],
     [
-      'a plan of one that is not the leader',
+      'a plan of a member that is not the leader',
       () =>
         [
           'NOT_LEADER',
@@ -172,7 +172,7 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
       () => ['INVALID_FIELD', syncGroup, { memberId: leader.memberId, plan: plan(0, 1, 2, 3) }] as const,
     ],
     ['an assignor that nobody has', () => ['ASSIGNOR_UNKNOWN', joinGroup, { assignorName: 'nobody' }] as const],
-  ])('%s', async (_, asked) => {
+  ])('%s is rejected with a reason, and the group stays the same', async (_, asked) => {
     const [reason, method, request] = asked();
     const refusal = await site.refusal(method, { group: 'by-hand', topics: ['orders'], ...request });
     expect(refusal.reason).toBe(reason);
@@ -180,7 +180,7 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
     expect(await standing('by-hand')).toEqual(before);
   });
 
-  test('a group goes on after a wrong plan, once the leader sends a right one', async () => {
+  test('a group goes on after a wrong plan when the leader sends a right one', async () => {
     const handedIn = { group: 'by-hand', memberId: leader.memberId, generation: leader.generation! };
     const { partitions } = await site.call(syncGroup, { ...handedIn, plan: plan(0, 1, 2, 3) });
     expect(partitions).toHaveLength(4);
@@ -188,14 +188,14 @@ describe('bad input is refused with a reason, and the group stays as it was', ()
   });
 });
 
-describe('an assignor of the operator that', () => {
+describe('an assignor of the operator', () => {
   const says = (mood: string) => ({ assignorName: 'picky', metadata: Buffer.from(mood) });
 
   test.each([
     ['throw', 'not in the mood'],
     ['twice', 'partition 0'],
     ['forget', 'partition 0'],
-  ])('fails (%s) refuses who joins, and the others go on', async (mood, message) => {
+  ])('an assignor that fails (%s) rejects the joining member, and the others go on', async (mood, message) => {
     const group = `picky-${mood}`;
     const start = { position: { case: 'latest', value: {} } };
     const first = await streaming(group, { start, ...says('') }).untilPartitions(0, 1, 2, 3);

@@ -95,7 +95,7 @@ async function until(name: string, wanted: number): Promise<void> {
   );
 }
 
-test('everything is there with help and type, and the process beside it', async () => {
+test('every metric has a help text and a type, and the metrics of the process are there too', async () => {
   const { samples, types, help } = await scrape();
   const ours = [...types].filter(([name]) => name.startsWith('millrace_'));
   expect(Object.fromEntries(ours)).toEqual(kinds);
@@ -112,13 +112,13 @@ test('everything is there with help and type, and the process beside it', async 
   expect(samples.get('process_cpu_seconds_total')).toBeGreaterThan(0);
 });
 
-test('docs/metrics.md lists them, with their kinds, and no others', () => {
+test('docs/metrics.md lists exactly the metrics of the broker, with their kinds', () => {
   const text = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8');
   const rows = text.matchAll(/^\| `(millrace_\w+)` \| (\w+) \|/gm);
   expect(Object.fromEntries(Array.from(rows, ([, name, kind]) => [name, kind]))).toEqual(kinds);
 });
 
-test('the counts of the log move with what is published, and with nothing that is refused', async () => {
+test('the counters of the log grow with published records, and not with rejected ones', async () => {
   const before = await scrape();
   const records = Array.from({ length: 50 }, (_, n) => ({ key: `k${n}`, value: Buffer.alloc(1_000) }));
   await site.call(BrokerService.method.publish, { topic: 'orders', records });
@@ -139,14 +139,14 @@ test('the counts of the log move with what is published, and with nothing that i
   );
 });
 
-test('a repeat of an idempotent record is not counted as appended', async () => {
+test('a repeated idempotent record is not counted as appended', async () => {
   const before = await value('millrace_appended_records_total');
   const records = [{ idempotencyKey: 'once' }];
   for (let n = 0; n < 3; n++) await site.call(BrokerService.method.publish, { topic: 'orders', records });
   expect(await value('millrace_appended_records_total')).toBe(before + 1);
 });
 
-test('groups, members, lag and what is in flight are those of the moment', async () => {
+test('the metrics of groups, members, lag and records in flight show the present values', async () => {
   const total = await value('millrace_appended_records_total');
   const join = (group: string) => {
     members.push(new Member(site.broker.grpcAddress, { group, topics: ['orders'] }));
@@ -177,7 +177,7 @@ test('groups, members, lag and what is in flight are those of the moment', async
   expect(groups.map(({ name }) => name)).toEqual(['billing', 'shipping']);
 });
 
-test('what coordinators do is counted, and each group stands under its state', async () => {
+test('rebalances and fenced calls are counted, and each group counts under its state', async () => {
   const names = ['rebalances', 'heartbeats', 'fenced_calls', 'session_timeouts', 'offset_commits'];
   const countsNow = async (): Promise<Record<string, number>> => {
     const { samples } = await scrape();
@@ -203,7 +203,7 @@ test('what coordinators do is counted, and each group stands under its state', a
   await until('millrace_groups_by_state{state="STABLE"}', 0);
 });
 
-test('recent batches are kept once a group is subscribed, and counted', async () => {
+test('recent batches are cached and counted once a group is subscribed', async () => {
   expect(await value('millrace_tail_cache_bytes')).toBe(0);
   const start = { position: { case: 'latest' as const, value: {} } };
   const reader = new Member(site.broker.grpcAddress, { group: 'billing', topics: ['orders'], start });
@@ -216,7 +216,7 @@ test('recent batches are kept once a group is subscribed, and counted', async ()
   expect(await value('millrace_tail_cache_bytes')).toBeLessThan(110_000);
 });
 
-test('/healthz and /readyz answer 200 and say so; what is not there is 404', async () => {
+test('/healthz and /readyz answer 200 with their state, and an unknown path answers 404', async () => {
   const port = String(site.broker.httpPort);
   expect(await answerOf(port, '/healthz')).toEqual([200, 'ok']);
   expect(await answerOf(port, '/readyz')).toEqual([200, 'ready']);

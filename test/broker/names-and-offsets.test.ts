@@ -41,7 +41,7 @@ describe.each([
   ['a NUL', 'orders\0', 'characters other than'],
   ['SQL', `orders'; DROP SCHEMA millrace;--`, 'characters other than'],
   ['201 characters', 'x'.repeat(201), 'name_chars_max = 200'],
-])('a name with %s is refused wherever there is one', (_what, name, says) => {
+])('a name with %s is rejected in every request', (_what, name, says) => {
   test.each([
     wrong(createTopic, { topic: { name } }, ['topic.name']),
     wrong(getTopic, { name }, ['name']),
@@ -65,14 +65,14 @@ describe.each([
     wrong(cancelSubscription, { group: name, topic: name }, ['group', 'topic']),
     wrong(listSubscriptions, { group: name }, ['group']),
     wrong(readMessages, { topic: name }, ['topic']),
-  ])('$name', async ({ refused, fields }) => {
+  ])('$name rejects an invalid name with $fields', async ({ refused, fields }) => {
     const refusal = await refused();
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields });
     expect(refusal.message).toContain(says);
   });
 });
 
-describe('a name that is missing is asked for', () => {
+describe('a missing name is rejected as required', () => {
   test.each([
     wrong(createTopic, {}, ['topic']),
     wrong(createTopic, { topic: {} }, ['topic.name']),
@@ -80,14 +80,14 @@ describe('a name that is missing is asked for', () => {
     wrong(subscribe, {}, ['group', 'topics']),
     wrong(ack, { acks: [{}] }, ['group', 'member_id', 'generation', 'acks[0].topic', 'acks[0].partition', 'acks[0]']),
     wrong(getGroup, {}, ['group']),
-  ])('$name: $fields', async ({ refused, fields }) => {
+  ])('$name rejects the missing $fields', async ({ refused, fields }) => {
     const refusal = await refused();
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields });
     expect(refusal.message).toMatch(/is required/);
   });
 });
 
-describe('a negative offset, partition or count is refused', () => {
+describe('a negative offset, partition or count is rejected', () => {
   const at = (entryOf: object) => ({
     group: 'g',
     memberId: 'm',
@@ -118,27 +118,27 @@ describe('a negative offset, partition or count is refused', () => {
     ),
     wrong(pull, { group: 'g', topics: ['orders'], maxRecords: -1 }, ['max_records']),
     wrong(listTopics, { pageSize: -1 }, ['page_size']),
-  ])('$name: $fields', async ({ refused, fields }) => {
+  ])('$name rejects the negative $fields', async ({ refused, fields }) => {
     const refusal = await refused();
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: expect.arrayContaining([...fields]) });
     expect(refusal.fields).toHaveLength(fields.length);
   });
 });
 
-describe('an offset beyond the end is told from a wrong one, with the extent of the log', () => {
+describe('an offset beyond the end is rejected with the extent of the log', () => {
   const beyond = { position: { case: 'offset' as const, value: { offset: 1_000_000n } } };
   test.each([
     wrong(readMessages, { topic: 'orders', from: { case: 'offset', value: 1_000_000n } }, []),
     wrong(subscribe, { group: 'late', topics: ['orders'], start: beyond }, []),
     wrong(createSubscription, { group: 'late', topic: 'orders', start: beyond }, []),
-  ])('$name', async ({ refused }) => {
+  ])('$name rejects an offset beyond the end with the extent of the log', async ({ refused }) => {
     const refusal = await refused();
     expect(refusal.reason).toBe('OFFSET_OUT_OF_RANGE');
     expect(refusal.message).toMatch(/\b1000000\b/);
     expect(refusal.message).toMatch(/partition 0 of topic "orders"/);
   });
 
-  test('an expected offset that is not the next one tells which is, and appends nothing', async () => {
+  test('a wrong expected offset appends nothing, and the rejection names the next offset', async () => {
     const [next] = await site.publish('orders', 1, ['only']);
     const refusal = await site.refusal(publish, { topic: 'orders', partition: 1, records, expectedOffset: 7n });
     expect(refusal.reason).toBe('EXPECTED_OFFSET_MISMATCH');
@@ -146,6 +146,6 @@ describe('an offset beyond the end is told from a wrong one, with the extent of 
   });
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after requests with invalid names and offsets', async () => {
   await site.expectAllThere();
 });

@@ -38,7 +38,7 @@ async function json(method: string, request: object): Promise<unknown> {
 const moves = ({ offsets }: ResetOffsetsResponse) =>
   offsets.map(({ partition, previousOffset, offset, lag }) => [partition, previousOffset, offset, lag].map(Number));
 
-test('a member commits what it has handled, over gRPC and JSON alike, and each entry is judged by itself', async () => {
+test('a member commits offsets over gRPC and JSON alike, and a wrong entry rejects only itself', async () => {
   const member = await join().untilReceived(8);
   const who = { group, memberId: member.memberId, generation: member.generation };
   const committed = await site.call(commitOffsets, {
@@ -90,7 +90,7 @@ test('a member commits what it has handled, over gRPC and JSON alike, and each e
   expect(await member.ack(0, { upToOffset: 2n })).toEqual(['ALREADY_ACKED', 3n]);
 });
 
-test('a commit that forgets its partition commits nothing, neither for partition 0 nor for the entries beside it', async () => {
+test('a commit without a partition commits nothing, neither of partition 0 nor of the entries beside it', async () => {
   await makeGroup();
   const offsets = [
     { topic, partition: 1, offset: 2n },
@@ -102,7 +102,7 @@ test('a commit that forgets its partition commits nothing, neither for partition
   expect(fetched.map(({ committedOffset }) => committedOffset)).toEqual([0n, 0n]);
 });
 
-test('a reset that forgets its partition resets nothing', async () => {
+test('a reset without a partition resets nothing', async () => {
   const member = await join().untilReceived(8);
   await member.ack(0, { upToOffset: 4n });
   const to = { case: 'earliest' as const, value: {} };
@@ -112,7 +112,7 @@ test('a reset that forgets its partition resets nothing', async () => {
   expect(fetched.map(({ committedOffset }) => committedOffset)).toEqual([5n, 0n]);
 });
 
-test('pages of a fetch leave nothing out, also where notes make them too large for a message', async () => {
+test('pages of a fetch leave out no partition, even if metadata makes them too large for a message', async () => {
   const wide = `wide-${group}`;
   await site.createTopic(wide, 1_000);
   await makeGroup();
@@ -145,7 +145,7 @@ test('pages of a fetch leave nothing out, also where notes make them too large f
 });
 
 describe('a reset', () => {
-  test('tried dry changes nothing; done, it delivers again from there, also after the broker has counted it as acked', async () => {
+  test('a dry run of a reset changes nothing, and the reset itself delivers acked records again', async () => {
     const first = await join().untilReceived(8);
     await first.ack(0, { upToOffset: 4n });
     await first.ack(1, { upToOffset: 2n });
@@ -167,7 +167,7 @@ describe('a reset', () => {
     ]);
   });
 
-  test('beyond the end, or of what is not there, is refused and changes nothing', async () => {
+  test('a reset beyond the end, or of an unknown topic or partition, is rejected and changes nothing', async () => {
     await makeGroup();
     const to = { case: 'offset', value: 4n } as const;
     const beyond = await site.refusal(resetOffsets, { group, to });
@@ -208,7 +208,7 @@ describe('a reset', () => {
   });
 });
 
-test('a group is deleted once it is empty, and what it had is forgotten', async () => {
+test('a group can be deleted only when it is empty, and its offsets go with it', async () => {
   const member = await join().untilReceived(8);
   await member.ack(0, { upToOffset: 4n });
   expect((await site.refusal(deleteGroup, { group })).reason).toBe('GROUP_NOT_EMPTY');

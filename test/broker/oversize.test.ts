@@ -33,7 +33,7 @@ function headers(count: number, bytesEach: number): Record<string, string> {
   return Object.fromEntries(Array.from({ length: count }, (_, n) => [`h${n}`.padEnd(8), 'x'.repeat(bytesEach - 8)]));
 }
 
-describe('a record or batch over a limit: nothing is appended, and the limit is named', () => {
+describe('a record or a batch over a limit', () => {
   test.each([
     ['a key', batchWith({ key: 'k'.repeat(1_025) }), 'records[1].key', 'record_key_bytes_max = 1024'],
     ['a key in bytes', batchWith({ key: 'ü'.repeat(513) }), 'records[1].key', 'record_key_bytes_max = 1024'],
@@ -53,17 +53,17 @@ describe('a record or batch over a limit: nothing is appended, and the limit is 
       'publish_records_max = 10000',
     ],
     ['no record', { topic: 'orders' }, 'records', 'at least 1 record'],
-  ])('%s', async (_what, request, at, says) => {
+  ])('a batch over a limit is rejected, and the limit is named: %s', async (_what, request, at, says) => {
     const refusal = await site.refusal(publish, request);
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', fields: [at] });
     expect(refusal.message).toContain(says);
   });
 
   test.each([
-    ['of one byte too many', limits.publishBytesMax + 1],
-    ['of 6 MB, which in JSON are still read', 6_000_000],
-    ['of 30 MB, which nobody reads to their end', 30_000_000],
-  ])('a request %s', async (_what, bytes) => {
+    ['of one byte more than the limit', limits.publishBytesMax + 1],
+    ['of 6 MB, which the broker still reads as JSON', 6_000_000],
+    ['of 30 MB, which the broker does not read to its end', 30_000_000],
+  ])('a publish request %s is rejected as too large', async (_what, bytes) => {
     const request = { topic: 'orders', records: [{ value: Buffer.alloc(bytes) }] };
     const json = JSON.stringify({
       topic: 'orders',
@@ -75,7 +75,7 @@ describe('a record or batch over a limit: nothing is appended, and the limit is 
     }
   });
 
-  test('a request of 30 MB to a call that takes one name', async () => {
+  test('a request of 30 MB to a method that takes one name is rejected as too large', async () => {
     const { getTopic } = TopicService.method;
     const name = 'x'.repeat(30_000_000);
     expect((await site.grpcRefusal(getTopic, { name })).reason).toBe('REQUEST_TOO_LARGE');
@@ -83,12 +83,12 @@ describe('a record or batch over a limit: nothing is appended, and the limit is 
   });
 });
 
-test('a record that is exactly as large as it may be is taken, and read back whole', async () => {
+test('a record of exactly the largest size is appended, and read back whole', async () => {
   await site.publish('orders', 1, ['v'.repeat(limits.recordBytesMax)]);
   await site.expectAllThere();
 });
 
-test('a batch of as many records as it may have is taken, and read back whole', async () => {
+test('a batch of exactly the most records is appended, and read back whole', async () => {
   await site.publish(
     'orders',
     1,
@@ -97,7 +97,7 @@ test('a batch of as many records as it may have is taken, and read back whole', 
   await site.expectAllThere();
 });
 
-test('a PublishStream ends at the oversize request, after the answers to those before it', async () => {
+test('a PublishStream ends at an oversize request, after the answers to the requests before it', async () => {
   const stream = openDuplexStream(site.client, publishStream);
   const answers: bigint[] = [];
   stream.on('data', ({ results }: { results: { offset: bigint }[] }) => answers.push(results[0]!.offset));
@@ -113,7 +113,7 @@ test('a PublishStream ends at the oversize request, after the answers to those b
   await site.call(TopicService.method.deleteTopic, { name: 'streamed' });
 });
 
-describe('more than a call may ask for', () => {
+describe('a request over the limits of its method', () => {
   function wrong<M extends DescMethod>(method: M, request: MessageInitShape<M['input']>, fields: readonly string[]) {
     return { name: method.name, fields, refused: () => site.refusal(method, request) };
   }
@@ -148,11 +148,11 @@ describe('more than a call may ask for', () => {
     ]),
     wrong(TopicService.method.listTopics, { pageSize: 1_001, pageToken: 'x'.repeat(401) }, ['page_size', 'page_token']),
     wrong(SubscriptionService.method.listSubscriptions, { pageToken: 'never given out!' }, ['page_token']),
-  ])('$name: $fields', async ({ refused, fields }) => {
+  ])('$name over its limits is rejected with $fields', async ({ refused, fields }) => {
     expect(await refused()).toMatchObject({ reason: 'INVALID_FIELD', fields });
   });
 
-  test('a member more than the group may have, by the limit that the operator set', async () => {
+  test('a member beyond the operator’s limit on the members of a group is rejected', async () => {
     const group = { group: 'small', topics: ['orders'] };
     for (let n = 0; n < 3; n++) await site.call(GroupService.method.joinGroup, group);
     await site.refusal(subscribe, group);
@@ -162,6 +162,6 @@ describe('more than a call may ask for', () => {
   });
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after oversize requests', async () => {
   await site.expectAllThere();
 });

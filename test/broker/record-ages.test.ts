@@ -47,7 +47,7 @@ const statuses = [
 const agesOf = (found: readonly PartitionStatus[]): (number | null)[] =>
   found.map(({ oldestUnackedAgeMs }) => oldestUnackedAgeMs);
 
-test('a topic is asked for at once, and only where something is not acked', async () => {
+test('one query for each topic reads the ages, and only of partitions with un-acked records', async () => {
   const clock = new FakeClock();
   const log = logThat(() => Promise.resolve());
   expect(agesOf(await withAges(statuses, log, clock))).toEqual([5_000, null, 6_000, 1_000, null]);
@@ -58,13 +58,13 @@ test('a topic is asked for at once, and only where something is not acked', asyn
   expect(clock.pending).toBe(0);
 });
 
-test('a group that has acked everything asks the database nothing', async () => {
+test('a group that has acked every record sends no query to the database', async () => {
   const log = logThat(() => Promise.reject(new Error('it was asked')));
   const found = await withAges([status('orders', 0, 4, 4)], log, new FakeClock());
   expect(found).toEqual([status('orders', 0, 4, 4)]);
 });
 
-test('a database that is away leaves out what it has not said, and fails nothing', async () => {
+test('a database that is unavailable leaves ages out, and fails no answer', async () => {
   const clock = new FakeClock();
   const log = logThat(async (topicId) => {
     if (topicId === 2) throw new Fault('DATABASE_UNAVAILABLE', 'it is away');
@@ -73,7 +73,7 @@ test('a database that is away leaves out what it has not said, and fails nothing
   expect(clock.pending).toBe(0);
 });
 
-test('a database that does not answer holds the answer up for a second', async () => {
+test('a database that does not answer delays the ages by one second at most', async () => {
   const clock = new FakeClock();
   const late = Promise.withResolvers<void>();
   const log = logThat((topicId) => (topicId === 1 ? Promise.resolve() : late.promise));
@@ -88,7 +88,7 @@ test('a database that does not answer holds the answer up for a second', async (
   await clock.settle();
 });
 
-test('when time is up, no further topic is asked for', async () => {
+test('no further topic is queried after the time limit', async () => {
   const clock = new FakeClock();
   const late = Promise.withResolvers<void>();
   const log = logThat(() => late.promise);
@@ -100,7 +100,7 @@ test('when time is up, no further topic is asked for', async () => {
   expect(log.asked.map(([topicId]) => topicId)).toEqual([1]);
 });
 
-test('a bug is not taken for a database that is away', async () => {
+test('a bug is not treated as an unavailable database', async () => {
   const log = logThat(() => Promise.reject(new TypeError('boom')));
   await expect(withAges(statuses, log, new FakeClock())).rejects.toThrow('boom');
 });

@@ -57,7 +57,7 @@ function join(group: string, topics = ['orders'], address = site.broker.grpcAddr
   return members.at(-1)!;
 }
 
-test('two members and a rebalance between them, seen by the three paths', async () => {
+test('the three paths of /consumer-groups show two members and the rebalance between them', async () => {
   await site.publish('orders', 0, ['a', 'b', 'c']);
   const first = await join('billing').untilReceived(3);
   await first.untilPartitions(0, 1, 2, 3);
@@ -92,7 +92,7 @@ test('two members and a rebalance between them, seen by the three paths', async 
   expect(await get('/consumer-groups')).toEqual([200, { groups: [group], nextPageToken: '' }]);
 });
 
-test('the RPCs say the same', async () => {
+test('the RPCs show the same groups as the paths of /consumer-groups', async () => {
   const { rebalances } = await site.call(GroupService.method.listRebalances, { group: 'billing' });
   expect(rebalances.map(({ causes }) => causes[0]!.reason)).toEqual([
     RebalanceReason.MEMBER_JOINED,
@@ -110,7 +110,7 @@ test('the RPCs say the same', async () => {
   expect(ofOne.map(({ memberId }) => memberId)).toEqual(partitions.map(({ memberId }) => memberId));
 });
 
-test('a page of members goes on where the last one ended', async () => {
+test('a page of members continues after the last page', async () => {
   const { memberId, nextPageToken } = await page('');
   const last = await page(nextPageToken);
   expect([memberId, last.memberId]).toEqual([members[0]!.memberId, members[1]!.memberId].sort());
@@ -145,7 +145,7 @@ test('groups are listed by state and by topic, page by page', async () => {
   expect(groups.map(({ name }) => name)).toEqual(['billing']);
 });
 
-test('limits hold on HTTP as they do on the RPCs', async () => {
+test('the HTTP paths enforce the same limits as the RPCs', async () => {
   expect(await get('/consumer-groups?pageSize=1001')).toMatchObject([400, { reason: 'INVALID_FIELD' }]);
   const eleven = Array.from({ length: 11 }, () => 'state=STABLE').join('&');
   expect(await get(`/consumer-groups?${eleven}`)).toMatchObject([400, { reason: 'INVALID_FIELD' }]);
@@ -157,7 +157,7 @@ test('limits hold on HTTP as they do on the RPCs', async () => {
   expect(await site.refusal(GroupService.method.listMembers, { group: 'a b' })).toMatchObject({ fields: ['group'] });
 });
 
-test('a rebalance whose member was lost says so, also in its line of the log', async () => {
+test('a rebalance after a lost member names that cause, in the answer and in the log', async () => {
   const [first, second] = members as [Member, Member];
   relay.cut();
   await first.untilPartitions(0, 1, 2, 3);

@@ -19,14 +19,14 @@ describe('a wrong setting stops the start with one line that names it', () => {
     [['--write-connections', '0'], {}, '--write-connections: "0" is not a whole number from 1 to 64'],
     [[], { RECORD_BYTES_MAX: '99999999' }, 'RECORD_BYTES_MAX: "99999999" is not a whole number from 1 to 3145728'],
     [[], { ALLOW_UNSAFE_DATABASE: 'perhaps' }, 'ALLOW_UNSAFE_DATABASE: "perhaps" is not true or false'],
-  ] as const)('%j %j', async (flags, env, says) => {
+  ] as const)('the start with %j and %j ends with one line that names the setting', async (flags, env, says) => {
     const line = await oneLine(new Start(flags, { env: { ...env } }), 64);
     expect(line).toContain(says);
     expect(line).not.toContain('secret');
   });
 });
 
-test('--help lists every setting with its variable and default, and ends well', async () => {
+test('--help lists every setting with its variable and default, and exits with 0', async () => {
   const help = new Start(['--help']);
   expect([await help.end(), help.stderr]).toEqual([0, '']);
   for (const { flag, meaning, shownDefault } of [...Object.values(settingsTable), ...Object.values(limitsTable)]) {

@@ -17,7 +17,7 @@ async function start(url = starts.database.url): Promise<{ begun: Start; grpc: s
   return { begun, grpc: `127.0.0.1:${flags[1]}`, http: flags[3]! };
 }
 
-test('SIGTERM while it waits for its database ends it at once and well', async () => {
+test('SIGTERM while the broker waits for its database ends it at once with exit code 0', async () => {
   const { begun, http } = await start(`postgresql://u:p@127.0.0.1:${await freePort()}/d`);
   await begun.until('a reason', async () => /database/.test(String(await answerOf(http, '/readyz').catch(() => ''))));
   const sentMs = performance.now();
@@ -26,7 +26,7 @@ test('SIGTERM while it waits for its database ends it at once and well', async (
   expect(performance.now() - sentMs).toBeLessThan(3_000);
 });
 
-test('SIGTERM at whatever moment of the start ends it well', { timeout: 60_000 }, async () => {
+test('SIGTERM at any moment of the start ends the broker with exit code 0', { timeout: 60_000 }, async () => {
   for (const moment of ['', 'this broker owns the database', 'this broker owns the database and serves']) {
     const { begun, http } = await start();
     if (moment === '')
@@ -38,7 +38,7 @@ test('SIGTERM at whatever moment of the start ends it well', { timeout: 60_000 }
 });
 
 test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
-  '%s while it serves ends it well within its time, and it says so',
+  '%s while the broker serves ends it in time with exit code 0, and is logged',
   async (signal) => {
     const { begun } = await start();
     await begun.untilPrinted('Millrace serves');
@@ -51,7 +51,7 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
 );
 
 test(
-  'a member that holds records is told, may still ack them, and no other one is taken',
+  'a member with records in flight can still ack them during a drain, and no other member may join',
   { timeout: 60_000 },
   async () => {
     const { begun, grpc, http } = await start();
@@ -86,7 +86,7 @@ test(
   },
 );
 
-test('a second signal does not wait for members that hold records', { timeout: 60_000 }, async () => {
+test('a second signal ends the drain without waiting for records in flight', { timeout: 60_000 }, async () => {
   const { begun, grpc } = await start();
   await begun.untilPrinted('Millrace serves');
   const client = connect(grpc);

@@ -21,7 +21,7 @@ afterAll(async () => {
 });
 
 test(
-  'a client whose machine goes without closing anything is found out by pings, on both edges, and its records come again',
+  'pings find a client whose machine is gone, on both edges, and its records are delivered again',
   { timeout: 60_000 },
   async () => {
     const [toGrpc, toHttp] = relays as [Relay, Relay];

@@ -82,7 +82,7 @@ async function stallOverConnect(): Promise<void> {
 }
 
 test(
-  'readers that never read cost the broker a bounded memory and the others no speed, and lose nothing',
+  'readers that never read take bounded memory, do not slow other members, and lose no record',
   { timeout: 120_000 },
   async () => {
     const aloneMs = Math.min(await run('alone-1'), await run('alone-2'));

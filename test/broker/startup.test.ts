@@ -12,7 +12,7 @@ const starts = new Starts();
 const flagsFor = (url = starts.database.url): Promise<string[]> => flagsOf(url);
 const start = (flags: readonly string[]): Start => starts.begin(flags);
 
-describe('a port that somebody else has', () => {
+describe('a port that another process uses', () => {
   let taken: Server;
   let port = '';
   beforeAll(async () => {
@@ -38,31 +38,31 @@ describe('a port that somebody else has', () => {
   });
 });
 
-test('an address that the environment names, and nobody else, is named as a variable', async () => {
+test('an address from the environment alone is named by its variable', async () => {
   const begun = new Start(await flagsFor(), { env: { HOST: '192.0.2.1' } });
   expect(await oneLine(begun, 1)).toMatch(/^HOST: cannot listen on 192\.0\.2\.1.*--host wins over it$/);
 });
 
-describe('a database that cannot be used ends the start with what is wrong', () => {
+describe('an unusable database ends the start with its reason', () => {
   function changed(change: (url: URL) => void): string {
     const url = new URL(starts.database.url);
     change(url);
     return url.href;
   }
 
-  test('a wrong password', async () => {
+  test('a wrong password ends the start with its reason', async () => {
     const url = changed((given) => (given.password = 'wrong-one'));
     const line = await oneLine(start(await flagsFor(url)), 1);
     expect(line).toMatch(/password authentication failed/);
     expect(line).not.toContain('wrong-one');
   });
 
-  test('a database that does not exist', async () => {
+  test('a database that does not exist ends the start with its reason', async () => {
     const url = changed((given) => (given.pathname = '/no_such_database'));
     expect(await oneLine(start(await flagsFor(url)), 1)).toMatch(/"no_such_database" does not exist/);
   });
 
-  test('a role that may not make the schema, and one that may not use it', async () => {
+  test('a role that may not create or use the schema ends the start with its reason', async () => {
     const empty = await createTestDatabase();
     const admin = new Client({ connectionString: starts.database.url });
     await admin.connect();
@@ -85,7 +85,7 @@ describe('a database that cannot be used ends the start with what is wrong', () 
     }
   });
 
-  test('a database whose encoding cannot hold every text', async () => {
+  test('a database whose encoding cannot hold every text ends the start with its reason', async () => {
     const admin = new Client({ connectionString: starts.database.url });
     await admin.connect();
     const name = `latin_${starts.database.name}`;
@@ -99,7 +99,7 @@ describe('a database that cannot be used ends the start with what is wrong', () 
     }
   });
 
-  test('a schema that is newer than the broker', async () => {
+  test('a schema that is newer than the broker ends the start with its reason', async () => {
     const own = await createTestDatabase();
     try {
       const broker = await startBroker({ databaseUrl: own.url });
@@ -117,7 +117,7 @@ describe('a database that cannot be used ends the start with what is wrong', () 
   });
 });
 
-test('an unreachable database: it stays up and says why it does not serve, and serves when the database comes', async () => {
+test('a broker with an unreachable database stays up, reports why it does not serve, and serves when the database comes', async () => {
   const port = await freePort();
   const url = new URL(starts.database.url);
   url.port = String(port);

@@ -18,7 +18,7 @@ const starts = new Starts();
 const sigterm = 15;
 
 test(
-  'Ctrl-C under npm start, which reaches the broker twice, drains: what was confirmed stays, and members are told',
+  'Ctrl-C under npm start, which signals the broker twice, drains it: confirmed records stay, and members get a goodbye',
   { timeout: 180_000 },
   async () => {
     const directory = await mkdtemp(join(tmpdir(), 'millrace-terminal-'));

@@ -52,7 +52,7 @@ async function counts(): Promise<number[]> {
   return [topic.partitions, partitions.length, subscription.partitions.length];
 }
 
-describe('partitions that were added and the answer of the database was lost', () => {
+describe('partitions whose addition has an unknown outcome', () => {
   beforeEach(async () => {
     topics.after = () => {
       throw new Fault('OUTCOME_UNKNOWN', 'cut');
@@ -61,13 +61,13 @@ describe('partitions that were added and the answer of the database was lost', (
     topics.after = () => undefined;
   });
 
-  test('are there when the call is repeated', async () => {
+  test('partitions of an addition with an unknown outcome are there after a repeated call', async () => {
     expect(await counts()).toEqual([2, 2, 2]);
     expect(await add(5)).toMatchObject({ topic: { name, partitions: 5 }, partitions: { length: 5 } });
     expect(await counts()).toEqual([5, 5, 5]);
   });
 
-  test('are there when a call asks for fewer, which is refused with how many there are', async () => {
+  test('partitions of an addition with an unknown outcome count when a call for fewer is rejected', async () => {
     await expect(add(3)).rejects.toMatchObject({
       reason: 'PARTITIONS_CANNOT_SHRINK',
       metadata: { topic: name, partitions: '5' },
@@ -75,14 +75,14 @@ describe('partitions that were added and the answer of the database was lost', (
     expect(await counts()).toEqual([5, 5, 5]);
   });
 
-  test('are not half there when the topic is changed meanwhile', async () => {
+  test('partitions of an addition with an unknown outcome are not half there after a change of the topic', async () => {
     expect(await broker.topic.updateTopic({ name, description: 'changed' })).toMatchObject({
       description: 'changed',
     });
     expect(await counts()).toEqual([2, 2, 2]);
   });
 
-  test('are there at the next broker', async () => {
+  test('partitions of an addition with an unknown outcome are there on the next broker', async () => {
     broker = await open();
     expect(await counts()).toEqual([5, 5, 5]);
   });
@@ -95,7 +95,7 @@ test('two concurrent AddPartitions leave the larger number, and never shrink the
   expect(await counts()).toEqual([7, 7, 7]);
 });
 
-test('a topic that is deleted while it grows is not found, and its subscriptions stay ended', async () => {
+test('a topic that is deleted while it grows is not found, and its subscriptions stay cancelled', async () => {
   const answered = Promise.withResolvers<void>();
   topics.after = (write) => (write === 'addPartitions' ? answered.promise : undefined);
   const adding = add(5);

@@ -50,13 +50,13 @@ describe('an unknown topic is named, with how to make it', () => {
     row(updateTopic, { topic: { name: 'nowhere' }, updateMask: { paths: ['description'] } }),
     row(addPartitions, { name: 'nowhere', partitions: 9 }),
     row(deleteTopic, { name: 'nowhere' }),
-  ])('%s', async (_name, refused) => {
+  ])('%s of an unknown topic is rejected with how to create it', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('TOPIC_NOT_FOUND');
     expect(refusal.message).toMatch(/"nowhere".*CreateTopic/);
   });
 
-  test('a group that asked for it is not left behind', async () => {
+  test('a group that asked for an unknown topic is not created', async () => {
     await site.refusal(subscribe, { group: 'stillborn', topics: ['nowhere'] });
     await site.refusal(joinGroup, { group: 'stillborn', topics: ['nowhere'] });
     expect((await site.refusal(getGroup, { group: 'stillborn' })).reason).toBe('GROUP_NOT_FOUND');
@@ -76,14 +76,14 @@ describe('an unknown group is named, with what makes one', () => {
     row(commitOffsets, { group: 'nobody', offsets: [{ topic: 'orders', partition: 0, offset: 0n }] }),
     row(fetchOffsets, { group: 'nobody' }),
     row(resetOffsets, { group: 'nobody', to: { case: 'earliest', value: {} } }),
-  ])('%s', async (_name, refused) => {
+  ])('%s with an unknown group is rejected with what creates one', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('GROUP_NOT_FOUND');
     expect(refusal.message).toMatch(/"nobody".*Subscribe/);
   });
 });
 
-describe('an unknown member is told to join again', () => {
+describe('an unknown member must join again', () => {
   const who = { group: 'billing', memberId: 'stranger' };
   test.each([
     row(ack, { ...who, generation: 1n, acks: [upTo('orders', 0)] }),
@@ -94,7 +94,7 @@ describe('an unknown member is told to join again', () => {
     row(pull, { ...who, topics: ['orders'] }),
     row(joinGroup, { ...who, topics: ['orders'] }),
     row(commitOffsets, { ...who, generation: 1n, offsets: [{ topic: 'orders', partition: 0, offset: 0n }] }),
-  ])('%s', async (_name, refused) => {
+  ])('%s of an unknown member is rejected, and the member must join again', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('MEMBER_FENCED');
     expect(refusal.message).toMatch(/"stranger".*join again/);
@@ -106,7 +106,7 @@ describe('an unknown subscription is named', () => {
     row(getSubscription, { group: 'nobody', topic: 'orders' }),
     row(cancelSubscription, { group: 'nobody', topic: 'orders' }),
     row(getSubscription, { group: 'billing', topic: 'nowhere' }),
-  ])('%s', async (_name, refused) => {
+  ])('%s of an unknown subscription is rejected', async (_name, refused) => {
     expect((await refused(site)).reason).toBe('SUBSCRIPTION_NOT_FOUND');
   });
 });
@@ -115,7 +115,7 @@ describe('an unknown partition', () => {
   test.each([
     row(publish, { topic: 'orders', partition: 2, records }),
     row(readMessages, { topic: 'orders', partition: 2 }),
-  ])('ends %s, which tells how many there are', async (_name, refused) => {
+  ])('a %s with an unknown partition is rejected with the number of partitions', async (_name, refused) => {
     const refusal = await refused(site);
     expect(refusal.reason).toBe('PARTITION_OUT_OF_RANGE');
     expect(refusal.message).toContain('2');
@@ -144,7 +144,7 @@ describe('an unknown partition', () => {
   });
 });
 
-test('what exists already is not made twice, nor changed', async () => {
+test('a topic or a subscription that exists is neither made twice nor changed', async () => {
   const again = await site.refusal(createTopic, { topic: { name: 'orders', partitions: 9 } });
   expect(again).toMatchObject({ reason: 'TOPIC_EXISTS', message: expect.stringContaining('"orders"') });
   expect((await site.call(getTopic, { name: 'orders' })).topic?.partitions).toBe(2);
@@ -152,6 +152,6 @@ test('what exists already is not made twice, nor changed', async () => {
   expect(twice.reason).toBe('SUBSCRIPTION_EXISTS');
 });
 
-test('after all of it everything that was confirmed is there, and nothing else', async () => {
+test('the log has every confirmed record and no other after requests with unknown names', async () => {
   await site.expectAllThere();
 });

@@ -67,8 +67,8 @@ async function serving(stderr: number): Promise<ChildProcess> {
 }
 
 test.each([
-  ['that nobody reads, and that is full', fullPipe],
-  ['whose reader has gone', pipeWithoutReader],
+  ['whose pipe is full and has no reader', fullPipe],
+  ['whose pipe has lost its reader', pipeWithoutReader],
 ])('SIGTERM ends a broker with a log %s', { timeout: 90_000 }, async (_what, stderr) => {
   const broker = await serving(stderr());
   const ended = once(broker, 'exit');
@@ -79,8 +79,8 @@ test.each([
 });
 
 test.each([
-  ['that nobody reads, and that is full', fullPipe],
-  ['whose reader has gone', pipeWithoutReader],
+  ['whose pipe is full and has no reader', fullPipe],
+  ['whose pipe has lost its reader', pipeWithoutReader],
 ])('a failed start ends with a log %s', { timeout: 90_000 }, async (_what, stderr) => {
   const flags = await flagsOf(starts.database.url.replace(/\/[^/?]+(?=$|\?)/, '/no_such_database'));
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entryPoint, ...flags], {

@@ -6,7 +6,7 @@ import type { Stores, StoreSite } from './site.ts';
 
 const appendSlots = 4;
 
-/** The twins of `test/support`, over tables that they share. */
+/** The in-memory twins of `test/support`, over shared tables. */
 export class MemoryStoreSite implements StoreSite {
   readonly #clock = new FakeClock(1_700_000_000_000);
   readonly #logs = new MemoryLogs();

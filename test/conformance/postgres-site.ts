@@ -12,7 +12,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { TravelTime } from '../time/travel-time.ts';
 import type { LeaseSite, Stores, StoreSite } from './site.ts';
 
-/** Owners whose sessions stay open, so that they can try to write when they are fenced. */
+/** Owners whose sessions stay open, so that they can try to write after they are fenced. */
 const ownersKept = 2;
 
 export class PostgresStoreSite implements StoreSite {

@@ -8,10 +8,10 @@ import type { LeaseStore } from '../../src/ownership/store.ts';
 import type { LeaseSite, Stores, StoreSite } from './site.ts';
 
 const patienceMs = 2_000;
-/** Longer than any call of the simulated database takes. */
+/** Longer than any call of the simulated database. */
 const callMsMax = 60_000;
 
-/** Checks nothing: the suites do. */
+/** No checks, because the suites make them. */
 function noLedger(world: World): Ledger {
   const nothing = (): undefined => undefined;
   const silent = new Proxy({}, { get: () => nothing });
@@ -19,14 +19,14 @@ function noLedger(world: World): Ledger {
   return new Proxy(known, { get: (target, name) => target[String(name)] ?? nothing }) as unknown as Ledger;
 }
 
-/** A world whose time passes only while calls are under way. */
+/** A world whose time passes only during calls. */
 class CalledWorld {
   readonly world = new World(1);
   readonly database = new Database(this.world);
   #underWay = 0;
   #running: Promise<void> | null = null;
 
-  /** The same store; the world runs until a call of it is answered. */
+  /** The same store, but the world runs until each call has its answer. */
   driven<T extends object>(store: T): T {
     return new Proxy(store, {
       get: (target, name) => {

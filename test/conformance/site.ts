@@ -13,25 +13,25 @@ export interface Stores {
   readonly groups: GroupStore;
 }
 
-/** A database, or its twin in memory, with the brokers that own it one after the other. */
+/** A database, or its twin in memory, which brokers own one after the other. */
 export interface StoreSite {
-  /** Makes a new broker the owner. Its stores are fenced once another one is. */
+  /** Makes a new broker the owner. The next call fences its stores. */
   own(): Promise<Stores>;
   /** The time of the database. */
   readonly nowMs: number;
-  /** Moves the time of the database: back, if it is negative. */
+  /** Moves the time of the database; a negative number moves it back. */
   pass(ms: number): void;
   close(): Promise<void>;
 }
 
 /** A database, or its twin, with the leases of brokers. */
 export interface LeaseSite {
-  /** A lease store of that broker, over a session of its own. */
+  /** A lease store of that broker, with its own session. */
   lease(broker: string): LeaseStore;
-  /** What has to be there before a lease can be taken over: the tables. */
+  /** Makes the tables, which a takeover needs. */
   prepare(): Promise<void>;
   pass(ms: number): void;
-  /** Ends the sessions of the broker, as an administrator may. */
+  /** Ends the sessions of the broker, as an administrator can. */
   cut(broker: string): Promise<void>;
   /** Resolves when `holds` does. */
   until(holds: () => Promise<boolean>): Promise<void>;
@@ -40,7 +40,7 @@ export interface LeaseSite {
 
 let topics = 0;
 
-/** A topic of a name that no other test of the run has. */
+/** A topic with a name that no other test of the run uses. */
 export async function newTopic(
   stores: Stores,
   partitions: number,
@@ -53,13 +53,13 @@ export async function newTopic(
 
 let groups = 0;
 
-/** A group of a name that no other test of the run has. */
+/** A group with a name that no other test of the run uses. */
 export async function newGroup(stores: Stores): Promise<{ readonly name: string; readonly id: number }> {
   const name = `group-${++groups}`;
   return { name, id: await stores.groups.createGroup(name) };
 }
 
-/** The group as it is read back; undefined if it is gone. */
+/** The group in the database; undefined if it is deleted. */
 export async function findGroup(stores: Stores, name: string): Promise<LoadedGroup | undefined> {
   const group = (await allGroups(stores.groups)).find((one) => one.name === name);
   if (group === undefined) return undefined;
@@ -75,12 +75,12 @@ export async function cursorsOf(stores: Stores, subscriptionId: number): Promise
   return stored.sort((a, b) => a.key.partition - b.key.partition).map(({ cursor }) => cursor);
 }
 
-/** The subscriptions of which there are cursors. */
+/** The subscriptions that have cursors. */
 export async function subscriptionsWithCursors(stores: Stores): Promise<Set<number>> {
   return new Set((await allCursors(stores.groups)).map(({ key }) => key.subscriptionId));
 }
 
-/** Lets a new owner read the ack log of the broker before it. */
+/** Makes a new owner, which loads the ack log of its predecessor. */
 export async function readAckLog(stores: Stores): Promise<FoundInAckLog> {
   return stores.groups.readAckLog();
 }

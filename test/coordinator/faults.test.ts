@@ -213,9 +213,9 @@ describe('fault 21: "sticky" that ignores the previous assignment; a join that i
     scene.step(drained(first?.ref.partition ?? -1));
     scene.nowMs = 100;
     expect(scene.group.member(id('b'))).toBeDefined();
-    expect(scene.group.awaits(id('c'))).toBe(true);
+    expect(scene.group.state()).toBe('COMPLETING_REBALANCE');
     scene.step(drained(second?.ref.partition ?? -1));
-    expect(scene.group.awaits(id('c'))).toBe(false);
+    expect(scene.group.state()).toBe('STABLE');
     expect(partitionsOf(scene.group, id('c')).length).toBe(2);
     expect(scene.group.generation).toBe(2);
   });

@@ -325,5 +325,4 @@ test('what a member holds is listed by topic and partition, with what it has to 
   expect(partitionsOf(scene.group, id('a'))).toEqual([p(0), p(1), p(0, 2), p(1, 2)]);
   expect(revokingOf(scene.group, id('a'))).toEqual([p(0, 2), p(1, 2)]);
   expect(partitionsOf(scene.group, id('nobody'))).toEqual([]);
-  expect(scene.group.awaits(id('nobody'))).toBe(false);
 });

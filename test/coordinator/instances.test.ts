@@ -62,7 +62,8 @@ describe('a process of an instance that is a member', () => {
     scene.step(topic(2), join('b'));
     scene.step(joinInstance('a1', 'a'));
     scene.step(joinInstance('a2', 'a'));
-    expect(scene.group.awaits(id('a2'))).toBe(true);
+    expect(partitionsOf(scene.group, id('a2'))).toEqual([]);
+    expect(scene.group.state()).toBe('COMPLETING_REBALANCE');
     scene.step(drained(1));
     expect(partitionsOf(scene.group, id('a2'))).toEqual([p(1)]);
   });

@@ -76,6 +76,8 @@ export class Database {
   constructor(world: World) {
     this.#world = world;
     this.log = new LogTables(world);
+    this.groups.nowMs = () => world.nowMs;
+    this.groups.hasTopic = (topicId) => this.log.topics.has(topicId);
   }
 
   get isUp(): boolean {

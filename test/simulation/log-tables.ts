@@ -1,5 +1,6 @@
-import type { StoredBatch } from '../../src/log/batch.ts';
-import { boundsPerRecord } from '../../src/log/batch.ts';
+import assert from 'node:assert/strict';
+import { topicNotFound } from '../../src/errors/rejections/topics.ts';
+import { allOf, boundsPerRecord, type RecordSelection, type StoredBatch } from '../../src/log/batch.ts';
 import {
   SegmentMoved,
   type AppendedBatch,
@@ -7,31 +8,36 @@ import {
   type BatchToAppend,
 } from '../../src/commit/store.ts';
 import type { IdempotencyHit } from '../../src/log/known-keys.ts';
-import type { LogEnd, NewTopic, ReadRequest, TopicRow } from '../../src/log/store.ts';
+import type { LogEnd, NewTopic, ReadRequest, RecordPlace, SegmentSize, TopicRow } from '../../src/log/store.ts';
 import type { World } from './world.ts';
 
 interface StoredTopic {
   row: TopicRow;
   nextIsMade: boolean;
+  segmentBytes: number;
+  segmentSinceMs: number;
   readonly partitions: StoredPartition[];
   readonly keys: Map<string, IdempotencyHit & { readonly atMs: number }>;
 }
 
 interface StoredPartition {
-  readonly batches: StoredBatch[];
+  readonly batches: (StoredBatch & { readonly byteSize: number })[];
   /** The values of the records by offset. A value identifies its record. */
   readonly values: string[];
 }
-
-const bytesMax = 4_096;
 
 /** The topics, batches and idempotency keys of the database. */
 export class LogTables {
   /** Called for each written record. */
   onRecord: (topicId: number, partition: number, offset: number, value: string) => void = () => undefined;
   readonly topics = new Map<number, StoredTopic>();
+  /** How many of the segments look full. */
+  fullRate = 0;
+  /** A read returns at least one batch, and no further one beyond this. */
+  readBytesMax = Infinity;
   readonly #world: World;
   #partitionIds = 0;
+  #topicIds = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -50,18 +56,26 @@ export class LogTables {
   create({ name, partitions, idempotencyWindowMs, description }: NewTopic): TopicRow | null {
     if (this.rows().some((row) => row.name === name)) return null;
     const row: TopicRow = {
-      id: this.topics.size + 1,
+      id: ++this.#topicIds,
       name,
       semantics: 'PUB_SUB',
       idempotencyWindowMs,
       description,
-      createdAtMs: this.#world.nowMs,
+      createdAtMs: Math.floor(this.#world.nowMs),
       partitions: Array.from({ length: partitions }, (_, partition) => ({ id: ++this.#partitionIds, partition })),
       segment: 1,
     };
     const stored = row.partitions.map(() => ({ batches: [], values: [] }));
-    this.topics.set(row.id, { row, nextIsMade: false, partitions: stored, keys: new Map() });
+    const segment = { nextIsMade: false, segmentBytes: 0, segmentSinceMs: this.#world.nowMs };
+    this.topics.set(row.id, { row, ...segment, partitions: stored, keys: new Map() });
     return row;
+  }
+
+  update(topicId: number, change: Partial<TopicRow>): TopicRow | null {
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) return null;
+    topic.row = { ...topic.row, ...change };
+    return topic.row;
   }
 
   /** @returns the topic after the call, with at least `count` partitions. */
@@ -78,12 +92,19 @@ export class LogTables {
   }
 
   partition(topicId: number, partition: number): StoredPartition {
-    return this.topics.get(topicId)!.partitions[partition]!;
+    const found = this.topics.get(topicId)?.partitions[partition];
+    assert(found !== undefined, `there is no partition ${partition} of topic ${topicId}`);
+    return found;
+  }
+
+  /** The batches of a partition; none if its topic is gone. */
+  #batches(topicId: number, partition: number): StoredPartition['batches'] {
+    return this.topics.get(topicId)?.partitions[partition]?.batches ?? [];
   }
 
   append({ batches, keys }: AppendTransaction): AppendedBatch[] {
     for (const { topicId, segment } of batches) {
-      if (this.topics.get(topicId)!.row.segment !== segment) throw new SegmentMoved('appends go to another segment');
+      if (this.topics.get(topicId)?.row.segment !== segment) throw new SegmentMoved('appends go to another segment');
     }
     const appended = batches.map((batch) => this.#append(batch));
     for (const { topicId, key, batch, index } of keys) {
@@ -98,12 +119,13 @@ export class LogTables {
   pretend({ batches }: AppendTransaction): AppendedBatch[] {
     return batches.map(({ topicId, partition }) => ({
       baseOffset: this.partition(topicId, partition).values.length,
-      appendTimeUs: Math.floor(this.#world.nowMs * 1_000),
+      appendTimeUs: this.#timeUs(this.partition(topicId, partition)),
     }));
   }
 
   ends(topicId: number): LogEnd[] {
-    return this.topics.get(topicId)!.partitions.map(({ values }, partition) => ({
+    const partitions = this.topics.get(topicId)?.partitions ?? [];
+    return partitions.map(({ values }, partition) => ({
       partition,
       lane: 0,
       startOffset: 0,
@@ -111,51 +133,79 @@ export class LogTables {
     }));
   }
 
-  read({ topicId, partition, offset }: ReadRequest): StoredBatch[] {
-    const { batches } = this.partition(topicId, partition);
-    const from = batches.findLastIndex(({ baseOffset }) => baseOffset <= offset);
+  /** Copies, as rows are: what a reader does to them changes nothing here. */
+  read({ topicId, partition, offset, bytesMax }: ReadRequest): StoredBatch[] {
+    const batches = this.#batches(topicId, partition);
+    const from = batches.findIndex((batch) => offset < endOf(batch));
     const found: StoredBatch[] = [];
     let bytes = 0;
-    for (const batch of batches.slice(Math.max(0, from))) {
-      if (found.length > 0 && bytes > bytesMax) break;
-      bytes += batch.records.reduce((sum, { indexes }) => sum + indexes.length * 100, 0);
-      found.push(batch);
+    for (const { baseOffset, appendTimeUs, records, byteSize } of from < 0 ? [] : batches.slice(from)) {
+      if (found.length > 0 && bytes >= Math.min(bytesMax, this.readBytesMax)) break;
+      bytes += byteSize;
+      found.push({ baseOffset, appendTimeUs, records: copyOf(records) });
     }
-    return offset < this.partition(topicId, partition).values.length ? found : [];
+    return found;
   }
 
   offsetAtTime(topicId: number, partition: number, timeUs: number): number | null {
-    const found = this.partition(topicId, partition).batches.find(({ appendTimeUs }) => appendTimeUs >= timeUs);
+    const found = this.#batches(topicId, partition).find(({ appendTimeUs }) => appendTimeUs >= timeUs);
     return found?.baseOffset ?? null;
   }
 
+  appendAges(topicId: number, places: readonly RecordPlace[]): (number | null)[] {
+    return places.map(({ partition, offset }) => {
+      const batches = this.#batches(topicId, partition);
+      const batch = batches.find((one) => offset >= one.baseOffset && offset < endOf(one));
+      return batch === undefined ? null : this.#world.nowMs - batch.appendTimeUs / 1_000;
+    });
+  }
+
   findKeys(topicId: number, windowMs: number, keys: readonly string[]): Map<string, IdempotencyHit> {
-    const known = this.topics.get(topicId)!.keys;
+    const known = this.topics.get(topicId)?.keys;
     const found = new Map<string, IdempotencyHit>();
     for (const key of keys) {
-      const hit = known.get(key);
-      if (hit !== undefined && this.#world.nowMs - hit.atMs < windowMs) found.set(key, hit);
+      const hit = known?.get(key);
+      if (hit === undefined || this.#world.nowMs - hit.atMs >= windowMs) continue;
+      found.set(key, { partition: hit.partition, offset: hit.offset });
     }
     return found;
   }
 
   makeSegment(topicId: number, current: number): void {
-    const topic = this.topics.get(topicId)!;
-    if (topic.row.segment === current) topic.nextIsMade = true;
+    const topic = this.topics.get(topicId);
+    if (topic?.row.segment === current) topic.nextIsMade = true;
   }
 
   roll(topicId: number, current: number): number {
-    const topic = this.topics.get(topicId)!;
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) throw topicNotFound({ deletedId: topicId });
     if (topic.row.segment !== current || !topic.nextIsMade) return topic.row.segment;
     topic.row = { ...topic.row, segment: current + 1 };
     topic.nextIsMade = false;
+    topic.segmentBytes = 0;
+    topic.segmentSinceMs = this.#world.nowMs;
     return topic.row.segment;
   }
 
-  #append({ topicId, partition, records, recordCount }: BatchToAppend): AppendedBatch {
-    const { batches, values } = this.partition(topicId, partition);
+  /** A share of the segments (`fullRate`) looks full. */
+  segmentSize(topicId: number): SegmentSize {
+    const looksFull = this.#world.chance(this.fullRate);
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false };
+    const { segmentBytes, segmentSinceMs, nextIsMade } = topic;
+    return { bytes: looksFull ? 1e9 : segmentBytes, ageMs: this.#world.nowMs - segmentSinceMs, nextIsMade };
+  }
+
+  /** The time of the next append to the partition, which never falls. */
+  #timeUs({ batches }: StoredPartition): number {
+    return Math.max(Math.floor(this.#world.nowMs * 1_000), batches.at(-1)?.appendTimeUs ?? 0);
+  }
+
+  #append({ topicId, partition, records, recordCount, byteSize }: BatchToAppend): AppendedBatch {
+    const stored = this.partition(topicId, partition);
+    const { batches, values } = stored;
     const baseOffset = values.length;
-    const appendTimeUs = Math.floor(this.#world.nowMs * 1_000);
+    const appendTimeUs = this.#timeUs(stored);
     for (const { set, indexes } of records) {
       for (const index of indexes) {
         const at = index * boundsPerRecord + 4;
@@ -165,7 +215,32 @@ export class LogTables {
       }
     }
     if (values.length !== baseOffset + recordCount) throw new Error('the batch has not as many records as it says');
-    batches.push({ baseOffset, appendTimeUs, records });
+    batches.push({ baseOffset, appendTimeUs, records: copyOf(records), byteSize });
+    this.topics.get(topicId)!.segmentBytes += byteSize;
     return { baseOffset, appendTimeUs };
   }
+}
+
+const countOf = (records: readonly RecordSelection[]): number =>
+  records.reduce((sum, { indexes }) => sum + indexes.length, 0);
+
+const endOf = ({ baseOffset, records }: StoredBatch): number => baseOffset + countOf(records);
+
+/** The records in a buffer of their own. */
+function copyOf(records: readonly RecordSelection[]): RecordSelection[] {
+  return records.map(({ set, indexes }) => {
+    const bounds = new Int32Array(indexes.length * boundsPerRecord);
+    const parts: Buffer[] = [];
+    let [at, end] = [0, 0];
+    for (const index of indexes) {
+      for (let part = 0; part < boundsPerRecord; part += 2) {
+        const from = index * boundsPerRecord + part;
+        const bytes = set.buffer.subarray(set.bounds[from], set.bounds[from + 1]);
+        parts.push(bytes);
+        bounds[at++] = end;
+        bounds[at++] = end += bytes.length;
+      }
+    }
+    return { set: { buffer: Buffer.concat(parts), bounds, count: indexes.length }, indexes: allOf(indexes.length) };
+  });
 }

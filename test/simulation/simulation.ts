@@ -65,6 +65,9 @@ export class Simulation {
     this.#sabotage = sabotage;
     this.world = new World(seed);
     this.database = new Database(this.world);
+    // Rolls are frequent, and what is behind needs many reads.
+    this.database.log.fullRate = 0.3;
+    this.database.log.readBytesMax = 4_096;
     this.ledger = new Ledger(this.world, this.database);
     this.network = new Network(this.world, this.ledger, () => this.brokers);
     this.operator = new Operator(this.world, this.network, this.ledger);

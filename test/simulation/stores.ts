@@ -60,7 +60,7 @@ export function leaseStore(parts: StoreParts): LeaseStore & { readonly connectio
 
 const topicLocks = (database: Database, topicId: number): string[] => [
   `topic ${topicId}`,
-  ...database.log.topics.get(topicId)!.row.partitions.map(({ id }) => `partition ${id}`),
+  ...(database.log.topics.get(topicId)?.row.partitions ?? []).map(({ id }) => `partition ${id}`),
 ];
 
 /** Writes a row of the ack log. */
@@ -128,8 +128,7 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
         return sabotage === 'READS_NOTHING' ? [] : log.read(request);
       }),
     offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
-    // The simulated log has no clock, so the ages of its records are unknown.
-    appendAges: (_topicId, places) => reads.call(() => places.map(() => null)),
+    appendAges: (topicId, places) => reads.call(() => log.appendAges(topicId, places)),
     findKeys: (topicId, windowMs, keys) =>
       reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
     makeSegment: (topicId, current) =>
@@ -142,26 +141,25 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
         if (segment === current + 1) ledger.world.count('a segment begins');
         return segment;
       }),
-    segmentSize: (topicId) =>
-      reads.call(() => ({
-        bytes: ledger.world.chance(0.3) ? 1e9 : 0,
-        ageMs: 0,
-        nextIsMade: log.topics.get(topicId)!.nextIsMade,
-      })),
+    segmentSize: (topicId) => reads.call(() => log.segmentSize(topicId)),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
   };
 }
 
-/** The topics. They are never deleted, and change only by new partitions. */
+/** The topics. The brokers of the simulation only add partitions to them. */
 export function topicStore(parts: StoreParts): TopicStore {
   const connection = parts.connect();
   const { ledger } = parts;
   const { log, groups } = parts.database;
-  const never = (): Promise<never> => Promise.reject(new Error('no topic is changed here'));
   return {
     loadTopics: () => connection.call(() => log.rows()),
-    createTopic: (topic) => write(parts, connection, ['topics'], () => log.create(topic)),
-    updateTopic: never,
+    createTopic: (topic) =>
+      write(parts, connection, ['topics'], () => {
+        const row = log.create(topic);
+        if (row !== null) groups.addPartitions(row.id, row.partitions.length);
+        return row;
+      }),
+    updateTopic: (topicId, change) => write(parts, connection, ['topics'], () => log.update(topicId, change)),
     addPartitions: (topicId, count) =>
       write(parts, connection, ['topics'], () => {
         const row = log.addPartitions(topicId, count);
@@ -170,13 +168,26 @@ export function topicStore(parts: StoreParts): TopicStore {
         ledger.subscribed(groups.subscriptions.filter((subscription) => subscription.topicId === topicId));
         return row;
       }),
-    deleteTopic: never,
+    deleteTopic: (topicId) =>
+      write(parts, connection, ['topics', ...topicLocks(parts.database, topicId)], () => {
+        log.topics.delete(topicId);
+        groups.partitions.delete(topicId);
+        groups.remove((row) => row.topicId === topicId);
+      }),
     dropSegments: () => connection.call(() => undefined),
   };
 }
 
 function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] {
   return [...new Set(rows.map(nameOf))];
+}
+
+/** A deep copy, in which bytes stay a Buffer, as `pg` gives them. */
+function copied<T>(value: T): T {
+  if (Buffer.isBuffer(value)) return Buffer.from(value) as T;
+  if (Array.isArray(value)) return value.map(copied) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied<unknown>(one)])) as T;
 }
 
 /** The groups, subscriptions, cursors and the ack log. */
@@ -190,7 +201,7 @@ export function groupStore(parts: StoreParts): GroupStore {
     loadGroups: (groupIds) =>
       reads.call(async () => {
         ledger.world.count('groups are loaded');
-        const loaded = structuredClone(await tables.loadGroups(groupIds));
+        const loaded = copied(await tables.loadGroups(groupIds));
         if (sabotage !== 'REPEATS_A_GENERATION') return loaded;
         return loaded.map((group) => {
           const generation = Math.max(0, group.snapshot.generation - 1);
@@ -222,7 +233,7 @@ export function groupStore(parts: StoreParts): GroupStore {
         lockNames(changes, ({ groupId }) => `group ${groupId}`),
         () => {
           for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
-          return tables.saveGroups(changes.map(({ groupId, change }) => structuredClone({ groupId, change })));
+          return tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
         },
       );
       if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;

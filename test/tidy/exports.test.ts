@@ -16,11 +16,6 @@ const exported = new Set<string>([
   'ownership/lease.ts: pollMs',
   'ownership/lease.ts: confirmMs',
   'ownership/lease.ts: relockMs',
-  // The way back of each migration is proven, and used by hand.
-  'storage/migrations/migrate.ts: migrations',
-  'storage/migrations/migrate.ts: rollBack',
-  // Compared with a dumb oracle on its own.
-  'rpc/translation/ack-command.ts: mergedRuns',
   // Types of what src passes on without naming them.
   'server/stop-signals.ts: StopSignal',
   'server/stop-signals.ts: StopWish',
@@ -48,9 +43,6 @@ const called = new Set<string>([
   'storage/pg/one-round-trip.ts: ImplicitTransaction.handleCommandComplete',
   'storage/pg/one-round-trip.ts: ImplicitTransaction.handleError',
   'storage/pg/one-round-trip.ts: ImplicitTransaction.handleReadyForQuery',
-  // State that no effect shows.
-  'server/output.ts: Output.heldBytes',
-  'coordinator/group.ts: Group.awaits',
 ]);
 
 let declared: Declarations;

@@ -102,7 +102,7 @@ const textOf = (path: string): string => readFileSync(join(root, path), 'utf8');
 test('every test file is one that the runner finds', () => {
   const looksLikeTest = /import .*\b(test|it)\b.* from 'vitest'/;
   const missed = files.filter(
-    (path) => /^test\/.*(?<!\.(test|suite))\.ts$/.test(path) && looksLikeTest.test(textOf(path)),
+    (path) => /^test\/.*(?<!\.(test|suite|sample))\.ts$/.test(path) && looksLikeTest.test(textOf(path)),
   );
   expect(missed).toEqual([]);
 });

@@ -28,12 +28,14 @@ const sources = [
   'rpc',
   'consumption',
   'delivery',
+  'storage',
 ];
 const tests = [
   'address',
   'broker',
   'commit',
   'config',
+  'conformance',
   'consumption',
   'coordinator',
   'credit',
@@ -49,6 +51,7 @@ const tests = [
   'rpc',
   'server',
   'simulation',
+  'storage',
   'support',
   'tidy',
   'wire',

@@ -263,3 +263,11 @@ test('a CommitOffsets response is encoded as protobuf-es would', () => {
     property(2_000),
   );
 });
+
+test('a CommitOffsets of half a million offsets is given up at the limit, before an object for each fills the heap', () => {
+  const entry = Buffer.from([0x22, 7, 0x0a, 1, 0x61, 0x10, 0, 0x20, 0]);
+  const request = Buffer.concat([Buffer.from([0x0a, 1, 0x67]), Buffer.alloc(entry.length * 450_000, entry)]);
+  const before = process.memoryUsage().heapUsed;
+  expect(scanCommitOffsets(request)).toBeNull();
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(10_000_000);
+});

@@ -349,6 +349,7 @@ export declare type MemberAssignment = Message<"millrace.v1.MemberAssignment"> &
 
   /**
    * Its partitions.
+   * Limit: plan_partitions_max = 100000 of all members.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */

@@ -318,7 +318,8 @@ export declare type StartPosition_Offsets = Message<"millrace.v1.StartPosition.O
 
   /**
    * Offsets of single partitions.
-   * Limit: partitions_max = 1000 entries.
+   * Limit: partitions_max = 1000 entries; start_partitions_max = 100000 where an operator allows
+   * more partitions.
    *
    * @generated from field: repeated millrace.v1.StartPosition.PartitionOffset partitions = 2;
    */

@@ -1,8 +1,10 @@
 import { Attempts } from './attempts.ts';
 import { addRun, countOf, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
+import { present } from '../../errors/present.ts';
 
 const noRuns: OffsetRuns = [];
+const settled = 'a settlement completes records';
 
 /**
  * The durable half of a cursor: the acked records, the ended attempts, the note of the last commit,
@@ -77,8 +79,9 @@ export class Progress {
   /** Acks runs whose acks a settlement has made durable, so that no delta has to contain them. */
   ackDurableRuns(runs: OffsetRuns): void {
     this.#add(runs, null);
-    if (runs[0]! > this.#durable) return;
-    this.#durable = Math.max(this.#durable, runs[1]! + 1);
+    const [first, last] = [present(runs[0], settled), present(runs[1], settled)];
+    if (first > this.#durable) return;
+    this.#durable = Math.max(this.#durable, last + 1);
     this.#reportedCommitted = Math.max(this.#reportedCommitted, this.#durable);
   }
 
@@ -148,7 +151,7 @@ export class Progress {
   #commit(offset: number): void {
     this.#ackedCount -= cutBelow(this.#acked, offset);
     if (this.#acked[0] === offset) {
-      offset = this.#acked[1]! + 1;
+      offset = present(this.#acked[1], 'a run has an end') + 1;
       this.#ackedCount -= cutBelow(this.#acked, offset);
     }
     this.#committed = offset;

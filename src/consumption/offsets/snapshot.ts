@@ -1,4 +1,5 @@
 import { addRun, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { present } from '../../errors/present.ts';
 
 /** The note that a client adds to a commit of offsets. The broker does not interpret it. */
 export interface CommitMetadata {
@@ -44,7 +45,7 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
   let committedOffset = Math.max(snapshot.committedOffset, delta.committedOffset);
   cutBelow(acked, committedOffset);
   if (acked[0] === committedOffset) {
-    committedOffset = acked[1]! + 1;
+    committedOffset = present(acked[1], 'a run has an end') + 1;
     acked.splice(0, 2);
   }
   const counts = new Map<number, number>();

@@ -7,12 +7,15 @@ import { backoffMs, type Pause } from './pause.ts';
 import { nothing, type BytesOf, type Freed } from './pieces.ts';
 import { Position, type CursorBounds, type NextDelivery } from './position.ts';
 import { RefusedRecords } from './refused.ts';
+import { present } from '../../errors/present.ts';
 
 export type { OffsetRuns } from '../offsets/runs.ts';
 export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
 export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
 export type { Freed } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
+
+const refusedSome = 'a NACK or RELEASE that is accepted names records in flight';
 
 /** The outcome of an ack, NACK or RELEASE: what it took out of flight, or why it was rejected. */
 export interface Settled extends Freed {
@@ -188,7 +191,7 @@ export class Cursor {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
     for (const run of found) this.#progress.attempts.count(run.first, run.last);
-    const lowest = found[0]!.first;
+    const lowest = present(found[0], refusedSome).first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
     this.#position.pause(found, untilMs, nowMs);
     return { status: 'OK', ...this.#rewind(lowest) };
@@ -197,7 +200,9 @@ export class Cursor {
   /** Gives back the named records and those in flight behind them, without attempt or pause. */
   release(named: Named, _nowMs: number): Settled {
     const found = this.#refuse(named);
-    return typeof found === 'string' ? refused(found) : { status: 'OK', ...this.#rewind(found[0]!.first) };
+    return typeof found === 'string'
+      ? refused(found)
+      : { status: 'OK', ...this.#rewind(present(found[0], refusedSome).first) };
   }
 
   /**
@@ -212,6 +217,7 @@ export class Cursor {
    * them. They stay in flight until `moved` or `stays`, and no call of the holder affects them.
    */
   move(runs: OffsetRuns): Moving {
+    assert(runs.length > 0, 'a move has records');
     this.#inFlight.move(runs);
     const moved = [...runs];
     const { resets, durableOffset } = this.#progress;
@@ -242,7 +248,7 @@ export class Cursor {
       // They are not refused for a holder that came after the move, because it has not had them.
       this.#refuseRun(runs[at]!, Math.min(runs[at + 1]!, this.#position.handedOut - 1));
     }
-    const behind = this.#rewind(runs[0]!);
+    const behind = this.#rewind(present(runs[0], 'a move has records'));
     return { records: freed.records + behind.records, bytes: freed.bytes + behind.bytes };
   }
 

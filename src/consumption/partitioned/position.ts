@@ -3,6 +3,7 @@ import type { Progress } from '../offsets/progress.ts';
 import { runFrom } from '../offsets/runs.ts';
 import type { InFlight } from './in-flight.ts';
 import { prolonged, type Pause } from './pause.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * From this attempt on a record goes out as a message of its own, so that a poison message does not
@@ -119,7 +120,10 @@ export class Position {
   /** Records between the acked runs may still go out, because their acks close the holes. */
   #tooManyHoles(first: number): boolean {
     const { acked } = this.#progress;
-    return acked.length >= this.#bounds.ackedRunsMax * 2 && first > acked.at(-1)!;
+    return (
+      acked.length >= this.#bounds.ackedRunsMax * 2 &&
+      first > present(acked.at(-1), 'more runs than the bound are not none')
+    );
   }
 
   #lastTogether(first: number, last: number): number {

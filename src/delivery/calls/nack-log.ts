@@ -4,6 +4,7 @@ import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { AckCommand, AckEntry } from '../ports/acks.ts';
+import { present } from '../../errors/present.ts';
 
 /** A line of the broker's log: the error that a client gives in a NACK. */
 export interface NackLine {
@@ -96,10 +97,13 @@ export class NackLog implements BackgroundJob {
   }
 }
 
+const inPairs = 'runs are pairs of a first and a last offset';
+
 function textOf(runs: readonly number[]): string {
   const texts: string[] = [];
   for (let at = 0; at < Math.min(runs.length, runsMax * 2); at += 2) {
-    texts.push(runs[at] === runs[at + 1] ? `${runs[at]!}` : `${runs[at]!}-${runs[at + 1]!}`);
+    const [first, last] = [present(runs[at], inPairs), present(runs[at + 1], inPairs)];
+    texts.push(first === last ? `${first}` : `${first}-${last}`);
   }
   return texts.join(', ') + (runs.length > runsMax * 2 ? ', …' : '');
 }

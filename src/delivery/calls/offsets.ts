@@ -16,6 +16,7 @@ import type { Groups } from '../groups/groups.ts';
 import type { OffsetRetention } from '../groups/offset-retention.ts';
 import { refuseUnlessEmpty } from '../groups/refusals.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
+import { present } from '../../errors/present.ts';
 
 /** The calls on the offsets of a group: CommitOffsets, FetchOffsets and ResetOffsets. */
 export class Offsets {
@@ -46,7 +47,7 @@ export class Offsets {
     const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');
     let unwritten = false;
     const statuses = offsets.map((entry, at) => {
-      const log = found[at]!;
+      const log = present(found[at], 'each entry was looked up');
       const outcome = typeof log === 'string' ? log : this.#commit(group, member, entry, log);
       if (outcome !== 'CHANGED') unwritten = true;
       const status = outcome === 'CHANGED' || outcome === 'UNCHANGED' ? 'OK' : outcome;
@@ -57,9 +58,15 @@ export class Offsets {
     const { rounds } = this.#context;
     await (unwritten ? rounds.proven() : rounds.durable());
     return offsets.map(({ topic, partition, lane }, at) => {
-      const log = found[at]!;
+      const log = present(found[at], 'each entry was looked up');
       const committedOffset = typeof log === 'string' ? null : log.cursor.durableOffset;
-      return { topic, partition, lane: lane ?? 0, status: statuses[at]!, committedOffset };
+      return {
+        topic,
+        partition,
+        lane: lane ?? 0,
+        status: present(statuses[at], 'each entry has a status'),
+        committedOffset,
+      };
     });
   }
 
@@ -132,14 +139,19 @@ export class Offsets {
    */
   async #begin(group: ConsumerGroup, logs: readonly Feed[], to: ResetOffsetsCommand['to']): Promise<ResetOffset[]> {
     const offsets = await this.#targets(to, logs);
-    const resets = logs.map(({ key, cursor }, at) => ({ key, offset: offsets[at]!, resets: cursor.resets + 1 }));
+    const resets = logs.map((log, at) => {
+      const { key, cursor } = log;
+      return { log, key, offset: present(offsets[at], targeted), resets: cursor.resets + 1 };
+    });
     await this.#context.writer.settle((store) => store.resetCursors(resets));
     const results = described(logs, offsets);
-    for (const [at, log] of logs.entries()) log.cursor.reset(resets[at]!.offset, resets[at]!.resets);
+    for (const { log, offset, resets: incarnation } of resets) log.cursor.reset(offset, incarnation);
     this.#retention.touch(group);
     return results;
   }
 }
+
+const targeted = 'each log of a reset has a target';
 
 function fetchedNamed(
   { topic, partition, lane }: NamedLog,
@@ -157,7 +169,7 @@ function fetchedOf({ topic, key: { partition, lane }, cursor, log }: Feed): Fetc
 
 function described(logs: readonly Feed[], offsets: readonly number[]): ResetOffset[] {
   return logs.map(({ key, cursor, log, topic }, at) => {
-    const offset = offsets[at]!;
+    const offset = present(offsets[at], targeted);
     const lag = Math.max(0, log.endOffset - offset);
     return { topic, partition: key.partition, lane: key.lane, previousOffset: cursor.durableOffset, offset, lag };
   });

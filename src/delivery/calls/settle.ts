@@ -6,6 +6,9 @@ import type { AckStatus } from '../ports/acks.ts';
 import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
 import { refusalOf } from './acks.ts';
+import { present } from '../../errors/present.ts';
+
+const inPairs = 'runs are pairs of a first and a last offset';
 
 /**
  * Completes records that the member has in flight, in one transaction with the publishes. The
@@ -45,7 +48,9 @@ function statusOf(
   const status = log.cursor.mayMove(entry.runs);
   if (status !== 'OK') return status;
   const named = runs.get(log) ?? [];
-  for (let at = 0; at < entry.runs.length; at += 2) addRun(named, entry.runs[at]!, entry.runs[at + 1]!);
+  for (let at = 0; at < entry.runs.length; at += 2) {
+    addRun(named, present(entry.runs[at], inPairs), present(entry.runs[at + 1], inPairs));
+  }
   runs.set(log, named);
   return status;
 }

@@ -32,8 +32,8 @@ export class ReadyLogs {
   readonly #ready = new Queue();
   readonly #forCredit = new Queue();
   readonly #forTime = new Queue();
-  /** The number of logs that wait for each reason, in the order of `urgency`. */
-  readonly #waiting = urgency.map(() => 0);
+  /** The number of logs that wait for each reason. */
+  readonly #waiting = new Map<BlockedOn, number>();
 
   /** The log that has waited longest for its turn; null if none is ready. */
   get next(): Seat | null {
@@ -42,7 +42,7 @@ export class ReadyLogs {
 
   /** The most urgent reason for which a log waits; null if none waits. */
   get reason(): BlockedOn | null {
-    return urgency.find((_, at) => this.#waiting[at]! > 0) ?? null;
+    return urgency.find((reason) => this.#waitingFor(reason) > 0) ?? null;
   }
 
   /** Adds a log that the member has got. */
@@ -68,7 +68,7 @@ export class ReadyLogs {
   wait(log: Seat, reason: BlockedOn): void {
     this.#ready.remove(log);
     log.waitFor(reason);
-    this.#waiting[urgency.indexOf(reason)]!++;
+    this.#waiting.set(reason, this.#waitingFor(reason) + 1);
     this.#queueOf(reason)?.push(log);
   }
 
@@ -96,8 +96,12 @@ export class ReadyLogs {
   }
 
   #leave(log: Seat, reason: BlockedOn): void {
-    this.#waiting[urgency.indexOf(reason)]!--;
+    this.#waiting.set(reason, this.#waitingFor(reason) - 1);
     this.#queueOf(reason)?.remove(log);
+  }
+
+  #waitingFor(reason: BlockedOn): number {
+    return this.#waiting.get(reason) ?? 0;
   }
 
   /** Only events of the whole member need a queue. All other events name their log. */

@@ -1,3 +1,4 @@
+import { present } from '../../errors/present.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
 import { within } from '../../time/within.ts';
@@ -110,7 +111,7 @@ export class GroupLoader {
     const piece: NamedGroup[] = [];
     const names = this.#wanted.size > 0 ? this.#wanted.keys() : this.#unloaded.keys();
     for (const name of names) {
-      piece.push(this.#unloaded.get(name)!);
+      piece.push(present(this.#unloaded.get(name), 'a queued group is not loaded'));
       if (piece.length === (this.#d.loadedTogetherMax ?? loadedTogetherMax)) break;
     }
     return piece;

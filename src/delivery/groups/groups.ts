@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
+import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
@@ -186,7 +187,7 @@ export class Groups {
     try {
       return await work(group);
     } finally {
-      const others = this.#callers.get(group)! - 1;
+      const others = present(this.#callers.get(group), 'a group counts its callers until they leave') - 1;
       if (others > 0) this.#callers.set(group, others);
       else this.#callers.delete(group);
     }
@@ -278,7 +279,10 @@ export class Groups {
     const lanes = this.#topics.lanes(topicId);
     const offsets = this.#chosenStarts.get(key) ?? (await startOffsets(start, logs, lanes));
     this.#chosenStarts.set(key, offsets);
-    const named = offsets.map((offset, at) => ({ ...placeOf(logs[at]!), offset }));
+    const named = offsets.map((offset, at) => ({
+      ...placeOf(present(logs[at], 'each start is that of a log')),
+      offset,
+    }));
     const [row] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets: named }]);
     if (row === undefined) throw new Error('the store made no subscription');
     this.#chosenStarts.delete(key);

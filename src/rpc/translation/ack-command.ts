@@ -41,7 +41,7 @@ function runsOf(entry: AckEntryMessage): number[] {
 /**
  * @returns [first, last, first, last, …], ascending, with neighbouring and overlapping runs merged.
  */
-export function mergedRuns(runs: { first: number; last: number }[]): number[] {
+function mergedRuns(runs: { first: number; last: number }[]): number[] {
   const merged: number[] = [];
   for (const { first, last } of runs.sort((a, b) => a.first - b.first)) {
     const end = merged.length - 1;

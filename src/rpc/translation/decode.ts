@@ -3,6 +3,7 @@ import { fromBinary, fromJsonString, type DescMessage, type MessageShape } from 
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
+import { countEntries } from './entry-count.ts';
 import { checkJsonNumbers } from './json-numbers.ts';
 
 /**
@@ -10,11 +11,16 @@ import { checkJsonNumbers } from './json-numbers.ts';
  * words.
  */
 
-/** @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST */
-export function decodeBinary<D extends DescMessage>(desc: D, bytes: Uint8Array): MessageShape<D> {
+/**
+ * Unknown fields are not kept: no caller reads them, and 4 MiB of them would live as long as the
+ * message.
+ * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST, INVALID_FIELD
+ */
+export function decodeBinary<D extends DescMessage>(desc: D, bytes: Buffer): MessageShape<D> {
   if (bytes.length > limits.publishBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
+  countEntries(desc, bytes);
   try {
-    return fromBinary(desc, bytes);
+    return fromBinary(desc, bytes, { readUnknownFields: false });
   } catch (error) {
     throw malformed(desc, 'protobuf', error);
   }

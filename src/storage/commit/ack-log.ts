@@ -8,10 +8,12 @@ import { DeltaSum } from './cursors.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { Fence } from '../sessions/fence.ts';
+import { present } from '../../errors/present.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 type Deltas = AckRow['deltas'];
 
-/** Appends a row, fenced, in one statement: with what it is settled beside, or by itself. */
+/** The fenced statement that appends a row, beside the batches of an append or alone. */
 export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow): Statement {
   const notes = notesOf(deltas);
   const anyReset = deltas.some(({ delta }) => delta.resets > 0);
@@ -46,18 +48,17 @@ export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow):
   };
 }
 
-/** Whether a row with the receipt is in the table. */
 export async function findReceipt(client: Client, table: AckTable, receipt: string): Promise<boolean> {
-  const { rows } = await client.query<{ found: boolean }>(
+  const answer = await client.query<{ found: boolean }>(
     `SELECT EXISTS (SELECT FROM millrace.ack_log_${table} WHERE $1 = ANY (receipts)) AS found`,
     [receipt],
   );
-  return rows[0]!.found;
+  return oneRow(answer).found;
 }
 
 const itself = (value: number): number => value;
 
-/** Of nearly all of thousands of deltas there is nothing. */
+/** Nearly all of thousands of deltas have no numbers, so a loop is cheaper than `flatMap`. */
 function flat(deltas: Deltas, numbersOf: (delta: Deltas[number]) => readonly number[]): number[] {
   const all: number[] = [];
   for (const delta of deltas) for (const value of numbersOf(delta)) all.push(value);
@@ -70,13 +71,13 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
   return notes;
 }
 
-/** Arrays of numbers as text, and at last the texts. */
+/** Arrays of numbers as text; the last column has the texts of the metadata. */
 type Row = [...numbers: string[], metadata: string[]];
 
-/** Rounds that are in memory at once while the log is read: each may name 100,000 cursors. */
+/** The most rounds in memory while the log is read, because each may name 100,000 cursors. */
 const fetchedTogether = 50;
 
-/** Reads the rounds of one table into `sums`, by cursor. @returns how many rounds it has. */
+/** Adds the rounds of one table to `sums`, by cursor. @returns the number of rounds. */
 export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
   await client.query('BEGIN READ ONLY');
   try {
@@ -98,24 +99,32 @@ export async function readRounds(client: Client, table: AckTable, sums: Map<stri
   }
 }
 
+const complete = 'the arrays of a row of the ack log have a value for each of its cursors';
+
 function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   const numbers = (row.slice(0, -1) as string[]).map(parseArrayLiteral);
   const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] =
     numbers as [number[], number[], number[], number[], number[], number[], number[], number[]];
   const [resets, metadataAt, metadataSeqs] = numbers.slice(8) as [number[], number[], number[]];
   const texts = row.at(-1) as string[];
-  const notes = new Map(metadataAt.map((at, n) => [at, { seq: metadataSeqs[n]!, text: texts[n]! }]));
+  const notes = new Map(
+    metadataAt.map((at, n) => [at, { seq: present(metadataSeqs[n], complete), text: present(texts[n], complete) }]),
+  );
   let ackedAt = 0;
   let attemptsAt = 0;
   subscriptionIds.forEach((subscriptionId, at) => {
-    const key = { subscriptionId, partition: partitions[at]!, lane: lanes[at]! };
+    const key = {
+      subscriptionId,
+      partition: present(partitions[at], complete),
+      lane: present(lanes[at], complete),
+    };
     const name = cursorName(key);
     const delta = {
       resets: resets[at] ?? 0,
       metadata: notes.get(at) ?? null,
-      committedOffset: committedOffsets[at]!,
-      acked: acked.slice(ackedAt, (ackedAt += ackedCounts[at]!)),
-      attempts: attempts.slice(attemptsAt, (attemptsAt += attemptCounts[at]!)),
+      committedOffset: present(committedOffsets[at], complete),
+      acked: acked.slice(ackedAt, (ackedAt += present(ackedCounts[at], complete))),
+      attempts: attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete))),
     };
     let sum = sums.get(name);
     if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));
@@ -123,7 +132,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
   });
 }
 
-/** Empties a table. `lockTimeoutMs` bounds the wait for whoever reads it, e.g. a backup. */
+/** Truncates a table. `lockTimeoutMs` bounds the wait for a reader, such as a backup. */
 export async function truncateRounds(client: Client, table: AckTable, lockTimeoutMs: number): Promise<void> {
   await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`);
   await client.query(`TRUNCATE millrace.ack_log_${table}`);

@@ -14,14 +14,16 @@ import { faultOf, segmentMovedState, sqlState, undefinedTableState } from '../pg
 import { ackStatement } from './ack-log.ts';
 import { leafTable, ofLog } from '../schema/leaf.ts';
 import { inOneRoundTrip, type Statement, type TextRow } from '../pg/one-round-trip.ts';
+import { present } from '../../errors/present.ts';
+
+// The order of locks, here and everywhere else in src/storage, is: fence, topics, groups, cursors
+// by id, partitions by id, and only then inserts. Transactions that lock in one order never wait
+// for each other in a circle. A transaction that waits for a lock has inserted nothing yet, so it
+// blocks no other insert. Acks lock no cursor, because their row is an insert.
 
 /**
- * Commits in one round trip: fence and locks, an INSERT for each batch, keys, and a row for all that is settled. So a partition is locked
- * for the time of the commit, not for four round trips.
- *
- * The order of the statements is the one order of locks, here and everywhere else in src/storage: fence, topics, groups, cursors by id,
- * partitions by id, schedules, and only then inserts. Two transactions that lock in one order never wait for each other in a circle,
- * and nobody who waits for a lock keeps what an insert has locked. Acks lock no cursor: their row is an insert.
+ * Commits in one round trip: the fence, the locks, an INSERT for each batch, the keys, and the row
+ * of the acks. With several round trips, the partitions would stay locked for all of them.
  */
 export async function append(
   client: Client,
@@ -42,7 +44,9 @@ export async function append(
   if (acks !== null) statements.push(ackStatement(fence, acks));
   try {
     const rows = await inOneRoundTrip(client, statements);
-    return batches.map((_, index) => appended(rows[index + locks.length]![0]!));
+    return batches.map((_, index) =>
+      appended(present(rows[index + locks.length]?.[0], 'the INSERT of a batch returns its place')),
+    );
   } catch (error) {
     throw classified(client, error);
   }
@@ -54,10 +58,11 @@ function appended([baseOffset, appendTimeUs]: TextRow): AppendedBatch {
 
 function classified(client: Client, failure: unknown): Error {
   const state = sqlState(failure);
-  // A statement is parsed before the locks are taken: the table may be gone with its topic by then.
+  // A deleted topic has no table, and the server parses the INSERT before it takes the locks.
   if (state === segmentMovedState || state === undefinedTableState) return new SegmentMoved((failure as Error).message);
   const fault = faultOf(failure, true);
-  // What the server refused is rolled back. Anything else leaves the connection in a state that nobody knows.
+  // An error of the server is rolled back. Any other error leaves the state of the connection
+  // unknown.
   if (state === null) void client.end().catch(() => undefined);
   return fault;
 }
@@ -84,8 +89,8 @@ function lockStatement(fence: Fence, batches: readonly BatchToAppend[]): Stateme
 }
 
 /**
- * The base offset comes from the last batch, read by this statement: its snapshot is younger than the lock on the
- * partition, so it sees everything that was committed to it. The same holds for the append time, which never falls.
+ * The statement reads the last batch for the base offset and for the append time, which never
+ * falls. Its snapshot is younger than the lock on the partition, so it sees every committed batch.
  */
 function insertStatement(batch: BatchToAppend, now: string | null): Statement {
   const { topicId, segment, records, recordCount } = batch;
@@ -120,8 +125,9 @@ RETURNING base_offset, (extract(epoch FROM appended_at) * 1000000)::bigint AS ap
 }
 
 /**
- * A key that is there already is one whose window is over: it is written anew. Keys follow all batches. A partition may have several of them in one transaction: the offset of a record is its index in
- * its batch, counted from where the last batch of the partition ends backwards.
+ * Keys follow all batches. A partition may have several batches in one transaction, so each offset
+ * is counted back from the end of its last batch. An existing key is overwritten, because its
+ * window is over.
  */
 function keyStatements({ batches, keys }: AppendTransaction, keyTable: number): Statement[] {
   if (keys.length === 0) return [];
@@ -140,11 +146,10 @@ function keyStatement(
   keys: readonly IdempotencyKeyToStore[],
   keyTable: number,
 ): Statement {
-  const batch = batches[index]!;
+  const batch = present(batches[index], 'a key names a batch of its transaction');
   const { topicId, segment, partition, lane } = batch;
   let fromEnd = 0;
-  for (let at = index; at < batches.length; at++) {
-    const other = batches[at]!;
+  for (const other of batches.slice(index)) {
     if (other.partitionId === batch.partitionId && other.lane === lane) fromEnd += other.recordCount;
   }
   return {

@@ -19,11 +19,14 @@ interface CommitStoreOptions {
   readonly epoch: () => number;
   readonly appendSlots: number;
   readonly lookups: Connection;
-  /** For what locks whole topics. */
+  /** Runs the statements that lock whole topics. */
   readonly admin: Writer;
-  /** Sessions that may still carry out an append. */
+  /** Sessions that may still run an append. */
   readonly unsettled: UnsettledSessions;
-  /** Acks on their own are one statement each, without BEGIN and COMMIT: a connection, and the fence row that they name. */
+  /**
+   * The connection of ack rounds without an append: each is one statement, without BEGIN and
+   * COMMIT.
+   */
   readonly acks: Connection;
   readonly acksFence: Fence;
   /** Tables of the ack log that may have rows. */
@@ -31,14 +34,16 @@ interface CommitStoreOptions {
   readonly now: Now;
 }
 
-/** What is committed, in PostgreSQL. */
+/** Commits publishes, acks and settlements in PostgreSQL. */
 export class PostgresCommitStore implements CommitStore {
   readonly appendSlots: number;
   readonly #o: CommitStoreOptions;
   readonly #writers: readonly Connection[];
-  /** Table that new idempotency keys go to; null: not read yet. */
+  /** The table for new idempotency keys; null: not read yet. */
   #keyTable: number | null = null;
-  /** Keys were stored since the ring turned: an idle broker does not turn it. */
+  /**
+   * Whether keys were stored since the last turn, because an idle broker does not turn the ring.
+   */
   #keysStored = true;
 
   constructor(options: CommitStoreOptions) {
@@ -74,7 +79,7 @@ export class PostgresCommitStore implements CommitStore {
       try {
         await inOneRoundTrip(client, [ackStatement(acksFence, row)]);
       } catch (error) {
-        // The statement is its own transaction: a connection that breaks may have broken after the commit.
+        // The statement is a transaction, so a connection that breaks may break after its commit.
         throw faultOf(error, true);
       }
     });
@@ -82,7 +87,7 @@ export class PostgresCommitStore implements CommitStore {
 
   async hasReceipt(table: AckTable, receipt: string): Promise<boolean> {
     await this.#o.lookups.run((client) => this.#o.unsettled.end(client));
-    // Fenced: a successor may have truncated the table.
+    // The fence is needed, because a successor may have truncated the table.
     return this.#o.admin.transaction((client) => findReceipt(client, table, receipt));
   }
 

@@ -11,10 +11,12 @@ import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { BinaryValue } from '../pg/parameter.ts';
+import { present } from '../../errors/present.ts';
 
-/** The table of cursors, as of the last fold. */
-
-/** The cursors of one subscription: columns as arrays, and what few cursors have beside a committed offset. */
+/**
+ * The cursors of one subscription: columns as arrays, and `rest` for the few cursors with more
+ * state.
+ */
 type Row = [
   subscriptionId: number,
   partitions: string,
@@ -34,7 +36,9 @@ interface More {
   readonly seq: number | null;
 }
 
-/** The cursors of subscriptions: a row for each subscription, since a row for each of a million cursors takes far longer. */
+/**
+ * Reads one row for each subscription, because a row for each of a million cursors takes longer.
+ */
 export async function readCursors(client: Client, subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
   const { rows } = await client.query<Row>({
     name: 'read_cursors',
@@ -52,8 +56,10 @@ export async function readCursors(client: Client, subscriptionIds: readonly numb
   return all;
 }
 
-/** Shared: of a million cursors nearly all have nothing else. */
+/** One shared object, because nearly all of a million cursors have only a committed offset. */
 const nothingElse = { acked: [], attempts: [], metadata: null };
+
+const complete = 'the arrays of a subscription have a value for each of its cursors';
 
 function addCursors(
   [subscriptionId, partitions, lanes, committedOffsets, resets, rest]: Row,
@@ -66,10 +72,13 @@ function addCursors(
     number[],
   ];
   for (const [at, partition] of parseArrayLiteral(partitions).entries()) {
-    const key = { subscriptionId, partition, lane: lane[at]! };
+    const key = { subscriptionId, partition, lane: present(lane[at], complete) };
     const found = moreOf.size === 0 ? undefined : moreOf.get(cursorName(key));
     const more = found === undefined ? nothingElse : described(found);
-    all.push({ key, cursor: { resets: reset[at]!, committedOffset: committed[at]!, ...more } });
+    all.push({
+      key,
+      cursor: { resets: present(reset[at], complete), committedOffset: present(committed[at], complete), ...more },
+    });
   }
 }
 
@@ -77,15 +86,15 @@ function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapsho
   return {
     acked: parseArrayLiteral(acked),
     attempts: parseArrayLiteral(attempts),
-    metadata: metadata === null ? null : { seq: seq!, text: metadata },
+    metadata: metadata === null ? null : { seq: present(seq, 'metadata has a sequence number'), text: metadata },
   };
 }
 
 const none: readonly number[] = [];
 
 /**
- * Everything that the ack log says about one cursor, in whatever order and however often it says so. Summed up while the log is
- * read: the log names a cursor once a round, and all deltas at once would need more memory than the broker that wrote them.
+ * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It grows while
+ * the log is read, because all deltas of all rounds together may exceed the memory of the broker.
  */
 export class DeltaSum {
   readonly key: CursorKey;
@@ -101,18 +110,18 @@ export class DeltaSum {
     this.#committedOffset = 0;
   }
 
-  /** What is of an earlier incarnation than the latest says nothing. */
+  /** Ignores a delta of an earlier incarnation than the latest. */
   add({ resets, committedOffset, acked, attempts, metadata }: CursorDelta): void {
     if (resets < this.#resets) return;
     if (resets > this.#resets) this.#begin(resets);
     this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    // Of nearly all of a million cursors there is neither.
+    // The arrays are made late, because nearly all of a million cursors have neither.
     for (const bound of acked) (this.#acked ??= []).push(bound);
     for (const count of attempts) (this.#attempts ??= []).push(count);
     this.#metadata = laterOf(this.#metadata, metadata);
   }
 
-  /** One merge for all: each copies the cursor. */
+  /** Merges all deltas at once, because each merge copies the cursor. */
   appliedTo(cursor: CursorSnapshot): CursorSnapshot {
     return mergeDelta(cursor, {
       resets: this.#resets,
@@ -132,9 +141,9 @@ export class DeltaSum {
 }
 
 /**
- * What writes the state of cursors. A cursor that is gone (its topic was deleted) is passed over; one that stands as it is to be
- * is not written again, nor one that was begun anew since the state was taken. Only the owner's folds and resets update cursors,
- * one at a time, so there is nobody to wait for but a delete.
+ * The statement that writes the state of cursors. It skips a cursor that is deleted, or that was
+ * reset after the state was taken. It waits only for deletes, because the owner's folds and resets,
+ * which alone update cursors, run one at a time.
  */
 export function cursorUpdate(stored: readonly StoredCursor[]): Statement {
   const sorted = inOrder(stored);
@@ -149,9 +158,9 @@ export function cursorUpdate(stored: readonly StoredCursor[]): Statement {
 }
 
 /**
- * Updates the cursors `c` from `w`: key, incarnation and committed offset ($1 to $5), and what `more` there is. Each is looked up by its key, whatever the
- * statistics say. As a join it depends on them: planned after an ANALYZE at a moment when no row was left (every group was deleted), 5,000 of
- * 100,000 cursors took minutes. Nobody else updates cursors meanwhile, so none moves between look-up and update.
+ * Updates cursors `c` from `w`: $1 to $5, and `more`. A sub-select finds each row by its key. A
+ * join, planned after an ANALYZE of the empty table, took minutes for 5,000 of 100,000 cursors. No
+ * row moves between look-up and update, because cursors have no other writer.
  */
 function keyedUpdate(
   set: string,
@@ -166,7 +175,7 @@ function keyedUpdate(
           UPDATE millrace.cursors AS c SET ${set} FROM w WHERE c.ctid = w.place AND ${condition}`;
 }
 
-/** Nothing but a committed offset, as most cursors are. */
+/** Whether the cursor has only a committed offset, as most cursors do. */
 function isPlain({ cursor }: StoredCursor): boolean {
   return cursor.acked.length === 0 && cursor.attempts.length === 0 && cursor.metadata === null;
 }
@@ -206,7 +215,10 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
   };
 }
 
-/** Begins cursors anew, each in the incarnation that is named; one that is there already is left alone, so that it may be repeated. */
+/**
+ * Resets cursors, each to the incarnation of its reset. A cursor that has it already is left alone,
+ * so that a retry changes nothing.
+ */
 export async function resetCursors(client: Client, resets: readonly CursorReset[]): Promise<void> {
   const sorted = inOrder(resets);
   await client.query(

@@ -1,20 +1,23 @@
 import type { Client } from 'pg';
 import type { IdempotencyHit } from '../../log/known-keys.ts';
 import { nowOf, type Now } from '../pg/now.ts';
+import { oneRow } from '../pg/one-row.ts';
 
-/** Tables of the ring. A key is dropped when the ring comes round to its table again, three turns after the table was left. */
+/**
+ * The ring drops a key when it comes back to the key's table, three turns after it left that table.
+ */
 export const ringTables = 4;
 
-/** A turn that cannot have its table by then is left to the next try. */
+/** A turn that cannot lock its table in this time fails, and a later call tries again. */
 const truncateLockTimeout = '100ms';
 
-/** Which table of the ring new keys go to. */
+/** The table of the ring for new keys. */
 export async function currentKeyTable(client: Client): Promise<number> {
-  const { rows } = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
-  return rows[0]!.current;
+  const answer = await client.query<{ current: number }>('SELECT current FROM millrace.idempotency_ring');
+  return oneRow(answer).current;
 }
 
-/** Those of the keys that the topic knows from within its window, by the database's clock. */
+/** The keys that were published to the topic within its window, by the database's clock. */
 export async function findKeys(
   client: Client,
   topicId: number,
@@ -35,20 +38,23 @@ export async function findKeys(
 }
 
 /**
- * Turns the ring if its current table is old enough: after half of the longest window, so that three turns later,
- * when the table is truncated, its youngest key is one and a half windows old. @returns the current table.
+ * Turns the ring once half of the longest window has passed since the last turn. So a table's
+ * youngest key is one and a half windows old when the table is truncated, three turns later.
+ *
+ * @returns the current table.
  */
 export async function turnRing(client: Client, now: Now): Promise<number> {
-  const { rows } = await client.query<{ current: number; due: boolean }>(
+  const answer = await client.query<{ current: number; due: boolean }>(
     `SELECT current, turned_at < ${nowOf('$1')} - interval '1 ms' *
             (SELECT coalesce(max(idempotency_window_ms), 0) / 2 FROM millrace.topics) AS due
        FROM millrace.idempotency_ring FOR UPDATE`,
     [now()],
   );
-  const { current, due } = rows[0]!;
+  const { current, due } = oneRow(answer);
   if (!due) return current;
   const next = (current + 1) % ringTables;
-  // Somebody who reads the old keys, a backup say, holds the truncation up, and whoever looks a key up waits behind it.
+  // A reader of the old keys, such as a backup, delays TRUNCATE, and look-ups of keys wait behind
+  // it.
   await client.query(`SET LOCAL lock_timeout = '${truncateLockTimeout}'`);
   await client.query(`TRUNCATE millrace.idempotency_${next}`);
   await client.query(`UPDATE millrace.idempotency_ring SET current = $1, turned_at = ${nowOf('$2')}`, [next, now()]);

@@ -2,16 +2,18 @@ import type { Client } from 'pg';
 import { Fault } from '../../errors/fault.ts';
 import { identityOf, type SessionIdentity } from '../sessions/session.ts';
 
-/** Longer together than any commit takes in a database that works. */
+/** All tries together take longer than any commit in a working database. */
 const triesMax = 500;
 const pauseSeconds = 0.01;
 
 /**
- * Sessions of the server that were given an append and whose answer was lost. Such an append may still be on its way: carried out
- * later it would stand beside its repetition with the same idempotency key, and behind the end of the log that was read
- * meanwhile. So the sessions are ended before that is read; then what they did is done, and what they did not is not.
+ * Sessions of the server that got an append, and whose answer was lost. Such an append may still
+ * commit: beside its retry with the same idempotency key, or behind an end of the log that was read
+ * before. So the broker ends these sessions before it reads the log, and then their outcome is
+ * final.
  *
- * A session is known by its process id and its start: nobody can set either, so one that is not found has ended.
+ * Process id and start identify a session. No client can set either, so a session that is not found
+ * has ended.
  */
 export class UnsettledSessions {
   readonly #sessions = new Set<SessionIdentity>();
@@ -20,13 +22,18 @@ export class UnsettledSessions {
     this.#sessions.add(identityOf(client));
   }
 
-  /** Resolves when they are gone. Not in a transaction, which would see the sessions as they were at first. @throws Fault */
+  /**
+   * Resolves when all sessions have ended. It must not run in a transaction, which keeps its first
+   * list of sessions.
+   *
+   * @throws Fault
+   */
   async end(client: Client): Promise<void> {
     if (this.#sessions.size === 0) return;
     const sessions = [...this.#sessions];
     for (let tries = 0; await terminate(client, sessions); tries++) {
       if (tries === triesMax) {
-        throw new Fault('DATABASE_UNAVAILABLE', 'a session of the database that was given an append does not end');
+        throw new Fault('DATABASE_UNAVAILABLE', 'a database session that may still run an append does not end');
       }
     }
     for (const session of sessions) this.#sessions.delete(session);
@@ -34,9 +41,11 @@ export class UnsettledSessions {
 }
 
 /**
- * @returns whether one may still be there. Only the list says so: to end one that is going already fails like one that stays. The list shows
- * process and role of every session to everybody, and its start only to some: where it is hidden, a session of the same role may be
- * the one that is looked for, so it is waited for and not ended.
+ * Ends the sessions. A session whose start is hidden from this role may be another one with the
+ * same process id and role, so it is not ended, but the caller waits for it.
+ *
+ * @returns whether a session may still be there. The list decides it, because ending a session
+ * fails alike when it is about to end and when it stays.
  */
 async function terminate(client: Client, sessions: readonly SessionIdentity[]): Promise<boolean> {
   const { rowCount } = await client.query(

@@ -6,12 +6,7 @@ import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
-
-/**
- * How groups are read, some hundred together. PostgreSQL gathers the rows of a group: 100 rows instead of 1,000 for 10
- * members each, and no object between the row and what the broker keeps. As rows they take twice the time of the CPU, most of it for
- * the garbage collector.
- */
+import { present } from '../../errors/present.ts';
 
 /** All groups, in the order of their ids. */
 export async function listGroups(client: Client): Promise<NamedGroup[]> {
@@ -22,7 +17,11 @@ export async function listGroups(client: Client): Promise<NamedGroup[]> {
   return rows.map(([id, name]) => ({ id, name }));
 }
 
-/** Groups with their members, assignments and active subscriptions, in the order of their ids. */
+/**
+ * Groups with their members, assignments and active subscriptions, in the order of their ids.
+ * PostgreSQL returns one row for each group and table, because a row for each member or partition
+ * takes twice the CPU time, mostly in the garbage collector.
+ */
 export async function loadGroups(client: Client, groupIds: readonly number[], now: Now): Promise<LoadedGroup[]> {
   const ids = arrayLiteral(groupIds);
   const { rows: groups } = await client.query<GroupRow>({
@@ -72,7 +71,7 @@ type MemberFields = [
   metadata: string,
 ];
 
-/** By group, in the order in which they joined. */
+/** The members by group, in the order in which they joined. */
 async function loadMembers(client: Client, groupIds: string): Promise<Map<number, MemberRow[]>> {
   const { rows } = await client.query<[groupId: number, members: MemberFields[]]>({
     name: 'load_members',
@@ -138,18 +137,20 @@ async function loadAssignments(
   return new Map(rows.map((row) => [row[0], assignmentRows(row, members.get(row[0]) ?? [])]));
 }
 
+const complete = 'the arrays of a group have a value for each of its assignments';
+
 function assignmentRows(
   [, topicIds, partitions, memberIds, sinceGenerations]: AssignmentRows,
   members: readonly MemberRow[],
 ): AssignmentRow[] {
-  // One string for each member, not one for each partition.
+  // All partitions of a member share one string.
   const known = new Map<string, MemberId>(members.map(({ memberId }) => [memberId, memberId]));
   const partition = parseArrayLiteral(partitions);
   const since = parseArrayLiteral(sinceGenerations);
   return parseArrayLiteral(topicIds).map((topicId, at) => ({
     topicId,
-    partition: partition[at]!,
-    memberId: known.get(memberIds[at]!) ?? (memberIds[at] as MemberId),
-    sinceGeneration: since[at]!,
+    partition: present(partition[at], complete),
+    memberId: known.get(present(memberIds[at], complete)) ?? (memberIds[at] as MemberId),
+    sinceGeneration: present(since[at], complete),
   }));
 }

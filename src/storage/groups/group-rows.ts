@@ -8,9 +8,7 @@ import { nowOf, type Now } from '../pg/now.ts';
 import { consumerGroups, groupAssignments, subscriptions } from '../schema/group-schema.ts';
 import { isNamed, nameKey } from '../schema/namespaces.ts';
 
-/** Groups, their members and what these hold: how the rows are written. */
-
-/** Makes the group, or finds it. */
+/** Creates a group, or finds the one of that name. */
 export async function createGroup(client: Client, name: string, now: Now): Promise<number> {
   const db = drizzle({ client });
   const made = await db
@@ -25,14 +23,17 @@ export async function createGroup(client: Client, name: string, now: Now): Promi
   return found.id;
 }
 
-/** Removes the group and all that hangs on it. */
+/**
+ * Deletes a group with all its rows. Assignments have no foreign key, so they need their own
+ * DELETE.
+ */
 export async function deleteGroup(client: Client, groupId: number): Promise<void> {
   const db = drizzle({ client });
   await db.delete(consumerGroups).where(eq(consumerGroups.id, groupId));
   await db.delete(groupAssignments).where(eq(groupAssignments.groupId, groupId));
 }
 
-/** Groups that are empty are so from now on. */
+/** Restarts the time since which each empty group is empty. */
 export async function touchGroups(client: Client, groupIds: readonly number[], now: Now): Promise<void> {
   await drizzle({ client })
     .update(consumerGroups)
@@ -46,8 +47,8 @@ interface Change {
 }
 
 /**
- * Writes what the changes say, the later of two about one row winning. Every statement writes the rows of all groups, so
- * that the save of a thousand rebalances takes as many trips as that of one.
+ * Writes the changes; the last of several changes of one row wins. Each statement writes the rows
+ * of all groups, so that a thousand rebalances take as many round trips as one.
  */
 export async function saveGroups(client: Client, changes: readonly Change[], now: Now): Promise<void> {
   const { generations, members, assignments } = lastOfEach(changes);
@@ -60,7 +61,7 @@ export async function saveGroups(client: Client, changes: readonly Change[], now
   await saveRebalances(client, changes, now);
 }
 
-/** One row by its key, as it is to be: null for gone. */
+/** The row of a key after the save; null if the save deletes it. */
 interface Outcome<Row, Key> {
   readonly groupId: number;
   readonly key: Key;
@@ -77,7 +78,8 @@ function lastOfEach(changes: readonly Change[]): {
   const generations = new Map(changes.map(({ groupId, change }) => [groupId, change.generation]));
   const members = changes.flatMap(memberOutcomes);
   const assignments = changes.flatMap(assignmentOutcomes);
-  // One change says one thing of each row. That may be 100,000 rows, for which a key each costs more than the rest of the write.
+  // One change names each row once, so its rows need no keys: those of 100,000 rows cost more than
+  // the rest of the write.
   if (generations.size === changes.length) return { generations, members, assignments };
   return {
     generations,
@@ -102,7 +104,8 @@ function withoutEarlier<T>(outcomes: readonly T[], nameOf: (outcome: T) => strin
 
 async function saveGenerations(client: Client, generations: ReadonlyMap<number, number>): Promise<void> {
   const ids = arrayLiteral([...generations.keys()]);
-  // In the order of ids, before anything of these groups is written: two writers never wait for each other.
+  // The groups are locked in the order of ids, before any other row, so that two writers never
+  // deadlock.
   await client.query(
     'SELECT 1 FROM millrace.consumer_groups WHERE id = ANY ($1::integer[]) ORDER BY id FOR NO KEY UPDATE',
     [ids],
@@ -135,9 +138,9 @@ async function removeAssignments(client: Client, assignments: readonly Assignmen
 }
 
 /**
- * Removes rows, each looked up by its key, whatever the statistics say. As a join of the two it depends on them: after an ANALYZE at a moment when the
- * table was empty, one look through all of it for each row took minutes for 100,000. The groups are locked, so no row moves between look-up and
- * removal.
+ * Deletes rows; a sub-select finds each by its key. A join, planned after an ANALYZE of the empty
+ * table, scans the table for each row, which took minutes for 100,000. No row moves between look-up
+ * and delete, because the groups are locked.
  */
 async function removeKeyed(
   client: Client,
@@ -187,14 +190,15 @@ async function putMembers(client: Client, members: readonly MemberOutcome[]): Pr
       nestedArrayLiteral(rows.map(({ topicIds }) => topicIds)),
       rows.map(({ instanceId }) => instanceId),
       arrayLiteral(rows.map(({ maxPollIntervalMs }) => maxPollIntervalMs)),
-      // The characters of names need no escape in an array literal; quoted, since NULL is a name too.
+      // The characters of names need no escape in an array literal. The quotes are for the name
+      // NULL.
       rows.map(({ clientAssignors }) => `{${clientAssignors.map((name) => `"${name}"`).join(',')}}`),
       rows.map(({ metadata }) => Buffer.from(metadata).toString('hex')),
     ],
   );
 }
 
-/** A group whose last member has gone is empty from now on; one that has got members is not. */
+/** Starts the empty time of a group without members, and clears that of a group with members. */
 async function noteEmptiness(client: Client, members: readonly MemberOutcome[], now: Now): Promise<void> {
   if (members.length === 0) return;
   await client.query(
@@ -208,8 +212,8 @@ async function noteEmptiness(client: Client, members: readonly MemberOutcome[], 
 async function putAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
   const put = assignments.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
   if (put.length === 0) return;
-  // In the order of the key: of what a join moves in 100,000 partitions every page has some, and in the order of the members that lose them the
-  // write takes a third longer.
+  // The rows are in the order of the key. A join may move rows on every page of 100,000 partitions,
+  // and the write takes a third longer in the order of the members that lose them.
   put.sort((a, b) => a.groupId - b.groupId || a.row.topicId - b.row.topicId || a.row.partition - b.row.partition);
   const rows = put.map(({ row }) => row);
   await client.query(
@@ -227,7 +231,7 @@ async function putAssignments(client: Client, assignments: readonly AssignmentOu
   );
 }
 
-/** A subscription as the broker knows it. */
+/** The columns of a subscription for the broker. */
 export const subscriptionColumns = {
   id: subscriptions.id,
   groupId: subscriptions.groupId,

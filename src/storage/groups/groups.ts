@@ -25,24 +25,26 @@ import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
 import type { Now } from '../pg/now.ts';
 
-/** How long a fold waits for a reader of an ack log table before it leaves the table for the next fold. */
+/**
+ * How long a fold waits for readers of an ack table, before it leaves the table to the next fold.
+ */
 const truncateWaitMs = 100;
 
 /**
- * Cursors that one transaction of a fold writes. A million at once would hold up everything else for seconds while they are written into one
- * statement, and take gigabytes; so many take 5 ms.
+ * The most cursors in one transaction of a fold, which the broker encodes in 5 ms. A million in one
+ * statement would block the broker for seconds, and take gigabytes.
  */
 const foldedTogetherMax = 5_000;
 
-/** What the broker before has left in the ack log, summed up by cursor. */
+/** What the predecessor left in the ack log, as one sum for each cursor. */
 type Inherited = Map<string, DeltaSum>;
 
 export interface GroupStorageDeps {
   readonly reads: Connection;
   readonly groups: Writer;
-  /** Tables of the ack log that may have rows: a fold truncates them. */
+  /** The tables of the ack log that may have rows, which a fold truncates. */
   readonly filled: Set<AckTable>;
-  /** A connection of its own: acks do not wait for a fold. */
+  /** A separate connection, so that acks do not wait for a fold. */
   readonly folds: Writer;
   readonly now: Now;
   readonly log: Pick<Logger, 'warn'>;
@@ -51,18 +53,22 @@ export interface GroupStorageDeps {
 /**
  * Groups, subscriptions and cursors in PostgreSQL.
  *
- * How far a cursor is stands in `cursors`, as of the last fold, and in the ack log, which is three tables used in turn.
- * What holds at every moment, so that a crash loses nothing:
+ * The state of a cursor is its row in `cursors`, as of the last fold, and its deltas in the ack
+ * log, which is three tables used in turn. Always true, so that a crash loses nothing:
  *  1. Every durable ack is in `cursors` or in a table of the ack log.
- *  2. A table is truncated only when all that is in it was written to `cursors` by a transaction that has committed. That
- *     is so for the tables not in use once a fold that began after the turn, and after the last settlement in them, has committed, all its pieces: it writes every cursor
- *     that a round named since the fold before, each as it is by then, and those that the broker before has left in the log, loaded or not.
- *  3. Rounds may go twice, late, or in another order: they say how far a cursor is, and in which incarnation. Those of an
- *     incarnation before that in `cursors` say nothing.
+ *  2. A fold truncates a table that is not in use, after all its own transactions have committed.
+ *     It begins after the turn, and after the last settlement in the table. It writes every cursor
+ *     that a round named since the last fold, in its present state. It also writes every cursor
+ *     that the predecessor left in the log, loaded or not.
+ *  3. Rounds may come twice, late, or in another order, because a delta has the position and the
+ *     incarnation of its cursor, and not a step. A delta of an incarnation before that in `cursors`
+ *     changes nothing.
  */
 export class GroupStorage implements GroupStore {
   readonly #d: GroupStorageDeps;
-  /** Null until the ack log is read. A load that has begun may apply it again after a fold: that changes nothing. */
+  /**
+   * Null until the ack log is read. A load may apply it again after a fold, which changes nothing.
+   */
   #inherited: Inherited | null = null;
 
   constructor(deps: GroupStorageDeps) {
@@ -92,12 +98,12 @@ export class GroupStorage implements GroupStore {
   }
 
   async loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
-    // What the log says is taken before the cursors are read: a fold between the two would be seen twice, which is
-    // harmless, instead of not at all.
+    // The sums are taken before the cursors are read. A fold in between is then applied twice,
+    // which is harmless. In the other order it could be missed.
     const inherited = this.#inherited;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
     const stored = await this.#d.reads.run((client) => readCursors(client, subscriptionIds));
-    // After a shutdown the log is empty: then a name for each of a million cursors would be made for nothing.
+    // After a shutdown the log is empty, and the names of a million cursors would be made in vain.
     if (inherited.size === 0) return stored;
     return stored.map((one) => withSum(one, inherited.get(cursorName(one.key))));
   }
@@ -107,7 +113,8 @@ export class GroupStorage implements GroupStore {
   }
 
   deleteGroup(groupId: number): Promise<void> {
-    // On the connection of the folds, so that the two never lock cursors in different orders.
+    // This uses the connection of the folds, so that the two never lock cursors in different
+    // orders.
     return this.#d.folds.transaction((client) => deleteGroup(client, groupId));
   }
 
@@ -132,13 +139,14 @@ export class GroupStorage implements GroupStore {
   }
 
   async resetCursors(resets: readonly CursorReset[]): Promise<void> {
-    // On the connection of the folds: see above.
+    // This uses the connection of the folds, for the reason in `deleteGroup`.
     if (resets.length > 0) await this.#d.folds.transaction((client) => resetCursors(client, resets));
   }
 
   async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {
     const { filled, folds } = this.#d;
-    // The broker before may have used this table last. What it has is written by this fold, and goes with the next one.
+    // The table may have rows of the predecessor. This fold writes their cursors, and the next
+    // truncates it.
     const hadRows = filled.has(current);
     const left = new Map(this.#inherited);
     let written = 0;
@@ -147,7 +155,7 @@ export class GroupStorage implements GroupStore {
       await folds.write(cursorUpdate(piece));
       written++;
     }
-    // Nobody knows yet what else is in the tables.
+    // The ack log is not read yet, so its tables may have other rounds.
     if (this.#inherited === null) return 'KEPT';
     this.#inherited = new Map();
     const others = ackTables.filter((table) => table !== current);
@@ -156,12 +164,12 @@ export class GroupStorage implements GroupStore {
   }
 
   /**
-   * What a fold writes, one piece after the other, each taken from what is there when its turn comes: the cursors that
-   * changed, and then those that are `left` in what the broker before has left in the log, which need not be in memory.
+   * The cursors that a fold writes, in pieces that are taken one at a time: first the changed ones,
+   * then those `left` of the predecessor's log. The latter may not be in memory, so they are read.
    */
   async *#pieces(changed: Iterable<StoredCursor>, left: Inherited): AsyncGenerator<StoredCursor[]> {
     for (const piece of inPieces(changed)) {
-      // A cursor that changed since it was loaded knows what was in the log.
+      // The state of a cursor that changed after its load includes its sum.
       if (left.size > 0) for (const { key } of piece) left.delete(cursorName(key));
       yield piece;
     }
@@ -174,7 +182,9 @@ export class GroupStorage implements GroupStore {
     }
   }
 
-  /** Each by itself: one that somebody reads does not keep the others. */
+  /**
+   * Truncates each table in its own transaction, so that a reader of one does not block the others.
+   */
   async #truncate(tables: readonly AckTable[]): Promise<void> {
     for (const table of tables) {
       try {

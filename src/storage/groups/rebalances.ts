@@ -8,9 +8,9 @@ import { epochMs } from '../pg/epoch.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { groupRebalances } from '../schema/group-schema.ts';
 
-/** The last rebalances of each group. */
-
-/** Adds those that are over; of each group they concern only the last ones stay. */
+/**
+ * Adds the rebalances that have ended, and keeps only the last ones of each group of the changes.
+ */
 export async function saveRebalances(
   client: Client,
   changes: readonly { readonly groupId: number; readonly change: GroupChange }[],
@@ -18,7 +18,8 @@ export async function saveRebalances(
 ): Promise<void> {
   const rows = changes.flatMap(({ groupId, change }) => change.rebalances.map((row) => ({ groupId, row })));
   if (rows.length === 0) return;
-  // A save may be repeated when its outcome was unknown.
+  // A rebalance that is there already is skipped, because a save with an unknown outcome is
+  // repeated.
   await client.query(
     `INSERT INTO millrace.group_rebalances (group_id, generation, causes, duration_us, member_count, assigned_count,
        revoked_count, completed, ended_at)
@@ -44,7 +45,7 @@ export async function saveRebalances(
   );
 }
 
-/** The last rebalances of a group, the newest first. */
+/** Reads the last rebalances of a group, the newest first. */
 export async function readRebalances(client: Client, groupId: number): Promise<StoredRebalance[]> {
   const { groupId: id, endedAt, ...plain } = getTableColumns(groupRebalances);
   const rows = await drizzle({ client })

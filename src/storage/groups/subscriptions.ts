@@ -5,8 +5,13 @@ import { arrayLiteral } from '../pg/array-literal.ts';
 import type { Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
+import { present } from '../../errors/present.ts';
 
-/** Makes subscriptions with their cursors; a group's active one for a topic is found instead. In the order asked for. */
+/**
+ * Creates subscriptions with their cursors, or finds the active one of a group and topic.
+ *
+ * @returns them in the order of `wanted`.
+ */
 export async function createSubscriptions(
   client: Client,
   wanted: readonly NewSubscription[],
@@ -14,7 +19,7 @@ export async function createSubscriptions(
 ): Promise<SubscriptionRow[]> {
   if (wanted.length === 0) return [];
   const db = drizzle({ client });
-  // In the order of topics, whose rows the foreign key locks.
+  // The rows are in the order of topics, because the foreign key locks the rows of topics.
   const values = wanted
     .map(({ groupId, topicId }) => ({ groupId, topicId, createdAt: nowSql(now) }))
     .sort((a, b) => a.topicId - b.topicId);
@@ -30,18 +35,18 @@ export async function createSubscriptions(
     client,
     wanted.flatMap((one) => {
       const id = ids.get(key(one));
-      // The same one twice in a call is made once.
+      // A subscription that a call names twice is created once.
       ids.delete(key(one));
       return id === undefined ? [] : [{ id, offsets: one.offsets }];
     }),
   );
   const rows = new Map(active.map((row) => [key(row), row]));
-  return wanted.map((one) => rows.get(key(one))!);
+  return wanted.map((one) => present(rows.get(key(one)), 'each subscription is made or found'));
 }
 
 /**
- * Cursors at the starts that were chosen, and at 0 in partitions that the topic has got since then. The foreign key's share of the
- * lock on the topic, which the subscriptions hold by now, keeps it from growing between here and the commit.
+ * Creates cursors at the chosen starts, and at 0 in partitions that the topic got later. The
+ * foreign keys of the new subscriptions lock the topic, so it cannot grow before the commit.
  */
 async function createCursors(
   client: Client,
@@ -67,7 +72,7 @@ async function createCursors(
   );
 }
 
-/** Ends a subscription; its row and cursors stay as they are. One that has ended already is left alone. */
+/** Cancels an active subscription. Its row and its cursors stay. */
 export async function cancelSubscription(client: Client, subscriptionId: number, now: Now): Promise<void> {
   await drizzle({ client })
     .update(subscriptions)

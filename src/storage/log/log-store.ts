@@ -18,22 +18,23 @@ import {
 } from './segments.ts';
 import type { UnsettledSessions } from '../commit/unsettled.ts';
 import type { Writer } from '../sessions/writer.ts';
+import { present } from '../../errors/present.ts';
 
-/** Connections that read older batches; each reads one fetch at a time. */
+/** The connections that read older batches. Each runs one read at a time. */
 const readConnections = 2;
-/** One statement that looks up ages: what else is looked up does not wait for more of them. */
+/** The most ages that one statement looks up, so that other look-ups do not wait long. */
 const agesMax = 1_000;
 
 interface LogStoreOptions {
   readonly connect: (purpose: string) => Connection;
   readonly lookups: Connection;
-  /** Sessions that may still carry out an append. */
+  /** Sessions that may still run an append. */
   readonly unsettled: UnsettledSessions;
-  /** For what locks whole topics. */
+  /** Runs the statements that lock whole topics. */
   readonly admin: Writer;
-  /** For what makes tables: that may wait for others that lock the parents. */
+  /** Creates tables, and may wait for sessions that lock their parents. */
   readonly tables: Writer;
-  /** For what takes its time. */
+  /** Runs vacuums, which may take long. */
   readonly maintenance: Connection;
   readonly now: Now;
 }
@@ -111,7 +112,7 @@ export class PostgresLogStore implements LogStore {
   async rollSegment(topicId: number, current: number): Promise<number> {
     const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current, this.#o.now));
     this.forgetSegments(topicId);
-    // The sealed table is written never again: frozen now, it is never touched by a wraparound vacuum either.
+    // No append writes to the sealed table, so after this freeze no wraparound vacuum rewrites it.
     if (segment === current + 1) void this.#freeze(topicId, current);
     return segment;
   }
@@ -120,7 +121,7 @@ export class PostgresLogStore implements LogStore {
     return this.#lookups.run((client) => segmentSize(client, topicId, segment, this.#o.now));
   }
 
-  /** The topic has another segment now, or is gone. */
+  /** Drops the cached segments, because the topic has a new segment or is deleted. */
   forgetSegments(topicId: number): void {
     this.#segments.delete(topicId);
   }
@@ -131,7 +132,7 @@ export class PostgresLogStore implements LogStore {
     );
   }
 
-  /** Reads; `nothing` if the table was dropped meanwhile: its topic is deleted, and has nothing to read. */
+  /** Reads; returns `nothing` if the table was dropped, because its topic was deleted. */
   async #unlessGone<T>(topicId: number, nothing: T, read: () => Promise<T>): Promise<T> {
     try {
       return await read();
@@ -143,7 +144,7 @@ export class PostgresLogStore implements LogStore {
   }
 
   #reader(): Connection {
-    let idlest = this.#readers[0]!;
+    let idlest = present(this.#readers[0], 'there are readers');
     for (const reader of this.#readers) if (reader.load < idlest.load) idlest = reader;
     return idlest;
   }
@@ -163,7 +164,7 @@ export class PostgresLogStore implements LogStore {
     try {
       await this.#o.maintenance.run((client) => client.query(`VACUUM (FREEZE) ${leafTable(topicId, segment)}`));
     } catch {
-      // Autovacuum does it later.
+      // Autovacuum freezes the table later.
     }
   }
 }

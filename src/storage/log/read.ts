@@ -7,13 +7,16 @@ import { nowOf, type Now } from '../pg/now.ts';
 import { decodePart, recordParts, type RecordPart } from '../pg/bytea-array.ts';
 import { integer, leafTable, ofLog } from '../schema/leaf.ts';
 
-/** Rows that one read looks at: enough for a fetch of any usual batches, and few enough to plan in a moment. */
+/**
+ * The most rows that one read looks at, which is enough for usual batches and bounds the sort and
+ * the sum.
+ */
 const rowsMax = 512;
 
 /**
- * Reads neighbouring batches from an offset on by COPY in the binary format, which is several times faster than rows of text.
- * The running sum of the stored sizes decides how many, before any of their bytes is touched. The copy is always read to
- * its end: a slow consumer must not keep a snapshot open.
+ * Reads batches from an offset on by binary COPY, several times faster than rows of text. A running
+ * sum of `byte_size` picks the rows before their bytes are read. The copy is read to its end,
+ * because a slow consumer must not keep a snapshot open.
  */
 export async function readBatches(client: Client, segment: number, request: ReadRequest): Promise<StoredBatch[]> {
   const { topicId, partition, lane, offset, bytesMax } = request;
@@ -39,10 +42,11 @@ function countOf(batch: StoredBatch): number {
 async function copy(client: Client, statement: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of client.query(copyTo(statement)) as AsyncIterable<Buffer>) chunks.push(chunk);
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  const [first] = chunks;
+  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
-/** The signature (11 bytes), flags and the length of an extension that nobody uses. */
+/** The signature (11 bytes), the flags, and the length of the header extension, which is empty. */
 const copyHeaderBytes = 19;
 const columns = 7;
 const parts: readonly RecordPart[] = [recordParts.keys, recordParts.headers, recordParts.values, recordParts.rests];
@@ -52,7 +56,7 @@ function parseRows(bytes: Buffer): StoredBatch[] {
   let at = copyHeaderBytes;
   while (bytes.readInt16BE(at) === columns) {
     at += 2;
-    // Each column has its length in front: 8, 4 and 8 bytes for the first three.
+    // A length of 4 bytes precedes each column. The first three have 8, 4 and 8 bytes.
     const baseOffset = Number(bytes.readBigInt64BE(at + 4));
     const count = bytes.readInt32BE(at + 16);
     const appendTimeUs = Number(bytes.readBigInt64BE(at + 24));
@@ -79,7 +83,10 @@ interface BatchPosition {
   readonly timeUs: number;
 }
 
-/** The last batch of a log in a segment that begins at or before an offset; null if there is none. */
+/**
+ * The last batch of a log in a segment with a base offset at or before `offset`; null if there is
+ * none.
+ */
 async function lastBatch(
   client: Client,
   segment: number,
@@ -99,9 +106,9 @@ async function lastBatch(
 }
 
 /**
- * The base offset of the first batch whose append time is at or after a time, in a segment that begins at `from`; null if there is
- * none. Append times never fall within a log, so it is found by halving, with a look into the index each time: an
- * index by time would cost every append.
+ * The base offset of the first batch that was appended at or after a time, in a segment that begins
+ * at `from`; null if there is none. It is a binary search over the primary key, because append
+ * times never fall within a log, and an index by time would slow every append.
  */
 export async function baseAtTime(
   client: Client,
@@ -124,8 +131,9 @@ export async function baseAtTime(
 }
 
 /**
- * How long ago records that stand in one segment were appended, in milliseconds; null where there is none. One look into the leaf's
- * primary key for each, all in one statement, and both times are the database's: its clock and the broker's need not agree.
+ * The ages of records of one segment, in milliseconds; null where there is no record. One statement
+ * looks each up by the primary key. The database's clock gives both times, because the broker's may
+ * differ.
  */
 export async function appendAges(
   client: Client,

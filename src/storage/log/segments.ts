@@ -4,20 +4,23 @@ import type { SegmentSize } from '../../log/store.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { leafTable, ofLog, topicTable } from '../schema/leaf.ts';
 
-/** How long an attach waits for others that change the topic's table, or analyze it. */
+/** How long an attach waits for a session that alters or analyzes the topic's table. */
 const attachLockTimeout = '1s';
 
-/** The segments of a topic and where each log stood when they began; kept in memory, read again when one is new. */
+/**
+ * The segments of a topic, and the end of each log when they began. They are read again after a
+ * roll.
+ */
 export interface SegmentBases {
   /** Ascending. */
   readonly segments: readonly number[];
-  /** By segment, then `partition/lane`. What is not there began at 0. */
+  /** By segment, then `partition/lane`. A log that is missing began at 0. */
   readonly bases: ReadonlyMap<number, ReadonlyMap<string, number>>;
 }
 
 const logKey = (partition: number, lane: number): string => `${partition}/${lane}`;
 
-/** Where a log stood when a segment began. */
+/** The first offset of a log in a segment. */
 export function segmentBase(known: SegmentBases, segment: number, partition: number, lane: number): number {
   return known.bases.get(segment)?.get(logKey(partition, lane)) ?? 0;
 }
@@ -49,8 +52,9 @@ export function segmentOf(known: SegmentBases, partition: number, lane: number, 
 }
 
 /**
- * Makes the table of a segment and attaches it. PARTITION OF would stop appends for as long as somebody reads the parent.
- * The table is vacuumed once, when the segment is sealed: a vacuum in between writes more WAL and helps no reader.
+ * Makes the table of a segment and attaches it. PARTITION OF would block appends while a session
+ * reads the parent. The table is vacuumed only when its segment is sealed, because an earlier
+ * vacuum writes more WAL and helps no reader.
  */
 async function createSegment(client: Client, topicId: number, segment: number): Promise<void> {
   const leaf = leafTable(topicId, segment);
@@ -58,20 +62,23 @@ async function createSegment(client: Client, topicId: number, segment: number): 
     `CREATE TABLE ${leaf} (LIKE millrace.record_batches INCLUDING ALL)
      WITH (autovacuum_vacuum_insert_threshold = -1, toast.autovacuum_vacuum_insert_threshold = -1)`,
   );
-  // With the constraint the attach need not look at the rows, however many there are.
+  // With these constraints, the attach does not scan the rows.
   await client.query(`ALTER TABLE ${leaf} ADD CHECK (topic_id = ${topicId}), ADD CHECK (segment = ${segment})`);
   await client.query(`ALTER TABLE ${topicTable(topicId)} ATTACH PARTITION ${leaf} FOR VALUES IN (${segment})`);
 }
 
-/** Makes the first segment of a topic, which appends go to at once. */
+/** Makes the first segment of a topic. */
 export async function createFirstSegment(client: Client, topicId: number, now: Now): Promise<void> {
   await createSegment(client, topicId, 1);
   await noteSegment(client, topicId, 1, now);
 }
 
 /**
- * Makes the segment after `current`, if `current` is the current one and the next one is not there. Appends go on meanwhile.
- * @throws Fault if the attach waits for too long: an ANALYZE of the whole database locks the topic's table for its duration.
+ * Makes the segment after `current`, unless `current` is out of date or the next one exists.
+ * Appends go on meanwhile.
+ *
+ * @throws Fault if the attach waits too long, because an ANALYZE of the database locks the topic's
+ * table.
  */
 export async function makeSegmentAhead(client: Client, topicId: number, current: number, now: Now): Promise<void> {
   const { rows } = await client.query(
@@ -80,10 +87,11 @@ export async function makeSegmentAhead(client: Client, topicId: number, current:
     [topicId, current],
   );
   if (rows.length === 0) return;
-  // A takeover waits for this transaction, and must not wait for an ANALYZE.
+  // The limit is short, because a takeover waits for this transaction and must not wait for an
+  // ANALYZE.
   await client.query(`SET LOCAL lock_timeout = '${attachLockTimeout}'`);
   await createSegment(client, topicId, current + 1);
-  // The foreign key locks the topic: last, so that nobody waits for the topic while this waits for the attach.
+  // The foreign key locks the topic. So this comes after the attach, which may wait.
   await noteSegment(client, topicId, current + 1, now);
 }
 
@@ -95,44 +103,56 @@ async function noteSegment(client: Client, topicId: number, segment: number, now
   ]);
 }
 
-/** The table that holds the segments of a topic. */
+/** Makes the table of all segments of a topic. */
 export async function createTopicTable(client: Client, topicId: number): Promise<void> {
   const table = topicTable(topicId);
   await client.query(`CREATE TABLE ${table} (LIKE millrace.record_batches INCLUDING ALL) PARTITION BY LIST (segment)`);
   await client.query(`ALTER TABLE millrace.record_batches ATTACH PARTITION ${table} FOR VALUES IN (${topicId})`);
 }
 
-/** SHARE: for reading. NO KEY UPDATE: a subscription that is being made for the topic goes on. UPDATE: it does not. */
+/**
+ * SHARE is for reads. NO KEY UPDATE lets a transaction that creates a subscription of the topic go
+ * on, and UPDATE blocks it.
+ */
 type LockStrength = 'SHARE' | 'NO KEY UPDATE' | 'UPDATE';
 
 /**
- * Locks a topic, so that it neither grows, moves to another segment nor goes.
- * @returns its current segment; null if the topic is gone.
+ * Locks a topic, so that it neither grows nor rolls to another segment, and is not deleted.
+ *
+ * @returns its current segment; null if the topic is deleted.
  */
 async function lockTopic(client: Client, topicId: number, strength: LockStrength): Promise<number | null> {
   const { rows } = await client.query<{ segment: number }>(
-    // Before the partitions, as everywhere. An append locks partitions only and reads the topic under those locks: who
-    // changes topics.segment holds all of them. A lock of the topic's row for SHARE by appends at once would make a
-    // multixact of each, and a version of the row in the WAL.
+    // The topic is locked before its partitions, as in the order of locks in append.ts. An append
+    // locks only partitions, and reads the topic under those locks, because every change of
+    // topics.segment locks all partitions. With FOR SHARE on the topic's row, concurrent appends
+    // would each write a multixact and a row version to the WAL.
     `SELECT segment FROM millrace.topics WHERE id = $1 FOR ${strength}`,
     [topicId],
   );
   return rows[0]?.segment ?? null;
 }
 
-/** Locks all partitions of a topic that is locked, so that no append is in flight. */
+/** Locks all partitions of a locked topic, so that no append is in flight. */
 async function lockPartitions(client: Client, topicId: number): Promise<void> {
   await client.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topicId]);
 }
 
-/** Locks a topic and all its partitions. @returns its current segment; null if the topic is gone. */
+/**
+ * Locks a topic and all its partitions.
+ *
+ * @returns its current segment; null if the topic is deleted.
+ */
 export async function lockTopicLogs(client: Client, topicId: number, strength: LockStrength): Promise<number | null> {
   const segment = await lockTopic(client, topicId, strength);
   if (segment !== null) await lockPartitions(client, topicId);
   return segment;
 }
 
-/** Where the logs of a topic begin and end. To be called under their locks, in a statement after them. */
+/**
+ * Reads the start and the end of each log of a topic. It needs their locks, from an earlier
+ * statement.
+ */
 export function endsQuery(topicId: number, segment: number): string {
   return `SELECT p.partition, 0 AS lane, p.log_start_offset AS start_offset,
        coalesce(last.end_offset, b.base_offset, 0) AS end_offset, coalesce(last.appended_at, b.last_appended_at) AS appended_at
@@ -147,8 +167,10 @@ export function endsQuery(topicId: number, segment: number): string {
 }
 
 /**
- * Sends appends to the next segment, if `current` is the current one and the next one is made. While partitions are locked
- * nothing here waits for a lock of a table. @returns the current segment.
+ * Moves appends to the next segment, unless `current` is out of date or the next one does not
+ * exist. While it locks the partitions, it waits for no lock of a table.
+ *
+ * @returns the current segment.
  */
 export async function rollSegment(client: Client, topicId: number, current: number, now: Now): Promise<number> {
   const segment = await lockTopic(client, topicId, 'NO KEY UPDATE');
@@ -181,7 +203,7 @@ async function isMade(client: Client, topicId: number, segment: number): Promise
   return rows.length > 0;
 }
 
-/** Bytes and age of a segment that appends go to, and whether the next one is made. */
+/** The bytes and the age of the current segment, and whether the next one exists. */
 export async function segmentSize(client: Client, topicId: number, segment: number, now: Now): Promise<SegmentSize> {
   const { rows } = await client.query<{ bytes: string; age_ms: number; next_is_made: boolean }>(
     `SELECT coalesce(pg_total_relation_size(to_regclass($3)), 0) AS bytes,

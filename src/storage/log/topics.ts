@@ -11,20 +11,21 @@ import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
 import { nameKey } from '../schema/namespaces.ts';
 import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
 import type { Writer } from '../sessions/writer.ts';
+import { oneRow } from '../pg/one-row.ts';
 
-/** A drop waits this long for readers of the table before it leaves it to the next try. */
+/** A drop waits this long for readers of its table, and then leaves the table to the next call. */
 const dropLockTimeout = '2s';
 const lockNotAvailable = '55P03';
-/** A table has room for one detach that was broken off; that one is finished first. */
+/** PostgreSQL allows one interrupted detach for each parent table, which must be finished first. */
 const otherDetachPending = '55000';
 
 interface TopicStoreOptions {
   readonly writer: Writer;
-  /** For what makes tables: that may wait for others that lock the parents. */
+  /** Creates tables, and may wait for sessions that lock their parents. */
   readonly tables: Writer;
-  /** For reading, and for what no transaction may hold: detaching tables. */
+  /** Reads topics, and detaches tables, which PostgreSQL forbids in a transaction. */
   readonly admin: Connection;
-  /** The topic's segments are not what they were. */
+  /** Called after the topic's segments have changed. */
   readonly onChanged: (topicId: number) => void;
   readonly now: Now;
 }
@@ -82,8 +83,9 @@ export class PostgresTopicStore implements TopicStore {
 
   addPartitions(topicId: number, count: number): Promise<TopicRow | null> {
     return this.#o.writer.transaction(async (client) => {
-      // A subscription that is being made holds a share of this lock: either its cursors are added here, or it sees the new
-      // partitions and adds them itself. Appends do not lock the row, so they go on.
+      // The transaction of a new subscription locks this row for KEY SHARE. If it commits first,
+      // this statement adds the cursors. Otherwise it sees the new partitions, and adds them
+      // itself. Appends do not lock the row, so they go on.
       await client.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topicId]);
       await client.query(
         `WITH added AS (
@@ -102,7 +104,7 @@ export class PostgresTopicStore implements TopicStore {
 
   async deleteTopic(topicId: number): Promise<void> {
     await this.#o.writer.transaction(async (client) => {
-      // Appends in flight end first; those that come later find their partitions gone.
+      // The locks wait for appends in flight. Later appends find no partitions and fail.
       await lockTopicLogs(client, topicId, 'UPDATE');
       await client.query(
         `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
@@ -137,7 +139,8 @@ export class PostgresTopicStore implements TopicStore {
             .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
         }
       } finally {
-        // Not RESET, which brings the default of the role back; and also after an error, since the session does other work too.
+        // RESET would restore the default of the role. The session has other work after an error
+        // too.
         await client.query('SET lock_timeout = 0').catch(() => undefined);
       }
     });
@@ -161,7 +164,7 @@ async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
   return rows.map((row) => ({ ...row, partitions: ofTopic.get(row.id) ?? [] }));
 }
 
-/** @returns those of the segments that are gone for good. */
+/** Drops tables of segments. @returns the segments whose tables are gone. */
 async function dropSegmentsOf(
   client: Client,
   topicId: number,
@@ -171,15 +174,17 @@ async function dropSegmentsOf(
   for (const { segment } of drops) {
     if (await dropTable(client, leafTable(topicId, segment), topicTable(topicId))) gone.push(segment);
   }
-  // The last one is done when the topic's table is gone too: nobody would come back for that, and one that is left half
-  // detached keeps the tables of all other topics from being detached.
+  // The last segment stays planned until the topic's table is gone too. Otherwise no later call
+  // would drop that table, and a half-detached one blocks the detach of every other topic's table.
   if (gone.length === drops.length && !(await dropEmptyTopic(client, topicId))) gone.pop();
   return gone;
 }
 
 /**
- * Detaches a table without stopping those who read its parent, then drops it. A detach that was broken off is finished. @returns
- * whether it is gone.
+ * Detaches a table concurrently, so that readers of its parent go on, and drops it. It finishes a
+ * detach that was interrupted.
+ *
+ * @returns whether the table is gone.
  */
 async function dropTable(client: Client, table: string, parent: string): Promise<boolean> {
   const { rows } = await client.query<{ pending: boolean | null }>(
@@ -204,11 +209,11 @@ async function dropTable(client: Client, table: string, parent: string): Promise
   }
 }
 
-/** @returns false if the topic's table should go and could not. */
+/** Drops the topic's table if it has no segments left. @returns false if that failed. */
 async function dropEmptyTopic(client: Client, topicId: number): Promise<boolean> {
-  const { rows } = await client.query<{ left: boolean }>(
+  const answer = await client.query<{ left: boolean }>(
     'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
     [topicTable(topicId)],
   );
-  return rows[0]!.left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
+  return oneRow(answer).left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
 }

@@ -1,19 +1,24 @@
 import type { ClientBase } from 'pg';
 import { appliedVersion, refuseNewerSchema, UnfitDatabase } from './migrate.ts';
+import { oneRow } from '../pg/one-row.ts';
 
 const versionMin = 140_000;
 
-/** Refuses a schema that is newer than this version, also to a broker that would only stand by. @throws UnfitDatabase */
+/**
+ * Rejects a schema that is newer than this version, even for a broker that stands by.
+ *
+ * @throws UnfitDatabase
+ */
 export async function checkSchemaVersion(client: ClientBase): Promise<void> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.migrations') IS NOT NULL AS there",
   );
-  if (rows[0]!.there) refuseNewerSchema(await appliedVersion(client));
+  if (oneRow(answer).there) refuseNewerSchema(await appliedVersion(client));
 }
 
-/** What the broker needs of a database, checked before anything is written. @throws UnfitDatabase */
+/** Checks the needs of a broker before anything is written. @throws UnfitDatabase */
 export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): Promise<void> {
-  const { rows } = await client.query<{
+  const answer = await client.query<{
     version: string;
     fsync: string;
     full_page_writes: string;
@@ -34,7 +39,7 @@ export async function checkDatabase(client: ClientBase, allowUnsafe: boolean): P
             current_setting('server_encoding') AS encoding,
             pg_is_in_recovery() AS in_recovery`,
   );
-  const found = rows[0]!;
+  const found = oneRow(answer);
   if (Number(found.version) < versionMin) {
     throw new UnfitDatabase(`PostgreSQL 14 or newer is needed, and this is ${Number(found.version) / 10_000}`);
   }

@@ -1,13 +1,15 @@
 import type { Client, ClientBase } from 'pg';
 import type { Connection } from '../sessions/connection.ts';
 import { UnfitDatabase } from './migrate.ts';
+import { oneRow } from '../pg/one-row.ts';
 
-/** A pooler may give two clients servers that happen to look right. */
+/** Several rounds, because a pooler may give two clients the right backends by chance. */
 const rounds = 3;
 
 /**
- * Finds out that a session stays on one backend of the server, with what was prepared and locked on it. Behind a pooler in transaction
- * mode a transaction of another client takes the backend away. Nothing is locked for it: the pooler would keep the lock.
+ * Checks that a session stays on one backend, which keeps its locks and prepared statements. In a
+ * pooler's transaction mode, another client's transaction takes the backend away. The check takes
+ * no lock, because the pooler would keep it.
  *
  * @throws UnfitDatabase
  */
@@ -32,13 +34,12 @@ async function keepsItsBackend(first: Client, second: Client): Promise<boolean> 
 }
 
 async function backendOf(client: Client): Promise<number> {
-  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  return rows[0]!.pid;
+  return oneRow(await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).pid;
 }
 
-/** How many more sessions this user can get of this database, and which limit says so. */
+/** How many more sessions this role can open in this database, and the limit that decides it. */
 export async function sessionsLeft(client: ClientBase): Promise<{ left: number; limit: string }> {
-  const { rows } = await client.query<{ left: number; limit: string }>(
+  const answer = await client.query<{ left: number; limit: string }>(
     `WITH used AS (
        SELECT count(*) AS all_of_it, count(*) FILTER (WHERE datname = current_database()) AS of_database,
               count(*) FILTER (WHERE usename = current_user) AS of_role
@@ -59,5 +60,5 @@ export async function sessionsLeft(client: ClientBase): Promise<{ left: number; 
      )
      SELECT name AS limit, greatest(0, left_over)::int AS left FROM limits ORDER BY left_over LIMIT 1`,
   );
-  return rows[0]!;
+  return oneRow(answer);
 }

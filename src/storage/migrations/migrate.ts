@@ -1,38 +1,47 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { ClientBase } from 'pg';
+import { oneRow } from '../pg/one-row.ts';
+import { present } from '../../errors/present.ts';
 
 const folder = new URL('../../../drizzle/', import.meta.url);
-/** Two brokers that start on a fresh database migrate one after the other. Any number, but always this one. */
+/**
+ * Two brokers that start on a fresh database migrate one after the other. The number must never
+ * change.
+ */
 const advisoryLock = 7_164_301;
 
 interface Migration {
   readonly version: number;
   readonly name: string;
   readonly up: URL;
-  readonly down: URL;
 }
 
-/** The database cannot be used as it is, and why, in one line for the person at the terminal. */
+/**
+ * The database cannot be used as it is. The message is one line, for the operator at the terminal.
+ */
 export class UnfitDatabase extends Error {
   override readonly name = 'UnfitDatabase';
 }
 
-/** The migrations of this version, in order: `drizzle/NNNN_name.up.sql`, each with its way back. */
-export function migrations(): Migration[] {
+/**
+ * The migrations of this version in order: `drizzle/NNNN_name.up.sql`, each with its `.down.sql`.
+ */
+function migrations(): Migration[] {
   const names = readdirSync(folder)
     .map((file) => /^(\d{4})_(\w+)\.up\.sql$/.exec(file))
     .filter((match) => match !== null);
   return names
     .map(([file, version, name]) => ({
       version: Number(version),
-      name: name!,
+      name: present(name, 'the name is a group of the pattern'),
       up: new URL(file, folder),
-      down: new URL(file.replace('.up.', '.down.'), folder),
     }))
     .sort((a, b) => a.version - b.version);
 }
 
-/** Waits for the owner's writes in flight. The caller may end the sessions that keep it waiting. */
+/**
+ * Runs the wait for the owner's writes in flight. The caller may end the sessions that block it.
+ */
 type WaitForWrites = (wait: () => Promise<void>) => Promise<void>;
 
 /**
@@ -46,9 +55,9 @@ export async function migrate(
   waitForWrites: WaitForWrites = (wait) => wait(),
 ): Promise<void> {
   await inTransaction(client, async () => {
-    // Where it is there, not even IF NOT EXISTS may be said without the right to create one.
-    const { rows } = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
-    if (!rows[0]!.there) await client.query('CREATE SCHEMA millrace');
+    // CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if the schema exists.
+    const answer = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
+    if (!oneRow(answer).there) await client.query('CREATE SCHEMA millrace');
     await client.query(
       'CREATE TABLE IF NOT EXISTS millrace.migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
     );
@@ -68,27 +77,14 @@ export async function migrate(
   }
 }
 
-/** Takes the schema back to a version; 0 leaves an empty schema. What later versions stored is lost. */
-export async function rollBack(client: ClientBase, toVersion: number): Promise<void> {
-  for (const migration of migrations().reverse()) {
-    if (migration.version <= toVersion) return;
-    await inTransaction(client, async () => {
-      if ((await appliedVersion(client)) !== migration.version) return;
-      await fenceOwner(client);
-      await client.query(readFileSync(migration.down, 'utf8'));
-      await client.query('DELETE FROM millrace.migrations WHERE version = $1', [migration.version]);
-    });
-  }
-}
-
 export async function appliedVersion(client: ClientBase): Promise<number> {
-  const { rows } = await client.query<{ version: number }>(
+  const answer = await client.query<{ version: number }>(
     'SELECT coalesce(max(version), 0) AS version FROM millrace.migrations',
   );
-  return rows[0]!.version;
+  return oneRow(answer).version;
 }
 
-/** Read once: a standby asks four times a second. */
+/** Read once, because a standby compares it four times a second. */
 let newestVersion: number | null = null;
 
 /** @throws UnfitDatabase if a schema of that version is newer than this version of Millrace. */
@@ -101,14 +97,15 @@ export function refuseNewerSchema(version: number): void {
 }
 
 /**
- * Fences the owner, which writes to the schema as it was, from the moment in which this transaction commits. The table is locked
- * first: it waits for the owner's writes in flight, and a write that comes later waits without a lock that the migration needs.
+ * Fences the owner, which writes to the old schema, from the commit of this transaction on. The
+ * table lock waits for the owner's writes in flight. A later write waits for it without any lock
+ * that the migration needs.
  */
 async function fenceOwner(client: ClientBase): Promise<void> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.broker_fence') IS NOT NULL AS there",
   );
-  if (!rows[0]!.there) return;
+  if (!oneRow(answer).there) return;
   await client.query('LOCK TABLE millrace.broker_fence IN EXCLUSIVE MODE');
   await client.query('DELETE FROM millrace.broker_fence');
 }

@@ -12,10 +12,13 @@ import { nowOf, type Now } from '../pg/now.ts';
 import { endPredecessor, takeFence } from '../sessions/fence.ts';
 import { DatabaseMoved, type ServerChoice } from '../sessions/server-choice.ts';
 import { identityOf, openSession } from '../sessions/session.ts';
+import { oneRow } from '../pg/one-row.ts';
 
-/** The owner's session holds this lock of the database. Any number, but always this one. */
+/** The owner's session has this advisory lock. The number must never change. */
 const lockKey = 7_164_300;
-/** Longer than any of these statements takes in a database that works: one that hangs must not hold a standby up. */
+/**
+ * Longer than these statements take in a working database; a hanging one must not delay a standby.
+ */
 const answerMs = 3_000;
 const endAgainMs = 500;
 const goodbyeMs = 1_000;
@@ -24,27 +27,27 @@ const insufficientPrivilege = '42501';
 
 interface LeaseStorageDeps {
   readonly address: DatabaseAddress;
-  /** Chosen by the session of the lease. */
+  /** The session of the lease chooses it. */
   readonly server: ServerChoice;
   readonly brokerId: string;
-  /** Slots of the write connections that a takeover makes fence rows for. */
+  /** The slots of the write connections. A takeover makes a fence row for each. */
   readonly slots: readonly number[];
   readonly clock: Clock;
-  /** Throws an error, which is no Fault, if a schema of that version is newer than this broker. */
+  /** Throws an error that is no Fault if a schema of that version is newer than this broker. */
   readonly checkVersion: (version: number) => void;
   readonly now: Now;
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** The lease in PostgreSQL: a session of its own, which holds the lock for as long as it lives. */
+/** The lease in PostgreSQL. It has its own session, which keeps the lock until it ends. */
 export class LeaseStorage implements LeaseStore {
   readonly #d: LeaseStorageDeps;
   #client: Client | null = null;
   #locked = false;
-  /** The lease names the session at hand. */
+  /** Whether the lease names the present session. */
   #signed = false;
   #migrated = false;
-  /** The owner that was seen last, for the log. */
+  /** The owner that this broker saw last, for the log. */
   #predecessor: string | null = null;
   #listener: () => void = () => undefined;
   #closed = false;
@@ -61,9 +64,10 @@ export class LeaseStorage implements LeaseStore {
     const signs = this.#d.server.owned && !this.#signed;
     if (this.#locked && !signs) return true;
     return this.#run(async (client) => {
-      // Taken twice it would have to be given back twice.
+      // PostgreSQL counts advisory locks: one that is taken twice needs two unlocks.
       if (!this.#locked) this.#locked = await takeLock(client);
-      // An owner that lost its session: the lease names the new one at once, or a standby takes it for somebody else's.
+      // After the owner lost its session, the lease must name the new one at once. Otherwise a
+      // standby sees the lock in a foreign session.
       if (this.#locked && signs) {
         await signLease(client, this.#d.brokerId);
         this.#signed = true;
@@ -80,12 +84,12 @@ export class LeaseStorage implements LeaseStore {
 
   async read(): Promise<LeaseSight> {
     const { found, lockedBy } = await this.#run(async (client) => {
-      // Asked for, and not tried: the server would log an error at the first start of everybody.
+      // The look-up comes first, because a failed query logs an error in the server.
       this.#migrated ||= await hasLeaseTable(client);
       const found = this.#migrated ? await readLease(client, this.#d.now) : null;
       return { found, lockedBy: await readLockHolder(client, found) };
     });
-    // At the takeover it is too late to find out: the broker would die when it is needed.
+    // A standby checks the version now, because it would otherwise fail at the takeover.
     if (found !== null) this.#d.checkVersion(found.version);
     this.#predecessor = found?.lease.broker ?? null;
     return { lease: found?.lease ?? null, locked: this.#locked, lockedBy };
@@ -107,14 +111,14 @@ export class LeaseStorage implements LeaseStore {
     }, patienceMs + answerMs);
   }
 
-  /** Does `work` on a session, and ends the sessions of the owner before this one that still keep it waiting after `patienceMs`. */
+  /** Runs `work`, and after `patienceMs` ends the predecessor's sessions that still block it. */
   async endingPredecessor<T>(client: Client, patienceMs: number, work: () => Promise<T>): Promise<T> {
     const ending = this.#losePatience(patienceMs, identityOf(client).pid);
     ending.start();
     try {
       return await work();
     } finally {
-      // The session that ends others may hang, and the work is done.
+      // No await, because the work is done and the session that ends others may hang.
       void ending.stop();
     }
   }
@@ -133,17 +137,17 @@ export class LeaseStorage implements LeaseStore {
     try {
       if (epoch !== null) await this.#run((client) => giveUp(client, this.#d.brokerId, epoch));
     } finally {
-      // The end of the session is the end of the lock, also where an unlock would not get through.
+      // The end of the session frees the lock, even if an unlock would not arrive.
       await this.close();
     }
   }
 
-  /** Connects, which chooses the server for all sessions of this broker. @throws Fault */
+  /** Connects, and so chooses the server of all sessions of this broker. @throws Fault */
   reach(): Promise<void> {
     return this.#run(async () => undefined);
   }
 
-  /** Ends the session, and the lock with it. Idempotent. */
+  /** Ends the session, which frees the lock. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#drop();
@@ -154,7 +158,7 @@ export class LeaseStorage implements LeaseStore {
     try {
       return await answered(client, { withinMs: msMax, clock: this.#d.clock }, work);
     } catch (error) {
-      // A session that the server still serves goes on, and keeps the lock.
+      // A session that still works is kept, because its end would free the lock.
       if (sqlState(error) === null || endsConnection(error)) await this.#drop();
       throw faultOf(error, false);
     }
@@ -168,7 +172,7 @@ export class LeaseStorage implements LeaseStore {
       });
       return this.#client;
     } catch (error) {
-      // Not trouble that passes: this broker can own the database no more.
+      // A move is final: this broker cannot own the database again.
       if (error instanceof DatabaseMoved) throw error;
       throw faultOfConnecting(error);
     }
@@ -184,7 +188,7 @@ export class LeaseStorage implements LeaseStore {
     const client = this.#client;
     this.#forget();
     if (client === null) return;
-    // A server that hangs does not say goodbye.
+    // The wait is short, because a hanging server never closes the session.
     const ended = client.end().catch(() => undefined);
     await within(this.#d.clock, goodbyeMs, ended);
   }
@@ -196,7 +200,7 @@ export class LeaseStorage implements LeaseStore {
     if (lost) this.#listener();
   }
 
-  /** Ends what keeps the takeover of session `pid` waiting, from `ms` on, again and again. */
+  /** From `ms` on, repeatedly ends the sessions that block the takeover of session `pid`. */
   #losePatience(ms: number, pid: number): Every {
     let delayMs = ms;
     return new Every({
@@ -213,7 +217,7 @@ export class LeaseStorage implements LeaseStore {
   }
 
   async #endPredecessor(pid: number): Promise<void> {
-    // From a second session, because the first one waits for what is to be ended.
+    // A second session ends them, because the first one waits for them.
     const client = await this.#open('takeover', false, () => undefined);
     try {
       await this.#ifAllowed(async () => {
@@ -232,7 +236,7 @@ export class LeaseStorage implements LeaseStore {
     this.#d.log.warn({ err: error, predecessor }, 'the connections of the broker before this one could not be ended');
   }
 
-  /** False: the role may not end the other's backends. */
+  /** Returns false if the role may not end the sessions of the predecessor's role. */
   async #ifAllowed(work: () => Promise<boolean>): Promise<boolean> {
     try {
       return await work();
@@ -244,34 +248,34 @@ export class LeaseStorage implements LeaseStore {
   }
 }
 
-/** The application_name of a session, for people who look at them. */
+/** The application_name of a session, for operators. */
 export function sessionName(broker: string, purpose: string): string {
   return `millrace/${broker}/${purpose}`;
 }
 
-/** What names a renewal: its time to the microsecond, in a form that no setting of a session changes. */
+/** The name of a renewal: its time in microseconds, in a form that no session setting changes. */
 const renewal = 'extract(epoch FROM renewed_at)::text AS renewal';
 
-/** A condition on `pg_locks AS l`. */
+/** The condition on `pg_locks AS l` for the lock of the owner. */
 const isOurLock = `l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${lockKey} AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
 async function hasLeaseTable(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ there: boolean }>(
+  const answer = await client.query<{ there: boolean }>(
     "SELECT to_regclass('millrace.broker_lease') IS NOT NULL AS there",
   );
-  return rows[0]!.there;
+  return oneRow(answer).there;
 }
 
 interface FoundLease {
   readonly lease: LeaseRow;
   /** The version of the schema. */
   readonly version: number;
-  /** The owner's session that had the lock; null in the row of a version before 0006. */
+  /** The session that had the lock for the owner; null in a row from before schema version 0006. */
   readonly session: { readonly pid: number; readonly startUs: string } | null;
 }
 
-/** The session as JSON, because a standby may read the table before it has migrated it. */
+/** The session, read through JSON, because a schema before version 0006 lacks these columns. */
 const leaseSession = `(to_jsonb(b) ->> 'pid')::integer AS pid, (to_jsonb(b) ->> 'backend_start')::timestamptz AS backend_start`;
 
 async function readLease(client: Client, now: Now): Promise<FoundLease | null> {
@@ -300,7 +304,7 @@ async function readLease(client: Client, now: Now): Promise<FoundLease | null> {
   };
 }
 
-/** The broker is the lease's if its session is the one that the lease names; any other is told by the name that it gives itself. */
+/** The lease's broker if the lease names the session, else the broker in its application_name. */
 async function readLockHolder(client: Client, found: FoundLease | null): Promise<LockHolder | null> {
   const { rows } = await client.query<{ pid: number; start_us: string | null; application_name: string | null }>(
     `SELECT l.pid, (extract(epoch FROM a.backend_start) * 1000000)::bigint AS start_us, a.application_name
@@ -319,8 +323,8 @@ async function readLockHolder(client: Client, found: FoundLease | null): Promise
 }
 
 /**
- * Ends the session that holds the lock if it is the one that the lease names, and only if the lease still is what it was judged by. @returns
- * false if the database does not say which session it is.
+ * Ends the session with the lock if the lease names it, is still of `broker`, and still is so old.
+ * @returns false if the database does not show which session it is.
  */
 async function endLockHolder(client: Client, broker: string, ageMsMin: number, now: Now): Promise<boolean> {
   const { rows } = await client.query<{ known: boolean }>(
@@ -335,11 +339,11 @@ async function endLockHolder(client: Client, broker: string, ageMsMin: number, n
 }
 
 async function takeLock(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
-  return rows[0]!.locked;
+  const answer = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [lockKey]);
+  return oneRow(answer).locked;
 }
 
-/** Says in the lease which session holds the lock for its owner. */
+/** Writes the session with the lock into the lease. */
 async function signLease(client: Client, broker: string): Promise<void> {
   await client.query(
     `UPDATE millrace.broker_lease SET pid = a.pid, backend_start = a.backend_start
@@ -348,7 +352,7 @@ async function signLease(client: Client, broker: string): Promise<void> {
   );
 }
 
-/** One transaction: the lease's row is locked first, so that of several brokers one comes first. */
+/** One transaction, which locks the lease's row first, so that only one of several brokers wins. */
 async function raiseEpoch(
   client: Client,
   broker: string,
@@ -362,16 +366,17 @@ async function raiseEpoch(
       "INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ($1, 0, '-infinity') ON CONFLICT DO NOTHING",
       [broker],
     );
-    const { rows } = await client.query<{ epoch: string; renewal: string }>(
+    const answer = await client.query<{ epoch: string; renewal: string }>(
       `SELECT epoch, ${renewal} FROM millrace.broker_lease FOR UPDATE`,
     );
-    const epoch = Number(rows[0]!.epoch);
-    // Judged again under the lock: the owner may have renewed its lease since.
-    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && rows[0]!.renewal !== seen.renewal)) {
+    const found = oneRow(answer);
+    const epoch = Number(found.epoch);
+    // The lease is compared again under the lock, because its owner may have renewed it.
+    if (epoch !== (seen?.epoch ?? 0) || (seen !== null && found.renewal !== seen.renewal)) {
       await client.query('ROLLBACK');
       return null;
     }
-    // Waits for the transactions that the predecessor has in flight.
+    // This waits for the predecessor's transactions in flight.
     await takeFence(client, broker, epoch + 1, slots);
     await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = ${nowOf('$3')}`, [
       broker,

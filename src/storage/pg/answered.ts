@@ -7,8 +7,9 @@ export interface AnswerLimit {
 }
 
 /**
- * Does `work`, and cuts the connection if that takes longer: for a database that is silent and not gone, because its machine hangs or
- * the network loses everything. TCP alone notices that after a quarter of an hour.
+ * Runs `work`, and cuts the connection when no answer comes within the limit. A database is silent
+ * when its machine hangs or the network loses every packet, and TCP alone notices that after 15
+ * minutes.
  */
 export async function answered<T>(
   client: Client,

@@ -1,12 +1,12 @@
 /**
- * PostgreSQL's text form of arrays of integers, both ways. `pg` would walk each array element by element, quote it and
- * parse it as an array of anything: three times as slow as a join and a split.
+ * Writes and reads PostgreSQL's text form of integer arrays. `pg` quotes each element and parses
+ * arrays of any type, which takes three times as long as a join and a split.
  */
 export function arrayLiteral(numbers: readonly number[]): string {
   return `{${numbers.join(',')}}`;
 }
 
-/** A `text[]` whose elements are array literals: rows of arrays of different lengths, which SQL has no type for. */
+/** A `text[]` of array literals, because SQL has no type for arrays of different lengths. */
 export function nestedArrayLiteral(arrays: readonly (readonly number[])[]): string {
   return `{${arrays.map((numbers) => `"${arrayLiteral(numbers)}"`).join(',')}}`;
 }

@@ -3,11 +3,12 @@ import type { ConnectionOptions } from 'node:tls';
 import type * as Pg from 'pg';
 
 const require = createRequire(import.meta.url);
-// This variable makes `pg` load a binding of libpq, which need not be installed. It is read once, when `pg` is loaded.
+// The variable makes `pg` load a binding of libpq, which may not be installed. `pg` reads the
+// variable once, when it is loaded.
 delete process.env['NODE_PG_FORCE_NATIVE'];
 export const pg = require('pg') as typeof Pg;
 
-/** Everything that `pg` is told about a connection. */
+/** All options of a connection. */
 interface DriverOptions {
   readonly host: string;
   readonly port: number;
@@ -20,7 +21,7 @@ interface DriverOptions {
   readonly connectTimeoutMs: number;
 }
 
-/** A client of `pg` that takes nothing from the environment. */
+/** A client of `pg` that ignores the environment. */
 export class DriverClient extends pg.Client {
   readonly #startParameters: Readonly<Record<string, string>>;
 
@@ -31,12 +32,12 @@ export class DriverClient extends pg.Client {
       port,
       user,
       database,
-      // As a function: for an empty value `pg` looks into PGPASSWORD and ~/.pgpass.
+      // A function, because `pg` reads PGPASSWORD and ~/.pgpass in place of an empty value.
       password: () => {
         if (password === null) throw new Error('the database asks for a password, and the connection string has none');
         return password;
       },
-      // Each would come from its PG* variable if it were not given.
+      // These options are always given, because `pg` reads a missing one from its PG* variable.
       ssl: tls,
       sslnegotiation: 'postgres',
       client_encoding: 'UTF8',
@@ -46,7 +47,7 @@ export class DriverClient extends pg.Client {
     this.#startParameters = { user, database, application_name: applicationName };
   }
 
-  /** What the session is started with: `pg` would add PGOPTIONS and PGREPLICATION, which an empty value does not keep out. */
+  /** Replaces the start parameters of `pg`, which adds PGOPTIONS and PGREPLICATION to them. */
   getStartupConf(): Readonly<Record<string, string>> {
     return this.#startParameters;
   }

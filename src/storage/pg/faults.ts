@@ -3,34 +3,38 @@ import { Fault } from '../../errors/fault.ts';
 
 /** SQLSTATE that `millrace.fence` raises. */
 const fencedState = 'MR001';
-/** SQLSTATE that `millrace.lock_logs` raises when a batch is meant for another segment than the current one. */
+/**
+ * SQLSTATE that `millrace.lock_logs` raises when a batch names another segment than the current
+ * one.
+ */
 export const segmentMovedState = 'MR002';
 
-/** SQLSTATE for a table that is not there. */
 export const undefinedTableState = '42P01';
 
-/** What an error of the server means for the call that met it, and for the session that it came over. */
+/** The meaning of a server error for the call, and for the session of the call. */
 type Meaning = 'fenced' | 'data refused' | 'session ended' | 'session stale' | 'suspect' | 'not now';
 
 /**
- * What SQLSTATEs mean; the first row that fits decides. A state that no row names means "not now": the server has a thousand of them,
- * extensions and triggers add more, and none of them is a reason to end a broker.
+ * The meaning of each SQLSTATE; the first row that matches decides. A state without a row means
+ * "not now". The server has a thousand of them, extensions and triggers add more, and none must end
+ * a broker.
  */
 const meanings: readonly (readonly [RegExp, Meaning])[] = [
   [new RegExp(`^${fencedState}$`), 'fenced'],
-  // The data of one request, which fails alone.
+  // The server rejects the data of one request, and only that request fails.
   [/^2[23]/, 'data refused'],
-  // The server has ended the connection: a COMMIT that was under way may have happened.
+  // The server has ended the connection, so a COMMIT in flight has an unknown outcome.
   [/^(08|57P0[1-5]|25P0[34])/, 'session ended'],
-  // The session has lost what was prepared on it, or a plan of it fits its tables no more: a new one has neither.
+  // The session lost a prepared statement, or a cached plan no longer matches its tables. A new
+  // session has no prepared statements and no plans.
   [/^(26|34|42P05$|0A000$)/, 'session stale'],
-  // The right is for the operator to give.
+  // The role lacks a right, which the operator can grant while the broker runs.
   [/^42501$/, 'not now'],
-  // Statements that cannot be right; or somebody has changed the tables.
+  // The statement is wrong, or an operator has changed the tables.
   [/^42/, 'suspect'],
 ];
 
-/** A session is over after these, whatever their state. */
+/** The server ends the session after an error of these severities, whatever its SQLSTATE. */
 const fatal = /^(FATAL|PANIC)$/;
 
 function meaningOf(error: unknown, state: string): Meaning {
@@ -39,10 +43,11 @@ function meaningOf(error: unknown, state: string): Meaning {
 }
 
 /**
- * The one place where an error of the database or the network is classified. Every error that the server sends is a Fault; what comes
- * from neither is a bug and comes back as it is.
+ * Classifies every error of the database and the network, and is the only place that does. Every
+ * error that the server sends becomes a Fault. Any other error is a bug, and is returned unchanged.
  *
- * @param commitSent whether COMMIT was on its way: if the connection broke then, the outcome is not known.
+ * @param commitSent whether COMMIT was sent: if the connection broke after that, the outcome is
+ * unknown.
  */
 export function faultOf(thrown: unknown, commitSent: boolean): Error {
   const error = unwrapped(thrown);
@@ -69,25 +74,30 @@ export function faultOf(thrown: unknown, commitSent: boolean): Error {
   }
 }
 
-/** An error while connecting: never a bug, whatever TLS, the password or the network makes of it. */
+/** An error while connecting is never a bug: TLS, a password or the network may raise any error. */
 export function faultOfConnecting(thrown: unknown): Fault {
   const error = faultOf(thrown, false);
   return error instanceof Fault ? error : notNow(error);
 }
 
-/** Whether waiting does not help: the server refuses this user or has no such database, or the two do not agree on TLS or password. */
+/**
+ * Whether a retry cannot help: the server rejects the user, the database does not exist, or the
+ * client and the server do not agree on TLS or the password.
+ */
 export function isRefusedForGood({ cause }: Fault): boolean {
   if (cause instanceof Fault) return isRefusedForGood(cause);
   const state = sqlState(cause);
   return state === null ? cause instanceof Error && !isNetwork(cause) : /^(28|3D)/.test(state);
 }
 
-/** Such a refusal in the words of the server, or in ours, which name the host and the mode of TLS. */
+/**
+ * The message of such a refusal: the server's own, or ours, which names the host and the TLS mode.
+ */
 export function refusalOf(fault: Fault): string {
   return sqlState(fault.cause) === null ? fault.message : (fault.cause as Error).message;
 }
 
-/** Whether the connection that the error came from is of no use any more. */
+/** Whether the broker must replace the connection that the error came from. */
 export function endsConnection(thrown: unknown): boolean {
   const error = thrown instanceof Fault ? thrown.cause : unwrapped(thrown);
   const state = sqlState(error);
@@ -95,7 +105,7 @@ export function endsConnection(thrown: unknown): boolean {
   return ['session ended', 'session stale'].includes(meaningOf(error, state));
 }
 
-/** Drizzle puts its own error around that of the database. */
+/** Drizzle wraps the error of the database in its own. */
 function unwrapped(thrown: unknown): unknown {
   return thrown instanceof DrizzleQueryError && thrown.cause !== undefined ? thrown.cause : thrown;
 }
@@ -108,11 +118,16 @@ export function sqlState(thrown: unknown): string | null {
   return typeof code === 'string' && typeof severity === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null;
 }
 
-/** What pg itself says of a connection. Whole sentences: a bug of ours may speak of connections too. */
+/**
+ * The messages of `pg` for a lost connection, in full, because a bug's message may mention
+ * connections too.
+ */
 const connectionLost =
   /^(Connection terminated|timeout expired|Query read timeout|Received unexpected |Client (was closed|has encountered a connection error)|The(re was an error| server does not).* SSL connection)/;
 
-/** Errors of the system have a code like ECONNREFUSED; those that pg makes itself only have a text. */
+/**
+ * System errors have a code such as ECONNREFUSED; the errors that `pg` makes have only a message.
+ */
 function isNetwork(error: Error): boolean {
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string' && /^E[A-Z]/.test(code) && !code.startsWith('ERR_')) return true;

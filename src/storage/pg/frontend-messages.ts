@@ -1,21 +1,22 @@
 import type { BinaryValue, Parameter } from './parameter.ts';
 
 /**
- * The messages of PostgreSQL's extended query protocol that carry out prepared statements. `pg` writes them too, but copies
- * every parameter into a buffer of its own, which it grows and throws away: for batches that costs more than the rest of an append.
+ * The messages of PostgreSQL's extended query protocol that run prepared statements. `pg` can write
+ * them too, but copies every parameter into another buffer, grows that buffer and drops it. For
+ * batches, the copies cost more than the rest of an append.
  *
  * Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 const code = { parse: 0x50, bind: 0x42, execute: 0x45, close: 0x43, sync: 0x53 } as const;
 const statementKind = 0x53;
-/** The type byte and the length, which counts itself. */
+/** The type byte and the length, which includes its own four bytes. */
 const headerBytes = 5;
 const lengthBytes = 4;
 
-/** Buffers up to this size are kept for the next messages. */
+/** `begin` replaces a buffer that is larger than this. */
 const keptBytesMax = 1_048_576;
 
-/** Writes messages one behind the other. What it wrote is good until it is begun anew. */
+/** Writes messages one after the other. The bytes of `written` are valid until the next `begin`. */
 export class FrontendMessages {
   #buffer = Buffer.allocUnsafe(8_192);
   #at = 0;
@@ -26,7 +27,7 @@ export class FrontendMessages {
     if (this.#buffer.length > keptBytesMax) this.#buffer = Buffer.allocUnsafe(8_192);
   }
 
-  /** All that was written since `begin`. */
+  /** The messages since `begin`. */
   written(): Buffer {
     return this.#buffer.subarray(0, this.#at);
   }
@@ -39,7 +40,7 @@ export class FrontendMessages {
     this.#finish();
   }
 
-  /** To the unnamed portal; results come as text. */
+  /** Binds to the unnamed portal, and asks for results as text. */
   bind(name: string, parameters: readonly Parameter[]): void {
     const sizes = parameters.map(sizeOf);
     const bytes = sizes.reduce((sum, size) => sum + size + 2 + lengthBytes, 0);
@@ -63,7 +64,7 @@ export class FrontendMessages {
     this.#finish();
   }
 
-  /** Forgets a prepared statement; no error if there is none. */
+  /** Drops a prepared statement; the server sends no error if there is none. */
   close(name: string): void {
     this.#open(code.close, name.length + 2);
     this.#buffer[this.#at++] = statementKind;

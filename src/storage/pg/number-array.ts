@@ -1,19 +1,18 @@
 import type { BinaryValue } from './parameter.ts';
 
 /**
- * Arrays in PostgreSQL's binary format, one element for each of some items: to write thousands of numbers as text, and to have the
- * server parse them, costs five times as much.
+ * Arrays in PostgreSQL's binary format, one element for each item. Thousands of numbers as text
+ * cost five times as much, because the broker formats them and the server parses them.
  *
- * The format: dimensions (1, or 0 for an empty array), a flag for nulls, the element's type, the size and the lower
- * bound of the dimension, then for each element its length and its bytes; all numbers are big endian.
+ * The format is the one in bytea-array.ts.
  */
 const headerBytes = 20;
-/** An array without elements has no dimension, and so neither its size nor its lower bound. */
+/** An empty array has no dimension, so its header ends before the size and the lower bound. */
 const emptyArrayBytes = 12;
 const integerOid = 23;
 const bigintOid = 20;
 const textOid = 25;
-/** In place of an element's length. */
+/** The length of an element that is null. */
 const nullLength = -1;
 
 export function integerArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
@@ -29,7 +28,7 @@ export function integerArray<T>(items: readonly T[], valueOf: (item: T) => numbe
   };
 }
 
-/** Of numbers from 0 to 2^53 - 1. */
+/** The numbers are from 0 to 2^53 - 1. */
 export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
   return {
     byteLength: arrayBytes(items.length, 8),
@@ -45,7 +44,7 @@ export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number
   };
 }
 
-/** A text that is null is SQL's null. */
+/** A null text becomes a null element. */
 export function textArray(texts: readonly (string | null)[]): BinaryValue {
   const bytes = texts.reduce((sum, text) => sum + (text === null ? 0 : Buffer.byteLength(text)), 0);
   return {

@@ -4,7 +4,7 @@ import { FrontendMessages } from './frontend-messages.ts';
 import type { Parameter } from './parameter.ts';
 
 export interface Statement {
-  /** The prepared statement's name, ASCII; the same text each time. */
+  /** The name of the prepared statement, in ASCII. Each name always has the same text. */
   readonly name: string;
   readonly text: string;
   readonly parameters: readonly Parameter[];
@@ -13,19 +13,21 @@ export interface Statement {
 /** The columns of a row, as text. */
 export type TextRow = readonly (string | null)[];
 
-/** Prepared statements that a session keeps: each costs the server some ten kilobytes, and every segment has its own. */
+/**
+ * The most prepared statements per session: each costs the server 10 KB, and each segment has its
+ * own.
+ */
 const preparedMax = 200;
 
 /**
- * Carries out statements as one transaction in one round trip, with one answer. There is no BEGIN and no COMMIT: statements up to a
- * Sync are a transaction of their own, which the Sync commits before the server says that it is ready, and which an error rolls back.
- * Each statement has a snapshot of its own, as in any transaction at READ COMMITTED.
+ * Runs statements as one transaction in one round trip, without BEGIN and COMMIT. The Sync commits
+ * the statements before it, and an error rolls them back. Each statement has its own snapshot.
  *
  * Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
  *
  * @returns the rows of each statement, committed.
- * @throws the first error, of the server or of the connection; the connection can be used again if it is one of the server. A Fault:
- * the connection had ended before anything was sent.
+ * @throws the first error, of the server or of the connection. After an error of the server, the
+ * connection can be used again. A Fault means that the connection ended before anything was sent.
  */
 export function inOneRoundTrip(client: Client, statements: readonly Statement[]): Promise<TextRow[][]> {
   return new Promise((resolve, reject) => {
@@ -33,10 +35,10 @@ export function inOneRoundTrip(client: Client, statements: readonly Statement[])
   });
 }
 
-/** What is kept for each session of the server. */
+/** The state of a database session. */
 interface Session {
   readonly messages: FrontendMessages;
-  /** Names of its prepared statements, the one that was not used for the longest time first. */
+  /** The names of its prepared statements, the least recently used first. */
   readonly prepared: Set<string>;
 }
 
@@ -51,7 +53,7 @@ function sessionOf(client: Client): Session {
   return session;
 }
 
-/** What `pg` calls for the answers to a query of ours. */
+/** A query whose messages this file writes; `pg` calls its handlers with the answers. */
 class ImplicitTransaction implements Submittable {
   readonly #session: Session;
   readonly #statements: readonly Statement[];
@@ -76,7 +78,7 @@ class ImplicitTransaction implements Submittable {
 
   submit(connection: Connection): void {
     const { messages, prepared } = this.#session;
-    // Those of the last transaction were read to their end: it was answered.
+    // The buffer is free again, because the last transaction was answered.
     messages.begin();
     for (const statement of this.#statements) this.#prepare(statement);
     for (const { name, parameters } of this.#statements) {
@@ -89,7 +91,7 @@ class ImplicitTransaction implements Submittable {
       messages.close(name);
     }
     messages.sync();
-    // One that is not writable any more is about to end, and then the client answers for it.
+    // A connection that is not writable is about to end, and `pg` calls `handleError` then.
     if (!connection.stream.writable) return;
     this.#isSent = true;
     connection.stream.write(messages.written());
@@ -103,7 +105,10 @@ class ImplicitTransaction implements Submittable {
     this.#answered++;
   }
 
-  /** The server passes over everything up to the Sync. What it had prepared by then is not known: it is prepared anew. */
+  /**
+   * The server skips everything up to the Sync. It is unknown which statements it had prepared
+   * before the error, so all of them are prepared again.
+   */
   handleError(error: Error): void {
     for (const { name } of this.#statements) this.#session.prepared.delete(name);
     this.#reject(this.#isSent ? error : neverSent(error));
@@ -118,13 +123,16 @@ class ImplicitTransaction implements Submittable {
     const known = prepared.delete(name);
     prepared.add(name);
     if (known) return;
-    // It may be there: from a transaction that failed behind it.
+    // A transaction that failed after its Parse may have left this statement prepared.
     messages.close(name);
     messages.parse(name, text);
   }
 }
 
-/** The connection has ended unnoticed since it was last used. Nothing was carried out, which is not so once a byte was sent. */
+/**
+ * The connection ended unnoticed since its last use. Nothing was executed, so the outcome is known.
+ * Once a byte was sent, the outcome would be unknown.
+ */
 function neverSent(error: Error): Fault {
   return new Fault(
     'DATABASE_UNAVAILABLE',

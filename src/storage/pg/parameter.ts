@@ -1,7 +1,10 @@
-/** A value in PostgreSQL's binary format, which writes itself where it is sent from and so needs no buffer of its own. */
+/**
+ * A value in PostgreSQL's binary format. It is written straight into the send buffer, without a
+ * copy.
+ */
 export interface BinaryValue {
   readonly byteLength: number;
-  /** Writes `byteLength` bytes. */
+  /** Writes exactly `byteLength` bytes. */
   writeTo(buffer: Buffer, at: number): void;
 }
 

@@ -15,7 +15,7 @@ import {
   uniqueIndex,
 } from '../pg/drizzle.ts';
 
-/** The tables of groups as Drizzle sees them; a test compares this with the migrated database. */
+/** The tables of groups for Drizzle; a test compares them with the migrated database. */
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' });
 
 const millrace = pgSchema('millrace');

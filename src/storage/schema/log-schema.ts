@@ -1,10 +1,10 @@
 import { bigint, boolean, customType, integer, pgSchema, primaryKey, text, timestamp, unique } from '../pg/drizzle.ts';
 
-/** The tables of the log as Drizzle sees them; drizzle/*.sql makes them, and a test holds the two together. */
+/** The tables of the log for Drizzle; drizzle/*.sql makes them, and a test compares the two. */
 export const millrace = pgSchema('millrace');
 
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' });
-/** One type, not `bytea().array()`: that would pass each element through a text encoder. */
+/** One type, because `bytea().array()` passes each element through a text encoder. */
 const byteaArray = customType<{ data: Buffer }>({ dataType: () => 'bytea[]' });
 const timeUs = (name: string) => timestamp(name, { withTimezone: true });
 const bigNumber = (name: string) => bigint(name, { mode: 'number' });

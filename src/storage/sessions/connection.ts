@@ -7,30 +7,31 @@ import { endsConnection, faultOf, faultOfConnecting } from '../pg/faults.ts';
 import { hasUnreplicatedCommit, identityOf, openSession, type SessionOptions } from './session.ts';
 
 export interface ConnectionOptions extends SessionOptions {
-  /** Work that has no answer by then is given up, and the connection with it. */
+  /** The connection cuts itself when work has no answer within this limit. */
   readonly answer?: AnswerLimit;
-  /** Told what becomes of the work, for the log. */
+  /** Logs when work begins to fail, and when it succeeds again. */
   readonly trouble?: Trouble;
 }
 
-/** Writers must not wait for ever behind somebody's lock, nor hold one for ever when their broker hangs. */
+/** A writer must not wait for ever for a lock, or hold one for ever when its broker hangs. */
 export const writerSettings = { lock_timeout: '10s', idle_in_transaction_session_timeout: '10s' };
 
 /**
- * For sessions that find all their rows by keys. A plan that was made while a table was small reads all of it for each row, and is kept when the table has
- * grown, until it is analyzed.
+ * For sessions that find all their rows by key. A plan from the time when a table was small scans
+ * the table for each row, and stays in use after the table has grown, until the next ANALYZE.
  */
 export const keyedSettings = { ...writerSettings, enable_seqscan: 'off' };
 
 /**
- * A broker that hangs while it sends an append leaves the server in a transaction that is not idle, but waits for the rest of it. Before
- * PostgreSQL 17 only a broker that takes over ends that.
+ * When a broker hangs while it sends an append, the server waits in a transaction that is not idle.
+ * Before PostgreSQL 17, which has `transaction_timeout`, only the takeover by another broker ends
+ * it.
  */
 export const appendSettings = { ...writerSettings, transaction_timeout: '30s' };
 
 /**
- * One connection to the database, for one purpose. It connects when it is first needed, and again when it was lost; work is done
- * one after the other.
+ * One connection to the database, for one purpose. It connects for its first work, and again after
+ * a loss. It runs one piece of work at a time.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -45,17 +46,17 @@ export class Connection {
     });
   }
 
-  /** Work that is under way or waits for it. */
+  /** How much work runs or waits. */
   get load(): number {
     return this.#work.load;
   }
 
-  /** Runs `work` once the work before it is done. @throws Fault; or what is no fault, as it is. */
+  /** Runs `work` after the work before it. @throws Fault; a bug is thrown unchanged. */
   run<T>(work: (client: Client) => Promise<T>): Promise<T> {
     return this.#work.take(() => this.#run(work));
   }
 
-  /** Ends the connection after the work that is under way. Idempotent. */
+  /** Ends the connection after all work that runs or waits. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#work.ended();
@@ -64,7 +65,7 @@ export class Connection {
     await client?.end().catch(() => undefined);
   }
 
-  /** Ends the connection now, in whatever it is doing. */
+  /** Ends the connection at once, even while work runs. */
   destroy(): void {
     this.#closed = true;
     this.#abandon();
@@ -76,7 +77,7 @@ export class Connection {
     void client?.end().catch(() => undefined);
   }
 
-  /** The broker's sessions are on another server now. */
+  /** Ends the session if the session of the lease has moved to another server. */
   #leave(): void {
     const client = this.#client;
     if (client !== null && !(this.#options.server?.admits(identityOf(client).server) ?? true)) this.#abandon();
@@ -91,7 +92,8 @@ export class Connection {
       this.#options.trouble?.worked();
       return result;
     } catch (error) {
-      // The server says that it ends the connection before it does: the next work must not still find this one.
+      // The server sends this error before it ends the connection, so the next work must not reuse
+      // it.
       if (endsConnection(error)) this.#abandon();
       const fault = faultOf(error, false);
       this.#tell(fault);
@@ -99,21 +101,21 @@ export class Connection {
     }
   }
 
-  /** A commit that is on no replica yet is lost with its machine: nobody may be told that it is safe. */
+  /** A commit without its replica is lost with its machine, so no answer may call it durable. */
   #unreplicated(): Fault {
     this.#abandon();
     return new Fault('OUTCOME_UNKNOWN', 'the wait of a commit for its synchronous replica was cancelled');
   }
 
   #tell(error: Error): void {
-    // That another broker has taken over is no trouble with the database, and after the close nothing is.
+    // The log reports trouble with the database, and neither a takeover nor a close is trouble.
     if (error instanceof Fault && error.kind !== 'FENCED' && !this.#closed) this.#options.trouble?.failed(error);
   }
 
   async #connected(): Promise<Client> {
     if (this.#closed) throw new Fault('DATABASE_UNAVAILABLE', 'the connection is closed');
     if (this.#client !== null) return this.#client;
-    // Forgotten when it ends, so that the next work connects anew.
+    // The callback drops an ended session, so that the next work connects again.
     try {
       this.#client = await openSession(this.#options, (ended) => {
         if (this.#client === ended) this.#client = null;

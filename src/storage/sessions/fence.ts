@@ -1,7 +1,7 @@
 import type { Client, ClientBase } from 'pg';
 import { Fault } from '../../errors/fault.ts';
 
-/** Which row of `broker_fence` a writer's transactions are fenced by. */
+/** The row of `broker_fence` that fences a writer's transactions. */
 export interface Fence {
   readonly broker: string;
   readonly slot: number;
@@ -10,8 +10,9 @@ export interface Fence {
 }
 
 /**
- * Makes `broker` the only one whose writes are let through, in `epoch`. It waits for every write transaction of others that is in
- * flight, because each holds its row; afterwards none of theirs finds its row. To be called in a transaction.
+ * Fences all other brokers: from `epoch` on, only writes of `broker` succeed. The DELETE waits for
+ * write transactions in flight, because each locks its row. Later ones find no row. Call it in a
+ * transaction.
  */
 export async function takeFence(
   client: ClientBase,
@@ -26,12 +27,13 @@ export async function takeFence(
   );
 }
 
-/** The epoch in which each session has signed its row. */
+/** The epoch in which each session last signed its fence row. */
 const signed = new WeakMap<Client, number>();
 
 /**
- * Writes into the fence row which session writes under it, before the first fenced statement of a session in an epoch: a successor ends the sessions that
- * it finds there when it has waited for them long enough. A statement of its own, so that the successor can read it while they write.
+ * Writes the session into its fence row before the session's first fenced statement of an epoch. A
+ * successor ends the sessions named there once its patience is over. It is a separate statement, so
+ * that the successor can read the row while a write is in flight.
  *
  * @throws Fault
  */
@@ -47,13 +49,17 @@ export async function signFence(client: Client, { broker, slot, epoch }: Fence):
   signed.set(client, current);
 }
 
-/** The session in a fence row or the lease, as JSON, because a migration from a version before 0006 finds no such columns. */
+/**
+ * Whether a fence row or the lease names session `a`. The columns are read through JSON, because a
+ * schema before version 0006 does not have them.
+ */
 const isSessionOf = (row: string): string =>
   `(to_jsonb(${row}) ->> 'pid')::integer = a.pid AND (to_jsonb(${row}) ->> 'backend_start')::timestamptz = a.backend_start`;
 
 /**
- * Ends what keeps the takeover, or the migration, of session `pid` waiting: the sessions that have signed a fence row or the lease, and those that it waits for because they hold
- * one and came to a stop before they could sign. Who holds the lease's row too is another broker that takes over, and no writer.
+ * Ends the sessions that block the takeover or the migration of session `pid`: those that signed a
+ * fence row or the lease, and writers that lock a fence row and stalled before they signed. A
+ * session that also locks the lease's table is another broker at its takeover, and is left alone.
  */
 export async function endPredecessor(client: Client, pid: number): Promise<void> {
   await client.query(

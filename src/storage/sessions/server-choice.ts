@@ -1,31 +1,32 @@
 import { shownHost, type DatabaseHost } from '../../address/database-address.ts';
 import { Fault } from '../../errors/fault.ts';
 
-/** One run of a server of PostgreSQL, as a session of it sees it. */
+/** One run of a PostgreSQL server, as one of its sessions sees it. */
 export interface ServerIdentity {
-  /** How the session has reached it: with a looked-up address in place of the name. */
+  /** The host that the session connected to, with the looked-up address in place of a name. */
   readonly reached: DatabaseHost;
-  /** The one of the connection string that led to it. */
+  /** The host of the connection string that led to this server. */
   readonly named: DatabaseHost;
-  /** The server's own address and port; null at a Unix socket. */
+  /** The address of the server, as the server reports it; null at a Unix socket. */
   readonly address: string | null;
   readonly port: number | null;
-  /** When it was started, in microseconds: no two runs of servers have the same. */
+  /** The start of the run, in microseconds, because no two runs start at the same time. */
   readonly startedUs: string;
-  /** A replica that becomes a primary begins a new one, and so does a restored backup. */
+  /** The WAL timeline. A promoted replica begins a new one, and so does a restored backup. */
   readonly timeline: string;
 }
 
 /**
- * On which server the sessions of a broker are. The session of the lease chooses it; every other one is on the same or is ended, so that
- * nothing is written to one of two servers that both believe to be the primary while the lease is at the other.
+ * The server of all sessions of a broker. The session of the lease chooses it, and sessions on any
+ * other server end. Otherwise, with two servers that both claim to be the primary, the broker could
+ * write to one while its lease is on the other.
  */
 export class ServerChoice {
   #chosen: ServerIdentity | null = null;
   #ownedOn: ServerIdentity | null = null;
   readonly #leavers = new Set<() => void>();
 
-  /** null: none was chosen yet. */
+  /** The chosen server; null before the first choice. */
   get chosen(): ServerIdentity | null {
     return this.#chosen;
   }
@@ -35,17 +36,17 @@ export class ServerChoice {
     return this.#ownedOn !== null;
   }
 
-  /** This broker has taken over on the server that it has chosen. */
+  /** Marks that this broker has taken over on `server`. */
   own(server: ServerIdentity): void {
     this.#ownedOn = server;
   }
 
   /**
-   * Called by the session of the lease. Sessions of another server end at once, in whatever they are doing.
+   * Only the session of the lease calls this. Sessions on another server end at once. An owner goes
+   * on after a restart of its server, but not on another server, which may lack what the owner has
+   * in memory.
    *
-   * An owner goes on after a restart of its server, and not on another one: what it knows of the log and the groups need not be there.
-   *
-   * @throws DatabaseMoved; then the choice is what it was.
+   * @throws DatabaseMoved, and keeps the earlier choice.
    */
   choose(server: ServerIdentity): void {
     if (this.#ownedOn !== null && !sameHistory(this.#ownedOn, server)) throw new DatabaseMoved(this.#ownedOn, server);
@@ -54,7 +55,7 @@ export class ServerChoice {
     if (moved) for (const leave of this.#leavers) leave();
   }
 
-  /** Calls `leave` whenever another server was chosen. */
+  /** Calls `leave` whenever the choice changes to another server, or to another run of it. */
   onMoved(leave: () => void): void {
     this.#leavers.add(leave);
   }
@@ -69,7 +70,7 @@ export class ServerChoice {
     if (chosen === null || this.admits(server)) return;
     throw new Fault(
       'DATABASE_UNAVAILABLE',
-      `the database at ${shownHost(server.named)} is not the server, or not the run of it, that the lease is held on (${shownHost(chosen.named)})`,
+      `the database at ${shownHost(server.named)} is another server, or another run of it, than the one that has the lease (${shownHost(chosen.named)})`,
     );
   }
 }
@@ -78,12 +79,18 @@ function sameRun(a: ServerIdentity, b: ServerIdentity): boolean {
   return a.startedUs === b.startedUs && sameHistory(a, b);
 }
 
-/** Whether what was committed on one is on the other: it is the same server, which may have been restarted meanwhile. */
+/**
+ * Whether both are the same server, so that all commits on one are on the other. It may have
+ * restarted.
+ */
 function sameHistory(a: ServerIdentity, b: ServerIdentity): boolean {
   return a.address === b.address && a.port === b.port && a.timeline === b.timeline;
 }
 
-/** This broker's database is on another server now, or is another one: it has to be taken over anew, by whichever broker comes first. */
+/**
+ * The owner finds its database on another server. Any broker may take it over there, after a fresh
+ * start.
+ */
 export class DatabaseMoved extends Error {
   override readonly name = 'DatabaseMoved';
 

@@ -6,12 +6,13 @@ import { sqlState } from '../pg/faults.ts';
 export type Settings = Readonly<Record<string, string>>;
 
 /**
- * What every session relies on, whatever the defaults of the server, the database, the role and a pooler are. The values are as the
- * server shows them, because they are compared with what it shows.
+ * The settings that every session needs, whatever the defaults of the server, the database, the
+ * role and a pooler are. The values are written as the server shows them, because `checkSettings`
+ * compares both.
  */
 const sessionSettings = {
   search_path: 'pg_catalog',
-  // How values are read and written as text.
+  // The text form of values.
   client_encoding: 'UTF8',
   DateStyle: 'ISO, YMD',
   IntervalStyle: 'postgres',
@@ -21,18 +22,19 @@ const sessionSettings = {
   standard_conforming_strings: 'on',
   array_nulls: 'on',
   transform_null_equals: 'off',
-  // What a transaction is.
+  // The kind of a transaction.
   default_transaction_isolation: 'read committed',
   default_transaction_read_only: 'off',
   default_transaction_deferrable: 'off',
-  // A policy that hides rows from a query is an error, not a shorter answer.
+  // A row-security policy that hides rows raises an error, because a shorter answer would go
+  // unnoticed.
   row_security: 'off',
   exit_on_error: 'off',
-  // Every query here is a look-up by a whole key or a prefix of one: one plan serves all parameters.
+  // Every query looks up a whole key or a prefix of a key, so one plan serves all parameters.
   plan_cache_mode: 'force_generic_plan',
   jit: 'off',
   client_min_messages: 'warning',
-  // Every limit of time of the server: none, unless the session's purpose has one.
+  // No time limits of the server, except those that the purpose of a session sets.
   statement_timeout: '0',
   lock_timeout: '0',
   idle_session_timeout: '0',
@@ -40,22 +42,34 @@ const sessionSettings = {
   transaction_timeout: '0',
 } as const satisfies Settings;
 
-/** Only some roles may set it, also to what it is. With `replica`, foreign keys do not hold. */
+/**
+ * Only some roles may set this, even to its present value. With `replica`, the server does not
+ * check foreign keys.
+ */
 const privilegedSettings: Settings = { session_replication_role: 'origin' };
 
 /**
- * The server ends sessions of a machine that is gone after half a minute. Not compared: a Unix socket has none of these, and shows 0.
+ * The server ends the sessions of a dead machine after half a minute. `checkSettings` does not
+ * compare them, because a Unix socket has no keepalives and shows 0.
  */
 const keepalives: Settings = { tcp_keepalives_idle: '15', tcp_keepalives_interval: '5', tcp_keepalives_count: '3' };
 
-/** With these a commit is confirmed that is not on disk yet. Stronger ones, remote_apply say, stay. */
+/**
+ * With `off`, a commit is confirmed before it is on disk; with `local`, before it is on the
+ * synchronous replica. Stronger values, such as remote_apply, stay.
+ */
 const weakCommits = ['off', 'local'];
 
-/** A statement_timeout of the role, one millisecond say, may end the statement that would take it away. */
+/**
+ * A short statement_timeout of the role, such as 1 ms, may cancel the statement that removes it.
+ */
 const setTriesMax = 20;
 const queryCanceled = '57014';
 
-/** Sets all settings of a session, in one round trip. Names that an older server does not know are passed over. */
+/**
+ * Sets all settings of a session in one round trip, except names that an older server does not
+ * know.
+ */
 export async function setSettings(client: Client, own: Settings): Promise<void> {
   const text = settingText(own);
   for (let tries = 1; ; tries++) {
@@ -69,8 +83,8 @@ export async function setSettings(client: Client, own: Settings): Promise<void> 
 }
 
 /**
- * Statements of one message: each has a limit of time of its own, so that the first one is over before that of the role could strike. Not by the start
- * parameter `options`, which a pooler refuses.
+ * The timeout of the role counts per statement, so the short first statement can remove it before
+ * it strikes. The start parameter `options` is no alternative, because poolers reject it.
  */
 function settingText(own: Settings): string {
   const rows = (settings: Settings, always: boolean): string[] =>
@@ -89,12 +103,17 @@ function literal(text: string): string {
   return pg.escapeLiteral(text);
 }
 
-/** Names of what is read back. */
+/** The names of the settings that `checkSettings` compares. */
 export function settingNames(own: Settings): string[] {
   return [...Object.keys(expected(own)), 'synchronous_commit'];
 }
 
-/** Compares what was read back (by another statement, so that a pooler may have another session for it) with what was set. @throws Fault */
+/**
+ * Compares the settings that the server shows with those that were set. A later statement reads
+ * them, so that a pooler that changes the session in between is found.
+ *
+ * @throws Fault
+ */
 export function checkSettings(own: Settings, shown: ReadonlyMap<string, string | null>): void {
   for (const [name, value] of Object.entries(expected(own))) {
     const found = shown.get(name) ?? null;
@@ -109,7 +128,7 @@ function expected(own: Settings): Settings {
 }
 
 function notKept(name: string, value: string, found: string): Fault {
-  const why = 'a pooler between them must give each session a server of its own';
+  const why = 'a pooler in between must give each session a server connection of its own';
   return new Fault(
     'DATABASE_UNAVAILABLE',
     `a session of the database does not keep what is set: ${name} is "${found}" and was set to "${value}"; ${why}`,

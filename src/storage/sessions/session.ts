@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { userInfo } from 'node:os';
 import type { Client, Connection as Wire } from 'pg';
 import { isSocket, shownHost, type DatabaseAddress, type DatabaseHost } from '../../address/database-address.ts';
+import { present } from '../../errors/present.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
 import { answered } from '../pg/answered.ts';
@@ -11,56 +12,62 @@ import type { ServerChoice, ServerIdentity } from './server-choice.ts';
 import { checkSettings, setSettings, settingNames, type Settings } from './session-settings.ts';
 import { encryptionsOf, type Encryption } from './tls.ts';
 
-/** Longer than setting and reading settings takes in a database that works. */
+/** Longer than a working database takes to set and to show all settings. */
 const startMs = 5_000;
 const invalidAuthorization = '28000';
 
 export interface SessionOptions {
   readonly address: DatabaseAddress;
-  /** `millrace/<broker id>/<purpose>`, for people who look at the sessions: nothing rests on it. */
+  /** `millrace/<broker id>/<purpose>`, for operators; no decision depends on it. */
   readonly applicationName: string;
-  /** More settings of the session. */
+  /** The settings that the session's purpose adds. */
   readonly settings?: Settings;
   readonly clock: Clock;
-  /** Where all sessions of the broker are. */
+  /** The server of all sessions of the broker. */
   readonly server?: ServerChoice;
-  /** Whether this session decides where the others are. */
+  /** Whether this session chooses the server for all others. */
   readonly chooses?: boolean;
 }
 
-/** Which session of which server a client has. Process ids are used again; together with the start they are one session's for ever. */
+/**
+ * Identifies a session for ever by its process id and its start, because process ids are used
+ * again.
+ */
 export interface SessionIdentity {
   readonly pid: number;
-  /** Microseconds since the epoch, exact. */
+  /** Microseconds since the epoch. It is text, because a comparison must be exact. */
   readonly startUs: string;
-  /** Id of the role that logged in. */
+  /** The id of the role that logged in. */
   readonly roleId: string;
   readonly server: ServerIdentity;
 }
 
 const identities = new WeakMap<Client, SessionIdentity>();
 
-/** The session of a client that `openSession` has opened. */
+/** The identity of a client's session. @throws Error if `openSession` did not open it. */
 export function identityOf(client: Client): SessionIdentity {
   const identity = identities.get(client);
   if (identity === undefined) throw new Error('the session was not opened here');
   return identity;
 }
 
-/** The function of the server that warns when somebody cancels the wait for a replica: the commit is confirmed then, and on one machine only. */
+/**
+ * The function of the server that sends a warning when the wait for a replica is cancelled. The
+ * commit is then confirmed, but it is on one machine only.
+ */
 const replicaWait = 'SyncRepWaitForLSN';
 const unreplicated = new WeakSet<Client>();
 
-/** Whether a commit of the session was confirmed without its synchronous replica. */
+/** Whether the server confirmed a commit of this session without the synchronous replica. */
 export function hasUnreplicatedCommit(client: Client): boolean {
   return unreplicated.has(client);
 }
 
 /**
- * Opens one session with all its settings, on the first host that takes writes, or on the chosen server. `onEnd` is called, maybe more
- * than once, when it has ended for whatever reason.
+ * Opens a session with all its settings, on the chosen server or on the first host that accepts
+ * writes. When the session ends, it calls `onEnd` once or several times.
  *
- * @throws Fault; or what the server refuses the session with, as it is.
+ * @throws Fault; an error with which the server rejects the session is thrown unchanged.
  */
 export async function openSession(options: SessionOptions, onEnd: (client: Client) => void): Promise<Client> {
   const { server, chooses = false } = options;
@@ -76,7 +83,7 @@ export async function openSession(options: SessionOptions, onEnd: (client: Clien
   return client;
 }
 
-/** A host as the connection string names it, and what is connected to. */
+/** A host of the connection string, and the host to connect to. */
 type Place = Pick<ServerIdentity, 'named' | 'reached'>;
 
 function placesOf({ address, server, chooses = false }: SessionOptions): readonly Place[] {
@@ -84,7 +91,7 @@ function placesOf({ address, server, chooses = false }: SessionOptions): readonl
   const chosen = server?.chosen ?? null;
   if (chosen === null) return byName;
   if (!chooses) return [chosen];
-  // A server may have several addresses, and under another one it would be taken for another server.
+  // The address comes first: under another of its addresses, the server would count as another one.
   return server?.owned === true ? [chosen, ...byName] : byName;
 }
 
@@ -107,7 +114,7 @@ async function openOnFirst(
   throw new Fault('DATABASE_UNAVAILABLE', `no host of the database can be used: ${all}`, first);
 }
 
-/** Tries the ways of encryption in turn; the next one only where the server has refused the one before. */
+/** Tries TLS and no TLS in the mode's order; the second only if the server refused the first. */
 async function openAt(
   options: SessionOptions,
   named: DatabaseHost,
@@ -127,7 +134,10 @@ async function openAt(
   throw new Error('there is a way to connect in every mode');
 }
 
-/** Reasons to try without TLS, or with it: the server has none, a handshake fails, or a rule of pg_hba.conf is against it. */
+/**
+ * Whether the other encryption may work: the server has no TLS, the handshake failed, or a rule of
+ * pg_hba.conf forbids this one.
+ */
 function refusesEncryption(error: unknown): boolean {
   const cause = error instanceof Fault ? error.cause : error;
   const state = sqlState(cause);
@@ -153,7 +163,8 @@ async function start(
     tls,
     connectTimeoutMs: address.connectTimeoutMs,
   });
-  // An idle client whose server goes away emits `error`; without a listener that would end the process.
+  // An idle client emits `error` when its server disappears, which would end a process without a
+  // listener.
   const ended = (): void => {
     onEnd(client);
   };
@@ -198,7 +209,11 @@ interface Shown {
   readonly settings: (string | null)[];
 }
 
-/** Reads back what was set, and which session of which server this is. @throws Fault if it is not what was asked for. */
+/**
+ * Reads the settings back, and the identity of the session and its server.
+ *
+ * @throws Fault if a setting was not kept, or the server is a replica.
+ */
 async function identify(client: Client, named: DatabaseHost, reached: DatabaseHost, own: Settings): Promise<void> {
   const names = settingNames(own);
   const { rows } = await client.query<Shown>(
@@ -212,7 +227,7 @@ async function identify(client: Client, named: DatabaseHost, reached: DatabaseHo
        FROM pg_stat_get_activity(pg_backend_pid()) AS a`,
     [names],
   );
-  const found = rows[0]!;
+  const found = present(rows[0], 'a session has one backend');
   checkSettings(own, new Map(names.map((name, index) => [name, found.settings[index] ?? null])));
   if (found.in_recovery || found.timeline === null) throw isReplica(named);
   if (found.start_us === null) throw seesNothing();
@@ -231,7 +246,7 @@ async function identify(client: Client, named: DatabaseHost, reached: DatabaseHo
   });
 }
 
-/** The address behind a name, so that the other sessions go where the first one went. */
+/** The address behind a host name, so that all other sessions reach the same server. */
 function addressOf(client: Client, reached: DatabaseHost): DatabaseHost {
   if (isSocket(reached)) return reached;
   const { remoteAddress } = socketOf(client);
@@ -248,11 +263,11 @@ function isReplica(named: DatabaseHost): Fault {
 function seesNothing(): Fault {
   return new Fault(
     'DATABASE_UNAVAILABLE',
-    'the role does not see when its own sessions began, by which they are told apart: it must not SET ROLE, or needs pg_read_all_stats',
+    'the role does not see the start times of its own sessions, which identify them: it must not SET ROLE, or needs pg_read_all_stats',
   );
 }
 
-/** Trouble of the network or of TLS, which passes, or which a person has to see: never a bug. */
+/** Trouble of the network or of TLS is never a bug: it passes, or an operator must mend it. */
 function unusable(host: DatabaseHost, error: unknown, mode: string | null = null): Error {
   if (sqlState(error) !== null) return error as Error;
   const known = faultOf(error, false);
@@ -269,7 +284,7 @@ function socketOf(client: Client): Socket {
   return (client as unknown as { readonly connection: Wire }).connection.stream as Socket;
 }
 
-/** Ends a session that is of no use, without waiting for its goodbye. */
+/** Ends an unusable session, and does not wait until the server closes it. */
 function drop(client: Client): void {
   void client.end().catch(() => undefined);
   socketOf(client).destroy();

@@ -4,15 +4,15 @@ import type { ConnectionOptions } from 'node:tls';
 import type { DatabaseHost, TlsSettings } from '../../address/database-address.ts';
 import { isSocket } from '../../address/database-address.ts';
 
-/** How a connection is tried: with TLS, and how it verifies the server, or without. */
+/** TLS with the rules that verify the server; false: no TLS. */
 export type Encryption = ConnectionOptions | false;
 
-/** The word of libpq for the certificates that the runtime trusts. */
+/** libpq's name for the certificates that the runtime trusts. */
 const systemRoots = 'system';
 
 /**
- * The ways in which libpq tries to connect in this mode, in its order; the next one is for servers that refuse the one before. A
- * Unix socket has no TLS, whatever the mode.
+ * What libpq tries in this mode, in its order. The second is for servers that refuse the first. A
+ * Unix socket has no TLS in any mode.
  *
  * Source: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
  */
@@ -27,11 +27,12 @@ async function encryption({ mode, rootCert, cert, key }: TlsSettings, host: stri
   // As in libpq, `require` with a root certificate is `verify-ca`.
   const verifies = mode === 'verify-ca' || mode === 'verify-full' || (mode === 'require' && rootCert !== null);
   return {
-    // Given always: NODE_TLS_REJECT_UNAUTHORIZED decides otherwise.
+    // Always given, because NODE_TLS_REJECT_UNAUTHORIZED decides when it is missing.
     rejectUnauthorized: verifies,
-    // The name that is verified, also where the connection goes to an address that was looked up before.
+    // TLS verifies this name, even if the connection goes to an address that was looked up before.
     host,
-    // Sent to the server, which may be one of several behind an address. `pg` sends none where it connects to an address.
+    // The name tells servers behind one address apart. `pg` sends none when it connects to an
+    // address.
     ...(isIP(host) === 0 && { servername: host }),
     ...(mode !== 'verify-full' && { checkServerIdentity: () => undefined }),
     ...(verifies && rootCert !== null && rootCert !== systemRoots && { ca: await file('sslrootcert', rootCert) }),
@@ -40,7 +41,10 @@ async function encryption({ mode, rootCert, cert, key }: TlsSettings, host: stri
   };
 }
 
-/** Read for each connection, so that a certificate may be renewed. */
+/**
+ * Reads the file for each connection, so that an operator can renew a certificate without a
+ * restart.
+ */
 async function file(parameter: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path);

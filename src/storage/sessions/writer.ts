@@ -5,14 +5,14 @@ import { faultOf } from '../pg/faults.ts';
 import { signFence, type Fence } from './fence.ts';
 import { inOneRoundTrip, type Statement } from '../pg/one-round-trip.ts';
 
-/** Slots beside those of the appends, which are 0, 1, 2, … */
+/** Fence slots that are not of appends, which have slots 0, 1, 2, … */
 export const ackSlot = 1000;
 export const groupSlot = 1001;
 export const topicSlot = 1002;
 export const foldSlot = 1003;
 export const tableSlot = 1004;
 
-/** Runs fenced transactions on one connection: none of them commits once another broker has taken over. */
+/** Runs fenced transactions on one connection. None commits after another broker has taken over. */
 export class Writer {
   readonly #connection: Connection;
   readonly #fence: Fence;
@@ -23,10 +23,10 @@ export class Writer {
   }
 
   /**
-   * Runs `work` in a transaction. It counts only if every statement succeeded and the answer to COMMIT is COMMIT: a
-   * transaction that failed answers ROLLBACK, without an error.
+   * Runs `work` in a transaction. It has committed only if the answer to COMMIT is COMMIT, because
+   * the server answers a failed transaction with ROLLBACK and no error.
    *
-   * @throws Fault; what `work` throws beside that, as it is, after a rollback.
+   * @throws Fault; any other error of `work` is thrown unchanged, after a rollback.
    */
   transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
     return this.#connection.run(async (client) => {
@@ -53,12 +53,16 @@ export class Writer {
     });
   }
 
-  /** The same for one statement that is known beforehand, in one round trip instead of four. @throws Fault */
+  /**
+   * Runs one statement as a fenced transaction, in one round trip instead of four.
+   *
+   * @throws Fault
+   */
   write(statement: Statement): Promise<void> {
     return this.#connection.run(async (client) => {
       const { broker, slot, epoch } = this.#fence;
       await signFence(client, this.#fence);
-      // The name is its own: `pg` keeps account of the statements that it has prepared itself.
+      // The name differs from `fence`, because `pg` does not know of statements prepared here.
       const fence = {
         name: 'fence_first',
         text: 'SELECT millrace.fence($1, $2, $3)',

@@ -10,7 +10,7 @@ import { cursorsOf, keysOf, newGroup, newTopic, type Stores, type StoreSite } fr
 
 const windowMs = 60_000;
 
-/** What goes into one transaction: batches, keys, settlements, receipts. */
+/** Transactions of batches, keys, settlements and receipts, as every CommitStore writes them. */
 export function describeCommits(open: () => Promise<StoreSite> | StoreSite): void {
   let site: StoreSite;
   let stores: Stores;
@@ -27,7 +27,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
 
   afterAll(() => site.close());
 
-  /** Appends a record under each of the keys. */
+  /** Appends one record for each key. */
   async function store(keys: readonly string[], partition = 0): Promise<number> {
     const records = values(...keys.map((key) => `of ${key}`));
     const stored = keys.map((key, index) => ({ topicId: topic.id, key, batch: 0, index }));
@@ -41,7 +41,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
   }
 
   describe('an idempotency key', () => {
-    test('is found again after a restart, with the place of its record, whatever its characters', async () => {
+    test('an idempotency key of any characters is found after a restart, with the place of its record', async () => {
       const odd = ['a', 'A', 'k\u0000', 'é'.repeat(128), '"\\{,}', ' ', "'; --", '\u{1f4a9}'];
       await store(['before', ...odd]);
       await store(['other partition'], 2);
@@ -51,7 +51,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       );
     });
 
-    test('points to its own record where one transaction has several batches of several logs', async () => {
+    test('an idempotency key points to its own record when a transaction has batches of several logs', async () => {
       await store(['shift']);
       const batches = [
         batch(topic, 0, values('a0', 'a1')),
@@ -74,13 +74,13 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       for (const key of ['a1', 'b0', 'c0', 'c2']) expect(texts).toContainEqual([hits[key], key]);
     });
 
-    test('belongs to its topic', async () => {
+    test('an idempotency key counts only in its own topic', async () => {
       const other = await newTopic(stores, 1);
       await store(['k']);
       expect(await find(['k'], other.id)).toEqual({});
     });
 
-    test('counts as new when its window is over, and then for a whole window', async () => {
+    test('an idempotency key is new again after its window, and then for a whole window', async () => {
       await store(['k']);
       site.pass(windowMs - 5_000);
       expect(await find(['k'])).toEqual({ k: '0:0' });
@@ -91,7 +91,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await find(['k'])).toEqual({ k: '0:1' });
     });
 
-    test('stays for its whole window however often and late the ring is turned', async () => {
+    test('an idempotency key stays for its whole window, however often and late the ring turns', async () => {
       const stored: { readonly key: string; readonly atMs: number }[] = [];
       for (const [step, passedMs] of [
         5_000, 31_000, 8_000, 29_000, 40_000, 30_001, 30_001, 30_001, 7_000, 35_000,
@@ -106,7 +106,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       }
     });
 
-    test('is not known after an append that was refused', async () => {
+    test('an idempotency key of a rejected append is not stored', async () => {
       await roll(stores, topic.id, 1);
       await expect(store(['k'])).rejects.toBeInstanceOf(SegmentMoved);
       expect(await find(['k'])).toEqual({});
@@ -115,7 +115,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
 
   describe('a settlement', () => {
     let key: CursorKey;
-    /** Receipts are those of this test alone. */
+    /** Receipts that no other test uses. */
     let receipts = 0;
 
     beforeEach(async () => {
@@ -133,7 +133,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
     });
     const acked = async (): Promise<readonly number[]> => (await cursorsOf(stores, key.subscriptionId))[0]!.acked;
 
-    test('is written with the batches of its transaction, and its receipt is in its own table only', async () => {
+    test('a settlement is written with the batches of its transaction, and its receipt is only in its own table', async () => {
       const acks = settle([3, 4], 2);
       const [receipt] = acks.receipts as [string];
       expect(await stores.commits.hasReceipt(2, receipt)).toBe(false);
@@ -145,14 +145,14 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       expect(found).toEqual([false, false, true]);
     });
 
-    test('without a batch is a transaction too', async () => {
+    test('a settlement without a batch is a transaction too', async () => {
       const acks = settle([5, 5]);
       expect(await stores.commits.append(0, { ...transaction([]), acks })).toEqual([]);
       expect(await acked()).toEqual([5, 5]);
       expect(await stores.commits.hasReceipt(0, acks.receipts[0]!)).toBe(true);
     });
 
-    test('is not written, and leaves no receipt, when a batch of its transaction is refused', async () => {
+    test('a settlement beside a rejected batch is not written, and leaves no receipt', async () => {
       await roll(stores, topic.id, 1);
       const acks = settle([7, 8]);
       const refused = stores.commits.append(0, { ...transaction([batch(topic, 0, values('x'))]), acks });
@@ -161,7 +161,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await stores.commits.hasReceipt(0, acks.receipts[0]!)).toBe(false);
     });
 
-    test('is not written by a broker that was taken over from, which does not learn of receipts either', async () => {
+    test('a fenced broker writes no settlement and reads no receipt', async () => {
       const old = stores;
       stores = await site.own();
       const acks = settle([1, 2]);

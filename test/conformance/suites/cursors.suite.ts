@@ -28,7 +28,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
   let site: StoreSite;
   let stores: Stores;
   let ring: AckRing;
-  /** Cursors of three partitions, at 10. */
+  /** The keys of three cursors at offset 10. */
   let keys: CursorKey[];
 
   beforeAll(async () => {
@@ -43,7 +43,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
   afterAll(() => site.close());
 
-  /** A new owner, which has loaded nothing yet. */
+  /** Makes a new owner, which has not loaded yet. */
   async function takeOver(): Promise<void> {
     stores = await site.own();
     ring = new AckRing();
@@ -72,20 +72,20 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
   const loaded = (): Promise<CursorSnapshot[]> => cursorsOf(stores, keys[0]!.subscriptionId);
 
-  /** Folds what the log still has of the broker before. */
+  /** Folds what the log still has of the predecessor. */
   async function emptyLog(): Promise<void> {
     await readAckLog(stores);
     for (let folds = 0; (await foldOf(() => [])) !== 'EMPTIED'; folds++) if (folds > 3) throw new Error('a row stays');
   }
 
-  /** How many rounds a new owner finds in the log. */
+  /** The number of rounds that a new owner finds in the log. */
   async function roundsLeft(): Promise<number> {
     await takeOver();
     return (await readAckLog(stores)).rounds;
   }
 
   describe('the ack log', () => {
-    test('is what a restarted broker goes on from', async () => {
+    test('a restarted broker continues from the ack log', async () => {
       await append(delta(12, [14, 15], [13, 2]), delta(11));
       await append(delta(12, [17, 20], [13, 3, 16, 1]));
       await takeOver();
@@ -93,14 +93,14 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(12, [14, 15, 17, 20], [13, 3, 16, 1]), delta(11), start]);
     });
 
-    test('may have a delta twice, or late', async () => {
+    test('a delta in the ack log may come twice or late', async () => {
       await append(delta(20, [25, 26]));
       await append(delta(12, [14, 15], [13, 2]));
       await append(delta(20, [25, 26]));
       expect(await loaded()).toEqual([delta(20, [25, 26]), start, start]);
     });
 
-    test('changes nothing about cursors that are gone', async () => {
+    test('rounds of deleted cursors change nothing', async () => {
       await append(delta(20), delta(21), delta(22));
       await stores.groups.cancelSubscription(keys[0]!.subscriptionId);
       expect(await loaded()).toEqual([]);
@@ -108,7 +108,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([]);
     });
 
-    test('takes a round of nothing, and reads it like any other', async () => {
+    test('the ack log takes an empty round and reads it back', async () => {
       await append(delta(12));
       await append();
       await takeOver();
@@ -116,7 +116,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(12), start, start]);
     });
 
-    test('loses nothing, whatever is appended, folded and reset, and whichever broker loads it', async () => {
+    test('the ack log loses nothing in any order of appends, folds, resets and takeovers', async () => {
       const offsets = fc.integer({ min: 10, max: 30 });
       const anyDelta = fc.record({
         resets: fc.constant(0),
@@ -139,10 +139,10 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
           await subscribe();
           await takeOver();
           await readAckLog(stores);
-          // What the broker has in memory, and which of it changed since the last fold.
+          // The cursors in the memory of the broker, and those that changed since the last fold.
           let memory: CursorSnapshot[] = [start, start, start];
           let changed = new Set<number>();
-          // Any round may be written again, also after a reset.
+          // Any round may be written again, even after a reset.
           const sent: CursorDelta[][] = [];
           let seq = 0;
           for (const one of moves) {
@@ -162,7 +162,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
               for (const _ of ['once', 'again']) {
                 await stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
               }
-              // A fold between the two may have what was before: it does not know of the reset.
+              // A fold during the reset may have the state before it.
               await fold(...memory);
               memory = memory.with(at, begunAt(offset, resets));
             } else {
@@ -189,7 +189,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
     const reset = (at: number, offset: number, resets: number): Promise<void> =>
       stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
 
-    test('is not brought back by earlier rounds that come late, also to another broker', async () => {
+    test('late rounds from before a reset do not change the cursor, not even on another broker', async () => {
       await append(delta(20, [25, 26], [22, 4], { metadata: { seq: 9, text: 'before' } }), delta(11));
       await reset(0, 5, 1);
       await append(delta(21, [25, 27], [22, 5], { metadata: { seq: 10, text: 'late' } }), delta(12));
@@ -204,7 +204,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([now, delta(12), start]);
     });
 
-    test('is not overwritten by a fold of its state before the reset', async () => {
+    test('a fold of the state before a reset does not overwrite the cursor', async () => {
       await append(delta(20), delta(20));
       await fold(delta(20), delta(20));
       await reset(0, 5, 1);
@@ -213,7 +213,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([begunAt(5, 1), delta(21), start]);
     });
 
-    test('twice in the same incarnation is as the first reset has it, because the second repeats it', async () => {
+    test('a repeated reset to the same incarnation changes nothing', async () => {
       await reset(0, 5, 1);
       await reset(0, 7, 1);
       expect((await loaded())[0]).toEqual(begunAt(5, 1));
@@ -221,7 +221,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect((await loaded())[0]).toEqual(begunAt(7, 2));
     });
 
-    test('is what the successor finds and folds, beside cursors that it has not touched', async () => {
+    test('a successor loads and folds a reset cursor beside untouched ones', async () => {
       await append(delta(20), delta(15, [], [], { metadata: { seq: 1, text: 'kept' } }));
       await takeOver();
       await loaded();
@@ -234,7 +234,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
   });
 
   describe('a fold', () => {
-    test('writes the cursors and empties the tables that it covers, and goes round the ring', async () => {
+    test('folds write the cursors and empty their tables, all the way round the ring', async () => {
       for (let n = 1; n <= 4; n += 1) {
         await append(delta(10 + n, [100, 100 + n], [50, n]));
         expect(await fold(delta(10 + n, [100, 100 + n], [50, n]))).toBe('EMPTIED');
@@ -243,7 +243,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
     });
 
-    test('keeps a round that comes while it is under way, because its snapshots do not have it', async () => {
+    test('a fold keeps a round that comes during it, because its snapshots lack that round', async () => {
       await append(delta(11));
       let late = Promise.resolve();
       await foldOf(() => {
@@ -255,7 +255,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
     });
 
-    test('asks for the state of a cursor only when the cursors before it are written', async () => {
+    test('a fold takes the state of a cursor only after it wrote the cursors before it', async () => {
       await append(delta(11), delta(11));
       let asked = 0;
       await foldOf(function* () {
@@ -269,7 +269,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(11), delta(11), delta(11)]);
     });
 
-    test('that breaks before its last cursor loses no round, and the next one empties the log', async () => {
+    test('a fold that fails before its last cursor loses no round, and the next fold empties the log', async () => {
       await append(delta(11, [20, 20]), delta(13));
       const breaking = foldOf(function* () {
         yield { key: keys[0]!, cursor: delta(11, [20, 20]) };
@@ -283,7 +283,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(12, [20, 20]), delta(13), start]);
     });
 
-    test('that may not go on is not asked before its first piece, so that each fold writes something', async () => {
+    test('a fold that must stop still writes its first piece, so that each fold makes progress', async () => {
       await append(delta(11));
       const mayNot = (): boolean => false;
       expect(await foldOf(() => [{ key: keys[0]!, cursor: delta(11) }], mayNot)).toBe('EMPTIED');
@@ -291,7 +291,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(11), start, start]);
     });
 
-    test('writes what the broker before left in the log and nobody has touched since', async () => {
+    test('a fold writes the cursors of the predecessor that no one has changed since', async () => {
       await append(delta(11), delta(12), delta(13));
       await takeOver();
       await loaded();
@@ -301,15 +301,15 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([delta(20), delta(12), delta(13)]);
     });
 
-    test('before the load empties nothing, because the broker does not know what the log has', async () => {
+    test('a fold before the load empties nothing, because the broker has not read the log', async () => {
       await append(delta(11), delta(12));
       await takeOver();
       for (let folds = 0; folds < 3; folds++) await fold();
       expect(await loaded()).toEqual([delta(11), delta(12), start]);
     });
 
-    test('answers that a table is left, so that the log of an idle broker is emptied all the same', async () => {
-      // In the table that the next owner folds into first.
+    test('a fold reports a table with rows, so that an idle broker empties its log too', async () => {
+      // The round goes into the table that the next owner uses first.
       await append(delta(11));
       await fold(delta(11));
       ring.turn();

@@ -58,7 +58,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
   const snapshotOf = async (name: string) => (await findGroup(stores, name))?.snapshot;
 
   describe('a group', () => {
-    test('is created once, however often it is asked for, and its name has capitals', async () => {
+    test('a group is created once, however often it is asked for, and its name may have capitals', async () => {
       const { name, id } = await newGroup(stores);
       expect(await stores.groups.createGroup(name)).toBe(id);
       const other = name.toUpperCase();
@@ -69,7 +69,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       ]);
     });
 
-    test('comes back as it was saved, members in the order in which they joined', async () => {
+    test('a saved group is read back with its members in the order in which they joined', async () => {
       const { name, id } = await newGroup(stores);
       const a = member('a', { metadata: Buffer.from([0, 0xff, 7]), clientAssignors: ['NULL', 'x.y'] });
       const b = member('b', { kind: 'CLASSIC', sessionTimeoutMs: 6_000, topicIds: [], joinSeq: 2, assignor: 'range' });
@@ -81,7 +81,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       });
     });
 
-    test('is the same after a save that is repeated because its outcome was unknown', async () => {
+    test('a save that is repeated after an unknown outcome changes nothing', async () => {
       const { name, id } = await newGroup(stores);
       const [a, b] = [member('a'), member('b', { joinSeq: 2 })];
       const first = change(1, { putMembers: [a, b], putAssignments: [held(0, a), held(1, b)] });
@@ -99,7 +99,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       });
     });
 
-    test('changed several times in one save is as the last change has it', async () => {
+    test('the last of several changes of a group in one save wins', async () => {
       const { name, id: groupId } = await newGroup(stores);
       const [a, b] = [member('a'), member('b', { joinSeq: 2 })];
       await stores.groups.saveGroups([
@@ -114,7 +114,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       expect(await snapshotOf(name)).toEqual({ generation: 4, members: [a, b], assignments: [held(0, a, 4)] });
     });
 
-    test('is not mixed up with another one that is saved along', async () => {
+    test('two groups in one save do not affect each other', async () => {
       const groups = [await newGroup(stores), await newGroup(stores)];
       const a = member('a');
       await stores.groups.saveGroups(
@@ -128,7 +128,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       expect(await snapshotOf(groups[1]!.name)).toEqual({ generation: 2, members: [a], assignments: [held(1, a)] });
     });
 
-    test('that was deleted meanwhile loses its changes, and the other groups of the save do not', async () => {
+    test('a save skips a deleted group, and writes the other groups', async () => {
       const [gone, stays] = [await newGroup(stores), await newGroup(stores)];
       await stores.groups.deleteGroup(gone.id);
       await stores.groups.saveGroups([
@@ -143,7 +143,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
   describe('a group without members', () => {
     const emptyForMs = async (name: string) => (await findGroup(stores, name))?.emptyForMs;
 
-    test('counts from its creation, and from the moment at which its last member left', async () => {
+    test('a group is empty since its creation, or since its last member left', async () => {
       const { name, id } = await newGroup(stores);
       site.pass(hourMs);
       expect(await emptyForMs(name)).toBeGreaterThanOrEqual(hourMs);
@@ -156,19 +156,19 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       await save(id, gone);
       expect(await emptyForMs(name)).toBeLessThan(10_000);
       site.pass(hourMs);
-      // A repeated write does not begin the time again.
+      // A repeated write does not restart the time.
       await save(id, gone);
       expect(await emptyForMs(name)).toBeGreaterThanOrEqual(hourMs);
     });
 
-    test('keeps its time when a rebalance is saved that concerns no member', async () => {
+    test('a rebalance without a change of members does not restart the time that a group is empty', async () => {
       const { name, id } = await newGroup(stores);
       site.pass(hourMs);
       await save(id, change(1, { putAssignments: [held(0, member('a'))] }));
       expect(await emptyForMs(name)).toBeGreaterThanOrEqual(hourMs);
     });
 
-    test('counts again from the moment at which it is touched; a group with members has no such time', async () => {
+    test('a touch restarts the time that a group is empty, and does not start it for a group with members', async () => {
       const [x, y, z] = [await newGroup(stores), await newGroup(stores), await newGroup(stores)];
       await save(y.id, change(1, { putMembers: [member('a')] }));
       site.pass(hourMs);
@@ -178,7 +178,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       expect(await emptyForMs(z.name)).toBeGreaterThanOrEqual(hourMs);
     });
 
-    test('is deleted with everything that it has, and nothing of another group', async () => {
+    test('a group without members is deleted with all its rows, and with no row of another group', async () => {
       const topic = await newTopic(stores, 2);
       const [x, y] = [await newGroup(stores), await newGroup(stores)];
       const wanted = (groupId: number, ...offsets: number[]) =>
@@ -198,7 +198,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
     });
   });
 
-  test('a broker that was taken over from writes nothing of its groups', async () => {
+  test('a fenced broker writes nothing to its groups', async () => {
     const topic = await newTopic(stores, 1);
     const { name, id: groupId } = await newGroup(stores);
     const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([7]) }];
@@ -218,7 +218,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       () => old.groups.resetCursors([{ key, offset: 0, resets: 1 }]),
       () => old.groups.fold(1, () => [{ key, cursor }]),
       () => old.commits.appendAcks({ table: 0, deltas: [{ key, delta: cursor }], receipts: [] }),
-      // A round of nothing proves who owns the database.
+      // An empty round proves which broker owns the database.
       () => old.commits.appendAcks({ table: 0, deltas: [], receipts: [] }),
     ]) {
       await expect(write()).rejects.toMatchObject({ kind: 'FENCED' });

@@ -15,7 +15,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
 
   afterEach(() => site.close());
 
-  /** A broker that has taken the lease over, with the lock if it is free. */
+  /** Makes a broker that has taken over the lease, and the lock if it is free. */
   async function owner(broker: string): Promise<LeaseStore> {
     const lease = site.lease(broker);
     await lease.tryLock();
@@ -24,7 +24,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
   }
 
   describe('a database that was never owned', () => {
-    test('has no lease, and its lock is free for one broker', async () => {
+    test('a database that was never owned has no lease, and its lock is free for one broker', async () => {
       const lease = site.lease('one');
       expect(await lease.read()).toEqual({ lease: null, locked: false, lockedBy: null });
       for (const _ of ['once', 'again']) expect(await lease.tryLock()).toBe(true);
@@ -34,7 +34,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect(await two.read()).toEqual({ lease: null, locked: false, lockedBy: { broker: 'one' } });
     });
 
-    test('has a lock that another broker gets when it is given back, by its holder alone', async () => {
+    test('only the holder of the lock can release it, and then another broker gets it', async () => {
       const [one, two] = [site.lease('one'), site.lease('two')];
       expect(await one.tryLock()).toBe(true);
       await two.unlock();
@@ -48,7 +48,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
   describe('a lease', () => {
     beforeEach(() => site.prepare());
 
-    test('begins with epoch 1, and each takeover raises the epoch', async () => {
+    test('a lease begins with epoch 1, and each takeover raises the epoch', async () => {
       const one = await owner('one');
       expect((await one.read()).lease).toMatchObject({ broker: 'one', epoch: 1 });
       expect((await one.read()).lease!.ageMs).toBeLessThan(1_000);
@@ -58,7 +58,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect((await two.read()).lease).toMatchObject({ broker: 'two', epoch: 2 });
     });
 
-    test('grows old by the clock of the database, and a renewal makes it young and another one', async () => {
+    test('a lease ages by the clock of the database, and a renewal makes it young under a new name', async () => {
       const one = await owner('one');
       const { renewal } = (await one.read()).lease!;
       site.pass(5_000);
@@ -70,7 +70,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect(young.renewal).not.toBe(renewal);
     });
 
-    test('that was released is taken over at once, lock and all', async () => {
+    test('a released lease is taken over at once, with its lock', async () => {
       const one = await owner('one');
       const two = site.lease('two');
       expect(await two.tryLock()).toBe(false);
@@ -83,7 +83,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect(await two.takeOver(lease, patienceMs)).toBe(2);
     });
 
-    test('that two brokers saw is taken over by one of them', async () => {
+    test('a lease that two brokers saw is taken over by one of them', async () => {
       await (await owner('one')).release(1);
       const [two, three] = [site.lease('two'), site.lease('three')];
       const seen = (await two.read()).lease;
@@ -91,7 +91,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect(epochs.filter((epoch) => epoch !== null)).toEqual([2]);
     });
 
-    test('is not taken over by a broker that saw it before its last renewal', async () => {
+    test('a lease is not taken over by a broker that saw it before its last renewal', async () => {
       const one = await owner('one');
       const two = site.lease('two');
       const seen = (await two.read()).lease;
@@ -102,7 +102,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect((await two.read()).lease).toMatchObject({ broker: 'one', epoch: 1 });
     });
 
-    test('of another broker or epoch is neither renewed nor released', async () => {
+    test('a lease of another broker or epoch is neither renewed nor released', async () => {
       const one = await owner('one');
       const two = site.lease('two');
       expect(await two.takeOver((await two.read()).lease, patienceMs)).toBe(2);
@@ -114,7 +114,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       expect(await two.renew(2)).toBe(true);
     });
 
-    test('that is old lets the lock be taken from its frozen owner, one that is young does not', async () => {
+    test('the lock of a frozen owner can be taken when its lease is old, and not before', async () => {
       const one = await owner('one');
       const unlocked = Promise.withResolvers<void>();
       one.onUnlocked(unlocked.resolve);
@@ -129,7 +129,7 @@ export function describeLease(open: () => Promise<LeaseSite> | LeaseSite): void 
       await site.until(() => two.tryLock());
     });
 
-    test('stays its owner’s when the owner’s session is cut, and the owner takes the lock again', async () => {
+    test('an owner with a cut session keeps its lease, and takes the lock again', async () => {
       const one = await owner('one');
       const unlocked = Promise.withResolvers<void>();
       one.onUnlocked(unlocked.resolve);

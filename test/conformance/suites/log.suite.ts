@@ -30,7 +30,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
     const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array));
     const record: fc.Arbitrary<Parts> = fc.record({ key: bytes, headers: bytes, value: bytes, rest: bytes });
 
-    test('comes back byte for byte, whatever its bytes and in however small reads', async () => {
+    test('a record of any bytes is read back byte for byte, even in small reads', async () => {
       const topic = await newTopic(stores, 3);
       const appended: Parts[][] = [[], [], []];
       const batches = fc.array(fc.tuple(fc.nat(2), fc.array(record, { minLength: 1, maxLength: 5 })), { minLength: 1 });
@@ -58,7 +58,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       }
     });
 
-    test('comes back with parts that no other record of its batch has', async () => {
+    test('a record keeps the parts that no other record of its batch has', async () => {
       const topic = await newTopic(stores, 1);
       const one = (name: 'key' | 'headers' | 'rest') => [
         ...values('before'),
@@ -70,7 +70,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect((await readAll(stores, topic, 0)).map(({ parts }) => parts)).toEqual(shown(batches.flat()));
     });
 
-    test('is read from the middle of its batch, in pieces of at least one batch, and not beyond the end', async () => {
+    test('a read may begin inside a batch, returns at least one batch, and stops at the end', async () => {
       const topic = await newTopic(stores, 1);
       const large = Buffer.alloc(1_000_000, 'large');
       for (const text of ['a', 'b', 'c']) {
@@ -87,13 +87,13 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
     });
   });
 
-  test('appends at once, on every slot, leave no gap, no overlap, and times that never fall', async () => {
+  test('concurrent appends on every slot leave no gap and no overlap, and times never fall', async () => {
     const topic = await newTopic(stores, 5);
     const rounds = 25;
     const answered = topic.partitions.map((): { base: number; texts: string[] }[] => []);
     const run = async (slot: number): Promise<void> => {
       for (let round = 0; round < rounds; round++) {
-        // All slots write to every partition, to some twice in a transaction.
+        // All slots write to every partition, and to some twice in a transaction.
         const partitions = [0, 1, 2, 3, 4, round % 5].filter((partition) => (round + slot + partition) % 3 !== 0);
         const batches = partitions.sort().map((partition, index) => {
           const texts = Array.from({ length: 1 + ((round + index) % 3) }, (_, n) => `${slot}/${round}/${index}/${n}`);
@@ -123,7 +123,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
   });
 
   describe('a log that goes on in a new segment', () => {
-    test('has no gap and no overlap, also where a partition or a whole segment has nothing', async () => {
+    test('a log has no gap and no overlap across segments, even if a partition or a segment is empty', async () => {
       const topic = await newTopic(stores, 3);
       await append(topic, 1, 0, 'a', 'b');
       expect(await roll(stores, topic.id, 1)).toBe(2);
@@ -138,12 +138,12 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect(await textsOf(topic, 1)).toEqual(['0:A']);
       expect(await textsOf(topic, 2)).toEqual([]);
       expect(await ends(topic)).toEqual([4, 1, 0]);
-      // The next owner knows nothing of how the segments came to be.
+      // The next owner has no segments in memory.
       stores = await site.own();
       expect(await textsOf(topic, 0)).toEqual(['0:a', '1:b', '2:c', '3:d']);
     });
 
-    test('is rolled once, however many ask for it, and never to a segment that is not made', async () => {
+    test('a log rolls once for many calls, and never to a segment that does not exist', async () => {
       const topic = await newTopic(stores, 1);
       expect(await stores.log.rollSegment(topic.id, 1)).toBe(1);
       await stores.log.makeSegment(topic.id, 0);
@@ -156,7 +156,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect((await stores.log.segmentSize(topic.id, 2)).nextIsMade).toBe(false);
     });
 
-    test('takes no append for the sealed segment, and writes nothing of a transaction that has one', async () => {
+    test('an append to a sealed segment fails, and nothing of its transaction is written', async () => {
       const [topic, other] = [await newTopic(stores, 1), await newTopic(stores, 1)];
       await append(topic, 1, 0, 'x');
       await roll(stores, topic.id, 1);
@@ -167,7 +167,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect([await textsOf(topic, 0), await textsOf(other, 0)]).toEqual([['0:x', '1:z'], []]);
     });
 
-    test('counts its age from the roll, and its bytes grow with its records', async () => {
+    test('a segment has its age from the roll, and its bytes grow with its records', async () => {
       const topic = await newTopic(stores, 1);
       site.pass(hourMs);
       const first = await stores.log.segmentSize(topic.id, 1);
@@ -180,7 +180,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect((await stores.log.segmentSize(topic.id, 2)).ageMs).toBeLessThan(10_000);
     });
 
-    test('never goes back in time, also when the clock of the database does', async () => {
+    test('append times never fall, even if the clock of the database does', async () => {
       const topic = await newTopic(stores, 1);
       site.pass(hourMs);
       const [early] = await append(topic, 1, 0, 'early');
@@ -222,7 +222,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
   describe('the age of a record', () => {
     const at = (partition: number, offset: number): RecordPlace => ({ partition, lane: 0, offset });
 
-    test('is that of its batch, in the order in which the records were asked for, also in a sealed segment', async () => {
+    test('the age of a record is that of its batch, in the order of the request, even in a sealed segment', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 1, 0, 'a', 'b', 'c');
       site.pass(2 * hourMs);
@@ -236,7 +236,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       for (const ms of ages) expect(ms! % hourMs).toBeLessThan(60_000);
     });
 
-    test('is none where there is no record, not even that of the record before', async () => {
+    test('the age of a missing record is null, and not that of the record before', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 1, 0, 'a', 'b');
       const wanted = [at(0, 2), at(0, 1), at(1, 0), at(7, 0)];
@@ -244,7 +244,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
       expect(await stores.log.appendAges(topic.id, [])).toEqual([]);
     });
 
-    test('comes back at its place, for more records than go into one statement', async () => {
+    test('ages keep their order for more records than one statement takes', async () => {
       const topic = await newTopic(stores, 1);
       await append(topic, 1, 0, 'a', 'b', 'c');
       const places = Array.from({ length: 2_500 }, (_, n) => at(0, n % 4));
@@ -253,7 +253,7 @@ export function describeLog(open: () => Promise<StoreSite> | StoreSite): void {
     });
   });
 
-  test('a broker that was taken over from writes nothing to the log', async () => {
+  test('a fenced broker writes nothing to the log', async () => {
     const topic = await newTopic(stores, 1);
     await append(topic, 1, 0, 'x');
     const old = stores;

@@ -37,7 +37,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
     (await stores.groups.loadRebalances(groupId)).map(({ generation }) => generation);
 
   describe('the rebalances of a group', () => {
-    test('come back as they were, the newest first, with the time of their end', async () => {
+    test('rebalances are read back unchanged, the newest first, with the time of their end', async () => {
       const { id: groupId } = await newGroup(stores);
       const first = rebalance(1, {
         causes: [
@@ -62,7 +62,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       expect(newest).toBeLessThanOrEqual(site.nowMs);
     });
 
-    test('are not those of another group', async () => {
+    test('the rebalances of a group are not those of another group', async () => {
       const [{ id: one }, { id: other }] = [await newGroup(stores), await newGroup(stores)];
       await stores.groups.saveGroups([
         { groupId: one, change: change(4, rebalance(4)) },
@@ -72,7 +72,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       expect(await stores.groups.loadRebalances(one + 1_000_000)).toEqual([]);
     });
 
-    test('that are saved again, because the outcome was unknown, are there once and as they were', async () => {
+    test('rebalances that are saved again after an unknown outcome are there once and unchanged', async () => {
       const { id: groupId } = await newGroup(stores);
       const save = { groupId, change: change(2, rebalance(1), rebalance(2, { durationMs: 7 })) };
       await stores.groups.saveGroups([save]);
@@ -83,7 +83,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       expect(before.map(({ durationMs }) => durationMs)).toEqual([7, 0]);
     });
 
-    test('do not grow without end: the last hundred stay, of this group alone', async () => {
+    test('only the last hundred rebalances of a group are kept, and other groups keep theirs', async () => {
       const [{ id: one }, { id: other }] = [await newGroup(stores), await newGroup(stores)];
       await stores.groups.saveGroups([{ groupId: other, change: change(1, rebalance(1)) }]);
       const kept = limits.rebalancesKept;
@@ -97,7 +97,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       expect(await generations(other)).toEqual([1]);
     });
 
-    test('go with their group', async () => {
+    test('the rebalances of a group are deleted with it', async () => {
       const { name, id: groupId } = await newGroup(stores);
       await stores.groups.saveGroups([{ groupId, change: change(1, rebalance(1)) }]);
       await stores.groups.deleteGroup(groupId);
@@ -105,7 +105,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       expect(await stores.groups.loadRebalances(await stores.groups.createGroup(name))).toEqual([]);
     });
 
-    test('are those of the owner: a fenced broker adds none, and its successor reads them all', async () => {
+    test('a fenced broker adds no rebalance, and its successor reads all of them', async () => {
       const { id: groupId } = await newGroup(stores);
       await stores.groups.saveGroups([{ groupId, change: change(1, rebalance(1)) }]);
       const stale = stores;

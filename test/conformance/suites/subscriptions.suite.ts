@@ -32,7 +32,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
   const grow = (count: number): Promise<TopicRow | null> => stores.topics.addPartitions(topic.id, count);
 
   describe('a subscription', () => {
-    test('is created with its cursors, and found again when it is asked for once more', async () => {
+    test('a subscription is created once with its cursors, and a second call finds it', async () => {
       const { id: groupId } = group;
       const other = await newTopic(stores, 1);
       const begunMs = site.nowMs;
@@ -54,7 +54,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
       expect([await starts(made!.id), await starts(again[0]!.id)]).toEqual([[7, 0, 9], [5]]);
     });
 
-    test('that was cancelled does not come back, and the next one is another one', async () => {
+    test('a cancelled subscription stays cancelled, and the next one of its group and topic is new', async () => {
       const first = await subscribe(7, 8, 9);
       for (const _ of ['once', 'again']) await stores.groups.cancelSubscription(first);
       expect((await findGroup(stores, group.name))?.subscriptions).toEqual([]);
@@ -64,7 +64,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
       expect(await starts(second)).toEqual([3, 3, 3]);
     });
 
-    test('of a topic that is gone is refused, and nothing of the call is created', async () => {
+    test('a subscription of a deleted topic is rejected, and nothing of its call is created', async () => {
       const { id: groupId } = group;
       const wanted = [
         { groupId, topicId: topic.id, offsets: startsAt([0]) },
@@ -74,16 +74,16 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
       expect((await findGroup(stores, group.name))?.subscriptions).toEqual([]);
     });
 
-    test('of a group that is gone is refused', async () => {
+    test('a subscription of a deleted group is rejected', async () => {
       await stores.groups.deleteGroup(group.id);
       await expect(subscribe(0, 0, 0)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
     });
 
-    test('whose starts were chosen before its topic grew begins at 0 in the rest', async () => {
+    test('a subscription with starts from before its topic grew begins at 0 in the new partitions', async () => {
       expect(await starts(await subscribe(7, 9))).toEqual([7, 9, 0]);
     });
 
-    test('goes with its topic, and so do its cursors', async () => {
+    test('a subscription and its cursors are deleted with their topic', async () => {
       const subscription = await subscribe(7, 8, 9);
       await stores.topics.deleteTopic(topic.id);
       expect((await findGroup(stores, group.name))?.subscriptions).toEqual([]);
@@ -92,7 +92,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
   });
 
   describe('a subscription of a topic that grows', () => {
-    test('begins at 0 in the new partitions and stays where it is in the others', async () => {
+    test('a subscription begins at 0 in added partitions, and keeps its place in the others', async () => {
       const subscription = await subscribe(7, 8, 9);
       await grow(5);
       expect(await starts(subscription)).toEqual([7, 8, 9, 0, 0]);
@@ -100,14 +100,14 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
       expect(await starts(subscription)).toEqual([7, 8, 9, 0, 0]);
     });
 
-    test('does not come back if it was cancelled', async () => {
+    test('a cancelled subscription does not come back when its topic grows', async () => {
       const subscription = await subscribe(7, 8, 9);
       await stores.groups.cancelSubscription(subscription);
       await grow(5);
       expect(await starts(subscription)).toEqual([]);
     });
 
-    test('keeps what is acked in a new partition through a fold and a change of the owner', async () => {
+    test('acks in an added partition survive a fold and a takeover', async () => {
       const subscription = await subscribe(0, 0, 0);
       await grow(4);
       const key = { subscriptionId: subscription, partition: 3, lane: 0 };

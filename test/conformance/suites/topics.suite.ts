@@ -22,7 +22,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
     (await stores.commits.append(0, transaction([batch(at, partition, values(...texts))])))[0]!.baseOffset;
 
   describe('a topic', () => {
-    test('comes back as it was created, with its partitions in order, and its name is taken', async () => {
+    test('a created topic is read back with its partitions in order, and its name is taken', async () => {
       const begunMs = site.nowMs;
       const topic = await newTopic(stores, 3, { idempotencyWindowMs: 77_000 });
       expect(topic).toMatchObject({ semantics: 'PUB_SUB', description: 'of a test', segment: 1 });
@@ -35,7 +35,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
       expect(await loaded(topic.id)).toEqual(topic);
     });
 
-    test('is changed in what a call names, and in nothing else', async () => {
+    test('an update of a topic changes only the fields that it names', async () => {
       const topic = await newTopic(stores, 1);
       expect(await stores.topics.updateTopic(topic.id, {})).toEqual(topic);
       const described = await stores.topics.updateTopic(topic.id, { description: 'orders' });
@@ -46,7 +46,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
       expect(await stores.topics.updateTopic(topic.id + 1_000_000, { description: 'none' })).toBeNull();
     });
 
-    test('that gets more partitions keeps those that it has, and the new ones begin at 0', async () => {
+    test('a topic that gets more partitions keeps its own, and the new ones begin at 0', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 1, 'a', 'b');
       const grown = (await stores.topics.addPartitions(topic.id, 5))!;
@@ -61,7 +61,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
       expect(await stores.topics.addPartitions(topic.id + 1_000_000, 4)).toBeNull();
     });
 
-    test('that gets partitions in a later segment has them whole, through the segments that follow', async () => {
+    test('partitions that are added in a later segment lose no record in the segments after it', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 0, 'a');
       await roll(stores, topic.id, 1);
@@ -77,7 +77,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
       expect(await stores.log.offsetAtTime(topic.id, 2, 0, read[2]!.appendTimeUs)).toBe(2);
     });
 
-    test('that is deleted has nothing to read, takes no append, and leaves no key behind; others keep theirs', async () => {
+    test('a deleted topic has no records, takes no append and leaves no key, and other topics keep theirs', async () => {
       const [topic, other] = [await newTopic(stores, 1), await newTopic(stores, 1)];
       for (const one of [topic, other]) {
         const keys = [{ topicId: one.id, key: 'k', batch: 0, index: 0 }];
@@ -102,7 +102,7 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
     });
   });
 
-  test('a broker that was taken over from changes no topic', async () => {
+  test('a fenced broker changes no topic', async () => {
     const topic = await newTopic(stores, 1);
     const old = stores;
     stores = await site.own();

@@ -2,16 +2,16 @@ import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AckAction, AckRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
-import { ackCommand, mergedRuns } from '../../../src/rpc/translation/ack-command.ts';
+import { ackCommand } from '../../../src/rpc/translation/ack-command.ts';
 
 const offset = fc.nat(60);
-const run = fc.tuple(offset, fc.nat(9)).map(([first, length]) => ({ first, last: first + length }));
+const range = fc.tuple(offset, fc.nat(9)).map(([first, length]) => ({ first, last: first + length }));
 
-test('runs that lose an offset, name one twice, or are not in order', () => {
+test('the runs of an ack lose no offset, name none twice, and ascend, whatever its offsets and ranges are', () => {
   fc.assert(
-    fc.property(fc.array(run, { maxLength: 20 }), (runs) => {
-      const named = new Set(runs.flatMap(({ first, last }) => offsetsOf(first, last)));
-      const merged = mergedRuns(runs.map((each) => ({ ...each })));
+    fc.property(fc.array(offset, { maxLength: 20 }), fc.array(range, { maxLength: 20 }), (offsets, ranges) => {
+      const named = new Set([...offsets, ...ranges.flatMap(({ first, last }) => offsetsOf(first, last))]);
+      const merged = runsOf(offsets, ranges);
       const covered: number[] = [];
       for (let index = 0; index < merged.length; index += 2) {
         // A run that touches the one before should be part of it.
@@ -23,6 +23,17 @@ test('runs that lose an offset, name one twice, or are not in order', () => {
     { seed: 20_260_101 },
   );
 });
+
+function runsOf(offsets: readonly number[], ranges: readonly { first: number; last: number }[]): readonly number[] {
+  const entry = {
+    topic: 'orders',
+    partition: 0,
+    offsets: offsets.map(BigInt),
+    ranges: ranges.map(({ first, last }) => ({ first: BigInt(first), last: BigInt(last) })),
+  };
+  const request = create(AckRequestSchema, { group: 'billing', memberId: 'm', generation: 4n, acks: [entry] });
+  return ackCommand(request).entries[0]!.runs!;
+}
 
 function offsetsOf(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);

@@ -9,7 +9,7 @@ import { allCursors } from '../../conformance/loads.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
-/** Cursors of three partitions, at 10. */
+/** The keys of three cursors at offset 10. */
 let keys: CursorKey[];
 
 beforeAll(async () => {
@@ -31,7 +31,7 @@ beforeEach(async () => {
   keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
 });
 
-/** A new owner, which has not read the ack log yet. */
+/** Makes a new owner, which has not read the ack log yet. */
 async function takeOver(): Promise<void> {
   epoch += 1;
   store = await site.own(`broker-${epoch}`, epoch);
@@ -68,7 +68,7 @@ async function rounds(): Promise<number[]> {
 const start = delta(10);
 
 describe('the ack log', () => {
-  test('says nothing of cursors that are gone', async () => {
+  test('rounds of deleted cursors change nothing', async () => {
     await append(delta(20), delta(21), delta(22));
     const [{ subscriptionId }] = keys as [CursorKey];
     await store.cancelSubscription(subscriptionId);
@@ -81,7 +81,7 @@ describe('the ack log', () => {
 });
 
 describe('a fold', () => {
-  test('writes the cursors and empties what it covers, and goes round', async () => {
+  test('folds write the cursors and empty their tables, all the way round the ring', async () => {
     for (let n = 1; n <= 4; n += 1) {
       await append(delta(10 + n, [100, 100 + n], [50, n]));
       expect((await rounds()).reduce((sum, count) => sum + count)).toBe(1);
@@ -92,11 +92,11 @@ describe('a fold', () => {
     expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
   });
 
-  test('sends rounds to the next table before it asks for the state', async () => {
+  test('a fold sends later rounds to the next table before it takes the state', async () => {
     await append(delta(11));
     let late = Promise.resolve();
     await store.foldAll(() => {
-      // An ack that comes while the fold is under way is not in the snapshots.
+      // The snapshots lack an ack that comes during the fold.
       late = append(delta(12, [20, 20]));
       return [{ key: keys[0]!, cursor: delta(11) }];
     });
@@ -106,7 +106,7 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
   });
 
-  test('that fails loses nothing, and the next one makes up for it', async () => {
+  test('a fold that fails loses nothing, and the next fold writes its cursors', async () => {
     await append(delta(11, [20, 20]));
     const session = await site.session();
     await terminateFolds(session, async () => {
@@ -121,10 +121,10 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(12, [20, 20]));
   });
 
-  test('cut short between the cursors and the truncation loses nothing', async () => {
+  test('a fold that ends between the cursors and the truncation loses nothing', async () => {
     await append(delta(11, [20, 21]), delta(15));
     const session = await site.session();
-    // A reader of the table: the truncation gives up, as it would in a crash.
+    // The truncation fails because of a reader of the table, which has the effect of a crash.
     await session.query('BEGIN');
     await session.query('SELECT 1 FROM millrace.ack_log_0');
     await fold(delta(11, [20, 21]), delta(15));
@@ -133,7 +133,7 @@ describe('a fold', () => {
     await takeOver();
     expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
     await session.query('COMMIT');
-    // The new owner begins with the first table: the second is in use after its first fold.
+    // The new owner begins with the first table, and uses the second after its first fold.
     for (const left of [1, 0]) {
       await fold();
       expect(await rounds()).toEqual([0, left, 0]);
@@ -142,7 +142,7 @@ describe('a fold', () => {
     expect(await loaded()).toEqual([delta(16, [20, 21]), delta(15), start]);
   });
 
-  test('of more cursors than one transaction writes loses no round that comes between, and nothing if it breaks there', async () => {
+  test('a fold of several transactions loses no round between them, and nothing if it fails there', async () => {
     const count = 5_001;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
@@ -177,7 +177,7 @@ describe('a fold', () => {
     expect(await committed()).toEqual(new Set([12]));
   });
 
-  test('of 50,000 cursors that is cut at the deadline of a shutdown leaves the rest in the log, and the successor loses nothing', async () => {
+  test('a fold of 50,000 cursors that a shutdown cuts leaves the rest in the log, and the successor loses nothing', async () => {
     const count = 50_000;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
@@ -204,7 +204,7 @@ describe('a fold', () => {
     await takeOver();
     expect(await store.readAckLog()).toEqual({ cursors: count, rounds: 5 });
     await nothingLost();
-    // Nobody has touched a cursor: what is folded is what was found.
+    // No cursor has changed, so the fold writes the cursors that the ack log had.
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
     expect(await rounds()).toEqual([0, 0, 0]);
     await takeOver();
@@ -212,8 +212,8 @@ describe('a fold', () => {
     await nothingLost();
   });
 
-  test('says that a table is left, so that the log of a broker that becomes idle is emptied all the same', async () => {
-    // In the table that the next owner folds into first.
+  test('a fold reports a table with rows, so that an idle broker empties its log too', async () => {
+    // The round goes into the table that the next owner uses first.
     await append(delta(11));
     await fold(delta(11));
     await append(delta(12));
@@ -231,7 +231,7 @@ describe('a fold', () => {
     expect(await store.foldAll(() => [])).toBe('EMPTIED');
   });
 
-  test('is held up by a transaction elsewhere only as long as that one lives', async () => {
+  test('a foreign transaction delays the truncation of its table only until it ends', async () => {
     const session = await site.session();
     await append(delta(11));
     await session.query('BEGIN');
@@ -250,7 +250,7 @@ describe('a fold', () => {
     expect((await loaded())[0]).toEqual(delta(17));
   });
 
-  test('of an old snapshot elsewhere takes no notice', async () => {
+  test('a fold truncates its table despite an old snapshot of another session', async () => {
     const session = await site.session();
     await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
     await session.query('SELECT txid_current()');
@@ -261,7 +261,7 @@ describe('a fold', () => {
   });
 });
 
-test('a round whose connection breaks may have happened, and says so', async () => {
+test('a round whose connection breaks has an unknown outcome, and its repeat is harmless', async () => {
   await append(delta(11));
   const session = await site.session();
   await session.query('BEGIN');
@@ -277,7 +277,7 @@ test('a round whose connection breaks may have happened, and says so', async () 
   expect((await loaded())[0]).toEqual(delta(12));
 });
 
-/** Ends a session of the present owner that waits for a lock. @returns how many. */
+/** Ends the sessions of the present owner that wait for a lock. @returns their number. */
 async function terminated(by: Client, purpose: string): Promise<number> {
   const { rowCount } = await by.query(
     `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -287,7 +287,7 @@ async function terminated(by: Client, purpose: string): Promise<number> {
   return rowCount ?? 0;
 }
 
-/** Lets the fold that `work` begins wait for the cursors, and ends its session there. */
+/** Blocks the fold of `work` at the cursors, and ends its session there. */
 async function terminateFolds(session: Client, work: () => Promise<void>): Promise<void> {
   await session.query('BEGIN');
   await session.query('SELECT 1 FROM millrace.cursors FOR UPDATE');
@@ -299,7 +299,7 @@ async function terminateFolds(session: Client, work: () => Promise<void>): Promi
   await session.query('ROLLBACK');
 }
 
-test('a round of 384 cursors costs little, and so does a fold', async () => {
+test('a round of 384 cursors takes less than 50 ms', async () => {
   await site.client.query(`
     INSERT INTO millrace.consumer_groups (name) SELECT 'g' || n FROM generate_series(1, 64) AS n;
     INSERT INTO millrace.subscriptions (group_id, topic_id) SELECT id, 2 FROM millrace.consumer_groups WHERE name LIKE 'g%';
@@ -338,13 +338,13 @@ async function walBytes(): Promise<number> {
   return Number(rows[0]!.n);
 }
 
-test('very many cursors are folded and begun anew in seconds although the statistics were taken while there was none', async () => {
+test('30,000 cursors are folded and reset in seconds, although the statistics are from an empty table', async () => {
   const count = 30_000;
   const groupId = await store.createGroup('large');
   const offsets = Array.from({ length: count }, () => 0);
   const subscribe = async () =>
     (await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]))[0]!.id;
-  // The table has pages, and nothing in them.
+  // The table has pages, but no rows.
   await store.cancelSubscription(await subscribe());
   await store.cancelSubscription(keys[0]!.subscriptionId);
   await site.client.query('DELETE FROM millrace.subscriptions');

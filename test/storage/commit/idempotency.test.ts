@@ -35,7 +35,7 @@ beforeEach(async () => {
 
 afterAll(() => site.close());
 
-/** Appends a record to partition 0 under each of the keys. */
+/** Appends one record to partition 0 for each key. */
 async function store(by: Storage, keys: readonly string[], partition = 0): Promise<number> {
   const records = values(...keys.map((key) => `of ${key}`));
   const stored = keys.map((key, index) => ({ topicId: topic.id, key, batch: 0, index }));
@@ -55,10 +55,10 @@ const keysIn = (table: number) => site.number(`SELECT count(*) AS n FROM millrac
 const current = () => site.number('SELECT current AS n FROM millrace.idempotency_ring');
 
 describe('the ring of key tables', () => {
-  test('turns in time, and drops no key whose window is not over', async () => {
+  test('the ring turns in time, and drops no key within its window', async () => {
     const used = new Set<number>();
     const stored: { key: string; ageMs: number }[] = [];
-    // Turns come late and at odd times, as the broker's timer has it.
+    // The ring turns late and at odd times, as with the timer of a broker.
     for (const [step, passedMs] of [
       5_000, 31_000, 8_000, 29_000, 40_000, 30_001, 30_001, 30_001, 7_000, 35_000,
     ].entries()) {
@@ -77,7 +77,7 @@ describe('the ring of key tables', () => {
     expect(left.reduce((sum, count) => sum + count)).toBeLessThan(stored.length);
   });
 
-  test('does not turn before half of the longest window, nor for a broker that stores no keys', async () => {
+  test('the ring does not turn before half of the longest window, or for a broker that stores no keys', async () => {
     await store(storage, ['k']);
     const before = await current();
     await storage.commits.turnIdempotencyRing();
@@ -90,14 +90,14 @@ describe('the ring of key tables', () => {
     expect(await current()).toBe((before + 1) % ringTables);
   });
 
-  test('is not turned by a broker that was taken over from', async () => {
+  test('a fenced broker does not turn the ring', async () => {
     const before = await current();
     time.pass(windowMs);
     await expect(site.storage('one', 0).commits.turnIdempotencyRing()).rejects.toMatchObject({ kind: 'FENCED' });
     expect(await current()).toBe(before);
   });
 
-  test('does not make publishers wait for somebody who reads the old keys', async () => {
+  test('a reader of the old keys does not block publishers', async () => {
     await store(storage, ['k']);
     time.pass(windowMs);
     const reader = await site.session();
@@ -120,7 +120,7 @@ describe('the ring of key tables', () => {
   });
 });
 
-test('of publishes with the same key that race, one is appended, also across a restart', async () => {
+test('only one of several concurrent publishes with the same key is appended, even across a restart', async () => {
   const open = async (epoch: number): Promise<Publisher> => {
     storage = await site.own('one', epoch);
     const log = new Log({
@@ -159,7 +159,8 @@ test('of publishes with the same key that race, one is appended, also across a r
       return `${key} ${published!.partitions[0]}:${published!.offsets[0]} ${published!.duplicates![0]}`;
     };
     const keys = Array.from({ length: 20 }, (_, n) => `k${n}`);
-    // Each key three times, to different partitions, so that they meet in one transaction and in several.
+    // Each key is published three times to different partitions, so that its publishes meet in one
+    // transaction and in several.
     return Promise.all(keys.flatMap((key, n) => [0, 1, 2].map((turn) => publish(key, (n + turn) % 3))));
   };
   const log = await open(3);

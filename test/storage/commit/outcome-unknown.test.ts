@@ -62,7 +62,7 @@ interface Wish {
   readonly stream?: PublishStreamToken;
 }
 
-/** Publishes one record. @returns its offset, with `again` if it was there already. */
+/** Publishes one record. @returns its offset, with `again` if it is a repeat. */
 async function publish(text: string, wish: Wish = {}): Promise<string> {
   const { partition = 0, key, expectedOffset = null, stream = null } = wish;
   const command: PublishCommand = {
@@ -84,8 +84,8 @@ const stored = async (partition = 0): Promise<string[]> =>
 
 const unknown = { kind: 'OUTCOME_UNKNOWN' } satisfies Partial<Fault>;
 
-describe('a publish whose COMMIT was carried out and not answered', () => {
-  test('is answered with OUTCOME_UNKNOWN, is never appended again, and the next one comes behind it', async () => {
+describe('a publish that committed without an answer', () => {
+  test('a publish with a lost answer gets OUTCOME_UNKNOWN, is not appended again, and the next one follows it', async () => {
     const cut = proxy.afterCommit();
     await expect(publish('lost answer')).rejects.toMatchObject(unknown);
     await cut;
@@ -93,7 +93,7 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
     expect(await stored()).toEqual(['first', 'lost answer', 'next']);
   });
 
-  test('is known by its idempotency key when it is repeated', async () => {
+  test('a publish with a lost answer is recognized by its idempotency key when it is repeated', async () => {
     await publish('warm', { key: 'other' });
     const cut = proxy.afterCommit();
     await expect(publish('once', { key: 'k' })).rejects.toMatchObject(unknown);
@@ -104,7 +104,7 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
     expect(await stored()).toEqual(['first', 'warm', 'once', 'other key']);
   });
 
-  test('moves the end that an expected offset is compared with', async () => {
+  test('a publish with a lost answer moves the end that an expected offset is compared with', async () => {
     const cut = proxy.afterCommit();
     await expect(publish('won', { expectedOffset: 1 })).rejects.toMatchObject(unknown);
     await cut;
@@ -112,7 +112,7 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
     expect(await publish('right', { expectedOffset: 2 })).toBe('2');
   });
 
-  test('reaches those who read the log, though nobody publishes any more', async () => {
+  test('a publish with a lost answer reaches readers, even if no other publish follows', async () => {
     const [partition] = log.partitionLogs(topic.id);
     const heard = Promise.withResolvers<void>();
     const listener = { appended: heard.resolve };
@@ -126,7 +126,7 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
     expect(endOffset((await partition!.fetch(1))!)).toBe(2);
   });
 
-  test('fails with all that went with it in the transaction, and with nothing else', async () => {
+  test('a publish with a lost answer fails with its whole transaction, and with no other one', async () => {
     await publish('warm', { partition: 1 });
     const cut = proxy.afterCommit();
     const together = Promise.allSettled([publish('a'), publish('b', { partition: 1 }), publish('c')]);
@@ -142,7 +142,7 @@ describe('a publish whose COMMIT was carried out and not answered', () => {
 });
 
 describe('a publish whose COMMIT never arrived', () => {
-  test('is answered the same, and leaves its offset to the next one', async () => {
+  test('a publish whose COMMIT never arrived gets OUTCOME_UNKNOWN, and the next one takes its offset', async () => {
     const cut = proxy.beforeCommit();
     await expect(publish('never', { key: 'k' })).rejects.toMatchObject(unknown);
     await cut;
@@ -151,7 +151,7 @@ describe('a publish whose COMMIT never arrived', () => {
     expect(await stored()).toEqual(['first', 'next', 'never']);
   });
 
-  test('ends its stream, so that nothing that came after it overtakes it', async () => {
+  test('a publish with an unknown outcome ends its stream, so that no later one overtakes it', async () => {
     const stream: PublishStreamToken = { failure: null };
     const cut = proxy.beforeCommit();
     const sent = Promise.allSettled(['a', 'b', 'c'].map((text) => publish(text, { stream })));
@@ -163,8 +163,8 @@ describe('a publish whose COMMIT never arrived', () => {
   });
 });
 
-describe('a publish that is still on its way when its connection is given up', () => {
-  test('does not come beside its repetition with the same idempotency key', async () => {
+describe('a publish in flight on an abandoned connection', () => {
+  test('a late publish is not appended beside its repeat with the same idempotency key', async () => {
     const cut = proxy.late();
     await expect(publish('once', { key: 'k' })).rejects.toMatchObject(unknown);
     const deliver = await cut;
@@ -174,7 +174,7 @@ describe('a publish that is still on its way when its connection is given up', (
     expect(await publish('once', { key: 'k' })).toBe('1 again');
   });
 
-  test('does not take the offset that somebody else was told to expect', async () => {
+  test('a late publish does not take the offset that another publisher expects', async () => {
     const cut = proxy.late();
     await expect(publish('late', { partition: 1, expectedOffset: 0 })).rejects.toMatchObject(unknown);
     const deliver = await cut;
@@ -185,9 +185,9 @@ describe('a publish that is still on its way when its connection is given up', (
   });
 });
 
-test('publishes that gathered with one that the database refuses are appended without it', async () => {
+test('publishes in one transaction with a record that the database rejects are appended without it', async () => {
   const table = `millrace.record_batches_${topic.id}_1`;
-  // The array's text, so that the batch is found wherever the record stands in it.
+  // The check reads the text of the array, so that it finds the record anywhere in the batch.
   await site.client.query(
     `ALTER TABLE ${table} ADD CHECK ("values"::text NOT LIKE '%' || encode('refused', 'hex') || '%')`,
   );
@@ -207,7 +207,7 @@ test('publishes that gathered with one that the database refuses are appended wi
   expect(await stored()).toEqual(['first', 'holds the partition', 'a', 'b']);
 });
 
-test('a database that is away for a moment costs the publishes of that moment, and no restart', async () => {
+test('a short outage of the database fails only its own publishes, and needs no restart', async () => {
   const port = Number(new URL(proxy.url).port);
   await proxy.close();
   await expect(publish('away')).rejects.toMatchObject({ name: 'Fault' });

@@ -47,7 +47,7 @@ afterEach(async () => {
   await proxy.close();
 });
 
-/** The broker's log, and its commits by way of that store. */
+/** Opens the log of the broker, and its commits through the given store. */
 async function work(store: CommitStore): Promise<void> {
   const quiet = { info: () => undefined, warn: () => undefined };
   log = new Log({ store: storage.log, clock: systemClock, codec: createBatchCodec(), limits, log: quiet });
@@ -67,7 +67,10 @@ async function work(store: CommitStore): Promise<void> {
   await log.open([topic]);
 }
 
-/** Appends the number of a record, and completes the record, in one commit. @returns what memory was told. */
+/**
+ * Appends the number of a record and completes the record in one commit. @returns the outcome in
+ * memory.
+ */
 async function archive(number: number): Promise<{ readonly became: readonly string[]; readonly ended: string }> {
   const became: string[] = [];
   const delta = { resets: 0, committedOffset: 0, acked: [number, number], attempts: [], metadata: null };
@@ -80,7 +83,7 @@ async function archive(number: number): Promise<{ readonly became: readonly stri
   return { became, ended };
 }
 
-/** What the database has, as the next broker reads it. */
+/** The state of the database, as the next broker reads it. */
 async function found(by = site.storage('reader', 1)) {
   const archived = (await readAll(by, topic, 0)).map(({ parts }) => Number(parts[2]));
   const [stored] = await allCursors(by.groups);
@@ -93,7 +96,7 @@ async function found(by = site.storage('reader', 1)) {
 }
 
 describe('an append and a completion in one commit, over a connection that is cut', () => {
-  test('before the commit: neither is there, and the record stays', async () => {
+  test('a settlement that is cut before its commit writes nothing, and the record stays', async () => {
     await archive(0);
     const cut = proxy.beforeCommit();
     const lost = archive(1);
@@ -103,7 +106,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await found()).toEqual({ archived: [0, 2], completed: [0, 2] });
   });
 
-  test('after the commit: both are there, once, the record has moved, and the answer has the offset', async () => {
+  test('a settlement that is cut after its commit is there once, and its answer has the offset', async () => {
     await archive(0);
     const cut = proxy.afterCommit();
     const lost = archive(1);
@@ -113,7 +116,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await found()).toEqual({ archived: [0, 1, 2], completed: [0, 1, 2] });
   });
 
-  test('on its way: what arrives after the receipt was looked for is not carried out any more', async () => {
+  test('a settlement that arrives after its receipt was looked for is never written', async () => {
     await archive(0);
     const late = proxy.late();
     const lost = archive(1);
@@ -124,7 +127,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     expect(await archive(1)).toEqual({ became: ['moved'], ended: 'at 1' });
   });
 
-  test('anywhere: the database has both or neither, and memory says which', async () => {
+  test('a settlement that is cut anywhere is written whole or not at all, and memory agrees', async () => {
     await archive(0);
     const begin = proxy.bytesSent;
     await archive(1);
@@ -134,7 +137,7 @@ describe('an append and a completion in one commit, over a connection that is cu
     const told = new Map<string, number>();
     for (let piece = 0; piece <= pieces; piece++) {
       const [between, number] = [2 + piece * 2, 3 + piece * 2];
-      // Connected and prepared, so that what is cut is the transaction itself.
+      // This connects and prepares first, so that the cut hits the transaction itself.
       expect((await archive(between)).became).toEqual(['moved']);
       expected.push(between);
       const cut = proxy.afterBytes(Math.floor((size * piece) / pieces));
@@ -149,9 +152,9 @@ describe('an append and a completion in one commit, over a connection that is cu
   });
 });
 
-describe('a takeover while nobody knows whether it was committed', () => {
+describe('a takeover while the outcome of a settlement is unknown', () => {
   test.for(['beforeCommit', 'afterCommit'] as const)(
-    '%s: the successor finds both or neither, the old broker moves nothing',
+    'a successor finds a settlement cut %s whole or not at all, and the old broker moves nothing',
     async (when) => {
       let successor: Storage | null = null;
       const inner = storage.commits;
@@ -174,14 +177,14 @@ describe('a takeover while nobody knows whether it was committed', () => {
       expect(fenced).toBe(1);
       const both = when === 'afterCommit' ? [0, 1] : [0];
       expect(await found(successor!)).toEqual({ archived: both, completed: both });
-      // The table of the old broker is still referred to there: its own fold would not have truncated it.
+      // The old broker still has a reference to its table, so its own fold would not truncate it.
       ring.turn();
       expect(ring.olderAreFree).toBe(false);
     },
   );
 });
 
-test('a fold that turns the ring while a completion is on its way does not lose it', async () => {
+test('a fold that turns the ring while a settlement is in flight does not lose it', async () => {
   await archive(0);
   const locker = await site.session();
   await locker.query('BEGIN');

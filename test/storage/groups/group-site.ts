@@ -14,7 +14,7 @@ import { ackSlot, foldSlot, groupSlot, Writer } from '../../../src/storage/sessi
 import { systemClock } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
-/** The storage of groups with the ring that a broker has for it. */
+/** The storage of groups, with the ring of ack tables of a broker. */
 export class SiteStorage extends GroupStorage {
   readonly #ring = new AckRing();
   readonly #commits: PostgresCommitStore;
@@ -34,12 +34,12 @@ export class SiteStorage extends GroupStorage {
   }
 }
 
-/** A migrated database of its own, with topics 1 to 9, and the storage of groups of as many brokers as a test wants. */
+/** A migrated database with topics 1 to 9, and the group storage of any number of brokers. */
 export class GroupSite {
   readonly database: TestDatabase;
-  /** A session beside the brokers'. */
+  /** A session that is not of a broker. */
   readonly client: Client;
-  /** What the statements of the brokers take for the present. */
+  /** The present time for the statements of the brokers. */
   now: Now = databaseClock;
   readonly #connections: Connection[] = [];
   readonly #clients: Client[] = [];
@@ -61,13 +61,13 @@ export class GroupSite {
     return new GroupSite(database, client);
   }
 
-  /** Makes `broker` the owner, in that epoch. */
+  /** Makes `broker` the owner in that epoch. */
   async own(broker: string, epoch: number): Promise<SiteStorage> {
     await takeFence(this.client, broker, epoch, [ackSlot, groupSlot, foldSlot]);
     return this.storage(broker, epoch);
   }
 
-  /** The storage of a broker that believes to own the database. */
+  /** The storage of a broker that acts as the owner in that epoch. */
   storage(broker: string, epoch: number): SiteStorage {
     const fence = (slot: number) => ({ broker, slot, epoch: () => epoch });
     const admin = new Writer(this.#connection(broker, 'admin'), fence(groupSlot));
@@ -97,7 +97,7 @@ export class GroupSite {
     return new SiteStorage(groups, commits);
   }
 
-  /** Another session of somebody else. */
+  /** Another session that is not of a broker. */
   async session(): Promise<Client> {
     const client = new Client({ connectionString: this.database.url });
     await client.connect();

@@ -48,7 +48,7 @@ function change(generation: number, more: Partial<GroupChange> = {}): GroupChang
 }
 
 describe('a group', () => {
-  test('of very many partitions is emptied in seconds although the statistics were taken while no group had any', async () => {
+  test('a group of very many partitions is emptied in seconds, although the statistics are from an empty table', async () => {
     const groupId = await store.createGroup('large');
     const a = member('a');
     const putAssignments = Array.from({ length: 30_000 }, (_, partition) => held(partition, a));
@@ -63,7 +63,7 @@ describe('a group', () => {
 });
 
 describe('a group without members', () => {
-  test('is deleted with all that hangs on it, and nothing of another one', async () => {
+  test('a group without members is deleted with all its rows, and with no row of another group', async () => {
     const [x, y] = [await store.createGroup('x'), await store.createGroup('y')];
     const [of] = await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: startsAt([1, 2]) }]);
     await store.cancelSubscription(of!.id);

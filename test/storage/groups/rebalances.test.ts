@@ -46,7 +46,7 @@ const generations = async (groupId: number): Promise<number[]> =>
   (await store.loadRebalances(groupId)).map(({ generation }) => generation);
 
 describe('the rebalances of a group', () => {
-  test('do not grow without end: the last hundred stay, of this group alone', async () => {
+  test('only the last hundred rebalances of a group are kept, and other groups keep theirs', async () => {
     const [one, other] = [await store.createGroup('billing'), await store.createGroup('shipping')];
     await store.saveGroups([{ groupId: other, change: change(1, rebalance(1)) }]);
     const kept = limits.rebalancesKept;

@@ -24,7 +24,7 @@ async function append(topic: TopicRow, partition: number, count: number): Promis
   await storage.commits.append(0, transaction([batch(topic, partition, values(...texts))]));
 }
 
-test('a topic that is gone has no ages, and that is no error', async () => {
+test('the ages of a deleted topic are null, without an error', async () => {
   const topic = await site.topic(storage, 1);
   await append(topic, 0, 1);
   expect(await storage.log.appendAges(topic.id, [at(0, 0)])).toEqual([expect.any(Number)]);
@@ -33,7 +33,7 @@ test('a topic that is gone has no ages, and that is no error', async () => {
   expect(await storage.log.appendAges(topic.id, [at(0, 0)])).toEqual([null]);
 });
 
-test('each look goes into the primary key, however many rows the segment has', async () => {
+test('each age is read by the primary key, however many rows the segment has', async () => {
   const topic = await site.topic(storage, 1);
   for (let n = 0; n < 50; n++) await append(topic, 0, 1);
   const places = Array.from({ length: 1_000 }, (_, n) => at(0, n % 50));

@@ -9,7 +9,7 @@ import { batch, readAll, transaction, values } from '../../log/records.ts';
 let site: LogSite;
 let proxy: CuttingProxy;
 let storage: Storage;
-/** Past the proxy. */
+/** This storage bypasses the proxy. */
 let reader: Storage;
 let topic: TopicRow;
 
@@ -42,7 +42,7 @@ async function faultOf(call: Promise<unknown>): Promise<Fault> {
   return fault;
 }
 
-/** Waits until the database has noticed that the connection of an append is gone, and so has settled its transaction. */
+/** Waits until the database has ended the session of a cut append, and so its transaction. */
 async function settled(): Promise<void> {
   await vi.waitFor(async () => expect(await backends('append')).toBe(0), { timeout: 10_000, interval: 5 });
 }
@@ -54,7 +54,7 @@ const backends = (purpose: string) =>
   );
 
 describe('a connection that is cut', () => {
-  test('before the database got the COMMIT has written nothing, and the next append goes on', async () => {
+  test('an append that is cut before its COMMIT writes nothing, and the next append succeeds', async () => {
     const cut = proxy.beforeCommit();
     await expect(append('lost')).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
     await cut;
@@ -63,7 +63,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'next']);
   });
 
-  test('after the database has committed is not told from one that has not, and is not repeated', async () => {
+  test('an append that is cut after its commit has an unknown outcome, and is not repeated', async () => {
     const cut = proxy.afterCommit();
     await expect(append('committed')).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
     await cut;
@@ -71,7 +71,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'committed', 'next']);
   });
 
-  test('anywhere in a transaction says only what is true', async () => {
+  test('an append that is cut anywhere is reported as failed only if it wrote nothing', async () => {
     const told = new Map<string, number>();
     const pieces = 24;
     await append('same size 00');
@@ -80,7 +80,7 @@ describe('a connection that is cut', () => {
     const size = proxy.bytesSent - begin;
     let before = await stored();
     for (let piece = 0; piece <= pieces; piece++) {
-      // Connected and prepared, so that what is cut is the transaction itself.
+      // This connects and prepares first, so that the cut hits the transaction itself.
       await append('between');
       const cut = proxy.afterBytes(Math.floor((size * piece) / pieces));
       const text = `cut at    ${String(piece).padStart(2, '0')}`;
@@ -96,12 +96,12 @@ describe('a connection that is cut', () => {
       before = now;
     }
     console.log(`a transaction of ${size} bytes, cut at each of ${pieces}:`, Object.fromEntries(told));
-    // All of it had arrived once: the database went on without anybody who waits for it.
+    // At least once, the whole transaction had arrived, and the database committed it.
     expect(told.get('OUTCOME_UNKNOWN 1')).toBeGreaterThan(0);
     expect(told.get('OUTCOME_UNKNOWN 0')).toBeGreaterThan(5);
   });
 
-  test('in the middle of a read is a fault, never a part of the records, and the next read works', async () => {
+  test('a read that is cut fails with a fault, never with a part of the records, and the next read works', async () => {
     const texts = Array.from({ length: 8 }, (_, n) => String(n).repeat(100_000));
     for (const text of texts) await append(text, 0, 1);
     const read = () => readAll(storage, topic, 1);
@@ -115,7 +115,7 @@ describe('a connection that is cut', () => {
     }
   });
 
-  test('for good says that nothing was written, and what comes when it is back is written', async () => {
+  test('appends fail as unwritten while the database is unreachable, and succeed when it is back', async () => {
     await proxy.close();
     await settled();
     for (let tries = 0; tries < 3; tries++) expect((await faultOf(append('away'))).kind).toBe('DATABASE_UNAVAILABLE');
@@ -126,7 +126,7 @@ describe('a connection that is cut', () => {
     expect(await stored()).toEqual(['first', 'back']);
   });
 
-  test('leaves the appends on other connections alone', async () => {
+  test('a cut connection does not affect appends on other connections', async () => {
     await Promise.all([1, 2, 3].map((slot) => append(`warm ${slot}`, slot, 1)));
     const cut = proxy.afterCommit();
     const lost = expect(append('lost', 0)).rejects.toMatchObject({ kind: 'OUTCOME_UNKNOWN' });
@@ -145,12 +145,12 @@ describe('a database that ends its connections', () => {
       [`millrace/one/${purpose}`],
     );
 
-  test('while they are idle costs nothing that was confirmed, and the next calls of all kinds work', async () => {
+  test('a database that ends idle connections loses no confirmed record, and the next calls of all kinds work', async () => {
     await Promise.all(Array.from({ length: appendSlots }, (_, slot) => append('warm', slot)));
     await readAll(storage, topic, 0);
     await storage.commits.findKeys(topic.id, 1_000, ['k']);
     await terminate('');
-    // A connection whose end has not been noticed yet may fail once, with a fault; from then on everything works.
+    // A connection that has not noticed its end may fail once with a fault, and then works.
     await vi.waitFor(async () => expect(await backends('')).toBe(0), { interval: 5 });
     let faults = 0;
     const works = async (call: () => Promise<unknown>): Promise<void> => {
@@ -173,7 +173,7 @@ describe('a database that ends its connections', () => {
     expect((await stored()).filter((text) => text === 'after').length).toBeGreaterThanOrEqual(appendSlots);
   });
 
-  test('while an append waits for its lock has written nothing, and says so or that it does not know', async () => {
+  test('an append whose session ends while it waits for a lock writes nothing, and fails or has an unknown outcome', async () => {
     const holder = await site.session();
     await holder.query('BEGIN');
     await holder.query('SELECT FROM millrace.partitions WHERE id = $1 FOR UPDATE', [topic.partitions[0]!.id]);
@@ -190,7 +190,7 @@ describe('a database that ends its connections', () => {
     expect(await stored()).toEqual(['first', 'next']);
   });
 
-  test('while appends are in flight loses nothing that was confirmed and adds nothing that was said not to be', async () => {
+  test('a database that ends sessions during appends keeps every confirmed record and no failed one', async () => {
     let over = false;
     const outcomes = new Map<string, 'committed' | Fault['kind']>();
     const publish = async (slot: number): Promise<void> => {

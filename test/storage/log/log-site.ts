@@ -11,12 +11,12 @@ import { createTestDatabase, type TestDatabase } from '../../support/database.ts
 export const appendSlots = 4;
 const silent = { info: () => undefined, warn: () => undefined };
 
-/** A database of its own, migrated, and the storage of as many brokers as a test wants. */
+/** A migrated database, and the storage of any number of brokers. */
 export class LogSite {
   readonly database: TestDatabase;
-  /** A session beside the brokers'. */
+  /** A session that is not of a broker. */
   readonly client: Client;
-  /** What the statements of the brokers take for the present. */
+  /** The present time for the statements of the brokers. */
   now: Now = databaseClock;
   readonly #storages: Storage[] = [];
   readonly #clients: Client[] = [];
@@ -36,7 +36,7 @@ export class LogSite {
     return site;
   }
 
-  /** Makes `broker` the owner, in that epoch. */
+  /** Makes `broker` the owner in that epoch. */
   async own(broker: string, epoch: number, url = this.database.url, answerMsMax?: number): Promise<Storage> {
     await this.client.query('BEGIN');
     await takeFence(this.client, broker, epoch, [
@@ -51,7 +51,7 @@ export class LogSite {
     return this.storage(broker, epoch, url, answerMsMax);
   }
 
-  /** The storage of a broker that believes to own the database. */
+  /** The storage of a broker that acts as the owner in that epoch. */
   storage(brokerId: string, epoch: number, url = this.database.url, answerMsMax?: number): Storage {
     const storage = openStorage({
       address: parseDatabaseAddress(url),
@@ -74,7 +74,7 @@ export class LogSite {
     return topic;
   }
 
-  /** Another session of somebody else. */
+  /** Another session that is not of a broker. */
   async session(): Promise<Client> {
     const client = new Client({ connectionString: this.database.url });
     client.on('error', () => undefined);
@@ -83,13 +83,13 @@ export class LogSite {
     return client;
   }
 
-  /** The number that a query with one row and one column `n` answers. */
+  /** The number `n` that a query returns in its only row. */
   async number(sql: string, values: unknown[] = []): Promise<number> {
     const { rows } = await this.client.query<{ n: string | number }>(sql, values);
     return Number(rows[0]!.n);
   }
 
-  /** Resolves when a query like that of `number` answers more than 0. */
+  /** Resolves when such a query returns more than 0. */
   async until(sql: string, values: unknown[] = []): Promise<void> {
     while ((await this.number(sql, values)) === 0);
   }

@@ -22,7 +22,7 @@ test('four connections that append at once leave no gap, no overlap, and times t
   const answered = topic.partitions.map((): { base: number; texts: string[] }[] => []);
   const run = async (slot: number): Promise<void> => {
     for (let round = 0; round < rounds; round++) {
-      // Every partition is written by all four, some of them twice in a transaction.
+      // All four write to every partition, and to some twice in a transaction.
       const partitions = [0, 1, 2, 3, 4, round % 5].filter((partition) => (round + slot + partition) % 3 !== 0);
       const batches = partitions.sort().map((partition, index) => {
         const texts = Array.from({ length: 1 + ((round + index) % 3) }, (_, n) => `${slot}/${round}/${index}/${n}`);
@@ -51,8 +51,8 @@ test('four connections that append at once leave no gap, no overlap, and times t
   expect(await ends(topic)).toEqual(answered.map((batches) => batches.flatMap(({ texts }) => texts).length));
 });
 
-describe('an append that may not be', () => {
-  test('is not written by a broker that was taken over from, nor under a name that never owned', async () => {
+describe('an append that must fail', () => {
+  test('an append of a fenced broker, or of a broker that never owned the database, writes nothing', async () => {
     const topic = await site.topic(storage, 1);
     const append = (by: Storage) => by.commits.append(0, transaction([batch(topic, 0, values('x'))]));
     await append(storage);
@@ -67,7 +67,7 @@ describe('an append that may not be', () => {
     expect(await ends(topic)).toEqual([2]);
   });
 
-  test('writes nothing at all if the database refuses one of its batches, and the next one is written', async () => {
+  test('an append writes nothing if the database rejects one of its batches, and the next append succeeds', async () => {
     const topic = await site.topic(storage, 2);
     const table = `millrace.record_batches_${topic.id}_1`;
     await site.client.query(`ALTER TABLE ${table} ADD CHECK ("values"[1] <> 'refused')`);

@@ -32,7 +32,7 @@ const subscribe = async (...offsets: number[]): Promise<number> => {
   return made!.id;
 };
 
-/** Where a subscription begins in each partition, by their numbers; of a cancelled one too. */
+/** The start of a subscription in each partition, in order; also of a cancelled one. */
 const starts = async (subscriptionId: number): Promise<number[]> => {
   const { rows } = await site.client.query<{ partition: number; start: string }>(
     'SELECT partition, committed_offset AS start FROM millrace.cursors WHERE subscription_id = $1 ORDER BY partition, lane',
@@ -47,7 +47,7 @@ const append = async (at: TopicRow, partition: number, ...texts: string[]): Prom
   return appended!.baseOffset;
 };
 
-/** Until a session of the broker waits for a lock that somebody else has. */
+/** Resolves when a session of the broker waits for a lock. */
 const untilWaiting = (purpose: string): Promise<void> =>
   waitFor(`${purpose} to wait for a lock`, 10_000, 2, async () => {
     const waiting = await site.number(
@@ -59,13 +59,13 @@ const untilWaiting = (purpose: string): Promise<void> =>
   });
 
 describe('a topic that gets more partitions', () => {
-  test('that is not there is not made', async () => {
+  test('AddPartitions does not make a topic that does not exist', async () => {
     await storage.topics.deleteTopic(topic.id);
     expect(await storage.topics.addPartitions(topic.id, 4)).toBeNull();
     expect(await site.number('SELECT count(*) AS n FROM millrace.partitions WHERE topic_id = $1', [topic.id])).toBe(0);
   });
 
-  test('does not wait for an append in flight, nor does one wait for it', async () => {
+  test('AddPartitions and an append in flight do not wait for each other', async () => {
     const appending = await site.session();
     await appending.query('BEGIN');
     await appending.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 FOR UPDATE', [topic.id]);
@@ -78,8 +78,8 @@ describe('a topic that gets more partitions', () => {
   });
 });
 
-describe('a subscription of a topic that grows', () => {
-  test('that was cancelled is left alone', async () => {
+describe('a cancelled subscription of a topic that grows', () => {
+  test('a cancelled subscription gets no cursors when its topic grows', async () => {
     const subscription = await subscribe(7, 9);
     await storage.groups.cancelSubscription(subscription);
     await grow(4);
@@ -94,7 +94,7 @@ describe('a subscription that is made while the topic grows has a cursor in ever
     await other.query('BEGIN');
   });
 
-  test('when the growing commits first', async () => {
+  test('a new subscription has cursors in all partitions if the growth of its topic commits first', async () => {
     await other.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topic.id]);
     await other.query('INSERT INTO millrace.partitions (topic_id, partition) VALUES ($1, 2), ($1, 3)', [topic.id]);
     const subscribing = subscribe(7, 9);
@@ -103,7 +103,7 @@ describe('a subscription that is made while the topic grows has a cursor in ever
     expect(await starts(await subscribing)).toEqual([7, 9, 0, 0]);
   });
 
-  test('when the subscription commits first', async () => {
+  test('a new subscription has cursors in all partitions if it commits before the growth of its topic', async () => {
     const { rows } = await other.query<{ id: number }>(
       'INSERT INTO millrace.subscriptions (group_id, topic_id) VALUES ($1, $2) RETURNING id',
       [groupId, topic.id],
@@ -118,7 +118,7 @@ describe('a subscription that is made while the topic grows has a cursor in ever
   });
 });
 
-test('many groups that subscribe at once to topics that grow have all partitions, and nobody waits for ever', async () => {
+test('groups that subscribe concurrently to topics that grow have all partitions, and no transaction waits for ever', async () => {
   const topics = [topic, await site.topic(storage, 2), await site.topic(storage, 2)];
   const ids = await Promise.all(Array.from({ length: 12 }, (_, n) => storage.groups.createGroup(`crowd-${n}`)));
   const growing = topics.flatMap(({ id }) => [3, 4, 5].map((count) => storage.topics.addPartitions(id, count)));

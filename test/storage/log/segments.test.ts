@@ -34,7 +34,7 @@ const tablesOf = async (topicId: number): Promise<string[]> => {
 };
 
 describe('a log that goes on in a new segment', () => {
-  test('loses nothing of what is appended while it rolls', async () => {
+  test('a log loses no record that is appended while it rolls', async () => {
     const topic = await site.topic(storage, 2);
     const current = { ...topic };
     const confirmed: string[] = [];
@@ -70,11 +70,11 @@ describe('a log that goes on in a new segment', () => {
     }
   });
 
-  test('goes on in the current segment while the next one cannot be attached, and no publish waits for that', async () => {
+  test('a log stays in its segment while the next one cannot be attached, and no publish waits for it', async () => {
     const topic = await site.topic(storage, 2);
     const analyzing = await site.session();
     await analyzing.query('BEGIN');
-    // As an ANALYZE of the whole database does, for as long as it takes.
+    // An ANALYZE of the whole database takes this lock until it ends.
     await analyzing.query(
       `LOCK TABLE ONLY millrace.record_batches, ONLY millrace.record_batches_${topic.id} IN SHARE UPDATE EXCLUSIVE MODE`,
     );
@@ -89,7 +89,7 @@ describe('a log that goes on in a new segment', () => {
     }
     await givenUp;
     expect(appended).toBeGreaterThan(1);
-    // Made before the ANALYZE began, the next segment is begun during it.
+    // A next segment from before the ANALYZE can take appends during it.
     await analyzing.query('COMMIT');
     await storage.log.makeSegment(topic.id, 1);
     await analyzing.query('BEGIN');
@@ -102,7 +102,7 @@ describe('a log that goes on in a new segment', () => {
     expect((await textsOf(topic, 0)).at(-1)).toBe(`${Math.ceil(appended / 2)}:y`);
   });
 
-  test('has a base in a partition that was added while it was rolled, or what is appended there is read twice or never', async () => {
+  test('a partition that is added during a roll has a base, or its records would be read twice or never', async () => {
     const topic = await site.topic(storage, 1);
     await append(topic, 1, 0, 'a');
     await storage.log.makeSegment(topic.id, 1);
@@ -120,7 +120,7 @@ describe('a log that goes on in a new segment', () => {
     expect(await site.number(bases, [topic.id])).toBe(2);
   });
 
-  test('takes the topic before its partitions, as whatever else locks both, or two of them wait for each other', async () => {
+  test('every call locks the topic before its partitions, or two of them would deadlock', async () => {
     const works: ((topic: TopicRow) => Promise<unknown>)[] = [
       ({ id }) => storage.log.ends(id),
       ({ id }) => storage.log.rollSegment(id, 1),
@@ -146,7 +146,7 @@ describe('a log that goes on in a new segment', () => {
 });
 
 describe('a topic that is deleted', () => {
-  test('takes its tables with it and leaves those of others, and says so in the audit', async () => {
+  test('a deleted topic loses its tables, keeps those of others, and is in the audit', async () => {
     const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
     for (const one of [topic, other]) {
       const keys = [{ topicId: one.id, key: 'k', batch: 0, index: 0 }];
@@ -166,7 +166,7 @@ describe('a topic that is deleted', () => {
     expect((await storage.topics.loadTopics()).map(({ id }) => id)).not.toContain(topic.id);
   });
 
-  test('is dropped later if somebody still reads it, and appends to others go on meanwhile', async () => {
+  test('a deleted topic with a reader is dropped later, and appends to other topics go on', async () => {
     const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
     await append(topic, 1, 0, 'x');
     const reader = await site.session();
@@ -186,12 +186,12 @@ describe('a topic that is deleted', () => {
     expect(await site.number('SELECT count(*) AS n FROM millrace.segment_drops WHERE done_at IS NULL')).toBe(0);
   });
 
-  test('leaves no table behind, and nobody else waiting, if a reader comes between two of the drops', async () => {
+  test('a reader between two drops of a deleted topic leaves no table behind, and blocks no other session', async () => {
     const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
     await storage.topics.deleteTopic(topic.id);
     const reader = await site.session();
     await reader.query('BEGIN');
-    // Of the outermost table only, so that the segment can still go.
+    // Only the outermost table is locked, so that the segment can still be dropped.
     await reader.query(`LOCK TABLE ONLY millrace.record_batches IN ACCESS SHARE MODE`);
     await storage.topics.dropSegments();
     expect(await tablesOf(topic.id)).toEqual([`record_batches_${topic.id}`]);
@@ -202,11 +202,11 @@ describe('a topic that is deleted', () => {
     expect([...(await tablesOf(topic.id)), ...(await tablesOf(other.id))]).toEqual([]);
   });
 
-  test('has nothing to read, and that is no error', async () => {
+  test('a deleted topic has no records, and a read of it is no error', async () => {
     const topic = await site.topic(storage, 1);
     await append(topic, 1, 0, 'x');
     expect(await textsOf(topic, 0)).toEqual(['0:x']);
-    // By somebody else, so that this storage still believes in its tables.
+    // Another storage deletes it, so that this one still has its segments in memory.
     await site.storage('one', 1).topics.deleteTopic(topic.id);
     await storage.topics.dropSegments();
     expect(await textsOf(topic, 0)).toEqual([]);

@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
 
-/** Everything that is defined in the schema, one line each, so that two states of it can be compared. */
+/** Every definition of the schema, one line each, so that a test can compare two states. */
 export async function catalogOf(client: ClientBase): Promise<string[]> {
   const { rows } = await client.query<{ line: string }>(`
     WITH relations AS (

@@ -16,7 +16,7 @@ const fit = {
   in_recovery: false,
 };
 
-/** A server that answers like this; settings of the real one cannot be changed for one test. */
+/** A server with these answers, because one test cannot change settings of the real one. */
 function answering(answer: Partial<typeof fit>): ClientBase {
   return { query: () => Promise.resolve({ rows: [{ ...fit, ...answer }] }) } as unknown as ClientBase;
 }
@@ -31,19 +31,19 @@ test.each<readonly [string, Partial<typeof fit>, RegExp]>([
   ['a database that checks no encoding', { encoding: 'SQL_ASCII' }, /is SQL_ASCII.*UTF8/],
   ['a server that does not sync', { fsync: 'off' }, /fsync is off.*--allow-unsafe-database/],
   ['a server that tears pages', { full_page_writes: 'off' }, /full_page_writes is off.*--allow-unsafe-database/],
-])('%s is refused with one line that says what to do', async (_name, answer, message) => {
+])('%s is rejected with one line that names the remedy', async (_name, answer, message) => {
   const refused = await checkDatabase(answering(answer), false).catch((error: unknown) => error);
   expect(refused).toBeInstanceOf(UnfitDatabase);
   expect((refused as Error).message).toMatch(message);
   expect((refused as Error).message).not.toContain('\n');
 });
 
-test('an unsafe database is taken by those who say that they want it, and only what is unsafe', async () => {
+test('an unsafe database is accepted only with --allow-unsafe-database, which excuses nothing else', async () => {
   await checkDatabase(answering({ fsync: 'off', full_page_writes: 'off' }), true);
   await expect(checkDatabase(answering({ in_recovery: true }), true)).rejects.toBeInstanceOf(UnfitDatabase);
 });
 
-test('the server of the tests is fit, by what it answers itself', async () => {
+test('the server of the tests passes the check', async () => {
   const database = await createTestDatabase();
   const client = new Client({ connectionString: database.url });
   await client.connect();

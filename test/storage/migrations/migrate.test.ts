@@ -1,24 +1,19 @@
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { takeFence } from '../../../src/storage/sessions/fence.ts';
-import {
-  appliedVersion,
-  migrate,
-  migrations,
-  rollBack,
-  UnfitDatabase,
-} from '../../../src/storage/migrations/migrate.ts';
+import { appliedVersion, migrate, UnfitDatabase } from '../../../src/storage/migrations/migrate.ts';
 import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
 import { openStorage, type Storage } from '../../../src/storage/storage.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { migrations, rollBack } from './roll-back.ts';
 import { catalogOf } from './catalog.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { allCursors, allGroups } from '../../conformance/loads.ts';
 
-const newest = migrations().at(-1)!.version;
-const versions = migrations().map(({ version }) => version);
+const newest = migrations.at(-1)!.version;
+const versions = migrations.map(({ version }) => version);
 
 let database: TestDatabase;
 let client: Client;
@@ -57,11 +52,11 @@ function storageAt(url = database.url): Storage {
 
 test('every migration has a number and a name of its own', () => {
   expect(new Set(versions).size).toBe(versions.length);
-  expect(new Set(migrations().map(({ name }) => name)).size).toBe(versions.length);
+  expect(new Set(migrations.map(({ name }) => name)).size).toBe(versions.length);
 });
 
 describe('an empty database', () => {
-  test('gets everything, and nothing more when it is migrated again', async () => {
+  test('an empty database gets the whole schema, and a second migration changes nothing', async () => {
     await migrate(client);
     expect(await appliedVersion(client)).toBe(newest);
     const catalog = await catalogOf(client);
@@ -69,7 +64,7 @@ describe('an empty database', () => {
     expect(await catalogOf(client)).toEqual(catalog);
   });
 
-  test('is migrated once by brokers that start at the same time', async () => {
+  test('an empty database is migrated once by brokers that start at the same time', async () => {
     const sessions = await Promise.all(Array.from({ length: 5 }, () => session()));
     await Promise.all(sessions.map((one) => migrate(one)));
     const { rows } = await client.query<{ version: number }>(
@@ -78,7 +73,7 @@ describe('an empty database', () => {
     expect(rows.map(({ version }) => version)).toEqual(versions);
   });
 
-  test('needs a role that may create a schema and nothing else, and from then on not even that', async () => {
+  test('an empty database needs only the right to create a schema, and later not even that', async () => {
     const role = `role_${systemRandom.uuid().replaceAll('-', '')}`;
     await client.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`);
     cleanups.push(() => client.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`));
@@ -98,8 +93,8 @@ describe('an empty database', () => {
 });
 
 describe('a database of an older version', () => {
-  test.each(versions.slice(0, -1))('of version %i keeps its data on the way up', async (version) => {
-    // Only a database of the newest version is written to, so it is filled before it is taken back.
+  test.each(versions.slice(0, -1))('a database of version %i keeps its data through the migration', async (version) => {
+    // The storage writes only to the newest version, so the test fills that and rolls it back.
     await migrate(client);
     const storage = storageAt();
     await client.query("INSERT INTO millrace.broker_lease VALUES (true, 'one', 1, now())");
@@ -137,7 +132,9 @@ async function fill(storage: Storage) {
   return { topic, append };
 }
 
-/** Two groups, one of them with a member, a cursor at 10, and rounds of the ack log as version 3 wrote them. */
+/**
+ * Makes two groups, one with a member and cursors at 10, and ack rounds in the form of version 3.
+ */
 async function fillGroups(): Promise<void> {
   await client.query(`
     INSERT INTO millrace.topics (name, semantics, idempotency_window_ms, description, segment)
@@ -155,7 +152,7 @@ const ackLogRows = async (): Promise<number> => {
 };
 
 describe('the offsets of groups', () => {
-  test('of version 3 are there after the way up, with what its last broker left in the ack log', async () => {
+  test('offsets of version 3 survive the migration, with the rest of the ack log', async () => {
     await migrate(client, 3);
     await fillGroups();
     await migrate(client);
@@ -172,8 +169,8 @@ describe('the offsets of groups', () => {
 
   test.each([
     { resets: 0, left: 1, fate: 'keeps the ack log' },
-    { resets: 1, left: 0, fate: 'forgets what was acked before a reset, so that nothing owed is skipped' },
-  ])('on the way back to version 3, with cursors reset $resets times: $fate', async ({ resets, left }) => {
+    { resets: 1, left: 0, fate: 'drops the acks before a reset, which would skip records' },
+  ])('a rollback to version 3, with cursors reset $resets times, $fate', async ({ resets, left }) => {
     await migrate(client, 4);
     await fillGroups();
     await client.query('UPDATE millrace.cursors SET resets = $1 WHERE partition = 1', [resets]);
@@ -187,15 +184,15 @@ describe('the offsets of groups', () => {
   });
 });
 
-describe('the way back', () => {
-  test('undoes each migration to the last definition, and the way up is open again', async () => {
+describe('a rollback of the schema', () => {
+  test('a rollback undoes each migration to the last definition, and the migration works again', async () => {
     const catalogs = new Map<number, string[]>();
     for (const version of versions) {
       await migrate(client, version);
       catalogs.set(version, await catalogOf(client));
     }
     for (const [index, version] of [...versions.entries()].reverse()) {
-      // Numbers may have gaps.
+      // Versions may have gaps.
       const before = versions[index - 1] ?? 0;
       await rollBack(client, version - 1);
       expect(await appliedVersion(client)).toBe(before);
@@ -207,7 +204,7 @@ describe('the way back', () => {
     expect((await catalogOf(client)).filter((line) => !line.includes('migrations'))).toEqual([]);
   });
 
-  test('is open for a database with data, and what is made anew is empty and works', async () => {
+  test('a rollback works with data, and the tables of the next migration are empty and work', async () => {
     await migrate(client);
     await takeFence(client, 'one', 1, [0, topicSlot, tableSlot]);
     const storage = storageAt();
@@ -229,7 +226,7 @@ describe('the way back', () => {
   });
 });
 
-test('a broker whose machine hangs in the middle of a write does not keep its successor of a newer version from migrating', async () => {
+test('a broker that hangs in the middle of a write does not block the migration of a newer version', async () => {
   await migrate(client, 5);
   await client.query("INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ('old', 1, now())");
   await client.query("INSERT INTO millrace.broker_fence (broker, slot, epoch) VALUES ('old', 0, 1)");
@@ -243,7 +240,7 @@ test('a broker whose machine hangs in the middle of a write does not keep its su
   expect(await appliedVersion(client)).toBe(newest);
 });
 
-test('a database of a newer version is refused with a line that says so, and is left as it is', async () => {
+test('a database of a newer version is rejected with its reason, and is not changed', async () => {
   await migrate(client);
   await client.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [newest + 1]);
   const catalog = await catalogOf(client);
@@ -260,7 +257,7 @@ test('a database of a newer version is refused with a line that says so, and is 
 });
 
 describe('names', () => {
-  test('are unique within a namespace, and one namespace takes none from another', async () => {
+  test('names are unique within a namespace, and two namespaces may have the same name', async () => {
     await migrate(client);
     const group = (namespace: number) =>
       client.query("INSERT INTO millrace.consumer_groups (namespace_id, name) VALUES ($1, 'billing')", [namespace]);
@@ -276,7 +273,7 @@ describe('names', () => {
     expect(await storage.topics.createTopic({ ...topic, partitions: 1 })).toBeNull();
   });
 
-  test('of a version before namespaces are in the default one on the way up', async () => {
+  test('names from before namespaces are in the default one after the migration', async () => {
     await migrate(client, 6);
     await client.query("INSERT INTO millrace.consumer_groups (name) VALUES ('billing')");
     await migrate(client);
@@ -286,7 +283,10 @@ describe('names', () => {
 });
 
 describe('an owner of an older version, whose database a newer version migrates', () => {
-  /** A transaction of the owner in which it has passed the fence and written, as a version without sessions in its rows does. */
+  /**
+   * Opens a transaction of the owner behind the fence, with a write. The owner has not signed its
+   * fence row, like a version that cannot.
+   */
   async function openWrite(): Promise<Client> {
     const owner = await session();
     owner.on('error', () => undefined);
@@ -318,7 +318,7 @@ describe('an owner of an older version, whose database a newer version migrates'
     await client.query('CREATE TABLE public.written (n integer)');
   });
 
-  test.each([1, versions.at(-2)!])('of %i: what it writes is there before the migration, or never', async (version) => {
+  test.each([1, versions.at(-2)!])('a write of version %i is there before the migration or never', async (version) => {
     await rollBack(client, version);
     await takeFence(client, 'old', 1, [0]);
     const owner = await openWrite();
@@ -333,14 +333,14 @@ describe('an owner of an older version, whose database a newer version migrates'
     expect(await written()).toEqual([1]);
   });
 
-  test('keeps its fence as long as there is nothing to migrate', async () => {
+  test('an owner keeps its fence if there is nothing to migrate', async () => {
     await takeFence(client, 'old', 1, [0]);
     await migrate(client);
     await write(client, 1);
     expect(await written()).toEqual([1]);
   });
 
-  test('and that hangs in a write does not keep the newer one from starting: its session is ended', async () => {
+  test('an old owner that hangs in a write does not block a newer broker, which ends its session', async () => {
     await rollBack(client, versions.at(-2)!);
     await takeFence(client, 'old', 1, [0]);
     await openWrite();
@@ -350,7 +350,7 @@ describe('an owner of an older version, whose database a newer version migrates'
   });
 });
 
-test('a broker does not even start to stand by for a database of a newer version', async () => {
+test('a broker does not stand by for a database of a newer version', async () => {
   await migrate(client);
   await client.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [newest + 1]);
   const refused = await storageAt()
@@ -360,7 +360,7 @@ test('a broker does not even start to stand by for a database of a newer version
   expect((refused as UnfitDatabase).message).toContain('start a newer Millrace');
 });
 
-test('a migration that fails half way leaves nothing, and the next start goes on', async () => {
+test('a migration that fails half way changes nothing, and the next start repeats it', async () => {
   await migrate(client, 1);
   const catalog = await catalogOf(client);
   await client.query('CREATE VIEW millrace.messages AS SELECT 1 AS n');

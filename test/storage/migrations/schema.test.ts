@@ -26,13 +26,13 @@ const tables = Object.values({ ...logSchema, ...groupSchema })
   .filter((exported) => is(exported, PgTable))
   .map((table) => getTableConfig(table));
 
-/** Lists of texts, each to be compared as one. */
+/** Joins each list of texts, so that a set can compare them. */
 const lines = async (sql: string): Promise<string[]> => {
   const { rows } = await client.query<{ line: string }>(sql);
   return rows.map(({ line }) => line).sort();
 };
 
-test('every column of every table is what the queries believe it to be', async () => {
+test('every column in the database is the same as in the schema of the queries', async () => {
   const believed = tables.flatMap(({ schema, name, columns }) =>
     columns.map((column) => {
       const identity = column.generatedIdentity?.type ?? 'no';
@@ -52,7 +52,7 @@ test('every column of every table is what the queries believe it to be', async (
   expect(believed.sort()).toEqual(there);
 });
 
-test('every primary key is what the queries believe it to be', async () => {
+test('every primary key in the database is the same as in the schema of the queries', async () => {
   const believed = tables.flatMap(({ name, columns, primaryKeys }) => {
     const ofTable = primaryKeys[0]?.columns ?? columns.filter((column) => column.primary);
     return ofTable.length === 0 ? [] : [`${name} (${ofTable.map((column) => column.name).join(', ')})`];
@@ -68,7 +68,7 @@ test('every primary key is what the queries believe it to be', async () => {
   expect(believed.sort()).toEqual(there);
 });
 
-test('what must be unique, beside the primary keys, is unique in the database', async () => {
+test('every unique key in the database is the same as in the schema of the queries', async () => {
   const believed = tables.flatMap(({ name, columns, uniqueConstraints, indexes }) => [
     ...columns.filter((column) => column.isUnique).map((column) => `${name} (${column.name})`),
     ...uniqueConstraints.map((unique) => `${name} (${unique.columns.map((column) => column.name).join(', ')})`),

@@ -44,13 +44,13 @@ async function messages(topic: TopicRow, partition: number): Promise<Message[]> 
   return rows;
 }
 
-/** Text in PostgreSQL has no U+0000. */
+/** A text in PostgreSQL cannot have U+0000. */
 const asText = (text: string): string => text.replaceAll('\u0000', '\ufffd');
 
 describe('the view of all messages', () => {
   let published = 0;
 
-  /** Publishes each request, and looks at what the view says of it. */
+  /** Publishes each request, and compares it with the view. */
   const same = async (topic: TopicRow, bytes: Buffer, request: PublishRequest): Promise<void> => {
     const scanned = scan(bytes);
     if (scanned === null) return;
@@ -82,7 +82,7 @@ describe('the view of all messages', () => {
     }
   };
 
-  test('shows what an ordinary client published', async () => {
+  test('the view shows the messages of an ordinary client', async () => {
     const topic = await site.topic(storage, 2);
     await fc.assert(
       fc.asyncProperty(ordinaryRequest, (request) => same(topic, encodeRequest(request), request)),
@@ -90,7 +90,7 @@ describe('the view of all messages', () => {
     );
   });
 
-  test('shows what an odd client published, whose headers are padded, scattered and repeated', async () => {
+  test('the view shows messages with padded, scattered and repeated headers', async () => {
     const topic = await site.topic(storage, 2);
     published = 0;
     await fc.assert(
@@ -100,7 +100,7 @@ describe('the view of all messages', () => {
     expect(published).toBeGreaterThan(75);
   });
 
-  test('shows header values longer than one byte can count', async () => {
+  test('the view shows header values longer than 127 bytes', async () => {
     const topic = await site.topic(storage, 2);
     const headers = { short: '', [`${'n'.repeat(200)}`]: 'é'.repeat(9_000), ['\u{1f4a9}']: '"\\' };
     const record = { key: 'k', value: new Uint8Array(), headers, idempotencyKey: '' };
@@ -108,7 +108,7 @@ describe('the view of all messages', () => {
     await same(topic, encodeRequest(request), request);
   });
 
-  test('shows all segments of a topic, and no topic that is gone', async () => {
+  test('the view shows all segments of a topic, and no deleted topic', async () => {
     const topic = await site.topic(storage, 2);
     await storage.commits.append(0, transaction([batch(topic, 0, values('a'))]));
     await roll(storage, topic.id, 1);
@@ -120,7 +120,7 @@ describe('the view of all messages', () => {
   });
 });
 
-describe('at speed', () => {
+describe('the speed of the view', () => {
   const batches = 200;
   const perBatch = 1_000;
   let topic: TopicRow;
@@ -142,7 +142,7 @@ describe('at speed', () => {
     await site.client.query('ANALYZE public.customers');
   }, 120_000);
 
-  /** The best of a few tries: what else runs on the machine is not what is measured. */
+  /** The best of a few tries, because other work on the machine must not count. */
   async function rate(name: string, sql: string, tries = 5): Promise<number> {
     let best = 0;
     for (let n = 0; n < tries; n++) {
@@ -155,7 +155,7 @@ describe('at speed', () => {
     return best;
   }
 
-  test('key, value and time of 200,000 messages of 100 B are read at 200,000 messages/s and more', async () => {
+  test('the view reads key, value and time of 200,000 messages of 100 B at 200,000 messages/s and more', async () => {
     const measured = await rate(
       'key, value and time of messages of 100 B',
       `SELECT count(key) AS n, sum(length(value)), max(append_time) FROM millrace.messages WHERE topic = $1`,
@@ -163,7 +163,7 @@ describe('at speed', () => {
     expect(measured).toBeGreaterThan(200_000);
   });
 
-  test('messages are joined with a table of the user at that rate too', async () => {
+  test('the view is joined with a table of the user at the same rate', async () => {
     const measured = await rate(
       'joined with a table',
       `SELECT region, count(*) AS n, sum(length(m.value)) FROM millrace.messages AS m JOIN public.customers USING (key)
@@ -172,7 +172,7 @@ describe('at speed', () => {
     expect(measured).toBeGreaterThan(200_000);
   });
 
-  test('headers are decoded only where they are asked for', async () => {
+  test('the view decodes headers only if a query reads them', async () => {
     const { rows } = await site.client.query<{ 'QUERY PLAN': string }>(
       'EXPLAIN (VERBOSE) SELECT key, value, append_time FROM millrace.messages',
     );

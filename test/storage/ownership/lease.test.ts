@@ -5,13 +5,14 @@ import type { Fault } from '../../../src/errors/fault.ts';
 import { Ownership } from '../../../src/ownership/ownership.ts';
 import { Connection, writerSettings } from '../../../src/storage/sessions/connection.ts';
 import { LeaseStorage } from '../../../src/storage/ownership/lease.ts';
-import { migrate, migrations, refuseNewerSchema } from '../../../src/storage/migrations/migrate.ts';
+import { migrate, refuseNewerSchema } from '../../../src/storage/migrations/migrate.ts';
 import { databaseClock, type Now } from '../../../src/storage/pg/now.ts';
 import { ServerChoice } from '../../../src/storage/sessions/server-choice.ts';
 import { ackSlot, Writer } from '../../../src/storage/sessions/writer.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { TravelTime } from '../../time/travel-time.ts';
+import { migrations } from '../migrations/roll-back.ts';
 
 let database: TestDatabase;
 let admin: Client;
@@ -49,19 +50,19 @@ function leaseOf(brokerId: string): LeaseStorage {
 function writerOf(broker: string, epoch: number): Writer {
   const connection = new Connection({
     address: parseDatabaseAddress(database.url),
-    // As a person might name it: nothing rests on the name.
+    // A name that an operator could choose, because no decision depends on it.
     applicationName: `somebody's`,
     clock: systemClock,
     settings: writerSettings,
   });
-  // A connection whose work hangs is only ended by force.
+  // Only force ends a connection with hanging work.
   cleanups.push(async () => {
     connection.destroy();
   });
   return new Writer(connection, { broker, slot: 0, epoch: () => epoch });
 }
 
-/** An owner of the database that wrote the lease a while ago. */
+/** Makes an owner whose lease was written a while ago. */
 async function owner(brokerId: string): Promise<LeaseStorage> {
   const lease = leaseOf(brokerId);
   await lease.tryLock();
@@ -69,7 +70,7 @@ async function owner(brokerId: string): Promise<LeaseStorage> {
   return lease;
 }
 
-/** From now on the lease stores take the present to be so much later. */
+/** Moves the present time of the lease stores forward. */
 function pass(ms: number): void {
   now = new TravelTime(Math.floor(systemClock.wallMs()) + ms).iso;
 }
@@ -109,7 +110,7 @@ function openWrite(writer: Writer, n: number): { begun: Promise<void>; done: Pro
     await proceed.promise;
   });
   done.catch(begun.reject);
-  // Not every test waits for the beginning.
+  // Not every test awaits this promise.
   begun.promise.catch(() => undefined);
   return { begun: begun.promise, done, proceed: proceed.resolve };
 }
@@ -147,7 +148,7 @@ describe('in a migrated database', () => {
     expect([await takeover, await renewal]).toEqual([2, false]);
   });
 
-  test('a takeover waits for what the broker before is writing, and afterwards that one writes nothing', async () => {
+  test('a takeover waits for writes of the predecessor, which writes nothing afterwards', async () => {
     await owner('one');
     const writer = writerOf('one', 1);
     const write = openWrite(writer, 1);
@@ -171,7 +172,7 @@ describe('in a migrated database', () => {
     expect(await written()).toEqual([1, 3]);
   });
 
-  test('a broker that hangs in a transaction is ended after the patience, and what it wrote is undone', async () => {
+  test('a broker that hangs in a transaction is ended after the patience, and its write is rolled back', async () => {
     await owner('one');
     const [first, second] = [openWrite(writerOf('one', 1), 1), openWrite(writerOf('one', 1), 2)];
     await Promise.all([first.begun, second.begun]);
@@ -199,7 +200,7 @@ describe('in a migrated database', () => {
     expect(await written()).toEqual([]);
   });
 
-  test('an owner that could not name its new session in the lease names it later, or nobody could end it when it is frozen', async () => {
+  test('an owner writes its new session into the lease even after a failure, or no standby could end it', async () => {
     const one = await owner('one');
     const unlocked = Promise.withResolvers<void>();
     one.onUnlocked(unlocked.resolve);
@@ -211,7 +212,7 @@ describe('in a migrated database', () => {
     );
     await endSessionsOf('one');
     await unlocked.promise;
-    // It has the lock, and the disk was full when it wrote so.
+    // The owner has the lock, but its write of the lease failed, as with a full disk.
     await vi.waitFor(() => expect(one.tryLock()).rejects.toThrow(/full/));
     await admin.query('DROP TRIGGER refuse ON millrace.broker_lease');
     expect(await one.renew(1)).toBe(true);
@@ -225,7 +226,7 @@ describe('in a migrated database', () => {
     });
   });
 
-  test('a call that the database does not answer ends with a fault', async () => {
+  test('a call without an answer of the database ends with a fault', async () => {
     const one = await owner('one');
     await admin.query('BEGIN');
     await admin.query('SELECT 1 FROM millrace.broker_lease FOR UPDATE');
@@ -237,7 +238,7 @@ describe('in a migrated database', () => {
   });
 });
 
-/** A broker's ownership of the test's database; `lost` has why it was lost. */
+/** The ownership of the test's database by a broker; `lost` has the reasons of a loss. */
 function owning(
   name: string,
   store: LeaseStorage = leaseOf(name),
@@ -300,7 +301,7 @@ test(
   },
 );
 
-test('a standby whose database a newer version migrates ends at its next look, and not at the takeover it is there for', async () => {
+test('a standby ends as soon as a newer version migrates its database, and not at the takeover', async () => {
   const one = owning('one');
   one.ownership.start();
   await one.active;
@@ -308,7 +309,7 @@ test('a standby whose database a newer version migrates ends at its next look, a
   two.active.catch(() => undefined);
   two.ownership.start();
   await admin.query("INSERT INTO millrace.migrations (version, name) VALUES ($1, 'of tomorrow')", [
-    migrations().at(-1)!.version + 1,
+    migrations.at(-1)!.version + 1,
   ]);
   expect(await two.lost).toContain('start a newer Millrace');
   expect([one.ownership.state, two.ownership.state]).toEqual(['ACTIVE', 'LOST']);
@@ -319,7 +320,7 @@ const heldByOne = `locktype = 'advisory' AND granted AND objid = 7164300
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace/one/lease')`;
 
-test('two brokers that start on an empty database: one serves, and when it stops the other does, at once', async () => {
+test('the second of two brokers that start on an empty database serves at once when the first stops', async () => {
   const brokers = ['one', 'two'].map((name) => owning(name));
   for (const { ownership } of brokers) ownership.start();
   const epoch = await Promise.race(brokers.map(({ active }) => active));

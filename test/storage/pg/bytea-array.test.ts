@@ -17,7 +17,7 @@ import { selection, type Parts } from '../../log/records.ts';
 const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
 const record: fc.Arbitrary<Parts> = fc.record({ key: bytes, headers: bytes, value: bytes, rest: bytes });
 const records = fc.array(record, { maxLength: 12 });
-/** Some of the records of a request, in order, as those that fall into one partition. */
+/** Some records of a request, in order, like those of one partition. */
 const chosen = fc.tuple(records, fc.infiniteStream(fc.boolean())).map(([all, takes]) => {
   const taken = all
     .map((one) => ({ one, take: takes.next().value as boolean }))
@@ -35,7 +35,7 @@ const parts = Object.entries({
 
 const empty = Buffer.alloc(0);
 
-/** The value as it stands in a message, which it must fill to the last byte and not beyond. */
+/** The bytes of the value in a message. It must fill exactly its part of the message. */
 function written(value: BinaryValue): Buffer {
   const around = 3;
   const message = Buffer.alloc(around + value.byteLength + around, 0xbb);
@@ -47,7 +47,7 @@ function written(value: BinaryValue): Buffer {
 
 const encoded = (...elements: Buffer[]): Buffer => written(byteaArray(elements));
 
-test('every part of every record is the same after it was written and read', () => {
+test('every part of every record is the same after a write and a read', () => {
   fc.assert(
     fc.property(fc.array(chosen, { minLength: 1, maxLength: 4 }), fc.nat(30), (requests, before) => {
       const selections: RecordSelection[] = requests.map((request) => request.selection);
@@ -61,7 +61,7 @@ test('every part of every record is the same after it was written and read', () 
           continue;
         }
         if (all.length === 0) continue;
-        // It stands somewhere in what was read, not at its beginning.
+        // The array begins behind other bytes, as in a read.
         const buffer = Buffer.concat([Buffer.alloc(before, 0xaa), written(value), Buffer.alloc(7, 0xaa)]);
         const bounds = new Int32Array(all.length * boundsPerRecord).fill(-1);
         decodePart(buffer, before, part, all.length, bounds);
@@ -82,7 +82,7 @@ function sliced({ count, buffer, bounds }: RecordSet, part: RecordPart): Buffer[
   });
 }
 
-test('PostgreSQL sees the same elements, and writes them as they are read here', async () => {
+test('PostgreSQL reads the same elements, and writes the form that the broker reads', async () => {
   const database = await createTestDatabase();
   const client = new Client({ connectionString: database.url });
   await client.connect();
@@ -105,7 +105,7 @@ test('PostgreSQL sees the same elements, and writes them as they are read here',
   await database.drop();
 });
 
-test('an array of another shape is an error and never other records', () => {
+test('an array of another shape is an error, and is never read as other records', () => {
   const array = encoded(Buffer.from('a'), Buffer.from('b'));
   const decode = (buffer: Buffer, count: number) => {
     decodePart(buffer, 0, recordParts.keys, count, new Int32Array(count * boundsPerRecord));

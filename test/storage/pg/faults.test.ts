@@ -37,7 +37,7 @@ const notNow = ['DATABASE_UNAVAILABLE', 'DATABASE_UNAVAILABLE', false] as const;
 const stale = ['DATABASE_UNAVAILABLE', 'DATABASE_UNAVAILABLE', true] as const;
 const bug = ['a bug', 'a bug', false] as const;
 
-describe('an error of the database is what it says: before COMMIT was sent, after it, and for the connection', () => {
+describe('an error of the database, before and after COMMIT', () => {
   test.each<readonly [string, Error, readonly [Outcome, Outcome, boolean]]>([
     ['another broker has taken over', ofServer('MR001'), ['FENCED', 'FENCED', false]],
     ['a value out of range', ofServer('22003'), ['DATA_REFUSED', 'DATA_REFUSED', false]],
@@ -80,20 +80,20 @@ describe('an error of the database is what it says: before COMMIT was sent, afte
   });
 });
 
-test('a fault stays what it was classified as first, however often it is caught', () => {
+test('a fault keeps its first kind, however often it is caught', () => {
   const fault = faultOf(ofServer('57P01'), true);
   expect(faultOf(fault, false)).toBe(fault);
   expect(endsConnection(fault)).toBe(true);
 });
 
-test('a bug keeps its identity, so that its cause is found in the log', () => {
+test('a bug stays the same error, so that the log has its cause', () => {
   const error = new Error('there is no write connection 9');
   expect(faultOf(error, true)).toBe(error);
   expect(faultOf('thrown as text', true)).toEqual(new Error('thrown as text'));
   expect(sqlState(ofSystem('EPIPE'))).toBeNull();
 });
 
-test('no state that a server may send is a bug, and after a clean rollback none leaves the outcome unknown', () => {
+test('no SQLSTATE is a bug, and none leaves the outcome unknown after a clean rollback', () => {
   const letters = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ';
   for (const first of letters) {
     for (const second of letters) {
@@ -107,7 +107,7 @@ test('no state that a server may send is a bug, and after a clean rollback none 
   }
 });
 
-test('an error while connecting is never a bug, and the start tells those that waiting does not help', () => {
+test('an error while connecting is never a bug, and the start finds those that no retry helps', () => {
   const tls = Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
   for (const [error, forGood] of [
     [fatal('28P01'), true],

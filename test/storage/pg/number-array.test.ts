@@ -15,7 +15,7 @@ const texts = fc.array(
   { maxLength: 5 },
 );
 
-test('the server reads every number, text and null that is written, also none', async () => {
+test('the server reads every number, text and null of an array, and an empty array', async () => {
   const database = await createTestDatabase();
   const client = new Client({ connectionString: database.url });
   await client.connect();

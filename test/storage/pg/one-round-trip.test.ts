@@ -33,13 +33,13 @@ const divide = (by: number): Statement => ({ name: 'divide', text: 'SELECT 1 / $
 const notes = async (): Promise<(string | null)[]> =>
   (await client.query<{ note: string | null }>(all.text)).rows.map(({ note }) => note);
 
-test('every statement sees those before it, and answers with its own rows', async () => {
+test('every statement sees the writes of the statements before it, and returns its own rows', async () => {
   const rows = await inOneRoundTrip(client, [insert(1, 'a'), all, insert(2, null), insert(3, ''), all]);
   expect(rows).toEqual([[['1', 'a']], [['a']], [['2', null]], [['3', '']], [['a'], [null], ['']]]);
   expect(await notes()).toEqual(['a', null, '']);
 });
 
-test('whatever is sent arrives, however large, and again with the same buffer', async () => {
+test('parameters of any size arrive, and arrive again from the same buffer', async () => {
   const text = fc.string({ unit: 'grapheme' }).filter((one) => !one.includes('\0'));
   const value = fc.oneof(text, fc.integer(), fc.constant(null), fc.integer({ min: 8_000, max: 3_000_000 }).map(String));
   const echo = (parameters: readonly Parameter[]): Statement => ({
@@ -68,12 +68,12 @@ test('whatever is sent arrives, however large, and again with the same buffer', 
   }
 });
 
-describe('an error', () => {
+describe('an error of a transaction', () => {
   test.each([
     ['first', [divide(0), insert(1, 'a')]],
-    ['in the middle', [insert(1, 'a'), divide(0), insert(2, 'b')]],
+    ['middle', [insert(1, 'a'), divide(0), insert(2, 'b')]],
     ['last', [insert(1, 'a'), insert(2, 'b'), divide(0)]],
-  ])('%s undoes everything, and the session goes on', async (_, statements) => {
+  ])('an error of the %s statement rolls everything back, and the session goes on', async (_, statements) => {
     for (let tries = 0; tries < 2; tries++) {
       await expect(inOneRoundTrip(client, statements)).rejects.toMatchObject({ code: '22012' });
       expect(await notes()).toEqual([]);
@@ -83,13 +83,13 @@ describe('an error', () => {
     expect(await notes()).toEqual(['a', 'b']);
   });
 
-  test('of the commit itself is one too', async () => {
+  test('an error of the commit itself is thrown, and rolls everything back', async () => {
     await client.query('ALTER TABLE notes ADD UNIQUE (note) DEFERRABLE INITIALLY DEFERRED');
     await expect(inOneRoundTrip(client, [insert(1, 'a'), insert(2, 'a')])).rejects.toMatchObject({ code: '23505' });
     expect(await notes()).toEqual([]);
   });
 
-  test('of a statement that cannot be prepared says so each time', async () => {
+  test('a statement that cannot be prepared fails in every transaction', async () => {
     const wrong: Statement = { name: 'wrong', text: 'SELECT nothing FROM nowhere', parameters: [] };
     for (let tries = 0; tries < 2; tries++) {
       await expect(inOneRoundTrip(client, [insert(1, 'a'), wrong])).rejects.toMatchObject({ code: '42P01' });
@@ -97,7 +97,7 @@ describe('an error', () => {
     expect(await notes()).toEqual([]);
   });
 
-  test('of the connection is one, whenever it ends', async () => {
+  test('the end of a connection is thrown, before and after a statement is sent', async () => {
     client.on('error', () => undefined);
     const other = new Client({ connectionString: database.url });
     await other.connect();
@@ -112,9 +112,9 @@ describe('an error', () => {
     await other.end();
   });
 
-  test('of a connection that had ended before anything was sent is not told as one whose outcome nobody knows', async () => {
+  test('a connection that ended before anything was sent has a known outcome', async () => {
     client.on('error', () => undefined);
-    // As when the server has said its end, and the client has not been told of it yet.
+    // The server has ended the connection, and the client has not noticed it yet.
     (client as unknown as { readonly connection: Connection }).connection.stream.end();
     const statements = inOneRoundTrip(client, [insert(1, 'a')]);
     await expect(statements).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
@@ -122,7 +122,7 @@ describe('an error', () => {
   });
 });
 
-test('a session keeps the statements it used last, and no more', async () => {
+test('a session keeps only the statements that it used last', async () => {
   const statement = (n: number): Statement => ({ name: `number_${n}`, text: `SELECT ${n}`, parameters: [] });
   const sent = Array.from({ length: 500 }, (_, n) => statement(n));
   for (const one of sent)

@@ -48,7 +48,9 @@ async function shown(client: Client, name: string): Promise<string> {
   return rows[0]!.value;
 }
 
-/** Each changes what a query means, how its answer is written, or for how long a session may live. */
+/**
+ * Each setting changes the meaning of a query, the form of its answer, or the life of a session.
+ */
 const hostile: readonly (readonly [setting: string, value: string, kept: string])[] = [
   ['statement_timeout', '1ms', '0'],
   ['lock_timeout', '1ms', '0'],
@@ -79,7 +81,7 @@ const hostile: readonly (readonly [setting: string, value: string, kept: string]
   ['application_name', 'somebody', 'millrace/one/test'],
 ];
 
-test('no default of the role or of the database changes what a session relies on', async () => {
+test('no default of the role or the database changes the settings of a session', async () => {
   for (const owner of [`ROLE ${role}`, `DATABASE ${site.database.name}`]) {
     for (const [name, value, kept] of hostile) {
       await site.client.query(`ALTER ${owner} SET ${name} = ${name === 'search_path' ? value : `'${value}'`}`);
@@ -90,7 +92,7 @@ test('no default of the role or of the database changes what a session relies on
   }
 });
 
-test('what a purpose needs is set too, and a stronger promise of a commit stays', async () => {
+test('a session has the settings of its purpose, and keeps a stronger synchronous_commit', async () => {
   await site.client.query(`ALTER ROLE ${role} SET synchronous_commit = 'remote_apply'`);
   const client = await open(url, { lock_timeout: '10s', transaction_timeout: '30s' });
   const names = ['lock_timeout', 'transaction_timeout', 'synchronous_commit'];
@@ -99,15 +101,15 @@ test('what a purpose needs is set too, and a stronger promise of a commit stays'
   expect(found).toEqual(['10s', '30s', 'remote_apply']);
 });
 
-test('a session that does not keep what is set is refused, and its difference is named', async () => {
-  // The server shows 600s in another way: to the comparison that is a value that was not kept.
+test('a session that does not keep a setting is rejected with the difference', async () => {
+  // The server shows 600s in another form, so the comparison finds that the value was not kept.
   await expect(open(url, { lock_timeout: '600s' })).rejects.toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
     message: expect.stringContaining('lock_timeout is "10min" and was set to "600s"'),
   });
 });
 
-test('times, bytes and numbers are read as they are, whatever form the defaults give them', async () => {
+test('times, bytes and numbers are read correctly, whatever form the defaults give them', async () => {
   for (const [name, value] of hostile) {
     if (name === 'search_path') continue;
     if (value === 'German') continue;
@@ -136,7 +138,7 @@ test('times, bytes and numbers are read as they are, whatever form the defaults 
   expect(group!.subscriptions).toEqual([{ ...subscription, createdAtMs: Date.parse('2026-02-03T04:05:06.789Z') }]);
 });
 
-test('nothing of the environment reaches a session', async () => {
+test('no variable of the environment reaches a session', async () => {
   const environment = {
     PGHOST: '192.0.2.1',
     PGPORT: '1',
@@ -167,14 +169,14 @@ test('nothing of the environment reaches a session', async () => {
   });
 });
 
-test('a role that cannot tell its own sessions apart is refused, before a session of it is taken for ended', async () => {
+test('a role that cannot see the start of its sessions is rejected, or a live one would count as ended', async () => {
   const other = `${role}_other`;
   await site.client.query(`CREATE ROLE ${other}; ALTER ROLE ${role} SET role = '${other}'`);
   const refused: unknown = await open().catch((error: unknown) => error);
   await site.client.query(`DROP ROLE ${other}; ALTER ROLE ${role} RESET role`);
   expect(refused).toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
-    message: expect.stringContaining('does not see when its own sessions began'),
+    message: expect.stringContaining('does not see the start times of its own sessions'),
   });
 });
 
@@ -182,7 +184,7 @@ describe('a session that may still be appending', () => {
   const gone = async (client: Client): Promise<boolean> =>
     (await site.number('SELECT count(*) AS n FROM pg_stat_activity WHERE pid = $1', [identityOf(client).pid])) === 0;
 
-  test('is ended by what it is, whatever it is named', async () => {
+  test('a session that may still append is found and ended, whatever its name', async () => {
     const unsettled = new UnsettledSessions();
     const client = await open();
     client.on('error', () => undefined);
@@ -192,7 +194,7 @@ describe('a session that may still be appending', () => {
     expect(await gone(client)).toBe(true);
   });
 
-  test('is not taken for another one that has its process id now', async () => {
+  test('a session that ended is not confused with a new one that has its process id', async () => {
     const unsettled = new UnsettledSessions();
     const client = await open();
     const identity = identityOf(client);
@@ -203,7 +205,7 @@ describe('a session that may still be appending', () => {
   });
 });
 
-test('a connection leaves its server as soon as the lease is held on another one, also in the middle of its work', async () => {
+test('a connection leaves its server as soon as the lease is on another one, even in the middle of its work', async () => {
   const server = new ServerChoice();
   const options = { address: parseDatabaseAddress(url), applicationName: 'millrace/one/test', clock: systemClock };
   const connection = new Connection({ ...options, server });
@@ -217,7 +219,7 @@ test('a connection leaves its server as soon as the lease is held on another one
   await expect(hangs).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   await expect(connection.run((client) => client.query('SELECT 1'))).rejects.toMatchObject({
     kind: 'DATABASE_UNAVAILABLE',
-    message: expect.stringContaining('that the lease is held on'),
+    message: expect.stringContaining('than the one that has the lease'),
   });
   server.choose(found);
   await connection.run((client) => client.query('SELECT 1'));

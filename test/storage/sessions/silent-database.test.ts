@@ -4,7 +4,10 @@ import type { Storage } from '../../../src/storage/storage.ts';
 import { LogSite } from '../log/log-site.ts';
 import { batch, readAll, transaction, values } from '../../log/records.ts';
 
-/** The database is up, and does not answer: somebody holds a lock that everything waits for, longer than the broker waits. */
+/**
+ * The database is up but does not answer, because a session has a lock for longer than the broker
+ * waits.
+ */
 const answerMsMax = 300;
 
 let site: LogSite;
@@ -26,7 +29,7 @@ const append = (text: string, partition = 0) =>
   storage.commits.append(0, transaction([batch(topic, partition, values(text))]));
 const stored = async (): Promise<string[]> => (await readAll(storage, topic, 0)).map(({ parts }) => parts[2]!);
 
-test('an append is given up, never comes later, and the next one goes on', async () => {
+test('an append without an answer fails, is never written later, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query('SELECT FROM millrace.partitions WHERE id = $1 FOR UPDATE', [topic.partitions[0]!.id]);
@@ -35,7 +38,8 @@ test('an append is given up, never comes later, and the next one goes on', async
     cause: expect.objectContaining({ message: expect.stringContaining(`no answer for ${answerMsMax} ms`) }),
   });
   await append('elsewhere', 1);
-  // As the log does before it goes on where the outcome of something is unknown. The locks of all partitions are needed for it.
+  // The log reads its ends like this after an unknown outcome. It needs the locks of all
+  // partitions.
   const ends = storage.log.ends(topic.id);
   const waiting = `SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()
     AND application_name = 'millrace/one/topics' AND wait_event_type = 'Lock'`;
@@ -46,7 +50,7 @@ test('an append is given up, never comes later, and the next one goes on', async
   expect(await stored()).toEqual(['first', 'next']);
 });
 
-test('a read is given up, and the next one goes on', async () => {
+test('a read without an answer fails, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query(`LOCK TABLE millrace.record_batches_${topic.id}_1 IN ACCESS EXCLUSIVE MODE`);
@@ -55,7 +59,7 @@ test('a read is given up, and the next one goes on', async () => {
   expect(await stored()).toEqual(['first']);
 });
 
-test('an ack round is given up, and the next one goes on', async () => {
+test('an ack round without an answer fails, and the next one succeeds', async () => {
   const holder = await site.session();
   await holder.query('BEGIN');
   await holder.query('LOCK TABLE millrace.ack_log_0, millrace.ack_log_1, millrace.ack_log_2 IN ACCESS EXCLUSIVE MODE');

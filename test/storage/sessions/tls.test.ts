@@ -17,7 +17,10 @@ import { PlainServer } from '../../support/plain-server.ts';
 const execute = promisify(execFile);
 
 let directory: string;
-/** Its certificate is for db.example and 127.0.0.1, by an authority of our own; clients with a certificate need no password. */
+/**
+ * Its certificate is for db.example and 127.0.0.1, from our own authority. Clients with a
+ * certificate need no password.
+ */
 let server: PlainServer;
 let plain: PlainServer;
 const file = (name: string): string => join(directory, name);
@@ -44,7 +47,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** Throws with what to install where openssl is missing. */
+/** Throws an error that names the package to install if openssl is missing. */
 async function openssl(...flags: readonly string[]): Promise<void> {
   await execute('openssl', flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
@@ -71,7 +74,7 @@ interface Encrypted {
   readonly client: string | null;
 }
 
-/** Opens a session, and says whether the server has it encrypted. */
+/** Opens a session. @returns whether it is encrypted, as the server shows it. */
 async function encrypted(url: string): Promise<Encrypted> {
   const options = { address: parseDatabaseAddress(url), applicationName: 'millrace/one/test', clock: systemClock };
   const client: Client = await openSession(options, () => undefined);
@@ -98,11 +101,11 @@ test.each([
   ['sslmode=prefer', true],
   ['', true],
   ['sslmode=allow', true],
-])('a server that asks for TLS gets it without being verified: %s', async (query, ssl) => {
+])('a server that requires TLS gets it unverified with %s', async (query, ssl) => {
   expect((await encrypted(at(query))).ssl).toBe(ssl);
 });
 
-test('a server without TLS is used without it where that is allowed, and refused where it is not', async () => {
+test('a server without TLS is used in the modes that allow it, and rejected in the others', async () => {
   for (const query of ['', 'sslmode=prefer', 'sslmode=allow', 'sslmode=disable']) {
     expect((await encrypted(at(query, plain))).ssl).toBe(false);
   }
@@ -111,7 +114,7 @@ test('a server without TLS is used without it where that is allowed, and refused
   }
 });
 
-test('a database that is only served without TLS is reached by prefer, which asks for TLS first', async () => {
+test('sslmode=prefer reaches a database that pg_hba.conf serves only without TLS', async () => {
   expect((await encrypted(at('sslmode=prefer', server, 'template1'))).ssl).toBe(false);
 });
 
@@ -119,24 +122,24 @@ test('sslmode=disable does not fall back to TLS', async () => {
   expect(await refused(at('sslmode=disable'))).toContain('no pg_hba.conf entry');
 });
 
-test('a certificate is verified against the authority that is named, and the line says which mode refuses it', async () => {
+test('a certificate is verified against the named authority, and the error names the mode', async () => {
   expect((await encrypted(at(`sslmode=verify-ca&sslrootcert=${file('ca.crt')}`))).ssl).toBe(true);
   for (const rootCert of [`&sslrootcert=${file('other.crt')}`, '&sslrootcert=system', '']) {
     const said = await refused(at(`sslmode=verify-ca${rootCert}`));
     expect(said).toMatch(/cannot be used by TLS \(sslmode=verify-ca\): .*certificate/);
   }
-  // As in libpq: with an authority, require verifies.
+  // In libpq too, `require` verifies if an authority is named.
   expect(await refused(at(`sslmode=require&sslrootcert=${file('other.crt')}`))).toContain('certificate');
 });
 
-test('verify-full wants the host name too, also of a host whose address was looked up', async () => {
+test('verify-full checks the host name, even after its address was looked up', async () => {
   const said = await refused(at(`sslmode=verify-full&sslrootcert=${file('ca.crt')}`));
   expect(said).toMatch(/sslmode=verify-full.*127\.0\.0\.1/);
   const named = at(`sslmode=verify-full&sslrootcert=${file('ca.crt')}`).replace('127.0.0.1', 'localhost');
   expect(await refused(named)).toMatch(/localhost.*db\.example/);
 });
 
-test('every session tells the host that it means, or a gateway that serves many databases at one address would not know which', async () => {
+test('every session sends its host name, or a gateway for many databases could not choose one', async () => {
   const named: (string | false)[] = [];
   const gateway = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -159,25 +162,25 @@ test('every session tells the host that it means, or a gateway that serves many 
   const address = parseDatabaseAddress(`postgresql://${plain.login}@localhost:${port}/postgres?sslmode=require`);
   const options = { address, applicationName: 'millrace/one/test', clock: systemClock, server: new ServerChoice() };
   const lease = await openSession({ ...options, chooses: true }, () => undefined);
-  // To the address that the first one has reached.
+  // This session connects to the address of the first.
   const other = await openSession(options, () => undefined);
   expect(named).toEqual(['localhost', 'localhost']);
   await Promise.all([lease.end(), other.end()]);
   gateway.close();
 });
 
-test('a client certificate is presented', async () => {
+test('a client certificate is sent to the server', async () => {
   const query = `sslmode=require&sslcert=${file('client.crt')}&sslkey=${file('client.key')}`;
   expect(await encrypted(at(query))).toEqual({ ssl: true, client: '/CN=millrace' });
 });
 
-test('a file that cannot be read is named', async () => {
+test('an unreadable certificate file is named', async () => {
   expect(await refused(at('sslmode=verify-ca&sslrootcert=/no/such/file'))).toMatch(
     /sslrootcert cannot be read: .*\/no\/such\/file/,
   );
 });
 
-test('the environment neither turns verification off nor says which authority is trusted', async () => {
+test('the environment neither disables verification nor adds a trusted authority', async () => {
   vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
   vi.stubEnv('PGSSLROOTCERT', file('ca.crt'));
   vi.stubEnv('PGSSLMODE', 'disable');

@@ -8,7 +8,7 @@ import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { PlainServer } from '../../support/plain-server.ts';
 import { batch, transaction, values } from '../../log/records.ts';
 
-/** Two servers that both take writes, behind one connection string: a network that is split, or a list that is wrong. */
+/** Two servers that both accept writes, behind one connection string, as in a network split. */
 
 const log = { info: () => undefined, warn: () => undefined };
 let servers: readonly [PlainServer, PlainServer];
@@ -39,7 +39,7 @@ async function query<Row extends object>(server: PlainServer, sql: string): Prom
   return rows;
 }
 
-/** The storage of a broker whose connection string names servers in this order. */
+/** The storage of a broker whose connection string names the servers in this order. */
 function storageOf(...through: readonly CuttingProxy[]): Storage {
   return storageAt(through.map((proxy) => new URL(proxy.url).host).join(','));
 }
@@ -51,7 +51,7 @@ function storageAt(hosts: string): Storage {
   return storage;
 }
 
-/** As after a takeover, in epoch 1. */
+/** The state after a takeover, in epoch 1. */
 async function own(storage: Storage): Promise<TopicRow> {
   await storage.check(false);
   expect(await storage.lease.tryLock()).toBe(true);
@@ -71,9 +71,9 @@ const records = async (server: PlainServer): Promise<number> => {
   return row!.n;
 };
 
-test('an owner writes nothing to the second server when the first one is out of its reach', async () => {
+test('an owner writes nothing to a second server when it cannot reach the first', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
-  // The second one has the same broker's lease in the same epoch, as a copy of the first one has.
+  // The second server has the same broker's lease in the same epoch, like a copy of the first.
   const twin = storageOf(second);
   await own(twin);
   await twin.close();
@@ -82,25 +82,26 @@ test('an owner writes nothing to the second server when the first one is out of 
   const append = (slot: number) => storage.commits.append(slot, transaction([batch(topic, 0, values('x'))]));
   await append(0);
   await first.close();
-  // One of them has a session, the other one needs its first.
+  // One connection has a session, and the other needs its first.
   for (const slot of [0, 1, 0, 1]) await expect(append(slot)).rejects.toMatchObject({ name: 'Fault' });
-  // The lease's session may not have heard yet that its server is gone: the next one finds the other server.
+  // The session of the lease may not have noticed that its server is gone. The next session finds
+  // the other server.
   const lock = (): Promise<string> => storage.lease.tryLock().then(String, (error: Error) => error.message);
   await expect.poll(lock, { timeout: 10_000 }).toMatch(/^the database has moved from .* to .*taken over anew$/);
-  // Not a Fault: the broker ends.
+  // The error is no Fault, so the broker ends.
   await expect(storage.lease.tryLock()).rejects.toMatchObject({ name: 'DatabaseMoved' });
   for (const slot of [0, 1]) await expect(append(slot)).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   expect(await Promise.all(servers.map(records))).toEqual([1, 0]);
 });
 
-test('an owner stays on its server, which has a second address, when its session is cut and the first host takes connections again', async () => {
+test('an owner with a cut session stays on its server, even if an earlier host accepts connections again', async () => {
   const [first] = proxies as [CuttingProxy];
   const [server] = servers;
   await first.close();
   const hosts = `${new URL(first.url).host},127.0.0.2:${server.port}`;
   const storage = storageAt(hosts);
   await own(storage);
-  // To the same server, by another of its addresses.
+  // This reaches the same server by another of its addresses.
   proxies.push(await CuttingProxy.open(server.url, Number(new URL(first.url).port)));
   const unlocked = Promise.withResolvers<void>();
   storage.lease.onUnlocked(unlocked.resolve);
@@ -113,7 +114,7 @@ test('an owner stays on its server, which has a second address, when its session
   expect(await storage.lease.renew(1)).toBe(true);
 });
 
-test('a standby goes to the server that can be reached, with all its sessions', async () => {
+test('a standby moves all its sessions to the server that it can reach', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
   const storage = storageOf(first, second);
   await storage.check(false);
@@ -124,14 +125,14 @@ test('a standby goes to the server that can be reached, with all its sessions', 
   await first.close();
   await unlocked.promise;
   expect(await storage.lease.tryLock()).toBe(true);
-  // The session that migrates finds out by itself that its server is gone.
+  // The session of the migration notices by itself that its server is gone.
   await expect.poll(() => storage.migrate().then(() => 'migrated', messageOf)).toBe('migrated');
   expect(await storage.lease.takeOver(null, 2_000)).toBe(1);
   expect(await query(servers[0], 'SELECT FROM millrace.broker_lease')).toEqual([]);
   expect(await query(servers[1], 'SELECT broker FROM millrace.broker_lease')).toEqual([{ broker: 'one' }]);
 });
 
-test('when no host can be used, the line says of each of them why', async () => {
+test('the error names the reason for each host when no host can be used', async () => {
   const [first, second] = proxies as [CuttingProxy, CuttingProxy];
   const storage = storageOf(first, second);
   await Promise.all([first.close(), second.close()]);
@@ -142,7 +143,7 @@ test('when no host can be used, the line says of each of them why', async () => 
   });
 });
 
-test('a commit whose wait for its replica somebody cancels is not confirmed', async () => {
+test('a commit is not confirmed when its wait for the replica is cancelled', async () => {
   const [first] = servers;
   const storage = storageOf(proxies[0]!);
   const topic = await own(storage);
@@ -150,7 +151,7 @@ test('a commit whose wait for its replica somebody cancels is not confirmed', as
   await append('before');
   await query(first, "ALTER SYSTEM SET synchronous_standby_names = 'gone'");
   await query(first, 'SELECT pg_reload_conf()');
-  // A session takes the new configuration in when it is next asked for something.
+  // A session reads the new configuration at its next query.
   await expect
     .poll(() => query(first, 'SHOW synchronous_standby_names'))
     .toEqual([{ synchronous_standby_names: 'gone' }]);
