@@ -43,7 +43,7 @@ export class EdgeSite {
     do {
       const records = [{ value: Buffer.from('an honest record') }];
       const { results } = await client.unary(BrokerService.method.publish, { topic, records });
-      offsets.push(results[0]!.offset);
+      offsets.push(results[0]!.offset!);
     } while (!over);
     await attacked;
     const [first] = offsets;
