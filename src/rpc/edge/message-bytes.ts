@@ -9,6 +9,7 @@ const firstCapacity = 4_096;
 const piecesMin = 1_024;
 /** A message in smaller pieces than these costs more than it brings. */
 const pieceBytesMin = 1_024;
+const nothing = Buffer.alloc(0);
 /** So many messages are taken out of a chunk at once; the remainder waits in the transport. */
 const messagesAtOnce = 64;
 
@@ -31,7 +32,7 @@ interface MessageBytesOptions {
  */
 export class MessageBytes {
   readonly #o: MessageBytesOptions;
-  #buffer: Buffer | null = null;
+  #buffer = nothing;
   #length = 0;
   /** With the prefix; 0 until the prefix is complete. */
   #messageBytes = 0;
@@ -63,7 +64,7 @@ export class MessageBytes {
       }
       at += this.#copy(chunk, at);
       if (this.#messageBytes === 0 || this.#length < this.#messageBytes) continue;
-      messages.push(this.#buffer!);
+      messages.push(this.#buffer);
       this.#messages += 1;
       this.#begin();
     }
@@ -73,7 +74,7 @@ export class MessageBytes {
   /** The request has ended, or its call. Idempotent. */
   close(): void {
     this.#closed = true;
-    this.#buffer = null;
+    this.#buffer = nothing;
     this.#release();
   }
 
@@ -97,24 +98,24 @@ export class MessageBytes {
     }
     const messageBytes = this.#messageBytes === 0 ? prefixBytes : this.#messageBytes;
     const needed = Math.min(messageBytes, this.#length + coming);
-    const capacity = this.#buffer?.length ?? 0;
+    const capacity = this.#buffer.length;
     if (needed <= capacity) return null;
     const larger = needed === messageBytes ? needed : Math.min(messageBytes, Math.max(firstCapacity, 2 * needed));
-    const isWhole = needed === messageBytes && this.#buffer === null;
+    const isWhole = needed === messageBytes && this.#buffer.length === 0;
     return this.#grow(larger, isWhole && (!this.#o.single || larger <= firstCapacity));
   }
 
   /** A message that is complete at once goes on at once, or is small: it needs no room. */
   #grow(capacity: number, isFree: boolean): Rejection | null {
     if (!isFree) {
-      const more = capacity - (this.#buffer?.length ?? 0);
+      const more = capacity - this.#buffer.length;
       const { room } = this.#o;
       if (room.isShortOf(more)) return connectionBusy({ kind: 'bodies', bytesMax: room.bytesMax });
       if (!room.take(more)) return brokerBusy({ kind: 'bodies', bytesMax: room.wholeBytesMax });
       this.#counted += more;
     }
     const larger = Buffer.allocUnsafe(capacity);
-    this.#buffer?.copy(larger, 0, 0, this.#length);
+    this.#buffer.copy(larger, 0, 0, this.#length);
     this.#buffer = larger;
     return null;
   }
@@ -123,7 +124,7 @@ export class MessageBytes {
     const prefix =
       this.#length === 0
         ? chunk.subarray(at, at + prefixBytes)
-        : Buffer.concat([this.#buffer!.subarray(0, this.#length), chunk.subarray(at, at + prefixBytes - this.#length)]);
+        : Buffer.concat([this.#buffer.subarray(0, this.#length), chunk.subarray(at, at + prefixBytes - this.#length)]);
     if (prefix[0] !== 0) return compressionRefused();
     const { bytesMax } = this.#o;
     const bytes = prefix.readUInt32BE(1);
@@ -134,13 +135,13 @@ export class MessageBytes {
 
   #copy(chunk: Buffer, at: number): number {
     const end = this.#messageBytes === 0 ? prefixBytes : this.#messageBytes;
-    const copied = chunk.copy(this.#buffer!, this.#length, at, at + end - this.#length);
+    const copied = chunk.copy(this.#buffer, this.#length, at, at + end - this.#length);
     this.#length += copied;
     return copied;
   }
 
   #begin(): void {
-    this.#buffer = null;
+    this.#buffer = nothing;
     this.#length = 0;
     this.#messageBytes = 0;
     this.#pieces = 0;
