@@ -6,7 +6,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Deadlines } from '../edge/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
-import { MessageBytes } from '../edge/message-bytes.ts';
+import { FramedMessages } from '../edge/framed-messages.ts';
 import { Room } from '../edge/room.ts';
 import type { RawBidiStream } from './definition.ts';
 import { statusOf } from './status.ts';
@@ -25,7 +25,7 @@ interface Body {
 }
 
 /**
- * Puts MessageBytes in place of grpc-js's decoder, which keeps a message as a list of its pieces:
+ * Puts FramedMessages in place of grpc-js's decoder, which keeps a message as a list of its pieces:
  * 114 bytes for a piece of one. Every request must be complete within a time, counted from its
  * beginning, and each message of a stream too.
  */
@@ -66,7 +66,7 @@ export class RequestBodies {
         if (isAnswer && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
       },
     };
-    const messages = new MessageBytes({
+    const messages = new FramedMessages({
       bytesMax: limits.publishBytesMax,
       single,
       room: this.#roomOf(session),
@@ -90,7 +90,7 @@ export class RequestBodies {
   }
 
   /** Of a stream each message has its time from its first byte. */
-  #timed(messages: MessageBytes, body: Body): CallFields['decoder'] & Partially {
+  #timed(messages: FramedMessages, body: Body): CallFields['decoder'] & Partially {
     return {
       get isPartial() {
         return messages.isPartial;

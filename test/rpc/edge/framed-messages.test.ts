@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MessageBytes } from '../../../src/rpc/edge/message-bytes.ts';
+import { FramedMessages } from '../../../src/rpc/edge/framed-messages.ts';
 import { Room } from '../../../src/rpc/edge/room.ts';
 import { framed } from '../raw-call.ts';
 
@@ -8,7 +8,7 @@ function messagesOf({ single = false, bytesMax = 100_000, roomBytes = 1_000_000 
   const room = new Room(roomBytes);
   const refusals: string[] = [];
   const rests: Buffer[] = [];
-  const messages = new MessageBytes({
+  const messages = new FramedMessages({
     bytesMax,
     single,
     room,
@@ -65,7 +65,7 @@ test.each([true, false])(
     const refusals: string[] = [];
     const open = Array.from({ length: 5 }, (_, index) => {
       const room = new Room(index < 2 ? 80_000 : 500_000, whole);
-      return new MessageBytes({
+      return new FramedMessages({
         bytesMax: 100_000,
         single,
         room,

@@ -13,7 +13,7 @@ const nothing = Buffer.alloc(0);
 /** So many messages are taken out of a chunk at once; the remainder waits in the transport. */
 const messagesAtOnce = 64;
 
-interface MessageBytesOptions {
+interface FramedMessagesOptions {
   readonly bytesMax: number;
   /** The call takes one message; a second one is refused. */
   readonly single: boolean;
@@ -30,8 +30,8 @@ interface MessageBytesOptions {
  * buffer that grows with what has arrived, and not with what its prefix promises. It counts in the
  * room of its connection; the message of a call that takes only one counts until its request ends.
  */
-export class MessageBytes {
-  readonly #o: MessageBytesOptions;
+export class FramedMessages {
+  readonly #o: FramedMessagesOptions;
   #buffer = nothing;
   #length = 0;
   /** With the prefix; 0 until the prefix is complete. */
@@ -41,7 +41,7 @@ export class MessageBytes {
   #counted = 0;
   #closed = false;
 
-  constructor(options: MessageBytesOptions) {
+  constructor(options: FramedMessagesOptions) {
     this.#o = options;
   }
 
