@@ -122,16 +122,24 @@ export const limits = {
   errorViolationsMax: 10,
   errorTextCharsMax: 150,
   /**
-   * Entries of one list or map in all of a request, counted before the request is decoded. A list
-   * may have a limit of its own beside it.
+   * Entries of one list or map in all of a request, counted before the request is decoded. It is
+   * twice the limit of the largest list, so that the rules of the fields answer small excesses.
    */
-  requestEntriesMax: 10_000,
+  requestEntriesMax: 20_000,
+  planEntriesMax: 200_000,
   /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
   startPartitionsMax: 100_000,
+  /** Pieces in which one request may come, and one more for each KiB of it. */
+  messagePiecesMax: 1_024,
   /** Levels of messages in each other in one request. */
   requestDepthMax: 32,
-  /** A request in JSON, which needs more bytes than in protobuf. */
-  jsonRequestBytesMax: 8_388_608,
+  /** A Publish in JSON, which needs more bytes than in protobuf. */
+  jsonPublishBytesMax: 8_388_608,
+  /** Any other request in JSON. */
+  jsonRequestBytesMax: 1_048_576,
+  /** Entries of all lists, and keys of all objects, of one request in JSON. */
+  jsonElementsMax: 50_000,
+  jsonKeysMax: 250_000,
   /**
    * Requests of one PublishStream that have not been answered yet; beyond it the stream is not
    * read.

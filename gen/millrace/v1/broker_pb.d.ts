@@ -1067,7 +1067,7 @@ export declare type AckEntry = Message<"millrace.v1.AckEntry"> & {
 
   /**
    * Runs of offsets.
-   * Limit: ack_ranges_max = 1000, each with 0 <= first <= last; request_entries_max = 10000 of all
+   * Limit: ack_ranges_max = 1000, each with 0 <= first <= last; request_entries_max = 20000 of all
    * entries.
    *
    * @generated from field: repeated millrace.v1.OffsetRange ranges = 7;

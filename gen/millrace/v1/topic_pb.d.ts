@@ -216,7 +216,7 @@ export declare type UpdateTopicRequest = Message<"millrace.v1.UpdateTopicRequest
 
   /**
    * Which fields to change: idempotency_window, description.
-   * Limit: at least one; request_entries_max = 10000.
+   * Limit: at least one; request_entries_max = 20000.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */

@@ -58,13 +58,17 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened:
       "The bytes are not the request's message: broken protobuf or JSON, text that is not UTF-8 " +
       '(half of a surrogate pair too), a text that is no decimal number where one belongs, a ' +
-      'broken envelope. In protobuf a Publish names the text by its field, as `INVALID_FIELD`.',
+      'broken envelope. In protobuf a Publish names the text by its field, as `INVALID_FIELD`. Or the ' +
+      'JSON is deeper than 32 levels or has more than 50,000 list entries or 250,000 keys, or the ' +
+      'request comes in more than 1,024 pieces and one for each KiB.',
     remedy: 'Encode with the generated code.',
   },
   REQUEST_TOO_LARGE: {
     code: 'INVALID_ARGUMENT',
-    happened: 'The request is larger than 4 MiB (8 MiB in JSON). `bytesMax` in the metadata is the limit.',
-    remedy: 'Send fewer records at once.',
+    happened:
+      'The request is larger than 4 MiB; in JSON, a Publish than 8 MiB and any other request than 1 MiB. ' +
+      '`bytesMax` in the metadata is the limit.',
+    remedy: 'Send fewer records or entries at once.',
   },
   UNIMPLEMENTED_METHOD: {
     code: 'UNIMPLEMENTED',

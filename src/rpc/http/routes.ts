@@ -1,4 +1,4 @@
-import { fromBinary, toBinary, type DescMethod, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
+import { fromBinary, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { createConnectRouter, type ConnectRouter, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
@@ -9,7 +9,7 @@ import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.
 import { Reflection } from '../handlers/reflection.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
-import { malformedMessage, strictJson } from '../requests/message-decoding.ts';
+import { malformedMessage } from '../requests/message-decoding.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
 
@@ -21,16 +21,15 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
   const router = createConnectRouter({
     // Compression for every client that offers it costs nine tenths of the throughput.
     acceptCompression: [],
-    readMaxBytes: limits.jsonRequestBytesMax,
+    readMaxBytes: limits.jsonPublishBytesMax,
   });
   const { publish, subscribe, publishStream } = BrokerService.method;
   const { serverReflectionInfo } = ServerReflection.method;
-  const strict = (method: DescMethod) => strictJson(method, reportBug);
-  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, reportBug), strict(unary.method));
-  router.rpc(publish, publishRoute(handlers, reportBug), strict(publish));
-  router.rpc(subscribe, subscribeRoute(handlers, reportBug), strict(subscribe));
-  router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug), strict(publishStream));
-  router.rpc(serverReflectionInfo, reflectionRoute(reportBug), strict(serverReflectionInfo));
+  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, reportBug));
+  router.rpc(publish, publishRoute(handlers, reportBug));
+  router.rpc(subscribe, subscribeRoute(handlers, reportBug));
+  router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug));
+  router.rpc(serverReflectionInfo, reflectionRoute(reportBug));
   return router;
 }
 
@@ -63,9 +62,10 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
 /** For `buf curl`, which asks for reflection over HTTP/2 for every protocol. */
 function reflectionRoute(reportBug: ReportBug) {
   const reflection = new Reflection([...services, ServerReflection]);
-  return async function* (questions: AsyncIterable<ServerReflectionRequest>) {
+  return async function* (questions: AsyncIterable<ServerReflectionRequest>, context: ConnectContext) {
+    const { messages } = context.values.get(requestFacts);
     try {
-      for await (const question of questions) yield reflection.answer(question);
+      for await (const _ of questions) yield reflection.answer(messages.shift() as ServerReflectionRequest);
     } catch (error) {
       throw connectErrorOf(malformedMessage(error), reportBug);
     }

@@ -1,7 +1,6 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import type { HandlerContext as ConnectContext } from '@connectrpc/connect';
 import {
-  PublishStreamRequestSchema,
   PublishStreamResponseSchema,
   type PublishStreamRequest,
   type PublishStreamResponse,
@@ -74,7 +73,7 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
       stream.closed();
       outbox.drop();
     });
-    void receiveAll(requests, stream, reading);
+    void receiveAll(requests, context.values.get(requestFacts).messages, stream, reading);
     try {
       for await (const bytes of outbox.items()) yield fromBinary(PublishStreamResponseSchema, bytes);
     } finally {
@@ -84,10 +83,15 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
   };
 }
 
-async function receiveAll(requests: AsyncIterable<PublishStreamRequest>, stream: PublishStream, reading: Gate) {
+async function receiveAll(
+  requests: AsyncIterable<PublishStreamRequest>,
+  messages: unknown[],
+  stream: PublishStream,
+  reading: Gate,
+) {
   try {
-    for await (const request of requests) {
-      stream.receive(Buffer.from(toBinary(PublishStreamRequestSchema, request)));
+    for await (const _ of requests) {
+      stream.receive(messages.shift() as Buffer);
       await reading.opened();
     }
     stream.finish();

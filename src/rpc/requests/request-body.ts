@@ -2,20 +2,20 @@ import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { toBinary, type DescMethod } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
+import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
+import { MessageBytes } from '../edge/message-bytes.ts';
 import { decodeBinary, decodeJson } from '../translation/decode.ts';
 
 /**
  * Decodes request bodies instead of connect-node, which answers a malformed one without a reason,
- * and INTERNAL if it is binary. The bytes of a Publish go to the scan unchanged. connect-node then
- * reads an empty message. It decodes PublishStream, and compressed or unknown types: see
- * message-decoding.ts.
+ * and INTERNAL if it is binary, and which builds a message of any number of entries. The bytes of a
+ * Publish go to the scan unchanged. connect-node then reads an empty message.
  */
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 
-export interface BodyFormat {
+interface BodyFormat {
   readonly json: boolean;
   /**
    * Has five bytes of flags and length in front, as in all but unary calls of the Connect protocol.
@@ -25,12 +25,11 @@ export interface BodyFormat {
 
 const contentTypes = /^application\/(?:(grpc-web|grpc|connect)(?:\+|$|;))?(json|proto)?(?: ?; ?charset=utf-?8)?$/i;
 
-/** @returns null if connect-node must read the body itself. */
-export function bodyFormat(method: DescMethod, request: NodeRequest): BodyFormat | null {
-  const single = method.methodKind === 'unary' || method.methodKind === 'server_streaming';
+/** @returns null for a type or an encoding that no call has. */
+export function bodyFormat(request: NodeRequest): BodyFormat | null {
   const match = contentTypes.exec(request.headers['content-type'] ?? '');
   const encoding = request.headers['content-encoding'] ?? 'identity';
-  if (!single || match === null || encoding !== 'identity') return null;
+  if (match === null || encoding !== 'identity') return null;
   return { enveloped: match[1] !== undefined, json: match[2]?.toLowerCase() === 'json' };
 }
 
@@ -39,12 +38,25 @@ export function bodyFormat(method: DescMethod, request: NodeRequest): BodyFormat
  * @throws Rejection
  */
 export async function readRequest(request: NodeRequest, method: DescMethod, format: BodyFormat): Promise<unknown> {
-  const body = await collect(request, format.json ? limits.jsonRequestBytesMax : limits.publishBytesMax + 5);
-  const bytes = format.enveloped ? unwrapped(body) : body;
-  const isPublish = method === BrokerService.method.publish;
-  if (!format.json) return isPublish ? bytes : decodeBinary(method.input, bytes);
+  const prefixBytes = format.enveloped ? 5 : 0;
+  const body = await collect(request, requestBytesMax(method, format.json) + prefixBytes);
+  return decoded(format.enveloped ? unwrapped(body) : body, method, format.json);
+}
+
+export function requestBytesMax(method: DescMethod, json: boolean): number {
+  if (!json) return limits.publishBytesMax;
+  return isPublish(method) ? limits.jsonPublishBytesMax : limits.jsonRequestBytesMax;
+}
+
+/** A message; of Publish and PublishStream its bytes, which the scan reads. */
+export function decoded(bytes: Buffer, method: DescMethod, json: boolean): unknown {
+  if (!json) return isPublish(method) ? bytes : decodeBinary(method.input, bytes);
   const message = decodeJson(method.input, bytes);
-  return isPublish ? Buffer.from(toBinary(method.input, message)) : message;
+  return isPublish(method) ? Buffer.from(toBinary(method.input, message)) : message;
+}
+
+function isPublish(method: DescMethod): boolean {
+  return method === BrokerService.method.publish || method === BrokerService.method.publishStream;
 }
 
 /** The empty message in the same format. */
@@ -54,23 +66,22 @@ export function emptyBody({ json, enveloped }: BodyFormat): Buffer {
 }
 
 /**
- * Reads and drops the bytes beyond the limit, because a client sends its whole request before it
+ * Reads and drops what comes after a violation, because a client sends its whole request before it
  * reads an answer.
  */
 function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    let chunks: Buffer[] = [];
-    let length = 0;
+    let message: MessageBytes | null = new MessageBytes(bytesMax);
     request.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= bytesMax) chunks.push(chunk);
-      else {
-        chunks = [];
-        reject(requestTooLarge({ bytes: null, bytesMax }));
+      try {
+        message?.add(chunk);
+      } catch (error) {
+        message = null;
+        if (error instanceof Error) reject(error);
       }
     });
     request.on('end', () => {
-      resolve(Buffer.concat(chunks));
+      if (message !== null) resolve(message.bytes());
     });
     request.on('close', () => {
       reject(malformedRequest('the request ended early'));

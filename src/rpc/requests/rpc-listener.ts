@@ -1,11 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerResponse } from 'node:http2';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { malformedRequest } from '../../errors/rejections/requests.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { connectErrorOf } from './connect-error.ts';
-import { bodyFormat, emptyBody, readRequest, type BodyFormat, type NodeRequest } from './request-body.ts';
+import { bodyFormat, decoded, emptyBody, readRequest, requestBytesMax, type NodeRequest } from './request-body.ts';
 import { requestFacts, type RequestFacts } from './request-facts.ts';
+import { streamedMessages } from './streamed-messages.ts';
 
 export type NodeResponse = ServerResponse<IncomingMessage> | Http2ServerResponse;
 
@@ -41,13 +44,13 @@ async function serve(handler: RouteHandler, request: NodeRequest, response: Node
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
     decoded: undefined,
+    messages: [],
   };
   const values = createContextValues().set(requestFacts, facts);
   const universal = universalRequestFromNodeRequest(request, response as Http2ServerResponse, undefined, values);
-  const format = request.method === 'POST' ? bodyFormat(handler.method, request) : null;
-  if (format !== null) {
+  if (request.method === 'POST') {
     universal.header.delete('content-length');
-    universal.body = decoding(handler, request, format, facts, reportBug);
+    universal.body = bodyOf(handler.method, request, universal.body as AsyncIterable<Uint8Array>, facts, reportBug);
   }
   await universalResponseToNodeResponse(await handler(universal), response);
 }
@@ -58,17 +61,27 @@ function connectionOf(request: NodeRequest): () => boolean {
   return () => connection?.destroyed === false;
 }
 
-async function* decoding(
-  handler: RouteHandler,
+/** What connect-node reads in place of the body: an empty message for each message. */
+async function* bodyOf(
+  method: DescMethod,
   request: NodeRequest,
-  format: BodyFormat,
+  body: AsyncIterable<Uint8Array>,
   facts: RequestFacts,
   reportBug: ReportBug,
 ): AsyncGenerator<Uint8Array> {
   try {
-    facts.decoded = await readRequest(request, handler.method, format);
+    const format = bodyFormat(request);
+    if (format === null) throw malformedRequest('the content type or the encoding of the request is not supported');
+    if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {
+      facts.decoded = await readRequest(request, method, format);
+      yield emptyBody(format);
+    } else {
+      for await (const message of streamedMessages(body, requestBytesMax(method, format.json))) {
+        facts.messages.push(decoded(message, method, format.json));
+        yield emptyBody({ json: format.json, enveloped: true });
+      }
+    }
   } catch (error) {
     throw connectErrorOf(error, reportBug);
   }
-  yield emptyBody(format);
 }

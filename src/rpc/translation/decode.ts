@@ -5,6 +5,8 @@ import { malformedRequest, requestTooLarge } from '../../errors/rejections/reque
 import { limits } from '../../limits/limits.ts';
 import { countEntries } from './entry-count.ts';
 import { checkJsonNumbers } from './json-numbers.ts';
+import { checkJsonSize } from './json-size.ts';
+import { ownBytes } from './own-bytes.ts';
 
 /**
  * Decodes the bytes of a request, for both edges, so that both reject bad requests with the same
@@ -20,7 +22,9 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Buffer): Mes
   if (bytes.length > limits.publishBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
   countEntries(desc, bytes);
   try {
-    return fromBinary(desc, bytes, { readUnknownFields: false });
+    const message = fromBinary(desc, bytes, { readUnknownFields: false });
+    ownBytes(desc, message);
+    return message;
   } catch (error) {
     throw malformed(desc, 'protobuf', error);
   }
@@ -32,7 +36,7 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Buffer): Mes
  * pair, which JSON can write as an escape.
  * @throws Rejection MALFORMED_REQUEST
  */
-export function decodeJson<D extends DescMessage>(desc: D, json: Uint8Array): MessageShape<D> {
+export function decodeJson<D extends DescMessage>(desc: D, json: Buffer): MessageShape<D> {
   try {
     const text = textOf(json);
     const message = fromJsonString(desc, text);
@@ -43,9 +47,10 @@ export function decodeJson<D extends DescMessage>(desc: D, json: Uint8Array): Me
   }
 }
 
-function textOf(bytes: Uint8Array): string {
+function textOf(bytes: Buffer): string {
   if (!isUtf8(bytes)) throw new Error('its bytes are not UTF-8');
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
+  checkJsonSize(bytes);
+  return bytes.toString();
 }
 
 function malformed(desc: DescMessage, format: string, error: unknown): Rejection {

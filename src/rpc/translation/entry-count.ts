@@ -12,8 +12,8 @@ import { RequestReader } from '../../wire/request-reader.ts';
 
 /** Lists of more than `requestEntriesMax` entries. The default also covers a list of a new call. */
 const entriesMax: ReadonlyMap<string, number> = new Map([
-  ['millrace.v1.AssignmentPlan.members', limits.planPartitionsMax],
-  ['millrace.v1.MemberAssignment.partitions', limits.planPartitionsMax],
+  ['millrace.v1.AssignmentPlan.members', limits.planEntriesMax],
+  ['millrace.v1.MemberAssignment.partitions', limits.planEntriesMax],
   ['millrace.v1.StartPosition.Offsets.partitions', limits.startPartitionsMax],
 ]);
 
@@ -160,7 +160,7 @@ class EntryCount {
   }
 
   #count({ name, list, max }: FieldPlan, entries: number): void {
-    const count = this.#counts[list]! + entries;
+    const count = (this.#counts[list] ?? 0) + entries;
     this.#counts[list] = count;
     this.total += entries;
     if (count > max) throw invalidField(name, `has more than ${max} entries in all of the request`);
@@ -169,6 +169,6 @@ class EntryCount {
 
 function varintsIn(buffer: Buffer, start: number, end: number): number {
   let count = 0;
-  for (let at = start; at < end; at++) if (buffer[at]! < 0x80) count += 1;
+  for (const byte of buffer.subarray(start, end)) if (byte < 0x80) count += 1;
   return count;
 }

@@ -32,11 +32,11 @@ describe('a list of a request is refused by its bytes, before an object for each
 
   test.each(fields)('two million entries: $name', (list) => {
     expect(reasonOf(list.method.input, binaryWithEntries(list, 2_000_000))).toMatch(/INVALID_FIELD|TOO_LARGE/);
-    expect(reasonOf(list.method.input, binaryWithEntries(list, limits.planPartitionsMax + 1))).toMatch(tooMany);
+    expect(reasonOf(list.method.input, binaryWithEntries(list, limits.planEntriesMax + 1))).toMatch(tooMany);
   });
 
   test.each(fields)('spread over parents that have one entry each: $name', (list) => {
-    const bytes = binaryWithParents(list, limits.planPartitionsMax + 1);
+    const bytes = binaryWithParents(list, limits.planEntriesMax + 1);
     if (bytes !== null) expect(reasonOf(list.method.input, bytes)).toMatch(tooMany);
   });
 });

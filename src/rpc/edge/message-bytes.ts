@@ -1,0 +1,58 @@
+import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
+import { limits } from '../../limits/limits.ts';
+
+/**
+ * Joins the pieces of one message. A list of pieces of one byte costs 114 bytes for each, so the
+ * pieces are copied into one buffer that grows with what has come. The client pays in number too: a
+ * message has at most `messagePiecesMax` pieces, and one more for each KiB.
+ */
+export class MessageBytes {
+  readonly #bytesMax: number;
+  #buffer: Buffer = Buffer.alloc(0);
+  #length = 0;
+  #pieces = 0;
+  /** The one piece that has come, which may be the whole message. */
+  #only: Buffer | null = null;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST */
+  add(piece: Buffer): void {
+    this.#pieces += 1;
+    this.#check(this.#length + piece.length);
+    if (this.#pieces === 1) this.#only = piece;
+    else {
+      if (this.#only !== null) this.#copy(this.#only, 0);
+      this.#only = null;
+      this.#copy(piece, this.#length);
+    }
+    this.#length += piece.length;
+  }
+
+  /** The message. A message of one piece is that piece itself. */
+  bytes(): Buffer {
+    return this.#only ?? this.#buffer.subarray(0, this.#length);
+  }
+
+  #check(length: number): void {
+    if (length > this.#bytesMax) throw requestTooLarge({ bytes: null, bytesMax: this.#bytesMax });
+    const piecesMax = limits.messagePiecesMax + length / 1_024;
+    if (this.#pieces > piecesMax) throw malformedRequest(`the request comes in more than ${piecesMax | 0} pieces`);
+  }
+
+  #copy(piece: Buffer, at: number): void {
+    const needed = at + piece.length;
+    if (needed > this.#buffer.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.min(Math.max(2 * needed, 1_024), Math.max(this.#bytesMax, needed)));
+      this.#buffer.copy(grown, 0, 0, at);
+      this.#buffer = grown;
+    }
+    piece.copy(this.#buffer, at);
+  }
+}

@@ -1,0 +1,34 @@
+import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
+import { MessageBytes } from '../edge/message-bytes.ts';
+
+const prefixBytes = 5;
+
+/**
+ * The messages of a stream, each behind five bytes of flags and length, without those.
+ * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST
+ */
+export async function* streamedMessages(body: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Buffer> {
+  let message = new MessageBytes(bytesMax + prefixBytes);
+  for await (const chunk of body) {
+    let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    while (rest.length > 0) {
+      const taken = rest.subarray(0, missing(message, bytesMax));
+      message.add(taken);
+      rest = rest.subarray(taken.length);
+      if (missing(message, bytesMax) > 0) continue;
+      yield message.bytes().subarray(prefixBytes);
+      message = new MessageBytes(bytesMax + prefixBytes);
+    }
+  }
+  if (message.length > 0) throw malformedRequest('the request ended within a message');
+}
+
+/** Bytes that the prefix or the message behind it lacks; 0: the message is whole. */
+function missing(message: MessageBytes, bytesMax: number): number {
+  if (message.length < prefixBytes) return prefixBytes - message.length;
+  const prefix = message.bytes();
+  if (prefix[0] !== 0) throw malformedRequest('a message of the stream is compressed, or marked otherwise');
+  const length = prefix.readUInt32BE(1);
+  if (length > bytesMax) throw requestTooLarge({ bytes: null, bytesMax });
+  return prefixBytes + length - message.length;
+}
