@@ -39,6 +39,8 @@ export class Committer {
   #stopped = false;
   /** While the broker drains, an outcome that one try cannot find is left to the successor. */
   #finishing = false;
+  /** Ends the pauses between tries. */
+  readonly #ending = new AbortController();
   /** The number of transactions in flight for each topic. */
   readonly #inFlight = new Map<Topic, number>();
   /** Called when the last transaction of the topic has ended. */
@@ -67,6 +69,7 @@ export class Committer {
   /** Resolves when no unit waits or is in flight. */
   finish(): Promise<void> {
     this.#finishing = true;
+    this.#ending.abort();
     if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle.push(resolve);
@@ -96,6 +99,7 @@ export class Committer {
   /** Fails all waiting units with the error. No transaction begins after this. */
   stop(error: Error): void {
     this.#stopped = true;
+    this.#ending.abort();
     fail(
       this.#queue.remove(() => true),
       error,
@@ -261,7 +265,7 @@ export class Committer {
   }
 
   async #untilAnswered<T>(unknown: Error, ask: () => Promise<T>): Promise<T> {
-    for (const backoff = new Backoff(this.#o.clock, this.#o.random); ; await backoff.pause()) {
+    for (const backoff = new Backoff(this.#o.clock, this.#o.random); ; await backoff.pause(this.#ending.signal)) {
       if (this.#stopped) throw unknown;
       try {
         return await ask();

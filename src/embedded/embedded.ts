@@ -93,6 +93,8 @@ class Supervisor {
   #current: Postmaster | null = null;
   #restarting: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | null = null;
+  /** Ends the pauses before a new try. */
+  readonly #ending = new AbortController();
 
   constructor(home: Home, lock: DirectoryLock, log: EmbeddedLog, clock: Clock) {
     this.#home = home;
@@ -119,6 +121,7 @@ class Supervisor {
   }
 
   async #stop(): Promise<void> {
+    this.#ending.abort();
     await this.#restarting;
     await this.#current?.stop(this.#clock);
     this.#current = null;
@@ -139,7 +142,8 @@ class Supervisor {
       } catch (cause) {
         const passes = /could not create any TCP|still in use/.test(String(cause));
         if (!passes || attempt >= startAttempts) throw cause;
-        await pause(this.#clock, retryMs);
+        await pause(this.#clock, retryMs, this.#ending.signal);
+        if (this.#ending.signal.aborted) throw cause;
       }
     }
   }
@@ -157,13 +161,14 @@ class Supervisor {
   }
 
   async #restart(): Promise<void> {
-    await pause(this.#clock, restartMs);
+    await pause(this.#clock, restartMs, this.#ending.signal);
     if (this.#stopped !== null) return;
     try {
       // The same port, because the broker's pool and other clients reconnect there.
       await this.#run(() => Promise.resolve());
     } catch (cause) {
       this.#current = null;
+      if (this.#ending.signal.aborted) return;
       this.#log.warn(`PostgreSQL cannot be started again: ${(cause as Error).message}`);
     }
   }

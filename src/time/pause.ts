@@ -1,8 +1,15 @@
 import type { Clock } from './clock.ts';
 
-/** Resolves after this time. */
-export function pause(clock: Clock, ms: number): Promise<void> {
+/** Resolves after this time, or as soon as the signal is aborted. Leaves no timer behind. */
+export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted === true) return Promise.resolve();
   return new Promise((resume) => {
-    clock.after(ms, resume);
+    const end = (): void => {
+      cancel();
+      signal?.removeEventListener('abort', end);
+      resume();
+    };
+    const cancel = clock.after(ms, end);
+    signal?.addEventListener('abort', end);
   });
 }

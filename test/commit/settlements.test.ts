@@ -245,6 +245,21 @@ describe('a lost answer', () => {
     expect([one.ended, moving.became, scene.ring.olderAreFree]).toEqual(['0', ['moved'], true]);
   });
 
+  test('a drain does not wait for the pause between two looks for a receipt', async () => {
+    const scene = await Scene.open();
+    loseAnswers(scene, true);
+    scene.store.before = (call) => {
+      if (call === 'hasReceipt') throw new Fault('DATABASE_UNAVAILABLE', 'away');
+    };
+    const one = commit(scene, new Moving());
+    await scene.clock.settle();
+    expect(one.ended).toBe('pending');
+    const drained = scene.drain();
+    await scene.clock.settle();
+    expect(one.ended).toBe('OUTCOME_UNKNOWN');
+    await drained;
+  });
+
   test.for(['fenced', 'draining'])(
     'a broker that is %s leaves a lost answer to its successor, and neither moves nor frees the records',
     async (how) => {

@@ -138,6 +138,8 @@ export const endedForGood: Readonly<Record<string, string>> = {
   Supervisor: 'test/embedded',
   Ownership: 'test/ownership',
   Delivery: 'test/delivery',
+  Groups: 'test/delivery',
+  GroupLoader: 'test/delivery/takeovers',
 };
 
 /** A log whose calls of one kind do `run`. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Mutex } from '../../src/time/mutex.ts';
 import { Once } from '../../src/time/once.ts';
+import { pause } from '../../src/time/pause.ts';
 import { timeUp, within } from '../../src/time/within.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -78,4 +79,18 @@ describe('a wait with a time limit', () => {
     late.reject(new Error('boom'));
     await clock.settle();
   });
+});
+
+test('a pause ends with the stop of its work, and neither end leaves a timer', async () => {
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  const stopped = pause(clock, 2_000, ending.signal);
+  const over = pause(clock, 100, ending.signal);
+  await clock.advance(100);
+  await over;
+  expect(clock.pending).toBe(1);
+  ending.abort();
+  await stopped;
+  await pause(clock, 2_000, ending.signal);
+  expect(clock.pending).toBe(0);
 });

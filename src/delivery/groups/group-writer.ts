@@ -30,7 +30,8 @@ export class GroupWriter {
   readonly #onFenced: () => void;
   #waiting: Waiting[] = [];
   #writing = false;
-  #stopped = false;
+  /** Aborted by the stop. Ends the pauses between tries. */
+  readonly #ending = new AbortController();
 
   constructor(deps: { store: GroupStore; clock: Clock; random: Random; onFenced: () => void }) {
     this.#store = deps.store;
@@ -41,7 +42,7 @@ export class GroupWriter {
 
   /** Resolves when the change is durable. Rejects with FENCED if another broker has taken over. */
   save(groupId: number, change: GroupChange): Promise<void> {
-    if (this.#stopped) return Promise.reject(notOwner());
+    if (this.#ending.signal.aborted) return Promise.reject(notOwner());
     const done = Promise.withResolvers<void>();
     this.#waiting.push({ groupId, change, done });
     if (!this.#writing) void this.#writeAll();
@@ -54,7 +55,7 @@ export class GroupWriter {
    */
   async settle<T>(write: (store: GroupStore) => Promise<T>): Promise<T> {
     for (let unknown = false; ;) {
-      if (this.#stopped) throw notOwner();
+      if (this.#ending.signal.aborted) throw notOwner();
       try {
         return await write(this.#store);
       } catch (error) {
@@ -62,20 +63,20 @@ export class GroupWriter {
         if (error.kind === 'FENCED') this.#onFenced();
         unknown ||= error.kind === 'OUTCOME_UNKNOWN';
         if (!unknown || error.kind === 'FENCED') throw error;
-        await pause(this.#clock, repeatMs);
+        await pause(this.#clock, repeatMs, this.#ending.signal);
       }
     }
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#ending.abort();
     for (const one of this.#waiting) one.done.reject(notOwner());
     this.#waiting = [];
   }
 
   async #writeAll(): Promise<void> {
     this.#writing = true;
-    while (this.#waiting.length > 0 && !this.#stopped) {
+    while (this.#waiting.length > 0 && !this.#ending.signal.aborted) {
       const taken = this.#waiting;
       this.#waiting = [];
       try {
@@ -90,7 +91,7 @@ export class GroupWriter {
           this.#onFenced();
           return;
         }
-        await this.#backoff.pause();
+        await this.#backoff.pause(this.#ending.signal);
       }
     }
     this.#writing = false;
