@@ -63,6 +63,7 @@ export class Connection {
     const client = this.#client;
     this.#client = null;
     await client?.end().catch(() => undefined);
+    this.#options.trouble?.drop();
   }
 
   /** Ends the connection at once, even while work runs. */
