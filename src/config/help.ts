@@ -67,7 +67,14 @@ const notes: readonly string[] = [
   'second later ends it at once. The broker holds at most 1 MiB of unread log, drops the lines beyond',
   'it, counts them in the log, and waits for a reader of the log for at most 1 s at the end.',
   '',
-  'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed.',
+  'A connection may cancel 20,000 calls at once and 2,000 a second; beyond that it is closed. It may',
+  'have 1,000 open calls over gRPC and 100 over HTTP/2; a client with more of them waits, or opens',
+  'another connection. All connections together may have 80 open calls for each MiB of `HEAP_MIB`',
+  '(20,480 with the default), streams included; a call beyond that is refused with `BROKER_BUSY`. A',
+  'gRPC connection without a call for five minutes is closed. Compressed requests are refused on both',
+  'ports. A request over gRPC must be complete within 30 s, and must not come in more pieces than',
+  'one for each KiB and 1,024 more. Incomplete requests take at most 64 MiB, and 16 MiB of one',
+  'connection.',
 ];
 
 const connectionString = `## The connection string
