@@ -1,5 +1,5 @@
-import type { Member } from './member.ts';
-import { Topic, type Partition } from './partition.ts';
+import type { Member, Partition } from './member.ts';
+import { Topic } from './topic.ts';
 import type { AssignmentRow, PartitionRef } from './snapshot.ts';
 import type { Turn } from './turn.ts';
 

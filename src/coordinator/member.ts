@@ -1,5 +1,4 @@
-import type { Partition } from './partition.ts';
-import type { MemberRow } from './snapshot.ts';
+import type { AssignmentRow, MemberRow, PartitionRef } from './snapshot.ts';
 
 /** The group's state of a member. */
 export class Member {
@@ -60,4 +59,39 @@ function same<T>(a: ArrayLike<T>, b: ArrayLike<T>): boolean {
   if (a.length !== b.length) return false;
   for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
   return true;
+}
+
+/**
+ * The group's state of a partition. It has one slot for a holder, so two members can never hold it.
+ */
+export class Partition {
+  readonly ref: PartitionRef;
+  holder: Member | null = null;
+  sinceGeneration = 0;
+  /** The member that should have it, by the last rebalance. */
+  target: Member | null = null;
+  /** Set while the partition is being revoked: the time at which it is taken at the latest. */
+  revokeDeadlineMs: number | null = null;
+
+  constructor(ref: PartitionRef) {
+    this.ref = ref;
+  }
+
+  hold(member: Member, sinceGeneration: number): void {
+    this.holder = member;
+    this.sinceGeneration = sinceGeneration;
+    member.held.add(this);
+  }
+
+  letGo(): void {
+    this.holder?.held.delete(this);
+    this.holder = null;
+    this.revokeDeadlineMs = null;
+  }
+
+  /** Its durable row; null without a holder. */
+  row(): AssignmentRow | null {
+    if (this.holder === null) return null;
+    return { ...this.ref, memberId: this.holder.row.memberId, sinceGeneration: this.sinceGeneration };
+  }
 }

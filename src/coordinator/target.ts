@@ -8,7 +8,7 @@ import {
   type AssignorTopic,
 } from './assignors/assignor.ts';
 import type { Member } from './member.ts';
-import type { Topic } from './partition.ts';
+import type { Topic } from './topic.ts';
 import { present } from '../errors/present.ts';
 
 /**

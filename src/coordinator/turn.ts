@@ -1,5 +1,4 @@
-import { sameMemberRow, type Member } from './member.ts';
-import type { Partition } from './partition.ts';
+import { sameMemberRow, type Member, type Partition } from './member.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef, RebalanceRow } from './snapshot.ts';
 import type { GroupEffect, RemovalReason } from './step.ts';
 

@@ -163,6 +163,16 @@ export const limits = {
   openCallBytes: 5_120,
   /** Calls and streams open in all, for each MiB of `HEAP_MIB`. */
   openCallsPerHeapMib: 80,
+  /** Requests over gRPC that have not arrived completely, of all connections and of one. */
+  partialRequestsBytesMax: 67_108_864,
+  partialRequestsOfConnectionBytesMax: 16_777_216,
+  /** A request must be complete after this time, and so must each message of a PublishStream. */
+  partialRequestMs: 30_000,
+  /** The name of a service that a health check asks for. */
+  healthNameBytesMax: 200,
+  /** Names in a question of server reflection, and answers that its client has not read. */
+  reflectionNamesCharsMax: 1_000,
+  reflectionUnsentBytesMax: 262_144,
   /** A gRPC connection without a call is closed after this time. */
   idleConnectionMs: 300_000,
   /** A connection is pinged this often, and given up when the answer takes as long. */

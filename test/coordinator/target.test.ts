@@ -3,7 +3,7 @@ import { AssignorError } from '../../src/coordinator/assignors/assignor-error.ts
 import type { Assignor, AssignorInput } from '../../src/coordinator/assignors/assignor.ts';
 import { sticky } from '../../src/coordinator/assignors/sticky.ts';
 import { Member } from '../../src/coordinator/member.ts';
-import { Topic } from '../../src/coordinator/partition.ts';
+import { Topic } from '../../src/coordinator/topic.ts';
 import { retarget } from '../../src/coordinator/target.ts';
 import { id } from './scene.ts';
 

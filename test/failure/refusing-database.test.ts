@@ -141,7 +141,8 @@ test(
     };
     expect(Object.fromEntries(answers)).toEqual(Object.fromEntries(states.map((state) => [state, expected(state)])));
     expect([broker.process.exitCode, await whyNotReady(broker)]).toEqual([null, 'ready\n']);
-    for (const state of states) {
+    // An append to a missing table looks for the next segment, so it is no trouble of the session.
+    for (const state of states.filter((one) => one !== '42P01')) {
       expect(
         lines(broker, new RegExp(`sessions for append: .*the test refuses.*SQLSTATE ${state}`)),
         state,

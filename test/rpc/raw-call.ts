@@ -4,7 +4,8 @@ import { onTestFinished } from 'vitest';
 
 /** A connection of bare HTTP/2, for requests that no gRPC library sends. */
 export function rawSession(port: number): ClientHttp2Session {
-  const session = connect(`http://127.0.0.1:${port}`);
+  // Node's own limit for what a client has not sent yet would refuse its calls.
+  const session = connect(`http://127.0.0.1:${port}`, { maxSessionMemory: 1_000 });
   session.on('error', () => undefined);
   onTestFinished(() => {
     session.destroy();

@@ -287,7 +287,8 @@ export abstract class Member {
     if (outcome?.published != null) for (const offset of away) this.#refusalsOf(batch).delete(offset);
     else {
       ledger.received(group, batch, rest);
-      await this.#name(batch, away, taken);
+      // Each by itself, because a call with a record that an earlier settlement moves is rejected.
+      for (const offset of away) await this.#name(batch, [offset], taken);
     }
   }
 

@@ -85,7 +85,7 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
  */
 const packagePlaces: readonly { pattern: RegExp; folders?: readonly string[]; not?: readonly string[] }[] = [
   { pattern: /^(pg|pg-copy-streams|drizzle-orm)(\/|$)/, folders: ['storage'] },
-  { pattern: /^(@grpc\/|@connectrpc\/|grpc-health-check$|node:http2$)/, folders: ['rpc', 'main'] },
+  { pattern: /^(@grpc\/|@connectrpc\/|node:http2$)/, folders: ['rpc', 'main'] },
   { pattern: /^@bufbuild\/protobuf/, folders: ['rpc', 'wire'] },
   { pattern: /^node:sqlite$/, folders: ['embedded'] },
   // The pure machines and what they stand on do no I/O.

@@ -18,14 +18,14 @@ const filesWith = (found: RegExp): string[] =>
  */
 const timersByHand: Readonly<Record<string, string>> = {
   'src/delivery/calls/nack-log.ts': 'the end of a window that opens with a NACK',
-  'src/delivery/dispatch/feed.ts': 'one retry of a read, which a seat waits for',
-  'src/delivery/dispatch/seat.ts': 'the earliest deadline of a lease',
+  'src/delivery/dispatch/feed.ts': 'one retry of a read, which a seat waits for; the earliest deadline of a lease',
   'src/delivery/dispatch/stream-session.ts': 'the earliest deadline of what the stream delivers, and its idle time',
   'src/delivery/groups/driver.ts': 'the earliest deadline of the coordinator',
   'src/delivery/rounds/ack-rounds.ts': 'a round begins when an ack wants it',
   'src/errors/trouble.ts': 'the end of a quiet time, and src/errors imports nothing',
   'src/log/log.ts': 'one retry for each topic whose ends are not known',
   'src/ownership/ownership.ts': 'the deadline of the lease machine',
+  'src/rpc/edge/deadlines.ts': 'runs only while a request is incomplete, until the deadline of the oldest one',
   'src/rpc/requests/first-bytes.ts': 'ends a connection, and nothing waits for it',
   'src/storage/pg/answered.ts': 'ends a connection, and the work that waits for its answer fails with its error',
 };

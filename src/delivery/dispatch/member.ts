@@ -3,10 +3,9 @@ import type { Freed } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
-import type { Feed } from './feed.ts';
+import { type Feed, Seat } from './feed.ts';
 import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
 import { ReadyLogs } from './ready-logs.ts';
-import { Seat } from './seat.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
 

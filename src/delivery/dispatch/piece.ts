@@ -1,6 +1,6 @@
 import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec, type EncodedBatch } from '../../log/batch.ts';
 import type { Credit } from '../../credit/credit.ts';
-import type { Seat } from './seat.ts';
+import type { Seat } from './feed.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /** Records of a log that go out as one message, to a stream or a pull. */

@@ -1,4 +1,4 @@
-import type { Seat } from './seat.ts';
+import type { Seat } from './feed.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /** The reasons of a member's logs. The first one counts, because acting on it helps most. */

@@ -14,7 +14,7 @@ import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Mutex } from '../../time/mutex.ts';
 import type { MemberAssignment } from '../ports/membership.ts';
-import type { Feed } from '../dispatch/feed.ts';
+import type { Feed, Seat } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import { GroupDriver } from './driver.ts';
 import { Member } from '../dispatch/member.ts';
@@ -23,7 +23,6 @@ import { GroupEffects } from './effects.ts';
 import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
-import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
 import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
@@ -293,9 +292,9 @@ export class ConsumerGroup extends GroupModel {
   /** Does what an end of a flight may allow: a move, the end of an anonymous member, a delivery. */
   #freed({ seat, log }: Feed): void {
     if (seat === null) return;
-    const { member } = seat;
     if (seat.revoking) this.#lookDrained(log.address);
-    if (member.anonymous && this.members.size > 1) this.#dismiss(member);
+    const member = this.members.get(seat.member.id);
+    if (member?.anonymous === true && this.members.size > 1) this.#dismiss(member);
     seat.wake();
   }
 

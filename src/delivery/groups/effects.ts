@@ -8,12 +8,11 @@ import type {
 } from '../../coordinator/group.ts';
 import { instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
-import type { Feed } from '../dispatch/feed.ts';
+import type { Feed, Seat } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import type { Member } from '../dispatch/member.ts';
 import type { GroupModel } from './model.ts';
 import { rebalanceFields } from './rebalance-fields.ts';
-import type { Seat } from '../dispatch/seat.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 
 const none: readonly PartitionRef[] = [];

@@ -9,6 +9,7 @@ export const rejectionFields = {
   MALFORMED_REQUEST: {},
   REQUEST_TOO_LARGE: { bytesMax: 'number' },
   UNIMPLEMENTED_METHOD: {},
+  SERVICE_NOT_FOUND: {},
   COMPRESSION_REFUSED: {},
   PARTITION_OUT_OF_RANGE: { topic: 'text', partitions: 'number?', lanes: 'number?' },
   LANE_REQUIRED: { topic: 'text', lanes: 'number' },

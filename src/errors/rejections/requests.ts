@@ -22,6 +22,10 @@ export function unimplementedMethod(path: string): RejectionOf<'UNIMPLEMENTED_ME
   return rejection('UNIMPLEMENTED_METHOD', `the broker has no method ${path}`, {});
 }
 
+export function serviceNotFound(name: string): RejectionOf<'SERVICE_NOT_FOUND'> {
+  return rejection('SERVICE_NOT_FOUND', `the broker has no service "${name}"`, {});
+}
+
 export function compressionRefused(): RejectionOf<'COMPRESSION_REFUSED'> {
   return rejection('COMPRESSION_REFUSED', 'the broker takes no compressed requests: send this one as it is', {});
 }

@@ -75,6 +75,11 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The broker has no method of this path.',
     remedy: 'Correct the path, or upgrade the broker.',
   },
+  SERVICE_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    happened: 'A health check asked for a service that the broker does not have.',
+    remedy: 'Correct the name; the empty name is the broker as a whole.',
+  },
   COMPRESSION_REFUSED: {
     code: 'UNIMPLEMENTED',
     happened: 'The request is compressed, which the broker refuses before it unpacks anything.',

@@ -16,6 +16,10 @@ export class Room {
     return this.#bytes;
   }
 
+  get wholeBytesMax(): number {
+    return this.#whole?.bytesMax ?? this.bytesMax;
+  }
+
   /** False, and nothing is counted, where there is no room here or in the whole. */
   take(bytes: number): boolean {
     if (this.#bytes + bytes > this.bytesMax) return false;

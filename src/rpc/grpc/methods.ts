@@ -2,15 +2,18 @@ import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobu
 import type { sendUnaryData } from '@grpc/grpc-js';
 import { SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
+import { malformedRequest } from '../../errors/rejections/requests.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
 import type { PublishHandler } from '../handlers/publish.ts';
+import { asBuffer } from './as-buffer.ts';
 import { GrpcCall } from './call.ts';
 import type { RawBidiStream, RawServerStream, RawUnaryCall } from './definition.ts';
 import { GrpcEventSink } from './event-sink.ts';
 import type { Http2Sessions } from './http2-sessions.ts';
 import type { OpenStreams } from './open-streams.ts';
+import { endedWithinMessage } from './request-bodies.ts';
 import { statusOf } from './status.ts';
 
 /** The handlers as functions of grpc-js, one for each kind of method. */
@@ -54,10 +57,6 @@ export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, report
 function encoded<D extends DescMessage>(desc: D, response: unknown): Buffer {
   if (Buffer.isBuffer(response)) return response;
   return asBuffer(toBinary(desc, response as MessageShape<D>));
-}
-
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 export function subscribeMethod(
@@ -112,6 +111,7 @@ export function publishStreamMethod(handlers: Handlers, streams: OpenStreams, re
       stream.closed();
     });
     call.on('end', () => {
+      if (endedWithinMessage(call)) stream.refuse(malformedRequest('the request is cut short'));
       stream.finish();
     });
     call.on('data', (request: Buffer) => {

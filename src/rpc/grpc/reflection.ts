@@ -3,31 +3,45 @@ import {
   ServerReflectionRequestSchema,
   ServerReflectionResponseSchema,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
 import type { Reflection } from '../handlers/reflection.ts';
 import type { RawBidiStream } from './definition.ts';
-import { asBuffer } from './methods.ts';
+import { asBuffer } from './as-buffer.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { statusOf } from './status.ts';
 
 /**
  * Reflection as a method of grpc-js. v1alpha has the same messages as v1 under another name, so
- * this serves both.
+ * this serves both. A client that does not read its answers is not read either.
  */
 export function reflectionMethod(reflection: Reflection, streams: OpenStreams, reportBug: ReportBug) {
   return (call: RawBidiStream): void => {
+    let unsentBytes = 0;
+    let failed = false;
+    const answer = (question: Buffer): void => {
+      const message = reflection.answer(decodeBinary(ServerReflectionRequestSchema, question));
+      const bytes = asBuffer(toBinary(ServerReflectionResponseSchema, message));
+      unsentBytes += bytes.length;
+      call.write(bytes, () => {
+        unsentBytes -= bytes.length;
+        if (unsentBytes < limits.reflectionUnsentBytesMax) call.resume();
+      });
+      if (unsentBytes >= limits.reflectionUnsentBytesMax) call.pause();
+    };
     streams.opened(call, () => {
       call.end();
     });
     call.on('end', () => {
-      call.end();
+      if (!failed) call.end();
     });
-    call.on('data', (bytes: Buffer) => {
+    call.on('data', (question: Buffer) => {
+      if (failed || call.writableEnded) return;
       try {
-        const answer = reflection.answer(decodeBinary(ServerReflectionRequestSchema, bytes));
-        call.write(asBuffer(toBinary(ServerReflectionResponseSchema, answer)));
+        answer(question);
       } catch (error) {
+        failed = true;
         call.emit('error', statusOf(error, reportBug));
       }
     });

@@ -17,6 +17,7 @@ import { Http2Sessions } from './http2-sessions.ts';
 import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from './methods.ts';
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
+import { RequestBodies } from './request-bodies.ts';
 import { sendInPieces } from './send-in-pieces.ts';
 import { explainRefusals } from './status.ts';
 import { StreamGate } from './stream-gate.ts';
@@ -38,12 +39,15 @@ export class GrpcServer {
   readonly #server: Server;
   readonly #streams = new OpenStreams();
   readonly #sessions: Http2Sessions;
-  readonly #health = new Health(services);
+  readonly #bodies: RequestBodies;
+  readonly #health: Health;
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
   constructor({ handlers, clock, calls, reportBug }: GrpcServerOptions) {
     this.#clock = clock;
+    this.#health = new Health(services, reportBug);
+    this.#bodies = new RequestBodies(clock, reportBug);
     this.#sessions = new Http2Sessions(new StreamGate({ paths, calls, reportBug }));
     // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
@@ -58,7 +62,7 @@ export class GrpcServer {
       'grpc.enable_channelz': 0,
       'grpc.max_concurrent_streams': limits.grpcConnectionCallsMax,
       'grpc.max_connection_idle_ms': limits.idleConnectionMs,
-      interceptors: [explainRefusals(reportBug), offerNoCompression, sendInPieces],
+      interceptors: [explainRefusals(reportBug), offerNoCompression, this.#bodies.interceptor, sendInPieces],
     });
     this.#sessions.prepare(this.#server);
     this.#addServices(handlers, reportBug);
@@ -90,9 +94,11 @@ export class GrpcServer {
 
   async #stop(graceMs: number): Promise<void> {
     this.#health.stop();
-    if ((await within(this.#clock, graceMs, this.#close())) !== timeUp) return;
-    this.#server.forceShutdown();
-    this.#sessions.destroyAll();
+    if ((await within(this.#clock, graceMs, this.#close())) === timeUp) {
+      this.#server.forceShutdown();
+      this.#sessions.destroyAll();
+    }
+    this.#bodies.stop();
   }
 
   async #close(): Promise<void> {

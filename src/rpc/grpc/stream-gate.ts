@@ -1,5 +1,6 @@
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
+import { present } from '../../errors/present.ts';
 import { brokerBusy, connectionBusy } from '../../errors/rejections/broker.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
@@ -67,7 +68,9 @@ export class StreamGate {
     if (given === undefined) return null;
     const match = timeout.exec(String(given));
     if (match === null) return malformedRequest('the header grpc-timeout is malformed');
-    if (Number(match[1]) * unitMs[match[2]!]! > timeoutMsMax) headers['grpc-timeout'] = longestTimeout;
+    const [, digits, unit = ''] = match;
+    const ms = Number(digits) * present(unitMs[unit], 'the pattern of a timeout names only units');
+    if (ms > timeoutMsMax) headers['grpc-timeout'] = longestTimeout;
     return null;
   }
 

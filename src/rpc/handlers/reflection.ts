@@ -5,6 +5,8 @@ import {
   ServerReflectionResponseSchema,
   type ServerReflectionRequest,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { invalidField } from '../../errors/rejections/requests.ts';
+import { limits } from '../../limits/limits.ts';
 import { codes } from '../edge/error-table.ts';
 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
@@ -24,7 +26,15 @@ export class Reflection {
     for (const service of services) this.#add(service.file);
   }
 
+  /** @throws Rejection INVALID_FIELD */
   answer(request: ServerReflectionRequest) {
+    // The answer has the question in it.
+    const { host, messageRequest } = request;
+    const max = limits.reflectionNamesCharsMax;
+    if (host.length > max) throw invalidField('host', `must have at most ${max} characters`);
+    if (nameIn(messageRequest).length > max) {
+      throw invalidField('message_request', `must have at most ${max} characters`);
+    }
     return create(ServerReflectionResponseSchema, {
       validHost: request.host,
       originalRequest: request,
@@ -57,6 +67,11 @@ export class Reflection {
     }
     for (const dependency of file.dependencies) this.#add(dependency);
   }
+}
+
+function nameIn({ case: kind, value }: ServerReflectionRequest['messageRequest']): string {
+  if (kind === undefined) return '';
+  return typeof value === 'string' ? value : value.containingType;
 }
 
 function fileName(file: DescFile): string {

@@ -9,6 +9,8 @@ import { noteTimers, SetTimer, setTimers } from './timers.ts';
  */
 const closingMsMax = 5_000;
 const lookMs = 5;
+/** The function of before timers are noted, so that no check finds the wait of another check. */
+const { setTimeout: setUnnotedTimeout } = globalThis;
 /** Promises and callbacks of what has just been closed run in these turns of the event loop. */
 const turnsMax = 20;
 
@@ -52,7 +54,7 @@ export async function stillOpen(before: ReadonlySet<object>): Promise<object[]> 
   }
   const untilMs = performance.now() + closingMsMax;
   while (left.some((one) => !(one instanceof SetTimer)) && performance.now() < untilMs) {
-    await new Promise((resume) => setTimeout(resume, lookMs));
+    await new Promise((resume) => setUnnotedTimeout(resume, lookMs));
     left = leftOpen(before);
   }
   return left;

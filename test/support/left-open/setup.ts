@@ -4,7 +4,7 @@ import { describeOpen, noteOpen, openNow, stillOpen } from './open.ts';
 /**
  * After each test, and at the end of each file, nothing is left open that was not open before. What
  * a file shares among its tests (a fixture of `beforeAll`) may open more in each of them, so such a
- * file is checked at its end only.
+ * file is checked at its end only. So are tests that run beside each other.
  */
 
 noteOpen();
@@ -16,7 +16,8 @@ beforeAll(() => async () => {
   await expectNothingLeft(beforeFile);
 });
 
-beforeEach(({ onTestFinished }) => {
+beforeEach(({ task, onTestFinished }) => {
+  if (task.concurrent === true) return;
   const before = new Set(openNow());
   if ([...before].some((one) => !beforeFile.has(one))) return;
   onTestFinished(async () => {

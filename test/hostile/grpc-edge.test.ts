@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import type { ClientHttp2Stream } from 'node:http2';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, test } from 'vitest';
+import { Health, HealthCheckRequestSchema } from '../../gen/grpc/health/v1/health_pb.js';
+import { ServerReflectionRequestSchema } from '../../gen/grpc/reflection/v1/reflection_pb.js';
+import { encode } from '../rpc/grpc-client.ts';
+import { answerOf, framed, openCall, rawSession } from '../rpc/raw-call.ts';
+import { EdgeSite } from './edge-site.ts';
+import { bareConnection, callHeaders, frame } from './frames.ts';
+
+const publishPath = '/millrace.v1.BrokerService/Publish';
+const pullPath = '/millrace.v1.BrokerService/Pull';
+const timeout = 120_000;
+let site: EdgeSite;
+
+beforeAll(async () => {
+  site = await EdgeSite.open();
+}, timeout);
+afterAll(() => site.close());
+
+const closed = (calls: readonly ClientHttp2Stream[]) => Promise.all(calls.map((call) => answerOf(call)));
+
+test('a request in millions of pieces of one byte', { timeout }, async () => {
+  await site.survives(async () => {
+    const calls = Array.from({ length: 2 }, () => openCall(rawSession(site.broker.grpcPort), publishPath));
+    for (const call of calls) {
+      call.write(framed(Buffer.alloc(4_000_000)).subarray(0, 5));
+      let left = 2_400_000;
+      const push = (): void => {
+        for (let count = 0; count < 500 && left > 0 && !call.destroyed; count += 1, left -= 1)
+          call.write(Buffer.alloc(1));
+        if (left > 0 && !call.destroyed) call.write(Buffer.alloc(1), push);
+      };
+      push();
+    }
+    await closed(calls);
+  });
+});
+
+test('hundreds of requests of 4 MB without their last byte', { timeout }, async () => {
+  await site.survives(async () => {
+    const most = framed(Buffer.alloc(4_000_000)).subarray(0, -1);
+    const sessions = Array.from({ length: 10 }, () => rawSession(site.broker.grpcPort));
+    const written = sessions.flatMap((session) =>
+      Array.from({ length: 25 }, async () => {
+        const call = openCall(session, publishPath);
+        // Taken whole, or refused.
+        const ended = Promise.race([once(call, 'close'), once(call.resume(), 'end')]);
+        await Promise.race([ended, new Promise((resolve) => call.write(most, resolve))]);
+      }),
+    );
+    await Promise.all(written);
+    for (const session of sessions) session.destroy();
+  });
+});
+
+test.each([
+  ['gRPC', 34_000, 3, 'application/grpc', () => site.broker.grpcPort],
+  ['HTTP', 10_000, 1, 'application/proto', () => site.broker.httpPort],
+] as const)(
+  'over %s tens of thousands of calls that are opened on a connection, whatever the broker allows, and left',
+  { timeout },
+  async (_edge, calls, connections, contentType, port) => {
+    await site.survives(async () => {
+      const headers = callHeaders(pullPath, contentType);
+      for (let round = 0; round < connections; round += 1) {
+        const socket = await bareConnection(port());
+        socket.resume();
+        for (let first = 0; first < calls && !socket.destroyed; first += 500) {
+          const frames = Array.from({ length: 500 }, (_, index) => frame(1, 4, 2 * (first + index) + 1, headers));
+          await new Promise((resolve) => socket.write(Buffer.concat(frames), resolve));
+        }
+        socket.destroy();
+      }
+    });
+  },
+);
+
+test('hundreds of compressed requests that unpack to a thousand times their size', { timeout }, async () => {
+  await site.survives(async () => {
+    const bomb = framed(gzipSync(Buffer.alloc(4_190_000)), 1);
+    const three = Buffer.concat([bomb, bomb, bomb]);
+    const session = rawSession(site.broker.grpcPort);
+    const calls = Array.from({ length: 400 }, () => {
+      const call = openCall(session, publishPath, { 'grpc-encoding': 'gzip' });
+      call.end(three);
+      return call;
+    });
+    await closed(calls);
+  });
+});
+
+test('hundreds of watches of services with names of a megabyte', { timeout }, async () => {
+  await site.survives(async () => {
+    const question = framed(encode(HealthCheckRequestSchema, { service: 'x'.repeat(900_000) }));
+    const session = rawSession(site.broker.grpcPort);
+    for (let round = 0; round < 268; round += 1) {
+      const call = openCall(session, `/${Health.typeName}/Watch`);
+      call.end(question);
+      await closed([call]);
+    }
+  });
+});
+
+test('tens of thousands of questions to reflection whose answers nobody reads', { timeout }, async () => {
+  await site.survives(async () => {
+    const messageRequest = { case: 'fileContainingSymbol', value: 'millrace.v1.BrokerService' } as const;
+    const question = framed(encode(ServerReflectionRequestSchema, { messageRequest }));
+    const headers = callHeaders('/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', 'application/grpc');
+    const questions = Buffer.concat(Array.from({ length: 100 }, () => question));
+    // No window is ever opened, and nothing is read from the socket.
+    const socket = await bareConnection(site.broker.grpcPort);
+    socket.pause();
+    socket.write(frame(1, 4, 1, headers));
+    for (let sent = 0; sent < 40_000; sent += 100) socket.write(frame(0, 0, 1, questions));
+    // The broker has had the time to answer when it has answered somebody else a thousand times.
+    const session = rawSession(site.broker.grpcPort);
+    for (let turn = 0; turn < 1_000; turn += 1) {
+      await new Promise((resolve) => {
+        session.ping(resolve);
+      });
+    }
+    socket.destroy();
+  });
+});
