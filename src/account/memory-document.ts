@@ -7,12 +7,6 @@ const shownHeapBytes = 256 * mib;
 
 /** Kinds with a limit that the broker does not count yet. */
 const uncounted: ReadonlySet<KindName> = new Set<KindName>([
-  'groups',
-  'members',
-  'cursors',
-  'notes',
-  'holes',
-  'attempts',
   'streams',
   'decoded',
   'connections',

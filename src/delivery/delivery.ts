@@ -11,6 +11,7 @@ import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
 import type { Account } from '../account/account.ts';
+import type { Owner } from '../account/owner.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -40,6 +41,7 @@ import {
   type DeliveryCounts,
 } from './views/describe.ts';
 import { Admission } from './groups/admission.ts';
+import { Kept, type Reservation } from './kept/kept.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -64,6 +66,8 @@ interface DeliveryDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly account: Account;
+  /** Counts what this broker keeps. It closes with the broker. */
+  readonly owner: Owner;
   readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
@@ -109,7 +113,7 @@ export class Delivery {
       codec,
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
-      account: deps.account,
+      kept: new Kept(deps.owner),
       mayGrow,
       rounds,
       moves: new Moves(rounds),
@@ -126,6 +130,7 @@ export class Delivery {
       store,
       topics: deps.topics,
       context: this.#context,
+      starts: deps.owner.kind('starts'),
       onAckLogRead: (found) => {
         rounds.start(found);
       },
@@ -287,7 +292,15 @@ export class Delivery {
   }
 
   async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
-    this.#groups.topicId(command.topic);
+    const topicId = this.#groups.topicId(command.topic);
+    const known = this.#groups.find(command.group)?.subscriptions.has(topicId) ?? false;
+    const reserved = this.#groups.reserve(command.group, known ? [] : [topicId]);
+    return this.#createSubscription(command).finally(() => {
+      reserved.release();
+    });
+  }
+
+  #createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
         throw subscriptionExists({ group: command.group, topic: command.topic });
@@ -320,6 +333,11 @@ export class Delivery {
     const found = this.#groups.subscription(groupName, topicName);
     await this.#groups.cancel(found);
     return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
+  }
+
+  /** Reserves memory for new partitions of a topic in all groups. @throws Rejection BROKER_FULL */
+  reserveGrowth(topicId: number, partitions: number): Reservation {
+    return this.#groups.reserveGrowth(topicId, partitions);
   }
 
   /** Gives the new partitions of a topic to the groups that subscribe to it, from their start. */

@@ -8,6 +8,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 
 const feed = {
   key: { subscriptionId: 1 },
+  recount: () => undefined,
   roundBegins: () => Infinity,
   cursor: { takeDelta: () => ({}), written: () => undefined },
 } as unknown as Feed;

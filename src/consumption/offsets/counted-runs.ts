@@ -5,6 +5,8 @@ interface Run {
   readonly count: number;
   /** The highest count in the subtree of this run. */
   countMax: number;
+  /** The number of runs in the subtree of this run. */
+  runs: number;
   /** A parent has a higher rank than its children. */
   readonly rank: number;
   before: Tree;
@@ -27,6 +29,10 @@ export class CountedRuns {
 
   get isEmpty(): boolean {
     return this.#root === null;
+  }
+
+  get runs(): number {
+    return this.#root?.runs ?? 0;
   }
 
   /** The count of the offset; 0 if it has none. */
@@ -107,7 +113,7 @@ export class CountedRuns {
   }
 
   #run(first: number, last: number, count: number): Run {
-    return { first, last, count, countMax: count, rank: scattered(this.#made++), before: null, behind: null };
+    return { first, last, count, countMax: count, runs: 1, rank: scattered(this.#made++), before: null, behind: null };
   }
 }
 
@@ -124,6 +130,7 @@ function merged(below: Tree, above: Tree): Tree {
 
 function summed(run: Run): Run {
   run.countMax = Math.max(run.count, run.before?.countMax ?? 0, run.behind?.countMax ?? 0);
+  run.runs = 1 + (run.before?.runs ?? 0) + (run.behind?.runs ?? 0);
   return run;
 }
 

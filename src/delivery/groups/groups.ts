@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import type { Counted } from '../../account/hold.ts';
+import { weights } from '../../account/weights.ts';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
+import type { MemberRow } from '../../coordinator/group.ts';
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -12,6 +15,10 @@ import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import type { Reservation } from '../kept/kept.ts';
+import { groupBytes, memberBytes, subscriptionBytes } from '../kept/sizes.ts';
+import { UnloadedGroups } from '../kept/unloaded-groups.ts';
+
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
@@ -31,11 +38,19 @@ interface GroupsDeps {
   readonly store: GroupStore;
   readonly topics: TopicLogs;
   readonly context: GroupContext;
+  /** Counts the first offsets of subscriptions that are being created. */
+  readonly starts: Counted;
   readonly onAckLogRead: (found: FoundInAckLog) => void;
   /** Called when the group is in memory and its first step is durable. */
   readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
   /** The number of groups that are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
+}
+
+/** A member as it will be, and as it is; null if the call adds it. */
+interface MemberGrowth {
+  readonly from: MemberRow | null;
+  readonly to: Omit<MemberRow, 'joinSeq'>;
 }
 
 /** All groups in memory, with their subscriptions: loads, creates and finds them. */
@@ -53,17 +68,22 @@ export class Groups {
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
   readonly #chosenStarts: ChosenStarts;
+  readonly #sizes: UnloadedGroups;
 
   constructor(deps: GroupsDeps) {
-    const { store, topics, context, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
+    const { store, topics, context, starts, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
     this.#store = store;
     this.#topics = topics;
     this.#context = context;
-    this.#chosenStarts = new ChosenStarts(context.account.kind('starts'));
+    this.#chosenStarts = new ChosenStarts(starts);
+    this.#sizes = new UnloadedGroups(context.kept);
     this.#onLoaded = onLoaded;
     this.#loader = new GroupLoader({
       store,
       clock: context.clock,
+      onListed: (groups) => {
+        this.#sizes.listed(groups);
+      },
       onAckLogRead,
       take: (groups) => this.#take(groups),
       warn: (fields, message) => {
@@ -105,7 +125,10 @@ export class Groups {
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
     const cursors = await this.#store.loadCursors(subscriptionIds);
     const cursorsOf = Map.groupBy(cursors, ({ key }) => key.subscriptionId);
-    await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
+    const resumed = loaded.map((group) => this.#resume(group, cursorsOf));
+    // Each group counts itself by now, and one that is gone needs nothing.
+    for (const { id } of missing) this.#sizes.loaded(id);
+    await Promise.all(resumed);
   }
 
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
@@ -150,6 +173,39 @@ export class Groups {
   /** Finds or creates the group. */
   async demand(name: string): Promise<ConsumerGroup> {
     return this.find(name) ?? this.#making.run(name, () => this.#make(name));
+  }
+
+  /**
+   * Reserves memory for what a call may add: the group, its subscriptions to the topics, a new
+   * member, or the growth of one. @throws Rejection BROKER_FULL, NOT_OWNER
+   */
+  reserve(name: string, topicIds: readonly number[], member: MemberGrowth | null = null): Reservation {
+    const group = this.find(name);
+    const members =
+      member === null ? 0 : memberBytes(member.to) - (member.from === null ? 0 : memberBytes(member.from));
+    let cursors = 0;
+    for (const topicId of topicIds) {
+      const subscription = group?.subscriptions.get(topicId);
+      const logs = this.#topics.partitionLogs(topicId).length;
+      if (subscription === undefined) cursors += subscriptionBytes(logs);
+      // The member may get all of them.
+      if (member !== null) cursors += (subscription?.unheld ?? logs) * weights.heldCursor;
+    }
+    return this.#context.kept.reserve({ groups: group === undefined ? groupBytes(name) : 0, members, cursors });
+  }
+
+  /**
+   * Reserves memory for the cursors of new partitions of a topic.
+   * @throws Rejection BROKER_FULL, NOT_OWNER
+   */
+  reserveGrowth(topicId: number, partitions: number): Reservation {
+    const logs = partitions * this.#topics.lanes(topicId);
+    const held = weights.cursor + weights.heldCursor;
+    let cursors = this.#sizes.subscribedTo(topicId) * logs * held;
+    for (const { subscriptions, members } of this.#byName.values()) {
+      if (subscriptions.has(topicId)) cursors += logs * (members.size > 0 ? held : weights.cursor);
+    }
+    return this.#context.kept.reserve({ cursors });
   }
 
   async #make(name: string): Promise<ConsumerGroup> {

@@ -1,0 +1,44 @@
+import { textBytes, weights } from '../../account/weights.ts';
+import type { MemberRow } from '../../coordinator/group.ts';
+import type { GroupSize } from '../ports/store.ts';
+import type { KeptBytes } from './kept.ts';
+
+/** What the account counts for the parts of a group. */
+
+export function groupBytes(name: string): number {
+  return weights.group + textBytes(name);
+}
+
+/** `cursors`: one for each log of the topic. */
+export function subscriptionBytes(cursors: number): number {
+  return weights.subscription + cursors * weights.cursor;
+}
+
+export function memberBytes(row: Omit<MemberRow, 'joinSeq'>): number {
+  const texts = [row.memberId, row.clientId, row.host, row.instanceId ?? '', row.assignor];
+  let bytes = weights.member + row.topicIds.length * weights.memberTopic + row.metadata.byteLength;
+  for (const text of texts) bytes += textBytes(text);
+  for (const text of row.clientAssignors) bytes += weights.memberAssignor + textBytes(text);
+  return bytes;
+}
+
+/** The note of a committed offset. An empty one is part of the cursor. */
+export function noteBytes(text: string): number {
+  return text === '' ? 0 : weights.note + textBytes(text);
+}
+
+/**
+ * An estimate for a group that is not loaded. A cursor counts as held, as those of a group with
+ * members are.
+ */
+export function unloadedBytes(name: string, size: GroupSize): KeptBytes {
+  const cursor = size.members > 0 ? weights.cursor + weights.heldCursor : weights.cursor;
+  return {
+    groups: groupBytes(name),
+    members: size.members * weights.member + size.memberBytes,
+    cursors: size.topicIds.length * weights.subscription + size.cursors * cursor,
+    notes: size.notes * weights.note + size.noteBytes,
+    holes: size.holes * weights.hole,
+    attempts: size.attempts * weights.attemptRun,
+  };
+}
