@@ -54,7 +54,7 @@ const help = `npm run bench -- NAME [options]
   --profile DIR         writes a CPU profile of the broker
   --against REF|DIR     turns: the commit (of this repository) or directory to compare with. Default: this tree
                         itself, which shows the noise
-  --pairs N             turns: how often each takes its turn. Default: 12 (smoke: 1)
+  --pairs N             turns: how often both brokers start and take their turns. Default: 12 (smoke: 1)
   --floor RATIO         turns: what the lower end of the 90 % interval of before / now must reach. Default: 0.97
   --strict              ends with 1 if a target is missed
 `;

@@ -27,23 +27,30 @@ const latencyFigures: readonly Figure[] = [
 const withoutWal = new Set(['heartbeats']);
 
 /**
- * Compares the broker of this tree with that of another tree. Both get the same load in turn, each
- * on its own database, and the order alternates. The machine then affects both alike.
+ * Gives the broker of this tree and that of another the same load in turn, each on its own
+ * database, so that the machine affects both alike. Each pair has brokers of its own, because what
+ * V8 optimizes differs from process to process by more than most changes do.
  */
 export async function runTurns(bench: Bench): Promise<void> {
   const other = bench.against === null ? null : await otherTree(bench.against);
   const options = other === null ? {} : { root: other.root };
+  const loads = Object.keys(turnLoads).filter((load) => selected(bench, load));
+  const pairs = new Map(loads.map((load): [string, Pair[]] => [load, []]));
   try {
-    await withBroker(bench, 'turns_other', (before) => withThisTree(bench, before), options);
+    for (let start = 0; start < bench.pairs; start++) {
+      await withBroker(bench, 'turns_other', (before) => withThisTree(bench, before, start, pairs), options);
+    }
   } finally {
     await other?.remove();
   }
+  for (const [load, taken] of pairs) report(bench, load, taken);
 }
 
-async function withThisTree(bench: Bench, before: Site): Promise<void> {
+async function withThisTree(bench: Bench, before: Site, start: number, pairs: Map<string, Pair[]>): Promise<void> {
   await withBroker(bench, 'turns_this', async (now) => {
-    for (const name of Object.keys(turnLoads).filter((load) => selected(bench, load))) {
-      report(bench, name, await takeTurns(bench, name, { before, now }));
+    for (const [load, taken] of pairs) {
+      bench.say(`${load}: pair ${start + 1} of ${bench.pairs}`);
+      taken.push(await takeTurns(bench, load, { before, now }, start % 2 === 0));
     }
   });
 }
@@ -53,27 +60,26 @@ interface Pair {
   readonly now: Turn;
 }
 
-async function takeTurns(bench: Bench, name: string, sites: Record<keyof Pair, Site>): Promise<Pair[]> {
+async function takeTurns(
+  bench: Bench,
+  load: string,
+  sites: Record<keyof Pair, Site>,
+  isBeforeFirst: boolean,
+): Promise<Pair> {
   const interval = bySize(bench, {
     smoke: { warmUpMs: 200, measureMs: 500 },
     full: { warmUpMs: 1_500, measureMs: 4_000 },
   });
-  const turn = (which: keyof Pair): Promise<Turn> => turnLoads[name]!(bench, sites[which], interval);
+  const turn = (which: keyof Pair): Promise<Turn> => turnLoads[load]!(bench, sites[which], interval);
   // The first turns are not measured, because they compile code and create files.
   await turn('before');
   await turn('now');
-  const pairs: Pair[] = [];
-  for (let pair = 0; pair < bench.pairs; pair++) {
-    bench.say(`${name}: pair ${pair + 1} of ${bench.pairs}`);
-    if (pair % 2 === 0) {
-      const before = await turn('before');
-      pairs.push({ before, now: await turn('now') });
-    } else {
-      const now = await turn('now');
-      pairs.push({ before: await turn('before'), now });
-    }
+  if (isBeforeFirst) {
+    const before = await turn('before');
+    return { before, now: await turn('now') };
   }
-  return pairs;
+  const now = await turn('now');
+  return { before: await turn('before'), now };
 }
 
 function report(bench: Bench, name: string, pairs: readonly Pair[]): void {

@@ -1,7 +1,6 @@
 import type { Counted } from '../account/hold.ts';
 import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
-import type { IdempotencyHit } from '../log/known-keys.ts';
 import type { Log } from '../log/log.ts';
 import { topicNotFound } from '../errors/rejections/topics.ts';
 import type { Topic } from '../log/topic.ts';
@@ -9,6 +8,7 @@ import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing, AckTableReference } from './ack-ring.ts';
 import { isUnknown, lostBefore, mayBeWritten, unwritten } from './outcome.ts';
+import { isPrepared, noKeys, prepare, topicsOf, type FoundKeys } from './preparation.ts';
 import { PublishQueue, type QueueLimits } from './publish-queue.ts';
 import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
@@ -172,7 +172,7 @@ export class Committer {
    */
   async #append(slot: number, units: readonly CommitUnit[]): Promise<void> {
     const wanted = units.filter(isWanted);
-    const known = await unwritten(() => this.#prepare(wanted));
+    const known = isPrepared(wanted) ? noKeys : await unwritten(() => this.#prepare(wanted));
     try {
       await this.#commit(slot, wanted, known);
     } catch (error) {
@@ -185,13 +185,9 @@ export class Committer {
     }
   }
 
-  /**
-   * Reads what the plan of a transaction needs: the ends of the logs, and the keys.
-   * @throws Fault
-   */
-  async #prepare(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
-    for (const topic of topicsOf(units)) if (!topic.isKnown) await topic.refresh();
-    return this.#lookUpKeys(units);
+  /** @throws Fault */
+  #prepare(units: readonly CommitUnit[]): Promise<FoundKeys> {
+    return prepare(units, this.#o.store, this.#o.clock.nowMs());
   }
 
   async #run1(slot: number, unit: CommitUnit): Promise<void> {
@@ -202,11 +198,7 @@ export class Committer {
     }
   }
 
-  async #commit(
-    slot: number,
-    units: readonly CommitUnit[],
-    known: ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>,
-  ): Promise<void> {
+  async #commit(slot: number, units: readonly CommitUnit[], known: FoundKeys): Promise<void> {
     for (let moves = 0; ; moves++) {
       const plan = this.#plan(units, known);
       try {
@@ -280,7 +272,7 @@ export class Committer {
     }
   }
 
-  #plan(units: readonly CommitUnit[], known: ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>): TransactionPlan {
+  #plan(units: readonly CommitUnit[], known: FoundKeys): TransactionPlan {
     const nowMs = this.#o.clock.nowMs();
     const plan = new TransactionPlan(this.#o.limits, (topic, key) => {
       return topic.keys.find(key, topic.row.idempotencyWindowMs, nowMs) ?? known.get(topic)?.get(key) ?? null;
@@ -291,26 +283,6 @@ export class Committer {
       if (refusal !== null) fail([unit], refusal);
     }
     return plan;
-  }
-
-  /** Looks up the keys that memory does not have, unless memory is complete. */
-  async #lookUpKeys(units: readonly CommitUnit[]): Promise<ReadonlyMap<Topic, ReadonlyMap<string, IdempotencyHit>>> {
-    const nowMs = this.#o.clock.nowMs();
-    const unknown = new Map<Topic, Set<string>>();
-    for (const { topic, command } of units.flatMap(({ publishes }) => publishes)) {
-      const { idempotencyWindowMs } = topic.row;
-      if (command.idempotencyKeys === null || topic.keys.isComplete(idempotencyWindowMs, nowMs)) continue;
-      for (const key of command.idempotencyKeys) {
-        if (key === null || topic.keys.find(key, idempotencyWindowMs, nowMs) !== null) continue;
-        const keys = unknown.get(topic);
-        if (keys === undefined) unknown.set(topic, new Set([key]));
-        else keys.add(key);
-      }
-    }
-    const found = Array.from(unknown, async ([topic, keys]) => {
-      return [topic, await this.#o.store.findKeys(topic.row.id, topic.row.idempotencyWindowMs, [...keys])] as const;
-    });
-    return new Map(await Promise.all(found));
   }
 
   async #follow(units: readonly CommitUnit[]): Promise<void> {
@@ -367,12 +339,6 @@ export class Committer {
       topic.forget(new Set(touched.map(({ partition }) => partition)), nowMs);
     }
   }
-}
-
-function topicsOf(units: readonly CommitUnit[]): Set<Topic> {
-  const topics = new Set<Topic>();
-  for (const { publishes } of units) for (const { topic } of publishes) topics.add(topic);
-  return topics;
 }
 
 /** Whether the unit can still be committed. Fails the unit if it cannot. */

@@ -5,6 +5,11 @@ import { compressionRefused, malformedRequest, requestTooLarge } from '../../err
 /** Flags, and the length of the message. */
 const prefixBytes = 5;
 const firstCapacity = 4_096;
+/**
+ * The buffer of a message has room for so many times what has arrived, so that a message of many
+ * frames is copied once, and a prefix alone reserves little.
+ */
+const growth = 16;
 const piecesMin = 1_024;
 /** A message in smaller pieces than these costs more than it brings. */
 const pieceBytesMin = 1_024;
@@ -99,7 +104,7 @@ export class FramedMessages {
     const needed = Math.min(messageBytes, this.#length + coming);
     const capacity = this.#buffer.length;
     if (needed <= capacity) return null;
-    const larger = needed === messageBytes ? needed : Math.min(messageBytes, Math.max(firstCapacity, 2 * needed));
+    const larger = needed === messageBytes ? needed : Math.min(messageBytes, Math.max(firstCapacity, growth * needed));
     const isWhole = needed === messageBytes && this.#buffer.length === 0;
     return this.#grow(larger, isWhole && (!this.#o.single || larger <= firstCapacity));
   }
