@@ -13,10 +13,6 @@ const uncounted: ReadonlySet<KindName> = new Set<KindName>([
   'notes',
   'holes',
   'attempts',
-  'streams',
-  'decoded',
-  'connections',
-  'bodies',
   'answers',
   'unsent',
 ]);
