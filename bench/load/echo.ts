@@ -53,7 +53,7 @@ runLoad<EchoSpec, null>(async ({ port }) => {
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error) => {
       if (error === null) {
-        new Http2Sessions(null).attach(server);
+        new Http2Sessions(null, null).attach(server);
         resolve();
       } else reject(error);
     });

@@ -70,11 +70,19 @@ export const kinds = {
   },
   keys: { pool: 'kept', counts: 'idempotency keys of all topics', limit: { share: 1 / 16 }, atLimit: 'EVICTED' },
 
-  streams: { pool: 'passing', counts: 'open calls and streams', limit: { share: 1 / 5 }, atLimit: 'BROKER_BUSY' },
+  streams: {
+    pool: 'passing',
+    counts: 'open calls and streams',
+    // About 40 calls for each MiB of the heap. A waiting Pull takes 14 KiB with its member.
+    limit: { share: 1 / 5 },
+    ownerBytesMax: limits.grpcConnectionCallsMax * limits.openCallBytes,
+    atLimit: 'BROKER_BUSY',
+  },
   decoded: {
     pool: 'passing',
     counts: 'messages of requests above 64 KiB',
-    limit: { share: 3 / 32, bytesMin: 16 * mib },
+    // A plan of 100,000 partitions takes up to 29 MiB.
+    limit: { share: 1 / 8, bytesMin: 16 * mib },
     atLimit: 'BROKER_BUSY',
   },
   starts: {
@@ -93,8 +101,9 @@ export const kinds = {
   bodies: {
     pool: 'buffers',
     counts: 'requests that have not arrived completely',
-    limit: { share: 3 / 32, bytesMin: 16 * mib },
-    ownerBytesMax: 8 * mib,
+    // Sixteen publishes of the largest size, four of them on one connection.
+    limit: { share: 1 / 4, bytesMin: 16 * mib },
+    ownerBytesMax: 16 * mib,
     atLimit: 'BROKER_BUSY',
   },
   publishes: {

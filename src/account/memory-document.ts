@@ -7,10 +7,6 @@ const shownHeapBytes = 256 * mib;
 
 /** Kinds with a limit that the broker does not count yet. */
 const uncounted: ReadonlySet<KindName> = new Set<KindName>([
-  'streams',
-  'decoded',
-  'connections',
-  'bodies',
   'answers',
   'unsent',
 ]);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { connectionBusy } from '../errors/rejections/broker.ts';
+import type { Rejection } from '../errors/rejections/rejection.ts';
 import { Hold, type Counted } from './hold.ts';
 import type { Kind } from './kind.ts';
 import { kinds, type KindName, type KindRow } from './kinds.ts';
@@ -36,7 +37,7 @@ export class Owner {
 }
 
 /** The part of a kind that one owner holds. */
-class OwnedKind implements Counted {
+export class OwnedKind implements Counted {
   readonly #kind: Kind;
   readonly #isClosed: () => boolean;
   readonly #bytesMax: number;
@@ -74,11 +75,14 @@ class OwnedKind implements Counted {
   }
 
   hold(bytes: number): Hold {
-    if (this.#bytes + bytes > this.#bytesMax) {
-      throw connectionBusy({ kind: this.#kind.name, bytesMax: this.#bytesMax });
-    }
-    if (!this.take(bytes)) throw this.#kind.refusal();
+    if (!this.take(bytes)) throw this.refusal(bytes);
     return new Hold(this, bytes);
+  }
+
+  /** Why `take` of so many bytes has failed. */
+  refusal(bytes: number): Rejection {
+    if (this.#bytes + bytes <= this.#bytesMax) return this.#kind.refusal();
+    return connectionBusy({ kind: this.#kind.name, bytesMax: this.#bytesMax });
   }
 
   giveAll(): void {

@@ -38,6 +38,10 @@ export const weights = {
   start: 8,
   /** A call or a stream, with its member's session where it has one. */
   stream: limits.openCallBytes,
+  /** A message of a request, as it is decoded. */
+  decodedMessage: 176,
+  /** A number or a text in a list of a request, as it is decoded. */
+  decodedScalar: 40,
   /** A connection with its HTTP/2 session. */
   connection: connectionBytes,
 } as const;

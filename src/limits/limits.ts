@@ -63,6 +63,8 @@ export const limits = {
   maxInFlightBytesMax: 67_108_864,
   /** Written to a stream and not yet taken by its socket. */
   streamUnsentBytesMax: 1_048_576,
+  /** Partitions of one Assigned with changes, and of one Revoking. More come in the next one. */
+  assignedPartBytesMax: 262_144,
   /** Delivered and not acked, of one cursor. */
   cursorInFlightRecordsMax: 10_000,
   /** Runs of acked offsets above the committed one, of one cursor. */
@@ -131,6 +133,8 @@ export const limits = {
   planEntriesMax: 200_000,
   /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
   startPartitionsMax: 100_000,
+  /** A request of so many bytes is not counted, once decoded, beside its call. */
+  uncountedRequestBytesMax: 65_536,
   /** Pieces in which one request may come, and one more for each KiB of it. */
   messagePiecesMax: 1_024,
   /** Levels of messages in each other in one request. */
@@ -161,11 +165,6 @@ export const limits = {
   grpcConnectionCallsMax: 1_000,
   httpConnectionCallsMax: 100,
   openCallBytes: 5_120,
-  /** Calls and streams open in all, for each MiB of `HEAP_MIB`. */
-  openCallsPerHeapMib: 80,
-  /** Requests over gRPC that have not arrived completely, of all connections and of one. */
-  partialRequestsBytesMax: 67_108_864,
-  partialRequestsOfConnectionBytesMax: 16_777_216,
   /** A request must be complete after this time, and so must each message of a PublishStream. */
   partialRequestMs: 30_000,
   /** The name of a service that a health check asks for. */

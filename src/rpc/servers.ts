@@ -3,19 +3,17 @@ import { collectDefaultMetrics, type Registry } from 'prom-client';
 import type { Services } from '../broker/services.ts';
 import type { Account } from '../account/account.ts';
 import { notOwner } from '../errors/rejections/broker.ts';
-import { limits, type TunableLimits } from '../limits/limits.ts';
+import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { everybody, type Authorize } from './edge/caller.ts';
+import { Connections } from './edge/connections.ts';
 import type { ReportBug } from './edge/errors.ts';
-import { Room } from './edge/room.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
 import type { Readiness } from './operations/operations.ts';
 import { HttpServer } from './http/server.ts';
 import { createValidation } from './validation/validation.ts';
-
-const openCallsMaxDefault = 256 * limits.openCallsPerHeapMib;
 
 export interface RpcOptions {
   /** The calls of the broker; null while this process stands by and rejects with NOT_OWNER. */
@@ -25,8 +23,6 @@ export interface RpcOptions {
   /** What clients make this process hold. */
   readonly account: Account;
   readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
-  /** Calls and streams open on both edges at once. Default: those of the default heap. */
-  readonly openCallsMax?: number;
   /** For /readyz. */
   readonly ready: () => Readiness;
   /** For /metrics; the metrics of the process are added to it. */
@@ -60,11 +56,11 @@ export function createRpcServers(options: RpcOptions): RpcServers {
     recordBytesMax: options.limits.recordBytesMax,
   });
   collectDefaultMetrics({ register: options.metrics });
-  const { ready, metrics, clock } = options;
-  const calls = new Room((options.openCallsMax ?? openCallsMaxDefault) * limits.openCallBytes);
-  const grpc = new GrpcServer({ handlers, clock, calls, reportBug });
-  const cors = new Cors(options.corsOrigins ?? [], clock, options.log);
-  const http = new HttpServer({ handlers, ready, metrics, clock, cors, calls, reportBug });
+  const { ready, metrics, clock, account, log } = options;
+  const connections = new Connections({ account, clock, log });
+  const grpc = new GrpcServer({ handlers, clock, account, connections, reportBug });
+  const cors = new Cors(options.corsOrigins ?? [], clock, log);
+  const http = new HttpServer({ handlers, ready, metrics, clock, cors, account, connections, reportBug });
   return {
     startGrpc: (host, port) => grpc.start(host, port),
     startHttp: (host, port) => http.start(host, port),

@@ -1,7 +1,6 @@
 import { constants, PerformanceObserver, type PerformanceEntry } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
 import { youngBytes } from '../account/budget.ts';
-import { limits } from '../limits/limits.ts';
 import type { BackgroundJob } from '../time/background-job.ts';
 import type { Logger } from '../time/logger.ts';
 
@@ -76,11 +75,6 @@ export class HeapWatch implements BackgroundJob {
       this.#log.info(use, 'the heap has room again');
     }
   }
-}
-
-/** How many calls may be open at once in a heap of this size. */
-export function openCallsMax(): number {
-  return Math.round((heapUse().maxBytes / 1_048_576) * limits.openCallsPerHeapMib);
 }
 
 /** The heap at this moment. `keptBytes` has garbage in it, except just after a full collection. */

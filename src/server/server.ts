@@ -17,7 +17,7 @@ import { createBatchCodec } from '../wire/batch-codec.ts';
 import { loadAssignorModules } from './assignor-modules.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
-import { HeapWatch, heapUse, openCallsMax } from './heap-watch.ts';
+import { HeapWatch, heapUse } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
 
@@ -97,7 +97,6 @@ export class Server {
       services: () => this.#open?.services ?? null,
       account: this.#account,
       limits: settings.limits,
-      openCallsMax: openCallsMax(),
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
       metrics,

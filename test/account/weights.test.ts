@@ -1,4 +1,6 @@
+import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, expect, test } from 'vitest';
+import { AckRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { textBytes, weights } from '../../src/account/weights.ts';
 import { Attempts } from '../../src/consumption/offsets/attempts.ts';
 import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
@@ -12,6 +14,7 @@ import { KeyMemory } from '../../src/log/known-keys.ts';
 import { Reader } from '../../src/log/reader.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
+import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { topicAtWork } from '../log/scene.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
@@ -74,6 +77,19 @@ test.each([36, 256])('an idempotency key of %d characters weighs more than is co
     return keys;
   });
   expectFits(weights.key + textBytes(text('a', chars)), bytes);
+});
+
+test('a message of a request weighs more than is counted once it is decoded, or much less', async () => {
+  const request = toBinary(AckRequestSchema, create(AckRequestSchema, { acks: times(many, () => ({})) }));
+  const bytes = await measured(many, () => decodeBinary(AckRequestSchema, Buffer.from(request)));
+  expectFits(weights.decodedMessage, bytes);
+});
+
+test('a text in a list of a request weighs more than is counted once it is decoded, or much less', async () => {
+  const topics = times(many, (n) => `${n}`.padEnd(40, '.'));
+  const request = toBinary(SubscribeRequestSchema, create(SubscribeRequestSchema, { topics }));
+  const bytes = await measured(many, () => decodeBinary(SubscribeRequestSchema, Buffer.from(request)));
+  expectFits(weights.decodedScalar + 2 * 41, bytes + 41);
 });
 
 function wideTopic(partitions: number): Topic {

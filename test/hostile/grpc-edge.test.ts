@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { ClientHttp2Stream } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, test } from 'vitest';
+import { PullRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { Health, HealthCheckRequestSchema } from '../../gen/grpc/health/v1/health_pb.js';
 import { ServerReflectionRequestSchema } from '../../gen/grpc/reflection/v1/reflection_pb.js';
 import { encode } from '../rpc/grpc-client.ts';
@@ -73,6 +74,26 @@ test.each([
         }
         socket.destroy();
       }
+    });
+  },
+);
+
+test(
+  'hundreds of calls that wait, each with megabytes that the broker does not know in its request',
+  { timeout },
+  async () => {
+    await site.survives(async () => {
+      const pull = { group: 'waiting', topics: ['orders'], wait: { seconds: 20n } };
+      // Field 2,000, of 4,000,000 bytes.
+      const unknown = Buffer.concat([Buffer.from([0x82, 0x7d, 0x80, 0x92, 0xf4, 0x01]), Buffer.alloc(4_000_000)]);
+      const request = framed(Buffer.concat([encode(PullRequestSchema, pull), unknown]));
+      const session = rawSession(site.broker.grpcPort);
+      for (let sent = 0; sent < 200; sent += 1) {
+        const call = openCall(session, pullPath);
+        call.resume();
+        await new Promise<void>((resolve) => call.end(request, resolve));
+      }
+      session.destroy();
     });
   },
 );

@@ -1,7 +1,6 @@
-import { brokerBusy, connectionBusy } from '../../errors/rejections/broker.ts';
+import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
-import type { Room } from './room.ts';
 
 /** Flags, and the length of the message. */
 const prefixBytes = 5;
@@ -23,7 +22,7 @@ interface FramedMessagesOptions {
   /** The call takes one message; a second one is refused. */
   readonly single: boolean;
   /** The incomplete messages of the connection, in bytes. */
-  readonly room: Room;
+  readonly room: OwnedKind;
   /** Called once; nothing is taken after it. */
   readonly refused: (why: Rejection) => void;
   /** Takes bytes back that come again later. */
@@ -115,8 +114,7 @@ export class FramedMessages {
     if (!isFree) {
       const more = capacity - this.#buffer.length;
       const { room } = this.#o;
-      if (room.isShortOf(more)) return connectionBusy({ kind: 'bodies', bytesMax: room.bytesMax });
-      if (!room.take(more)) return brokerBusy({ kind: 'bodies', bytesMax: room.wholeBytesMax });
+      if (!room.take(more)) return room.refusal(more);
       this.#counted += more;
     }
     const larger = Buffer.allocUnsafe(capacity);

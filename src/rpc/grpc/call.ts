@@ -1,7 +1,10 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import type { Counted, Hold } from '../../account/hold.ts';
 import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
+import { decodeBinary, type DecodedRequest } from '../translation/decode.ts';
 
 /** The common part of all kinds of grpc-js calls. */
 interface RawCall {
@@ -11,13 +14,17 @@ interface RawCall {
 }
 
 /** A call of grpc-js as the handlers see it. */
-export class GrpcCall implements Call {
+export class GrpcCall implements Call, DecodedRequest {
   readonly caller: Caller;
   readonly #call: RawCall;
+  readonly #decoded: Counted;
+  #held: Hold | null = null;
   #reply: Reply | null = null;
 
-  constructor(call: RawCall) {
+  /** `decoded`: where large requests are counted. */
+  constructor(call: RawCall, decoded: Counted) {
     this.#call = call;
+    this.#decoded = decoded;
     this.caller = callerOf(hostOf(call.getPeer()));
   }
 
@@ -33,6 +40,20 @@ export class GrpcCall implements Call {
         });
     }
     return this.#reply;
+  }
+
+  /** @throws Rejection */
+  decode<D extends DescMessage>(desc: D, request: Buffer): MessageShape<D> {
+    return decodeBinary(desc, request, this);
+  }
+
+  holdDecoded(bytes: number): void {
+    this.#held = this.#decoded.hold(bytes);
+  }
+
+  /** The handler has ended, and keeps nothing of the request. */
+  handled(): void {
+    this.#held?.release();
   }
 
   /** The answer, or the first event, goes to the transport. */

@@ -1,5 +1,6 @@
 import type { ServiceDefinition, ServerDuplexStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
-import type { DescService } from '@bufbuild/protobuf';
+import type { DescMethod, DescService } from '@bufbuild/protobuf';
+import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 
 /**
  * grpc-js sees only bytes, in both directions. Publish and batches are never decoded here. A
@@ -15,7 +16,7 @@ export function rawService(service: DescService): ServiceDefinition {
         requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
         responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
         requestSerialize: asIs,
-        requestDeserialize: asIs,
+        requestDeserialize: takesBytes(method) ? asIs : inBox,
         responseSerialize: asIs,
         responseDeserialize: asIs,
       };
@@ -28,6 +29,40 @@ function asIs(bytes: Buffer): Buffer {
   return bytes;
 }
 
-export type RawUnaryCall = ServerUnaryCall<Buffer, Buffer>;
-export type RawServerStream = ServerWritableStream<Buffer, Buffer>;
+/** Publishes are counted as long as they are kept, and the messages of a stream are not kept. */
+function takesBytes(method: DescMethod): boolean {
+  const { methodKind } = method;
+  return (
+    method === BrokerService.method.publish || methodKind === 'client_streaming' || methodKind === 'bidi_streaming'
+  );
+}
+
+function inBox(bytes: Buffer): RequestBox {
+  return new RequestBox(bytes);
+}
+
+/**
+ * The bytes of a request. grpc-js keeps the request until the call ends, which may be after hours,
+ * so its handler takes the bytes out.
+ */
+class RequestBox {
+  #bytes: Buffer;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** To be called once. */
+  take(): Buffer {
+    const bytes = this.#bytes;
+    this.#bytes = nothing;
+    return bytes;
+  }
+}
+
+const nothing = Buffer.alloc(0);
+
+export type RawPublishCall = ServerUnaryCall<Buffer, Buffer>;
+export type RawUnaryCall = ServerUnaryCall<RequestBox, Buffer>;
+export type RawServerStream = ServerWritableStream<RequestBox, Buffer>;
 export type RawBidiStream = ServerDuplexStream<Buffer, Buffer>;

@@ -35,7 +35,7 @@ export class Health {
   addTo(server: Server, streams: OpenStreams): void {
     server.addService(rawService(HealthService), {
       check: (call: RawUnaryCall, respond: sendUnaryData<Buffer>) => {
-        this.#answer(respond, () => this.#check(call.request));
+        this.#answer(respond, () => this.#check(call.request.take()));
       },
       list: (_call: RawUnaryCall, respond: sendUnaryData<Buffer>) => {
         this.#answer(respond, () => this.#list());
@@ -76,9 +76,7 @@ export class Health {
   /** The Watch of an unknown name stays open, as the protocol says. */
   #watch(call: RawServerStream): void {
     try {
-      const isKnown = this.#names.has(nameIn(call.request));
-      // The request may be as large as any other.
-      call.request = Buffer.alloc(0);
+      const isKnown = this.#names.has(nameIn(call.request.take()));
       call.write(encoded(isKnown ? this.#status : ServingStatus.SERVICE_UNKNOWN));
       if (!isKnown || call.cancelled) return;
       this.#watching.add(call);

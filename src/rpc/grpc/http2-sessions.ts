@@ -1,17 +1,20 @@
 import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
+import type { Connections } from '../edge/connections.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for five things that grpc-js cannot do:
+ * The HTTP/2 connections of a grpc-js server, for six things that grpc-js cannot do:
  *
  * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
  *   ends connections of ordinary clients;
  * - wider windows for what clients send: one connection publishes about three times as fast as with
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - a gate that sees each stream before grpc-js does (stream-gate.ts);
+ * - a limit of connections, before they cost an HTTP/2 session;
  * - cutting them off: `forceShutdown` forgets them when channelz is off;
  * - distinguishing a client that cancels a stream from a lost connection: the stream ends alike.
  *
@@ -20,12 +23,14 @@ import type { StreamGate } from './stream-gate.ts';
  */
 export class Http2Sessions {
   readonly #gate: StreamGate | null;
+  readonly #connections: Connections | null;
   readonly #open = new Set<ServerHttp2Session>();
   /** By the address of the peer, as `getPeer` has it. */
   readonly #byPeer = new Map<string, ServerHttp2Session>();
 
-  constructor(gate: StreamGate | null) {
+  constructor(gate: StreamGate | null, connections: Connections | null) {
     this.#gate = gate;
+    this.#connections = connections;
   }
 
   /** To be called before the server is bound. */
@@ -43,6 +48,7 @@ export class Http2Sessions {
     const { http2Servers } = server as unknown as { readonly http2Servers?: Map<Http2Server, unknown> };
     if (!(http2Servers instanceof Map)) throw new Error('grpc-js has no field http2Servers');
     for (const http2Server of http2Servers.keys()) {
+      if (this.#connections !== null) limitConnections(http2Server, this.#connections);
       this.#gate?.attach(http2Server);
       http2Server.on('session', (session) => {
         this.#track(session);
@@ -71,4 +77,13 @@ export class Http2Sessions {
       if (this.#byPeer.get(peer) === session) this.#byPeer.delete(peer);
     });
   }
+}
+
+function limitConnections(server: Http2Server, connections: Connections): void {
+  const served = server.listeners('connection') as ((socket: Socket) => void)[];
+  if (served.length === 0) throw new Error('the HTTP/2 server does not listen to its connections');
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) => {
+    if (connections.admitted(socket)) for (const serve of served) serve.call(server, socket);
+  });
 }

@@ -4,10 +4,10 @@ import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
 import { Deadlines } from '../edge/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { FramedMessages } from '../edge/framed-messages.ts';
-import { Room } from '../edge/room.ts';
 import type { RawBidiStream } from './definition.ts';
 import { statusOf } from './status.ts';
 
@@ -30,12 +30,12 @@ interface Body {
  * beginning, and each message of a stream too.
  */
 export class RequestBodies {
-  readonly #whole = new Room(limits.partialRequestsBytesMax);
-  readonly #rooms = new WeakMap<Http2Session, Room>();
+  readonly #accounts: ConnectionAccounts;
   readonly #deadlines: Deadlines<Body>;
   readonly #reportBug: ReportBug;
 
-  constructor(clock: Clock, reportBug: ReportBug) {
+  constructor(accounts: ConnectionAccounts, clock: Clock, reportBug: ReportBug) {
+    this.#accounts = accounts;
     this.#reportBug = reportBug;
     this.#deadlines = new Deadlines(clock, limits.partialRequestMs, (body) => {
       this.#late(body);
@@ -69,7 +69,7 @@ export class RequestBodies {
     const messages = new FramedMessages({
       bytesMax: limits.publishBytesMax,
       single,
-      room: this.#roomOf(session),
+      room: this.#accounts.of(session).bodies,
       refused: body.refuse,
       putBack: (rest) => {
         // A stream that flows would hand them out again at once.
@@ -112,15 +112,6 @@ export class RequestBodies {
     }
     const seconds = limits.partialRequestMs / 1_000;
     body.refuse(malformedRequest(`the request was not complete within ${seconds} s`));
-  }
-
-  #roomOf(session: Http2Session): Room {
-    let room = this.#rooms.get(session);
-    if (room === undefined) {
-      room = new Room(limits.partialRequestsOfConnectionBytesMax, this.#whole);
-      this.#rooms.set(session, room);
-    }
-    return room;
   }
 }
 

@@ -3,11 +3,14 @@ import { Health as HealthService } from '../../../gen/grpc/health/v1/health_pb.j
 import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/reflection/v1alpha/reflection_pb.js';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import type { Account } from '../../account/account.ts';
+import type { Counted } from '../../account/hold.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
+import { ConnectionAccounts } from '../edge/connection-accounts.ts';
+import type { Connections } from '../edge/connections.ts';
 import type { ReportBug } from '../edge/errors.ts';
-import type { Room } from '../edge/room.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
 import { offerNoCompression } from './compression.ts';
@@ -29,8 +32,8 @@ const paths = new Set(served.flatMap((service) => Object.values(rawService(servi
 interface GrpcServerOptions {
   readonly handlers: Handlers;
   readonly clock: Clock;
-  /** The open calls of both edges. */
-  readonly calls: Room;
+  readonly account: Account;
+  readonly connections: Connections;
   readonly reportBug: ReportBug;
 }
 
@@ -44,11 +47,12 @@ export class GrpcServer {
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
-  constructor({ handlers, clock, calls, reportBug }: GrpcServerOptions) {
+  constructor({ handlers, clock, account, connections, reportBug }: GrpcServerOptions) {
+    const accounts = new ConnectionAccounts(account);
     this.#clock = clock;
     this.#health = new Health(services, reportBug);
-    this.#bodies = new RequestBodies(clock, reportBug);
-    this.#sessions = new Http2Sessions(new StreamGate({ paths, calls, reportBug }));
+    this.#bodies = new RequestBodies(accounts, clock, reportBug);
+    this.#sessions = new Http2Sessions(new StreamGate({ paths, accounts, reportBug }), connections);
     // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
@@ -65,7 +69,7 @@ export class GrpcServer {
       interceptors: [explainRefusals(reportBug), offerNoCompression, this.#bodies.interceptor, sendInPieces],
     });
     this.#sessions.prepare(this.#server);
-    this.#addServices(handlers, reportBug);
+    this.#addServices(handlers, account.kind('decoded'), reportBug);
   }
 
   /** @returns the port, which differs from the requested port 0. */
@@ -110,16 +114,16 @@ export class GrpcServer {
     });
   }
 
-  #addServices(handlers: Handlers, reportBug: ReportBug): void {
+  #addServices(handlers: Handlers, decoded: Counted, reportBug: ReportBug): void {
     for (const service of services) {
       const unary = handlers.unary.filter(({ method }) => method.parent === service);
-      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, reportBug)] as const);
+      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, decoded, reportBug)] as const);
       this.#server.addService(rawService(service), {
         ...Object.fromEntries(methods),
         ...(service === BrokerService && {
-          publish: publishMethod(handlers.publish, reportBug),
-          publishStream: publishStreamMethod(handlers, this.#streams, reportBug),
-          subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, reportBug),
+          publish: publishMethod(handlers.publish, decoded, reportBug),
+          publishStream: publishStreamMethod(handlers, this.#streams, decoded, reportBug),
+          subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, decoded, reportBug),
         }),
       });
     }

@@ -1,12 +1,11 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
 import { present } from '../../errors/present.ts';
-import { brokerBusy, connectionBusy } from '../../errors/rejections/broker.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
+import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
 import type { ReportBug } from '../edge/errors.ts';
-import { Room } from '../edge/room.ts';
 import { statusOf } from './status.ts';
 
 const ofGrpc = /^application\/grpc(?:[+;]|$)/;
@@ -21,8 +20,7 @@ type OnStream = (...args: [ServerHttp2Stream, IncomingHttpHeaders, number, strin
 interface StreamGateOptions {
   /** The paths of all methods. */
   readonly paths: ReadonlySet<string>;
-  /** The open calls of both edges, in bytes. */
-  readonly calls: Room;
+  readonly accounts: ConnectionAccounts;
   readonly reportBug: ReportBug;
 }
 
@@ -33,7 +31,6 @@ interface StreamGateOptions {
  */
 export class StreamGate {
   readonly #o: StreamGateOptions;
-  readonly #callsOf = new WeakMap<ServerHttp2Session, Room>();
 
   constructor(options: StreamGateOptions) {
     this.#o = options;
@@ -52,7 +49,7 @@ export class StreamGate {
         refuse(stream, { ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE });
         return;
       }
-      const refusal = this.#refusal(headers) ?? this.#enter(stream, session as ServerHttp2Session);
+      const refusal = this.#refusal(headers) ?? this.#enter(stream, session);
       if (refusal !== null) refuse(stream, this.#statusHeaders(refusal));
       else for (const serve of served) serve.call(server, stream, headers, flags, rawHeaders);
     });
@@ -74,21 +71,14 @@ export class StreamGate {
     return null;
   }
 
-  #enter(stream: ServerHttp2Stream, session: ServerHttp2Session): Rejection | null {
-    const calls = this.#callsOf.get(session) ?? this.#callsOfNew(session);
+  #enter(stream: ServerHttp2Stream, session: Http2Session): Rejection | null {
+    const { streams } = this.#o.accounts.of(session);
     const { openCallBytes } = limits;
-    if (calls.isShortOf(openCallBytes)) return connectionBusy({ kind: 'streams', bytesMax: calls.bytesMax });
-    if (!calls.take(openCallBytes)) return brokerBusy({ kind: 'streams', bytesMax: this.#o.calls.bytesMax });
+    if (!streams.take(openCallBytes)) return streams.refusal(openCallBytes);
     stream.once('close', () => {
-      calls.give(openCallBytes);
+      streams.give(openCallBytes);
     });
     return null;
-  }
-
-  #callsOfNew(session: ServerHttp2Session): Room {
-    const calls = new Room(limits.grpcConnectionCallsMax * limits.openCallBytes, this.#o.calls);
-    this.#callsOf.set(session, calls);
-    return calls;
   }
 
   #statusHeaders(refusal: Rejection) {

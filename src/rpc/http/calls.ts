@@ -1,10 +1,9 @@
 import { Code } from '@connectrpc/connect';
 import { codeToHttpStatus, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
-import { brokerBusy } from '../../errors/rejections/broker.ts';
+import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import { reasonTrailer, type ReportBug } from '../edge/errors.ts';
-import type { Room } from '../edge/room.ts';
 import { services } from '../handlers/handlers.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
@@ -26,16 +25,17 @@ export function isCall(request: NodeRequest): boolean {
  * @returns false if there is no room for it; it is then answered, in the form of a unary call.
  */
 export function entered(
-  { calls, reportBug }: { readonly calls: Room; readonly reportBug: ReportBug },
+  { account, reportBug }: { readonly account: Account; readonly reportBug: ReportBug },
   response: NodeResponse,
 ): boolean {
+  const calls = account.kind('streams');
   if (calls.take(limits.openCallBytes)) {
     response.once('close', () => {
       calls.give(limits.openCallBytes);
     });
     return true;
   }
-  const error = connectErrorOf(brokerBusy({ kind: 'streams', bytesMax: calls.bytesMax }), reportBug);
+  const error = connectErrorOf(calls.refusal(), reportBug);
   response.statusCode = codeToHttpStatus(Code.ResourceExhausted);
   response.setHeader('content-type', 'application/json');
   response.setHeader(reasonTrailer, error.metadata.get(reasonTrailer) ?? '');

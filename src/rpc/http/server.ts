@@ -1,11 +1,12 @@
 import { createServer, type Server } from 'node:http';
 import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
+import type { Connections } from '../edge/connections.ts';
 import { streamResetLimit } from '../edge/stream-reset-limit.ts';
-import type { Room } from '../edge/room.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -18,8 +19,8 @@ import { keepSessionAlive } from '../requests/session-keepalive.ts';
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;
   readonly cors: Cors;
-  /** The open calls of both edges. */
-  readonly calls: Room;
+  readonly account: Account;
+  readonly connections: Connections;
 }
 
 /**
@@ -116,6 +117,7 @@ export class HttpServer {
     const serveHttp1 = this.#http1.listeners('connection') as ((socket: Socket) => void)[];
     this.#http1.removeAllListeners('connection');
     this.#http1.on('connection', (socket: Socket) => {
+      if (!this.#options.connections.admitted(socket)) return;
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
       tellVersion(socket, this.#options.clock, this.#http1.headersTimeout, (isHttp2) => {

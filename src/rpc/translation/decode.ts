@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import { fromBinary, fromJsonString, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import { weights } from '../../account/weights.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
-import { countEntries } from './entry-count.ts';
+import { countEntries, type RequestCount } from './entry-count.ts';
 import { checkJsonNumbers } from './json-numbers.ts';
 import { checkJsonSize } from './json-size.ts';
 import { ownBytes } from './own-bytes.ts';
@@ -13,14 +14,25 @@ import { ownBytes } from './own-bytes.ts';
  * words.
  */
 
+/** Where a call counts what its request becomes, until its handler ends. */
+export interface DecodedRequest {
+  /** @throws Rejection BROKER_BUSY */
+  holdDecoded(bytes: number): void;
+}
+
 /**
  * Unknown fields are not kept: no caller reads them, and 4 MiB of them would live as long as the
- * message.
- * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST, INVALID_FIELD
+ * message. `held` is null where the message does not outlive the turn of the event loop.
+ * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST, INVALID_FIELD, BROKER_BUSY
  */
-export function decodeBinary<D extends DescMessage>(desc: D, bytes: Buffer): MessageShape<D> {
+export function decodeBinary<D extends DescMessage>(
+  desc: D,
+  bytes: Buffer,
+  held: DecodedRequest | null = null,
+): MessageShape<D> {
   if (bytes.length > limits.publishBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
-  countEntries(desc, bytes);
+  const count = countEntries(desc, bytes);
+  if (bytes.length > limits.uncountedRequestBytesMax) held?.holdDecoded(decodedBytes(count));
   try {
     const message = fromBinary(desc, bytes, { readUnknownFields: false });
     ownBytes(desc, message);
@@ -28,6 +40,11 @@ export function decodeBinary<D extends DescMessage>(desc: D, bytes: Buffer): Mes
   } catch (error) {
     throw malformed(desc, 'protobuf', error);
   }
+}
+
+/** Texts may take two bytes for each byte of the request. */
+function decodedBytes({ entries, messages, textBytes }: RequestCount): number {
+  return messages * weights.decodedMessage + entries * weights.decodedScalar + 2 * textBytes;
 }
 
 /**

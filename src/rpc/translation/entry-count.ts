@@ -17,16 +17,24 @@ const entriesMax: ReadonlyMap<string, number> = new Map([
   ['millrace.v1.StartPosition.Offsets.partitions', limits.startPartitionsMax],
 ]);
 
+export interface RequestCount {
+  /** The entries of all lists and maps. */
+  readonly entries: number;
+  /** The messages, those in lists and maps too. */
+  readonly messages: number;
+  /** The bytes of texts, and of other fields that are no messages. */
+  readonly textBytes: number;
+}
+
 /**
- * @returns the number of entries of all lists and maps.
  * @throws Rejection INVALID_FIELD if a list has more entries than its limit in all of the request;
  * MALFORMED_REQUEST if the bytes are not exact protobuf
  */
-export function countEntries(desc: DescMessage, request: Buffer): number {
+export function countEntries(desc: DescMessage, request: Buffer): RequestCount {
   const { root, lists } = planOf(desc);
   const count = new EntryCount(request, lists);
   count.message(root, request.length, 1);
-  return count.total;
+  return count;
 }
 
 /** The most entries that all lists of this field in one request may have. */
@@ -116,11 +124,13 @@ function wireTypeOf({ scalar, message }: DescField): number {
   return varintType;
 }
 
-class EntryCount {
+class EntryCount implements RequestCount {
   readonly #reader: RequestReader;
   /** Of each list in all of the request. */
   readonly #counts: Uint32Array;
-  total = 0;
+  entries = 0;
+  messages = 0;
+  textBytes = 0;
 
   constructor(request: Buffer, lists: number) {
     this.#reader = new RequestReader(request);
@@ -129,6 +139,7 @@ class EntryCount {
 
   message(plan: MessagePlan, end: number, depth: number): void {
     const reader = this.#reader;
+    this.messages += 1;
     if (depth > limits.requestDepthMax) reader.fail(`nests messages deeper than ${limits.requestDepthMax} levels`);
     while (reader.at < end) {
       const tag = reader.tag(end);
@@ -146,8 +157,14 @@ class EntryCount {
     else {
       if (field.list !== -1) this.#count(field, 1);
       if (field.message !== null) this.message(field.message, reader.length(end), depth + 1);
-      else reader.skip(tag, end);
+      else this.#skip(tag, end);
     }
+  }
+
+  #skip(tag: number, end: number): void {
+    const { at } = this.#reader;
+    this.#reader.skip(tag, end);
+    this.textBytes += this.#reader.at - at;
   }
 
   #packed(field: FieldPlan, entryType: number, end: number): void {
@@ -162,7 +179,7 @@ class EntryCount {
   #count({ name, list, max }: FieldPlan, entries: number): void {
     const count = (this.#counts[list] ?? 0) + entries;
     this.#counts[list] = count;
-    this.total += entries;
+    this.entries += entries;
     if (count > max) throw invalidField(name, `has more than ${max} entries in all of the request`);
   }
 }

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FramedMessages } from '../../../src/rpc/edge/framed-messages.ts';
-import { Room } from '../../../src/rpc/edge/room.ts';
+import { smallAccount } from '../../account/accounts.ts';
 import { framed } from '../raw-call.ts';
 
 function messagesOf({ single = false, bytesMax = 100_000, roomBytes = 1_000_000 } = {}) {
-  const room = new Room(roomBytes);
+  const room = smallAccount({ bodies: roomBytes }).owner().kind('bodies');
   const refusals: string[] = [];
   const rests: Buffer[] = [];
   const messages = new FramedMessages({
@@ -61,25 +61,26 @@ test('a promised length takes more than 16 times the room of the bytes that have
 test.each([true, false])(
   'incomplete messages take no more room than there is, and give it back when they end (single: %s)',
   (single) => {
-    const whole = new Room(150_000);
+    const account = smallAccount({ bodies: 30_000_000 });
     const refusals: string[] = [];
-    const open = Array.from({ length: 5 }, (_, index) => {
-      const room = new Room(index < 2 ? 80_000 : 500_000, whole);
+    const greedy = account.owner();
+    const connections = [greedy, greedy, greedy, account.owner(), account.owner()];
+    const open = connections.map((connection) => {
       return new FramedMessages({
-        bytesMax: 100_000,
+        bytesMax: 12_000_000,
         single,
-        room,
+        room: connection.kind('bodies'),
         refused: ({ reason }) => refusals.push(reason),
         putBack: () => undefined,
       });
     });
-    const most = framed(Buffer.alloc(90_000)).subarray(0, 50_000);
+    const most = framed(Buffer.alloc(12_000_000)).subarray(0, 9_000_000);
     for (const messages of open) messages.write(most);
-    // Twice 50,000 of 80,000, and then nothing is left in the whole.
-    expect(refusals).toEqual(['CONNECTION_BUSY', 'CONNECTION_BUSY', 'BROKER_BUSY', 'BROKER_BUSY']);
+    // One connection may have 16 MiB, and all of them 30 MB.
+    expect(refusals).toEqual(['CONNECTION_BUSY', 'CONNECTION_BUSY', 'BROKER_BUSY']);
     for (const messages of open) messages.close();
     for (const messages of open) messages.close();
-    expect(whole.bytes).toBe(0);
+    expect(account.kind('bodies').bytes).toBe(0);
   },
 );
 

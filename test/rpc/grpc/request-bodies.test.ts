@@ -3,9 +3,11 @@ import { connect } from 'node:http2';
 import type { ServerInterceptor } from '@grpc/grpc-js';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { BrokerService, PublishRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
+import { BrokerService, PublishRequestSchema, PullRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
+import { weights } from '../../../src/account/weights.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { rawService } from '../../../src/rpc/grpc/definition.ts';
+import { smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { encode } from '../grpc-client.ts';
 import { answerOf, framed, openCall, rawSession } from '../raw-call.ts';
@@ -54,6 +56,34 @@ describe('a request that is never complete', () => {
     call.end(framed(publish));
     expect(await answer).toMatchObject({ code: 0 });
   });
+});
+
+test('what a large request has become is counted until its handler ends, however the call ends', async () => {
+  const account = smallAccount({ decoded: 4_000_000 });
+  const decoded = account.kind('decoded');
+  const { broker, grpcPort } = await serve({ account, limits: { ...limits, partitionsMax: 12_000 } });
+  const session = rawSession(grpcPort);
+  const partitions = Array.from({ length: 12_000 }, (_, partition) => ({ partition, offset: 100n }));
+  const start = { position: { case: 'offset', value: { partitions } } } as const;
+  const pull = encode(PullRequestSchema, { group: 'billing', topics: ['orders'], start, wait: { seconds: 60n } });
+  expect(pull.length).toBeGreaterThan(limits.uncountedRequestBytesMax);
+  const open = () => {
+    const call = openCall(session, '/millrace.v1.BrokerService/Pull');
+    call.end(framed(pull));
+    return call;
+  };
+  const first = open();
+  await expect.poll(() => broker.calls.length).toBe(1);
+  expect(decoded.bytes).toBeGreaterThan(12_000 * weights.decodedMessage);
+  expect(await answerOf(open())).toMatchObject({ code: 8, reason: 'BROKER_BUSY' });
+  const closed = answerOf(first);
+  first.close();
+  await closed;
+  await expect.poll(() => decoded.bytes).toBe(0);
+  // A call that fails, or is answered at once.
+  broker.fail = new TypeError('boom');
+  expect(await answerOf(open())).toMatchObject({ code: 13 });
+  expect(decoded.bytes).toBe(0);
 });
 
 test('a request in pieces of one byte is refused, and its client is asked to stop', async () => {

@@ -5,15 +5,21 @@ import type { Server } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { PublishRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
-import { Room } from '../../../src/rpc/edge/room.ts';
+import { ConnectionAccounts } from '../../../src/rpc/edge/connection-accounts.ts';
+import { Connections } from '../../../src/rpc/edge/connections.ts';
 import { Http2Sessions } from '../../../src/rpc/grpc/http2-sessions.ts';
 import { StreamGate } from '../../../src/rpc/grpc/stream-gate.ts';
+import { roomyAccount, smallAccount } from '../../account/accounts.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { encode } from '../grpc-client.ts';
 import { answerOf, framed, openCall, rawSession } from '../raw-call.ts';
 import { serve } from '../serving.ts';
 
 const publishPath = '/millrace.v1.BrokerService/Publish';
 const publish = encode(PublishRequestSchema, { topic: 'orders', records: [{ value: Buffer.from('hello') }] });
+
+/** An account with room for so many calls. */
+const callsMax = (count: number) => smallAccount({ streams: count * limits.openCallBytes });
 
 /** Everything that was sent before has been received by the server. */
 function received(session: ClientHttp2Session): Promise<void> {
@@ -101,7 +107,7 @@ describe('calls that are opened and left open', () => {
   });
 
   test('over gRPC a call beyond those of all connections is refused, and each that ends makes room for one', async () => {
-    const { grpcPort } = await serve({ openCallsMax: 3 });
+    const { grpcPort } = await serve({ account: callsMax(3) });
     const sessions = [rawSession(grpcPort), rawSession(grpcPort)] as const;
     for (let round = 0; round < 20; round += 1) {
       const open = [0, 1, 0].map((index) => openCall(sessions[index as 0 | 1], publishPath));
@@ -118,7 +124,7 @@ describe('calls that are opened and left open', () => {
   });
 
   test('over gRPC a connection that breaks gives back the room of all its calls', async () => {
-    const { grpcPort } = await serve({ openCallsMax: 3 });
+    const { grpcPort } = await serve({ account: callsMax(3) });
     for (let round = 0; round < 20; round += 1) {
       const broken = rawSession(grpcPort);
       for (let count = 0; count < 3; count += 1) openCall(broken, publishPath);
@@ -136,7 +142,7 @@ describe('calls that are opened and left open', () => {
   });
 
   test('over HTTP a call beyond those of all connections is refused, and operators are still served', async () => {
-    const { broker, grpcPort, httpUrl } = await serve({ openCallsMax: 1 });
+    const { broker, grpcPort, httpUrl } = await serve({ account: callsMax(1) });
     const call = () =>
       fetch(`${httpUrl}${publishPath}`, {
         method: 'POST',
@@ -159,8 +165,14 @@ describe('calls that are opened and left open', () => {
 });
 
 test('a grpc-js without the fields that the limits need does not start', () => {
-  const gate = new StreamGate({ paths: new Set(), calls: new Room(0), reportBug: () => '' });
-  const sessions = new Http2Sessions(gate);
+  const account = roomyAccount();
+  const gate = new StreamGate({
+    paths: new Set(),
+    accounts: new ConnectionAccounts(account),
+    reportBug: () => '',
+  });
+  const log = { warn: () => undefined };
+  const sessions = new Http2Sessions(gate, new Connections({ account, clock: new FakeClock(), log }));
   const other = {} as Server;
   expect(() => {
     sessions.prepare(other);
