@@ -63,6 +63,8 @@ export const limits = {
   maxInFlightBytesMax: 67_108_864,
   /** Written to a stream and not yet taken by its socket. */
   streamUnsentBytesMax: 1_048_576,
+  /** Partitions of one Assigned with changes, and of one Revoking. More come in the next one. */
+  assignedPartBytesMax: 262_144,
   /** Delivered and not acked, of one cursor. */
   cursorInFlightRecordsMax: 10_000,
   /** Runs of acked offsets above the committed one, of one cursor. */

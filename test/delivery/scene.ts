@@ -26,6 +26,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroupStore } from '../support/memory-group-store.ts';
 
 export const recordSize = 10;
+const unsentBytesMax = 1_000;
 
 /** A batch as it reaches a client. */
 export interface Delivered {
@@ -122,6 +123,17 @@ export class FakeStream implements EventSink {
 
   end(error: Rejection | null): void {
     this.ended = { error };
+  }
+
+  /** Stops reading, with as many bytes under way as a stream may have. */
+  stall(): void {
+    this.unsentBytes = unsentBytesMax;
+  }
+
+  /** Reads everything. */
+  readOn(): void {
+    this.unsentBytes = 0;
+    this.onDrain?.();
   }
 
   get memberId(): MemberId {
@@ -245,7 +257,7 @@ export class Scene {
       ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       account: this.account,
       limits: {
-        streamUnsentBytesMax: 1_000,
+        streamUnsentBytesMax: unsentBytesMax,
         groupMembersMax: 5,
         offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
       },

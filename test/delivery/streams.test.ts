@@ -56,16 +56,32 @@ describe('delivery', () => {
 
   test('a client that does not read its stream gets no more than the limit of unsent bytes', async () => {
     const stream = await scene.subscribe('billing');
-    stream.unsentBytes = 1_000;
+    stream.stall();
     logs[0]!.append(1);
-    await scene.clock.settle();
-    expect(stream.batches).toEqual([]);
     await scene.clock.advance(1_500);
-    expect(stream.of('idle').at(-1)).toMatchObject({ blockedOn: 'SLOW_READER', lag: 1 });
-    stream.unsentBytes = 0;
-    stream.onDrain?.();
+    expect(stream.batches).toEqual([]);
+    expect(stream.of('idle')).toEqual([]);
+    stream.readOn();
     await scene.clock.settle();
+    expect(stream.of('idle')).toMatchObject([{ blockedOn: 'SLOW_READER', lag: 1 }]);
     expect(stream.offsets).toEqual([0]);
+  });
+
+  test('a stream that is not read gets no event for ten rebalances and their idle times, and later the outcome of them', async () => {
+    const stream = await scene.subscribe('billing');
+    stream.stall();
+    const before = stream.events.length;
+    for (let round = 0; round < 10; round++) {
+      const other = await scene.subscribe('billing');
+      await scene.clock.advance(2_000);
+      other.stream!.closed('CANCELLED');
+      await scene.clock.advance(2_000);
+    }
+    expect(stream.events.length).toBe(before);
+    stream.readOn();
+    await scene.clock.settle();
+    expect(stream.events.slice(before).map(({ type }) => type)).toEqual(['assigned', 'assigned', 'idle']);
+    expect(stream.assigned).toEqual([0, 1]);
   });
 
   test('records that are only in the database are fetched once for a stream, and delivered', async () => {

@@ -19,7 +19,7 @@ import type { World } from './world.ts';
 const drainMs = 3_000;
 /** The tail cache is small, so that readers that are behind read from the database. */
 const tailCacheBytesMax = 2_000;
-const streamUnsentBytesMax = 2_000;
+export const streamUnsentBytesMax = 2_000;
 
 export interface BrokerSite {
   readonly world: World;

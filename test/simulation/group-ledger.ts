@@ -24,7 +24,11 @@ export interface LiveMember {
  * The assignment that a member got: each partition with the generation since which the member holds
  * it.
  */
-type Told = ReadonlyMap<string, number>;
+interface Told {
+  readonly partitions: ReadonlyMap<string, number>;
+  /** Whether the client reads too slowly to have been told of later changes. */
+  readonly isBehind: () => boolean;
+}
 
 /** The holders of a partition, one after the other. */
 interface Succession {
@@ -109,18 +113,26 @@ export class GroupLedger {
 
   /**
    * Checks an assignment that is sent to a member. No other member of this broker may still have
-   * one of its partitions. It must have all older partitions that the member has not lost.
+   * one of its partitions, unless its client does not read. The assignment must have all older
+   * partitions that the member has not lost.
    */
-  assignmentTold({ epoch, group, memberId }: Recipient, partitions: readonly TopicPartition[]): void {
+  assignmentTold(
+    { epoch, group, memberId }: Recipient,
+    partitions: readonly TopicPartition[],
+    isBehind: Told['isBehind'] = () => false,
+  ): void {
     const told = this.#toldIn(epoch, group);
     const own = new Map(partitions.map((one) => [nameOf(one), this.holding(group, one)?.sinceGeneration ?? 0]));
     for (const [other, theirs] of told) {
-      if (other === memberId) continue;
+      if (other === memberId || theirs.isBehind()) continue;
       for (const one of own.keys()) {
-        this.#world.demand(!theirs.has(one), () => `${group}: ${one} is ${memberId}'s while ${other} still has it`);
+        this.#world.demand(
+          !theirs.partitions.has(one),
+          () => `${group}: ${one} is ${memberId}'s while ${other} still has it`,
+        );
       }
     }
-    for (const [one, sinceGeneration] of told.get(memberId) ?? []) {
+    for (const [one, sinceGeneration] of told.get(memberId)?.partitions ?? []) {
       if (own.has(one)) continue;
       const [topic, partition] = one.split('/') as [string, string];
       const now = this.holding(group, { topic, partition: Number(partition) });
@@ -129,7 +141,7 @@ export class GroupLedger {
         () => `${group}: ${memberId} is told that it has lost ${one}, which it holds since ${sinceGeneration}`,
       );
     }
-    told.set(memberId, own);
+    told.set(memberId, { partitions: own, isBehind });
   }
 
   /** Called when the broker sees the end of the member's stream. */

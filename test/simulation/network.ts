@@ -13,7 +13,7 @@ import type {
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
-import type { SimulatedBroker } from './broker.ts';
+import { streamUnsentBytesMax, type SimulatedBroker } from './broker.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import { StreamOrder } from './order.ts';
 import type { World } from './world.ts';
@@ -286,7 +286,7 @@ class Stream implements EventSink, ClientStream {
     } else {
       if (event.type === 'assigned') {
         const assignment = this.#assignment(event);
-        this.#ledger.groups.assignmentTold(recipient, assignment);
+        this.#ledger.groups.assignmentTold(recipient, assignment, () => this.unsentBytes >= streamUnsentBytesMax);
         this.#order.assigned(assignment);
       }
       if (event.type === 'idle') this.#ledger.inFlightTold(recipient, event);

@@ -539,6 +539,10 @@ export declare const JoinedSchema: GenMessage<Joined>;
 
 /**
  * Assigned is the assignment of the member: all of it, or with assignment_changes the changes.
+ * While the client does not read, later assignments replace earlier ones. What does not fit into
+ * one event follows in events with changes. With assignment_changes an event has at most 256 KiB of
+ * partitions (assigned_part_bytes_max = 262144), and otherwise 3.5 MiB
+ * (message_bytes_max = 3670016).
  *
  * @generated from message millrace.v1.Assigned
  */
@@ -587,7 +591,8 @@ export declare const AssignedSchema: GenMessage<Assigned>;
 /**
  * Revoking announces that partitions move to other members. The member finishes and acks its
  * records in flight; the broker sends no new records of these partitions. A partition moves when
- * nothing of it is in flight, when a Heartbeat lists it in revoked, or at the deadline.
+ * nothing of it is in flight, when a Heartbeat lists it in revoked, or at the deadline. Very many
+ * partitions come in several events.
  *
  * @generated from message millrace.v1.Revoking
  */
@@ -623,7 +628,7 @@ export declare const RevokingSchema: GenMessage<Revoking>;
 
 /**
  * Idle is sent after 1 s without a batch, then every 10 s, and when blocked_on changes (at most
- * once a second).
+ * once a second). A client that did not read meanwhile gets only the last one.
  *
  * @generated from message millrace.v1.Idle
  */

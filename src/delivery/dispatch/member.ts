@@ -4,8 +4,9 @@ import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import { type Feed, Seat } from './feed.ts';
-import { placesOf, type AssignmentChanges } from './assignment-changes.ts';
+import { placesOf } from './places.ts';
 import { ReadyLogs } from './ready-logs.ts';
+import type { Untold } from './untold.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
 
@@ -32,8 +33,8 @@ export class Member {
   readonly ready = new ReadyLogs();
   /** The seats being revoked. Every heartbeat names them, so this saves a search among all. */
   readonly #asked = new Set<Seat>();
-  /** The changes that the next event will send; null if it will send the whole assignment. */
-  changes: AssignmentChanges | null = null;
+  /** What the stream has not told its client; null without a stream. */
+  untold: Untold<Feed> | null = null;
   /** Belongs to the member, not to a partition, so an ack of one partition may unblock another. */
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
   /** Joined by a Pull without a member id, and silent since. It makes room for the next member. */
@@ -108,7 +109,7 @@ export class Member {
     }
     this.credit = credit;
     this.#movingRecords = 0;
-    this.changes = null;
+    this.untold = null;
   }
 
   /** Restarts the max poll interval, because the member has made progress. */
@@ -135,7 +136,7 @@ export class Member {
   streamGone(stream: Reader, reason: StreamEnd, nowMs: number): boolean {
     if (!this.readerGone(stream, nowMs)) return false;
     this.#streamEnd = reason;
-    this.changes = null;
+    this.untold = null;
     return true;
   }
 
@@ -173,10 +174,11 @@ export class Member {
     if (seat?.member === this) {
       this.#stay(seat);
       this.ready.add(seat);
+      this.#untoldOf(feed)?.stays(feed);
     } else {
       this.#seat(feed);
+      this.#untoldOf(feed)?.came(feed);
     }
-    this.changes?.came(feed);
     this.assignmentVersion++;
   }
 
@@ -185,6 +187,7 @@ export class Member {
     seat.askBack(deadlineAtMs);
     this.#asked.add(seat);
     this.ready.add(seat);
+    this.#untoldOf(seat.feed)?.asked(seat.feed);
     this.assignmentVersion++;
   }
 
@@ -199,8 +202,13 @@ export class Member {
     this.#stay(seat);
     seat.close();
     seat.feed.left();
-    this.changes?.went(seat.feed);
+    this.#untoldOf(seat.feed)?.went(seat.feed);
     this.assignmentVersion++;
+  }
+
+  /** Lane 0 stands for a partition, which is assigned with all its lanes. */
+  #untoldOf({ key }: Feed): Untold<Feed> | null {
+    return key.lane === 0 ? this.untold : null;
   }
 
   #seat(feed: Feed): void {

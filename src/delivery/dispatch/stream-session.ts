@@ -1,9 +1,12 @@
 import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { AssignmentChanges } from './assignment-changes.ts';
+import type { Feed, Seat } from './feed.ts';
 import type { Member, Reader } from './member.ts';
 import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
+import { placesOf } from './places.ts';
 import type { BlockedOn, EventSink, StreamEvent } from '../ports/session.ts';
+import { Untold, type Fact } from './untold.ts';
 
 /**
  * The first idle event comes so long after the last batch. It is also the least time between two.
@@ -11,6 +14,8 @@ import type { BlockedOn, EventSink, StreamEvent } from '../ports/session.ts';
 const idleFirstMs = 1_000;
 const idleIntervalMs = 10_000;
 const idlePartitionsMax = 100;
+/** Tags, lengths and the number of one partition in an event, beside the name of its topic. */
+const partitionBytes = 16;
 /** The wait before the pump checks again that this broker owns the group. */
 const ownershipRetryMs = 100;
 
@@ -28,6 +33,7 @@ interface StreamOptions {
   /** Called instead of an idle event while `mayDeliver` returns false. */
   readonly onUnsure: () => void;
   readonly generation: () => number;
+  readonly joined: () => StreamEvent;
   /**
    * Acks exactly the records of the piece, which an auto-ack stream has handed to the transport.
    */
@@ -35,12 +41,15 @@ interface StreamOptions {
 }
 
 /**
- * The open stream of one member. Its pump sends batches while credit and socket allow. Its idle
- * events give the reason when it sends none.
+ * The open stream of one member. While the client reads, it tells what the client does not know
+ * (SPEC.md), and then its pump sends batches as credit allows. Its idle events give the reason when
+ * it sends none.
  */
 export class StreamSession implements Reader {
   blockedOn: BlockedOn | null = null;
   readonly #o: StreamOptions;
+  readonly #untold: Untold<Feed>;
+  #drainUntilMs = Infinity;
   #pumpAsked = false;
   #ended = false;
   #draining = false;
@@ -52,12 +61,29 @@ export class StreamSession implements Reader {
   #sentBlockedOn: BlockedOn | null = null;
 
   constructor(options: StreamOptions) {
+    const { member, assignmentChanges: changes } = options;
     this.#o = options;
+    this.#untold = new Untold({
+      held: () => wholePartitions(member.seats),
+      asked: wholePartitions(member.askedBack),
+      changes,
+      bytesOf: ({ topic }) => topic.length + partitionBytes,
+      assignedBytesMax: changes ? limits.assignedPartBytesMax : limits.messageBytesMax - partitionBytes,
+      revokingBytesMax: limits.assignedPartBytesMax,
+    });
     this.#lastBatchMs = options.clock.nowMs();
     options.sink.onDrain = () => {
+      this.#tell();
       this.wake();
     };
     this.#armIdle(idleFirstMs);
+  }
+
+  /** Tells the member and its assignment. */
+  begin(): void {
+    this.#o.member.untold = this.#untold;
+    this.#tell();
+    this.wake();
   }
 
   wake(): void {
@@ -69,25 +95,22 @@ export class StreamSession implements Reader {
     });
   }
 
-  tell(event: StreamEvent): void {
-    if (!this.#ended) this.#o.sink.send(event);
+  /** Tells the assignment of the member, or its changes. */
+  tellAssigned(): void {
+    this.#untold.assigned();
+    this.#tell();
   }
 
-  /** Sends the assignment of the member, or its changes. */
-  tellAssigned(): void {
-    const { member, assignmentChanges } = this.#o;
-    const generation = this.#o.generation();
-    const changes = member.changes?.take();
-    if (changes === undefined) this.tell({ type: 'assigned', generation, partitions: member.partitions() });
-    else this.tell({ type: 'assigned', generation, partitions: changes.came, removed: changes.went });
-    if (assignmentChanges) member.changes ??= new AssignmentChanges();
+  tellRevoking(): void {
+    this.#tell();
   }
 
   /** Asks the client to connect elsewhere. The stream delivers nothing more; acks still count. */
   drain(deadlineAtMs: number): void {
-    const { member, generation } = this.#o;
-    this.tell({ type: 'draining', generation: generation(), memberId: member.id, deadlineAtMs });
+    this.#drainUntilMs = deadlineAtMs;
     this.#draining = true;
+    this.#untold.draining();
+    this.#tell();
   }
 
   /** Ends the stream for the client too. Idempotent. */
@@ -105,8 +128,44 @@ export class StreamSession implements Reader {
     this.#cancelIdle?.();
   }
 
+  /** Tells what the client does not know. @returns whether the client has been told all. */
+  #tell(): boolean {
+    while (!this.#ended && this.#isRead) {
+      const fact = this.#untold.next();
+      if (fact === null) break;
+      const event = this.#eventOf(fact);
+      if (event !== null) this.#o.sink.send(event);
+    }
+    return this.#untold.isEmpty;
+  }
+
+  /** Whether the client has read enough for one more event. */
+  get #isRead(): boolean {
+    return this.#o.sink.unsentBytes < this.#o.unsentBytesMax;
+  }
+
+  #eventOf(fact: Fact<Feed>): StreamEvent | null {
+    const generation = this.#o.generation();
+    switch (fact.type) {
+      case 'joined':
+        return this.#o.joined();
+      case 'assigned': {
+        const { partitions, removed } = fact;
+        const named = { type: 'assigned', generation, partitions: placesOf(partitions) } as const;
+        return removed === null ? named : { ...named, removed: placesOf(removed) };
+      }
+      case 'revoking':
+        return { type: 'revoking', generation, ...revocation(fact.partitions) };
+      case 'draining':
+        return { type: 'draining', generation, memberId: this.#o.member.id, deadlineAtMs: this.#drainUntilMs };
+      case 'idle':
+        return this.#o.mayDeliver() ? this.#idleEvent() : null;
+    }
+  }
+
   /** Sends batches until something blocks it. */
   #pump(): void {
+    const toldAll = this.#tell();
     if (this.#ended || this.#draining) return;
     if (!this.#o.mayDeliver()) {
       const nowMs = this.#o.clock.nowMs();
@@ -114,7 +173,7 @@ export class StreamSession implements Reader {
       return;
     }
     for (;;) {
-      if (this.#o.sink.unsentBytes >= this.#o.unsentBytesMax) {
+      if (!toldAll || !this.#isRead) {
         this.#block('SLOW_READER');
         return;
       }
@@ -196,17 +255,18 @@ export class StreamSession implements Reader {
       return;
     }
     this.#lastIdleMs = nowMs;
-    this.#tellIdle();
+    this.#untold.idle();
+    this.#tell();
     this.#armIdle(idleIntervalMs);
   }
 
-  #tellIdle(): void {
+  #idleEvent(): StreamEvent {
     const { member, generation } = this.#o;
     const blockedOn = this.blockedOn ?? (member.seats.length === 0 ? this.#without() : 'CAUGHT_UP');
     this.#sentBlockedOn = blockedOn;
     let lag = 0;
     for (const { feed } of member.seats) lag += feed.cursor.lag(feed.log.endOffset);
-    this.tell({
+    return {
       type: 'idle',
       generation: generation(),
       blockedOn,
@@ -214,6 +274,18 @@ export class StreamSession implements Reader {
       inFlightRecords: member.credit.records,
       inFlightBytes: member.credit.bytes,
       partitions: member.seats.slice(0, idlePartitionsMax).map(({ feed }) => feed.status()),
-    });
+    };
   }
+}
+
+/** Lane 0 stands for a partition. */
+function wholePartitions(seats: readonly Seat[]): Feed[] {
+  return seats.flatMap(({ feed }) => (feed.key.lane === 0 ? [feed] : []));
+}
+
+function revocation(
+  feeds: readonly Feed[],
+): Pick<Extract<StreamEvent, { type: 'revoking' }>, 'partitions' | 'deadlineAtMs'> {
+  const deadlines = feeds.map(({ seat }) => seat?.revokeDeadlineAtMs ?? Infinity);
+  return { partitions: placesOf(feeds), deadlineAtMs: deadlines.reduce((a, b) => Math.min(a, b), Infinity) };
 }

@@ -232,17 +232,15 @@ export class ConsumerGroup extends GroupModel {
         this.streamClosed(member, session, 'ENDED');
       },
       generation: () => this.generation,
+      joined: () => this.#joined(member),
       ackNow: ({ seat: { feed }, first, last }) => {
         const freed = feed.cursor.ackRuns([first, last]);
         rounds.mark(feed);
         this.settle(feed, freed.records, freed.bytes);
       },
     });
-    session.tell(this.#joined(member));
     member.readerCame(session);
-    this.#effects.tellAssigned(member);
-    this.#effects.tellRevoking(session, member.askedBack);
-    session.wake();
+    session.begin();
     return session;
   }
 

@@ -8,7 +8,7 @@ import type {
 } from '../../coordinator/group.ts';
 import { instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
-import type { Feed, Seat } from '../dispatch/feed.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import type { Member } from '../dispatch/member.ts';
 import type { GroupModel } from './model.ts';
@@ -58,17 +58,6 @@ export class GroupEffects {
     return none;
   }
 
-  tellAssigned(member: Member): void {
-    for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellAssigned();
-  }
-
-  tellRevoking(session: StreamSession, seats: readonly Seat[]): void {
-    if (seats.length === 0) return;
-    const deadlineAtMs = seats.reduce((first, seat) => Math.min(first, seat.revokeDeadlineAtMs ?? Infinity), Infinity);
-    const partitions = seats.flatMap(({ feed: { key, place } }) => (key.lane === 0 ? [place] : []));
-    session.tell({ type: 'revoking', generation: this.#state.generation, partitions, deadlineAtMs });
-  }
-
   /** Takes the log and its records in flight from its member. The next holder gets them again. */
   takeBack(log: Feed, countAttempt: boolean): void {
     const { seat } = log;
@@ -86,6 +75,10 @@ export class GroupEffects {
     member.readers.clear();
   }
 
+  #tellAssigned(member: Member): void {
+    for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellAssigned();
+  }
+
   #assigned(memberId: MemberId, added: readonly PartitionRef[]): void {
     const member = this.#state.members.get(memberId);
     if (member === undefined) return;
@@ -95,7 +88,7 @@ export class GroupEffects {
       if (feed.seat !== null && feed.seat.member !== member) this.takeBack(feed, false);
       member.hold(feed);
     }
-    this.tellAssigned(member);
+    this.#tellAssigned(member);
     member.wake();
   }
 
@@ -106,7 +99,7 @@ export class GroupEffects {
     const { clock } = this.#context;
     const deadlineAtMs = clock.wallMs() + (effect.deadlineMs - clock.nowMs());
     for (const seat of seats) member.askBack(seat, deadlineAtMs);
-    for (const reader of member.readers) if (reader instanceof StreamSession) this.tellRevoking(reader, seats);
+    for (const reader of member.readers) if (reader instanceof StreamSession) reader.tellRevoking();
     return effect.partitions.filter((ref) => this.#state.isDrained(ref));
   }
 
@@ -120,7 +113,7 @@ export class GroupEffects {
     const member = this.#state.members.get(memberId);
     if (member === undefined) return;
     member.stalled ||= stalled;
-    this.tellAssigned(member);
+    this.#tellAssigned(member);
   }
 
   /**
