@@ -55,7 +55,7 @@ export class OwnedKind implements Counted {
   }
 
   take(bytes: number): boolean {
-    if (this.#isClosed() || this.#bytes + bytes > this.#bytesMax) return false;
+    if (this.isShortOf(bytes)) return false;
     if (!this.#kind.take(bytes)) return false;
     this.#bytes += bytes;
     return true;
@@ -79,9 +79,19 @@ export class OwnedKind implements Counted {
     return new Hold(this, bytes);
   }
 
+  /** Whether the owner may not have so many bytes more, or has closed. */
+  isShortOf(bytes: number): boolean {
+    return this.#isClosed() || this.#bytes + bytes > this.#bytesMax;
+  }
+
+  /** Whether all owners together have as much as they may. */
+  get isFull(): boolean {
+    return this.#kind.bytes >= this.#kind.bytesMax;
+  }
+
   /** Why `take` of so many bytes has failed. */
   refusal(bytes: number): Rejection {
-    if (this.#bytes + bytes <= this.#bytesMax) return this.#kind.refusal();
+    if (!this.isShortOf(bytes)) return this.#kind.refusal();
     return connectionBusy({ kind: this.#kind.name, bytesMax: this.#bytesMax });
   }
 

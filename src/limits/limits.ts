@@ -167,6 +167,14 @@ export const limits = {
   openCallBytes: 5_120,
   /** A request must be complete after this time, and so must each message of a PublishStream. */
   partialRequestMs: 30_000,
+  /** How long a call waits for room for its answer, before its work. */
+  answerRoomMs: 5_000,
+  /**
+   * An answer that its client has not read after this time ends its call. A large one has the time
+   * that it takes at this speed.
+   */
+  unreadAnswerMs: 60_000,
+  answerReadBytesPerSecond: 16_384,
   /** The name of a service that a health check asks for. */
   healthNameBytesMax: 200,
   /** Names in a question of server reflection, and answers that its client has not read. */

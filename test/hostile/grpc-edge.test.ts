@@ -1,17 +1,21 @@
 import { once } from 'node:events';
-import type { ClientHttp2Stream } from 'node:http2';
+import { connect, type ClientHttp2Stream } from 'node:http2';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, test } from 'vitest';
-import { PullRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { BrokerService, PullRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { Health, HealthCheckRequestSchema } from '../../gen/grpc/health/v1/health_pb.js';
 import { ServerReflectionRequestSchema } from '../../gen/grpc/reflection/v1/reflection_pb.js';
-import { encode } from '../rpc/grpc-client.ts';
+import { ReadMessagesRequestSchema } from '../../gen/millrace/v1/message_pb.js';
+import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { encode, GrpcClient } from '../rpc/grpc-client.ts';
 import { answerOf, framed, openCall, rawSession } from '../rpc/raw-call.ts';
 import { EdgeSite } from './edge-site.ts';
 import { bareConnection, callHeaders, frame } from './frames.ts';
 
 const publishPath = '/millrace.v1.BrokerService/Publish';
 const pullPath = '/millrace.v1.BrokerService/Pull';
+const readPath = '/millrace.v1.MessageService/ReadMessages';
+const reflectionPath = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
 const timeout = 120_000;
 let site: EdgeSite;
 
@@ -128,7 +132,7 @@ test('tens of thousands of questions to reflection whose answers nobody reads', 
   await site.survives(async () => {
     const messageRequest = { case: 'fileContainingSymbol', value: 'millrace.v1.BrokerService' } as const;
     const question = framed(encode(ServerReflectionRequestSchema, { messageRequest }));
-    const headers = callHeaders('/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', 'application/grpc');
+    const headers = callHeaders(reflectionPath, 'application/grpc');
     const questions = Buffer.concat(Array.from({ length: 100 }, () => question));
     // No window is ever opened, and nothing is read from the socket.
     const socket = await bareConnection(site.broker.grpcPort);
@@ -145,3 +149,38 @@ test('tens of thousands of questions to reflection whose answers nobody reads', 
     socket.destroy();
   });
 });
+
+test(
+  'hundreds of streams of questions to reflection, and of large reads, whose answers nobody reads',
+  { timeout },
+  async () => {
+    const records = [{ value: Buffer.alloc(900_000) }];
+    const client = new GrpcClient(site.broker.grpcPort);
+    await client.unary(TopicService.method.createTopic, { topic: { name: 'large', partitions: 1 } });
+    for (let sent = 0; sent < 4; sent += 1)
+      await client.unary(BrokerService.method.publish, { topic: 'large', records });
+    await site.survives(async () => {
+      const noWindow = { settings: { initialWindowSize: 0 } };
+      const sessions = Array.from({ length: 8 }, () => connect(`http://127.0.0.1:${site.broker.grpcPort}`, noWindow));
+      const messageRequest = { case: 'fileContainingSymbol', value: 'millrace.v1.BrokerService' } as const;
+      const question = framed(encode(ServerReflectionRequestSchema, { messageRequest }));
+      const questions = Buffer.concat(Array.from({ length: 100 }, () => question));
+      const read = framed(encode(ReadMessagesRequestSchema, { topic: 'large', maxBytes: 3_600_000n }));
+      const refused: unknown[] = [];
+      for (const session of sessions) {
+        session.on('error', () => undefined);
+        for (let index = 0; index < 100; index += 1) {
+          const call = openCall(session, index % 2 === 0 ? readPath : reflectionPath);
+          call.on('response', (headers) => refused.push(headers['millrace-reason']));
+          call.end(index % 2 === 0 ? read : questions);
+        }
+      }
+      // Most reads wait for room for some seconds, and get none.
+      await expect
+        .poll(() => refused.filter((reason) => reason !== undefined).length, { timeout: 60_000 })
+        .toBeGreaterThan(300);
+      expect([undefined, 'CONNECTION_BUSY', 'BROKER_BUSY']).toEqual(expect.arrayContaining([...new Set(refused)]));
+      for (const session of sessions) session.destroy();
+    });
+  },
+);

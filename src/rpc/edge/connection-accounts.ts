@@ -3,9 +3,10 @@ import type { Account } from '../../account/account.ts';
 import type { OwnedKind } from '../../account/owner.ts';
 
 /** What one HTTP/2 connection holds of each kind. All of it comes back when the connection ends. */
-interface ConnectionAccount {
+export interface ConnectionAccount {
   readonly streams: OwnedKind;
   readonly bodies: OwnedKind;
+  readonly answers: OwnedKind;
 }
 
 /** The connections of an edge and their parts of the account. */
@@ -23,7 +24,8 @@ export class ConnectionAccounts {
 
   #open(session: Http2Session): ConnectionAccount {
     const owner = this.#account.owner();
-    const opened = { streams: owner.kind('streams'), bodies: owner.kind('bodies') };
+    const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
+    const opened = { streams, bodies, answers };
     this.#accounts.set(session, opened);
     session.once('close', () => {
       owner.close();

@@ -66,3 +66,8 @@ export type RawPublishCall = ServerUnaryCall<Buffer, Buffer>;
 export type RawUnaryCall = ServerUnaryCall<RequestBox, Buffer>;
 export type RawServerStream = ServerWritableStream<RequestBox, Buffer>;
 export type RawBidiStream = ServerDuplexStream<Buffer, Buffer>;
+
+/** The same bytes, not a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

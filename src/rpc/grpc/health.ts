@@ -11,8 +11,8 @@ import { invalidField, serviceNotFound } from '../../errors/rejections/requests.
 import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
-import { rawService, type RawServerStream, type RawUnaryCall } from './definition.ts';
-import { asBuffer } from './as-buffer.ts';
+import { asBuffer, rawService, type RawServerStream, type RawUnaryCall } from './definition.ts';
+import { OpenCall } from './open-call.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { statusOf } from './status.ts';
 
@@ -35,10 +35,10 @@ export class Health {
   addTo(server: Server, streams: OpenStreams): void {
     server.addService(rawService(HealthService), {
       check: (call: RawUnaryCall, respond: sendUnaryData<Buffer>) => {
-        this.#answer(respond, () => this.#check(call.request.take()));
+        this.#answer(call, respond, () => this.#check(call.request.take()));
       },
-      list: (_call: RawUnaryCall, respond: sendUnaryData<Buffer>) => {
-        this.#answer(respond, () => this.#list());
+      list: (call: RawUnaryCall, respond: sendUnaryData<Buffer>) => {
+        this.#answer(call, respond, () => this.#list());
       },
       watch: (call: RawServerStream) => {
         streams.opened(call, () => {
@@ -54,9 +54,11 @@ export class Health {
     for (const call of this.#watching) call.write(encoded(this.#status));
   }
 
-  #answer(respond: sendUnaryData<Buffer>, answer: () => Buffer): void {
+  #answer(call: RawUnaryCall, respond: sendUnaryData<Buffer>, answer: () => Buffer): void {
     try {
-      respond(null, answer());
+      const bytes = answer();
+      OpenCall.of(call).answer(bytes.length);
+      respond(null, bytes);
     } catch (error) {
       respond(statusOf(error, this.#reportBug));
     }

@@ -1,17 +1,24 @@
 import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import type { Counted } from '../../account/hold.ts';
-import { SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
+import { BrokerService, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
+import { answerBytesMax } from '../edge/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
 import type { PublishHandler } from '../handlers/publish.ts';
-import { asBuffer } from './as-buffer.ts';
 import { GrpcCall } from './call.ts';
-import type { RawBidiStream, RawPublishCall, RawServerStream, RawUnaryCall } from './definition.ts';
+import {
+  asBuffer,
+  type RawBidiStream,
+  type RawPublishCall,
+  type RawServerStream,
+  type RawUnaryCall,
+} from './definition.ts';
 import { GrpcEventSink } from './event-sink.ts';
 import type { Http2Sessions } from './http2-sessions.ts';
+import { OpenCall } from './open-call.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { endedWithinMessage } from './request-bodies.ts';
 import { statusOf } from './status.ts';
@@ -22,8 +29,15 @@ type Respond = sendUnaryData<Buffer>;
 
 export function publishMethod(publish: PublishHandler, decoded: Counted, reportBug: ReportBug) {
   return (call: RawPublishCall, respond: Respond): void => {
+    const open = OpenCall.of(call);
+    const { refusal } = open;
+    if (refusal !== null) {
+      respond(statusOf(refusal, reportBug));
+      return;
+    }
     publish(new GrpcCall(call, decoded), call.request).then(
       (response) => {
+        open.answer(response.length);
         respond(null, response);
       },
       (error: unknown) => {
@@ -34,14 +48,27 @@ export function publishMethod(publish: PublishHandler, decoded: Counted, reportB
 }
 
 export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, decoded: Counted, reportBug: ReportBug) {
+  const bytesMax = answerBytesMax(method);
+  const mayRefuse = bytesMax !== null || method === BrokerService.method.pull;
   // No async function, which would keep the bytes of the request while it waits.
-  const begin = (call: GrpcCall, request: Buffer): Promise<unknown> =>
-    handleBytes?.(call, request) ?? handle(call, call.decode(method.input, request));
-  const answer = async (call: GrpcCall, raw: RawUnaryCall): Promise<Buffer> =>
-    encoded(method.output, await begin(call, raw.request.take()));
+  const begin = (call: GrpcCall, open: OpenCall, request: Buffer): Promise<unknown> => {
+    const { refusal } = open;
+    if (refusal !== null) throw refusal;
+    const answered = handleBytes?.(call, request) ?? null;
+    if (answered !== null) return answered;
+    const message = call.decode(method.input, request);
+    const room = bytesMax === null ? null : open.reserve(bytesMax(message));
+    return room === null ? handle(call, message) : room.then(() => handle(call, message));
+  };
+  const answer = async (call: GrpcCall, open: OpenCall, raw: RawUnaryCall): Promise<Buffer> => {
+    const response = encoded(method.output, await begin(call, open, raw.request.take()));
+    if (!mayRefuse) open.answer(response.length);
+    else if (!open.mayAnswer(response.length)) throw open.refusalOf(response.length);
+    return response;
+  };
   return (raw: RawUnaryCall, respond: Respond): void => {
     const call = new GrpcCall(raw, decoded);
-    answer(call, raw).then(
+    answer(call, OpenCall.of(raw), raw).then(
       (response) => {
         call.handled();
         call.answered();
@@ -101,8 +128,15 @@ export function subscribeMethod(
 
 export function publishStreamMethod(handlers: Handlers, streams: OpenStreams, decoded: Counted, reportBug: ReportBug) {
   return (call: RawBidiStream): void => {
+    const open = OpenCall.of(call);
     const stream = handlers.publishStream(new GrpcCall(call, decoded), {
-      respond: (response, taken) => call.write(response, taken),
+      respond: (response, taken) => {
+        open.answer(response.length);
+        call.write(response, taken);
+      },
+      taken: (bytes) => {
+        open.read(bytes);
+      },
       end: (error) => {
         if (error === null) call.end();
         else call.emit('error', statusOf(error, reportBug));
@@ -121,7 +155,9 @@ export function publishStreamMethod(handlers: Handlers, streams: OpenStreams, de
       stream.finish();
     });
     call.on('data', (request: Buffer) => {
-      stream.receive(request);
+      const { refusal } = open;
+      if (refusal === null) stream.receive(request);
+      else stream.refuse(refusal);
     });
   };
 }

@@ -7,8 +7,8 @@ import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
 import type { Reflection } from '../handlers/reflection.ts';
-import type { RawBidiStream } from './definition.ts';
-import { asBuffer } from './as-buffer.ts';
+import { asBuffer, type RawBidiStream } from './definition.ts';
+import { OpenCall } from './open-call.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { statusOf } from './status.ts';
 
@@ -18,13 +18,18 @@ import { statusOf } from './status.ts';
  */
 export function reflectionMethod(reflection: Reflection, streams: OpenStreams, reportBug: ReportBug) {
   return (call: RawBidiStream): void => {
+    const open = OpenCall.of(call);
     let unsentBytes = 0;
     let failed = false;
     const answer = (question: Buffer): void => {
+      const { refusal } = open;
+      if (refusal !== null) throw refusal;
       const message = reflection.answer(decodeBinary(ServerReflectionRequestSchema, question));
       const bytes = asBuffer(toBinary(ServerReflectionResponseSchema, message));
+      open.answer(bytes.length);
       unsentBytes += bytes.length;
       call.write(bytes, () => {
+        open.read(bytes.length);
         unsentBytes -= bytes.length;
         if (unsentBytes < limits.reflectionUnsentBytesMax) call.resume();
       });

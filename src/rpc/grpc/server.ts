@@ -18,6 +18,7 @@ import { rawService } from './definition.ts';
 import { Health } from './health.ts';
 import { Http2Sessions } from './http2-sessions.ts';
 import { publishMethod, publishStreamMethod, subscribeMethod, unaryMethod } from './methods.ts';
+import { OpenCalls } from './open-call.ts';
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
 import { RequestBodies } from './request-bodies.ts';
@@ -43,16 +44,18 @@ export class GrpcServer {
   readonly #streams = new OpenStreams();
   readonly #sessions: Http2Sessions;
   readonly #bodies: RequestBodies;
+  readonly #calls: OpenCalls;
   readonly #health: Health;
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
   constructor({ handlers, clock, account, connections, reportBug }: GrpcServerOptions) {
     const accounts = new ConnectionAccounts(account);
+    this.#calls = new OpenCalls(clock);
     this.#clock = clock;
     this.#health = new Health(services, reportBug);
     this.#bodies = new RequestBodies(accounts, clock, reportBug);
-    this.#sessions = new Http2Sessions(new StreamGate({ paths, accounts, reportBug }), connections);
+    this.#sessions = new Http2Sessions(new StreamGate({ paths, accounts, calls: this.#calls, reportBug }), connections);
     // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
     this.#server = new Server({
@@ -103,6 +106,7 @@ export class GrpcServer {
       this.#sessions.destroyAll();
     }
     this.#bodies.stop();
+    this.#calls.stop();
   }
 
   async #close(): Promise<void> {

@@ -60,10 +60,10 @@ const ownRefusals: readonly (readonly [status, string, () => Rejection])[] = [
  */
 export function explainRefusals(reportBug: ReportBug): ServerInterceptor {
   return (_method, call) => {
-    const send = call.sendStatus.bind(call);
+    const { sendStatus } = call;
     call.sendStatus = (sent) => {
       const refusal = refusalOf(sent);
-      send(refusal === null ? sent : statusOf(refusal, reportBug));
+      sendStatus.call(call, refusal === null ? sent : statusOf(refusal, reportBug));
     };
     return call as ServerInterceptingCall;
   };

@@ -1,11 +1,11 @@
-import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
 import { present } from '../../errors/present.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
-import { limits } from '../../limits/limits.ts';
 import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import { OpenCall, type OpenCalls } from './open-call.ts';
 import { statusOf } from './status.ts';
 
 const ofGrpc = /^application\/grpc(?:[+;]|$)/;
@@ -21,6 +21,7 @@ interface StreamGateOptions {
   /** The paths of all methods. */
   readonly paths: ReadonlySet<string>;
   readonly accounts: ConnectionAccounts;
+  readonly calls: OpenCalls;
   readonly reportBug: ReportBug;
 }
 
@@ -38,6 +39,7 @@ export class StreamGate {
 
   /** @throws Error if grpc-js does not listen to streams as this gate expects. */
   attach(server: Http2Server): void {
+    const { accounts, calls } = this.#o;
     const served = server.listeners('stream') as OnStream[];
     if (served.length === 0) throw new Error('grpc-js does not listen to the streams of its server');
     server.removeAllListeners('stream');
@@ -49,7 +51,7 @@ export class StreamGate {
         refuse(stream, { ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE });
         return;
       }
-      const refusal = this.#refusal(headers) ?? this.#enter(stream, session);
+      const refusal = this.#refusal(headers) ?? OpenCall.begin(stream, accounts.of(session), calls);
       if (refusal !== null) refuse(stream, this.#statusHeaders(refusal));
       else for (const serve of served) serve.call(server, stream, headers, flags, rawHeaders);
     });
@@ -68,16 +70,6 @@ export class StreamGate {
     const [, digits, unit = ''] = match;
     const ms = Number(digits) * present(unitMs[unit], 'the pattern of a timeout names only units');
     if (ms > timeoutMsMax) headers['grpc-timeout'] = longestTimeout;
-    return null;
-  }
-
-  #enter(stream: ServerHttp2Stream, session: Http2Session): Rejection | null {
-    const { streams } = this.#o.accounts.of(session);
-    const { openCallBytes } = limits;
-    if (!streams.take(openCallBytes)) return streams.refusal(openCallBytes);
-    stream.once('close', () => {
-      streams.give(openCallBytes);
-    });
     return null;
   }
 

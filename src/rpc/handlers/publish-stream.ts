@@ -116,7 +116,9 @@ export class PublishStream {
 
   #respond(response: Buffer, requestBytes: number): void {
     if (this.#state === 'ended') return;
+    const { length } = response;
     this.#output.respond(response, () => {
+      this.#output.taken?.(length);
       this.#pendingCount -= 1;
       this.#pendingBytes -= requestBytes;
       this.#balance();
@@ -148,6 +150,8 @@ interface PendingPublish {
 export interface PublishStreamOutput {
   /** `taken` is called when the transport has handed the response to its socket. */
   respond(response: Buffer, taken: () => void): void;
+  /** The transport has handed so many bytes of a response to its socket. */
+  taken?(bytes: number): void;
   /** Ends the stream with an error, or well (null). */
   end(error: unknown): void;
   /** Stops reading requests; a few more may still come. */

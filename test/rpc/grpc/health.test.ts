@@ -1,4 +1,5 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import type { ServerHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import type { ServiceError } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
@@ -6,9 +7,12 @@ import { Health, HealthCheckRequestSchema, type HealthCheckResponse } from '../.
 import { ServerReflection, ServerReflectionRequestSchema } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
 import type { RawBidiStream } from '../../../src/rpc/grpc/definition.ts';
+import { OpenCall, OpenCalls } from '../../../src/rpc/grpc/open-call.ts';
 import { OpenStreams } from '../../../src/rpc/grpc/open-streams.ts';
 import { reflectionMethod } from '../../../src/rpc/grpc/reflection.ts';
 import { Reflection } from '../../../src/rpc/handlers/reflection.ts';
+import { roomyAccount } from '../../account/accounts.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { encode, failureOf, GrpcClient } from '../grpc-client.ts';
 import { answerOf, framed, openCall, rawSession } from '../raw-call.ts';
 import { serve } from '../serving.ts';
@@ -59,7 +63,11 @@ test('a client that reads no answers of reflection can ask for as many as it lik
     written += answer.length;
     taken.push(done);
   };
-  const call = new Duplex({ objectMode: true, read: () => undefined, write });
+  const stream = new EventEmitter() as ServerHttp2Stream;
+  const owner = roomyAccount().owner();
+  const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
+  OpenCall.begin(stream, { streams, bodies, answers }, new OpenCalls(new FakeClock()));
+  const call = Object.assign(new Duplex({ objectMode: true, read: () => undefined, write }), { call: { stream } });
   reflectionMethod(new Reflection([Health]), new OpenStreams(), () => '')(call as unknown as RawBidiStream);
   const messageRequest = { case: 'fileContainingSymbol', value: 'grpc.health.v1.Health' } as const;
   const question = encode(ServerReflectionRequestSchema, { messageRequest });

@@ -8,6 +8,7 @@ import { limits } from '../../../src/limits/limits.ts';
 import { ConnectionAccounts } from '../../../src/rpc/edge/connection-accounts.ts';
 import { Connections } from '../../../src/rpc/edge/connections.ts';
 import { Http2Sessions } from '../../../src/rpc/grpc/http2-sessions.ts';
+import { OpenCalls } from '../../../src/rpc/grpc/open-call.ts';
 import { StreamGate } from '../../../src/rpc/grpc/stream-gate.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -169,6 +170,7 @@ test('a grpc-js without the fields that the limits need does not start', () => {
   const gate = new StreamGate({
     paths: new Set(),
     accounts: new ConnectionAccounts(account),
+    calls: new OpenCalls(new FakeClock()),
     reportBug: () => '',
   });
   const log = { warn: () => undefined };
