@@ -28,7 +28,7 @@ const many = 20_000;
 const aboveMax = 1.6;
 const clock = new FakeClock();
 const account = roomyAccount();
-const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 };
+const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000, attemptRunsMax: 1_000 };
 /** What a test has built. It stays until the end of the test, or a collection would take it. */
 const built: unknown[] = [];
 afterEach(() => {
@@ -145,8 +145,8 @@ test('a run of acked offsets weighs more than is counted, or much less', async (
 
 test('a run of delivery attempts weighs more than is counted, or much less', async () => {
   const bytes = await measured(many, () => {
-    const attempts = new Attempts([]);
-    for (let n = 0; n < many; n++) attempts.count(3 * n, 3 * n);
+    const attempts = new Attempts([], many);
+    for (let n = 0; n < many; n++) attempts.count([3 * n, 3 * n]);
     attempts.takeNew();
     return attempts;
   });

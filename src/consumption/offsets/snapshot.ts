@@ -1,4 +1,5 @@
-import { addRun, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { mergeAttempts, unackedAttempts, type AttemptRuns } from './attempt-runs.ts';
+import { addRun, cutBelow, type OffsetRuns } from './runs.ts';
 import { present } from '../../errors/present.ts';
 
 /** The note that a client adds to a commit of offsets. The broker does not interpret it. */
@@ -16,8 +17,8 @@ export interface CursorSnapshot {
   readonly committedOffset: number;
   /** Runs acked ahead of the committed offset. */
   readonly acked: OffsetRuns;
-  /** Ended attempts of un-acked offsets: [offset, attempts, offset, attempts, …], ascending. */
-  readonly attempts: readonly number[];
+  /** Ended attempts of un-acked records. */
+  readonly attempts: AttemptRuns;
   /** null without a note. */
   readonly metadata: CommitMetadata | null;
 }
@@ -48,17 +49,11 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
     committedOffset = present(acked[1], 'a run has an end') + 1;
     acked.splice(0, 2);
   }
-  const counts = new Map<number, number>();
-  for (const attempts of [snapshot.attempts, delta.attempts]) {
-    for (let at = 0; at < attempts.length; at += 2) {
-      counts.set(attempts[at]!, Math.max(counts.get(attempts[at]!) ?? 0, attempts[at + 1]!));
-    }
-  }
   return {
     resets: snapshot.resets,
     committedOffset,
     acked,
-    attempts: flatAttempts(counts, committedOffset, acked),
+    attempts: unackedAttempts(mergeAttempts(snapshot.attempts, delta.attempts), committedOffset, acked),
     metadata: laterOf(snapshot.metadata, delta.metadata),
   };
 }
@@ -67,20 +62,4 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
 export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): CommitMetadata | null {
   if (a === null || b === null) return a ?? b;
   return b.seq > a.seq ? b : a;
-}
-
-const none: readonly number[] = [];
-
-/** The stored form of counts: only un-acked offsets, ascending. */
-function flatAttempts(
-  counts: ReadonlyMap<number, number>,
-  committedOffset: number,
-  acked: OffsetRuns,
-): readonly number[] {
-  // Nearly every cursor ends here, and a round may have thousands of cursors.
-  if (counts.size === 0) return none;
-  return Array.from(counts)
-    .filter(([offset]) => offset >= committedOffset && !coversRun(acked, offset, offset))
-    .sort(([a], [b]) => a - b)
-    .flat();
 }

@@ -8,6 +8,7 @@ import type { SubscriptionRow } from '../ports/store.ts';
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
   ackedRunsMax: limits.cursorRangesMax,
+  attemptRunsMax: limits.cursorAttemptRunsMax,
 };
 
 /** A log, and the progress of the subscription in it. */

@@ -1,4 +1,6 @@
 import type { Client } from 'pg';
+import { mergeAttempts, unackedAttempts, type AttemptRuns } from '../../consumption/offsets/attempt-runs.ts';
+import { addRun, cutBelow } from '../../consumption/offsets/runs.ts';
 import {
   laterOf,
   mergeDelta,
@@ -11,6 +13,7 @@ import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { BinaryValue } from '../pg/parameter.ts';
+import { parsedAttempts, storedAttempts } from './stored-attempts.ts';
 import { present } from '../../errors/present.ts';
 
 /**
@@ -85,7 +88,7 @@ function addCursors(
 function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
   return {
     acked: parseArrayLiteral(acked),
-    attempts: parseArrayLiteral(attempts),
+    attempts: parsedAttempts(parseArrayLiteral(attempts)),
     metadata: metadata === null ? null : { seq: present(seq, 'metadata has a sequence number'), text: metadata },
   };
 }
@@ -93,15 +96,15 @@ function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapsho
 const none: readonly number[] = [];
 
 /**
- * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It grows while
- * the log is read, because all deltas of all rounds together may exceed the memory of the broker.
+ * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It merges each
+ * delta as it comes, because all deltas of all rounds together may exceed the memory of the broker.
  */
 export class DeltaSum {
   readonly key: CursorKey;
   #resets: number;
   #committedOffset: number;
   #acked: number[] | null = null;
-  #attempts: number[] | null = null;
+  #attempts: AttemptRuns = none;
   #metadata: CommitMetadata | null = null;
 
   constructor(key: CursorKey, resets: number) {
@@ -115,19 +118,22 @@ export class DeltaSum {
     if (resets < this.#resets) return;
     if (resets > this.#resets) this.#begin(resets);
     this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    // The arrays are made late, because nearly all of a million cursors have neither.
-    for (const bound of acked) (this.#acked ??= []).push(bound);
-    for (const count of attempts) (this.#attempts ??= []).push(count);
+    // The array is made late, because nearly all of a million cursors have no run.
+    for (let at = 0; at < acked.length; at += 2) addRun((this.#acked ??= []), acked[at]!, acked[at + 1]!);
+    if (this.#acked !== null) cutBelow(this.#acked, this.#committedOffset);
+    if (attempts.length > 0) {
+      const merged = mergeAttempts(this.#attempts, attempts);
+      this.#attempts = unackedAttempts(merged, this.#committedOffset, this.#acked ?? none);
+    }
     this.#metadata = laterOf(this.#metadata, metadata);
   }
 
-  /** Merges all deltas at once, because each merge copies the cursor. */
   appliedTo(cursor: CursorSnapshot): CursorSnapshot {
     return mergeDelta(cursor, {
       resets: this.#resets,
       committedOffset: this.#committedOffset,
       acked: this.#acked ?? none,
-      attempts: this.#attempts ?? none,
+      attempts: this.#attempts,
       metadata: this.#metadata,
     });
   }
@@ -135,7 +141,8 @@ export class DeltaSum {
   #begin(resets: number): void {
     this.#resets = resets;
     this.#committedOffset = 0;
-    this.#acked = this.#attempts = null;
+    this.#acked = null;
+    this.#attempts = none;
     this.#metadata = null;
   }
 }
@@ -208,7 +215,7 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
     parameters: [
       ...plain,
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
-      nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
+      nestedArrayLiteral(sorted.map(({ cursor }) => storedAttempts(cursor.attempts))),
       textArray(metadata.map((note) => note?.text ?? null)),
       bigintArray(metadata, (note) => note?.seq ?? 0),
     ],
