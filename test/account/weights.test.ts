@@ -15,6 +15,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { topicAtWork } from '../log/scene.ts';
+import { cursorOf } from '../../src/delivery/groups/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -208,7 +209,7 @@ test('a member of a group weighs more than is counted, or much less', async () =
 function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): void {
   for (const group of groups) {
     const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
-    const claimed = topic.partitions.map((log) => ({ log, cursor: begunAt(1e10) }));
+    const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(1e10)) }));
     group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed);
   }
 }

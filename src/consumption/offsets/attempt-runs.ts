@@ -16,6 +16,11 @@ export function appendCounted(runs: number[], first: number, last: number, attem
   else runs.push(first, last, attempts);
 }
 
+/** Visits the runs, ascending. */
+export function eachRun(runs: AttemptRuns, visit: (first: number, last: number, attempts: number) => void): void {
+  for (let at = 0; at < runs.length; at += 3) visit(runs[at]!, runs[at + 1]!, runs[at + 2]!);
+}
+
 /** The higher of both numbers for each record. */
 export function mergeAttempts(a: AttemptRuns, b: AttemptRuns): AttemptRuns {
   if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a;
@@ -33,7 +38,7 @@ export function mergeAttempts(a: AttemptRuns, b: AttemptRuns): AttemptRuns {
   return merged;
 }
 
-/** The numbers of the un-acked records. `acked` are the runs acked ahead of the committed offset. */
+/** The numbers of un-acked records. `acked` are the runs acked ahead of the committed offset. */
 export function unackedAttempts(runs: AttemptRuns, committedOffset: number, acked: OffsetRuns): AttemptRuns {
   // Nearly every cursor ends here, and a round may have thousands of cursors.
   if (runs.length === 0) return none;

@@ -37,7 +37,7 @@ export class Attempts {
     return this.#ended?.of(offset) ?? 0;
   }
 
-  /** Counts an ended attempt of each record of the runs, except of runs for which there is no room. */
+  /** Counts an ended attempt of each record of the runs, except of runs that have no room. */
   count(runs: OffsetRuns): void {
     for (let at = 0; at < runs.length; at += 2) {
       const [first, last] = [runs[at]!, runs[at + 1]!];

@@ -1,5 +1,5 @@
 import { mergeAttempts, unackedAttempts, type AttemptRuns } from './attempt-runs.ts';
-import { addRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { addRuns, cutBelow, type OffsetRuns } from './runs.ts';
 import { present } from '../../errors/present.ts';
 
 /** The note that a client adds to a commit of offsets. The broker does not interpret it. */
@@ -42,7 +42,7 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
   if (delta.resets < snapshot.resets) return snapshot;
   if (delta.resets > snapshot.resets) return mergeDelta(begunAt(delta.committedOffset, delta.resets), delta);
   const acked = [...snapshot.acked];
-  for (let at = 0; at < delta.acked.length; at += 2) addRun(acked, delta.acked[at]!, delta.acked[at + 1]!);
+  addRuns(acked, delta.acked);
   let committedOffset = Math.max(snapshot.committedOffset, delta.committedOffset);
   cutBelow(acked, committedOffset);
   if (acked[0] === committedOffset) {
@@ -56,6 +56,12 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
     attempts: unackedAttempts(mergeAttempts(snapshot.attempts, delta.attempts), committedOffset, acked),
     metadata: laterOf(snapshot.metadata, delta.metadata),
   };
+}
+
+/** About the bytes of a snapshot or a delta in the database, so that writes can be bounded. */
+export function snapshotBytes({ acked, attempts, metadata }: CursorSnapshot): number {
+  const numbers = 5 + acked.length + attempts.length;
+  return numbers * 8 + (metadata === null ? 0 : Buffer.byteLength(metadata.text));
 }
 
 /** The later of two notes. null is no note. */

@@ -308,7 +308,7 @@ export class Cursor {
     return this.#progress.snapshot();
   }
 
-  /** Joins the pieces to runs first, because an attempt is counted for a whole run or not at all. */
+  /** Joins the pieces to runs, because an attempt is counted for a whole run or not at all. */
   #countAttempts(pieces: Pause['runs']): void {
     const runs: number[] = [];
     for (const { first, last } of pieces) addRun(runs, first, last);

@@ -6,6 +6,7 @@ import type { CommitMetadata } from '../../consumption/partitioned/cursor.ts';
 import { parseArrayLiteral } from '../pg/array-literal.ts';
 import { DeltaSum } from './cursors.ts';
 import { parsedAttempts, storedAttempts } from './stored-attempts.ts';
+import { eachRow } from '../pg/each-row.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { Fence } from '../sessions/fence.ts';
@@ -68,32 +69,31 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
   return notes;
 }
 
-/** Arrays of numbers as text; the last column has the texts of the metadata. */
+/** Arrays of numbers as text; the last column has the texts of the metadata, parsed from JSON. */
 type Row = [...numbers: string[], metadata: string[]];
 
-/** The most rounds in memory while the log is read, because each may name 100,000 cursors. */
-const fetchedTogether = 50;
-
-/** Adds the rounds of one table to `sums`, by cursor. @returns the number of rounds. */
+/**
+ * Adds the rounds of one table to `sums`, by cursor. One round is in memory at a time, because all
+ * together may exceed the memory of the broker. @returns the number of rounds.
+ */
 export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
-  await client.query('BEGIN READ ONLY');
-  try {
-    await client.query(
-      `DECLARE rounds NO SCROLL CURSOR FOR
-       SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
-              acked_counts::text, acked::text, attempt_counts::text, attempts::text,
-              resets::text, metadata_at::text, metadata_seqs::text, metadata
-         FROM millrace.ack_log_${table}`,
-    );
-    for (let count = 0; ;) {
-      const { rows } = await client.query<Row>({ rowMode: 'array', text: `FETCH ${fetchedTogether} FROM rounds` });
-      for (const row of rows) readRound(row, sums);
-      count += rows.length;
-      if (rows.length < fetchedTogether) return count;
-    }
-  } finally {
-    await client.query('ROLLBACK');
-  }
+  let count = 0;
+  await eachRow<Row>(
+    client,
+    {
+      name: `read_rounds_${table}`,
+      values: [],
+      text: `SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
+                    acked_counts::text, acked::text, attempt_counts::text, attempts::text,
+                    resets::text, metadata_at::text, metadata_seqs::text, to_json(metadata)
+               FROM millrace.ack_log_${table}`,
+    },
+    (row) => {
+      readRound(row, sums);
+      count++;
+    },
+  );
+  return count;
 }
 
 const complete = 'the arrays of a row of the ack log have a value for each of its cursors';

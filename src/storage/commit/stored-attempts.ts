@@ -1,4 +1,5 @@
-import { appendCounted, type AttemptRuns } from '../../consumption/offsets/attempt-runs.ts';
+import { appendCounted, eachRun, type AttemptRuns } from '../../consumption/offsets/attempt-runs.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * Ended attempts as the database stores them: `offset, attempts` for one record, and
@@ -7,24 +8,24 @@ import { appendCounted, type AttemptRuns } from '../../consumption/offsets/attem
  */
 export function storedAttempts(runs: AttemptRuns): number[] {
   const stored: number[] = [];
-  for (let at = 0; at < runs.length; at += 3) {
-    const [first, last, attempts] = [runs[at]!, runs[at + 1]!, runs[at + 2]!];
+  eachRun(runs, (first, last, attempts) => {
     if (first === last) stored.push(first, attempts);
     else stored.push(first, first - last - 1, attempts);
-  }
+  });
   return stored;
 }
 
 const none: AttemptRuns = [];
+const complete = 'each run of stored attempts has its number';
 
 export function parsedAttempts(stored: readonly number[]): AttemptRuns {
   if (stored.length === 0) return none;
   const runs: number[] = [];
-  for (let at = 0; at < stored.length;) {
-    const [first, next] = [stored[at]!, stored[at + 1]!];
-    if (next < 0) appendCounted(runs, first, first - next - 1, stored[at + 2]!);
+  const values = stored.values();
+  for (const first of values) {
+    const next = present(values.next().value, complete);
+    if (next < 0) appendCounted(runs, first, first - next - 1, present(values.next().value, complete));
     else appendCounted(runs, first, first, next);
-    at += next < 0 ? 3 : 2;
   }
   return runs;
 }
