@@ -10,12 +10,17 @@ import type { SubscriptionRow } from '../ports/store.ts';
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
   ackedRunsMax: limits.cursorRangesMax,
+  attemptRunsMax: limits.cursorAttemptRunsMax,
 };
 
 /** A log, and the progress of the subscription in it. */
 export interface ClaimedLog {
   readonly log: PartitionLog;
-  readonly cursor: CursorSnapshot;
+  readonly cursor: Cursor;
+}
+
+export function cursorOf(snapshot: CursorSnapshot): Cursor {
+  return new Cursor(snapshot, cursorBounds);
 }
 
 export interface SubscribedTopic {
@@ -68,7 +73,7 @@ export class ActiveSubscription {
    */
   grow(logs: readonly PartitionLog[]): boolean {
     const added = logs.slice(this.#logs.length);
-    this.#claim(added.map((log) => ({ log, cursor: begunAt(0) })));
+    this.#claim(added.map((log) => ({ log, cursor: cursorOf(begunAt(0)) })));
     return added.length > 0;
   }
 
@@ -88,7 +93,7 @@ export class ActiveSubscription {
     for (const { log, cursor } of claimed) {
       const { partition, lane } = log.address;
       const key = { subscriptionId: this.row.id, partition, lane };
-      this.#logs.push(new Feed(key, new Cursor(cursor, cursorBounds), log, this.#parts));
+      this.#logs.push(new Feed(key, cursor, log, this.#parts));
     }
   }
 }
