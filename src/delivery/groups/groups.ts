@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import type { Counted } from '../../account/hold.ts';
 import { weights } from '../../account/weights.ts';
 import { begunAt, type Cursor } from '../../consumption/partitioned/cursor.ts';
-import type { MemberRow } from '../../coordinator/group.ts';
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -16,7 +15,7 @@ import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import type { Reservation } from '../kept/kept.ts';
-import { groupBytes, memberBytes, subscriptionBytes } from '../kept/sizes.ts';
+import { addedBytes, type MemberGrowth } from '../kept/sizes.ts';
 import { UnloadedGroups } from '../kept/unloaded-groups.ts';
 
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
@@ -51,12 +50,6 @@ interface GroupsDeps {
   readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
   /** The number of groups that are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
-}
-
-/** A member as it will be, and as it is; null if the call adds it. */
-interface MemberGrowth {
-  readonly from: MemberRow | null;
-  readonly to: Omit<MemberRow, 'joinSeq'>;
 }
 
 /** All groups in memory, with their subscriptions: loads, creates and finds them. */
@@ -191,17 +184,11 @@ export class Groups {
    */
   reserve(name: string, topicIds: readonly number[], member: MemberGrowth | null = null): Reservation {
     const group = this.find(name);
-    const members =
-      member === null ? 0 : memberBytes(member.to) - (member.from === null ? 0 : memberBytes(member.from));
-    let cursors = 0;
-    for (const topicId of topicIds) {
-      const subscription = group?.subscriptions.get(topicId);
-      const logs = this.#topics.partitionLogs(topicId).length;
-      if (subscription === undefined) cursors += subscriptionBytes(logs);
-      // The member may get all of them.
-      if (member !== null) cursors += (subscription?.unheld ?? logs) * weights.heldCursor;
-    }
-    return this.#context.kept.reserve({ groups: group === undefined ? groupBytes(name) : 0, members, cursors });
+    const topics = topicIds.map((topicId) => ({
+      logs: this.#topics.partitionLogs(topicId).length,
+      unheld: group?.subscriptions.get(topicId)?.unheld ?? null,
+    }));
+    return this.#context.kept.reserve(addedBytes({ newGroup: group === undefined ? name : null, topics, member }));
   }
 
   /**

@@ -22,6 +22,34 @@ export function memberBytes(row: Omit<MemberRow, 'joinSeq'>): number {
   return bytes;
 }
 
+/** A member as it is, null if the call adds it, and as it will be. */
+export interface MemberGrowth {
+  readonly from: MemberRow | null;
+  readonly to: Omit<MemberRow, 'joinSeq'>;
+}
+
+/**
+ * What a call may add to a group.
+ * @param added the name of the group if it is new, and the topics with the number of their logs.
+ * `unheld`: how many of the cursors no member has; null without a subscription.
+ */
+export function addedBytes(added: {
+  readonly newGroup: string | null;
+  readonly topics: readonly { readonly logs: number; readonly unheld: number | null }[];
+  readonly member: MemberGrowth | null;
+}): KeptBytes {
+  const { newGroup, topics, member } = added;
+  let cursors = 0;
+  for (const { logs, unheld } of topics) {
+    if (unheld === null) cursors += subscriptionBytes(logs);
+    // The member may get all of them.
+    if (member !== null) cursors += (unheld ?? logs) * weights.heldCursor;
+  }
+  const from = member === null || member.from === null ? 0 : memberBytes(member.from);
+  const members = member === null ? 0 : memberBytes(member.to) - from;
+  return { groups: newGroup === null ? 0 : groupBytes(newGroup), members, cursors };
+}
+
 /** The note of a committed offset. An empty one is part of the cursor. */
 export function noteBytes(text: string): number {
   return text === '' ? 0 : weights.note + textBytes(text);
