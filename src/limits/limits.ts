@@ -161,6 +161,13 @@ export const limits = {
    */
   streamResetBurst: 20_000,
   streamResetsPerSecond: 2_000,
+  /** Headers of one request, and their bytes as HTTP/2 counts them (32 for each header). */
+  requestHeadersMax: 64,
+  requestHeaderBytesMax: 16_384,
+  /** Of one HTTP/2 connection: entries of a SETTINGS frame, unanswered pings, invalid frames. */
+  http2SettingsMax: 16,
+  http2PingsMax: 10,
+  http2InvalidFramesMax: 100,
   /** Calls and streams open on one connection, and what the broker counts for each of them. */
   grpcConnectionCallsMax: 1_000,
   httpConnectionCallsMax: 100,

@@ -68,7 +68,6 @@ export class GrpcServer {
       // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
       'grpc.max_concurrent_streams': limits.grpcConnectionCallsMax,
-      'grpc.max_connection_idle_ms': limits.idleConnectionMs,
       interceptors: [explainRefusals(reportBug), offerNoCompression, this.#bodies.interceptor, sendInPieces],
     });
     this.#sessions.prepare(this.#server);

@@ -6,7 +6,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
 import type { Connections } from '../edge/connections.ts';
-import { streamResetLimit } from '../edge/stream-reset-limit.ts';
+import { sessionLimits } from '../edge/session-limits.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -38,8 +38,9 @@ export class HttpServer {
     settings: {
       initialWindowSize: limits.receiveWindowBytes,
       maxConcurrentStreams: limits.httpConnectionCallsMax,
+      maxHeaderListSize: limits.requestHeaderBytesMax,
     },
-    ...streamResetLimit,
+    ...sessionLimits,
   });
   #stopped: Promise<void> | null = null;
 
