@@ -11,6 +11,7 @@ export const rejectionFields = {
   UNIMPLEMENTED_METHOD: {},
   SERVICE_NOT_FOUND: {},
   COMPRESSION_REFUSED: {},
+  DEADLINE_EXCEEDED: {},
   PARTITION_OUT_OF_RANGE: { topic: 'text', partitions: 'number?', lanes: 'number?' },
   LANE_REQUIRED: { topic: 'text', lanes: 'number' },
   OFFSET_OUT_OF_RANGE: { topic: 'text', partition: 'number', logStartOffset: 'number', highWatermark: 'number' },

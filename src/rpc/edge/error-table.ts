@@ -85,6 +85,11 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The request is compressed, which the broker refuses before it unpacks anything.',
     remedy: 'Send requests uncompressed; values may be compressed by their publisher.',
   },
+  DEADLINE_EXCEEDED: {
+    code: 'DEADLINE_EXCEEDED',
+    happened: "The call was not answered within its client's deadline (`grpc-timeout`). It may have been done.",
+    remedy: 'Repeat with a longer deadline; a publish with its idempotency keys.',
+  },
   DATA_REFUSED: {
     code: 'INVALID_ARGUMENT',
     text: 'the database refuses this data; nothing has changed',
