@@ -1,5 +1,10 @@
 import { createServer, type Server } from 'node:http';
-import { createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2';
+import {
+  createServer as createHttp2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
@@ -61,6 +66,11 @@ export class HttpServer {
     this.#tellVersionsApart();
     this.#http1.on('request', this.#serve);
     this.#http2.on('request', this.#serve);
+    // Node itself throws for a stream that is gone already, which would end the process.
+    this.#http2.on('checkContinue', (request: Http2ServerRequest, response: Http2ServerResponse) => {
+      if (!response.stream.destroyed) response.writeContinue();
+      this.#serve(request, response);
+    });
     this.#http2.on('session', this.#openSession);
   }
 
@@ -97,6 +107,8 @@ export class HttpServer {
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
+    // The error of a broken-off request comes after connect-node has stopped listening.
+    request.on('error', () => undefined);
     // Node keeps a connection alive after its answer if it was busy when the server stopped.
     response.once('close', () => {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();

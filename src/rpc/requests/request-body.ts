@@ -83,10 +83,10 @@ function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
     request.on('end', () => {
       if (message !== null) resolve(message.bytes());
     });
-    request.on('close', () => {
+    const endEarly = (): void => {
       reject(malformedRequest('the request ended early'));
-    });
-    request.on('error', reject);
+    };
+    request.on('close', endEarly).on('error', endEarly);
   });
 }
 
