@@ -22,7 +22,7 @@ class ForgetfulStore implements GroupStore {
   listGroups = () => Promise.resolve([]);
   readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0 });
   loadGroups = () => Promise.resolve([]);
-  loadCursors = () => Promise.resolve([]);
+  loadCursors = () => Promise.resolve();
   loadRebalances = () => Promise.resolve([]);
   createGroup = () => Promise.resolve(++this.#groups);
   deleteGroup = () => Promise.resolve();

@@ -69,6 +69,8 @@ export const limits = {
   cursorInFlightRecordsMax: 10_000,
   /** Runs of acked offsets above the committed one, of one cursor. */
   cursorRangesMax: 1_000,
+  /** Runs of records with the same number of ended attempts, of one cursor. */
+  cursorAttemptRunsMax: 1_000,
 
   sessionTimeoutMsMin: 6_000,
   sessionTimeoutMsMax: 1_800_000,

@@ -15,6 +15,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { topicAtWork } from '../log/scene.ts';
+import { cursorOf } from '../../src/delivery/groups/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -28,7 +29,7 @@ const many = 20_000;
 const aboveMax = 1.6;
 const clock = new FakeClock();
 const account = roomyAccount();
-const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 };
+const bounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000, attemptRunsMax: 1_000 };
 /** What a test has built. It stays until the end of the test, or a collection would take it. */
 const built: unknown[] = [];
 afterEach(() => {
@@ -145,8 +146,8 @@ test('a run of acked offsets weighs more than is counted, or much less', async (
 
 test('a run of delivery attempts weighs more than is counted, or much less', async () => {
   const bytes = await measured(many, () => {
-    const attempts = new Attempts([]);
-    for (let n = 0; n < many; n++) attempts.count(3 * n, 3 * n);
+    const attempts = new Attempts([], many);
+    for (let n = 0; n < many; n++) attempts.count([3 * n, 3 * n]);
     attempts.takeNew();
     return attempts;
   });
@@ -208,7 +209,7 @@ test('a member of a group weighs more than is counted, or much less', async () =
 function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): void {
   for (const group of groups) {
     const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
-    const claimed = topic.partitions.map((log) => ({ log, cursor: begunAt(1e10) }));
+    const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(1e10)) }));
     group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed);
   }
 }

@@ -9,5 +9,8 @@ export async function allGroups(store: GroupStore): Promise<LoadedGroup[]> {
 export async function allCursors(store: GroupStore): Promise<StoredCursor[]> {
   await store.readAckLog();
   const groups = await allGroups(store);
-  return store.loadCursors(groups.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id)));
+  const ids = groups.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
+  const stored: StoredCursor[] = [];
+  await store.loadCursors(ids, (one) => stored.push(one));
+  return stored;
 }

@@ -16,6 +16,8 @@ import { Scene } from './scene.ts';
 const batchBytes = 100 + Uint32Array.BYTES_PER_ELEMENT;
 const bytesMax = 50 * batchBytes;
 
+const cursorBounds = { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000, attemptRunsMax: 1_000 };
+
 /** A log with records of 100 bytes that are only in the database, one in each batch. */
 function storedLog(partition: number): PartitionLog & { fetches: number } {
   const batchAt = (baseOffset: number): EncodedBatch => {
@@ -45,7 +47,7 @@ function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; cl
   for (let partition = 0; partition < count; partition++) {
     const key = { subscriptionId: 1, partition, lane: 0 };
     member.hold(
-      new Feed(key, new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 }), storedLog(partition), {
+      new Feed(key, new Cursor(begunAt(0), cursorBounds), storedLog(partition), {
         clock,
         memory,
       }),
@@ -127,7 +129,7 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const clock = new FakeClock();
   const log = storedLog(0);
   log.fetch = () => Promise.reject(new Error('the database is away'));
-  const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000 });
+  const cursor = new Cursor(begunAt(0), cursorBounds);
   const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
     clock,
     memory: new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds')),

@@ -208,12 +208,14 @@ export function groupStore(parts: StoreParts): GroupStore {
           return { ...group, snapshot: { ...group.snapshot, generation } };
         });
       }),
-    loadCursors: async (subscriptionIds) => {
+    loadCursors: async (subscriptionIds, visit) => {
       const { inherited } = tables;
       // Taken before the read: a fold may write it, and drop it, before the cursors are read.
       const found = new MemoryGroupStore(database.groups);
       found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
-      return reads.call(() => found.loadCursors(subscriptionIds));
+      const stored: StoredCursor[] = [];
+      await reads.call(() => found.loadCursors(subscriptionIds, (one) => stored.push(one)));
+      stored.forEach(visit);
     },
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),

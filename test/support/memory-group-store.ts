@@ -164,15 +164,16 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     );
   }
 
-  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
+  async loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void> {
     const { inherited } = this;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
-    return this.#read('loadCursors', () => {
+    const found = await this.#read('loadCursors', () => {
       const wanted = [...this.shared.cursors.values()].filter(({ key }) =>
         subscriptionIds.includes(key.subscriptionId),
       );
       return wanted.flatMap(({ key }) => this.shared.withRows(key, inherited) ?? []);
     });
+    found.forEach(visit);
   }
 
   createGroup(name: string): Promise<number> {

@@ -1,11 +1,12 @@
+import { appendCounted, capped, type AttemptRuns } from './attempt-runs.ts';
 import { CountedRuns } from './counted-runs.ts';
-import { addRun, cutBelow, removeRun } from './runs.ts';
+import { addRun, cutBelow, removeRun, type OffsetRuns } from './runs.ts';
 
-const none: readonly number[] = [];
+const none: AttemptRuns = [];
 
 /**
- * How many attempts of each un-acked record have ended. In memory, neighbouring records with the
- * same count share one entry. In the stored form each record has a pair.
+ * How many attempts of each un-acked record have ended. Neighbouring records with the same number
+ * share one run. An attempt that would need more runs than the bound stays uncounted.
  *
  * The first failed attempt creates the tree of counts, because most of up to 100,000 cursors never
  * see one.
@@ -14,11 +15,13 @@ export class Attempts {
   #ended: CountedRuns | null = null;
   /** The records counted since the last `takeNew`, as runs. */
   #new: number[] = [];
+  readonly #runsMax: number;
 
-  /** @param flat the stored form: [offset, attempts, …], ascending. */
-  constructor(flat: readonly number[]) {
-    for (let at = 0; at < flat.length; at += 2) {
-      (this.#ended ??= new CountedRuns()).append(flat[at]!, flat[at]!, flat[at + 1]!);
+  constructor(stored: AttemptRuns, runsMax: number) {
+    this.#runsMax = runsMax;
+    const runs = capped(stored, runsMax);
+    for (let at = 0; at < runs.length; at += 3) {
+      (this.#ended ??= new CountedRuns()).append(runs[at]!, runs[at + 1]!, runs[at + 2]!);
     }
   }
 
@@ -34,9 +37,12 @@ export class Attempts {
     return this.#ended?.of(offset) ?? 0;
   }
 
-  count(first: number, last: number): void {
-    (this.#ended ??= new CountedRuns()).add(first, last);
-    addRun(this.#new, first, last);
+  /** Counts an ended attempt of each record of the runs, except of runs that have no room. */
+  count(runs: OffsetRuns): void {
+    for (let at = 0; at < runs.length; at += 2) {
+      const [first, last] = [runs[at]!, runs[at + 1]!];
+      if ((this.#ended ??= new CountedRuns()).add(first, last, this.#runsMax)) addRun(this.#new, first, last);
+    }
   }
 
   /** Forgets first … last, which are acked. */
@@ -61,23 +67,22 @@ export class Attempts {
     return this.#ended?.lowest(first, last, endedMin);
   }
 
-  /** All counts, in the stored form. */
-  flat(): readonly number[] {
-    return this.any ? this.#flat([0, Infinity]) : none;
+  all(): AttemptRuns {
+    return this.any ? this.#within([0, Infinity]) : none;
   }
 
-  /** The counts of the records counted since the last call, in the stored form. */
-  takeNew(): readonly number[] {
-    return this.anyNew ? this.#flat(this.#new.splice(0)) : none;
+  /** The attempts of the records counted since the last call. */
+  takeNew(): AttemptRuns {
+    return this.anyNew ? this.#within(this.#new.splice(0)) : none;
   }
 
-  #flat(runs: readonly number[]): readonly number[] {
-    const pairs: number[] = [];
+  #within(runs: OffsetRuns): AttemptRuns {
+    const found: number[] = [];
     for (let at = 0; at < runs.length; at += 2) {
       this.#ended?.each(runs[at]!, runs[at + 1]!, (first, last, count) => {
-        for (let offset = first; offset <= last; offset++) pairs.push(offset, count);
+        appendCounted(found, first, last, count);
       });
     }
-    return pairs;
+    return found;
   }
 }

@@ -24,6 +24,8 @@ type Tree = Run | null;
 export class CountedRuns {
   #root: Tree = null;
   #made = 0;
+  /** The number of runs. */
+  #size = 0;
 
   get isEmpty(): boolean {
     return this.#root === null;
@@ -47,32 +49,46 @@ export class CountedRuns {
     this.#root = this.#join(this.#root, this.#run(first, last, count));
   }
 
-  /** Raises the count of each offset of first … last by one. */
-  add(first: number, last: number): void {
+  /**
+   * Raises the count of each offset of first … last by one. Changes nothing if there would be more
+   * than `runsMax` runs. @returns whether the counts have changed.
+   */
+  add(first: number, last: number, runsMax: number): boolean {
     const [below, rest] = this.#split(this.#root, first);
     const [within, behind] = this.#split(rest, last + 1);
-    let counted: Tree = null;
-    let next = first;
-    each(within, 0, Infinity, (from, to, count) => {
-      if (from > next) counted = this.#join(counted, this.#run(next, from - 1, 1));
-      counted = this.#join(counted, this.#run(from, to, count + 1));
-      next = to + 1;
-    });
-    if (next <= last) counted = this.#join(counted, this.#run(next, last, 1));
-    this.#root = this.#join(this.#join(below, counted), behind);
+    const raised = this.#raised(within, first, last);
+    const joined = Number(joins(below, raised)) + Number(joins(raised, behind));
+    const fits = this.#size - sizeOf(within) - joined <= runsMax;
+    const [kept, dropped] = fits ? [raised, within] : [within, raised];
+    this.#size -= sizeOf(dropped);
+    this.#root = this.#join(this.#join(below, kept), behind);
+    return fits;
   }
 
   /** Forgets the counts of first … last. */
   remove(first: number, last: number): void {
     if (this.#root === null || last < first) return;
     const [below, rest] = this.#split(this.#root, first);
-    const [, behind] = this.#split(rest, last + 1);
+    const [within, behind] = this.#split(rest, last + 1);
+    this.#size -= sizeOf(within);
     this.#root = merged(below, behind);
   }
 
   /** Visits the runs within first … last, ascending, cut to these bounds. */
   each(first: number, last: number, visit: (first: number, last: number, count: number) => void): void {
     each(this.#root, first, last, visit);
+  }
+
+  /** first … last with the counts of `within`, which are 0 in its gaps, raised by one. */
+  #raised(within: Tree, first: number, last: number): Tree {
+    let raised: Tree = null;
+    let next = first;
+    each(within, 0, Infinity, (from, to, count) => {
+      if (from > next) raised = this.#join(raised, this.#run(next, from - 1, 1));
+      raised = this.#join(raised, this.#run(from, to, count + 1));
+      next = to + 1;
+    });
+    return next <= last ? this.#join(raised, this.#run(next, last, 1)) : raised;
   }
 
   /** Splits a tree in two: the offsets below `offset`, and the rest. */
@@ -98,15 +114,15 @@ export class CountedRuns {
   #join(below: Tree, above: Tree): Tree {
     const left = outermost(below, 'behind');
     const right = outermost(above, 'before');
-    if (left === null || right === null || left.last + 1 !== right.first || left.count !== right.count) {
-      return merged(below, above);
-    }
+    if (left === null || right === null || !touch(left, right)) return merged(below, above);
     const [, rest] = this.#split(above, right.last + 1);
     left.last = right.last;
+    this.#size--;
     return merged(below, rest);
   }
 
   #run(first: number, last: number, count: number): Run {
+    this.#size++;
     return { first, last, count, countMax: count, rank: scattered(this.#made++), before: null, behind: null };
   }
 }
@@ -125,6 +141,21 @@ function merged(below: Tree, above: Tree): Tree {
 function summed(run: Run): Run {
   run.countMax = Math.max(run.count, run.before?.countMax ?? 0, run.behind?.countMax ?? 0);
   return run;
+}
+
+/** Whether the last run of the one tree and the first of the other become one run. */
+function joins(below: Tree, above: Tree): boolean {
+  const left = outermost(below, 'behind');
+  const right = outermost(above, 'before');
+  return left !== null && right !== null && touch(left, right);
+}
+
+function touch(left: Run, right: Run): boolean {
+  return left.last + 1 === right.first && left.count === right.count;
+}
+
+function sizeOf(tree: Tree): number {
+  return tree === null ? 0 : sizeOf(tree.before) + 1 + sizeOf(tree.behind);
 }
 
 function outermost(tree: Tree, side: 'before' | 'behind'): Tree {

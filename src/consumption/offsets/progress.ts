@@ -25,13 +25,13 @@ export class Progress {
   #newlyAcked: number[] = [];
   #metadataIsNew = false;
 
-  constructor(snapshot: CursorSnapshot) {
+  constructor(snapshot: CursorSnapshot, attemptRunsMax: number) {
     this.#resets = snapshot.resets;
     this.#committed = this.#durable = this.#reportedCommitted = snapshot.committedOffset;
     this.#acked = [...snapshot.acked];
     this.#ackedCount = countOf(snapshot.acked);
     this.#metadata = snapshot.metadata;
-    this.attempts = new Attempts(snapshot.attempts);
+    this.attempts = new Attempts(snapshot.attempts, attemptRunsMax);
   }
 
   /** The number of resets: the incarnation of the cursor. */
@@ -130,7 +130,7 @@ export class Progress {
       resets: this.#resets,
       committedOffset: this.#committed,
       acked: [...this.#acked],
-      attempts: this.attempts.flat(),
+      attempts: this.attempts.all(),
       metadata: this.#metadata,
     };
   }

@@ -33,6 +33,11 @@ export function addRun(runs: number[], first: number, last: number): number {
   return last - first + 1 - known;
 }
 
+/** Adds all runs of another set, in place. */
+export function addRuns(runs: number[], others: OffsetRuns): void {
+  for (let at = 0; at < others.length; at += 2) addRun(runs, others[at]!, others[at + 1]!);
+}
+
 /** Whether every offset of first … last is in the set. */
 export function coversRun(runs: OffsetRuns, first: number, last: number): boolean {
   const at = runFrom(runs, first);

@@ -1,4 +1,5 @@
-import { addRun, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { mergeAttempts, unackedAttempts, type AttemptRuns } from './attempt-runs.ts';
+import { addRuns, cutBelow, type OffsetRuns } from './runs.ts';
 import { present } from '../../errors/present.ts';
 
 /** The note that a client adds to a commit of offsets. The broker does not interpret it. */
@@ -16,8 +17,8 @@ export interface CursorSnapshot {
   readonly committedOffset: number;
   /** Runs acked ahead of the committed offset. */
   readonly acked: OffsetRuns;
-  /** Ended attempts of un-acked offsets: [offset, attempts, offset, attempts, …], ascending. */
-  readonly attempts: readonly number[];
+  /** Ended attempts of un-acked records. */
+  readonly attempts: AttemptRuns;
   /** null without a note. */
   readonly metadata: CommitMetadata | null;
 }
@@ -41,46 +42,30 @@ export function mergeDelta(snapshot: CursorSnapshot, delta: CursorDelta): Cursor
   if (delta.resets < snapshot.resets) return snapshot;
   if (delta.resets > snapshot.resets) return mergeDelta(begunAt(delta.committedOffset, delta.resets), delta);
   const acked = [...snapshot.acked];
-  for (let at = 0; at < delta.acked.length; at += 2) addRun(acked, delta.acked[at]!, delta.acked[at + 1]!);
+  addRuns(acked, delta.acked);
   let committedOffset = Math.max(snapshot.committedOffset, delta.committedOffset);
   cutBelow(acked, committedOffset);
   if (acked[0] === committedOffset) {
     committedOffset = present(acked[1], 'a run has an end') + 1;
     acked.splice(0, 2);
   }
-  const counts = new Map<number, number>();
-  for (const attempts of [snapshot.attempts, delta.attempts]) {
-    for (let at = 0; at < attempts.length; at += 2) {
-      counts.set(attempts[at]!, Math.max(counts.get(attempts[at]!) ?? 0, attempts[at + 1]!));
-    }
-  }
   return {
     resets: snapshot.resets,
     committedOffset,
     acked,
-    attempts: flatAttempts(counts, committedOffset, acked),
+    attempts: unackedAttempts(mergeAttempts(snapshot.attempts, delta.attempts), committedOffset, acked),
     metadata: laterOf(snapshot.metadata, delta.metadata),
   };
+}
+
+/** About the bytes of a snapshot or a delta in the database, so that writes can be bounded. */
+export function snapshotBytes({ acked, attempts, metadata }: CursorSnapshot): number {
+  const numbers = 5 + acked.length + attempts.length;
+  return numbers * 8 + (metadata === null ? 0 : Buffer.byteLength(metadata.text));
 }
 
 /** The later of two notes. null is no note. */
 export function laterOf(a: CommitMetadata | null, b: CommitMetadata | null): CommitMetadata | null {
   if (a === null || b === null) return a ?? b;
   return b.seq > a.seq ? b : a;
-}
-
-const none: readonly number[] = [];
-
-/** The stored form of counts: only un-acked offsets, ascending. */
-function flatAttempts(
-  counts: ReadonlyMap<number, number>,
-  committedOffset: number,
-  acked: OffsetRuns,
-): readonly number[] {
-  // Nearly every cursor ends here, and a round may have thousands of cursors.
-  if (counts.size === 0) return none;
-  return Array.from(counts)
-    .filter(([offset]) => offset >= committedOffset && !coversRun(acked, offset, offset))
-    .sort(([a], [b]) => a - b)
-    .flat();
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Progress } from '../offsets/progress.ts';
-import type { OffsetRuns } from '../offsets/runs.ts';
+import { addRun, type OffsetRuns } from '../offsets/runs.ts';
 import type { CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
 import { InFlight } from './in-flight.ts';
 import { backoffMs, type Pause } from './pause.ts';
@@ -70,7 +70,7 @@ export class Cursor {
   #refused: RefusedRecords | null = null;
 
   constructor(snapshot: CursorSnapshot, bounds: CursorBounds) {
-    this.#progress = new Progress(snapshot);
+    this.#progress = new Progress(snapshot, bounds.attemptRunsMax);
     this.#position = new Position(this.#progress, this.#inFlight, bounds);
   }
 
@@ -190,7 +190,7 @@ export class Cursor {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
-    for (const run of found) this.#progress.attempts.count(run.first, run.last);
+    this.#countAttempts(found);
     const lowest = present(found[0], refusedSome).first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
     this.#position.pause(found, untilMs, nowMs);
@@ -257,9 +257,11 @@ export class Cursor {
    * records that it gets itself.
    */
   giveBackAll(countAttempt: boolean): Freed {
+    const held: Pause['runs'][number][] = [];
     const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
-      if (countAttempt) this.#progress.attempts.count(first, last);
+      if (countAttempt) held.push({ first, last });
     });
+    this.#countAttempts(held);
     this.#position.begin();
     this.#refused = null;
     return freed;
@@ -275,14 +277,15 @@ export class Cursor {
   expireLeases(nowMs: number): Freed {
     let records = 0;
     let bytes = 0;
-    for (const { first, last } of this.#inFlight.expired(nowMs)) {
+    const expired = this.#inFlight.expired(nowMs);
+    for (const { first, last } of expired) {
       const freed = this.#inFlight.remove(first, last);
       records += freed.records;
       bytes += freed.bytes;
-      this.#progress.attempts.count(first, last);
       this.#refuseRun(first, last);
       this.#position.rewind(first);
     }
+    this.#countAttempts(expired);
     return { records, bytes };
   }
 
@@ -303,6 +306,13 @@ export class Cursor {
 
   snapshot(): CursorSnapshot {
     return this.#progress.snapshot();
+  }
+
+  /** Joins the pieces to runs, because an attempt is counted for a whole run or not at all. */
+  #countAttempts(pieces: Pause['runs']): void {
+    const runs: number[] = [];
+    for (const { first, last } of pieces) addRun(runs, first, last);
+    this.#progress.attempts.count(runs);
   }
 
   #ackBelow(offset: number): Settled {

@@ -16,6 +16,8 @@ export interface CursorBounds {
   readonly inFlightRecordsMax: number;
   /** Runs acked ahead of the committed offset. At the bound no record behind the last goes out. */
   readonly ackedRunsMax: number;
+  /** Runs of ended attempts. At the bound an attempt that needs another run stays uncounted. */
+  readonly attemptRunsMax: number;
 }
 
 export type NextDelivery =

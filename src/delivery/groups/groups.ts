@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { begunAt } from '../../consumption/partitioned/cursor.ts';
+import { begunAt, type Cursor } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -15,8 +15,8 @@ import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, StoredCursor } from '../ports/store.ts';
-import type { ActiveSubscription } from './subscription.ts';
+import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
+import { cursorOf, type ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -25,6 +25,12 @@ export interface TopicLogs {
   lanes(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+/** A cursor that is built while the others are read, so that no row stays in memory. */
+interface LoadedCursor {
+  readonly key: CursorKey;
+  readonly cursor: Cursor;
 }
 
 interface GroupsDeps {
@@ -103,13 +109,17 @@ export class Groups {
     const missing = groups.filter(({ name }) => !this.#byName.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
-    const cursors = await this.#store.loadCursors(subscriptionIds);
-    const cursorsOf = Map.groupBy(cursors, ({ key }) => key.subscriptionId);
+    const cursorsOf = new Map<number, LoadedCursor[]>();
+    await this.#store.loadCursors(subscriptionIds, ({ key, cursor }) => {
+      let cursors = cursorsOf.get(key.subscriptionId);
+      if (cursors === undefined) cursorsOf.set(key.subscriptionId, (cursors = []));
+      cursors.push({ key, cursor: cursorOf(cursor) });
+    });
     await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
   }
 
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
-  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly StoredCursor[]>): Promise<void> {
+  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.#byName.set(loaded.name, group);
     for (const row of loaded.subscriptions) {
@@ -119,7 +129,7 @@ export class Groups {
       const lanes = this.#topics.lanes(row.topicId);
       const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
       const logs = topicLogs.map((log) => {
-        return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? begunAt(log.startOffset) };
+        return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
       });
       group.addSubscription(row, { name, lanes }, logs);
     }
@@ -286,7 +296,7 @@ export class Groups {
     // The topic may have grown meanwhile. New logs begin at their start, as in the database.
     const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
       const committedOffset = offsets[at] ?? log.startOffset;
-      return { log, cursor: begunAt(committedOffset) };
+      return { log, cursor: cursorOf(begunAt(committedOffset)) };
     });
     const name = logs[0]?.address.topicName ?? '';
     return group.addSubscription(row, { name, lanes }, cursors);
@@ -333,8 +343,8 @@ function placeOf({ address: { partition, lane } }: PartitionLog): { partition: n
 }
 
 /** The cursors of one subscription, in the order of the logs of the topic. */
-function byPlace(lanes: number, stored: readonly StoredCursor[]): StoredCursor['cursor'][] {
-  const cursors: StoredCursor['cursor'][] = [];
-  for (const { key, cursor } of stored) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
+function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
+  const cursors: Cursor[] = [];
+  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
   return cursors;
 }

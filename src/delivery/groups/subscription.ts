@@ -8,12 +8,17 @@ import type { SubscriptionRow } from '../ports/store.ts';
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
   ackedRunsMax: limits.cursorRangesMax,
+  attemptRunsMax: limits.cursorAttemptRunsMax,
 };
 
 /** A log, and the progress of the subscription in it. */
 export interface ClaimedLog {
   readonly log: PartitionLog;
-  readonly cursor: CursorSnapshot;
+  readonly cursor: Cursor;
+}
+
+export function cursorOf(snapshot: CursorSnapshot): Cursor {
+  return new Cursor(snapshot, cursorBounds);
 }
 
 export interface SubscribedTopic {
@@ -64,13 +69,13 @@ export class ActiveSubscription {
    */
   grow(logs: readonly PartitionLog[]): boolean {
     const added = logs.slice(this.#logs.length);
-    for (const log of added) this.#claim({ log, cursor: begunAt(0) });
+    for (const log of added) this.#claim({ log, cursor: cursorOf(begunAt(0)) });
     return added.length > 0;
   }
 
   #claim({ log, cursor }: ClaimedLog): void {
     const { partition, lane } = log.address;
     const key = { subscriptionId: this.row.id, partition, lane };
-    this.#logs.push(new Feed(key, new Cursor(cursor, cursorBounds), log, this.#parts));
+    this.#logs.push(new Feed(key, cursor, log, this.#parts));
   }
 }

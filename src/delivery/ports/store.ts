@@ -82,8 +82,12 @@ export interface GroupStore {
   readAckLog(): Promise<FoundInAckLog>;
   /** Groups with their active subscriptions, ordered by id. A group that is gone is left out. */
   loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
-  /** The cursors of subscriptions, with the ack log applied to the folded ones. */
-  loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]>;
+  /**
+   * Calls `visit` with each cursor of the subscriptions, in no order, with the ack log applied to
+   * the folded state. All of them together may exceed the memory of the broker. A load that fails
+   * may have visited some.
+   */
+  loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void>;
   /** Creates the group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**

@@ -1,6 +1,7 @@
 import type { AckRing } from '../../commit/ack-ring.ts';
 import type { AckLogStore } from '../../commit/store.ts';
 import type { CursorChange } from '../../consumption/offsets/cursor-key.ts';
+import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
@@ -21,6 +22,11 @@ const roundIntervalMs = 5;
 const roundIntervalMsMax = 50;
 const roundMsPerRepeatedCursor = 0.05;
 const retryMs = 250;
+/**
+ * A row of the ack log has about so many bytes at most, because a successor reads a row at once. A
+ * round with more is written as several rows, one after the other.
+ */
+const rowBytesMax = 1_048_576;
 
 /** The part of a round that belongs to one cursor. */
 interface Delta {
@@ -44,8 +50,9 @@ interface AckRoundsDeps {
 
 /**
  * Makes acks durable in rounds. A round appends one row for all cursors of all groups that have
- * moved since the last one. An UPDATE of each cursor would leave a row version, and would fall to a
- * hundredth of its speed while a long transaction is open elsewhere in the database.
+ * moved since the last one, or several rows if they are large. An UPDATE of each cursor would leave
+ * a row version, and would fall to a hundredth of its speed while a long transaction is open
+ * elsewhere in the database.
  *
  * One round runs at a time, so that an answer comes after its own round and all rounds before it:
  * ALREADY_ACKED may depend on an earlier round. The rows could go in any order
@@ -55,10 +62,12 @@ interface AckRoundsDeps {
 export class AckRounds implements BackgroundJob {
   readonly #d: AckRoundsDeps;
   #dirty = new Set<Feed>();
+  /** The cursors of the round under way that are not in a row yet. */
+  #left = new Set<Feed>();
   #waiters: Waiter[] = [];
   /**
-   * Deltas of a failed round. Their cursors do not have them any more, so the next round writes
-   * them.
+   * Deltas of the row that is being written, or whose write has failed. Their cursors do not have
+   * them any more, so the next round writes them.
    */
   #owed: Delta[] = [];
   /** The next round is written even if there is nothing to write. */
@@ -102,6 +111,7 @@ export class AckRounds implements BackgroundJob {
   /** Leaves the cursors of the ended subscription of the log out of all later writes. */
   forget(log: Feed): void {
     this.#dirty.delete(log);
+    this.#left.delete(log);
     this.#folds.forget(log);
     this.#owed = this.#owed.filter((one) => one.log.key.subscriptionId !== log.key.subscriptionId);
   }
@@ -184,19 +194,28 @@ export class AckRounds implements BackgroundJob {
     const intervalMs = this.#intervalMs(startedMs);
     const waiters = this.#waiters;
     this.#waiters = [];
-    const deltas = this.#take();
-    const proof = this.#proofWanted;
-    this.#proofWanted = false;
+    this.#left = this.#dirty;
+    this.#dirty = new Set();
     try {
-      if (deltas.length > 0 || proof) await this.#append(deltas);
-      for (const { log, delta } of deltas) log.cursor.written(delta);
+      await this.#writeRows();
       this.#nextStartMs = startedMs + intervalMs;
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {
-      this.#failed(deltas, waiters, error);
+      this.#failed(waiters, error);
     }
     this.#running = false;
     if (this.#dirty.size > 0 || this.#waiters.length > 0 || this.#owed.length > 0) this.#schedule();
+  }
+
+  async #writeRows(): Promise<void> {
+    let wanted = this.#proofWanted;
+    this.#proofWanted = false;
+    for (this.#takeRow(); this.#owed.length > 0 || wanted; this.#takeRow()) {
+      await this.#append(this.#owed);
+      for (const { log, delta } of this.#owed) log.cursor.written(delta);
+      this.#owed = [];
+      wanted = false;
+    }
   }
 
   async #append(deltas: readonly Delta[]): Promise<void> {
@@ -213,25 +232,27 @@ export class AckRounds implements BackgroundJob {
     return Math.min(roundIntervalMsMax, roundIntervalMs + repeated * roundMsPerRepeatedCursor);
   }
 
-  #take(): Delta[] {
-    const deltas = this.#owed;
-    this.#owed = [];
-    for (const log of this.#dirty) {
+  /** Adds the next deltas to the owed ones, until they fill a row. */
+  #takeRow(): void {
+    let bytes = this.#owed.reduce((sum, { delta }) => sum + snapshotBytes(delta), 0);
+    for (const log of this.#left) {
+      if (bytes >= rowBytesMax) return;
+      this.#left.delete(log);
       const delta = log.cursor.takeDelta();
       if (delta === null) continue;
-      deltas.push({ log, delta });
+      bytes += snapshotBytes(delta);
+      this.#owed.push({ log, delta });
       this.#folds.changed(log);
     }
-    this.#dirty.clear();
-    return deltas;
   }
 
   /**
-   * Leaves the deltas to a later round, which may write them a second time. Their waiters get no
-   * OK.
+   * Leaves the owed deltas to a later round, which may write them a second time, and the cursors
+   * that were not taken yet. The waiters get no OK.
    */
-  #failed(deltas: readonly Delta[], waiters: readonly Waiter[], error: unknown): void {
-    this.#owed = [...deltas];
+  #failed(waiters: readonly Waiter[], error: unknown): void {
+    for (const log of this.#left) this.#dirty.add(log);
+    this.#left.clear();
     this.#nextStartMs = this.#d.clock.nowMs() + retryMs;
     const fault = error instanceof Error ? error : new Error(String(error));
     for (const waiter of waiters) waiter.reject(fault);

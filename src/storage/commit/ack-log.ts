@@ -5,6 +5,8 @@ import { cursorName } from '../../consumption/offsets/cursor-key.ts';
 import type { CommitMetadata } from '../../consumption/partitioned/cursor.ts';
 import { parseArrayLiteral } from '../pg/array-literal.ts';
 import { DeltaSum } from './cursors.ts';
+import { parsedAttempts, storedAttempts } from './stored-attempts.ts';
+import { eachRow } from '../pg/each-row.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { Fence } from '../sessions/fence.ts';
@@ -16,6 +18,7 @@ type Deltas = AckRow['deltas'];
 /** The fenced statement that appends a row, beside the batches of an append or alone. */
 export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow): Statement {
   const notes = notesOf(deltas);
+  const attempts = deltas.map(({ delta }) => (delta.attempts.length === 0 ? none : storedAttempts(delta.attempts)));
   const anyReset = deltas.some(({ delta }) => delta.resets > 0);
   return {
     name: 'append_acks',
@@ -30,15 +33,9 @@ export function ackStatement(fence: Fence, { table, deltas, receipts }: AckRow):
       integerArray(deltas, ({ key }) => key.lane),
       bigintArray(deltas, ({ delta }) => delta.committedOffset),
       integerArray(deltas, ({ delta }) => delta.acked.length),
-      bigintArray(
-        flat(deltas, ({ delta }) => delta.acked),
-        itself,
-      ),
-      integerArray(deltas, ({ delta }) => delta.attempts.length),
-      bigintArray(
-        flat(deltas, ({ delta }) => delta.attempts),
-        itself,
-      ),
+      bigintArray(flat(deltas.map(({ delta }) => delta.acked)), itself),
+      integerArray(attempts, ({ length }) => length),
+      bigintArray(flat(attempts), itself),
       integerArray(anyReset ? deltas : [], ({ delta }) => delta.resets),
       integerArray(notes, ({ at }) => at),
       bigintArray(notes, ({ note }) => note.seq),
@@ -57,11 +54,12 @@ export async function findReceipt(client: Client, table: AckTable, receipt: stri
 }
 
 const itself = (value: number): number => value;
+const none: readonly number[] = [];
 
-/** Nearly all of thousands of deltas have no numbers, so a loop is cheaper than `flatMap`. */
-function flat(deltas: Deltas, numbersOf: (delta: Deltas[number]) => readonly number[]): number[] {
+/** Nearly all of thousands of arrays are empty, so a loop is cheaper than `flat`. */
+function flat(arrays: readonly (readonly number[])[]): number[] {
   const all: number[] = [];
-  for (const delta of deltas) for (const value of numbersOf(delta)) all.push(value);
+  for (const array of arrays) for (const value of array) all.push(value);
   return all;
 }
 
@@ -71,32 +69,31 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
   return notes;
 }
 
-/** Arrays of numbers as text; the last column has the texts of the metadata. */
+/** Arrays of numbers as text; the last column has the texts of the metadata, parsed from JSON. */
 type Row = [...numbers: string[], metadata: string[]];
 
-/** The most rounds in memory while the log is read, because each may name 100,000 cursors. */
-const fetchedTogether = 50;
-
-/** Adds the rounds of one table to `sums`, by cursor. @returns the number of rounds. */
+/**
+ * Adds the rounds of one table to `sums`, by cursor. One round is in memory at a time, because all
+ * together may exceed the memory of the broker. @returns the number of rounds.
+ */
 export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
-  await client.query('BEGIN READ ONLY');
-  try {
-    await client.query(
-      `DECLARE rounds NO SCROLL CURSOR FOR
-       SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
-              acked_counts::text, acked::text, attempt_counts::text, attempts::text,
-              resets::text, metadata_at::text, metadata_seqs::text, metadata
-         FROM millrace.ack_log_${table}`,
-    );
-    for (let count = 0; ;) {
-      const { rows } = await client.query<Row>({ rowMode: 'array', text: `FETCH ${fetchedTogether} FROM rounds` });
-      for (const row of rows) readRound(row, sums);
-      count += rows.length;
-      if (rows.length < fetchedTogether) return count;
-    }
-  } finally {
-    await client.query('ROLLBACK');
-  }
+  let count = 0;
+  await eachRow<Row>(
+    client,
+    {
+      name: `read_rounds_${table}`,
+      values: [],
+      text: `SELECT subscription_ids::text, partitions::text, lanes::text, committed_offsets::text,
+                    acked_counts::text, acked::text, attempt_counts::text, attempts::text,
+                    resets::text, metadata_at::text, metadata_seqs::text, to_json(metadata)
+               FROM millrace.ack_log_${table}`,
+    },
+    (row) => {
+      readRound(row, sums);
+      count++;
+    },
+  );
+  return count;
 }
 
 const complete = 'the arrays of a row of the ack log have a value for each of its cursors';
@@ -124,7 +121,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
       metadata: notes.get(at) ?? null,
       committedOffset: present(committedOffsets[at], complete),
       acked: acked.slice(ackedAt, (ackedAt += present(ackedCounts[at], complete))),
-      attempts: attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete))),
+      attempts: parsedAttempts(attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete)))),
     };
     let sum = sums.get(name);
     if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));

@@ -1,4 +1,6 @@
 import type { Client } from 'pg';
+import { mergeAttempts, unackedAttempts, type AttemptRuns } from '../../consumption/offsets/attempt-runs.ts';
+import { addRuns, cutBelow } from '../../consumption/offsets/runs.ts';
 import {
   laterOf,
   mergeDelta,
@@ -6,16 +8,18 @@ import {
   type CursorDelta,
   type CursorSnapshot,
 } from '../../consumption/partitioned/cursor.ts';
-import { cursorName, type CursorKey, type CursorReset, type StoredCursor } from '../../delivery/ports/store.ts';
+import type { CursorKey, CursorReset, StoredCursor } from '../../delivery/ports/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
+import { eachRow } from '../pg/each-row.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
 import type { Statement } from '../pg/one-round-trip.ts';
 import type { BinaryValue } from '../pg/parameter.ts';
+import { parsedAttempts, storedAttempts } from './stored-attempts.ts';
 import { present } from '../../errors/present.ts';
 
 /**
- * The cursors of one subscription: columns as arrays, and `rest` for the few cursors with more
- * state.
+ * The cursors of one subscription that have only a committed offset, or one cursor with all its
+ * state. Arrays are text.
  */
 type Row = [
   subscriptionId: number,
@@ -23,37 +27,73 @@ type Row = [
   lanes: string,
   committedOffsets: string,
   resets: string,
-  rest: readonly More[] | null,
+  acked: string | null,
+  attempts: string | null,
+  metadata: string | null,
+  metadataSeq: string | null,
 ];
 
-/** Arrays as text. */
-interface More {
-  readonly partition: number;
-  readonly lane: number;
-  readonly acked: string;
-  readonly attempts: string;
-  readonly metadata: string | null;
-  readonly seq: number | null;
-}
+const isPlainRow = "c.acked = '{}' AND c.attempts = '{}' AND c.metadata IS NULL";
+
+/** The columns of a row with one cursor. */
+const oneCursor = `c.subscription_id, ARRAY[c.partition]::text, ARRAY[c.lane]::text, ARRAY[c.committed_offset]::text,
+  ARRAY[c.resets]::text, c.acked::text, c.attempts::text, c.metadata, c.metadata_seq::text`;
 
 /**
- * Reads one row for each subscription, because a row for each of a million cursors takes longer.
+ * Reads the cursors of subscriptions, in no order. Cursors with only a committed offset are one row
+ * for each subscription, because a row for each of a million cursors takes longer. The others are a
+ * row each, because together they may exceed the memory of the broker.
  */
-export async function readCursors(client: Client, subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
-  const { rows } = await client.query<Row>({
-    name: 'read_cursors',
-    rowMode: 'array',
-    values: [arrayLiteral(subscriptionIds)],
-    text: `SELECT c.subscription_id, array_agg(c.partition)::text, array_agg(c.lane)::text,
-                  array_agg(c.committed_offset)::text, array_agg(c.resets)::text,
-                  json_agg(json_build_object('partition', c.partition, 'lane', c.lane, 'acked', c.acked::text,
-                    'attempts', c.attempts::text, 'metadata', c.metadata, 'seq', c.metadata_seq))
-                    FILTER (WHERE c.acked <> '{}' OR c.attempts <> '{}' OR c.metadata IS NOT NULL)
-             FROM millrace.cursors AS c WHERE c.subscription_id = ANY ($1::integer[]) GROUP BY c.subscription_id`,
-  });
-  const all: StoredCursor[] = [];
-  for (const row of rows) addCursors(row, all);
-  return all;
+export function readCursors(
+  client: Client,
+  subscriptionIds: readonly number[],
+  visit: (stored: StoredCursor) => void,
+): Promise<void> {
+  return eachRow<Row>(
+    client,
+    {
+      name: 'read_cursors',
+      values: [arrayLiteral(subscriptionIds)],
+      text: `SELECT c.subscription_id, array_agg(c.partition)::text, array_agg(c.lane)::text,
+                    array_agg(c.committed_offset)::text, array_agg(c.resets)::text,
+                    NULL::text, NULL::text, NULL::text, NULL::text
+               FROM millrace.cursors AS c
+              WHERE c.subscription_id = ANY ($1::integer[]) AND ${isPlainRow} GROUP BY c.subscription_id
+             UNION ALL
+             SELECT ${oneCursor} FROM millrace.cursors AS c
+              WHERE c.subscription_id = ANY ($1::integer[]) AND NOT (${isPlainRow})`,
+    },
+    (row) => {
+      visitCursors(row, visit);
+    },
+  );
+}
+
+/** Reads the cursors of the keys, of those that exist. */
+export function readNamedCursors(
+  client: Client,
+  keys: readonly CursorKey[],
+  visit: (stored: StoredCursor) => void,
+): Promise<void> {
+  return eachRow<Row>(
+    client,
+    {
+      name: 'read_named_cursors',
+      values: [
+        arrayLiteral(keys.map(({ subscriptionId }) => subscriptionId)),
+        arrayLiteral(keys.map(({ partition }) => partition)),
+        arrayLiteral(keys.map(({ lane }) => lane)),
+      ],
+      // OFFSET 0 makes each key a look-up, whatever the statistics of the table are.
+      text: `SELECT found.* FROM unnest($1::integer[], $2::integer[], $3::integer[]) AS w (subscription_id, partition, lane),
+                    LATERAL (SELECT ${oneCursor} FROM millrace.cursors AS c
+                              WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane
+                             OFFSET 0) AS found`,
+    },
+    (row) => {
+      visitCursors(row, visit);
+    },
+  );
 }
 
 /** One shared object, because nearly all of a million cursors have only a committed offset. */
@@ -61,47 +101,45 @@ const nothingElse = { acked: [], attempts: [], metadata: null };
 
 const complete = 'the arrays of a subscription have a value for each of its cursors';
 
-function addCursors(
-  [subscriptionId, partitions, lanes, committedOffsets, resets, rest]: Row,
-  all: StoredCursor[],
-): void {
-  const moreOf = new Map(rest?.map((one) => [cursorName({ subscriptionId, ...one }), one]));
+function visitCursors(row: Row, visit: (stored: StoredCursor) => void): void {
+  const [subscriptionId, partitions, lanes, committedOffsets, resets] = row;
   const [lane, committed, reset] = [lanes, committedOffsets, resets].map(parseArrayLiteral) as [
     number[],
     number[],
     number[],
   ];
+  const more = moreOf(row);
   for (const [at, partition] of parseArrayLiteral(partitions).entries()) {
-    const key = { subscriptionId, partition, lane: present(lane[at], complete) };
-    const found = moreOf.size === 0 ? undefined : moreOf.get(cursorName(key));
-    const more = found === undefined ? nothingElse : described(found);
-    all.push({
-      key,
+    visit({
+      key: { subscriptionId, partition, lane: present(lane[at], complete) },
       cursor: { resets: present(reset[at], complete), committedOffset: present(committed[at], complete), ...more },
     });
   }
 }
 
-function described({ acked, attempts, metadata, seq }: More): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
+function moreOf(row: Row): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
+  const [acked, attempts, metadata, seq] = row.slice(5) as [string | null, string | null, string | null, string | null];
+  if (acked === null || attempts === null) return nothingElse;
   return {
     acked: parseArrayLiteral(acked),
-    attempts: parseArrayLiteral(attempts),
-    metadata: metadata === null ? null : { seq: present(seq, 'metadata has a sequence number'), text: metadata },
+    attempts: parsedAttempts(parseArrayLiteral(attempts)),
+    metadata:
+      metadata === null ? null : { seq: Number(present(seq, 'metadata has a sequence number')), text: metadata },
   };
 }
 
 const none: readonly number[] = [];
 
 /**
- * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It grows while
- * the log is read, because all deltas of all rounds together may exceed the memory of the broker.
+ * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It merges each
+ * delta as it comes, because all deltas of all rounds together may exceed the memory of the broker.
  */
 export class DeltaSum {
   readonly key: CursorKey;
   #resets: number;
   #committedOffset: number;
   #acked: number[] | null = null;
-  #attempts: number[] | null = null;
+  #attempts: AttemptRuns = none;
   #metadata: CommitMetadata | null = null;
 
   constructor(key: CursorKey, resets: number) {
@@ -115,19 +153,22 @@ export class DeltaSum {
     if (resets < this.#resets) return;
     if (resets > this.#resets) this.#begin(resets);
     this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    // The arrays are made late, because nearly all of a million cursors have neither.
-    for (const bound of acked) (this.#acked ??= []).push(bound);
-    for (const count of attempts) (this.#attempts ??= []).push(count);
+    // The array is made late, because nearly all of a million cursors have no run.
+    if (acked.length > 0) addRuns((this.#acked ??= []), acked);
+    if (this.#acked !== null) cutBelow(this.#acked, this.#committedOffset);
+    if (attempts.length > 0) {
+      const merged = mergeAttempts(this.#attempts, attempts);
+      this.#attempts = unackedAttempts(merged, this.#committedOffset, this.#acked ?? none);
+    }
     this.#metadata = laterOf(this.#metadata, metadata);
   }
 
-  /** Merges all deltas at once, because each merge copies the cursor. */
   appliedTo(cursor: CursorSnapshot): CursorSnapshot {
     return mergeDelta(cursor, {
       resets: this.#resets,
       committedOffset: this.#committedOffset,
       acked: this.#acked ?? none,
-      attempts: this.#attempts ?? none,
+      attempts: this.#attempts,
       metadata: this.#metadata,
     });
   }
@@ -135,7 +176,8 @@ export class DeltaSum {
   #begin(resets: number): void {
     this.#resets = resets;
     this.#committedOffset = 0;
-    this.#acked = this.#attempts = null;
+    this.#acked = null;
+    this.#attempts = none;
     this.#metadata = null;
   }
 }
@@ -208,7 +250,7 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
     parameters: [
       ...plain,
       nestedArrayLiteral(sorted.map(({ cursor }) => cursor.acked)),
-      nestedArrayLiteral(sorted.map(({ cursor }) => cursor.attempts)),
+      nestedArrayLiteral(sorted.map(({ cursor }) => storedAttempts(cursor.attempts))),
       textArray(metadata.map((note) => note?.text ?? null)),
       bigintArray(metadata, (note) => note?.seq ?? 0),
     ],

@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
 import type { LoadedGroup, NamedGroup } from '../../delivery/ports/store.ts';
 import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
+import { eachRow } from '../pg/each-row.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
@@ -68,34 +69,52 @@ type MemberFields = [
   instanceId: string | null,
   maxPollIntervalMs: number,
   clientAssignors: string[],
-  metadata: string,
 ];
 
 /** The members by group, in the order in which they joined. */
 async function loadMembers(client: Client, groupIds: string): Promise<Map<number, MemberRow[]>> {
+  const metadata = await loadMetadata(client, groupIds);
   const { rows } = await client.query<[groupId: number, members: MemberFields[]]>({
     name: 'load_members',
     rowMode: 'array',
     text: `SELECT group_id, json_agg(json_build_array(member_id, client_id, host, kind, session_timeout_ms, rebalance_timeout_ms,
-                    assignor, join_seq, topic_ids, instance_id, max_poll_interval_ms, client_assignors, encode(metadata, 'hex'))
+                    assignor, join_seq, topic_ids, instance_id, max_poll_interval_ms, client_assignors)
                     ORDER BY join_seq)
              FROM millrace.group_members WHERE group_id = ANY ($1::integer[]) GROUP BY group_id`,
     values: [groupIds],
   });
-  return new Map(rows.map(([groupId, members]) => [groupId, members.map(memberRow)]));
+  return new Map(
+    rows.map(([groupId, members]) => [groupId, members.map((fields) => memberRow(fields, metadata.get(groupId)))]),
+  );
+}
+
+type MetadataOfGroup = ReadonlyMap<string, Uint8Array>;
+
+/** The metadata of members by group: a row for each, because a group may have 64 MiB. */
+async function loadMetadata(client: Client, groupIds: string): Promise<Map<number, MetadataOfGroup>> {
+  const found = new Map<number, Map<string, Uint8Array>>();
+  await eachRow<[groupId: number, memberId: string, metadata: Buffer]>(
+    client,
+    {
+      name: 'load_metadata',
+      text: `SELECT group_id, member_id, metadata FROM millrace.group_members
+              WHERE group_id = ANY ($1::integer[]) AND metadata <> ''`,
+      values: [groupIds],
+    },
+    ([groupId, memberId, metadata]) => {
+      const ofGroup = found.get(groupId) ?? new Map<string, Uint8Array>();
+      found.set(groupId, ofGroup.set(memberId, metadata));
+    },
+  );
+  return found;
 }
 
 /** Shared: nearly all members have none, and a buffer each is work for the garbage collector. */
 const noMetadata = Buffer.alloc(0);
 
-function memberRow(fields: MemberFields): MemberRow {
+function memberRow(fields: MemberFields, metadata: MetadataOfGroup | undefined): MemberRow {
   const [memberId, clientId, host, kind, sessionTimeoutMs, rebalanceTimeoutMs, assignor, joinSeq, topicIds] = fields;
-  const [instanceId, maxPollIntervalMs, clientAssignors, metadata] = fields.slice(9) as [
-    string | null,
-    number,
-    string[],
-    string,
-  ];
+  const [instanceId, maxPollIntervalMs, clientAssignors] = fields.slice(9) as [string | null, number, string[]];
   return {
     memberId,
     clientId,
@@ -109,7 +128,7 @@ function memberRow(fields: MemberFields): MemberRow {
     instanceId,
     maxPollIntervalMs,
     clientAssignors,
-    metadata: metadata === '' ? noMetadata : Buffer.from(metadata, 'hex'),
+    metadata: metadata?.get(memberId) ?? noMetadata,
   };
 }
 

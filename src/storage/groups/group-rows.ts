@@ -158,9 +158,30 @@ async function removeKeyed(
   );
 }
 
+interface PutMember {
+  readonly groupId: number;
+  readonly row: MemberRow;
+}
+
+/** A statement has so many bytes of metadata, because a group may have 64 MiB. */
+const metadataBytesMax = 2_097_152;
+
 async function putMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
-  const put = members.flatMap(({ groupId, row }) => (row === null ? [] : [{ groupId, row }]));
-  if (put.length === 0) return;
+  let piece: PutMember[] = [];
+  let bytes = 0;
+  for (const { groupId, row } of members) {
+    if (row === null) continue;
+    piece.push({ groupId, row });
+    bytes += row.metadata.length;
+    if (bytes < metadataBytesMax) continue;
+    await putPiece(client, piece);
+    piece = [];
+    bytes = 0;
+  }
+  if (piece.length > 0) await putPiece(client, piece);
+}
+
+async function putPiece(client: Client, put: readonly PutMember[]): Promise<void> {
   const rows = put.map(({ row }) => row);
   await client.query(
     `INSERT INTO millrace.group_members (group_id, member_id, client_id, host, kind, session_timeout_ms,

@@ -16,7 +16,8 @@ import {
 import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
-import { cursorUpdate, readCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
+import { cursorUpdate, readCursors, readNamedCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
+import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
 import { listGroups, loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
@@ -31,10 +32,13 @@ import type { Now } from '../pg/now.ts';
 const truncateWaitMs = 100;
 
 /**
- * The most cursors in one transaction of a fold, which the broker encodes in 5 ms. A million in one
- * statement would block the broker for seconds, and take gigabytes.
+ * The most cursors in one transaction of a fold, which the broker encodes in 5 ms, and their bytes.
+ * A million in one statement would block the broker for seconds, and take gigabytes.
  */
 const foldedTogetherMax = 5_000;
+const foldedBytesMax = 4_194_304;
+/** The most cursors of the predecessor's log that are read together, each of which may be large. */
+const inheritedTogetherMax = 500;
 
 /** What the predecessor left in the ack log, as one sum for each cursor. */
 type Inherited = Map<string, DeltaSum>;
@@ -97,15 +101,17 @@ export class GroupStorage implements GroupStore {
     return this.#d.reads.run((client) => loadGroups(client, groupIds, this.#d.now));
   }
 
-  async loadCursors(subscriptionIds: readonly number[]): Promise<StoredCursor[]> {
+  async loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void> {
     // The sums are taken before the cursors are read. A fold in between is then applied twice,
     // which is harmless. In the other order it could be missed.
     const inherited = this.#inherited;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
-    const stored = await this.#d.reads.run((client) => readCursors(client, subscriptionIds));
     // After a shutdown the log is empty, and the names of a million cursors would be made in vain.
-    if (inherited.size === 0) return stored;
-    return stored.map((one) => withSum(one, inherited.get(cursorName(one.key))));
+    const visitSummed = (stored: StoredCursor): void => {
+      visit(withSum(stored, inherited.get(cursorName(stored.key))));
+    };
+    const visitEach = inherited.size === 0 ? visit : visitSummed;
+    await this.#d.reads.run((client) => readCursors(client, subscriptionIds, visitEach));
   }
 
   createGroup(name: string): Promise<number> {
@@ -173,13 +179,21 @@ export class GroupStorage implements GroupStore {
       if (left.size > 0) for (const { key } of piece) left.delete(cursorName(key));
       yield piece;
     }
-    for (const piece of inPieces(left)) {
-      const sums = new Map(piece);
-      const ids = new Set(piece.map(([, sum]) => sum.key.subscriptionId));
-      const stored = await this.#d.reads.run((client) => readCursors(client, [...ids]));
-      const named = stored.filter(({ key }) => sums.has(cursorName(key)));
-      if (named.length > 0) yield named.map((one) => withSum(one, sums.get(cursorName(one.key))));
+    const sums = [...left.values()];
+    for (let at = 0; at < sums.length; at += inheritedTogetherMax) {
+      yield* inPieces(await this.#summed(sums.slice(at, at + inheritedTogetherMax)));
     }
+  }
+
+  /** The cursors of the sums, of those that exist, with their sums. */
+  async #summed(sums: readonly DeltaSum[]): Promise<StoredCursor[]> {
+    const sumOf = new Map(sums.map((sum) => [cursorName(sum.key), sum]));
+    const keys = sums.map(({ key }) => key);
+    const found: StoredCursor[] = [];
+    await this.#d.reads.run((client) =>
+      readNamedCursors(client, keys, (stored) => found.push(withSum(stored, sumOf.get(cursorName(stored.key))))),
+    );
+    return found;
   }
 
   /**
@@ -205,13 +219,16 @@ function withSum({ key, cursor }: StoredCursor, sum: DeltaSum | undefined): Stor
   return { key, cursor: sum === undefined ? cursor : sum.appliedTo(cursor) };
 }
 
-function* inPieces<T>(all: Iterable<T>): Generator<T[]> {
-  let piece: T[] = [];
+function* inPieces(all: Iterable<StoredCursor>): Generator<StoredCursor[]> {
+  let piece: StoredCursor[] = [];
+  let bytes = 0;
   for (const one of all) {
     piece.push(one);
-    if (piece.length < foldedTogetherMax) continue;
+    bytes += snapshotBytes(one.cursor);
+    if (piece.length < foldedTogetherMax && bytes < foldedBytesMax) continue;
     yield piece;
     piece = [];
+    bytes = 0;
   }
   if (piece.length > 0) yield piece;
 }

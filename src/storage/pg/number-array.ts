@@ -28,7 +28,7 @@ export function integerArray<T>(items: readonly T[], valueOf: (item: T) => numbe
   };
 }
 
-/** The numbers are from 0 to 2^53 - 1. */
+/** The numbers are from -(2^53 - 1) to 2^53 - 1. */
 export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number): BinaryValue {
   return {
     byteLength: arrayBytes(items.length, 8),
@@ -37,8 +37,9 @@ export function bigintArray<T>(items: readonly T[], valueOf: (item: T) => number
       for (const item of items) {
         const value = valueOf(item);
         to = buffer.writeInt32BE(8, to);
-        to = buffer.writeUInt32BE(Math.floor(value / 0x1_0000_0000), to);
-        to = buffer.writeUInt32BE(value % 0x1_0000_0000, to);
+        const high = Math.floor(value / 0x1_0000_0000);
+        to = buffer.writeInt32BE(high, to);
+        to = buffer.writeUInt32BE(value - high * 0x1_0000_0000, to);
       }
     },
   };

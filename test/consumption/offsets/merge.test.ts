@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { begunAt, mergeDelta, type CursorSnapshot } from '../../../src/consumption/partitioned/cursor.ts';
 import { property } from '../../coordinator/property.ts';
-import { offsetsOf, runsOf } from '../partitioned/oracle.ts';
+import { attemptRunsOf, attemptsOf, offsetsOf, runsOf } from '../partitioned/oracle.ts';
 
 const size = 30;
 const nothing = begunAt(0);
@@ -26,18 +26,12 @@ const state = fc
       metadata: note === null ? null : { seq: note, text: `note ${note} of ${resets}` },
       committedOffset,
       acked: runsOf(acked.filter((offset) => offset > committedOffset).sort((a, b) => a - b)),
-      attempts: attempts.sort(([a], [b]) => a - b).flat(),
+      attempts: attemptRunsOf(new Map(attempts).keys(), (offset) => new Map(attempts).get(offset)!),
     }),
   );
 
 function ackedOf({ committedOffset, acked }: CursorSnapshot): number[] {
   return [...Array.from({ length: committedOffset }, (_, offset) => offset), ...offsetsOf({ runs: acked })];
-}
-
-function attemptsOf({ attempts }: CursorSnapshot): Map<number, number> {
-  const counts = new Map<number, number>();
-  for (let at = 0; at < attempts.length; at += 2) counts.set(attempts[at]!, attempts[at + 1]!);
-  return counts;
 }
 
 test('deltas that overtake each other lead to the same state', () => {
@@ -73,8 +67,8 @@ test('no delta of the same incarnation takes back an ack or a note, or lowers a 
       expect(acked.has(merged.committedOffset)).toBe(false);
       expect(ackedOf(merged).length).toBe(acked.size);
       expect(merged.committedOffset).toBeGreaterThanOrEqual(Math.max(snapshot.committedOffset, delta.committedOffset));
-      const counts = attemptsOf(merged);
-      for (const [offset, count] of [...attemptsOf(snapshot), ...attemptsOf(delta)]) {
+      const counts = attemptsOf(merged.attempts);
+      for (const [offset, count] of [...attemptsOf(snapshot.attempts), ...attemptsOf(delta.attempts)]) {
         if (acked.has(offset)) expect(counts.has(offset)).toBe(false);
         else expect(counts.get(offset)).toBeGreaterThanOrEqual(count);
       }

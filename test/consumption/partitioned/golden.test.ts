@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Named } from '../../../src/consumption/partitioned/cursor.ts';
+import { attemptsOf } from './oracle.ts';
 import { CheckedScene, type Command } from './scene.ts';
 
 /**
@@ -51,7 +52,9 @@ class Story {
       `committed ${committedOffset}`,
       ...(cursor.metadata === '' ? [] : [`noted "${cursor.metadata}"`]),
       ...(acked.length > 0 ? [`acked ahead ${pairs(acked, '..')}`] : []),
-      ...(attempts.length > 0 ? [`ended attempts ${pairs(attempts, ':')}`] : []),
+      ...(attempts.length > 0
+        ? [`ended attempts ${[...attemptsOf(attempts)].map((pair) => pair.join(':')).join(' ')}`]
+        : []),
       `in flight ${cursor.inFlightRecords}`,
       `lag ${cursor.lag(endOffset)}`,
       `next ${next.type === 'deliver' ? `${next.first}..${next.last}` : `${next.on}${until}`}`,

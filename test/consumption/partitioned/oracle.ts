@@ -50,7 +50,7 @@ export class Oracle {
       leaseUntilMs: null,
       refused: false,
     }));
-    for (let at = 0; at < attempts.length; at += 2) this.#slots[attempts[at]!]!.ended = attempts[at + 1]!;
+    for (const [offset, ended] of attemptsOf(attempts)) this.#slots[offset]!.ended = ended;
     this.#position = this.#handedOut = this.committedOffset;
   }
 
@@ -80,7 +80,7 @@ export class Oracle {
       metadata: this.#metadata,
       committedOffset,
       acked: runsOf(this.#offsets(({ state }, offset) => state === 'acked' && offset > committedOffset)),
-      attempts: attempts.flatMap((offset) => [offset, this.#slots[offset]!.ended]),
+      attempts: attemptRunsOf(attempts, (offset) => this.#slots[offset]!.ended),
     };
   }
 
@@ -154,7 +154,7 @@ export class Oracle {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#found(named);
     if (!Array.isArray(found)) return found;
-    for (const offset of found) this.#slots[offset]!.ended++;
+    this.#count(found);
     const doubled = limits.nackBackoffMsDefault * 2 ** (this.#slots[found[0]!]!.ended - 1);
     if (this.#retryAtMs === null || this.#retryAtMs <= nowMs) {
       this.#retryAtMs = nowMs;
@@ -171,7 +171,7 @@ export class Oracle {
   }
 
   giveBackAll(countAttempt: boolean): { records: number; bytes: number } {
-    if (countAttempt) for (const offset of this.held) this.#slots[offset]!.ended++;
+    if (countAttempt) this.#count(this.held);
     this.#handedOut = this.committedOffset;
     for (const slot of this.#slots) slot.refused = false;
     return this.resend();
@@ -184,7 +184,7 @@ export class Oracle {
 
   expireLeases(nowMs: number): { records: number; bytes: number } {
     const expired = this.held.filter((offset) => (this.#slots[offset]!.leaseUntilMs ?? Infinity) <= nowMs);
-    for (const offset of expired) this.#slots[offset]!.ended++;
+    this.#count(expired);
     this.#refuse(expired);
     this.#position = Math.min(this.#position, ...expired);
     return this.#settle(expired, 'open');
@@ -221,6 +221,17 @@ export class Oracle {
     this.#refuse(offsets);
     const found = offsets.filter((offset) => this.#slots[offset]!.state === 'inFlight');
     return found.length > 0 ? found : unsettled('LEASE_EXPIRED');
+  }
+
+  /** Counts each run of the records, unless there would be too many runs. */
+  #count(offsets: readonly number[]): void {
+    const runs = runsOf(offsets);
+    for (let at = 0; at < runs.length; at += 2) {
+      const run = offsetsOf({ runs: runs.slice(at, at + 2) });
+      for (const offset of run) this.#slots[offset]!.ended++;
+      if (this.snapshot().attempts.length / 3 <= this.#bounds.attemptRunsMax) continue;
+      for (const offset of run) this.#slots[offset]!.ended--;
+    }
   }
 
   #refuse(offsets: readonly number[]): void {
@@ -271,6 +282,26 @@ export function runsOf(offsets: readonly number[]): number[] {
     else runs.push(offset, offset);
   }
   return runs;
+}
+
+/** Makes runs of the ended attempts of offsets. */
+export function attemptRunsOf(offsets: Iterable<number>, endedOf: (offset: number) => number): number[] {
+  const runs: number[][] = [];
+  for (const offset of [...offsets].sort((a, b) => a - b)) {
+    const before = runs.at(-1);
+    if (before?.[1] === offset - 1 && before[2] === endedOf(offset)) before[1] = offset;
+    else runs.push([offset, offset, endedOf(offset)]);
+  }
+  return runs.flat();
+}
+
+/** The ended attempts of each record of the runs. */
+export function attemptsOf(runs: readonly number[]): Map<number, number> {
+  const ended = new Map<number, number>();
+  for (let at = 0; at < runs.length; at += 3) {
+    for (const offset of offsetsOf({ runs: runs.slice(at, at + 2) })) ended.set(offset, runs[at + 2]!);
+  }
+  return ended;
 }
 
 function contains(runs: readonly number[], offset: number): boolean {

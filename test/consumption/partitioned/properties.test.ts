@@ -138,6 +138,22 @@ test('a cursor never has more records in flight than its bound, nor more holes t
   );
 });
 
+test('a cursor never has more runs of attempts than its bound and its runs of acks, and neither has what is stored of it', () => {
+  fc.assert(
+    fc.property(commands, (all) => {
+      const scene = new CheckedScene();
+      for (const one of all) {
+        scene.do(one);
+        scene.do({ type: 'round' });
+        for (const { attempts, acked } of [scene.cursor.snapshot(), scene.stored()]) {
+          expect(attempts.length / 3).toBeLessThanOrEqual(bounds.attemptRunsMax + acked.length / 2);
+        }
+      }
+    }),
+    property(500),
+  );
+});
+
 /** Commands with many settlements, beside everything else that can happen to records in flight. */
 const settling = fc.array(
   fc.oneof(

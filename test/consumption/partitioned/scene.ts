@@ -15,7 +15,7 @@ import { bytesOf, offsetsOf, Oracle, runsOf } from './oracle.ts';
 export const size = 40;
 
 /** Bounds so small that a scene reaches them. */
-export const bounds: CursorBounds = { inFlightRecordsMax: 12, ackedRunsMax: 3 };
+export const bounds: CursorBounds = { inFlightRecordsMax: 12, ackedRunsMax: 3, attemptRunsMax: 5 };
 
 export type Command =
   /** Delivers at most so many of the next records. */

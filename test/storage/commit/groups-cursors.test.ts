@@ -83,13 +83,13 @@ describe('the ack log', () => {
 describe('a fold', () => {
   test('folds write the cursors and empty their tables, all the way round the ring', async () => {
     for (let n = 1; n <= 4; n += 1) {
-      await append(delta(10 + n, [100, 100 + n], [50, n]));
+      await append(delta(10 + n, [100, 100 + n], [50, 50, n]));
       expect((await rounds()).reduce((sum, count) => sum + count)).toBe(1);
-      await fold(delta(10 + n, [100, 100 + n], [50, n]));
+      await fold(delta(10 + n, [100, 100 + n], [50, 50, n]));
       expect(await rounds()).toEqual([0, 0, 0]);
     }
     await takeOver();
-    expect(await loaded()).toEqual([delta(14, [100, 104], [50, 4]), start, start]);
+    expect(await loaded()).toEqual([delta(14, [100, 104], [50, 50, 4]), start, start]);
   });
 
   test('a fold sends later rounds to the next table before it takes the state', async () => {

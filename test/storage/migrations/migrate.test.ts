@@ -160,7 +160,7 @@ describe('the offsets of groups', () => {
     const cursors = (await allCursors(storage.groups)).sort((a, b) => a.key.partition - b.key.partition);
     expect(cursors.map(({ cursor }) => cursor)).toEqual([
       { resets: 0, committedOffset: 12, acked: [14, 15], attempts: [], metadata: null },
-      { resets: 0, committedOffset: 11, acked: [], attempts: [11, 3], metadata: null },
+      { resets: 0, committedOffset: 11, acked: [], attempts: [11, 11, 3], metadata: null },
     ]);
     const [attended, empty] = await allGroups(storage.groups);
     expect(attended?.emptyForMs).toBeNull();
@@ -181,6 +181,77 @@ describe('the offsets of groups', () => {
       "SELECT millrace.append_acks('one', 0, 1, 1, '{1}', '{0}', '{0}', '{13}', '{0}', '{}', '{0}', '{}')",
     );
     expect(await ackLogRows()).toBe(left + 1);
+  });
+});
+
+describe('runs of attempts', () => {
+  test('attempts of 10,000 records that an older broker stored one by one are one run for the next one', async () => {
+    await migrate(client, 9);
+    await fillGroups();
+    await client.query(`
+      UPDATE millrace.cursors SET committed_offset = 11, attempts = (
+        SELECT array_agg(value ORDER BY place, nth) FROM generate_series(11, 10010) AS place,
+               LATERAL (VALUES (1, place), (2, 1)) AS pair (nth, value)) WHERE partition = 1`);
+    await migrate(client);
+    const { cursor } = (await allCursors(storageAt().groups)).find(({ key }) => key.partition === 1)!;
+    expect(cursor.attempts).toEqual([11, 11, 3, 12, 10_010, 1]);
+  });
+
+  test('a rollback gives the older broker a pair for each record, in cursors and in the ack log', async () => {
+    await migrate(client);
+    await fillGroups();
+    await client.query(`
+      UPDATE millrace.cursors SET attempts = '{20,7,22,-3,2,9007199254740000,1}' WHERE partition = 0;
+      UPDATE millrace.ack_log_1 SET attempt_counts = '{3,2}', attempts = '{13,-2,4,11,3}'`);
+    await rollBack(client, 9);
+    const { rows } = await client.query<{ attempts: string }>(
+      'SELECT attempts::text FROM millrace.cursors ORDER BY partition',
+    );
+    expect(rows.map(({ attempts }) => attempts)).toEqual(['{20,7,22,2,23,2,24,2,9007199254740000,1}', '{}']);
+    const { rows: log } = await client.query('SELECT attempt_counts::text, attempts::text FROM millrace.ack_log_1');
+    expect(log).toEqual([{ attempt_counts: '{4,2}', attempts: '{13,4,14,4,11,3}' }]);
+  });
+
+  test('a round of an older broker that is too large to be read at once is divided, and nothing of it is lost', async () => {
+    await migrate(client, 9);
+    await fillGroups();
+    await client.query(`
+      INSERT INTO millrace.ack_log_1 (subscription_ids, partitions, lanes, committed_offsets, acked_counts, acked,
+          attempt_counts, attempts, resets, metadata_at, metadata_seqs, metadata, receipts)
+        SELECT array_agg(n), array_agg(n % 7), array_agg(0), array_agg(n), array_agg(2 * (n % 3)), '{}',
+               array_agg(2 * (n % 2)), '{}', '{}', '{}', '{}', '{}', '{r}' FROM generate_series(1, 1000) AS n;
+      UPDATE millrace.ack_log_1 SET
+        acked = ARRAY(SELECT n * 10 + m FROM generate_series(1, 1000) AS n, generate_series(1, 2 * (n % 3)) AS m ORDER BY n, m),
+        attempts = ARRAY(SELECT n * 10 + m FROM generate_series(1, 1000) AS n, generate_series(1, 2 * (n % 2)) AS m ORDER BY n, m),
+        metadata_at = ARRAY(SELECT n - 1 FROM generate_series(1, 1000) AS n WHERE n % 2 = 0 ORDER BY n),
+        metadata_seqs = ARRAY(SELECT n FROM generate_series(1, 1000) AS n WHERE n % 2 = 0 ORDER BY n),
+        metadata = ARRAY(SELECT repeat(n::text, 2000) FROM generate_series(1, 1000) AS n WHERE n % 2 = 0 ORDER BY n)
+        WHERE receipts = '{r}'`);
+    const told = async (): Promise<unknown> => {
+      const { rows } = await client.query<Record<string, number[] & string[]>>('SELECT * FROM millrace.ack_log_1');
+      const deltas = rows.flatMap((row) => {
+        const acked = [...row['acked']!];
+        const attempts = [...row['attempts']!];
+        return row['subscription_ids']!.map((id, at) => {
+          const note = row['metadata_at']!.indexOf(at);
+          return {
+            id,
+            place: [row['partitions']![at], row['lanes']![at], row['committed_offsets']![at], row['resets']![at]],
+            acked: acked.splice(0, row['acked_counts']![at]),
+            attempts: attempts.splice(0, row['attempt_counts']![at]),
+            note: note < 0 ? null : [row['metadata_seqs']![note], row['metadata']![note]],
+          };
+        });
+      });
+      return {
+        deltas: deltas.sort((a, b) => Number(a.id) - Number(b.id)),
+        receipts: rows.flatMap((row) => row['receipts']!),
+      };
+    };
+    const before = await told();
+    await migrate(client);
+    expect(await told()).toEqual(before);
+    expect(await ackLogRows()).toBe(4);
   });
 });
 

@@ -8,7 +8,8 @@ import { createTestDatabase } from '../../support/database.ts';
 
 const itself = (value: number): number => value;
 const edges = [0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1];
-const bigints = fc.array(fc.oneof(fc.constantFrom(...edges), fc.nat(Number.MAX_SAFE_INTEGER)), { maxLength: 20 });
+const negative = edges.slice(1).map((edge) => -edge);
+const bigints = fc.array(fc.oneof(fc.constantFrom(...edges, ...negative), fc.maxSafeInteger()), { maxLength: 20 });
 const integers = fc.array(fc.integer(), { maxLength: 20 });
 const texts = fc.array(
   fc.option(fc.string({ unit: 'grapheme', maxLength: 10 }).filter((text) => !text.includes('\0'))),
