@@ -10,6 +10,14 @@ export const limits = {
   pageTokenCharsMax: 400,
   pageSizeMax: 1_000,
   pageSizeDefault: 100,
+  /**
+   * The entries of one page, in protobuf or in JSON. It leaves room for what stands beside them in
+   * a message.
+   */
+  pageBytesMax: 3_407_872,
+  /** Topics of a group in a list of groups, and partitions of a member wherever it is shown. */
+  listedTopicsMax: 100,
+  listedPartitionsMax: 1_000,
   /** States in the filter of ListGroups. */
   listStatesMax: 10,
 
@@ -45,6 +53,8 @@ export const limits = {
   deliveryChunkBytes: 262_144,
   /** The largest gRPC message of the broker (every client's default limit is 4 MiB). */
   messageBytesMax: 3_670_016,
+  /** The bytes of such a message that answers with records keep free for names and attempts. */
+  recordsHeadBytesMax: 65_536,
   segmentBytesMax: 268_435_456,
   segmentAgeMsMax: 86_400_000,
 
@@ -98,6 +108,8 @@ export const limits = {
   pullBytesMax: 3_670_016,
   pullWaitMsMax: 60_000,
   pullLeaseMs: 30_000,
+  /** Pulls of one member that are under way at the same time. */
+  memberPullsMax: 10,
   readRecordsDefault: 100,
   readRecordsMax: 10_000,
   readBytesDefault: 1_048_576,
@@ -148,6 +160,14 @@ export const limits = {
   /** Entries of all lists, and keys of all objects, of one request in JSON. */
   jsonElementsMax: 50_000,
   jsonKeysMax: 250_000,
+  /** One text in JSON: a record of 3 MiB in base64, and some more. */
+  jsonTextBytesMax: 4_300_000,
+  /**
+   * What one step of a decoder or an encoder takes at most, in bytes and in entries of lists. Other
+   * work of the broker has its turn between two steps.
+   */
+  bytesAtOnceMax: 65_536,
+  entriesAtOnceMax: 2_000,
   /**
    * Requests of one PublishStream that have not been answered yet; beyond it the stream is not
    * read.
@@ -163,12 +183,24 @@ export const limits = {
    */
   streamResetBurst: 20_000,
   streamResetsPerSecond: 2_000,
+  /** Headers of one request, and their bytes as HTTP/2 counts them (32 for each header). */
+  requestHeadersMax: 64,
+  requestHeaderBytesMax: 16_384,
+  /** Of one HTTP/2 connection: entries of a SETTINGS frame, unanswered pings, invalid frames. */
+  http2SettingsMax: 16,
+  http2PingsMax: 10,
+  http2InvalidFramesMax: 100,
   /** Calls and streams open on one connection, and what the broker counts for each of them. */
   grpcConnectionCallsMax: 1_000,
   httpConnectionCallsMax: 100,
   openCallBytes: 5_120,
   /** A request must be complete after this time, and so must each message of a PublishStream. */
   partialRequestMs: 30_000,
+  /** What is still read of a refused request over HTTP, and dropped. */
+  droppedBytesMax: 8_388_608,
+  droppedPiecesMax: 10_000,
+  /** A Subscribe stream over HTTP is cut off when its client takes nothing for this time. */
+  unreadStreamMs: 65_000,
   /** How long a call waits for room for its answer, before its work. */
   answerRoomMs: 5_000,
   /**

@@ -19,8 +19,9 @@ export function frame(type: number, flags: number, stream: number, payload: Buff
   return Buffer.concat([head, payload]);
 }
 
-/** The headers of a call in HPACK without a table: POST, http, the path and the content type. */
+/** The headers of a call in HPACK without a table: POST, http, an authority, path and type. */
 export function callHeaders(path: string, contentType: string): Buffer {
   const text = (value: string) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
-  return Buffer.concat([Buffer.from([0x83, 0x86, 0x04]), text(path), Buffer.from([0x0f, 0x10]), text(contentType)]);
+  const pseudo = [Buffer.from([0x83, 0x86, 0x01]), text('broker'), Buffer.from([0x04]), text(path)];
+  return Buffer.concat([...pseudo, Buffer.from([0x0f, 0x10]), text(contentType)]);
 }

@@ -1,12 +1,14 @@
 import type { AssignorName, MemberId, MemberRow } from '../../coordinator/group.ts';
-import { groupMembersMax, groupTopicsMax } from '../../errors/rejections/groups.ts';
+import { groupMembersMax, groupTopicsMax, subscriptionExists } from '../../errors/rejections/groups.ts';
 import { assignorUnknown, instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { EnterCommand } from '../ports/membership.ts';
+import type { CreateSubscriptionCommand } from '../ports/subscriptions.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
+import type { ActiveSubscription } from './subscription.ts';
 import type { Member } from '../dispatch/member.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
@@ -22,6 +24,11 @@ type JoiningRow = Omit<MemberRow, 'joinSeq'>;
 interface Entered {
   readonly group: ConsumerGroup;
   readonly member: Member;
+}
+
+interface Created {
+  readonly group: ConsumerGroup;
+  readonly subscription: ActiveSubscription;
 }
 
 /** Finds the member that a call names, or creates one, with its group and its subscriptions. */
@@ -55,7 +62,7 @@ export class Admission {
     const group = this.#groups.find(command.group);
     // A new process of an instance takes the place of the old one.
     const from = (instanceId === null ? undefined : group?.rowOfInstance(instanceId)) ?? null;
-    const reserved = this.#groups.reserve(command.group, topicIds, { from, to: row });
+    const reserved = this.#groups.reservations.join(command.group, topicIds, { from, to: row });
     return this.#groups
       .enter(command.group, (group) => this.#join(group, command, row))
       .finally(() => {
@@ -68,6 +75,25 @@ export class Admission {
     if (instanceId === null || group.rowOfInstance(instanceId) === undefined) this.#refuseIfFull(group);
     await this.#subscribe(group, command, row.topicIds);
     return { group, member: await group.join(row, command.reply) };
+  }
+
+  /** @throws Rejection SUBSCRIPTION_EXISTS, GROUP_TOPICS_MAX, TOPIC_NOT_FOUND, BROKER_FULL */
+  async createSubscription({ group: name, topic, start }: CreateSubscriptionCommand): Promise<Created> {
+    const topicId = this.#groups.topicId(topic);
+    const known = this.#groups.find(name)?.subscriptions.has(topicId) === true;
+    const reserved = this.#groups.reservations.join(name, known ? [] : [topicId]);
+    const create = async (group: ConsumerGroup): Promise<Created> => {
+      if (group.subscriptions.has(this.#groups.topicId(topic))) throw subscriptionExists({ group: name, topic });
+      if (group.subscriptions.size >= limits.groupTopicsMax) {
+        throw groupTopicsMax({ group: name, groupTopicsMax: limits.groupTopicsMax });
+      }
+      const subscription = await this.#groups.demandSubscription(group, topic, start);
+      await group.settled();
+      return { group, subscription };
+    };
+    return this.#groups.enter(name, create).finally(() => {
+      reserved.release();
+    });
   }
 
   async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
@@ -97,7 +123,7 @@ export class Admission {
       group.alive(from.memberId);
       return;
     }
-    const reserved = this.#groups.reserve(group.name, added, { from, to: to ?? from });
+    const reserved = this.#groups.reservations.join(group.name, added, { from, to: to ?? from });
     try {
       await this.#subscribe(group, command, topicIds);
       if (to === null) group.alive(from.memberId);

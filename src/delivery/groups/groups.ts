@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import type { Counted } from '../../account/hold.ts';
-import { weights } from '../../account/weights.ts';
-import { begunAt, type Cursor } from '../../consumption/partitioned/cursor.ts';
+import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
+import { SortedItems } from '../../log/sorted-items.ts';
 import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ChosenStarts } from './chosen-starts.ts';
@@ -14,15 +14,14 @@ import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
-import type { Reservation } from '../kept/kept.ts';
-import { addedBytes, type MemberGrowth } from '../kept/sizes.ts';
+import { Reservations } from '../kept/reservations.ts';
 import { UnloadedGroups } from '../kept/unloaded-groups.ts';
 
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
-import { cursorOf, type ActiveSubscription } from './subscription.ts';
+import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
+import { byPlace, cursorOf, type LoadedCursor, type ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -31,12 +30,6 @@ export interface TopicLogs {
   lanes(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
-}
-
-/** A cursor that is built while the others are read, so that no row stays in memory. */
-interface LoadedCursor {
-  readonly key: CursorKey;
-  readonly cursor: Cursor;
 }
 
 interface GroupsDeps {
@@ -60,6 +53,15 @@ export class Groups {
   readonly #loader: GroupLoader;
   readonly #onLoaded: GroupsDeps['onLoaded'];
   readonly #byName = new Map<string, ConsumerGroup>();
+  readonly #byId = new Map<number, ConsumerGroup>();
+  readonly #sorted = new SortedItems(
+    () => this.#byName.values(),
+    (a, b) => (a.name < b.name ? -1 : 1),
+  );
+  readonly #subscriptions = new SortedItems(
+    () => this.all().flatMap(({ subscriptions }) => [...subscriptions.values()]),
+    (a, b) => a.row.id - b.row.id,
+  );
   /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
   readonly #subscribing = new Once<string, ActiveSubscription>();
@@ -68,6 +70,7 @@ export class Groups {
   readonly #deleting = new Once<string, void>();
   readonly #chosenStarts: ChosenStarts;
   readonly #sizes: UnloadedGroups;
+  readonly reservations: Reservations;
 
   constructor(deps: GroupsDeps) {
     const { store, topics, context, starts, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
@@ -76,6 +79,13 @@ export class Groups {
     this.#context = context;
     this.#chosenStarts = new ChosenStarts(starts);
     this.#sizes = new UnloadedGroups(context.kept);
+    this.reservations = new Reservations({
+      kept: context.kept,
+      unloaded: this.#sizes,
+      find: (name) => this.find(name),
+      loaded: () => this.#byName.values(),
+      logsOf: (topicId) => topics.partitionLogs(topicId).length,
+    });
     this.#onLoaded = onLoaded;
     this.#loader = new GroupLoader({
       store,
@@ -137,7 +147,7 @@ export class Groups {
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
   async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
-    this.#byName.set(loaded.name, group);
+    this.#add(group);
     for (const row of loaded.subscriptions) {
       const topicLogs = this.#topics.partitionLogs(row.topicId);
       const name = topicLogs[0]?.address.topicName;
@@ -148,6 +158,7 @@ export class Groups {
         return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
       });
       group.addSubscription(row, { name, lanes }, logs);
+      this.#subscriptions.changed();
     }
     await group.resume(loaded.snapshot.assignments);
     this.#onLoaded(group, loaded);
@@ -169,40 +180,35 @@ export class Groups {
   }
 
   /** The groups in memory, ordered by name. */
-  all(): ConsumerGroup[] {
-    return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  all(): readonly ConsumerGroup[] {
+    return this.#sorted.all;
+  }
+
+  /** The subscriptions of all groups in memory, ordered by id. */
+  subscriptions(): readonly ActiveSubscription[] {
+    return this.#subscriptions.all;
+  }
+
+  ofSubscription({ row }: { readonly row: Pick<SubscriptionRow, 'groupId'> }): ConsumerGroup {
+    return present(this.#byId.get(row.groupId), 'a subscription ends before its group');
+  }
+
+  #add(group: ConsumerGroup): void {
+    this.#byName.set(group.name, group);
+    this.#byId.set(group.id, group);
+    this.#sorted.changed();
+  }
+
+  #remove(group: ConsumerGroup): void {
+    this.#byName.delete(group.name);
+    this.#byId.delete(group.id);
+    this.#sorted.changed();
+    this.#subscriptions.changed();
   }
 
   /** Finds or creates the group. */
   async demand(name: string): Promise<ConsumerGroup> {
     return this.find(name) ?? this.#making.run(name, () => this.#make(name));
-  }
-
-  /**
-   * Reserves memory for what a call may add: the group, its subscriptions to the topics, a new
-   * member, or the growth of one. @throws Rejection BROKER_FULL, NOT_OWNER
-   */
-  reserve(name: string, topicIds: readonly number[], member: MemberGrowth | null = null): Reservation {
-    const group = this.find(name);
-    const topics = topicIds.map((topicId) => ({
-      logs: this.#topics.partitionLogs(topicId).length,
-      unheld: group?.subscriptions.get(topicId)?.unheld ?? null,
-    }));
-    return this.#context.kept.reserve(addedBytes({ newGroup: group === undefined ? name : null, topics, member }));
-  }
-
-  /**
-   * Reserves memory for the cursors of new partitions of a topic.
-   * @throws Rejection BROKER_FULL, NOT_OWNER
-   */
-  reserveGrowth(topicId: number, partitions: number): Reservation {
-    const logs = partitions * this.#topics.lanes(topicId);
-    const held = weights.cursor + weights.heldCursor;
-    let cursors = this.#sizes.subscribedTo(topicId) * logs * held;
-    for (const { subscriptions, members } of this.#byName.values()) {
-      if (subscriptions.has(topicId)) cursors += logs * (members.size > 0 ? held : weights.cursor);
-    }
-    return this.#context.kept.reserve({ cursors });
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -212,7 +218,7 @@ export class Groups {
       { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
       this.#context,
     );
-    this.#byName.set(name, group);
+    this.#add(group);
     return group;
   }
 
@@ -268,7 +274,7 @@ export class Groups {
   async #deleteStill(group: ConsumerGroup): Promise<void> {
     await group.end();
     await this.#context.writer.settle((store) => store.deleteGroup(group.id));
-    this.#byName.delete(group.name);
+    this.#remove(group);
     this.#chosenStarts.forgetOf({ groupId: group.id });
     for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
     await group.settled();
@@ -342,6 +348,7 @@ export class Groups {
       return { log, cursor: cursorOf(begunAt(committedOffset)) };
     });
     const name = logs[0]?.address.topicName ?? '';
+    this.#subscriptions.changed();
     return group.addSubscription(row, { name, lanes }, cursors);
   }
 
@@ -360,7 +367,9 @@ export class Groups {
     await this.#context.moves.whileStill(feeds, async () => {
       await work();
       this.#chosenStarts.forgetOf({ topicId });
-      await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+      const removed = this.all().map((group) => group.removeSubscription(topicId));
+      this.#subscriptions.changed();
+      await Promise.all(removed);
     });
   }
 
@@ -376,18 +385,13 @@ export class Groups {
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
     await this.#context.moves.whileStill(subscription.logs, async () => {
       await this.#store.cancelSubscription(subscription.row.id);
-      await group.removeSubscription(subscription.row.topicId);
+      const removed = group.removeSubscription(subscription.row.topicId);
+      this.#subscriptions.changed();
+      await removed;
     });
   }
 }
 
 function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {
   return { partition, lane };
-}
-
-/** The cursors of one subscription, in the order of the logs of the topic. */
-function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
-  const cursors: Cursor[] = [];
-  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
-  return cursors;
 }

@@ -1,11 +1,11 @@
 import { Hold } from '../../account/hold.ts';
 import { begunAt, Cursor, type CursorBounds, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
 import { limits } from '../../limits/limits.ts';
-import { lanesOf, namedLog, type LogName } from '../../log/lanes.ts';
+import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
-import type { SubscriptionRow } from '../ports/store.ts';
+import type { CursorKey, SubscriptionRow } from '../ports/store.ts';
 
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
@@ -21,6 +21,12 @@ export interface ClaimedLog {
 
 export function cursorOf(snapshot: CursorSnapshot): Cursor {
   return new Cursor(snapshot, cursorBounds);
+}
+
+/** A cursor that is built while the others are read, so that no row stays in memory. */
+export interface LoadedCursor {
+  readonly key: CursorKey;
+  readonly cursor: Cursor;
 }
 
 export interface SubscribedTopic {
@@ -96,4 +102,11 @@ export class ActiveSubscription {
       this.#logs.push(new Feed(key, cursor, log, this.#parts));
     }
   }
+}
+
+/** The cursors of one subscription, in the order of the logs of the topic. */
+export function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
+  const cursors: Cursor[] = [];
+  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
+  return cursors;
 }

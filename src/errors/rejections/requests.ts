@@ -30,6 +30,10 @@ export function compressionRefused(): RejectionOf<'COMPRESSION_REFUSED'> {
   return rejection('COMPRESSION_REFUSED', 'the broker takes no compressed requests: send this one as it is', {});
 }
 
+export function deadlineExceeded(): RejectionOf<'DEADLINE_EXCEEDED'> {
+  return rejection('DEADLINE_EXCEEDED', "the call was not answered within its client's deadline", {});
+}
+
 /** `bytes`: the size of a Publish, whose records are the violation; null for other requests. */
 export function requestTooLarge({
   bytes,

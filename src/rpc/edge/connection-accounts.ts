@@ -4,6 +4,7 @@ import type { OwnedKind } from '../../account/owner.ts';
 
 /** What one HTTP/2 connection holds of each kind. All of it comes back when the connection ends. */
 export interface ConnectionAccount {
+  readonly session: Http2Session;
   readonly streams: OwnedKind;
   readonly bodies: OwnedKind;
   readonly answers: OwnedKind;
@@ -25,7 +26,7 @@ export class ConnectionAccounts {
   #open(session: Http2Session): ConnectionAccount {
     const owner = this.#account.owner();
     const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
-    const opened = { streams, bodies, answers };
+    const opened = { session, streams, bodies, answers };
     this.#accounts.set(session, opened);
     session.once('close', () => {
       owner.close();

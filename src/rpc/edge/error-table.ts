@@ -85,6 +85,11 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The request is compressed, which the broker refuses before it unpacks anything.',
     remedy: 'Send requests uncompressed; values may be compressed by their publisher.',
   },
+  DEADLINE_EXCEEDED: {
+    code: 'DEADLINE_EXCEEDED',
+    happened: "The call was not answered within its client's deadline (`grpc-timeout`). It may have been done.",
+    remedy: 'Repeat with a longer deadline; a publish with its idempotency keys.',
+  },
   DATA_REFUSED: {
     code: 'INVALID_ARGUMENT',
     text: 'the database refuses this data; nothing has changed',
@@ -209,6 +214,21 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The group is subscribed to as many topics as it may be (1,000).',
     remedy: 'Use another group, or cancel subscriptions.',
   },
+  GROUP_TASK_TOO_LARGE: {
+    code: 'RESOURCE_EXHAUSTED',
+    quota: 'assignment task of a group',
+    happened:
+      'The members of the group assign by themselves, and what they tell their leader (`metadata`, ' +
+      'names, topics) would not fit into one answer. Nothing has changed.',
+    remedy: 'Join with less metadata, or let fewer members share a group.',
+  },
+  MEMBER_PULLS_MAX: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'pulls of a member',
+    happened: 'The member has as many pulls under way as it may have (10). Nothing has changed.',
+    remedy: 'Pull again once one of them has ended, or pull without a `member_id`, as another member.',
+  },
   GROUP_NOT_EMPTY: {
     code: 'FAILED_PRECONDITION',
     precondition: 'group_without_members',
@@ -261,6 +281,11 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     code: 'ABORTED',
     happened: 'The plan is of a generation that is over, or wants none (any more).',
     remedy: 'Call JoinGroup again and plan anew.',
+  },
+  PAGE_STALE: {
+    code: 'ABORTED',
+    happened: 'The assignment of the member has changed since the first page of its SyncGroup.',
+    remedy: 'Call SyncGroup without a page token, and drop the pages before.',
   },
   MEMBER_FENCED: {
     code: 'ABORTED',

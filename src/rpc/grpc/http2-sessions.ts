@@ -1,16 +1,16 @@
-import type { Http2Server, ServerHttp2Session } from 'node:http2';
+import type { Http2Server, ServerHttp2Session, ServerOptions } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
 import type { Connections } from '../edge/connections.ts';
-import { streamResetLimit } from '../edge/stream-reset-limit.ts';
+import { sessionLimits } from '../edge/session-limits.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**
  * The HTTP/2 connections of a grpc-js server, for six things that grpc-js cannot do:
  *
- * - a limit of cancelled calls that suits a gateway: Node's own, 1,000 at once and 33 a second,
- *   ends connections of ordinary clients;
+ * - limits of headers, settings, pings and invalid frames, and one of cancelled calls that suits a
+ *   gateway: Node's own, 1,000 at once and 33 a second, ends connections of ordinary clients;
  * - wider windows for what clients send: one connection publishes about three times as fast as with
  *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - a gate that sees each stream before grpc-js does (stream-gate.ts);
@@ -35,9 +35,10 @@ export class Http2Sessions {
 
   /** To be called before the server is bound. */
   prepare(server: Server): void {
-    const { commonServerOptions } = server as unknown as { readonly commonServerOptions?: object };
+    const { commonServerOptions } = server as unknown as { readonly commonServerOptions?: ServerOptions };
     if (commonServerOptions === undefined) throw new Error('grpc-js has no field commonServerOptions');
-    Object.assign(commonServerOptions, streamResetLimit);
+    const settings = { ...commonServerOptions.settings, maxHeaderListSize: limits.requestHeaderBytesMax };
+    Object.assign(commonServerOptions, sessionLimits, { settings });
   }
 
   /**
@@ -52,6 +53,7 @@ export class Http2Sessions {
       this.#gate?.attach(http2Server);
       http2Server.on('session', (session) => {
         this.#track(session);
+        this.#gate?.opened(session);
         session.settings({ initialWindowSize: limits.receiveWindowBytes });
         session.setLocalWindowSize(limits.receiveWindowBytes);
       });

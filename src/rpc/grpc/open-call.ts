@@ -1,4 +1,4 @@
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
@@ -15,17 +15,23 @@ const smallBytes = 16_384;
 export class OpenCalls {
   readonly room: AnswerRoom;
   readonly unread: Deadlines<OpenCall>;
+  /** The connections without a call. */
+  readonly idle: Deadlines<Http2Session>;
 
   constructor(clock: Clock) {
     this.room = new AnswerRoom(clock);
     this.unread = new Deadlines(clock, limits.unreadAnswerMs, (call) => {
       call.unread();
     });
+    this.idle = new Deadlines(clock, limits.idleConnectionMs, (session) => {
+      session.close();
+    });
   }
 
   stop(): void {
     this.room.stop();
     this.unread.stop();
+    this.idle.stop();
   }
 }
 
@@ -35,6 +41,7 @@ export class OpenCalls {
  */
 export class OpenCall {
   readonly #stream: ServerHttp2Stream;
+  readonly #session: Http2Session;
   readonly #streams: OwnedKind;
   readonly #answers: OwnedKind;
   readonly #calls: OpenCalls;
@@ -43,8 +50,10 @@ export class OpenCall {
   /** How often the time to read the answer begins again. */
   #patience = 0;
 
-  private constructor(stream: ServerHttp2Stream, { streams, answers }: ConnectionAccount, calls: OpenCalls) {
+  private constructor(stream: ServerHttp2Stream, account: ConnectionAccount, calls: OpenCalls) {
+    const { session, streams, answers } = account;
     this.#stream = stream;
+    this.#session = session;
     this.#streams = streams;
     this.#answers = answers;
     this.#calls = calls;
@@ -58,6 +67,7 @@ export class OpenCall {
   static begin(stream: ServerHttp2Stream, account: ConnectionAccount, calls: OpenCalls): Rejection | null {
     const { streams } = account;
     if (!streams.take(limits.openCallBytes)) return streams.refusal(limits.openCallBytes);
+    if (streams.bytes === limits.openCallBytes) calls.idle.over(account.session);
     new OpenCall(stream, account, calls);
     return null;
   }
@@ -153,6 +163,7 @@ export class OpenCall {
     this.#closed = true;
     this.#calls.unread.over(this);
     this.#streams.give(limits.openCallBytes);
+    if (this.#streams.bytes === 0 && !this.#session.destroyed) this.#calls.idle.begin(this.#session);
     if (this.#bytes > 0) this.#give(this.#bytes);
   }
 }

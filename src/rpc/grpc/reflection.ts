@@ -3,6 +3,7 @@ import {
   ServerReflectionRequestSchema,
   ServerReflectionResponseSchema,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { decodeBinary } from '../translation/decode.ts';
@@ -10,6 +11,7 @@ import type { Reflection } from '../handlers/reflection.ts';
 import { asBuffer, type RawBidiStream } from './definition.ts';
 import { OpenCall } from './open-call.ts';
 import type { OpenStreams } from './open-streams.ts';
+import { endedWithinMessage } from './request-bodies.ts';
 import { statusOf } from './status.ts';
 
 /**
@@ -38,16 +40,21 @@ export function reflectionMethod(reflection: Reflection, streams: OpenStreams, r
     streams.opened(call, () => {
       call.end();
     });
+    const fail = (error: unknown): void => {
+      failed = true;
+      call.emit('error', statusOf(error, reportBug));
+    };
     call.on('end', () => {
-      if (!failed) call.end();
+      if (failed) return;
+      if (endedWithinMessage(call)) fail(malformedRequest('the request is cut short'));
+      else call.end();
     });
     call.on('data', (question: Buffer) => {
       if (failed || call.writableEnded) return;
       try {
         answer(question);
       } catch (error) {
-        failed = true;
-        call.emit('error', statusOf(error, reportBug));
+        fail(error);
       }
     });
   };

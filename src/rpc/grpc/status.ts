@@ -1,3 +1,4 @@
+import type { ServerHttp2Stream } from 'node:http2';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';
 import {
@@ -9,8 +10,7 @@ import {
 } from '@grpc/grpc-js';
 import { StatusSchema } from '../../../gen/google/rpc/status_pb.js';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
-import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
-import { limits } from '../../limits/limits.ts';
+import { deadlineExceeded, malformedRequest } from '../../errors/rejections/requests.ts';
 import { reasonTrailer, rpcErrorOf, type ReportBug, type RpcError } from '../edge/errors.ts';
 
 /**
@@ -30,47 +30,34 @@ function statusObject({ code, reason, message, details }: RpcError): StatusObjec
   return { code, details: message, metadata };
 }
 
-type RefusedStatus = Parameters<ServerInterceptingCall['sendStatus']>[0];
+type SentStatus = Parameters<ServerInterceptingCall['sendStatus']>[0];
 
-/** What grpc-js refuses before any handler sees it, by the beginning of its text. */
+/** What grpc-js itself refuses, by the beginning of its text. The gate refuses the rest. */
 const ownRefusals: readonly (readonly [status, string, () => Rejection])[] = [
-  [
-    status.RESOURCE_EXHAUSTED,
-    'Received message',
-    () => requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax }),
-  ],
   [status.UNIMPLEMENTED, 'Received no request message', () => malformedRequest('the request is cut short')],
-  [
-    status.UNIMPLEMENTED,
-    'Received a second request message',
-    () => malformedRequest('the request has more than one message'),
-  ],
-  [
-    status.UNIMPLEMENTED,
-    'Received message compressed',
-    () => malformedRequest('the request is compressed in a way that the broker does not know'),
-  ],
-  [status.INTERNAL, 'Failed to decompress', () => malformedRequest('the request does not decompress')],
-  [status.INTERNAL, 'Invalid grpc-timeout', () => malformedRequest('the header grpc-timeout is malformed')],
+  [status.DEADLINE_EXCEEDED, 'Deadline exceeded', deadlineExceeded],
 ];
 
 /**
- * Adds the reason to each status by which grpc-js itself refuses a request. Wrapping the call
- * instead would cost an object and five calls for each message.
+ * Adds the reason to each status by which grpc-js itself ends a call. Wrapping the call instead
+ * would cost an object and five calls for each message.
  */
 export function explainRefusals(reportBug: ReportBug): ServerInterceptor {
   return (_method, call) => {
     const { sendStatus } = call;
+    const { stream } = call as unknown as { readonly stream: ServerHttp2Stream };
     call.sendStatus = (sent) => {
-      const refusal = refusalOf(sent);
-      sendStatus.call(call, refusal === null ? sent : statusOf(refusal, reportBug));
+      const isExplained = sent.code === status.OK || sent.metadata?.get(reasonTrailer).length === 1;
+      // Nobody reads the status of a stream that has gone, and its client has ended it.
+      const isRead = !stream.destroyed && !stream.closed;
+      sendStatus.call(call, isExplained || !isRead ? sent : statusOf(causeOf(sent), reportBug));
     };
     return call as ServerInterceptingCall;
   };
 }
 
-function refusalOf({ code, details }: RefusedStatus): Rejection | null {
-  if (code === status.OK) return null;
-  const own = ownRefusals.find(([ownCode, text]) => ownCode === code && details?.startsWith(text) === true);
-  return own === undefined ? null : own[2]();
+/** Anything that no client can cause is a bug. */
+function causeOf({ code, details = '' }: SentStatus): Error {
+  const own = ownRefusals.find(([ownCode, text]) => ownCode === code && details.startsWith(text));
+  return own?.[2]() ?? new Error(`grpc-js ended a call with ${code}: ${details}`);
 }

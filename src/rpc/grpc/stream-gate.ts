@@ -1,4 +1,4 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
 import { present } from '../../errors/present.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
@@ -37,6 +37,15 @@ export class StreamGate {
     this.#o = options;
   }
 
+  /** A connection that makes no call is closed after some minutes. */
+  opened(session: ServerHttp2Session): void {
+    const { idle } = this.#o.calls;
+    idle.begin(session);
+    session.once('close', () => {
+      idle.over(session);
+    });
+  }
+
   /** @throws Error if grpc-js does not listen to streams as this gate expects. */
   attach(server: Http2Server): void {
     const { accounts, calls } = this.#o;
@@ -45,8 +54,8 @@ export class StreamGate {
     server.removeAllListeners('stream');
     server.on('stream', (stream, headers, flags, rawHeaders) => {
       const { session } = stream;
-      // Nobody waits for the answer any more.
-      if (stream.destroyed || session === undefined) return;
+      // Nobody waits for the answer any more, and an answer to a stream that was reset would throw.
+      if (stream.destroyed || stream.closed || session === undefined) return;
       if (!ofGrpc.test(headers['content-type'] ?? '')) {
         refuse(stream, { ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE });
         return;

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import type { ServerHttp2Stream } from 'node:http2';
+import type { Http2Session, ServerHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import type { ServiceError } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
@@ -66,7 +66,8 @@ test('a client that reads no answers of reflection can ask for as many as it lik
   const stream = new EventEmitter() as ServerHttp2Stream;
   const owner = roomyAccount().owner();
   const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
-  OpenCall.begin(stream, { streams, bodies, answers }, new OpenCalls(new FakeClock()));
+  const session = { destroyed: false } as Http2Session;
+  OpenCall.begin(stream, { session, streams, bodies, answers }, new OpenCalls(new FakeClock()));
   const call = Object.assign(new Duplex({ objectMode: true, read: () => undefined, write }), { call: { stream } });
   reflectionMethod(new Reflection([Health]), new OpenStreams(), () => '')(call as unknown as RawBidiStream);
   const messageRequest = { case: 'fileContainingSymbol', value: 'grpc.health.v1.Health' } as const;
