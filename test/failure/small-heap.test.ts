@@ -91,7 +91,7 @@ async function notesOf(broker: Broker, group: string): Promise<Set<string>> {
 
 test(
   'notes that fill an eighth of the heap, and rounds with older ones that are larger than the heap, are loaded by a broker of the same heap',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const groups = ['a', 'b', 'c'];
     const first = await brokers.active(start);
@@ -154,7 +154,7 @@ async function pullAndNack(broker: Broker, group: string, topic: string, isNacke
 
 test(
   'attempts of 10,000 records in each of many groups, NACKed all or every second one, cost a row a few numbers and are loaded again',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const topic = 'narrow';
     const groups = Array.from({ length: 20 }, (_, n) => `group-${n}`);
@@ -184,7 +184,7 @@ test(
 
 test(
   'metadata of 900 members, 500,000 runs of acks and 50,000 runs of attempts are loaded by a broker with a heap of 96 MiB',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const first = await brokers.active(start);
     await subscribe(first, wide, partitions, ['a', 'b']);
