@@ -1,13 +1,17 @@
 /** The commands and outcomes of the broker's calls, in plain types. */
 
 import type { NamedLog } from '../delivery/ports/offsets.ts';
-import type { PageRequest } from './paging.ts';
+import type { PartitionStatus, TopicPartition } from '../delivery/ports/session.ts';
+import type { SubscriptionDetails } from '../delivery/ports/subscriptions.ts';
+import type { GroupSummary, MemberDetails } from '../delivery/ports/views.ts';
+import type { Page, PageRequest } from './paging.ts';
 
 export type * from '../delivery/ports/acks.ts';
 export type * from '../delivery/ports/membership.ts';
 export type * from '../delivery/ports/offsets.ts';
 export type * from '../delivery/ports/subscriptions.ts';
 export type * from '../delivery/ports/views.ts';
+export type { MemberId } from '../delivery/ports/session.ts';
 export type { StoredRebalance } from '../delivery/ports/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../commit/publish.ts';
 
@@ -16,6 +20,29 @@ export interface FetchOffsetsCommand {
   /** Empty: all. */
   readonly partitions: readonly NamedLog[];
   readonly page: PageRequest;
+}
+
+/** A page of a group. */
+export interface GroupPage {
+  readonly group: GroupSummary;
+  readonly members: readonly MemberDetails[];
+  readonly partitions: readonly PartitionStatus[];
+  readonly nextToken: string;
+}
+
+/** A subscription with a page of its cursors. */
+export interface SubscriptionPage {
+  readonly subscription: SubscriptionDetails;
+  readonly partitions: Page<PartitionStatus>;
+}
+
+/** A page of the assignment of a member. */
+export interface AssignmentPage {
+  readonly generation: number;
+  readonly partitions: readonly TopicPartition[];
+  /** Those of `partitions` that are being revoked. */
+  readonly revoking: readonly TopicPartition[];
+  readonly nextToken: string;
 }
 
 export interface CreateTopicCommand {
@@ -49,7 +76,7 @@ export interface TopicDetails {
 export interface TopicExtent {
   readonly topic: TopicDetails;
   /** In order. */
-  readonly partitions: readonly PartitionExtent[];
+  readonly partitions: Page<PartitionExtent>;
 }
 
 export interface PartitionExtent {

@@ -4,12 +4,13 @@ import type { Log } from '../log/log.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Caller } from './caller.ts';
 import type {
+  AssignmentPage,
   CommitOffsetsCommand,
   CommittedOffset,
   FetchedOffset,
   FetchOffsetsCommand,
-  GroupDetails,
   GroupFilter,
+  GroupPage,
   GroupSummary,
   JoinGroupCommand,
   JoinGroupOutcome,
@@ -18,9 +19,9 @@ import type {
   ResetOffsetsCommand,
   StoredRebalance,
   SyncGroupCommand,
-  SyncGroupOutcome,
 } from './commands.ts';
-import { fetchedPage } from './fetch-offsets.ts';
+import { groupBytes } from './entry-bytes.ts';
+import { assignmentPage, groupPage, membersPage, offsetsPage, versionOf } from './group-pages.ts';
 import { pageOf, type Page, type PageRequest } from './paging.ts';
 import { withAges } from './record-ages.ts';
 
@@ -32,9 +33,9 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
       return delivery.join(caller.host, command);
     },
 
-    async syncGroup(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+    async syncGroup(command: SyncGroupCommand, pageToken = ''): Promise<AssignmentPage> {
       await delivery.loaded(command.group);
-      return delivery.membership.sync(command);
+      return assignmentPage(await delivery.membership.sync(command, versionOf(pageToken)), pageToken);
     },
 
     async leaveGroup({ group, memberId }: { readonly group: string; readonly memberId: MemberId }): Promise<void> {
@@ -42,17 +43,18 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
       return delivery.membership.leave(group, memberId);
     },
 
-    async getGroup(name: string): Promise<GroupDetails> {
+    async getGroup(name: string, page: PageRequest): Promise<GroupPage> {
       await delivery.loaded(name);
-      const details = delivery.describe(name);
-      return { ...details, partitions: await withAges(details.partitions, log, clock) };
+      const shown = groupPage(delivery.describe(name), page);
+      return { ...shown, partitions: await withAges(shown.partitions, log, clock) };
     },
 
     async listGroups(filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>> {
       await delivery.allLoaded();
-      const { items, nextToken } = pageOf(delivery.names(filter), (name) => name, page);
+      const items = delivery.names(filter);
       // Summaries of the page only, because the lag of a group is a sum over its partitions.
-      return { items: items.map((name) => delivery.summary(name)), nextToken };
+      const entryOf = (name: string): GroupSummary => delivery.summary(name);
+      return pageOf({ items, keyOf: (name) => [name], entryOf, bytesOf: groupBytes }, page);
     },
 
     async listMembers(
@@ -60,8 +62,8 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
       page: PageRequest,
     ): Promise<Page<MemberDetails> & { readonly generation: number }> {
       await delivery.loaded(group);
-      const { generation, members } = delivery.members(group);
-      return { ...pageOf(members, ({ memberId }): string => memberId, page), generation };
+      const view = delivery.describe(group);
+      return { ...membersPage(view, page), generation: view.generation };
     },
 
     async listRebalances(group: string): Promise<readonly StoredRebalance[]> {
@@ -81,7 +83,9 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
 
     async fetchOffsets({ group, partitions, page }: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
       await delivery.loaded(group);
-      return fetchedPage(await delivery.offsets.fetch(group, partitions), partitions.length > 0, page);
+      const fetched = offsetsPage(partitions, delivery.describe(group), delivery.offsets.reader(group), page);
+      await delivery.offsets.durable();
+      return fetched;
     },
 
     async resetOffsets(command: ResetOffsetsCommand): Promise<ResetOffset[]> {

@@ -1,5 +1,6 @@
 import { offsetOutOfRange } from '../errors/rejections/topics.ts';
-import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec } from '../log/batch.ts';
+import { limits } from '../limits/limits.ts';
+import { endOffset, fieldOf, lastThatFits, type BatchCodec } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
 import type { ReadMessagesCommand, ReadMessagesOutcome } from './commands.ts';
 
@@ -10,6 +11,7 @@ export async function readMessages(
   codec: BatchCodec,
 ): Promise<ReadMessagesOutcome> {
   let nextOffset = await beginning(command, log);
+  const bytesMax = Math.min(command.maxBytes, limits.messageBytesMax - limits.recordsHeadBytesMax);
   const fields: Buffer[] = [];
   let records = 0;
   let bytes = 0;
@@ -18,14 +20,16 @@ export async function readMessages(
     if (batch === null) break;
     // At least one record, because a record larger than `maxBytes` could never be read otherwise.
     const isFirst = records === 0;
-    const left = { records: command.maxRecords - records, bytes: command.maxBytes - bytes };
+    const left = { records: command.maxRecords - records, bytes: bytesMax - bytes };
     const last = lastThatFits(batch, nextOffset, endOffset(batch) - 1, (count, size) => {
       return count <= left.records && (size <= left.bytes || (isFirst && count === 1));
     });
     if (last < nextOffset) break;
-    fields.push(fieldOf(codec, batch, nextOffset, last, null));
+    const field = fieldOf(codec, batch, nextOffset, last, null);
+    fields.push(field);
     records += last - nextOffset + 1;
-    bytes += recordBytes(batch, nextOffset, last);
+    // With the name of the partition, which may be longer than the records of a batch.
+    bytes += field.length;
     nextOffset = last + 1;
   }
   return { fields, nextOffset, highWatermark: log.endOffset, logStartOffset: log.startOffset };

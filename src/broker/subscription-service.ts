@@ -1,22 +1,30 @@
 import type { Delivery } from '../delivery/delivery.ts';
 import type { Log } from '../log/log.ts';
 import type { Clock } from '../time/clock.ts';
-import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCursors } from './commands.ts';
-import { pageOf, type Page, type PageRequest } from './paging.ts';
+import type {
+  CreateSubscriptionCommand,
+  ListedLog,
+  ListedSubscription,
+  SubscriptionDetails,
+  SubscriptionPage,
+  SubscriptionView,
+} from './commands.ts';
+import { partitionStatusBytes, subscriptionBytes } from './entry-bytes.ts';
+import { firstPage, pageOf, type Page, type PageRequest } from './paging.ts';
 import { withAges } from './record-ages.ts';
 
 /** Each call on a group waits until it is loaded. */
 export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) {
   return {
-    async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+    async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionPage> {
       await delivery.loaded(command.group);
-      return delivery.createSubscription(command);
+      return shown(await delivery.createSubscription(command), firstPage);
     },
 
-    async getSubscription(group: string, topic: string): Promise<SubscriptionWithCursors> {
+    async getSubscription(group: string, topic: string, page: PageRequest): Promise<SubscriptionPage> {
       await delivery.loaded(group);
-      const found = delivery.getSubscription(group, topic);
-      return { ...found, partitions: await withAges(found.partitions, log, clock) };
+      const { subscription, partitions } = shown(delivery.getSubscription(group, topic), page);
+      return { subscription, partitions: { ...partitions, items: await withAges(partitions.items, log, clock) } };
     },
 
     async listSubscriptions(
@@ -24,7 +32,9 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
       page: PageRequest,
     ): Promise<Page<SubscriptionDetails>> {
       await delivery.allLoaded();
-      return pageOf(delivery.listSubscriptions(filter), (subscription) => subscription.id, page);
+      const items = delivery.listSubscriptions(filter);
+      const entryOf = (listed: ListedSubscription): SubscriptionDetails => delivery.subscriptionDetails(listed);
+      return pageOf({ items, keyOf: ({ row }) => [row.id], entryOf, bytesOf: subscriptionBytes }, page);
     },
 
     async cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
@@ -32,4 +42,10 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
       return delivery.cancelSubscription(group, topic);
     },
   };
+}
+
+function shown({ subscription, logs }: SubscriptionView, page: PageRequest): SubscriptionPage {
+  const keyOf = ({ key: { partition, lane } }: ListedLog): number[] => [partition, lane];
+  const entryOf = (log: ListedLog) => log.status();
+  return { subscription, partitions: pageOf({ items: logs, keyOf, entryOf, bytesOf: partitionStatusBytes }, page) };
 }

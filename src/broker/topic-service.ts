@@ -5,7 +5,7 @@ import type {
   TopicExtent,
   UpdateTopicCommand,
 } from './commands.ts';
-import { pageOf, type Page, type PageRequest } from './paging.ts';
+import type { Page, PageRequest } from './paging.ts';
 import type { Topics } from './topics.ts';
 
 export function topicService(topics: Topics) {
@@ -14,8 +14,8 @@ export function topicService(topics: Topics) {
       return topics.create(command);
     },
 
-    async getTopic(name: string): Promise<TopicExtent> {
-      return topics.get(name);
+    async getTopic(name: string, page: PageRequest): Promise<TopicExtent> {
+      return topics.get(name, page);
     },
 
     updateTopic(command: UpdateTopicCommand): Promise<TopicDetails> {
@@ -27,7 +27,7 @@ export function topicService(topics: Topics) {
     },
 
     async listTopics(page: PageRequest): Promise<Page<TopicDetails>> {
-      return pageOf(topics.list(), (topic) => topic.name, page);
+      return topics.list(page);
     },
 
     deleteTopic(name: string): Promise<void> {

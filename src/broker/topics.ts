@@ -3,7 +3,8 @@ import { weights } from '../account/weights.ts';
 import { Fault } from '../errors/fault.ts';
 import { partitionsCannotShrink, topicExists, topicNotFound } from '../errors/rejections/topics.ts';
 import type { Log } from '../log/log.ts';
-import { topicBytes } from '../log/topic.ts';
+import type { PartitionLog } from '../log/partition-log.ts';
+import { topicBytes as topicWeight } from '../log/topic.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -11,10 +12,13 @@ import { Every } from '../time/every.ts';
 import type {
   AddPartitionsCommand,
   CreateTopicCommand,
+  PartitionExtent,
   TopicDetails,
   TopicExtent,
   UpdateTopicCommand,
 } from './commands.ts';
+import { partitionInfoBytes, topicBytes } from './entry-bytes.ts';
+import { firstPage, pageOf, type Page, type PageRequest } from './paging.ts';
 
 /** The time between two attempts to drop the tables of deleted topics. */
 const dropIntervalMs = 60_000;
@@ -62,7 +66,7 @@ export class Topics {
 
   async create(command: CreateTopicCommand): Promise<TopicDetails> {
     if (this.#d.log.topic(command.name) !== undefined) throw topicExists({ topic: command.name });
-    const hold = this.#d.account.hold(topicBytes(command));
+    const hold = this.#d.account.hold(topicWeight(command));
     try {
       const row = await this.#d.store.createTopic(command);
       if (row === null) {
@@ -78,14 +82,11 @@ export class Topics {
     }
   }
 
-  get(name: string): TopicExtent {
+  get(name: string, page: PageRequest): TopicExtent {
     const row = this.row(name);
-    const partitions = this.#d.log.partitionLogs(row.id).map((log) => ({
-      partition: log.address.partition,
-      lane: log.address.lane,
-      logStartOffset: log.startOffset,
-      highWatermark: log.endOffset,
-    }));
+    const items = this.#d.log.partitionLogs(row.id);
+    const keyOf = ({ address: { partition, lane } }: PartitionLog): number[] => [partition, lane];
+    const partitions = pageOf({ items, keyOf, entryOf: extentOf, bytesOf: partitionInfoBytes }, page);
     return { topic: detailsOf(row), partitions };
   }
 
@@ -111,13 +112,12 @@ export class Topics {
     await this.#d.onGrown(row.id);
     if (row.partitions.length > partitions)
       throw partitionsCannotShrink({ topic: name, partitions: row.partitions.length });
-    return this.get(name);
+    return this.get(name, firstPage);
   }
 
-  /** In the order of their names. */
-  list(): TopicDetails[] {
-    const all = Array.from(this.#d.log.topics(), detailsOf);
-    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  list(page: PageRequest): Page<TopicDetails> {
+    const items = this.#d.log.topics();
+    return pageOf({ items, keyOf: ({ name }) => [name], entryOf: detailsOf, bytesOf: topicBytes }, page);
   }
 
   /**
@@ -158,6 +158,11 @@ export class Topics {
     const row = (await this.#d.store.loadTopics()).find((topic) => topic.name === name);
     if (row !== undefined) await this.#d.log.addTopic(row);
   }
+}
+
+function extentOf({ address, startOffset, endOffset }: PartitionLog): PartitionExtent {
+  const { partition, lane } = address;
+  return { partition, lane, logStartOffset: startOffset, highWatermark: endOffset };
 }
 
 function detailsOf(row: TopicRow): TopicDetails {

@@ -6,7 +6,7 @@ import { sticky } from './assignors/sticky.ts';
 import { assignmentOf, clientAssignorOf } from './client-plan.ts';
 import { Holdings } from './holdings.ts';
 import type { Member } from './member.ts';
-import { Membership } from './membership.ts';
+import { Membership, type TaskRoom } from './membership.ts';
 import { Rebalance } from './rebalance.ts';
 import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
 import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
@@ -14,6 +14,7 @@ import { assignorInput, keepTargets, retarget, setTargets } from './target.ts';
 import { Turn } from './turn.ts';
 
 export type { AssignorName } from './assignors/assignor.ts';
+export type { TaskRoom } from './membership.ts';
 export type * from './snapshot.ts';
 export type * from './step.ts';
 
@@ -21,7 +22,11 @@ export interface GroupOptions {
   readonly assignors?: Assignors;
   /** Changes within this time of the last rebalance are gathered into the next one. Default: 0. */
   readonly gatherMs?: number;
+  /** Bounds what members tell their leader. Default: no bound. */
+  readonly task?: TaskRoom;
 }
+
+const anyTask: TaskRoom = { bytesMax: Infinity, bytesOf: () => 0 };
 
 /** The members assign by themselves, and the leader's plan for this generation has not arrived. */
 interface AwaitedPlan {
@@ -83,7 +88,7 @@ export class Group {
     this.#gatherMs = options.gatherMs ?? 0;
     this.#turn = new Turn(snapshot.generation);
     this.#holdings = new Holdings(this.#turn);
-    this.#membership = new Membership(this.#holdings, this.#rebalance, this.#turn);
+    this.#membership = new Membership(this.#holdings, this.#rebalance, this.#turn, options.task ?? anyTask);
     for (const row of [...snapshot.members].sort((a, b) => a.joinSeq - b.joinSeq)) this.#membership.load(row, nowMs);
     for (const row of snapshot.assignments) {
       const member = this.#find(row.memberId);

@@ -23,6 +23,12 @@ interface Refusal {
   readonly message: string;
 }
 
+/** The room for members in an assignment task, and what a member needs of it. */
+export interface TaskRoom {
+  readonly bytesMax: number;
+  readonly bytesOf: (row: Omit<MemberRow, 'joinSeq'>) => number;
+}
+
 const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
   LEFT: 'MEMBER_LEFT',
   STREAM_LOST: 'STREAM_LOST',
@@ -55,11 +61,13 @@ export class Membership {
   readonly #holdings: Holdings;
   readonly #rebalance: Rebalance;
   readonly #turn: Turn;
+  readonly #task: TaskRoom;
 
-  constructor(holdings: Holdings, rebalance: Rebalance, turn: Turn) {
+  constructor(holdings: Holdings, rebalance: Rebalance, turn: Turn, task: TaskRoom) {
     this.#holdings = holdings;
     this.#rebalance = rebalance;
     this.#turn = turn;
+    this.#task = task;
   }
 
   load(row: MemberRow, nowMs: number): void {
@@ -174,8 +182,21 @@ export class Membership {
       const message = `member "${joining.memberId}" joined with another instance id, which is fixed`;
       return { reason: 'INSTANCE_ID_IN_USE', message };
     }
-    if (areConsistent(joining.clientAssignors, this.roster, [member, instance])) return null;
-    return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
+    const replaced = [member, instance];
+    if (!areConsistent(joining.clientAssignors, this.roster, replaced)) {
+      return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
+    }
+    return joining.clientAssignors.length === 0 ? null : this.#taskRefusal(joining, replaced);
+  }
+
+  /** The leader must be able to read what all members tell it. */
+  #taskRefusal(joining: JoinInput['member'], replaced: readonly (Member | undefined)[]): Refusal | null {
+    const { bytesOf, bytesMax } = this.#task;
+    let bytes = bytesOf(joining);
+    for (const member of this.roster) if (!replaced.includes(member)) bytes += bytesOf(member.row);
+    if (bytes <= bytesMax) return null;
+    const message = `the members of this group would tell their leader ${bytes} bytes, more than ${bytesMax}`;
+    return { reason: 'TASK_TOO_LARGE', message };
   }
 
   #admit(input: JoinInput, row: MemberRow, nowMs: number): void {

@@ -3,8 +3,9 @@ import type { AckLogStore } from '../commit/store.ts';
 import type { Commits } from '../commit/unit.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
+import { present } from '../errors/present.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
-import { subscriptionExists } from '../errors/rejections/groups.ts';
+import { groupTopicsMax, subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -25,18 +26,22 @@ import type {
   PullOutcome,
   SubscribeCommand,
 } from './ports/membership.ts';
-import type { CreateSubscriptionCommand, SubscriptionDetails, SubscriptionWithCursors } from './ports/subscriptions.ts';
-import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary } from './ports/views.ts';
+import type {
+  CreateSubscriptionCommand,
+  ListedSubscription,
+  SubscriptionDetails,
+  SubscriptionView,
+} from './ports/subscriptions.ts';
+import type { GroupFilter, GroupSummary, GroupView } from './ports/views.ts';
 import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {
   countsOf,
-  detailsOf,
   isShown,
-  membersOf,
   subscriptionDetails,
-  subscriptionWithCursors,
+  subscriptionView,
   summaryOf,
+  viewOf,
   type DeliveryCounts,
 } from './views/describe.ts';
 import { Admission } from './groups/admission.ts';
@@ -44,6 +49,7 @@ import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
 import { Groups, type TopicLogs } from './groups/groups.ts';
+import type { ActiveSubscription } from './groups/subscription.ts';
 import { OffsetRetention } from './groups/offset-retention.ts';
 import { Offsets } from './calls/offsets.ts';
 import { PullSession } from './calls/pull.ts';
@@ -259,8 +265,9 @@ export class Delivery {
     return this.#groups.delete(name);
   }
 
-  describe(name: string): GroupDetails {
-    return detailsOf(this.#groups.get(name));
+  /** @throws Rejection GROUP_NOT_FOUND */
+  describe(name: string): GroupView {
+    return viewOf(this.#groups.get(name));
   }
 
   /** The names of the groups that the filter selects, in order. */
@@ -271,12 +278,9 @@ export class Delivery {
       .map(({ name }) => name);
   }
 
+  /** The group as a list shows it. */
   summary(name: string): GroupSummary {
-    return summaryOf(this.#groups.get(name));
-  }
-
-  members(name: string): GroupMembers {
-    return membersOf(this.#groups.get(name));
+    return summaryOf(this.#groups.get(name), limits.listedTopicsMax);
   }
 
   /**
@@ -286,34 +290,42 @@ export class Delivery {
     return this.#store.loadRebalances(this.#groups.get(name).id);
   }
 
-  async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionWithCursors> {
+  async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionView> {
     this.#groups.topicId(command.topic);
     return this.#groups.enter(command.group, async (group) => {
       if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
         throw subscriptionExists({ group: command.group, topic: command.topic });
       }
+      if (group.subscriptions.size >= limits.groupTopicsMax) {
+        throw groupTopicsMax({ group: group.name, groupTopicsMax: limits.groupTopicsMax });
+      }
       const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
       await group.settled();
       this.#retention.touch(group);
-      return subscriptionWithCursors(group, subscription);
+      return subscriptionView(group, subscription);
     });
   }
 
-  getSubscription(groupName: string, topicName: string): SubscriptionWithCursors {
+  getSubscription(groupName: string, topicName: string): SubscriptionView {
     const { group, subscription } = this.#groups.subscription(groupName, topicName);
-    return subscriptionWithCursors(group, subscription);
+    return subscriptionView(group, subscription);
   }
 
   /** The active subscriptions that the filter selects, ordered by id. */
-  listSubscriptions(filter: { readonly group: string | null; readonly topic: string | null }): SubscriptionDetails[] {
-    const found = this.#groups
-      .all()
-      .flatMap((group) =>
-        Array.from(group.subscriptions.values(), (subscription) => subscriptionDetails(group, subscription)),
-      );
-    return found
-      .filter(({ group, topic }) => (filter.group ?? group) === group && (filter.topic ?? topic) === topic)
-      .sort((a, b) => a.id - b.id);
+  listSubscriptions(filter: {
+    readonly group: string | null;
+    readonly topic: string | null;
+  }): readonly ListedSubscription[] {
+    const ofGroup = filter.group === null ? null : this.#groups.find(filter.group)?.subscriptions.values();
+    const found = ofGroup === null ? this.#groups.subscriptions() : byId(ofGroup ?? []);
+    return filter.topic === null ? found : found.filter(({ topicName }) => topicName === filter.topic);
+  }
+
+  /** A subscription that `listSubscriptions` has just found. */
+  subscriptionDetails(listed: ListedSubscription): SubscriptionDetails {
+    const group = this.#groups.ofSubscription(listed);
+    const { topicId } = listed.row;
+    return subscriptionDetails(group, present(group.subscriptions.get(topicId), 'a listed subscription is there'));
   }
 
   async cancelSubscription(groupName: string, topicName: string): Promise<SubscriptionDetails> {
@@ -373,6 +385,10 @@ export class Delivery {
   #refuseIfDraining(): void {
     if (this.#draining) throw draining('subscribe');
   }
+}
+
+function byId(subscriptions: Iterable<ActiveSubscription>): ActiveSubscription[] {
+  return [...subscriptions].sort((a, b) => a.row.id - b.row.id);
 }
 
 const nothing = new Uint8Array();

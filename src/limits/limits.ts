@@ -10,6 +10,14 @@ export const limits = {
   pageTokenCharsMax: 400,
   pageSizeMax: 1_000,
   pageSizeDefault: 100,
+  /**
+   * The entries of one page, in protobuf or in JSON. It leaves room for what stands beside them in
+   * a message.
+   */
+  pageBytesMax: 3_407_872,
+  /** Topics of a group in a list of groups, and partitions of a member wherever it is shown. */
+  listedTopicsMax: 100,
+  listedPartitionsMax: 1_000,
   /** States in the filter of ListGroups. */
   listStatesMax: 10,
 
@@ -45,6 +53,8 @@ export const limits = {
   deliveryChunkBytes: 262_144,
   /** The largest gRPC message of the broker (every client's default limit is 4 MiB). */
   messageBytesMax: 3_670_016,
+  /** The bytes of such a message that answers with records keep free for names and attempts. */
+  recordsHeadBytesMax: 65_536,
   segmentBytesMax: 268_435_456,
   segmentAgeMsMax: 86_400_000,
 
@@ -98,6 +108,8 @@ export const limits = {
   pullBytesMax: 3_670_016,
   pullWaitMsMax: 60_000,
   pullLeaseMs: 30_000,
+  /** Pulls of one member that are under way at the same time. */
+  memberPullsMax: 10,
   readRecordsDefault: 100,
   readRecordsMax: 10_000,
   readBytesDefault: 1_048_576,

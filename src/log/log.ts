@@ -12,6 +12,7 @@ import type { PartitionLog } from './partition-log.ts';
 import { Reader } from './reader.ts';
 import { SegmentKeeper } from './segment-keeper.ts';
 import type { LogStore, RecordPlace, TopicRow } from './store.ts';
+import { SortedItems } from './sorted-items.ts';
 import { TailCache } from './tail-cache.ts';
 import { Topic, topicBytes } from './topic.ts';
 
@@ -41,6 +42,10 @@ interface Appends {
 export class Log implements BackgroundJob {
   readonly #d: LogDeps;
   readonly #byName = new Map<string, Topic>();
+  readonly #sorted = new SortedItems(
+    () => Array.from(this.#byName.values(), ({ row }) => row),
+    (a, b) => (a.name < b.name ? -1 : 1),
+  );
   readonly #byId = new Map<number, Topic>();
   readonly #adding = new Once<number, void>();
   readonly #tails: TailCache;
@@ -129,6 +134,7 @@ export class Log implements BackgroundJob {
     this.#counted.give(bytesOf(topic));
     this.#byId.delete(topicId);
     this.#byName.delete(topic.row.name);
+    this.#sorted.changed();
     this.#appends?.removeTopic(topic);
     for (const partition of topic.partitions) {
       partition.forget();
@@ -140,8 +146,9 @@ export class Log implements BackgroundJob {
     return this.#byName.get(name)?.row;
   }
 
-  *topics(): Generator<TopicRow> {
-    for (const topic of this.#byName.values()) yield topic.row;
+  /** In the order of their names. */
+  topics(): readonly TopicRow[] {
+    return this.#sorted.all;
   }
 
   /** The topic itself, which publishes need; `topic` returns only its row. */
@@ -221,12 +228,14 @@ export class Log implements BackgroundJob {
     await topic.refresh();
     this.#byId.set(row.id, topic);
     this.#byName.set(row.name, topic);
+    this.#sorted.changed();
     this.#counted.force(bytesOf(topic));
   }
 
   #recount(topic: Topic, change: () => void): void {
     this.#counted.give(bytesOf(topic));
     change();
+    this.#sorted.changed();
     this.#counted.force(bytesOf(topic));
   }
 }

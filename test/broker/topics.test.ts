@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/account/account.ts';
 import { weights } from '../../src/account/weights.ts';
+import { firstPage } from '../../src/broker/paging.ts';
 import type { Services } from '../../src/broker/services.ts';
 import { openBroker } from '../../src/broker/opening.ts';
 import { Fault } from '../../src/errors/fault.ts';
@@ -53,9 +54,9 @@ const add = (partitions: number) => broker.topic.addPartitions({ name, partition
 
 /** How many partitions a topic, its log and a subscription of it are said to have. */
 async function counts(): Promise<number[]> {
-  const { topic, partitions } = await broker.topic.getTopic(name);
-  const subscription = await broker.subscription.getSubscription('billing', name);
-  return [topic.partitions, partitions.length, subscription.partitions.length];
+  const { topic, partitions } = await broker.topic.getTopic(name, firstPage);
+  const subscription = await broker.subscription.getSubscription('billing', name, firstPage);
+  return [topic.partitions, partitions.items.length, subscription.partitions.items.length];
 }
 
 describe('partitions whose addition has an unknown outcome', () => {
@@ -69,7 +70,7 @@ describe('partitions whose addition has an unknown outcome', () => {
 
   test('partitions of an addition with an unknown outcome are there after a repeated call', async () => {
     expect(await counts()).toEqual([2, 2, 2]);
-    expect(await add(5)).toMatchObject({ topic: { name, partitions: 5 }, partitions: { length: 5 } });
+    expect(await add(5)).toMatchObject({ topic: { name, partitions: 5 }, partitions: { items: { length: 5 } } });
     expect(await counts()).toEqual([5, 5, 5]);
   });
 
@@ -96,7 +97,7 @@ describe('partitions whose addition has an unknown outcome', () => {
 
 test('two concurrent AddPartitions leave the larger number, and never shrink the topic', async () => {
   const [more, fewer] = await Promise.allSettled([add(7), add(4)]);
-  expect(more).toMatchObject({ status: 'fulfilled', value: { partitions: { length: 7 } } });
+  expect(more).toMatchObject({ status: 'fulfilled', value: { partitions: { items: { length: 7 } } } });
   expect(fewer).toMatchObject({ status: 'rejected', reason: { reason: 'PARTITIONS_CANNOT_SHRINK' } });
   expect(await counts()).toEqual([7, 7, 7]);
 });
@@ -108,7 +109,7 @@ test('a topic that is deleted while it grows is not found, and its subscriptions
   await broker.topic.deleteTopic(name);
   answered.resolve();
   await expect(adding).rejects.toMatchObject({ reason: 'TOPIC_NOT_FOUND' });
-  await expect(broker.subscription.getSubscription('billing', name)).rejects.toMatchObject({
+  await expect(broker.subscription.getSubscription('billing', name, firstPage)).rejects.toMatchObject({
     reason: 'SUBSCRIPTION_NOT_FOUND',
   });
 });

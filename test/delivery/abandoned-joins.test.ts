@@ -13,7 +13,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 2);
 });
 
-const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
+const memberIds = () => scene.describe('billing').members.map(({ memberId }) => memberId);
 
 /** Each call that creates a member, up to the point where its reply is settled. */
 const joins = {
@@ -74,7 +74,7 @@ describe.each(Object.entries(joins))('%s that is given up', (_, begin) => {
     reply.lose();
     await joining.catch(() => undefined);
     await scene.gathered();
-    expect(scene.delivery.describe('billing').members).toMatchObject([{ instanceId: 'worker-1' }]);
+    expect(scene.describe('billing').members).toMatchObject([{ instanceId: 'worker-1' }]);
   });
 
   test('calls that an instance gives up again and again, without an answer, leave no member', async () => {

@@ -31,7 +31,7 @@ describe('a group that is deleted', () => {
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
     await scene.wait(scene.delivery.membership.leave('billing', stream.memberId));
     await remove();
-    expect(() => scene.delivery.describe('billing')).toThrow(/no group "billing"/);
+    expect(() => scene.describe('billing')).toThrow(/no group "billing"/);
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
     expect(groups(await successor(scene))).toEqual([]);
   });

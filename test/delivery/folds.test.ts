@@ -61,7 +61,7 @@ test('a new owner without clients empties the ack log within a minute, loses not
   await second.clock.advance(halfHourMs);
   expect(second.store.writes).toBe(writes);
   const third = await successor(second);
-  const committed = third.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  const committed = third.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
   expect(committed).toEqual(logs.map(() => 2));
 });
 
@@ -94,7 +94,7 @@ test('a shutdown folds until its deadline at most, and the successor reads the r
   const folded = [...first.store.shared.cursors.values()].filter(({ cursor }) => cursor.committedOffset === 3);
   expect(folded.length).toBe(8);
   const second = await successor(first);
-  const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  const committed = second.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
   expect(committed).toEqual(logs.map(() => 3));
 });
 
@@ -116,7 +116,7 @@ test('a fold that is under way at a shutdown ends at the deadline too', async ()
   // The piece that is under way at the deadline, and the first piece, which needs no permission.
   expect(drainedMs - startMs).toBeLessThanOrEqual(4_000);
   const second = await successor(first);
-  const committed = second.delivery.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
+  const committed = second.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
   expect(committed).toEqual(logs.map(() => 3));
 });
 

@@ -114,7 +114,7 @@ test('the growth of a topic does not revive a cancelled subscription', async () 
   await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: latest }));
   await scene.delivery.cancelSubscription('billing', 'orders');
   await grow(6);
-  expect(scene.delivery.describe('billing').partitions).toEqual([]);
+  expect(scene.describe('billing').partitions).toEqual([]);
   expect(logs[5]!.listeners).toBe(0);
 });
 

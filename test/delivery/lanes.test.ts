@@ -25,7 +25,7 @@ async function reading(): Promise<FakeStream> {
 
 /** The committed offsets of lane 0 and lane 1. */
 async function committed(): Promise<(readonly [lane: number, offset: number | undefined])[]> {
-  const all = await scene.wait(scene.delivery.offsets.fetch('billing', []));
+  const all = await scene.wait(scene.fetchOffsets('billing', []));
   return all.map(({ lane, committed: of }) => [lane, of?.offset]);
 }
 
@@ -71,7 +71,7 @@ describe('on a topic with two lanes', () => {
   test('a fetch that names no lane is not answered with the offset of one of them', async () => {
     await reading();
     const named = [null, 0, 1, 2].map((lane) => ({ topic: 'orders', partition: 0, lane }));
-    const fetched = await scene.wait(scene.delivery.offsets.fetch('billing', named));
+    const fetched = await scene.wait(scene.fetchOffsets('billing', named));
     expect(fetched.map(({ status, lane }) => [status, lane])).toEqual([
       ['LANE_REQUIRED', 0],
       ['OK', 0],
@@ -104,7 +104,7 @@ describe('on a topic with two lanes', () => {
     };
     await expect(start(null)).rejects.toMatchObject({ reason: 'LANE_REQUIRED' });
     await expect(start(2)).rejects.toMatchObject({ reason: 'INVALID_FIELD' });
-    expect((await start(1)).partitions.map(({ lane }) => lane)).toEqual([0, 1]);
+    expect((await start(1)).logs.map(({ key }) => key.lane)).toEqual([0, 1]);
   });
 
   test('a member that does not know lanes is rejected, by whichever call it joins', async () => {
@@ -112,7 +112,7 @@ describe('on a topic with two lanes', () => {
     await expect(scene.subscribe('billing')).rejects.toMatchObject(refused);
     await expect(scene.join('billing')).rejects.toMatchObject(refused);
     await expect(scene.pull('billing')).rejects.toMatchObject(refused);
-    expect(() => scene.delivery.describe('billing')).toThrow(Rejection);
+    expect(() => scene.describe('billing')).toThrow(Rejection);
   });
 });
 
@@ -135,9 +135,9 @@ describe('a partition with two lanes', () => {
   });
 
   const inFlight = () => {
-    return scene.delivery.describe('billing').partitions.map((one) => [one.partition, one.lane, one.inFlightRecords]);
+    return scene.describe('billing').partitions.map((one) => [one.partition, one.lane, one.inFlightRecords]);
   };
-  const holders = () => scene.delivery.describe('billing').partitions.map(({ memberId }) => memberId);
+  const holders = () => scene.describe('billing').partitions.map(({ memberId }) => memberId);
 
   test('a partition with two lanes is delivered with both, assigned as one, and acked lane by lane', async () => {
     const member = await scene.subscribe('billing', { lanes: true });
@@ -225,7 +225,7 @@ describe('a partition with two lanes', () => {
     const partitions = [{ partition: 1, lane: 1, offset: 2 }];
     const start = { type: 'offsets', offset: null, partitions } as const;
     const made = await scene.wait(scene.delivery.createSubscription({ group: 'late', topic: 'orders', start }));
-    expect(made.partitions.map(({ committedOffset }) => committedOffset)).toEqual([0, 0, 0, 2]);
+    expect(made.logs.map((log) => log.status().committedOffset)).toEqual([0, 0, 0, 2]);
     const stored = await allCursors(new MemoryGroupStore(scene.store.shared));
     expect(stored.map(({ key, cursor }) => [key.partition, key.lane, cursor.committedOffset])).toEqual([
       [0, 0, 0],

@@ -11,7 +11,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 4);
 });
 
-const describeGroup = () => scene.delivery.describe('billing');
+const describeGroup = () => scene.describe('billing');
 const beat = (memberId: MemberId) =>
   scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
 
@@ -209,7 +209,7 @@ describe('members that assign by themselves', () => {
     await sync(leader.memberId, [some(leader.memberId, 3), some(follower.memberId, 0, 1, 2)]);
     expect((await scene.wait(waiting)).generation).toBe(again.generation);
     await scene.clock.settle();
-    expect((await sync(follower.memberId)).partitions.map(({ partition }) => partition)).toEqual([0, 1, 2]);
+    expect((await sync(follower.memberId)).partitions.map(({ place }) => place.partition)).toEqual([0, 1, 2]);
     expect(describeGroup().group.state).toBe('STABLE');
   });
 

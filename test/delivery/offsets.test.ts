@@ -49,7 +49,7 @@ const moves = (results: readonly ResetOffset[]) =>
   results.map(({ partition, previousOffset, offset, lag }) => [partition, previousOffset, offset, lag]);
 
 async function fetched(at = scene) {
-  const all = await at.wait(at.delivery.offsets.fetch('billing', []));
+  const all = await at.wait(at.fetchOffsets('billing', []));
   return all.map(({ committed }) => [committed?.offset, committed?.metadata, committed?.lag]);
 }
 
@@ -164,7 +164,7 @@ describe('a commit of a member', () => {
       await scene.clock.advance(4_000);
       await commit(stream, 0);
     }
-    expect(scene.delivery.describe('billing').members).toHaveLength(1);
+    expect(scene.describe('billing').members).toHaveLength(1);
     await leave(stream);
     await expect(commit(stream, 1)).rejects.toMatchObject({ reason: 'MEMBER_FENCED' });
   });
@@ -194,7 +194,7 @@ describe('a commit of a member', () => {
     rounds.release(1);
     expect(await first[0]).toEqual(['OK', 2]);
     expect(await first[1]).toMatchObject({ status: 'OK', committedOffset: 1 });
-    const shown = scene.delivery.getSubscription('billing', 'orders').partitions;
+    const shown = scene.subscription('billing', 'orders').partitions;
     expect(shown.map(({ committedOffset }) => committedOffset)).toEqual([2, 1]);
     rounds.release(1);
     expect(await second[0]).toEqual(['OK', 5]);
@@ -273,14 +273,12 @@ describe('a fetch', () => {
       { topic: 'orders', partition: 0, lane: null },
       { topic: 'nowhere', partition: 0, lane: null },
     ];
-    expect((await scene.wait(scene.delivery.offsets.fetch('billing', partitions))).map((one) => one.committed)).toEqual(
-      [
-        { offset: 0, metadata: '', highWatermark: 3, lag: 3 },
-        null,
-        { offset: 2, metadata: 'two', highWatermark: 6, lag: 4 },
-        null,
-      ],
-    );
+    expect((await scene.wait(scene.fetchOffsets('billing', partitions))).map((one) => one.committed)).toEqual([
+      { offset: 0, metadata: '', highWatermark: 3, lag: 3 },
+      null,
+      { offset: 2, metadata: 'two', highWatermark: 6, lag: 4 },
+      null,
+    ]);
   });
 
   test('a fetch shows no offset that is not durable yet', async () => {

@@ -24,7 +24,7 @@ beforeEach(async () => {
 
 const beat = (memberId: MemberId) =>
   scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation: 1, revoked: [] });
-const memberIds = () => scene.delivery.describe('billing').members.map(({ memberId }) => memberId);
+const memberIds = () => scene.describe('billing').members.map(({ memberId }) => memberId);
 
 /** On waking, due timers run first. Heartbeats still wait in the sockets, which are read later. */
 async function pause(...heartbeats: readonly MemberId[]): Promise<void> {
@@ -41,12 +41,12 @@ describe('a broker that stood still for longer than a session', () => {
       await scene.join('billing', { sessionTimeoutMs }),
     ];
     await scene.gathered();
-    const { generation } = scene.delivery.describe('billing').group;
+    const { generation } = scene.describe('billing').group;
     await scene.clock.advance(3_000);
     const ids = members.map(({ memberId }) => memberId);
     await pause(...ids);
     expect(memberIds()).toEqual(ids.toSorted());
-    expect(scene.delivery.describe('billing').group.generation).toBe(generation);
+    expect(scene.describe('billing').group.generation).toBe(generation);
   });
 
   test('a broker that was stopped removes a silent member after a full session timeout of its own running time', async () => {

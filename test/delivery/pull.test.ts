@@ -75,7 +75,7 @@ test('pulls without a member id, one after the other, do not wait for the sessio
     const pulled = await scene.wait(scene.pull('billing', { autoAck: true }));
     expect(offsetsOf(pulled)).toEqual([n]);
   }
-  expect(scene.delivery.describe('billing').members).toHaveLength(1);
+  expect(scene.describe('billing').members).toHaveLength(1);
 });
 
 test('a client that goes away while its pull waits takes no records', async () => {

@@ -108,7 +108,7 @@ test('a member without a session timeout lives and dies with its stream', async 
   first.stream!.closed('CONNECTION_LOST');
   await scene.clock.advance(gatherMs);
   expect(second.assigned).toEqual([0, 1, 2, 3]);
-  expect(scene.delivery.describe('billing').members).toHaveLength(1);
+  expect(scene.describe('billing').members).toHaveLength(1);
 });
 
 test('a member with a session timeout survives the end of its stream until the timeout', async () => {
@@ -147,9 +147,9 @@ test('the partitions of a member that left move at once, and no attempt counts',
 
 test('joins that come close together become one rebalance', async () => {
   await scene.subscribe('billing');
-  const generation = scene.delivery.describe('billing').group.generation;
+  const generation = scene.describe('billing').group.generation;
   await Promise.all([scene.subscribe('billing'), scene.subscribe('billing'), scene.subscribe('billing')]);
-  expect(scene.delivery.describe('billing').group.generation).toBe(generation + 1);
+  expect(scene.describe('billing').group.generation).toBe(generation + 1);
 });
 
 test('a full group rejects a new member, and lets a former one resume', async () => {

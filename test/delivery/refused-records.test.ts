@@ -120,7 +120,7 @@ test('a pull with auto-ack does not ack un-acked records of an earlier pull', as
   const { memberId } = first;
   const second = await scene.wait(scene.pull('billing', { ...session, memberId, autoAck: true }));
   expect(offsetsOf(second)).toEqual([2]);
-  expect(scene.delivery.getSubscription('billing', 'orders').partitions[0]).toMatchObject({
+  expect(scene.subscription('billing', 'orders').partitions[0]).toMatchObject({
     committedOffset: 0,
     lag: 2,
   });
@@ -142,7 +142,7 @@ test('a stream with auto-ack does not ack un-acked records of an earlier pull', 
   logs[0]!.append(1);
   await scene.clock.advance(200);
   expect(stream.offsets.at(-1)).toBe(4);
-  expect(scene.delivery.getSubscription('billing', 'orders').partitions[0]).toMatchObject({
+  expect(scene.subscription('billing', 'orders').partitions[0]).toMatchObject({
     committedOffset: 3,
     lag: 1,
   });

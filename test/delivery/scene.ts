@@ -8,6 +8,7 @@ import type {
   PullOutcome,
   SubscribeCommand,
 } from '../../src/delivery/ports/membership.ts';
+import type { FetchedOffset, NamedLog } from '../../src/delivery/ports/offsets.ts';
 import type { StartPosition } from '../../src/delivery/ports/subscriptions.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import type { PublishedRecords } from '../../src/commit/publish.ts';
@@ -385,6 +386,29 @@ export class Scene {
       reply: handedOver(),
       ...changes,
     });
+  }
+
+  /** A group with all of its members and partitions. */
+  describe(name: string) {
+    const view = this.delivery.describe(name);
+    const members = view.memberIds().map((memberId) => view.member(memberId));
+    const partitions = view.logs().map((log) => log.status());
+    return { generation: view.generation, group: view.summary(), members, partitions };
+  }
+
+  /** A subscription with all of its partitions. */
+  subscription(group: string, topic: string) {
+    const { subscription, logs } = this.delivery.getSubscription(group, topic);
+    return { subscription, partitions: logs.map((log) => log.status()) };
+  }
+
+  /** The committed offsets of the named partitions, or of all. */
+  async fetchOffsets(group: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
+    const all = this.delivery.describe(group).logs();
+    const names = named.length > 0 ? named : all.map(({ topic, key }) => ({ topic, ...key }));
+    const fetched = names.map(this.delivery.offsets.reader(group));
+    await this.delivery.offsets.durable();
+    return fetched;
   }
 
   /** Acks one entry as the member. */

@@ -31,7 +31,7 @@ async function settle(
 }
 
 /** The view of the partition. */
-const status = () => scene.delivery.describe('billing').partitions[0]!;
+const status = () => scene.describe('billing').partitions[0]!;
 
 const idle = async (stream: FakeStream) => {
   await scene.clock.advance(10_000);

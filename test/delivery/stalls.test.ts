@@ -13,7 +13,7 @@ beforeEach(async () => {
   logs = scene.addTopic('orders', 1);
 });
 
-const member = () => scene.delivery.describe('billing').members[0]!;
+const member = () => scene.describe('billing').members[0]!;
 
 function join(changes: Partial<JoinGroupCommand> = {}): Promise<JoinGroupOutcome> {
   return scene.wait(

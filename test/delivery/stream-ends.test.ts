@@ -25,7 +25,7 @@ async function ended(stream: FakeStream, reason: 'CANCELLED' | 'CONNECTION_LOST'
   await scene.clock.settle();
 }
 
-const members = () => scene.delivery.describe('billing').members;
+const members = () => scene.describe('billing').members;
 
 describe('what is in flight to a member without a session timeout', () => {
   test('a cancelled stream without a session counts no attempt, so that five deploys do not make a dead letter', async () => {

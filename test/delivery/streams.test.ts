@@ -200,7 +200,7 @@ describe('acks', () => {
     expect(
       (await scene.ack('billing', { ...stream, memberId: stream.memberId, generation: 99 }, { upToOffset: 0 })).status,
     ).toBe('STALE_GENERATION');
-    expect(scene.delivery.getSubscription('billing', 'orders').partitions[0]).toMatchObject({
+    expect(scene.subscription('billing', 'orders').partitions[0]).toMatchObject({
       committedOffset: 0,
       lag: 2,
     });

@@ -27,7 +27,7 @@ test('members without a session, whose streams died with their broker, are gone 
   await first.subscribe('billing');
   await first.subscribe('billing');
   const second = await successor(first);
-  expect(second.delivery.describe('billing').members).toEqual([]);
+  expect(second.describe('billing').members).toEqual([]);
   expect((await second.subscribe('billing')).assigned).toEqual([0, 1]);
 });
 
@@ -59,9 +59,9 @@ test('a generation never falls, not even across a takeover', async () => {
   first.addTopic('orders', 2);
   await first.subscribe('billing');
   await first.subscribe('billing');
-  const { generation } = first.delivery.describe('billing').group;
+  const { generation } = first.describe('billing').group;
   const second = await successor(first);
-  expect(second.delivery.describe('billing').group.generation).toBeGreaterThan(generation);
+  expect(second.describe('billing').group.generation).toBeGreaterThan(generation);
 });
 
 test('a drain sends an event to every member, waits for records in flight, and makes the cursors durable', async () => {

@@ -149,15 +149,15 @@ export class FakeBroker implements Services {
 
   async syncGroup(command: SyncGroupCommand) {
     this.#called(command);
-    return { generation: 1, partitions: [{ topic: 'orders', partition: 0 }], revoking: [] };
+    return { generation: 1, partitions: [{ topic: 'orders', partition: 0 }], revoking: [], nextToken: '' };
   }
 
   async leaveGroup(command: unknown): Promise<void> {
     this.#called(command);
   }
 
-  async getGroup(name: string) {
-    this.#called(name);
+  async getGroup(name: string, page: PageRequest) {
+    this.#called([name, page]);
     const group = {
       name,
       state: 'STABLE',
@@ -166,10 +166,11 @@ export class FakeBroker implements Services {
       leaderId: null,
       memberCount: 0,
       topics: ['orders'],
+      topicCount: 1,
       lag: 0,
       inFlightRecords: 0,
     } as const;
-    return { group, members: [], partitions: this.partitions };
+    return { group, members: [], partitions: this.partitions, nextToken: '' };
   }
 
   async listGroups(filter: GroupFilter, page: PageRequest): Promise<Page<never>> {
@@ -218,9 +219,10 @@ export class FakeBroker implements Services {
     return topic;
   }
 
-  async getTopic(name: string) {
-    this.#called(name);
-    return { topic: this.#topic(name), partitions: [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0 }] };
+  async getTopic(name: string, page: PageRequest) {
+    this.#called([name, page]);
+    const items = [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0 }];
+    return { topic: this.#topic(name), partitions: { items, nextToken: '' } };
   }
 
   async updateTopic(command: UpdateTopicCommand): Promise<TopicDetails> {
@@ -232,10 +234,8 @@ export class FakeBroker implements Services {
     this.#called(command);
     const topic = { ...this.#topic(command.name), partitions: command.partitions };
     const extent = { lane: 0, logStartOffset: 0, highWatermark: 0 };
-    return {
-      topic,
-      partitions: Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent })),
-    };
+    const items = Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent }));
+    return { topic, partitions: { items, nextToken: '' } };
   }
 
   async listTopics(page: PageRequest): Promise<Page<TopicDetails>> {
@@ -250,12 +250,12 @@ export class FakeBroker implements Services {
 
   async createSubscription(command: { group: string; topic: string }) {
     this.#called(command);
-    return { subscription: subscription(command.group, command.topic), partitions: [] };
+    return { subscription: subscription(command.group, command.topic), partitions: { items: [], nextToken: '' } };
   }
 
-  async getSubscription(group: string, topic: string) {
-    this.#called([group, topic]);
-    return { subscription: subscription(group, topic), partitions: [] };
+  async getSubscription(group: string, topic: string, page: PageRequest) {
+    this.#called([group, topic, page]);
+    return { subscription: subscription(group, topic), partitions: { items: [], nextToken: '' } };
   }
 
   async listSubscriptions(filter: unknown, page: PageRequest): Promise<Page<never>> {

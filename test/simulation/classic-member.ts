@@ -1,9 +1,4 @@
-import type {
-  AssignmentTask,
-  JoinGroupOutcome,
-  MemberAssignment,
-  SyncGroupOutcome,
-} from '../../src/broker/commands.ts';
+import type { AssignmentTask, JoinGroupOutcome, MemberAssignment, AssignmentPage } from '../../src/broker/commands.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { retryMs, type MemberSite } from './member.ts';
 import { caller } from './network.ts';
@@ -151,7 +146,7 @@ export class ClassicMember extends StreamMember {
     memberId: NonNullable<ClassicMember['memberId']>,
     knownGeneration: number | null,
     plan: { readonly generation: number; readonly members: readonly MemberAssignment[] } | null,
-  ): Promise<SyncGroupOutcome> {
+  ): Promise<AssignmentPage> {
     const { network, ledger, group } = this.site;
     const { signal } = new AbortController();
     return network.call(async (broker, serving) => {

@@ -17,7 +17,7 @@ export function planOf(task: AssignmentTask, rule: string): MemberAssignment[] {
 
 function holders({ current }: AssignmentTask, topic: string): Map<number, MemberId> {
   return new Map(
-    current.flatMap(({ memberId, partitions }) =>
+    (current ?? []).flatMap(({ memberId, partitions }) =>
       partitions.filter((one) => one.topic === topic).map(({ partition }) => [partition, memberId] as const),
     ),
   );

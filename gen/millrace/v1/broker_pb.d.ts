@@ -829,7 +829,8 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   maxRecords: number;
 
   /**
-   * At most this many bytes, but always at least one record.
+   * At most this many bytes, but always at least one record, and never more than fit into one
+   * answer.
    * Default: 1048576. Limit: pull_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 5;
@@ -1613,8 +1614,9 @@ export declare const BrokerService: GenService<{
    * Pull is Subscribe for clients that poll: one call, one answer, with an optional wait for
    * records. A call without a member_id joins the group; pass the member_id of the answer in the
    * next Pull and in Ack. Pulled records have a lease: the broker delivers records that are not
-   * acked by lease_deadline again, as the next attempt.
-   * Errors: those of Subscribe.
+   * acked by lease_deadline again, as the next attempt. At most member_pulls_max = 10 pulls of a
+   * member are under way at the same time.
+   * Errors: those of Subscribe; RESOURCE_EXHAUSTED MEMBER_PULLS_MAX.
    *
    * @generated from rpc millrace.v1.BrokerService.Pull
    */

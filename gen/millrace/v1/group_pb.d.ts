@@ -132,7 +132,9 @@ export declare type JoinGroupRequest = Message<"millrace.v1.JoinGroupRequest"> &
 
   /**
    * Data for the assignor; the broker does not read it.
-   * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes.
+   * Default: empty. Limit: member_metadata_bytes_max = 65536 bytes. With client_assignors: what all
+   * members tell their leader fits into one AssignmentTask. Error: RESOURCE_EXHAUSTED,
+   * GROUP_TASK_TOO_LARGE.
    *
    * @generated from field: bytes metadata = 13;
    */
@@ -246,10 +248,19 @@ export declare type AssignmentTask = Message<"millrace.v1.AssignmentTask"> & {
 
   /**
    * The current assignment. A partition that the plan leaves with its member is not interrupted.
+   * Empty with current_omitted.
    *
    * @generated from field: repeated millrace.v1.MemberAssignment current = 3;
    */
   current: MemberAssignment[];
+
+  /**
+   * Whether current is left out, because the answer would be too large with it. The leader can read
+   * the current assignment with GetGroup.
+   *
+   * @generated from field: bool current_omitted = 4;
+   */
+  currentOmitted: boolean;
 };
 
 /**
@@ -439,6 +450,16 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
    * @generated from field: millrace.v1.AssignmentPlan plan = 6;
    */
   plan?: AssignmentPlan | undefined;
+
+  /**
+   * next_page_token of the previous page; empty for the first page. With a token the call answers
+   * at once, and known_generation does not count. Not together with a plan.
+   * Limit: page_token_chars_max = 400 characters. Error: ABORTED, PAGE_STALE if the assignment has
+   * changed since the first page.
+   *
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
 };
 
 /**
@@ -448,7 +469,7 @@ export declare type SyncGroupRequest = Message<"millrace.v1.SyncGroupRequest"> &
 export declare const SyncGroupRequestSchema: GenMessage<SyncGroupRequest>;
 
 /**
- * SyncGroupResponse is the assignment.
+ * SyncGroupResponse is the assignment, or a page of it.
  *
  * @generated from message millrace.v1.SyncGroupResponse
  */
@@ -461,19 +482,26 @@ export declare type SyncGroupResponse = Message<"millrace.v1.SyncGroupResponse">
   generation?: bigint | undefined;
 
   /**
-   * All partitions of the member.
+   * All partitions of the member, ordered by topic and partition.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 2;
    */
   partitions: TopicPartition[];
 
   /**
-   * Its partitions that are being revoked: finish and ack them, then list them in
-   * Heartbeat.revoked.
+   * Those of them that are being revoked: finish and ack them, then list them in Heartbeat.revoked.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 3;
    */
   revoking: TopicPartition[];
+
+  /**
+   * For the next page; empty at the end. An answer has room for 6,000 partitions at least, so
+   * only members with more than that get several pages.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -561,7 +589,7 @@ export declare type DeleteGroupResponse = Message<"millrace.v1.DeleteGroupRespon
 export declare const DeleteGroupResponseSchema: GenMessage<DeleteGroupResponse>;
 
 /**
- * GetGroupRequest names a group.
+ * GetGroupRequest asks for a page of a group.
  *
  * @generated from message millrace.v1.GetGroupRequest
  */
@@ -573,6 +601,22 @@ export declare type GetGroupRequest = Message<"millrace.v1.GetGroupRequest"> & {
    * @generated from field: string group = 1;
    */
   group: string;
+
+  /**
+   * The greatest number of members and partitions together.
+   * Default: 1000. Limit: page_size_max = 1000.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -582,31 +626,40 @@ export declare type GetGroupRequest = Message<"millrace.v1.GetGroupRequest"> & {
 export declare const GetGroupRequestSchema: GenMessage<GetGroupRequest>;
 
 /**
- * GetGroupResponse shows a group.
+ * GetGroupResponse is a page of a group.
  *
  * @generated from message millrace.v1.GetGroupResponse
  */
 export declare type GetGroupResponse = Message<"millrace.v1.GetGroupResponse"> & {
   /**
-   * The group.
+   * The group, on every page. Its topics are the first group_topics_max = 1000.
    *
    * @generated from field: millrace.v1.Group group = 1;
    */
   group?: Group | undefined;
 
   /**
-   * Its members, ordered by id.
+   * Its members, ordered by id. They come on the first pages.
    *
    * @generated from field: repeated millrace.v1.Member members = 2;
    */
   members: Member[];
 
   /**
-   * Its progress in each partition of its subscriptions.
+   * Its progress in each partition of its subscriptions, ordered by topic, partition and lane. They
+   * begin on the page of the last member.
    *
    * @generated from field: repeated millrace.v1.PartitionStatus partitions = 3;
    */
   partitions: PartitionStatus[];
+
+  /**
+   * For the next page; empty at the end. A page may be shorter than its size, because an answer has
+   * a limit in bytes.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -658,7 +711,7 @@ export declare type Group = Message<"millrace.v1.Group"> & {
   memberCount?: number | undefined;
 
   /**
-   * The topics that it is subscribed to.
+   * The topics that it is subscribed to, in order. In ListGroups the first listed_topics_max = 100.
    *
    * @generated from field: repeated string topics = 6;
    */
@@ -691,6 +744,13 @@ export declare type Group = Message<"millrace.v1.Group"> & {
    * @generated from field: optional int64 in_flight_records = 10;
    */
   inFlightRecords?: bigint | undefined;
+
+  /**
+   * How many topics it is subscribed to. Always set.
+   *
+   * @generated from field: optional int32 topic_count = 11;
+   */
+  topicCount?: number | undefined;
 };
 
 /**
@@ -734,14 +794,15 @@ export declare type Member = Message<"millrace.v1.Member"> & {
   topics: string[];
 
   /**
-   * The partitions that it has.
+   * The partitions that it has, ordered by topic and partition: the first
+   * listed_partitions_max = 1000. The partitions of GetGroup name their member, all of them.
    *
    * @generated from field: repeated millrace.v1.TopicPartition partitions = 5;
    */
   partitions: TopicPartition[];
 
   /**
-   * Its partitions that are being revoked.
+   * Its partitions that are being revoked: the first listed_partitions_max = 1000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 6;
    */
@@ -802,6 +863,20 @@ export declare type Member = Message<"millrace.v1.Member"> & {
    * @generated from field: bool stalled = 14;
    */
   stalled: boolean;
+
+  /**
+   * How many partitions it has. Always set.
+   *
+   * @generated from field: optional int32 partition_count = 15;
+   */
+  partitionCount?: number | undefined;
+
+  /**
+   * How many of them are being revoked. Always set.
+   *
+   * @generated from field: optional int32 revoking_count = 16;
+   */
+  revokingCount?: number | undefined;
 };
 
 /**
@@ -1316,7 +1391,7 @@ export declare const GroupService: GenService<{
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED MEMBER_FENCED, INSTANCE_FENCED; ALREADY_EXISTS
    * INSTANCE_ID_IN_USE; INVALID_ARGUMENT ASSIGNOR_UNKNOWN or INVALID_FIELD; FAILED_PRECONDITION
    * INCONSISTENT_PROTOCOLS, ASSIGNOR_FAILED; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX,
-   * GROUP_TOPICS_MAX, BROKER_FULL.
+   * GROUP_TOPICS_MAX, GROUP_TASK_TOO_LARGE, BROKER_FULL.
    *
    * @generated from rpc millrace.v1.GroupService.JoinGroup
    */
@@ -1329,9 +1404,10 @@ export declare const GroupService: GenService<{
    * SyncGroup returns the member's assignment, or waits until it changes. Partitions that other
    * members must give back first come later in the same generation; call again with
    * known_generation to wait for them. The leader of a group that assigns by itself sends its plan
-   * with this call.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED, PLAN_STALE; PERMISSION_DENIED
-   * NOT_LEADER; FAILED_PRECONDITION ASSIGNOR_FAILED; DEADLINE_EXCEEDED SYNC_TIMEOUT.
+   * with this call. An assignment that is too large for one answer comes in pages.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED, PLAN_STALE, PAGE_STALE;
+   * PERMISSION_DENIED NOT_LEADER; FAILED_PRECONDITION ASSIGNOR_FAILED; DEADLINE_EXCEEDED
+   * SYNC_TIMEOUT.
    *
    * @generated from rpc millrace.v1.GroupService.SyncGroup
    */
@@ -1353,9 +1429,10 @@ export declare const GroupService: GenService<{
     output: typeof LeaveGroupResponseSchema;
   },
   /**
-   * GetGroup shows a group with its members and its progress. ListRebalances has its rebalances, so
-   * that the history of a group does not make this answer larger.
-   * Errors: NOT_FOUND GROUP_NOT_FOUND.
+   * GetGroup shows a group with its members and its progress, page by page: the group and its
+   * members first, then its partitions. ListRebalances has its rebalances, so that the history of a
+   * group does not make this answer larger.
+   * Errors: NOT_FOUND GROUP_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.GroupService.GetGroup
    */

@@ -77,7 +77,8 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   maxRecords: number;
 
   /**
-   * At most this many bytes, but always at least one record.
+   * At most this many bytes, but always at least one record, and never more than fit into one
+   * answer.
    * Default: 1048576. Limit: read_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 7;

@@ -114,11 +114,18 @@ export declare type CreateSubscriptionResponse = Message<"millrace.v1.CreateSubs
   subscription?: Subscription | undefined;
 
   /**
-   * Its cursor in each partition.
+   * Its cursor in each partition, in order: the first page of GetSubscription.
    *
    * @generated from field: repeated millrace.v1.PartitionStatus partitions = 2;
    */
   partitions: PartitionStatus[];
+
+  /**
+   * For GetSubscription, which has the other partitions; empty if there are none.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -128,7 +135,7 @@ export declare type CreateSubscriptionResponse = Message<"millrace.v1.CreateSubs
 export declare const CreateSubscriptionResponseSchema: GenMessage<CreateSubscriptionResponse>;
 
 /**
- * GetSubscriptionRequest names a subscription.
+ * GetSubscriptionRequest asks for a page of a subscription.
  *
  * @generated from message millrace.v1.GetSubscriptionRequest
  */
@@ -148,6 +155,22 @@ export declare type GetSubscriptionRequest = Message<"millrace.v1.GetSubscriptio
    * @generated from field: string topic = 2;
    */
   topic: string;
+
+  /**
+   * The greatest number of partitions.
+   * Default: 1000. Limit: page_size_max = 1000.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
 };
 
 /**
@@ -175,6 +198,13 @@ export declare type GetSubscriptionResponse = Message<"millrace.v1.GetSubscripti
    * @generated from field: repeated millrace.v1.PartitionStatus partitions = 2;
    */
   partitions: PartitionStatus[];
+
+  /**
+   * For the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -349,8 +379,8 @@ export declare const SubscriptionService: GenService<{
   /**
    * CreateSubscription creates the claim of a group on a topic.
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; ALREADY_EXISTS SUBSCRIPTION_EXISTS; OUT_OF_RANGE
-   * OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for more
-   * cursors).
+   * OFFSET_OUT_OF_RANGE; INVALID_ARGUMENT; ABORTED GROUP_DELETED; RESOURCE_EXHAUSTED
+   * GROUP_TOPICS_MAX, BROKER_FULL (no memory for more cursors).
    *
    * @generated from rpc millrace.v1.SubscriptionService.CreateSubscription
    */
@@ -360,8 +390,8 @@ export declare const SubscriptionService: GenService<{
     output: typeof CreateSubscriptionResponseSchema;
   },
   /**
-   * GetSubscription shows a subscription with its cursor in each partition.
-   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
+   * GetSubscription shows a subscription with its cursor in each partition, page by page.
+   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.SubscriptionService.GetSubscription
    */

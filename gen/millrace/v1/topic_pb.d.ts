@@ -154,7 +154,7 @@ export declare type CreateTopicResponse = Message<"millrace.v1.CreateTopicRespon
 export declare const CreateTopicResponseSchema: GenMessage<CreateTopicResponse>;
 
 /**
- * GetTopicRequest names a topic.
+ * GetTopicRequest asks for a page of a topic.
  *
  * @generated from message millrace.v1.GetTopicRequest
  */
@@ -166,6 +166,22 @@ export declare type GetTopicRequest = Message<"millrace.v1.GetTopicRequest"> & {
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * The greatest number of partitions.
+   * Default: 1000. Limit: page_size_max = 1000.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -193,6 +209,14 @@ export declare type GetTopicResponse = Message<"millrace.v1.GetTopicResponse"> &
    * @generated from field: repeated millrace.v1.PartitionInfo partitions = 2;
    */
   partitions: PartitionInfo[];
+
+  /**
+   * For the next page; empty at the end. A topic with partitions_max = 1000 partitions or less has
+   * one page; an operator may allow more.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -293,11 +317,18 @@ export declare type AddPartitionsResponse = Message<"millrace.v1.AddPartitionsRe
   topic?: Topic | undefined;
 
   /**
-   * All its partitions with their lanes, in order.
+   * Its partitions with their lanes, in order: the first page of GetTopic.
    *
    * @generated from field: repeated millrace.v1.PartitionInfo partitions = 2;
    */
   partitions: PartitionInfo[];
+
+  /**
+   * For GetTopic, which has the other partitions; empty if there are none.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -442,8 +473,8 @@ export declare const TopicService: GenService<{
     output: typeof CreateTopicResponseSchema;
   },
   /**
-   * GetTopic shows a topic and the ends of its partitions.
-   * Errors: NOT_FOUND TOPIC_NOT_FOUND.
+   * GetTopic shows a topic and the ends of its partitions, page by page.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
    *
    * @generated from rpc millrace.v1.TopicService.GetTopic
    */

@@ -1,15 +1,20 @@
-import type { MemberId, PartitionRef } from '../../coordinator/group.ts';
-import { syncTimeout } from '../../errors/rejections/members.ts';
+import type { MemberId, MemberRow, PartitionRef } from '../../coordinator/group.ts';
+import { groupTaskTooLarge } from '../../errors/rejections/groups.ts';
+import { pageStale, syncTimeout } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
 import type {
   AssignmentTask,
   HeartbeatCommand,
   HeartbeatOutcome,
+  HeldPartition,
   JoinGroupCommand,
   JoinGroupOutcome,
+  MemberAssignment,
   SyncGroupCommand,
   SyncGroupOutcome,
 } from '../ports/membership.ts';
+import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { Member } from '../dispatch/member.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Admission } from '../groups/admission.ts';
@@ -55,10 +60,21 @@ export class ClassicCalls {
     };
   }
 
-  async sync(command: SyncGroupCommand): Promise<SyncGroupOutcome> {
+  /**
+   * Waits for the assignment, unless the call continues to read one. @throws Rejection PAGE_STALE
+   * if the member has another assignment by now
+   */
+  async sync(command: SyncGroupCommand, continued: string | null = null): Promise<SyncGroupOutcome> {
     const group = this.#groups.get(command.group);
     const member = group.member(command.memberId);
     group.alive(command.memberId);
+    if (continued === null) await this.#assigned(group, member, command);
+    const version = `${group.generation}.${member.assignmentVersion}`;
+    if (continued !== null && continued !== version) throw pageStale();
+    return { generation: group.generation, version, partitions: heldBy(group, member) };
+  }
+
+  async #assigned(group: ConsumerGroup, member: Member, command: SyncGroupCommand): Promise<void> {
     const { knownGeneration, plan } = command;
     if (plan !== null) await group.assign(member.id, plan.generation, plan.members);
     const isNews = (): boolean =>
@@ -71,7 +87,6 @@ export class ClassicCalls {
     }
     group.member(command.memberId);
     member.syncedVersion = member.assignmentVersion;
-    return { generation: group.generation, partitions: member.partitions(), revoking: member.revoking() };
   }
 
   heartbeat(command: HeartbeatCommand): HeartbeatOutcome {
@@ -108,15 +123,32 @@ function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand)
   });
 }
 
+/** The partitions of the member. They are in order without a sort, because those of a group are. */
+function heldBy(group: GroupModel, { id }: Member): HeldPartition[] {
+  const held: HeldPartition[] = [];
+  for (const { logs } of group.sortedSubscriptions()) {
+    for (const { key, place, seat } of logs) {
+      if (key.lane === 0 && seat?.member.id === id) held.push({ place, revoking: seat.revoking });
+    }
+  }
+  return held;
+}
+
 /** Whether the member is the leader, and must send a plan for the current generation. */
 function planWanted(group: GroupModel, memberId: MemberId): boolean {
   const { leaderId, awaitsPlan, preparing, generation, decidedGeneration } = group;
   return leaderId === memberId && awaitsPlan && !preparing && generation === decidedGeneration;
 }
 
+/**
+ * The input of a plan. Only a group that an older broker has filled can have too large a one.
+ * @throws Rejection GROUP_TASK_TOO_LARGE
+ */
 function taskOf(group: GroupModel): AssignmentTask {
   const names = new Map(Array.from(group.subscriptions.values(), ({ row, topicName }) => [row.topicId, topicName]));
   const rows = group.rows().filter(({ memberId }) => !group.isStalled(memberId));
+  const membersBytes = rows.reduce((sum, row) => sum + group.assignableBytes(row), 0);
+  if (membersBytes > limits.pageBytesMax) throw groupTaskTooLarge('what the members tell their leader is too large');
   return {
     members: rows.map(({ memberId, clientId, instanceId, topicIds, metadata }) => {
       return { memberId, clientId, instanceId, topics: topicIds.flatMap((id) => names.get(id) ?? []), metadata };
@@ -125,6 +157,17 @@ function taskOf(group: GroupModel): AssignmentTask {
       topic: topicName,
       partitions,
     })),
-    current: rows.map(({ memberId }) => ({ memberId, partitions: group.members.get(memberId)?.partitions() ?? [] })),
+    current: membersBytes + currentBytes(group) > limits.pageBytesMax ? null : currentOf(group, rows),
   };
+}
+
+/** The most bytes of the current assignment of a group, in protobuf or JSON. */
+function currentBytes(group: GroupModel): number {
+  const memberBytes = limits.memberIdCharsMax + 40;
+  const partitions = group.sortedSubscriptions().map((one) => one.partitions * (one.topicName.length + 56));
+  return partitions.reduce((sum, bytes) => sum + bytes, group.memberCount * memberBytes);
+}
+
+function currentOf(group: GroupModel, rows: readonly MemberRow[]): MemberAssignment[] {
+  return rows.map(({ memberId }) => ({ memberId, partitions: group.members.get(memberId)?.partitions() ?? [] }));
 }

@@ -96,17 +96,16 @@ export class Offsets {
   }
 
   /**
-   * Resolves to the durable committed offsets: of the named partitions, in their order, or of all
-   * subscriptions, ordered by topic, partition and lane.
+   * Reads the committed offsets of the group, one by one. What it reads is durable once `durable`
+   * resolves. @throws Rejection GROUP_NOT_FOUND
    */
-  async fetch(groupName: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
+  reader(groupName: string): (name: NamedLog) => FetchedOffset {
     const group = this.#groups.get(groupName);
-    const fetched =
-      named.length === 0
-        ? group.sortedSubscriptions().flatMap(({ logs }) => logs.map((log) => fetchedOf(log)))
-        : named.map((name) => fetchedNamed(name, group.named(name) ?? 'UNKNOWN_PARTITION'));
-    await this.#context.rounds.durable();
-    return fetched;
+    return (name) => fetchedNamed(name, group.named(name) ?? 'UNKNOWN_PARTITION');
+  }
+
+  durable(): Promise<void> {
+    return this.#context.rounds.durable();
   }
 
   /**

@@ -1,4 +1,5 @@
 import { Credit } from '../../credit/credit.ts';
+import { memberPullsMax } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import { within } from '../../time/within.ts';
@@ -54,8 +55,12 @@ export class PullSession implements Reader {
     this.wake();
   }
 
-  /** @throws Rejection MEMBER_FENCED if the member is removed meanwhile. */
+  /**
+   * @throws Rejection MEMBER_PULLS_MAX if the member has enough pulls, MEMBER_FENCED if the member
+   * is removed meanwhile.
+   */
   async run(): Promise<Pulled> {
+    this.#refuseIfOneTooMany();
     const { clock } = this.#context;
     const { waitMs } = this.#command;
     const { signal } = this.#command.reply;
@@ -85,6 +90,14 @@ export class PullSession implements Reader {
     }
   }
 
+  #refuseIfOneTooMany(): void {
+    const { id, readers } = this.#member;
+    const { memberPullsMax: max } = limits;
+    if (readers.size < max) return;
+    const pulls = [...readers].filter((reader) => reader instanceof PullSession).length;
+    if (pulls >= max) throw memberPullsMax({ memberId: id, memberPullsMax: max });
+  }
+
   /** Puts records in flight, as many as the bounds of the pull and the member's credit allow. */
   #take(): { piece: Piece; field: Buffer }[] {
     const { clock, mayDeliver } = this.#context;
@@ -94,12 +107,15 @@ export class PullSession implements Reader {
       this.#lookAgainMs = nowMs + ownershipRetryMs;
       return [];
     }
-    const budget = new Credit(this.#command.maxRecords, this.#command.maxBytes);
+    const { maxRecords, maxBytes } = this.#command;
+    const budget = new Credit(maxRecords, Math.min(maxBytes, limits.messageBytesMax - limits.recordsHeadBytesMax));
     const taken: { piece: Piece; field: Buffer }[] = [];
     this.#member.given(nowMs);
     for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
-      budget.take(piece.records, piece.bytes);
-      taken.push({ piece, field: handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs)) });
+      const field = handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs));
+      // The names of the partitions count too: records one by one may need less than their names.
+      budget.take(piece.records, Math.max(piece.bytes, field.length));
+      taken.push({ piece, field });
       this.#member.served(piece.seat);
     }
     return taken;

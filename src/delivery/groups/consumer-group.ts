@@ -4,6 +4,7 @@ import {
   type MemberRow,
   type PartitionRef,
   type RemovalReason,
+  type TaskRoom,
 } from '../../coordinator/group.ts';
 import type { MovingRecords } from '../../commit/settlements.ts';
 import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
@@ -48,8 +49,10 @@ export class ConsumerGroup extends GroupModel {
 
   static load(loaded: LoadedIdentity, context: GroupContext): ConsumerGroup {
     const { assignors, clock } = context;
-    const rules = { assignors, gatherMs: limits.rebalanceGatherMs };
-    return new ConsumerGroup(loaded, new Group(loaded.snapshot, clock.nowMs(), rules), context);
+    const task: TaskRoom = { bytesMax: limits.pageBytesMax, bytesOf: (row) => group.assignableBytes(row) };
+    const rules = { assignors, gatherMs: limits.rebalanceGatherMs, task };
+    const group: ConsumerGroup = new ConsumerGroup(loaded, new Group(loaded.snapshot, clock.nowMs(), rules), context);
+    return group;
   }
 
   private constructor(loaded: LoadedIdentity, machine: Group, context: GroupContext) {

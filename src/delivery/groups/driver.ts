@@ -1,6 +1,6 @@
 import type { Group, GroupEffect, GroupInput, MemberId } from '../../coordinator/group.ts';
 import { Fault } from '../../errors/fault.ts';
-import { groupDeleted, groupNotEmpty } from '../../errors/rejections/groups.ts';
+import { groupDeleted, groupNotEmpty, groupTaskTooLarge } from '../../errors/rejections/groups.ts';
 import {
   assignorFailed,
   inconsistentProtocols,
@@ -25,6 +25,7 @@ const rejectionOf: Readonly<Record<Refused['reason'], (explanation: string, memb
   INSTANCE_FENCED: (_, memberId) => instanceFenced({ memberId }),
   INSTANCE_ID_IN_USE: instanceIdInUse,
   INCONSISTENT_PROTOCOLS: inconsistentProtocols,
+  TASK_TOO_LARGE: groupTaskTooLarge,
   ASSIGNOR_FAILED: assignorFailed,
   NOT_LEADER: notLeader,
   STALE_GENERATION: planStale,

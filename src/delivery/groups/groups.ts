@@ -5,6 +5,7 @@ import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
+import { SortedItems } from '../../log/sorted-items.ts';
 import { Once } from '../../time/once.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
 import { ChosenStarts } from './chosen-starts.ts';
@@ -15,7 +16,7 @@ import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
+import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
 import { cursorOf, type ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
@@ -52,6 +53,15 @@ export class Groups {
   readonly #loader: GroupLoader;
   readonly #onLoaded: GroupsDeps['onLoaded'];
   readonly #byName = new Map<string, ConsumerGroup>();
+  readonly #byId = new Map<number, ConsumerGroup>();
+  readonly #sorted = new SortedItems(
+    () => this.#byName.values(),
+    (a, b) => (a.name < b.name ? -1 : 1),
+  );
+  readonly #subscriptions = new SortedItems(
+    () => this.all().flatMap(({ subscriptions }) => [...subscriptions.values()]),
+    (a, b) => a.row.id - b.row.id,
+  );
   /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
   readonly #subscribing = new Once<string, ActiveSubscription>();
@@ -121,7 +131,7 @@ export class Groups {
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
   async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
-    this.#byName.set(loaded.name, group);
+    this.#add(group);
     for (const row of loaded.subscriptions) {
       const topicLogs = this.#topics.partitionLogs(row.topicId);
       const name = topicLogs[0]?.address.topicName;
@@ -132,6 +142,7 @@ export class Groups {
         return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
       });
       group.addSubscription(row, { name, lanes }, logs);
+      this.#subscriptions.changed();
     }
     await group.resume(loaded.snapshot.assignments);
     this.#onLoaded(group, loaded);
@@ -153,8 +164,30 @@ export class Groups {
   }
 
   /** The groups in memory, ordered by name. */
-  all(): ConsumerGroup[] {
-    return [...this.#byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  all(): readonly ConsumerGroup[] {
+    return this.#sorted.all;
+  }
+
+  /** The subscriptions of all groups in memory, ordered by id. */
+  subscriptions(): readonly ActiveSubscription[] {
+    return this.#subscriptions.all;
+  }
+
+  ofSubscription({ row }: { readonly row: Pick<SubscriptionRow, 'groupId'> }): ConsumerGroup {
+    return present(this.#byId.get(row.groupId), 'a subscription ends before its group');
+  }
+
+  #add(group: ConsumerGroup): void {
+    this.#byName.set(group.name, group);
+    this.#byId.set(group.id, group);
+    this.#sorted.changed();
+  }
+
+  #remove(group: ConsumerGroup): void {
+    this.#byName.delete(group.name);
+    this.#byId.delete(group.id);
+    this.#sorted.changed();
+    this.#subscriptions.changed();
   }
 
   /** Finds or creates the group. */
@@ -169,7 +202,7 @@ export class Groups {
       { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
       this.#context,
     );
-    this.#byName.set(name, group);
+    this.#add(group);
     return group;
   }
 
@@ -225,7 +258,7 @@ export class Groups {
   async #deleteStill(group: ConsumerGroup): Promise<void> {
     await group.end();
     await this.#context.writer.settle((store) => store.deleteGroup(group.id));
-    this.#byName.delete(group.name);
+    this.#remove(group);
     this.#chosenStarts.forgetOf({ groupId: group.id });
     for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
     await group.settled();
@@ -299,6 +332,7 @@ export class Groups {
       return { log, cursor: cursorOf(begunAt(committedOffset)) };
     });
     const name = logs[0]?.address.topicName ?? '';
+    this.#subscriptions.changed();
     return group.addSubscription(row, { name, lanes }, cursors);
   }
 
@@ -317,7 +351,9 @@ export class Groups {
     await this.#context.moves.whileStill(feeds, async () => {
       await work();
       this.#chosenStarts.forgetOf({ topicId });
-      await Promise.all(this.all().map((group) => group.removeSubscription(topicId)));
+      const removed = this.all().map((group) => group.removeSubscription(topicId));
+      this.#subscriptions.changed();
+      await Promise.all(removed);
     });
   }
 
@@ -333,7 +369,9 @@ export class Groups {
   async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
     await this.#context.moves.whileStill(subscription.logs, async () => {
       await this.#store.cancelSubscription(subscription.row.id);
-      await group.removeSubscription(subscription.row.topicId);
+      const removed = group.removeSubscription(subscription.row.topicId);
+      this.#subscriptions.changed();
+      await removed;
     });
   }
 }

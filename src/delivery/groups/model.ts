@@ -7,6 +7,7 @@ import type {
   MemberRow,
   PartitionRef,
 } from '../../coordinator/group.ts';
+import { SortedItems } from '../../log/sorted-items.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { Member } from '../dispatch/member.ts';
 import type { NamedLog } from '../ports/offsets.ts';
@@ -24,6 +25,10 @@ export class GroupModel {
   /** By topic id. */
   readonly subscriptions = new Map<number, ActiveSubscription>();
   readonly #byTopicName = new Map<string, ActiveSubscription>();
+  readonly #sorted = new SortedItems(
+    () => this.subscriptions.values(),
+    (a, b) => (a.topicName < b.topicName ? -1 : 1),
+  );
   readonly #machine: Group;
   #generation: number;
 
@@ -89,6 +94,13 @@ export class GroupModel {
     return this.#machine.member(memberId);
   }
 
+  /** The most bytes of the member in an assignment task, in protobuf or JSON. */
+  assignableBytes({ memberId, clientId, instanceId, topicIds, metadata }: Omit<MemberRow, 'joinSeq'>): number {
+    const names = topicIds.map((topicId) => this.subscriptions.get(topicId)?.topicName ?? '');
+    const texts = [memberId, clientId, instanceId ?? '', ...names].reduce((sum, text) => sum + text.length + 3, 0);
+    return 96 + texts + Math.ceil(metadata.length / 3) * 4;
+  }
+
   /** The member that has joined with the instance id. */
   rowOfInstance(instanceId: string): MemberRow | undefined {
     return this.#machine.instance(instanceId);
@@ -108,8 +120,8 @@ export class GroupModel {
   }
 
   /** Ordered by the name of the topic. */
-  sortedSubscriptions(): ActiveSubscription[] {
-    return [...this.subscriptions.values()].sort((a, b) => (a.topicName < b.topicName ? -1 : 1));
+  sortedSubscriptions(): readonly ActiveSubscription[] {
+    return this.#sorted.all;
   }
 
   /** The log that an entry of a request names, if the group has it. */
@@ -146,10 +158,12 @@ export class GroupModel {
   protected keep(subscription: ActiveSubscription): void {
     this.subscriptions.set(subscription.row.topicId, subscription);
     this.#byTopicName.set(subscription.topicName, subscription);
+    this.#sorted.changed();
   }
 
   protected drop(subscription: ActiveSubscription): void {
     this.subscriptions.delete(subscription.row.topicId);
+    this.#sorted.changed();
     // Another topic may have this name by now.
     const { topicName } = subscription;
     if (this.#byTopicName.get(topicName) === subscription) this.#byTopicName.delete(topicName);

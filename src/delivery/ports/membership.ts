@@ -93,7 +93,8 @@ export interface AssignmentTask {
     readonly metadata: Uint8Array;
   }[];
   readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
-  readonly current: readonly MemberAssignment[];
+  /** null if it would make the answer too large. */
+  readonly current: readonly MemberAssignment[] | null;
 }
 
 export interface JoinGroupOutcome {
@@ -121,6 +122,13 @@ export interface SyncGroupCommand {
 
 export interface SyncGroupOutcome {
   readonly generation: number;
-  readonly partitions: readonly TopicPartition[];
-  readonly revoking: readonly TopicPartition[];
+  /** Differs whenever the partitions of the member have changed. */
+  readonly version: string;
+  /** Ordered by topic and partition. */
+  readonly partitions: readonly HeldPartition[];
+}
+
+export interface HeldPartition {
+  readonly place: TopicPartition;
+  readonly revoking: boolean;
 }

@@ -1,5 +1,5 @@
 import type { LogName } from '../../log/lanes.ts';
-import type { PartitionStatus } from './session.ts';
+import type { ListedLog } from './views.ts';
 
 /** Subscriptions of a group, and where they start. */
 
@@ -28,7 +28,13 @@ export interface SubscriptionDetails {
   readonly createdAtMs: number;
 }
 
-export interface SubscriptionWithCursors {
+export interface SubscriptionView {
   readonly subscription: SubscriptionDetails;
-  readonly partitions: readonly PartitionStatus[];
+  /** Ordered by partition and lane. */
+  readonly logs: readonly ListedLog[];
+}
+
+/** A subscription in a list. */
+export interface ListedSubscription {
+  readonly row: { readonly id: number; readonly groupId: number; readonly topicId: number };
 }

@@ -10,7 +10,9 @@ export interface GroupSummary {
   readonly assignor: AssignorName;
   readonly leaderId: MemberId | null;
   readonly memberCount: number;
+  /** In order; in lists the first ones. */
   readonly topics: readonly string[];
+  readonly topicCount: number;
   readonly lag: number;
   readonly inFlightRecords: number;
 }
@@ -30,8 +32,11 @@ export interface MemberDetails {
   readonly instanceId: string | null;
   readonly kind: MemberKind;
   readonly topics: readonly string[];
+  /** The first `limits.listedPartitionsMax`, and so are those of `revoking`. */
   readonly partitions: readonly TopicPartition[];
+  readonly partitionCount: number;
   readonly revoking: readonly TopicPartition[];
+  readonly revokingCount: number;
   readonly sessionTimeoutMs: number | null;
   readonly rebalanceTimeoutMs: number;
   readonly maxPollIntervalMs: number;
@@ -40,14 +45,22 @@ export interface MemberDetails {
   readonly blockedOn: BlockedOn | null;
 }
 
-export interface GroupMembers {
-  readonly generation: number;
-  /** Ordered by id. */
-  readonly members: readonly MemberDetails[];
+/** A log of a group, whose status is built only for an answer that shows it. */
+export interface ListedLog {
+  readonly topic: string;
+  readonly key: { readonly partition: number; readonly lane: number };
+  status(): PartitionStatus;
 }
 
-export interface GroupDetails {
-  readonly group: GroupSummary;
-  readonly members: readonly MemberDetails[];
-  readonly partitions: readonly PartitionStatus[];
+/** A group at one moment. Its parts are built only for an answer that shows them. */
+export interface GroupView {
+  readonly generation: number;
+  /** With the first topics only. */
+  summary(): GroupSummary;
+  /** In order. */
+  memberIds(): readonly MemberId[];
+  /** A member that `memberIds` names. */
+  member(memberId: MemberId): MemberDetails;
+  /** Ordered by topic, partition and lane. */
+  logs(): readonly ListedLog[];
 }

@@ -1,9 +1,12 @@
 import type { GroupState, MemberId, MemberRow } from '../../coordinator/group.ts';
-import type { SubscriptionDetails, SubscriptionWithCursors } from '../ports/subscriptions.ts';
-import type { GroupDetails, GroupFilter, GroupMembers, GroupSummary, MemberDetails } from '../ports/views.ts';
+import { present } from '../../errors/present.ts';
+import { limits } from '../../limits/limits.ts';
+import type { SubscriptionDetails, SubscriptionView } from '../ports/subscriptions.ts';
+import type { GroupFilter, GroupSummary, GroupView, MemberDetails } from '../ports/views.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
-import type { BlockedOn, PartitionStatus } from '../ports/session.ts';
+import type { BlockedOn, TopicPartition } from '../ports/session.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import type { ActiveSubscription } from '../groups/subscription.ts';
 
 /** Groups and subscriptions as answers and metrics show them. */
@@ -34,7 +37,7 @@ export function isShown(group: GroupModel, { states, topic }: GroupFilter): bool
   return topic === null || group.subscriptionTo(topic) !== undefined;
 }
 
-export function summaryOf(group: GroupModel): GroupSummary {
+export function summaryOf(group: GroupModel, topicsMax: number): GroupSummary {
   return {
     name: group.name,
     state: group.phase,
@@ -42,25 +45,61 @@ export function summaryOf(group: GroupModel): GroupSummary {
     assignor: group.assignor,
     leaderId: group.leaderId,
     memberCount: group.memberCount,
-    topics: group.sortedSubscriptions().map(({ topicName }) => topicName),
+    topics: Array.from(group.sortedSubscriptions().slice(0, topicsMax), ({ topicName }) => topicName),
+    topicCount: group.subscriptions.size,
     ...extentOf(group),
   };
 }
 
-export function detailsOf(group: GroupModel): GroupDetails {
+export function viewOf(group: GroupModel): GroupView {
+  let held: ReadonlyMap<MemberId, Held> | null = null;
   return {
-    group: summaryOf(group),
-    members: membersOf(group).members,
-    partitions: group.sortedSubscriptions().flatMap(statusOf),
+    generation: group.decidedGeneration,
+    summary: () => summaryOf(group, limits.groupTopicsMax),
+    memberIds: () =>
+      group
+        .rows()
+        .map(({ memberId }) => memberId)
+        .sort(),
+    member(memberId) {
+      held ??= heldByMembers(group);
+      const row = present(group.row(memberId), 'a view is of one moment');
+      return memberDetails(group, row, held.get(memberId) ?? new Held());
+    },
+    logs: () => group.sortedSubscriptions().flatMap(({ logs }) => logs),
   };
 }
 
-export function membersOf(group: GroupModel): GroupMembers {
-  const members = group.rows().map((row) => memberDetails(group, row));
-  return {
-    generation: group.decidedGeneration,
-    members: members.sort((a, b) => (a.memberId < b.memberId ? -1 : 1)),
-  };
+/** What a member holds. It may have 100,000 partitions, of which an answer shows the first. */
+class Held {
+  readonly partitions: TopicPartition[] = [];
+  readonly revoking: TopicPartition[] = [];
+  partitionCount = 0;
+  revokingCount = 0;
+  inFlightRecords = 0;
+
+  add({ key, place, cursor }: Feed, isRevoking: boolean): void {
+    this.inFlightRecords += cursor.inFlightRecords;
+    // Lane 0 stands for a partition.
+    if (key.lane !== 0) return;
+    if (this.partitionCount++ < limits.listedPartitionsMax) this.partitions.push(place);
+    if (isRevoking && this.revokingCount++ < limits.listedPartitionsMax) this.revoking.push(place);
+  }
+}
+
+/** Goes over the logs of the group once, because they are in order, unlike those of a member. */
+function heldByMembers(group: GroupModel): ReadonlyMap<MemberId, Held> {
+  const held = new Map<MemberId, Held>();
+  for (const { logs } of group.sortedSubscriptions()) {
+    for (const log of logs) {
+      if (log.seat === null) continue;
+      const { id } = log.seat.member;
+      let ofMember = held.get(id);
+      if (ofMember === undefined) held.set(id, (ofMember = new Held()));
+      ofMember.add(log, log.seat.revoking);
+    }
+  }
+  return held;
 }
 
 /**
@@ -112,8 +151,7 @@ function extentOf(group: GroupModel): { lag: number; inFlightRecords: number } {
   return extent;
 }
 
-function memberDetails(group: GroupModel, row: MemberRow): MemberDetails {
-  const member = group.members.get(row.memberId);
+function memberDetails(group: GroupModel, row: MemberRow, held: Held): MemberDetails {
   return {
     memberId: row.memberId,
     clientId: row.clientId,
@@ -121,13 +159,15 @@ function memberDetails(group: GroupModel, row: MemberRow): MemberDetails {
     instanceId: row.instanceId,
     kind: row.kind,
     topics: row.topicIds.flatMap((id) => group.subscriptions.get(id)?.topicName ?? []).sort(),
-    partitions: member?.partitions() ?? [],
-    revoking: member?.revoking() ?? [],
+    partitions: held.partitions,
+    partitionCount: held.partitionCount,
+    revoking: held.revoking,
+    revokingCount: held.revokingCount,
     sessionTimeoutMs: row.sessionTimeoutMs,
     rebalanceTimeoutMs: row.rebalanceTimeoutMs,
     maxPollIntervalMs: row.maxPollIntervalMs,
     stalled: group.isStalled(row.memberId),
-    inFlightRecords: member?.seats.reduce((sum, { feed }) => sum + feed.cursor.inFlightRecords, 0) ?? 0,
+    inFlightRecords: held.inFlightRecords,
     blockedOn: readerBlockedOn(group, row.memberId),
   };
 }
@@ -147,10 +187,6 @@ export function subscriptionDetails(
   return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
 }
 
-export function subscriptionWithCursors(group: GroupModel, subscription: ActiveSubscription): SubscriptionWithCursors {
-  return { subscription: subscriptionDetails(group, subscription), partitions: statusOf(subscription) };
-}
-
-function statusOf(subscription: ActiveSubscription): PartitionStatus[] {
-  return subscription.logs.map((log) => log.status());
+export function subscriptionView(group: GroupModel, subscription: ActiveSubscription): SubscriptionView {
+  return { subscription: subscriptionDetails(group, subscription), logs: subscription.logs };
 }

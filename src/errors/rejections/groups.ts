@@ -30,6 +30,10 @@ export function groupTopicsMax(fields: FieldsOf<'GROUP_TOPICS_MAX'>): RejectionO
   return rejection('GROUP_TOPICS_MAX', message, fields);
 }
 
+export function groupTaskTooLarge(explanation: string): RejectionOf<'GROUP_TASK_TOO_LARGE'> {
+  return rejection('GROUP_TASK_TOO_LARGE', explanation, {});
+}
+
 export function subscriptionNotFound(
   fields: FieldsOf<'SUBSCRIPTION_NOT_FOUND'>,
 ): RejectionOf<'SUBSCRIPTION_NOT_FOUND'> {

@@ -1,5 +1,10 @@
 import { rejection, type FieldsOf, type RejectionOf } from './rejection.ts';
 
+export function memberPullsMax(fields: FieldsOf<'MEMBER_PULLS_MAX'>): RejectionOf<'MEMBER_PULLS_MAX'> {
+  const message = `member "${fields.memberId}" has ${fields.memberPullsMax} pulls under way: wait for one to end`;
+  return rejection('MEMBER_PULLS_MAX', message, fields);
+}
+
 /** The coordinator writes each `explanation`, because it knows why it rejects an input. */
 
 export function memberFenced(fields: FieldsOf<'MEMBER_FENCED'>): RejectionOf<'MEMBER_FENCED'> {
@@ -43,6 +48,11 @@ export function notLeader(explanation: string): RejectionOf<'NOT_LEADER'> {
 
 export function planStale(explanation: string): RejectionOf<'PLAN_STALE'> {
   return rejection('PLAN_STALE', explanation, {});
+}
+
+export function pageStale(): RejectionOf<'PAGE_STALE'> {
+  const message = 'the assignment has changed since its first page: ask for the first page again';
+  return rejection('PAGE_STALE', message, {});
 }
 
 /** `memberId`: the member of both streams. */

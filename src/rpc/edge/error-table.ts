@@ -214,6 +214,21 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The group is subscribed to as many topics as it may be (1,000).',
     remedy: 'Use another group, or cancel subscriptions.',
   },
+  GROUP_TASK_TOO_LARGE: {
+    code: 'RESOURCE_EXHAUSTED',
+    quota: 'assignment task of a group',
+    happened:
+      'The members of the group assign by themselves, and what they tell their leader (`metadata`, ' +
+      'names, topics) would not fit into one answer. Nothing has changed.',
+    remedy: 'Join with less metadata, or let fewer members share a group.',
+  },
+  MEMBER_PULLS_MAX: {
+    code: 'RESOURCE_EXHAUSTED',
+    retryAfterMs: 1_000,
+    quota: 'pulls of a member',
+    happened: 'The member has as many pulls under way as it may have (10). Nothing has changed.',
+    remedy: 'Pull again once one of them has ended, or pull without a `member_id`, as another member.',
+  },
   GROUP_NOT_EMPTY: {
     code: 'FAILED_PRECONDITION',
     precondition: 'group_without_members',
@@ -266,6 +281,11 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     code: 'ABORTED',
     happened: 'The plan is of a generation that is over, or wants none (any more).',
     remedy: 'Call JoinGroup again and plan anew.',
+  },
+  PAGE_STALE: {
+    code: 'ABORTED',
+    happened: 'The assignment of the member has changed since the first page of its SyncGroup.',
+    remedy: 'Call SyncGroup without a page token, and drop the pages before.',
   },
   MEMBER_FENCED: {
     code: 'ABORTED',

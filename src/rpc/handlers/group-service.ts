@@ -43,11 +43,12 @@ export function groupService(context: HandlerContext): UnaryHandlers<typeof Grou
 
     async syncGroup(call, request) {
       validation.syncGroup(request);
-      const synced = await services().group.syncGroup(syncGroupCommand(call, request));
+      const synced = await services().group.syncGroup(syncGroupCommand(call, request), request.pageToken);
       return create(SyncGroupResponseSchema, {
         generation: BigInt(synced.generation),
         partitions: topicPartitions(synced.partitions),
         revoking: topicPartitions(synced.revoking),
+        nextPageToken: synced.nextToken,
       });
     },
 
@@ -102,6 +103,7 @@ function assignmentTask({ members, topics, current }: AssignmentTask) {
       return { memberId, clientId, groupInstanceId: instanceId ?? '', topics: [...read], metadata };
     }),
     topics: [...topics],
-    current: current.map(({ memberId, partitions }) => ({ memberId, partitions: topicPartitions(partitions) })),
+    current: (current ?? []).map(({ memberId, partitions }) => ({ memberId, partitions: topicPartitions(partitions) })),
+    currentOmitted: current === null,
   });
 }

@@ -9,10 +9,10 @@ import {
   type Subscription,
   type SubscriptionService,
 } from '../../../gen/millrace/v1/subscription_pb.js';
-import type { SubscriptionDetails, SubscriptionWithCursors } from '../../broker/commands.ts';
+import type { SubscriptionDetails, SubscriptionPage } from '../../broker/commands.ts';
 import { textOrNull } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
-import { pageRequest, startPosition } from '../translation/commands.ts';
+import { pageRequest, startPosition, wholePageRequest } from '../translation/commands.ts';
 import { partitionStatuses, timestamp } from '../translation/responses.ts';
 
 export function subscriptionService({
@@ -30,7 +30,8 @@ export function subscriptionService({
 
     async getSubscription(_call, request) {
       validation.getSubscription(request);
-      const found = await services().subscription.getSubscription(request.group, request.topic);
+      const { group, topic } = request;
+      const found = await services().subscription.getSubscription(group, topic, wholePageRequest(request));
       return create(GetSubscriptionResponseSchema, withCursors(found));
     },
 
@@ -50,8 +51,12 @@ export function subscriptionService({
   };
 }
 
-function withCursors({ subscription, partitions }: SubscriptionWithCursors) {
-  return { subscription: subscriptionMessage(subscription), partitions: partitionStatuses(partitions) };
+function withCursors({ subscription, partitions }: SubscriptionPage) {
+  return {
+    subscription: subscriptionMessage(subscription),
+    partitions: partitionStatuses(partitions.items),
+    nextPageToken: partitions.nextToken,
+  };
 }
 
 function subscriptionMessage(subscription: SubscriptionDetails): Subscription {

@@ -26,7 +26,7 @@ import type {
 import { limits } from '../../limits/limits.ts';
 import { msOr, numberOr } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
-import { pageRequest } from '../translation/commands.ts';
+import { pageRequest, wholePageRequest } from '../translation/commands.ts';
 import { timestamp } from '../translation/responses.ts';
 
 export function topicService({ services, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
@@ -39,7 +39,8 @@ export function topicService({ services, validation }: HandlerContext): UnaryHan
 
     async getTopic(_call, request) {
       validation.getTopic(request);
-      return create(GetTopicResponseSchema, topicExtent(await services().topic.getTopic(request.name)));
+      const extent = await services().topic.getTopic(request.name, wholePageRequest(request));
+      return create(GetTopicResponseSchema, topicExtent(extent));
     },
 
     async updateTopic(_call, request) {
@@ -101,8 +102,8 @@ function topicMessage(topic: TopicDetails): Topic {
   });
 }
 
-function topicExtent({ topic, partitions }: TopicExtent): { topic: Topic; partitions: PartitionInfo[] } {
-  return { topic: topicMessage(topic), partitions: partitions.map(partitionInfo) };
+function topicExtent({ topic, partitions: { items, nextToken } }: TopicExtent) {
+  return { topic: topicMessage(topic), partitions: items.map(partitionInfo), nextPageToken: nextToken };
 }
 
 function partitionInfo(extent: PartitionExtent): PartitionInfo {

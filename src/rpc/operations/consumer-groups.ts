@@ -68,9 +68,9 @@ async function listGroups(call: JsonCall, query: URLSearchParams): Promise<JsonO
 }
 
 async function getGroup(call: JsonCall, query: URLSearchParams, group: string): Promise<JsonObject> {
-  parametersOf(query, []);
+  const page = single(parametersOf(query, ['pageSize', 'pageToken']));
   const { getGroup: get, listRebalances } = GroupService.method;
-  const [found, rebalances] = await Promise.all([call(get, { group }), call(listRebalances, { group })]);
+  const [found, rebalances] = await Promise.all([call(get, { ...page, group }), call(listRebalances, { group })]);
   return { ...found, ...rebalances };
 }
 

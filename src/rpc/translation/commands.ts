@@ -2,7 +2,7 @@ import type { Duration } from '@bufbuild/protobuf/wkt';
 import { Assignor } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StartPosition as StartPositionMessage } from '../../../gen/millrace/v1/record_pb.js';
 import type { EnterCommand, StartPosition } from '../../broker/commands.ts';
-import type { PageRequest } from '../../broker/paging.ts';
+import { firstPage, type PageRequest } from '../../broker/paging.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
@@ -79,6 +79,16 @@ export function withoutRepeats(names: readonly string[]): readonly string[] {
   return [...new Set(names)];
 }
 
-export function pageRequest(request: { pageSize: number; pageToken: string }): PageRequest {
-  return { size: numberOr(request.pageSize, limits.pageSizeDefault), token: request.pageToken };
+interface PagedRequest {
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export function pageRequest({ pageSize, pageToken }: PagedRequest): PageRequest {
+  return { size: numberOr(pageSize, limits.pageSizeDefault), token: pageToken };
+}
+
+/** For calls whose answer had no pages once: clients from then get as much as a page may have. */
+export function wholePageRequest({ pageSize, pageToken }: PagedRequest): PageRequest {
+  return { size: numberOr(pageSize, firstPage.size), token: pageToken };
 }

@@ -20,7 +20,7 @@ import {
 import type { GroupFilter, GroupSummary, MemberDetails, StoredRebalance } from '../../broker/commands.ts';
 import { textOrNull } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
-import { pageRequest } from './commands.ts';
+import { pageRequest, wholePageRequest } from './commands.ts';
 import { assignor, blockedOn, partitionStatuses, timestamp, topicPartitions } from './responses.ts';
 
 type Views = 'getGroup' | 'listGroups' | 'listMembers' | 'listRebalances';
@@ -33,11 +33,12 @@ export function groupViewHandlers({
   return {
     async getGroup(_call, request) {
       validation.getGroup(request);
-      const { group, members, partitions } = await services().group.getGroup(request.group);
+      const shown = await services().group.getGroup(request.group, wholePageRequest(request));
       return create(GetGroupResponseSchema, {
-        group: groupMessage(group),
-        members: members.map(memberMessage),
-        partitions: partitionStatuses(partitions),
+        group: groupMessage(shown.group),
+        members: shown.members.map(memberMessage),
+        partitions: partitionStatuses(shown.partitions),
+        nextPageToken: shown.nextToken,
       });
     },
 
@@ -92,6 +93,7 @@ function groupMessage(group: GroupSummary): Group {
     leaderId: group.leaderId ?? '',
     lag: BigInt(group.lag),
     inFlightRecords: BigInt(group.inFlightRecords),
+    topicCount: group.topicCount,
   });
 }
 
@@ -111,6 +113,8 @@ function memberMessage(member: MemberDetails): Member {
     ...(member.sessionTimeoutMs !== null && { sessionTimeout: durationFromMs(member.sessionTimeoutMs) }),
     inFlightRecords: member.inFlightRecords,
     blockedOn: blockedOn(member.blockedOn),
+    partitionCount: member.partitionCount,
+    revokingCount: member.revokingCount,
   });
 }
 

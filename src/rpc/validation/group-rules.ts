@@ -59,8 +59,9 @@ export function syncGroupRule(ruled: RuledFields, topicPartition: Rule<TopicPart
     wait: field.duration(0, limits.syncWaitMsMax),
     generation: field.notNegative,
     plan,
+    pageToken: field.pageToken,
   };
-  return message(ruled, SyncGroupRequestSchema, fields, generationOfPlan);
+  return message(ruled, SyncGroupRequestSchema, fields, withPlan);
 }
 
 const partitionsInAll: Rule<AssignmentPlan> = ({ members }, at, report) => {
@@ -68,8 +69,10 @@ const partitionsInAll: Rule<AssignmentPlan> = ({ members }, at, report) => {
   if (count > limits.planPartitionsMax) report(at, `names ${count} partitions, more than ${limits.planPartitionsMax}`);
 };
 
-const generationOfPlan: Rule<SyncGroupRequest> = ({ plan, generation }, _at, report) => {
-  if (plan !== undefined && generation === undefined) report('generation', 'is required with a plan');
+const withPlan: Rule<SyncGroupRequest> = ({ plan, generation, pageToken }, _at, report) => {
+  if (plan === undefined) return;
+  if (generation === undefined) report('generation', 'is required with a plan');
+  if (pageToken !== '') report('page_token', 'must be empty with a plan');
 };
 
 export function leaveGroupRule(ruled: RuledFields) {
@@ -77,7 +80,11 @@ export function leaveGroupRule(ruled: RuledFields) {
 }
 
 export function getGroupRule(ruled: RuledFields) {
-  return message(ruled, GetGroupRequestSchema, { group: field.name });
+  return message(ruled, GetGroupRequestSchema, {
+    group: field.name,
+    pageSize: field.count(limits.pageSizeMax),
+    pageToken: field.pageToken,
+  });
 }
 
 export function deleteGroupRule(ruled: RuledFields) {

@@ -16,7 +16,12 @@ export function createSubscriptionRule(ruled: RuledFields, start: Rule<StartPosi
 }
 
 export function getSubscriptionRule(ruled: RuledFields) {
-  return message(ruled, GetSubscriptionRequestSchema, { group: field.name, topic: field.name });
+  return message(ruled, GetSubscriptionRequestSchema, {
+    group: field.name,
+    topic: field.name,
+    pageSize: field.count(limits.pageSizeMax),
+    pageToken: field.pageToken,
+  });
 }
 
 export function listSubscriptionsRule(ruled: RuledFields) {

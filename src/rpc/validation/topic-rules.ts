@@ -46,7 +46,11 @@ const updateMask: Rule<FieldMask | undefined> = (mask, at, report) => {
 };
 
 export function getTopicRule(ruled: RuledFields) {
-  return message(ruled, GetTopicRequestSchema, { name: field.name });
+  return message(ruled, GetTopicRequestSchema, {
+    name: field.name,
+    pageSize: field.count(limits.pageSizeMax),
+    pageToken: field.pageToken,
+  });
 }
 
 export function addPartitionsRule(ruled: RuledFields, partitionsMax: number) {

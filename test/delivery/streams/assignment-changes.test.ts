@@ -142,7 +142,7 @@ test('a client that reads has the assignment of its member, with changes or whol
         const reading = all.filter(({ stream }) => stream.unsentBytes === 0);
         const told = reading.flatMap(({ has }) => [...has]);
         expect(new Set(told).size).toBe(told.length);
-        const held = all.length === 0 ? [] : site.delivery.members('billing').members;
+        const held = all.length === 0 ? [] : site.describe('billing').members;
         for (const { stream, has } of reading) {
           const member = held.find(({ memberId }) => memberId === stream.memberId);
           expect([...has].sort()).toEqual(numbers(member!.partitions));

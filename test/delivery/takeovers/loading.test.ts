@@ -70,8 +70,8 @@ test('a call loads its group before all others that still have to be loaded', as
   await next.release();
   expect([wanted(), all()]).toEqual([true, false]);
   expect(next.scene.delivery.counts()).toMatchObject({ groups: 5, lag: NaN, members: NaN });
-  expect(next.scene.delivery.describe('e').partitions).toMatchObject([{ committedOffset: 3, lag: 2 }]);
-  expect(() => next.scene.delivery.describe('d')).toThrow('group d is used before it is loaded');
+  expect(next.scene.describe('e').partitions).toMatchObject([{ committedOffset: 3, lag: 2 }]);
+  expect(() => next.scene.describe('d')).toThrow('group d is used before it is loaded');
   for (let piece = 0; piece < 3; piece++) await next.release();
   expect(all()).toBe(true);
   expect(next.scene.delivery.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
@@ -140,7 +140,7 @@ test('acks of a group that is loaded while a fold of the ack log goes on are in 
   const third = new Successor(before);
   await third.scene.delivery.open();
   await third.scene.delivery.allLoaded();
-  const committed = names.map((name) => third.scene.delivery.describe(name).partitions[0]!.committedOffset);
+  const committed = names.map((name) => third.scene.describe(name).partitions[0]!.committedOffset);
   expect(committed).toEqual([3, 3, 3, 3, 4]);
 });
 
@@ -221,7 +221,7 @@ test('a call gets the fault of the database that keeps its group from being load
   for (const error of await Promise.all(calls)) expect(error).toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
   isDown = false;
   await next.scene.wait(next.scene.delivery.loaded('a'));
-  expect(next.scene.delivery.describe('a').group.memberCount).toBe(1);
+  expect(next.scene.describe('a').group.memberCount).toBe(1);
 });
 
 test('a broker that is taken over from while it loads rejects whoever waits, and the successor loads the same', async () => {

@@ -9,11 +9,12 @@ test('what waits in the streams that nobody reads is counted, and a stream beyon
   const clock = new FakeClock();
   const buffered = new BufferedBodies(clock);
   const refused: string[] = [];
-  const [first, second] = ['first', 'second'].map((name) => ({
+  const bodyOf = (name: string) => ({
     stream: { readableLength: 0 },
     room: account.owner().kind('bodies'),
     refused: () => refused.push(name),
-  })) as [BodyOfTest, BodyOfTest];
+  });
+  const [first, second] = [bodyOf('first'), bodyOf('second')];
   for (const body of [first, second]) buffered.begin(body);
   const look = async (...lengths: readonly [number, number]) => {
     [first.stream.readableLength, second.stream.readableLength] = lengths;
@@ -31,9 +32,3 @@ test('what waits in the streams that nobody reads is counted, and a stream beyon
   await clock.advance(100);
   expect([clock.pending, refused]).toEqual([0, ['second']]);
 });
-
-interface BodyOfTest {
-  readonly stream: { readableLength: number };
-  readonly room: Parameters<BufferedBodies['begin']>[0]['room'];
-  refused(): void;
-}

@@ -67,8 +67,10 @@ describe('a group', () => {
         leaderId: '',
         lag: '0',
         inFlightRecords: '0',
+        topicCount: 1,
       },
       members: [],
+      nextPageToken: '',
       partitions: [
         {
           topic: 'orders',
@@ -113,7 +115,7 @@ describe('a group', () => {
   test('is found by its name as a URL writes it', async () => {
     const serving = await serve();
     expect((await get(serving, '/consumer-groups/bill%69ng')).status).toBe(200);
-    expect(serving.broker.calls).toEqual(['billing', 'billing']);
+    expect(serving.broker.calls).toEqual([['billing', { size: 1_000, token: '' }], 'billing']);
   });
 });
 
@@ -162,7 +164,7 @@ describe('what cannot be answered', () => {
     ['a token that no list returned', '/consumer-groups?pageToken=a%20b', 'INVALID_FIELD'],
     ['a parameter twice', '/consumer-groups?topic=a&topic=b', 'INVALID_FIELD'],
     ['a parameter that there is not', '/consumer-groups?states=STABLE', 'INVALID_FIELD'],
-    ['a parameter that another path has', '/consumer-groups/billing?pageSize=1', 'INVALID_FIELD'],
+    ['a parameter that another path has', '/consumer-groups/billing?state=STABLE', 'INVALID_FIELD'],
     ['a parameter of every object', '/consumer-groups?__proto__=x', 'INVALID_FIELD'],
   ])('%s is 400, and nobody is asked', async (_what, path, reason) => {
     const serving = await serve();
