@@ -160,6 +160,14 @@ export const limits = {
   /** Entries of all lists, and keys of all objects, of one request in JSON. */
   jsonElementsMax: 50_000,
   jsonKeysMax: 250_000,
+  /** One text in JSON: a record of 3 MiB in base64, and some more. */
+  jsonTextBytesMax: 4_300_000,
+  /**
+   * What one step of a decoder or an encoder takes at most, in bytes and in entries of lists. Other
+   * work of the broker has its turn between two steps.
+   */
+  bytesAtOnceMax: 65_536,
+  entriesAtOnceMax: 2_000,
   /**
    * Requests of one PublishStream that have not been answered yet; beyond it the stream is not
    * read.
@@ -188,6 +196,11 @@ export const limits = {
   openCallBytes: 5_120,
   /** A request must be complete after this time, and so must each message of a PublishStream. */
   partialRequestMs: 30_000,
+  /** What is still read of a refused request over HTTP, and dropped. */
+  droppedBytesMax: 8_388_608,
+  droppedPiecesMax: 10_000,
+  /** A Subscribe stream over HTTP is cut off when its client takes nothing for this time. */
+  unreadStreamMs: 65_000,
   /** How long a call waits for room for its answer, before its work. */
   answerRoomMs: 5_000,
   /**

@@ -13,6 +13,7 @@ import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
 import type { Readiness } from './operations/operations.ts';
 import { HttpServer } from './http/server.ts';
+import { RequestDecoder } from './translation/request-decoder.ts';
 import { createValidation } from './validation/validation.ts';
 
 export interface RpcOptions {
@@ -58,9 +59,10 @@ export function createRpcServers(options: RpcOptions): RpcServers {
   collectDefaultMetrics({ register: options.metrics });
   const { ready, metrics, clock, account, log } = options;
   const connections = new Connections({ account, clock, log });
-  const grpc = new GrpcServer({ handlers, clock, account, connections, reportBug });
+  const decoder = new RequestDecoder(clock, account.kind('decoded'));
+  const grpc = new GrpcServer({ handlers, decoder, clock, account, connections, reportBug });
   const cors = new Cors(options.corsOrigins ?? [], clock, log);
-  const http = new HttpServer({ handlers, ready, metrics, clock, cors, account, connections, reportBug });
+  const http = new HttpServer({ handlers, ready, metrics, clock, cors, decoder, account, connections, reportBug });
   return {
     startGrpc: (host, port) => grpc.start(host, port),
     startHttp: (host, port) => http.start(host, port),

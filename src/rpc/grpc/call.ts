@@ -1,10 +1,11 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import type { Counted, Hold } from '../../account/hold.ts';
+import type { Hold } from '../../account/hold.ts';
 import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
-import { decodeBinary, type DecodedRequest } from '../translation/decode.ts';
+import type { DecodedRequest } from '../translation/decode.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
 
 /** The common part of all kinds of grpc-js calls. */
 interface RawCall {
@@ -17,14 +18,13 @@ interface RawCall {
 export class GrpcCall implements Call, DecodedRequest {
   readonly caller: Caller;
   readonly #call: RawCall;
-  readonly #decoded: Counted;
+  readonly #decoder: RequestDecoder;
   #held: Hold | null = null;
   #reply: Reply | null = null;
 
-  /** `decoded`: where large requests are counted. */
-  constructor(call: RawCall, decoded: Counted) {
+  constructor(call: RawCall, decoder: RequestDecoder) {
     this.#call = call;
-    this.#decoded = decoded;
+    this.#decoder = decoder;
     this.caller = callerOf(hostOf(call.getPeer()));
   }
 
@@ -43,12 +43,12 @@ export class GrpcCall implements Call, DecodedRequest {
   }
 
   /** @throws Rejection */
-  decode<D extends DescMessage>(desc: D, request: Buffer): MessageShape<D> {
-    return decodeBinary(desc, request, this);
+  decode<D extends DescMessage>(desc: D, request: Buffer): Promise<MessageShape<D>> {
+    return this.#decoder.binary(desc, request, this);
   }
 
   holdDecoded(bytes: number): void {
-    this.#held = this.#decoded.hold(bytes);
+    this.#held = this.#decoder.decoded.hold(bytes);
   }
 
   /** The handler has ended, and keeps nothing of the request. */

@@ -1,11 +1,11 @@
 import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import type { sendUnaryData } from '@grpc/grpc-js';
-import type { Counted } from '../../account/hold.ts';
 import { BrokerService, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { answerBytesMax } from '../edge/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
 import type { PublishHandler } from '../handlers/publish.ts';
 import { GrpcCall } from './call.ts';
@@ -27,7 +27,7 @@ import { statusOf } from './status.ts';
 
 type Respond = sendUnaryData<Buffer>;
 
-export function publishMethod(publish: PublishHandler, decoded: Counted, reportBug: ReportBug) {
+export function publishMethod(publish: PublishHandler, decoder: RequestDecoder, reportBug: ReportBug) {
   return (call: RawPublishCall, respond: Respond): void => {
     const open = OpenCall.of(call);
     const { refusal } = open;
@@ -35,7 +35,7 @@ export function publishMethod(publish: PublishHandler, decoded: Counted, reportB
       respond(statusOf(refusal, reportBug));
       return;
     }
-    publish(new GrpcCall(call, decoded), call.request).then(
+    publish(new GrpcCall(call, decoder), call.request).then(
       (response) => {
         open.answer(response.length);
         respond(null, response);
@@ -47,7 +47,11 @@ export function publishMethod(publish: PublishHandler, decoded: Counted, reportB
   };
 }
 
-export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, decoded: Counted, reportBug: ReportBug) {
+export function unaryMethod(
+  { method, handle, handleBytes }: UnaryMethod,
+  decoder: RequestDecoder,
+  reportBug: ReportBug,
+) {
   const bytesMax = answerBytesMax(method);
   const mayRefuse = bytesMax !== null || method === BrokerService.method.pull;
   // No async function, which would keep the bytes of the request while it waits.
@@ -56,9 +60,10 @@ export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, decode
     if (refusal !== null) throw refusal;
     const answered = handleBytes?.(call, request) ?? null;
     if (answered !== null) return answered;
-    const message = call.decode(method.input, request);
-    const room = bytesMax === null ? null : open.reserve(bytesMax(message));
-    return room === null ? handle(call, message) : room.then(() => handle(call, message));
+    return call.decode(method.input, request).then((message) => {
+      const room = bytesMax === null ? null : open.reserve(bytesMax(message));
+      return room === null ? handle(call, message) : room.then(() => handle(call, message));
+    });
   };
   const answer = async (call: GrpcCall, open: OpenCall, raw: RawUnaryCall): Promise<Buffer> => {
     const response = encoded(method.output, await begin(call, open, raw.request.take()));
@@ -67,7 +72,7 @@ export function unaryMethod({ method, handle, handleBytes }: UnaryMethod, decode
     return response;
   };
   return (raw: RawUnaryCall, respond: Respond): void => {
-    const call = new GrpcCall(raw, decoded);
+    const call = new GrpcCall(raw, decoder);
     answer(call, OpenCall.of(raw), raw).then(
       (response) => {
         call.handled();
@@ -92,7 +97,7 @@ export function subscribeMethod(
   subscribe: Handlers['subscribe'],
   streams: OpenStreams,
   sessions: Http2Sessions,
-  decoded: Counted,
+  decoder: RequestDecoder,
   reportBug: ReportBug,
 ) {
   const open = async (raw: RawServerStream, call: GrpcCall, sink: GrpcEventSink): Promise<void> => {
@@ -105,12 +110,13 @@ export function subscribeMethod(
       sink.closed();
       member?.closed(end);
     });
-    member = await subscribe(call, call.decode(SubscribeRequestSchema, raw.request.take()), sink);
+    const request = await call.decode(SubscribeRequestSchema, raw.request.take());
+    member = await subscribe(call, request, sink);
     // The client may have gone while the broker handled the call.
     if (end !== null) member.closed(end);
   };
   return (raw: RawServerStream): void => {
-    const call = new GrpcCall(raw, decoded);
+    const call = new GrpcCall(raw, decoder);
     const sink = new GrpcEventSink(raw, reportBug, () => {
       call.answered();
     });
@@ -126,10 +132,15 @@ export function subscribeMethod(
   };
 }
 
-export function publishStreamMethod(handlers: Handlers, streams: OpenStreams, decoded: Counted, reportBug: ReportBug) {
+export function publishStreamMethod(
+  handlers: Handlers,
+  streams: OpenStreams,
+  decoder: RequestDecoder,
+  reportBug: ReportBug,
+) {
   return (call: RawBidiStream): void => {
     const open = OpenCall.of(call);
-    const stream = handlers.publishStream(new GrpcCall(call, decoded), {
+    const stream = handlers.publishStream(new GrpcCall(call, decoder), {
       respond: (response, taken) => {
         open.answer(response.length);
         call.write(response, taken);

@@ -4,7 +4,6 @@ import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.
 import { ServerReflection as ServerReflectionAlpha } from '../../../gen/grpc/reflection/v1alpha/reflection_pb.js';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Account } from '../../account/account.ts';
-import type { Counted } from '../../account/hold.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
@@ -13,6 +12,7 @@ import type { Connections } from '../edge/connections.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { offerNoCompression } from './compression.ts';
 import { rawService } from './definition.ts';
 import { Health } from './health.ts';
@@ -32,6 +32,7 @@ const paths = new Set(served.flatMap((service) => Object.values(rawService(servi
 
 interface GrpcServerOptions {
   readonly handlers: Handlers;
+  readonly decoder: RequestDecoder;
   readonly clock: Clock;
   readonly account: Account;
   readonly connections: Connections;
@@ -49,7 +50,7 @@ export class GrpcServer {
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
-  constructor({ handlers, clock, account, connections, reportBug }: GrpcServerOptions) {
+  constructor({ handlers, decoder, clock, account, connections, reportBug }: GrpcServerOptions) {
     const accounts = new ConnectionAccounts(account);
     this.#calls = new OpenCalls(clock);
     this.#clock = clock;
@@ -71,7 +72,7 @@ export class GrpcServer {
       interceptors: [explainRefusals(reportBug), offerNoCompression, this.#bodies.interceptor, sendInPieces],
     });
     this.#sessions.prepare(this.#server);
-    this.#addServices(handlers, account.kind('decoded'), reportBug);
+    this.#addServices(handlers, decoder, reportBug);
   }
 
   /** @returns the port, which differs from the requested port 0. */
@@ -117,16 +118,16 @@ export class GrpcServer {
     });
   }
 
-  #addServices(handlers: Handlers, decoded: Counted, reportBug: ReportBug): void {
+  #addServices(handlers: Handlers, decoder: RequestDecoder, reportBug: ReportBug): void {
     for (const service of services) {
       const unary = handlers.unary.filter(({ method }) => method.parent === service);
-      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, decoded, reportBug)] as const);
+      const methods = unary.map((each) => [each.method.localName, unaryMethod(each, decoder, reportBug)] as const);
       this.#server.addService(rawService(service), {
         ...Object.fromEntries(methods),
         ...(service === BrokerService && {
-          publish: publishMethod(handlers.publish, decoded, reportBug),
-          publishStream: publishStreamMethod(handlers, this.#streams, decoded, reportBug),
-          subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, decoded, reportBug),
+          publish: publishMethod(handlers.publish, decoder, reportBug),
+          publishStream: publishStreamMethod(handlers, this.#streams, decoder, reportBug),
+          subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, decoder, reportBug),
         }),
       });
     }

@@ -1,13 +1,12 @@
-import { Code } from '@connectrpc/connect';
-import { codeToHttpStatus, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
-import { reasonTrailer, type ReportBug } from '../edge/errors.ts';
+import type { ReportBug } from '../edge/errors.ts';
 import { services } from '../handlers/handlers.ts';
-import { connectErrorOf } from '../requests/connect-error.ts';
+import { refusePlainly } from '../requests/plain-refusal.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
-import { pathOf, type NodeResponse } from '../requests/rpc-listener.ts';
+import { pathOf } from '../requests/rpc-listener.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
 
 const paths = new Set(
   [...services, ServerReflection].flatMap((service) =>
@@ -35,10 +34,6 @@ export function entered(
     });
     return true;
   }
-  const error = connectErrorOf(calls.refusal(), reportBug);
-  response.statusCode = codeToHttpStatus(Code.ResourceExhausted);
-  response.setHeader('content-type', 'application/json');
-  response.setHeader(reasonTrailer, error.metadata.get(reasonTrailer) ?? '');
-  response.end(Buffer.from(errorToJsonBytes(error, undefined)));
+  refusePlainly(response, calls.refusal(), reportBug);
   return false;
 }

@@ -2,7 +2,7 @@ import { cors } from '@connectrpc/connect';
 import type { Logger } from 'pino';
 import type { Clock } from '../../time/clock.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
-import type { NodeResponse } from '../requests/rpc-listener.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
 import { reasonTrailer } from '../edge/errors.ts';
 

@@ -15,15 +15,19 @@ import { sessionLimits } from '../edge/session-limits.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
+import { endedByClient } from '../requests/ended-by-client.ts';
 import { serveOperations, type Operations } from '../operations/operations.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { createRoutes } from './routes.ts';
-import { createRpcListener, type NodeResponse, type RpcListener } from '../requests/rpc-listener.ts';
+import { createRpcListener, type RpcListener } from '../requests/rpc-listener.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { keepSessionAlive } from '../requests/session-keepalive.ts';
 
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;
   readonly cors: Cors;
+  readonly decoder: RequestDecoder;
   readonly account: Account;
   readonly connections: Connections;
 }
@@ -37,7 +41,7 @@ export class HttpServer {
   readonly #stopping = new AbortController();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #serveRpc: RpcListener;
+  readonly #rpc: RpcListener;
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
     settings: {
@@ -51,10 +55,9 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    this.#serveRpc = createRpcListener(
-      createRoutes(options.handlers, this.#stopping.signal, options.reportBug),
-      options.reportBug,
-    );
+    const { handlers, decoder, clock, reportBug } = options;
+    const router = createRoutes(handlers, this.#stopping.signal, reportBug);
+    this.#rpc = createRpcListener({ router, decoder, clock, reportBug });
     // These timeouts end with the request's last byte, so they cut no stream.
     this.#http1 = createServer({
       requestTimeout: 60_000,
@@ -101,9 +104,11 @@ export class HttpServer {
       closed.resolve();
     });
     for (const session of this.#sessions) session.close();
-    if ((await within(this.#options.clock, graceMs, closed.promise)) !== timeUp) return;
-    for (const socket of this.#sockets) socket.destroy();
-    await closed.promise;
+    if ((await within(this.#options.clock, graceMs, closed.promise)) === timeUp) {
+      for (const socket of this.#sockets) socket.destroy();
+      await closed.promise;
+    }
+    this.#rpc.stop();
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
@@ -113,14 +118,18 @@ export class HttpServer {
     response.once('close', () => {
       if (this.#stopping.signal.aborted) this.#http1.closeIdleConnections();
     });
-    if (this.#options.cors.answered(request, response)) return;
-    if (isCall(request) && !entered(this.#options, response)) return;
-    if (this.#serveRpc(request, response)) return;
-    serveOperations(request, response, this.#options).catch((error: unknown) => {
-      this.#options.reportBug(error);
+    this.#answer(request, response).catch((error: unknown) => {
+      if (!endedByClient(error, request, response)) this.#options.reportBug(error);
       response.destroy();
     });
   };
+
+  async #answer(request: NodeRequest, response: NodeResponse): Promise<void> {
+    if (this.#options.cors.answered(request, response)) return;
+    if (isCall(request) && !entered(this.#options, response)) return;
+    if (this.#rpc.serve(request, response)) return;
+    await serveOperations(request, response, this.#options);
+  }
 
   /**
    * Node's own listener serves HTTP/1.1, so that its timeouts and its list of idle connections

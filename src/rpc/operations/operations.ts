@@ -2,7 +2,8 @@ import type { Registry } from 'prom-client';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
-import { pathOf, type NodeResponse } from '../requests/rpc-listener.ts';
+import { pathOf } from '../requests/rpc-listener.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 
 /** Whether the broker serves, and the reason if not. */

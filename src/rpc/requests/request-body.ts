@@ -1,11 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
-import { toBinary, type DescMethod } from '@bufbuild/protobuf';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { malformedRequest } from '../../errors/rejections/requests.ts';
+import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
+import type { Deadlines } from '../edge/deadlines.ts';
 import { MessageBytes } from '../edge/message-bytes.ts';
-import { decodeBinary, decodeJson } from '../translation/decode.ts';
+import type { DecodedRequest } from '../translation/decode.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
+import { readNoMore } from './plain-refusal.ts';
+import { isClosed, type NodeResponse } from './universal-response.ts';
 
 /**
  * Decodes request bodies instead of connect-node, which answers a malformed one without a reason,
@@ -14,6 +18,15 @@ import { decodeBinary, decodeJson } from '../translation/decode.ts';
  */
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
+
+/** A request while it arrives. */
+export interface Incoming {
+  readonly request: NodeRequest;
+  readonly response: NodeResponse;
+  readonly decoder: RequestDecoder;
+  /** What is called with a request that does not arrive in time. */
+  readonly arriving: Deadlines<() => void>;
+}
 
 interface BodyFormat {
   readonly json: boolean;
@@ -25,11 +38,10 @@ interface BodyFormat {
 
 const contentTypes = /^application\/(?:(grpc-web|grpc|connect)(?:\+|$|;))?(json|proto)?(?: ?; ?charset=utf-?8)?$/i;
 
-/** @returns null for a type or an encoding that no call has. */
+/** @returns null for a type that no call has. */
 export function bodyFormat(request: NodeRequest): BodyFormat | null {
   const match = contentTypes.exec(request.headers['content-type'] ?? '');
-  const encoding = request.headers['content-encoding'] ?? 'identity';
-  if (match === null || encoding !== 'identity') return null;
+  if (match === null) return null;
   return { enveloped: match[1] !== undefined, json: match[2]?.toLowerCase() === 'json' };
 }
 
@@ -37,10 +49,12 @@ export function bodyFormat(request: NodeRequest): BodyFormat | null {
  * The decoded request; for Publish its bytes.
  * @throws Rejection
  */
-export async function readRequest(request: NodeRequest, method: DescMethod, format: BodyFormat): Promise<unknown> {
+export async function readRequest(incoming: Incoming, method: DescMethod, format: BodyFormat): Promise<unknown> {
   const prefixBytes = format.enveloped ? 5 : 0;
-  const body = await collect(request, requestBytesMax(method, format.json) + prefixBytes);
-  return decoded(format.enveloped ? unwrapped(body) : body, method, format.json);
+  const body = await collect(incoming, requestBytesMax(method, format.json) + prefixBytes);
+  const { decoder, response } = incoming;
+  const message = format.enveloped ? unwrapped(body) : body;
+  return decoded(decoder, { method, json: format.json }, message, heldUntilClosed(decoder, response));
 }
 
 export function requestBytesMax(method: DescMethod, json: boolean): number {
@@ -48,15 +62,42 @@ export function requestBytesMax(method: DescMethod, json: boolean): number {
   return isPublish(method) ? limits.jsonPublishBytesMax : limits.jsonRequestBytesMax;
 }
 
-/** A message; of Publish and PublishStream its bytes, which the scan reads. */
-export function decoded(bytes: Buffer, method: DescMethod, json: boolean): unknown {
-  if (!json) return isPublish(method) ? bytes : decodeBinary(method.input, bytes);
-  const message = decodeJson(method.input, bytes);
-  return isPublish(method) ? Buffer.from(toBinary(method.input, message)) : message;
+/**
+ * A message; of Publish and PublishStream its bytes, which the scan reads. `held` is null for a
+ * stream, whose messages do not stay.
+ * @throws Rejection
+ */
+export async function decoded(
+  decoder: RequestDecoder,
+  { method, json }: { readonly method: DescMethod; readonly json: boolean },
+  bytes: Buffer,
+  held: DecodedRequest | null = null,
+): Promise<unknown> {
+  if (isPublish(method)) return json ? decoder.jsonToBinary(method.input, bytes, held) : bytes;
+  return json ? decoder.json(method.input, bytes, held) : decoder.binary(method.input, bytes, held);
+}
+
+function heldUntilClosed({ decoded: counted }: RequestDecoder, response: NodeResponse): DecodedRequest {
+  return {
+    holdDecoded(bytes) {
+      if (isClosed(response)) return;
+      const hold = counted.hold(bytes);
+      response.once('close', () => {
+        hold.release();
+      });
+    },
+  };
 }
 
 function isPublish(method: DescMethod): boolean {
   return method === BrokerService.method.publish || method === BrokerService.method.publishStream;
+}
+
+/** Each protocol has a header of its own for the compression of requests. */
+export const encodingHeaders = ['content-encoding', 'connect-content-encoding', 'grpc-encoding'] as const;
+
+export function isCompressed({ headers }: NodeRequest): boolean {
+  return encodingHeaders.some((name) => (headers[name] ?? 'identity') !== 'identity');
 }
 
 /** The empty message in the same format. */
@@ -66,32 +107,68 @@ export function emptyBody({ json, enveloped }: BodyFormat): Buffer {
 }
 
 /**
- * Reads and drops what comes after a violation, because a client sends its whole request before it
- * reads an answer.
+ * The bytes of the body. After a violation a limited remainder is read and dropped, because a
+ * client sends its whole request before it reads an answer.
  */
-function collect(request: NodeRequest, bytesMax: number): Promise<Buffer> {
+function collect(
+  { arriving, request, response }: Pick<Incoming, 'arriving' | 'request' | 'response'>,
+  bytesMax: number,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    let message: MessageBytes | null = new MessageBytes(bytesMax);
+    const message = new MessageBytes(bytesMax);
+    const dropped = new DroppedBytes();
+    let refusal: Error | null = null;
+    const refuse = (why: Error): void => {
+      arriving.over(late);
+      if (!request.complete) readNoMore(response);
+      reject(why);
+    };
+    const late = (): void => {
+      refuse(malformedRequest('the request was not complete in time'));
+    };
+    arriving.begin(late);
     request.on('data', (chunk: Buffer) => {
+      if (refusal !== null) {
+        if (!dropped.add(chunk)) refuse(refusal);
+        return;
+      }
       try {
-        message?.add(chunk);
+        message.add(chunk);
       } catch (error) {
-        message = null;
-        if (error instanceof Error) reject(error);
+        refusal = error as Error;
       }
     });
     request.on('end', () => {
-      if (message !== null) resolve(message.bytes());
+      arriving.over(late);
+      if (refusal === null) resolve(message.bytes());
+      else reject(refusal);
     });
     const endEarly = (): void => {
-      reject(malformedRequest('the request ended early'));
+      refuse(refusal ?? malformedRequest('the request ended early'));
     };
     request.on('close', endEarly).on('error', endEarly);
   });
 }
 
+/** The bytes of a refused request, which nobody needs. */
+class DroppedBytes {
+  #bytes = 0;
+  #pieces = 0;
+
+  /** @returns whether more may come. */
+  add({ length }: Buffer): boolean {
+    this.#bytes += length;
+    this.#pieces += 1;
+    return this.#bytes <= limits.droppedBytesMax && this.#pieces <= limits.droppedPiecesMax;
+  }
+}
+
+/** Of the flags in front of a message. */
+export const compressedFlag = 1;
+
 function unwrapped(body: Buffer): Buffer {
   const whole = body.length >= 5 && body[0] === 0 && body.readUInt32BE(1) === body.length - 5;
   if (whole) return body.subarray(5);
-  throw malformedRequest('the request is not one uncompressed message with its five bytes of prefix');
+  if (((body[0] ?? 0) & compressedFlag) !== 0) throw compressionRefused();
+  throw malformedRequest('the request is not one message with its five bytes of prefix');
 }

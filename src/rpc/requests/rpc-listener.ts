@@ -1,45 +1,121 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Http2ServerResponse } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
-import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { malformedRequest } from '../../errors/rejections/requests.ts';
+import { present } from '../../errors/present.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
+import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
+import { limits } from '../../limits/limits.ts';
+import type { Clock } from '../../time/clock.ts';
+import { Deadlines } from '../edge/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { connectErrorOf } from './connect-error.ts';
-import { bodyFormat, decoded, emptyBody, readRequest, requestBytesMax, type NodeRequest } from './request-body.ts';
+import { endedByClient } from './ended-by-client.ts';
+import { readNoMore, refusePlainly } from './plain-refusal.ts';
+import {
+  bodyFormat,
+  decoded,
+  emptyBody,
+  encodingHeaders,
+  isCompressed,
+  readRequest,
+  requestBytesMax,
+  type Incoming,
+  type NodeRequest,
+} from './request-body.ts';
 import { requestFacts, type RequestFacts } from './request-facts.ts';
 import { streamedMessages } from './streamed-messages.ts';
+import { universalRequestOf } from './universal-request.ts';
+import { writeResponse, type NodeResponse } from './universal-response.ts';
 
-export type NodeResponse = ServerResponse<IncomingMessage> | Http2ServerResponse;
-
-/** @returns false if the path is not that of an RPC. */
-export type RpcListener = (request: NodeRequest, response: NodeResponse) => boolean;
+export interface RpcListener {
+  /** @returns false if the path is not that of an RPC. */
+  serve(request: NodeRequest, response: NodeResponse): boolean;
+  /** Forgets the deadlines of requests and answers. */
+  stop(): void;
+}
 
 type RouteHandler = ConnectRouter['handlers'][number];
+
+interface RpcListenerOptions {
+  readonly router: ConnectRouter;
+  readonly decoder: RequestDecoder;
+  readonly clock: Clock;
+  readonly reportBug: ReportBug;
+}
+
+/** What all requests of a listener share. */
+interface Listening extends Omit<RpcListenerOptions, 'router' | 'clock'> {
+  readonly arriving: Incoming['arriving'];
+  readonly unread: Deadlines<NodeResponse>;
+  /** A Subscribe stream ends by itself before, if its client takes nothing. */
+  readonly unreadStreams: Deadlines<NodeResponse>;
+}
 
 /**
  * The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see
  * request-body.ts.
  */
-export function createRpcListener(router: ConnectRouter, reportBug: ReportBug): RpcListener {
+export function createRpcListener({ router, decoder, clock, reportBug }: RpcListenerOptions): RpcListener {
   const routes = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-  return (request, response) => {
+  const cutOff = (response: NodeResponse): void => {
+    response.destroy();
+  };
+  const listening: Listening = {
+    decoder,
+    reportBug,
+    arriving: new Deadlines(clock, limits.partialRequestMs, (late) => {
+      late();
+    }),
+    unread: new Deadlines(clock, limits.unreadAnswerMs, cutOff),
+    unreadStreams: new Deadlines(clock, limits.unreadStreamMs, cutOff),
+  };
+  const listen = (request: NodeRequest, response: NodeResponse): boolean => {
     const handler = routes.get(pathOf(request));
     if (handler === undefined) return false;
-    serve(handler, request, response, reportBug).catch((error: unknown) => {
-      // The client has gone, so the response could not be written.
-      if (ConnectError.from(error).code !== Code.Aborted) reportBug(error);
-      response.destroy();
-    });
+    const refusal = refusalOf(handler, request);
+    if (refusal !== null) refusePlainly(response, refusal.why, reportBug, refusal);
+    else {
+      serve(listening, handler, request, response).catch((error: unknown) => {
+        if (!endedByClient(error, request, response)) reportBug(error);
+        response.destroy();
+      });
+    }
     return true;
   };
+  const { arriving, unread, unreadStreams } = listening;
+  const stop = (): void => {
+    for (const deadlines of [arriving, unread, unreadStreams]) deadlines.stop();
+  };
+  return { serve: listen, stop };
 }
 
 export function pathOf(request: NodeRequest): string {
   return request.url?.split('?', 1)[0] ?? '';
 }
 
-async function serve(handler: RouteHandler, request: NodeRequest, response: NodeResponse, reportBug: ReportBug) {
+/** What connect-node would answer without a reason. */
+function refusalOf(handler: RouteHandler, request: NodeRequest) {
+  if (request.method !== 'POST') {
+    return { why: malformedRequest('a call is made with POST'), status: 405, headers: { allow: 'POST' } };
+  }
+  const type = request.headers['content-type'] ?? '';
+  if (bodyFormat(request) !== null && handler.supportedContentType(type)) return null;
+  const isUnary = handler.method.methodKind === 'unary';
+  const types = isUnary
+    ? 'application/json or application/proto'
+    : 'application/connect+json or application/connect+proto';
+  return {
+    why: malformedRequest(`this call takes ${types}, and those of gRPC and gRPC-Web, as the content type`),
+    status: 415,
+  };
+}
+
+async function serve(
+  listening: Listening,
+  handler: RouteHandler,
+  request: NodeRequest,
+  response: NodeResponse,
+): Promise<void> {
   const facts: RequestFacts = {
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
@@ -47,12 +123,14 @@ async function serve(handler: RouteHandler, request: NodeRequest, response: Node
     messages: [],
   };
   const values = createContextValues().set(requestFacts, facts);
-  const universal = universalRequestFromNodeRequest(request, response as Http2ServerResponse, undefined, values);
-  if (request.method === 'POST') {
-    universal.header.delete('content-length');
-    universal.body = bodyOf(handler.method, request, universal.body as AsyncIterable<Uint8Array>, facts, reportBug);
-  }
-  await universalResponseToNodeResponse(await handler(universal), response);
+  const universal = universalRequestOf(request, response, handler.requestPath, values);
+  universal.header.delete('content-length');
+  // connect-node would refuse these without a reason.
+  for (const name of encodingHeaders) universal.header.delete(name);
+  universal.body = bodyOf(listening, handler.method, { ...listening, request, response }, facts);
+  const { unread, unreadStreams } = listening;
+  const isStream = handler.method.methodKind === 'server_streaming';
+  await writeResponse(await handler(universal), response, isStream ? unreadStreams : unread);
 }
 
 /** Asked for at once: node takes a stream's session away at its end. */
@@ -61,27 +139,48 @@ function connectionOf(request: NodeRequest): () => boolean {
   return () => connection?.destroyed === false;
 }
 
+function partialOf({ arriving, response }: Incoming) {
+  const late = (): void => {
+    response.destroy();
+  };
+  response.once('close', () => {
+    arriving.over(late);
+  });
+  return {
+    waits: (): void => {
+      arriving.beginOnce(late);
+    },
+    isWhole: (): void => {
+      arriving.over(late);
+    },
+  };
+}
+
 /** What connect-node reads in place of the body: an empty message for each message. */
 async function* bodyOf(
+  { decoder, reportBug }: Listening,
   method: DescMethod,
-  request: NodeRequest,
-  body: AsyncIterable<Uint8Array>,
+  incoming: Incoming,
   facts: RequestFacts,
-  reportBug: ReportBug,
 ): AsyncGenerator<Uint8Array> {
+  const { request, response } = incoming;
   try {
-    const format = bodyFormat(request);
-    if (format === null) throw malformedRequest('the content type or the encoding of the request is not supported');
+    const format = present(bodyFormat(request), 'requests of other types are refused before');
+    if (isCompressed(request)) throw compressionRefused();
     if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {
-      facts.decoded = await readRequest(request, method, format);
+      facts.decoded = await readRequest(incoming, method, format);
       yield emptyBody(format);
-    } else {
-      for await (const message of streamedMessages(body, requestBytesMax(method, format.json))) {
-        facts.messages.push(decoded(message, method, format.json));
-        yield emptyBody({ json: format.json, enveloped: true });
-      }
+      return;
+    }
+    for await (const message of streamedMessages(request, requestBytesMax(method, format.json), partialOf(incoming))) {
+      facts.messages.push(await decoded(decoder, { method, json: format.json }, message));
+      yield emptyBody({ json: format.json, enveloped: true });
     }
   } catch (error) {
+    if (!request.complete) readNoMore(response);
+    if (!(error instanceof Rejection) && endedByClient(error, request, response)) {
+      throw new ConnectError('the client has gone', Code.Canceled, undefined, undefined, error);
+    }
     throw connectErrorOf(error, reportBug);
   }
 }

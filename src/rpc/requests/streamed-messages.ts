@@ -1,13 +1,24 @@
-import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
+import { compressionRefused, malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { MessageBytes } from '../edge/message-bytes.ts';
+import { compressedFlag } from './request-body.ts';
 
 const prefixBytes = 5;
 
+/** Told when the remainder of a message is awaited, and when it has come. */
+interface PartialMessage {
+  waits(): void;
+  isWhole(): void;
+}
+
 /**
  * The messages of a stream, each behind five bytes of flags and length, without those.
- * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST
+ * @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST, COMPRESSION_REFUSED
  */
-export async function* streamedMessages(body: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Buffer> {
+export async function* streamedMessages(
+  body: AsyncIterable<Uint8Array>,
+  bytesMax: number,
+  partial: PartialMessage,
+): AsyncGenerator<Buffer> {
   let message = new MessageBytes(bytesMax + prefixBytes);
   for await (const chunk of body) {
     let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
@@ -16,9 +27,11 @@ export async function* streamedMessages(body: AsyncIterable<Uint8Array>, bytesMa
       message.add(taken);
       rest = rest.subarray(taken.length);
       if (missing(message, bytesMax) > 0) continue;
+      partial.isWhole();
       yield message.bytes().subarray(prefixBytes);
       message = new MessageBytes(bytesMax + prefixBytes);
     }
+    if (message.length > 0) partial.waits();
   }
   if (message.length > 0) throw malformedRequest('the request ended within a message');
 }
@@ -27,7 +40,9 @@ export async function* streamedMessages(body: AsyncIterable<Uint8Array>, bytesMa
 function missing(message: MessageBytes, bytesMax: number): number {
   if (message.length < prefixBytes) return prefixBytes - message.length;
   const prefix = message.bytes();
-  if (prefix[0] !== 0) throw malformedRequest('a message of the stream is compressed, or marked otherwise');
+  const flags = prefix[0] ?? 0;
+  if ((flags & compressedFlag) !== 0) throw compressionRefused();
+  if (flags !== 0) throw malformedRequest('a message of the stream has unknown flags');
   const length = prefix.readUInt32BE(1);
   if (length > bytesMax) throw requestTooLarge({ bytes: null, bytesMax });
   return prefixBytes + length - message.length;

@@ -1,12 +1,15 @@
 import { isUtf8 } from 'node:buffer';
-import { fromBinary, fromJsonString, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import { fromBinary, toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import { weights } from '../../account/weights.ts';
-import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
+import { atOnce } from '../../time/in-turns.ts';
+import { binaryPieces } from './binary-pieces.ts';
 import { countEntries, type RequestCount } from './entry-count.ts';
-import { checkJsonNumbers } from './json-numbers.ts';
-import { checkJsonSize } from './json-size.ts';
+import { spanOf } from './json-outline.ts';
+import { joined, jsonParts } from './json-pieces.ts';
+import { checkJsonSize, type JsonSize } from './json-size.ts';
 import { ownBytes } from './own-bytes.ts';
 
 /**
@@ -47,30 +50,85 @@ function decodedBytes({ entries, messages, textBytes }: RequestCount): number {
   return messages * weights.decodedMessage + entries * weights.decodedScalar + 2 * textBytes;
 }
 
+/** As `decodeBinary`, in short steps. @throws Rejection */
+export function* binarySteps<D extends DescMessage>(
+  desc: D,
+  bytes: Buffer,
+  held: DecodedRequest | null,
+): Generator<null, MessageShape<D>> {
+  if (bytes.length <= limits.bytesAtOnceMax || bytes.length > limits.publishBytesMax)
+    return decodeBinary(desc, bytes, held);
+  held?.holdDecoded(decodedBytes(countEntries(desc, bytes)));
+  yield null;
+  try {
+    const message = yield* binaryPieces(desc, bytes);
+    ownBytes(desc, message);
+    return message;
+  } catch (error) {
+    throw malformed(desc, 'protobuf', error);
+  }
+}
+
 /**
  * Takes bytes instead of text, because a decoder of UTF-8 replaces invalid bytes, and two keys
  * would become one. A byte order mark is not JSON either. protobuf-es rejects half of a surrogate
- * pair, which JSON can write as an escape.
- * @throws Rejection MALFORMED_REQUEST
+ * pair, which JSON can write as an escape, and a key that an object has twice.
+ * @throws Rejection MALFORMED_REQUEST, REQUEST_TOO_LARGE
  */
-export function decodeJson<D extends DescMessage>(desc: D, json: Buffer): MessageShape<D> {
+export function* jsonSteps<D extends DescMessage>(
+  desc: D,
+  json: Buffer,
+  held: DecodedRequest | null = null,
+): Generator<null, MessageShape<D>> {
   try {
-    const text = textOf(json);
-    const message = fromJsonString(desc, text);
-    checkJsonNumbers(desc, JSON.parse(text));
-    return message;
+    const { elements, keys } = checkJson(json);
+    if (json.length > limits.uncountedRequestBytesMax) {
+      held?.holdDecoded(decodedBytes({ entries: keys, messages: elements, textBytes: json.length }));
+    }
+    yield null;
+    return (yield* joined(desc, jsonParts(desc, json, spanOf(json)))) as MessageShape<D>;
   } catch (error) {
     throw malformed(desc, 'JSON', error);
   }
 }
 
-function textOf(bytes: Buffer): string {
+/** As `jsonSteps`, at once. @throws Rejection MALFORMED_REQUEST */
+export function decodeJson<D extends DescMessage>(desc: D, json: Buffer): MessageShape<D> {
+  return atOnce(jsonSteps(desc, json));
+}
+
+/**
+ * The message in protobuf, of which only a part exists as objects at a time. Encoded parts behind
+ * each other are the encoded message.
+ * @throws Rejection MALFORMED_REQUEST, REQUEST_TOO_LARGE
+ */
+export function* jsonToBinarySteps(
+  desc: DescMessage,
+  json: Buffer,
+  held: DecodedRequest | null = null,
+): Generator<null, Buffer> {
+  const encoded: Uint8Array[] = [];
+  try {
+    checkJson(json);
+    if (json.length > limits.uncountedRequestBytesMax) held?.holdDecoded(json.length);
+    yield null;
+    for (const part of jsonParts(desc, json, spanOf(json))) {
+      if (part !== null) encoded.push(toBinary(desc, part));
+      yield null;
+    }
+  } catch (error) {
+    throw malformed(desc, 'JSON', error);
+  }
+  return Buffer.concat(encoded);
+}
+
+function checkJson(bytes: Buffer): JsonSize {
   if (!isUtf8(bytes)) throw new Error('its bytes are not UTF-8');
-  checkJsonSize(bytes);
-  return bytes.toString();
+  return checkJsonSize(bytes);
 }
 
 function malformed(desc: DescMessage, format: string, error: unknown): Rejection {
+  if (error instanceof Rejection) return error;
   const why = error instanceof Error ? error.message : String(error);
   return malformedRequest(`not a ${desc.typeName} in ${format}: ${why}`);
 }

@@ -1,3 +1,4 @@
+import { requestTooLarge } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 
 const quote = 0x22;
@@ -9,13 +10,20 @@ const closeList = 0x5d;
 const openObject = 0x7b;
 const closeObject = 0x7d;
 
+export interface JsonSize {
+  /** Entries of all lists. */
+  readonly elements: number;
+  /** Keys of all objects. */
+  readonly keys: number;
+}
+
 /**
  * Bounds what `JSON.parse` may build, in one pass over the bytes that makes no object: `{}` of two
  * bytes becomes an object of 64, and the checks of four million lists in each other take seconds.
  * The pass does not check the syntax. Wrong syntax ends in an error of `JSON.parse`.
- * @throws Error that names the limit
+ * @throws Error that names the limit; Rejection REQUEST_TOO_LARGE
  */
-export function checkJsonSize(json: Buffer): void {
+export function checkJsonSize(json: Buffer): JsonSize {
   let depth = 0;
   let elements = 0;
   let keys = 0;
@@ -37,11 +45,13 @@ export function checkJsonSize(json: Buffer): void {
       throw new Error(`its lists have more than ${limits.jsonElementsMax} entries`);
     if (keys > limits.jsonKeysMax) throw new Error(`it has more than ${limits.jsonKeysMax} keys`);
   }
+  return { elements, keys };
 }
 
 /** The place of the quote that ends the text. */
 function endOfText(json: Buffer, start: number): number {
   let at = start;
   for (let byte = json[at]; byte !== quote && byte !== undefined; byte = json[at]) at += byte === backslash ? 2 : 1;
+  if (at - start > limits.jsonTextBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
   return at;
 }
