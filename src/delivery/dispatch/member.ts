@@ -70,8 +70,8 @@ export class Member {
   }
 
   /**
-   * Wakes the stream, and one pull, which wakes the next one if it leaves records behind. Waking all
-   * pulls would make each of them look for the one record that came.
+   * Wakes the stream, and one pull, which wakes the next one if it leaves records behind. Waking
+   * all pulls would make each of them look for the one record that came.
    */
   wake(): void {
     let pullLooks = false;
@@ -167,7 +167,7 @@ export class Member {
     return this.readers.delete(reader);
   }
 
-  /** A pull has ended. The next one takes what it has left, and waits for the times it waited for. */
+  /** A pull has ended. The next one takes what the pull has left, and waits for its times. */
   pullGone(pull: Reader, nowMs: number): void {
     this.readerGone(pull, nowMs);
     if (this.readers.size === 0) return;
