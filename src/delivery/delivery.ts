@@ -37,6 +37,7 @@ import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {
   countsOf,
+  GroupSums,
   isShown,
   subscriptionDetails,
   subscriptionView,
@@ -94,6 +95,7 @@ export class Delivery {
   readonly #settlements: Commits;
   readonly #groups: Groups;
   readonly #admission: Admission;
+  readonly #sums: GroupSums;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
@@ -125,6 +127,7 @@ export class Delivery {
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
+    this.#sums = new GroupSums(clock);
     this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#settlements = deps.settlements;
@@ -379,7 +382,7 @@ export class Delivery {
 
   /** The numbers for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#groups.unloaded, this.#context);
+    return countsOf(this.#sums.of(this.#groups.all(), this.#groups.unloaded), this.#context);
   }
 
   #refuseIfDraining(): void {

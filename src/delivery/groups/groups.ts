@@ -313,6 +313,7 @@ export class Groups {
   async #makeSubscription(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
     const logs = this.#topics.partitionLogs(topicId);
     const lanes = this.#topics.lanes(topicId);
+    const name = logs[0]?.address.topicName ?? '';
     const [row, offsets] = await this.#chosenStarts.create(
       { groupId: group.id, topicId, logs: logs.length },
       () => startOffsets(start, logs, lanes),
@@ -321,7 +322,9 @@ export class Groups {
           ...placeOf(present(logs[at], 'each start is that of a log')),
           offset,
         }));
-        const [created] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
+        const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
         if (created === undefined) throw new Error('the store made no subscription');
         return [created, chosen] as const;
       },
@@ -331,9 +334,12 @@ export class Groups {
       const committedOffset = offsets[at] ?? log.startOffset;
       return { log, cursor: cursorOf(begunAt(committedOffset)) };
     });
-    const name = logs[0]?.address.topicName ?? '';
     this.#subscriptions.changed();
     return group.addSubscription(row, { name, lanes }, cursors);
+  }
+
+  #refuseIfGone(topicId: number, topic: string): void {
+    if (this.#topics.topic(topic)?.id !== topicId) throw topicNotFound({ topic });
   }
 
   /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
