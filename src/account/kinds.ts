@@ -100,7 +100,7 @@ export const kinds = {
   },
   bodies: {
     pool: 'buffers',
-    counts: 'requests that have not arrived completely',
+    counts: 'requests that have not arrived completely, or whose stream is not read at the moment',
     // Sixteen publishes of the largest size, four of them on one connection.
     limit: { share: 1 / 4, bytesMin: 16 * mib },
     ownerBytesMax: 16 * mib,

@@ -184,3 +184,30 @@ test(
     });
   },
 );
+
+test('streams that the broker does not read at the moment, each with megabytes that wait', { timeout }, async () => {
+  await site.survives(async () => {
+    const noWindow = { settings: { initialWindowSize: 0 }, maxSessionMemory: 1_000 };
+    const messageRequest = { case: 'fileContainingSymbol', value: 'millrace.v1.BrokerService' } as const;
+    const question = framed(encode(ServerReflectionRequestSchema, { messageRequest }));
+    // The broker stops reading each stream after some of these, and 4 MB of them wait.
+    const questions = Buffer.concat(Array.from({ length: 4_000_000 / question.length }, () => question));
+    let ended = 0;
+    const sessions = Array.from({ length: 6 }, () => connect(`http://127.0.0.1:${site.broker.grpcPort}`, noWindow));
+    for (const session of sessions) {
+      session.on('error', () => undefined);
+      const calls = Array.from({ length: 30 }, () => openCall(session, reflectionPath));
+      await Promise.all(
+        calls.map(async (call) => {
+          const over = once(call, 'close').catch(() => undefined);
+          const answered = new Promise((resolve) => call.once('response', resolve));
+          await Promise.race([over, new Promise((resolve) => call.write(questions, resolve))]);
+          await Promise.race([over, answered]);
+          ended += 1;
+        }),
+      );
+    }
+    expect(ended).toBe(180);
+    for (const session of sessions) session.destroy();
+  });
+});

@@ -24,9 +24,9 @@ interface FramedMessagesOptions {
   /** The incomplete messages of the connection, in bytes. */
   readonly room: OwnedKind;
   /** Called once; nothing is taken after it. */
-  readonly refused: (why: Rejection) => void;
+  refused(why: Rejection): void;
   /** Takes bytes back that come again later. */
-  readonly putBack: (rest: Buffer) => void;
+  putBack(rest: Buffer): void;
 }
 
 /**

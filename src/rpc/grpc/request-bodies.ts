@@ -1,10 +1,12 @@
 import { constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
+import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
+import { BufferedBodies } from '../edge/buffered-bodies.ts';
 import { Deadlines } from '../edge/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { FramedMessages } from '../edge/framed-messages.ts';
@@ -19,9 +21,43 @@ interface CallFields {
   handleEndEvent: () => void;
 }
 
-interface Body {
+/** The request of one call, as its transport and its limits see it. */
+class RequestBody {
+  readonly bytesMax = limits.publishBytesMax;
+  readonly single: boolean;
+  readonly room: OwnedKind;
   readonly stream: ServerHttp2Stream;
-  readonly refuse: (why: Rejection) => void;
+  readonly messages: FramedMessages;
+  readonly #call: ServerInterceptingCall;
+  readonly #reportBug: ReportBug;
+
+  constructor(call: ServerInterceptingCall, single: boolean, room: OwnedKind, reportBug: ReportBug) {
+    this.single = single;
+    this.room = room;
+    this.stream = (call as unknown as CallFields).stream;
+    this.messages = new FramedMessages(this);
+    this.#call = call;
+    this.#reportBug = reportBug;
+  }
+
+  refused(why: Rejection): void {
+    const { stream } = this;
+    (this.#call as unknown as CallFields).handleEndEvent = () => undefined;
+    this.messages.close();
+    const isAnswer = !stream.headersSent;
+    this.#call.sendStatus(statusOf(why, this.#reportBug));
+    if (stream.destroyed) return;
+    // The reset without an error asks the client to send the remainder no more.
+    if (isAnswer) stream.close(constants.NGHTTP2_NO_ERROR);
+    // What comes before the client has read its answers is dropped.
+    else stream.resume();
+  }
+
+  putBack(rest: Buffer): void {
+    // A stream that flows would hand them out again at once.
+    this.stream.pause();
+    this.stream.unshift(rest);
+  }
 }
 
 /**
@@ -31,7 +67,8 @@ interface Body {
  */
 export class RequestBodies {
   readonly #accounts: ConnectionAccounts;
-  readonly #deadlines: Deadlines<Body>;
+  readonly #deadlines: Deadlines<RequestBody>;
+  readonly #buffered: BufferedBodies;
   readonly #reportBug: ReportBug;
 
   constructor(accounts: ConnectionAccounts, clock: Clock, reportBug: ReportBug) {
@@ -40,6 +77,7 @@ export class RequestBodies {
     this.#deadlines = new Deadlines(clock, limits.partialRequestMs, (body) => {
       this.#late(body);
     });
+    this.#buffered = new BufferedBodies(clock);
   }
 
   readonly interceptor: ServerInterceptor = ({ requestStream }, call) => {
@@ -52,45 +90,31 @@ export class RequestBodies {
 
   stop(): void {
     this.#deadlines.stop();
+    this.#buffered.stop();
   }
 
   #decode(call: ServerInterceptingCall, fields: CallFields, session: Http2Session, single: boolean): void {
     const { stream } = fields;
-    const body: Body = {
-      stream,
-      refuse: (why) => {
-        fields.handleEndEvent = () => undefined;
-        const isAnswer = !stream.headersSent;
-        call.sendStatus(statusOf(why, this.#reportBug));
-        // The reset without an error asks the client to send the remainder no more.
-        if (isAnswer && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
-      },
-    };
-    const messages = new FramedMessages({
-      bytesMax: limits.publishBytesMax,
-      single,
-      room: this.#accounts.of(session).bodies,
-      refused: body.refuse,
-      putBack: (rest) => {
-        // A stream that flows would hand them out again at once.
-        stream.pause();
-        stream.unshift(rest);
-      },
-    });
+    const body = new RequestBody(call, single, this.#accounts.of(session).bodies, this.#reportBug);
     const over = () => {
-      messages.close();
+      body.messages.close();
       this.#deadlines.over(body);
+      if (!single) this.#buffered.over(body);
     };
     stream.once('close', over);
     if (single) {
       this.#deadlines.begin(body);
       stream.once('end', over);
-      fields.decoder = messages;
-    } else fields.decoder = this.#timed(messages, body);
+      fields.decoder = body.messages;
+    } else {
+      this.#buffered.begin(body);
+      fields.decoder = this.#timed(body);
+    }
   }
 
   /** Of a stream each message has its time from its first byte. */
-  #timed(messages: FramedMessages, body: Body): CallFields['decoder'] & Partially {
+  #timed(body: RequestBody): CallFields['decoder'] & Partially {
+    const { messages } = body;
     return {
       get isPartial() {
         return messages.isPartial;
@@ -105,13 +129,13 @@ export class RequestBodies {
   }
 
   /** A stream that the broker does not read is not late. */
-  #late(body: Body): void {
+  #late(body: RequestBody): void {
     if (body.stream.isPaused()) {
       this.#deadlines.begin(body);
       return;
     }
     const seconds = limits.partialRequestMs / 1_000;
-    body.refuse(malformedRequest(`the request was not complete within ${seconds} s`));
+    body.refused(malformedRequest(`the request was not complete within ${seconds} s`));
   }
 }
 

@@ -81,6 +81,23 @@ describe('the ack log', () => {
 });
 
 describe('a fold', () => {
+  test('a fold of large notes is written in pieces, its own and those of its predecessor, so that none takes all', async () => {
+    const noted = (text: string) => delta(11, [], [], { metadata: { seq: 1, text: text.repeat(2_200_000) } });
+    let pieces = 0;
+    const mayGoOn = (): boolean => ++pieces > 0;
+    const cursors = ['a', 'b', 'c'].map(noted);
+    await store.foldAll(() => cursors.map((cursor, at) => ({ key: keys[at]!, cursor })), mayGoOn);
+    expect(pieces).toBe(1);
+    await append(...['a', 'b', 'c'].map((text) => ({ ...noted(text), committedOffset: 12 })));
+    await takeOver();
+    await store.readAckLog();
+    await store.foldAll(() => [], mayGoOn);
+    expect(pieces).toBe(2);
+    expect((await loaded()).map(({ committedOffset, metadata }) => [committedOffset, metadata?.text.length])).toEqual(
+      [12, 12, 12].map((offset) => [offset, 2_200_000]),
+    );
+  });
+
   test('folds write the cursors and empty their tables, all the way round the ring', async () => {
     for (let n = 1; n <= 4; n += 1) {
       await append(delta(10 + n, [100, 100 + n], [50, 50, n]));

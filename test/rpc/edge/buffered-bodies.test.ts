@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { BufferedBodies } from '../../../src/rpc/edge/buffered-bodies.ts';
+import { smallAccount } from '../../account/accounts.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+
+test('what waits in the streams that nobody reads is counted, and a stream beyond the room is refused', async () => {
+  const account = smallAccount({ bodies: 1_000 });
+  const bodies = account.kind('bodies');
+  const clock = new FakeClock();
+  const buffered = new BufferedBodies(clock);
+  const refused: string[] = [];
+  const bodyOf = (name: string) => ({
+    stream: { readableLength: 0 },
+    room: account.owner().kind('bodies'),
+    refused: () => refused.push(name),
+  });
+  const [first, second] = [bodyOf('first'), bodyOf('second')];
+  for (const body of [first, second]) buffered.begin(body);
+  const look = async (...lengths: readonly [number, number]) => {
+    [first.stream.readableLength, second.stream.readableLength] = lengths;
+    await clock.advance(100);
+    return bodies.bytes;
+  };
+  expect(await look(600, 0)).toBe(600);
+  expect(await look(500, 500)).toBe(1_000);
+  expect(await look(500, 600)).toBe(500);
+  expect(refused).toEqual(['second']);
+  // It is not counted or refused again, and the other goes on.
+  expect(await look(900, 9_000)).toBe(900);
+  for (const body of [first, second, first]) buffered.over(body);
+  expect(bodies.bytes).toBe(0);
+  await clock.advance(100);
+  expect([clock.pending, refused]).toEqual([0, ['second']]);
+});
