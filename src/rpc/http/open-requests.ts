@@ -12,7 +12,7 @@ import type { NodeRequest } from '../requests/request-body.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
 interface Connection {
-  /** Requests whose responses are not closed. A client of HTTP/1.1 may send more before an answer. */
+  /** Requests whose responses are not closed; over HTTP/1.1 they may wait in line. */
   open: number;
   readonly bodies: OwnedKind;
 }

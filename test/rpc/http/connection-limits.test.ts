@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
@@ -65,10 +65,18 @@ test('a connection of HTTP/1.1 cannot have more open requests than one of HTTP/2
   await expect.poll(() => broker.streams.length, { timeout: 20_000 }).toBe(1);
   socket.write('GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(10_000));
   await expect.poll(() => looks, { timeout: 20_000 }).toBe(limits.httpConnectionCallsMax - 1);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
   broker.streams[0]!.sink.end(null);
-  await expect.poll(() => answer.join(''), { timeout: 20_000 }).toContain('CONNECTION_BUSY');
+  // The reset of the connection may overtake the refusal that ends it.
+  await closed;
   expect(answer.join('').split('HTTP/1.1 200').length).toBeLessThanOrEqual(limits.httpConnectionCallsMax + 1);
 });
+
+/** A ping of a connection that is open yet. */
+async function answered(session: ClientHttp2Session): Promise<void> {
+  if (session.destroyed || session.closed) return;
+  await new Promise((resolve) => session.ping(resolve));
+}
 
 test('a connection of HTTP/2 without a call is closed, and one with a call is not', async () => {
   const clock = new FakeClock();
@@ -83,9 +91,7 @@ test('a connection of HTTP/2 without a call is closed, and one with a call is no
   await new Promise((resolve) => idle.ping(resolve));
   await expect.poll(() => broker.streams.length, { timeout: 20_000 }).toBe(1);
   for (let passedMs = 0; passedMs <= limits.idleConnectionMs; passedMs += limits.keepaliveMs / 2) {
-    await Promise.all(
-      [idle, busy].map((one) => one.destroyed || one.closed || new Promise((resolve) => one.ping(resolve))),
-    );
+    await Promise.all([idle, busy].map(answered));
     await clock.advance(limits.keepaliveMs / 2);
   }
   await closed;
