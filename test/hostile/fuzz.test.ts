@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest';
+import { startBroker, type BrokerProcess } from '../../bench/support/broker-process.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { Fuzzer } from './fuzz/fuzzer.ts';
+import { faultsOf } from './fuzz/report.ts';
+import { FuzzSite } from './fuzz/site.ts';
+import { Pair } from './pair/pair.ts';
+
+const durationMs = 60_000;
+
+async function fuzz(database: TestDatabase, broker: BrokerProcess): Promise<void> {
+  const pair = await Pair.start(broker.grpcAddress);
+  const site = await FuzzSite.open(broker);
+  try {
+    const seed = process.pid;
+    const untilMs = performance.now() + durationMs;
+    const isAlive = (): boolean => broker.process.exitCode === null && broker.process.signalCode === null;
+    await pair.mark();
+    const result = await new Fuzzer(site, {
+      seed,
+      first: 0,
+      atOnce: 24,
+      goesOn: () => isAlive() && performance.now() < untilMs,
+      onProgress: () => undefined,
+      show: null,
+    }).run();
+    console.log(`fuzzed with seed ${seed}: ${result.requests} requests, database ${database.name}`);
+    const replay = `node test/hostile/fuzz.ts --replay ${seed}:INDEX`;
+    expect(await faultsOf(result, broker, pair), replay).toEqual([]);
+    expect(result.requests).toBeGreaterThan(1_000);
+  } finally {
+    site.close();
+    await pair.stop();
+  }
+}
+
+test('no request that is broken in any way gets an answer that nobody foresaw', { timeout: 240_000 }, async () => {
+  const database = await createTestDatabase();
+  const broker = await startBroker({ databaseUrl: database.url });
+  try {
+    await fuzz(database, broker);
+  } finally {
+    broker.kill('SIGKILL');
+    await broker.exited;
+    await database.drop();
+  }
+});
