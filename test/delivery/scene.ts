@@ -1,3 +1,5 @@
+import type { Account } from '../../src/account/account.ts';
+import type { Owner } from '../../src/account/owner.ts';
 import type { Assignors } from '../../src/coordinator/assignors/assignor.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { AckEntry, AckOutcome } from '../../src/delivery/ports/acks.ts';
@@ -216,7 +218,8 @@ export class Scene {
   readonly delivery: Delivery;
   /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
-  readonly account = roomyAccount();
+  readonly account: Account;
+  readonly owner: Owner;
   mayDeliver = true;
   mayGrow = true;
   fenced = 0;
@@ -234,8 +237,11 @@ export class Scene {
       /** Default: the clock itself. */
       awakeClock?: Clock;
       loadedTogetherMax?: number;
+      account?: Account;
     } = {},
   ) {
+    this.account = options.account ?? roomyAccount();
+    this.owner = this.account.owner();
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
     this.store.shared.nowMs = () => this.clock.nowMs();
@@ -257,6 +263,7 @@ export class Scene {
       ...(options.assignors !== undefined && { assignors: options.assignors }),
       ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       account: this.account,
+      owner: this.owner,
       limits: {
         streamUnsentBytesMax: unsentBytesMax,
         groupMembersMax: 5,
