@@ -13,7 +13,6 @@ const uncounted: ReadonlySet<KindName> = new Set<KindName>([
   'notes',
   'holes',
   'attempts',
-  'unsent',
 ]);
 
 const poolMeanings: Readonly<Record<PoolName, string>> = {

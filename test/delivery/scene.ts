@@ -1,3 +1,4 @@
+import type { Account } from '../../src/account/account.ts';
 import type { Assignors } from '../../src/coordinator/assignors/assignor.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { AckEntry, AckOutcome } from '../../src/delivery/ports/acks.ts';
@@ -122,8 +123,21 @@ export class FakeStream implements EventSink {
     this.events.push(event);
   }
 
+  isCut = false;
+  #seenBytes = 0;
+
+  hasProgress(): boolean {
+    const progress = this.unsentBytes === 0 || this.unsentBytes < this.#seenBytes;
+    this.#seenBytes = this.unsentBytes;
+    return progress;
+  }
+
   end(error: Rejection | null): void {
     this.ended = { error };
+  }
+
+  cut(): void {
+    this.isCut = true;
   }
 
   /** Stops reading, with as many bytes under way as a stream may have. */
@@ -216,7 +230,7 @@ export class Scene {
   readonly delivery: Delivery;
   /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
-  readonly account = roomyAccount();
+  readonly account: Account;
   mayDeliver = true;
   mayGrow = true;
   fenced = 0;
@@ -234,8 +248,10 @@ export class Scene {
       /** Default: the clock itself. */
       awakeClock?: Clock;
       loadedTogetherMax?: number;
+      account?: Account;
     } = {},
   ) {
+    this.account = options.account ?? roomyAccount();
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
     this.store.shared.nowMs = () => this.clock.nowMs();
@@ -259,6 +275,7 @@ export class Scene {
       account: this.account,
       limits: {
         streamUnsentBytesMax: unsentBytesMax,
+        slowReaderMs: limits.slowReaderMs,
         groupMembersMax: 5,
         offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
       },

@@ -1,3 +1,4 @@
+import { constants } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
 import { present } from '../../errors/present.ts';
@@ -119,6 +120,7 @@ async function serve(
   const facts: RequestFacts = {
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
+    response: endOf(response),
     decoded: undefined,
     messages: [],
   };
@@ -131,6 +133,24 @@ async function serve(
   const { unread, unreadStreams } = listening;
   const isStream = handler.method.methodKind === 'server_streaming';
   await writeResponse(await handler(universal), response, isStream ? unreadStreams : unread);
+}
+
+function endOf(response: NodeResponse): RequestFacts['response'] {
+  let isClosed = false;
+  response.once('close', () => {
+    isClosed = true;
+  });
+  return {
+    unsentBytes: () => response.writableLength,
+    cut: () => {
+      if ('stream' in response) response.stream.close(constants.NGHTTP2_CANCEL);
+      else response.destroy();
+    },
+    whenClosed: (run) => {
+      if (isClosed) run();
+      else response.once('close', run);
+    },
+  };
 }
 
 /** Asked for at once: node takes a stream's session away at its end. */
