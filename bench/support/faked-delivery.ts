@@ -92,6 +92,7 @@ export class FakedDelivery {
     const unused = (): never => {
       throw new Error('nothing is delivered here');
     };
+    const account = new Account(budgetOf(4_294_967_296, { publishQueueBytesMax: 0, tailCacheBytesMax: 0 }));
     this.delivery = new Delivery({
       store: this.#store,
       commits: this.#store,
@@ -108,7 +109,8 @@ export class FakedDelivery {
       codec: { encode: unused, join: unused, cut: unused },
       clock: systemClock,
       random: systemRandom,
-      account: new Account(budgetOf(4_294_967_296, { publishQueueBytesMax: 0, tailCacheBytesMax: 0 })),
+      account,
+      owner: account.owner(),
       limits,
       mayDeliver: () => true,
       mayGrow: () => true,

@@ -6,14 +6,7 @@ const mib = 1_048_576;
 const shownHeapBytes = 256 * mib;
 
 /** Kinds with a limit that the broker does not count yet. */
-const uncounted: ReadonlySet<KindName> = new Set<KindName>([
-  'groups',
-  'members',
-  'cursors',
-  'notes',
-  'holes',
-  'attempts',
-]);
+const uncounted: ReadonlySet<KindName> = new Set<KindName>();
 
 const poolMeanings: Readonly<Record<PoolName, string>> = {
   kept: 'state that stays, and that a restart loads again (heap)',

@@ -24,6 +24,10 @@ export class Owner {
     return kind;
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   /** Gives everything back. Idempotent. */
   close(): void {
     if (this.#closed) return;

@@ -15,6 +15,10 @@ export const weights = {
   member: 2_560,
   /** One topic of a member. */
   memberTopic: 8,
+  /** One assignor of a member, beside its name. */
+  memberAssignor: 32,
+  /** A subscription without its cursors. */
+  subscription: 1_024,
   cursor: 1_000,
   /** What a member has for a cursor that it holds: seat, feed, share of the assignment. */
   heldCursor: 400,

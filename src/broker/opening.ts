@@ -85,6 +85,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     clock: awakeClock,
     random,
     account,
+    owner,
     limits,
     mayDeliver,
     mayGrow: () => account.mayKeep,
@@ -97,15 +98,14 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     clock,
     random,
     account: owner.kind('topics'),
+    reserveCursors: (topicId, partitions) => delivery.reserveGrowth(topicId, partitions),
     onGrown: (topicId) => delivery.topicGrown(topicId),
     whileDeleted: (topicId, work) => delivery.deleteTopic(topicId, work),
     warn,
   });
   const stop = (): void => {
-    void publisher.stop();
-    void log.stop();
-    void delivery.stop();
-    void topics.stop();
+    for (const part of [publisher, log, delivery, topics]) void part.stop();
+    owner.close();
   };
   try {
     await topics.open();
@@ -113,7 +113,6 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   } catch (error) {
     // Stop the parts that have started, because the caller may try again.
     stop();
-    owner.close();
     throw error;
   }
   log.start();
@@ -132,6 +131,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       // Both at once, because a member may wait for a record of a publish under way.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
       await within(clock, jobStopMsMax, log.stop());
+      owner.close();
     },
     stop,
   };

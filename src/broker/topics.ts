@@ -1,4 +1,4 @@
-import type { Counted } from '../account/hold.ts';
+import type { Counted, Hold } from '../account/hold.ts';
 import { weights } from '../account/weights.ts';
 import { Fault } from '../errors/fault.ts';
 import { partitionsCannotShrink, topicExists, topicNotFound } from '../errors/rejections/topics.ts';
@@ -28,6 +28,8 @@ interface TopicsDeps {
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
+  /** Reserves memory for new partitions in all subscriptions of the topic. @throws Rejection */
+  readonly reserveCursors: (topicId: number, partitions: number) => Pick<Hold, 'release'>;
   /** Called when the log has new partitions, which the subscriptions of the topic need. */
   readonly onGrown: (topicId: number) => Promise<void>;
   /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
@@ -103,16 +105,29 @@ export class Topics {
    */
   async addPartitions({ name, partitions }: AddPartitionsCommand): Promise<TopicExtent> {
     const { id, partitions: known } = this.row(name);
-    const hold = this.#d.account.hold(Math.max(0, partitions - known.length) * weights.partitionLog);
-    const row = await this.#d.store.addPartitions(id, partitions).finally(() => {
+    const added = Math.max(0, partitions - known.length);
+    const hold = this.#d.account.hold(added * weights.partitionLog);
+    const row = await this.#grow(id, partitions, added).finally(() => {
       hold.release();
     });
     if (row === null) throw topicNotFound({ topic: name });
-    this.#d.log.growTopic(row);
-    await this.#d.onGrown(row.id);
     if (row.partitions.length > partitions)
       throw partitionsCannotShrink({ topic: name, partitions: row.partitions.length });
     return this.get(name, firstPage);
+  }
+
+  /** @returns null if the topic is gone. */
+  async #grow(id: number, partitions: number, added: number): Promise<TopicRow | null> {
+    const reserved = this.#d.reserveCursors(id, added);
+    try {
+      const row = await this.#d.store.addPartitions(id, partitions);
+      if (row === null) return null;
+      this.#d.log.growTopic(row);
+      await this.#d.onGrown(row.id);
+      return row;
+    } finally {
+      reserved.release();
+    }
   }
 
   list(page: PageRequest): Page<TopicDetails> {

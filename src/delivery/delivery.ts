@@ -5,13 +5,13 @@ import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { present } from '../errors/present.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
-import { groupTopicsMax, subscriptionExists } from '../errors/rejections/groups.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
 import type { Account } from '../account/account.ts';
+import type { Owner } from '../account/owner.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
 import { Moves } from './rounds/moves.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -37,6 +37,7 @@ import { ClassicCalls } from './calls/classic-calls.ts';
 import type { GroupContext } from './groups/context.ts';
 import {
   countsOf,
+  GroupSums,
   isShown,
   subscriptionDetails,
   subscriptionView,
@@ -45,6 +46,7 @@ import {
   type DeliveryCounts,
 } from './views/describe.ts';
 import { Admission } from './groups/admission.ts';
+import { Kept, type Reservation } from './kept/kept.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -71,6 +73,8 @@ interface DeliveryDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly account: Account;
+  /** Counts what this broker keeps. It closes with the broker. */
+  readonly owner: Owner;
   readonly limits: SlowReadersDeps['limits'] & Pick<TunableLimits, 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
@@ -95,6 +99,7 @@ export class Delivery {
   readonly #settlements: Commits;
   readonly #groups: Groups;
   readonly #admission: Admission;
+  readonly #sums: GroupSums;
   #draining = false;
 
   constructor(deps: DeliveryDeps) {
@@ -116,7 +121,7 @@ export class Delivery {
       codec,
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
-      account: deps.account,
+      kept: new Kept(deps.owner),
       mayGrow,
       rounds,
       moves: new Moves(rounds),
@@ -126,6 +131,7 @@ export class Delivery {
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
     };
+    this.#sums = new GroupSums(clock);
     this.#nacks = new NackLog(deps);
     this.#store = store;
     this.#settlements = deps.settlements;
@@ -133,6 +139,7 @@ export class Delivery {
       store,
       topics: deps.topics,
       context: this.#context,
+      starts: deps.owner.kind('starts'),
       onAckLogRead: (found) => {
         rounds.start(found);
       },
@@ -293,19 +300,9 @@ export class Delivery {
   }
 
   async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionView> {
-    this.#groups.topicId(command.topic);
-    return this.#groups.enter(command.group, async (group) => {
-      if (group.subscriptions.has(this.#groups.topicId(command.topic))) {
-        throw subscriptionExists({ group: command.group, topic: command.topic });
-      }
-      if (group.subscriptions.size >= limits.groupTopicsMax) {
-        throw groupTopicsMax({ group: group.name, groupTopicsMax: limits.groupTopicsMax });
-      }
-      const subscription = await this.#groups.demandSubscription(group, command.topic, command.start);
-      await group.settled();
-      this.#retention.touch(group);
-      return subscriptionView(group, subscription);
-    });
+    const { group, subscription } = await this.#admission.createSubscription(command);
+    this.#retention.touch(group);
+    return subscriptionView(group, subscription);
   }
 
   getSubscription(groupName: string, topicName: string): SubscriptionView {
@@ -334,6 +331,11 @@ export class Delivery {
     const found = this.#groups.subscription(groupName, topicName);
     await this.#groups.cancel(found);
     return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
+  }
+
+  /** Reserves memory for new partitions of a topic in all groups. @throws Rejection BROKER_FULL */
+  reserveGrowth(topicId: number, partitions: number): Reservation {
+    return this.#groups.reservations.growth(topicId, partitions);
   }
 
   /** Gives the new partitions of a topic to the groups that subscribe to it, from their start. */
@@ -373,15 +375,14 @@ export class Delivery {
     this.#context.writer.stop();
     this.#context.moves.stop();
     const error = notOwner('TAKEN_OVER');
-    const { rounds } = this.#context;
-    const jobs = [this.#groups.stop(error), rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
+    const jobs = [this.#groups.stop(error), this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
     await Promise.all([...jobs, this.#context.slowReaders.stop()]);
   }
 
   /** The numbers for the metrics. */
   counts(): DeliveryCounts {
-    return countsOf(this.#groups.all(), this.#groups.unloaded, this.#context);
+    return countsOf(this.#sums.of(this.#groups.all(), this.#groups.unloaded), this.#context);
   }
 
   #refuseIfDraining(): void {

@@ -5,10 +5,11 @@ import { textBytes, weights } from '../../src/account/weights.ts';
 import { Attempts } from '../../src/consumption/offsets/attempts.ts';
 import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
-import type { MemberId, MemberRow } from '../../src/coordinator/group.ts';
+import type { AssignmentRow, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import { FeedMemory } from '../../src/delivery/dispatch/feed-memory.ts';
 import { ConsumerGroup } from '../../src/delivery/groups/consumer-group.ts';
 import type { GroupContext } from '../../src/delivery/groups/context.ts';
+import { groupBytes, memberBytes, subscriptionBytes } from '../../src/delivery/kept/sizes.ts';
 import { KeyMemory } from '../../src/log/known-keys.ts';
 import { Reader } from '../../src/log/reader.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
@@ -17,7 +18,7 @@ import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { topicAtWork } from '../log/scene.ts';
 import { cursorOf } from '../../src/delivery/groups/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
-import { roomyAccount } from './accounts.ts';
+import { roomyAccount, roomyKept } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /**
@@ -159,8 +160,11 @@ const context = {
   clock,
   memory: new FeedMemory(account.kind('feeds')),
   assignors: builtInAssignors,
-  account,
+  kept: roomyKept(),
   random: { uuid: () => 'id', fraction: () => 0.5 },
+  writer: { save: () => Promise.resolve() },
+  counts: {},
+  log: { info: () => undefined, warn: () => undefined },
 } as unknown as GroupContext;
 
 function memberOf(n: number, joinSeq: number): MemberRow {
@@ -181,53 +185,79 @@ function memberOf(n: number, joinSeq: number): MemberRow {
   };
 }
 
-function groupOf(id: number, members: readonly MemberRow[] = []): ConsumerGroup {
+function groupOf(
+  id: number,
+  members: readonly MemberRow[] = [],
+  assignments: readonly AssignmentRow[] = [],
+): ConsumerGroup {
   return ConsumerGroup.load(
-    { id, name: text(`group-${id}`, 20), snapshot: { generation: 1, members, assignments: [] } },
+    { id, name: text(`group-${id}`, 20), snapshot: { generation: 1, members, assignments } },
     context,
   );
 }
 
 test('a group without members weighs more than is counted, or much less', async () => {
-  expectFits(weights.group, await measured(many, () => times(many, (n) => groupOf(n))));
+  expectFits(groupBytes(text('group-1', 20)), await measured(many, () => times(many, (n) => groupOf(n))));
 });
 
-test('a member of a group weighs more than is counted, or much less', async () => {
-  const groups = many / 1_000;
-  const bytes = await measured(many, () =>
-    times(groups, (group) =>
-      groupOf(
-        group,
-        times(1_000, (n) => memberOf(1_000 * group + n, n)),
+test.each([0, 1, 1_000])(
+  'a member with %d bytes of metadata weighs more than is counted, or much less',
+  async (size) => {
+    const row = (n: number, joinSeq: number): MemberRow => {
+      return { ...memberOf(n, joinSeq), metadata: new Uint8Array(Buffer.alloc(size)) };
+    };
+    const bytes = await measured(many, () =>
+      times(many / 1_000, (group) =>
+        groupOf(
+          group,
+          times(1_000, (n) => row(1_000 * group + n, n)),
+        ),
       ),
-    ),
-  );
-  expectFits(weights.member, bytes);
-});
+    );
+    expectFits(memberBytes(row(0, 0)), bytes);
+  },
+);
 
-/** Groups that are subscribed to one topic of 1,000 partitions. */
-function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): void {
+/** Subscribes groups to one topic. Resolves when their coordinators have its partitions too. */
+async function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): Promise<void> {
   for (const group of groups) {
     const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
     const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(1e10)) }));
     group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed);
+    await group.settled();
   }
 }
+
+test('a subscription to a small topic weighs more than is counted, or much less', async () => {
+  const topic = wideTopic(1);
+  const groups = times(many, (n) => groupOf(n));
+  const bytes = await measured(many, () => subscribed(topic, groups).then(() => groups));
+  expectFits(subscriptionBytes(1), bytes);
+});
 
 test('a cursor that no member holds weighs more than is counted, or much less', async () => {
   const topic = wideTopic(1_000);
   const groups = times(many / 1_000, (n) => groupOf(n));
-  const bytes = await measured(many, () => (subscribed(topic, groups), groups));
+  const bytes = await measured(many, () => subscribed(topic, groups).then(() => groups));
   expectFits(weights.cursor, bytes);
 });
 
 test('a cursor that a member holds weighs more than is counted, or much less', async () => {
   const topic = wideTopic(1_000);
-  const groups = times(many / 1_000, (n) => groupOf(n, [memberOf(n, 1)]));
-  const bytes = await measured(many, () => {
-    subscribed(topic, groups);
-    for (const { members, subscriptions } of groups) {
-      for (const member of members.values()) for (const log of subscriptions.get(1)!.logs) member.hold(log);
+  const bytes = await measured(many, async () => {
+    const groups = times(many / 1_000, (n) => {
+      const member = memberOf(n, 1);
+      const { memberId } = member;
+      return groupOf(
+        n,
+        [member],
+        times(1_000, (at) => ({ topicId: 1, partition: at, memberId, sinceGeneration: 1 })),
+      );
+    });
+    for (const group of groups) {
+      const [{ memberId }] = group.rows() as [MemberRow];
+      const held = times(1_000, (partition) => ({ topicId: 1, partition, memberId, sinceGeneration: 1 }));
+      await Promise.all([subscribed(topic, [group]), group.resume(held)]);
     }
     return groups;
   });

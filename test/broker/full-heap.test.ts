@@ -4,6 +4,7 @@ import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import type { Refusal } from './refusal.ts';
 import { Site } from './site.ts';
 
 /** A real broker with a heap that some 30,000 cursors fill. */
@@ -40,17 +41,30 @@ async function fill(): Promise<
   throw new Error('a million cursors did not fill 80 MiB');
 }
 
+/** Fills what is left of the memory by topics. @returns the rejection of the last one. */
+async function fillByTopics(): Promise<Refusal> {
+  for (let n = 0; n < 100; n++) {
+    try {
+      await site.createTopic(`topic-${n}`, 100);
+    } catch {
+      return site.refusal(TopicService.method.createTopic, { topic: { name: 'more', partitions: 100 } });
+    }
+  }
+  throw new Error('100 topics did not fill the memory');
+}
+
 test('a broker with a full heap rejects new cursors and goes on with the others', { timeout: 120_000 }, async () => {
   await site.createTopic(topic, 1_000);
   const members = await fill();
   expect(members.length).toBeGreaterThan(5);
+  const noTopic = await fillByTopics();
 
   const newGroup = { group: 'another', topics: [topic] };
   const refusals = [
     await site.refusal(joinGroup, newGroup),
     await site.refusal(BrokerService.method.pull, newGroup),
     await site.refusal(SubscriptionService.method.createSubscription, { group: 'another', topic }),
-    await site.refusal(TopicService.method.createTopic, { topic: { name: 'more', partitions: 1 } }),
+    noTopic,
   ];
   expect(new Set(refusals.map(({ reason }) => reason))).toEqual(new Set(['BROKER_FULL']));
   expect(refusals[0]!.message).toContain('HEAP_MIB');

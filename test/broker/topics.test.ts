@@ -19,6 +19,7 @@ const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as co
 /** What the brokers of one database share. */
 let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
 let topics: MemoryTopicStore;
+let groups: MemoryGroupStore;
 let broker: Services;
 let account: Account;
 beforeEach(async () => {
@@ -32,11 +33,12 @@ beforeEach(async () => {
 /** A broker of stores in memory. */
 async function open(): Promise<Services> {
   const clock = new FakeClock();
-  const { logs, groups } = shared;
-  topics = new MemoryTopicStore(logs, groups);
-  const store = new MemoryLogStore(clock, { shared: logs, groups });
+  const { logs } = shared;
+  topics = new MemoryTopicStore(logs, shared.groups);
+  groups = new MemoryGroupStore(shared.groups);
+  const store = new MemoryLogStore(clock, { shared: logs, groups: shared.groups });
   const opened = await openBroker({
-    stores: { log: store, commits: store, topics, groups: new MemoryGroupStore(groups) },
+    stores: { log: store, commits: store, topics, groups },
     codec: createBatchCodec(),
     clock,
     awakeClock: clock,
@@ -156,3 +158,28 @@ describe('the account', () => {
     expect(counted()).toBe(bytesOf(name, 2));
   });
 });
+
+describe.each(['before', 'after'] as const)(
+  'a topic that is deleted %s the database has a subscription to it',
+  (moment) => {
+    test('a subscription whose topic is deleted meanwhile is rejected for that, and leaves nothing in its group', async () => {
+      const written = Promise.withResolvers<void>();
+      const wrote = Promise.withResolvers<void>();
+      groups[moment] = (write) => {
+        if (write !== 'createSubscriptions') return undefined;
+        wrote.resolve();
+        return written.promise;
+      };
+      const command = { group: 'late', topic: name, start: { type: 'earliest' } } as const;
+      const rejected = expect(broker.subscription.createSubscription(command)).rejects.toMatchObject({
+        reason: 'TOPIC_NOT_FOUND',
+      });
+      await wrote.promise;
+      await broker.topic.deleteTopic(name);
+      written.resolve();
+      await rejected;
+      const { partitions, group } = await broker.group.getGroup('late', firstPage);
+      expect([partitions, group.topics]).toEqual([[], []]);
+    });
+  },
+);

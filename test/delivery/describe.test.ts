@@ -1,4 +1,5 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { Cursor } from '../../src/consumption/partitioned/cursor.ts';
 import { Group, type MemberId } from '../../src/coordinator/group.ts';
 import { rebalanceFields } from '../../src/delivery/groups/rebalance-fields.ts';
 import { limits } from '../../src/limits/limits.ts';
@@ -205,6 +206,19 @@ describe('a rebalance', () => {
 });
 
 describe('the numbers for /metrics', () => {
+  test('the sums over all cursors are counted once a second, however often somebody asks', async () => {
+    await scene.subscribe('billing');
+    const counted = vi.spyOn(Cursor.prototype, 'lag');
+    expect(scene.delivery.counts().members).toBe(1);
+    expect(counted).toHaveBeenCalledTimes(2);
+    await scene.subscribe('shipping');
+    expect(scene.delivery.counts()).toMatchObject({ members: 1, deliveredRecords: 0 });
+    expect(counted).toHaveBeenCalledTimes(2);
+    await scene.clock.advance(1_000);
+    expect(scene.delivery.counts().members).toBe(2);
+    counted.mockRestore();
+  });
+
   test('the metrics count each group in its state, whatever else happens', async () => {
     await scene.subscribe('shipping');
     await withoutMembers('billing');

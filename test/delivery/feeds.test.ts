@@ -8,7 +8,7 @@ import { handOut, nextPiece } from '../../src/delivery/dispatch/piece.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { EncodedBatch } from '../../src/log/batch.ts';
 import type { PartitionLog } from '../../src/log/partition-log.ts';
-import { smallAccount } from '../account/accounts.ts';
+import { roomyKept, smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { Scene } from './scene.ts';
 
@@ -44,12 +44,14 @@ function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; cl
   const clock = new FakeClock();
   const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
   const member = new Member('a' as MemberId);
+  const kept = roomyKept();
   for (let partition = 0; partition < count; partition++) {
     const key = { subscriptionId: 1, partition, lane: 0 };
     member.hold(
       new Feed(key, new Cursor(begunAt(0), cursorBounds), storedLog(partition), {
         clock,
         memory,
+        kept,
       }),
     );
   }
@@ -133,6 +135,7 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
     clock,
     memory: new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds')),
+    kept: roomyKept(),
   });
   feed.batchAt(0);
   await clock.settle();

@@ -13,6 +13,7 @@ function feedWith(noteBytes: number): Feed {
   const delta = { ...begunAt(7), metadata: { seq: 1, text: 'n'.repeat(noteBytes) } };
   return {
     key: { subscriptionId: 1 },
+    recount: () => undefined,
     roundBegins: () => Infinity,
     cursor: { takeDelta: () => delta, written: () => undefined },
   } as unknown as Feed;

@@ -1,4 +1,5 @@
 import type { Account } from '../../src/account/account.ts';
+import type { Owner } from '../../src/account/owner.ts';
 import type { Assignors } from '../../src/coordinator/assignors/assignor.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { AckEntry, AckOutcome } from '../../src/delivery/ports/acks.ts';
@@ -231,6 +232,7 @@ export class Scene {
   /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
   readonly account: Account;
+  readonly owner: Owner;
   mayDeliver = true;
   mayGrow = true;
   fenced = 0;
@@ -252,6 +254,7 @@ export class Scene {
     } = {},
   ) {
     this.account = options.account ?? roomyAccount();
+    this.owner = this.account.owner();
     this.clock = options.clock ?? new FakeClock();
     this.store = options.store ?? new MemoryGroupStore();
     this.store.shared.nowMs = () => this.clock.nowMs();
@@ -273,6 +276,7 @@ export class Scene {
       ...(options.assignors !== undefined && { assignors: options.assignors }),
       ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
       account: this.account,
+      owner: this.owner,
       limits: {
         streamUnsentBytesMax: unsentBytesMax,
         slowReaderMs: limits.slowReaderMs,

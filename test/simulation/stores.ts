@@ -184,7 +184,7 @@ function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] 
 
 /** A deep copy, in which bytes stay a Buffer, as `pg` gives them. */
 function copied<T>(value: T): T {
-  if (Buffer.isBuffer(value)) return Buffer.from(value) as T;
+  if (value instanceof Uint8Array) return Buffer.from(value) as unknown as T;
   if (Array.isArray(value)) return value.map(copied) as T;
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied<unknown>(one)])) as T;

@@ -11,7 +11,7 @@ import {
   type GroupStore,
   type LoadedGroup,
   type LogStart,
-  type NamedGroup,
+  type ListedGroup,
   type NewSubscription,
   type StoredCursor,
   type StoredRebalance,
@@ -91,6 +91,28 @@ export class MemoryGroups {
     }
   }
 
+  listed({ id, name, members }: GroupRow): ListedGroup {
+    const active = this.subscriptions.filter(({ groupId, cancelled }) => groupId === id && cancelled !== true);
+    const ids = new Set(active.map((row) => row.id));
+    const cursors = [...this.cursors.values()].filter(({ key }) => ids.has(key.subscriptionId));
+    const sum = (of: (one: StoredCursor['cursor']) => number): number =>
+      cursors.reduce((all, { cursor }) => all + of(cursor), 0);
+    const texts = ({ memberId, clientId, host, instanceId }: MemberRow): string =>
+      memberId + clientId + host + (instanceId ?? '');
+    const memberBytes = (row: MemberRow): number => row.metadata.length + Buffer.byteLength(texts(row));
+    const size = {
+      topicIds: active.map(({ topicId }) => topicId),
+      cursors: cursors.length,
+      notes: sum(({ metadata }) => (metadata === null ? 0 : 1)),
+      noteBytes: sum(({ metadata }) => Buffer.byteLength(metadata?.text ?? '')),
+      holes: sum(({ acked }) => acked.length / 2),
+      attempts: sum(({ attempts }) => attempts.length / 2),
+      members: members.size,
+      memberBytes: [...members.values()].reduce((all, row) => all + memberBytes(row), 0),
+    };
+    return { id, name, size };
+  }
+
   hasReceipt(table: AckTable, receipt: string): boolean {
     return this.ackLog.some((row) => row.table === table && row.receipts.includes(receipt));
   }
@@ -139,8 +161,8 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     this.#epoch = epoch;
   }
 
-  listGroups(): Promise<NamedGroup[]> {
-    return this.#read('listGroups', () => this.shared.groups.map(({ id, name }) => ({ id, name })));
+  listGroups(): Promise<ListedGroup[]> {
+    return this.#read('listGroups', () => this.shared.groups.map((group) => this.shared.listed(group)));
   }
 
   readAckLog(): Promise<FoundInAckLog> {

@@ -52,10 +52,11 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
   coordinator: { assignors: [] },
   delivery: {
     ports: [],
-    dispatch: ['ports'],
+    kept: ['ports'],
+    dispatch: ['ports', 'kept'],
     rounds: ['ports', 'dispatch'],
-    groups: ['ports', 'dispatch', 'rounds'],
-    calls: ['ports', 'dispatch', 'rounds', 'groups'],
+    groups: ['ports', 'kept', 'dispatch', 'rounds'],
+    calls: ['ports', 'kept', 'dispatch', 'rounds', 'groups'],
     views: ['ports', 'dispatch', 'groups'],
   },
   storage: {

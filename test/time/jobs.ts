@@ -44,7 +44,12 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       onFoldFailed: nothing,
     });
     const cursor = { takeDelta: () => ({}), written: nothing, snapshot: () => ({}) };
-    const feed = { key: { subscriptionId: 1 }, cursor, roundBegins: () => Infinity } as unknown as Feed;
+    const feed = {
+      key: { subscriptionId: 1 },
+      cursor,
+      recount: nothing,
+      roundBegins: () => Infinity,
+    } as unknown as Feed;
     const start = (): void => {
       rounds.start();
       rounds.mark(feed);
@@ -124,6 +129,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       log: { open: () => Promise.resolve() } as unknown as Log,
       clock,
       random,
+      reserveCursors: () => ({ release: nothing }),
       onGrown: () => Promise.resolve(),
       whileDeleted: (_, work) => work(),
       account: roomyAccount().kind('topics'),

@@ -29,6 +29,11 @@ export class Attempts {
     return this.#ended !== null && !this.#ended.isEmpty;
   }
 
+  /** The number of runs of records with the same count. */
+  get runs(): number {
+    return this.#ended?.runs ?? 0;
+  }
+
   get anyNew(): boolean {
     return this.#new.length > 0;
   }

@@ -31,6 +31,10 @@ export class CountedRuns {
     return this.#root === null;
   }
 
+  get runs(): number {
+    return this.#size;
+  }
+
   /** The count of the offset; 0 if it has none. */
   of(offset: number): number {
     let run = this.#root;

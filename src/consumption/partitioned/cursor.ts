@@ -97,6 +97,16 @@ export class Cursor {
     return this.#progress.metadata;
   }
 
+  /** The number of runs acked ahead of the committed offset. */
+  get holes(): number {
+    return this.#progress.acked.length / 2;
+  }
+
+  /** The number of runs of records with the same number of ended attempts. */
+  get attemptRuns(): number {
+    return this.#progress.attempts.runs;
+  }
+
   get inFlightRecords(): number {
     return this.#inFlight.records;
   }

@@ -89,7 +89,10 @@ export class Offsets {
       group.settle(log, settled.records, settled.bytes);
     }
     const notes = metadata !== cursor.metadata;
-    if (notes) cursor.annotate(metadata);
+    if (notes) {
+      cursor.annotate(metadata);
+      log.recountNote();
+    }
     if (!advances && !notes) return 'UNCHANGED';
     this.#context.rounds.mark(log);
     return 'CHANGED';
@@ -144,7 +147,11 @@ export class Offsets {
     });
     await this.#context.writer.settle((store) => store.resetCursors(resets));
     const results = described(logs, offsets);
-    for (const { log, offset, resets: incarnation } of resets) log.cursor.reset(offset, incarnation);
+    for (const { log, offset, resets: incarnation } of resets) {
+      log.cursor.reset(offset, incarnation);
+      log.recount();
+      log.recountNote();
+    }
     this.#retention.touch(group);
     return results;
   }

@@ -27,16 +27,20 @@ interface Pulled {
 
 /** One Pull: takes the records that are there, or waits for the first one. */
 export class PullSession implements Reader {
+  readonly isPull = true;
   blockedOn: BlockedOn | null = null;
   readonly #group: ConsumerGroup;
   readonly #member: Member;
   readonly #command: PullCommand;
   readonly #context: GroupContext;
-  /** When to look again without a wake. */
-  #lookAgainMs = Infinity;
+  /** When to look again without a wake. The first look is due at once. */
+  #lookAgainMs = -Infinity;
   #ended = false;
   #error: Rejection | null = null;
+  /** Ends the wait; null while the pull does not wait. */
   #woken: (() => void) | null = null;
+  /** The pull has been woken and has not looked yet. */
+  #willLook = false;
 
   constructor(group: ConsumerGroup, member: Member, command: PullCommand, context: GroupContext) {
     this.#group = group;
@@ -45,14 +49,18 @@ export class PullSession implements Reader {
     this.#context = context;
   }
 
-  wake(): void {
-    this.#woken?.();
+  wake(): boolean {
+    if (this.#ended || this.#woken === null) return this.#willLook;
+    this.#willLook = true;
+    this.#woken();
+    return true;
   }
 
   end(error: Rejection | null): void {
     this.#ended = true;
     this.#error = error;
-    this.wake();
+    this.#willLook = false;
+    this.#woken?.();
   }
 
   /**
@@ -74,7 +82,7 @@ export class PullSession implements Reader {
       while (!this.#ended && !signal.aborted) {
         const pieces = this.#take();
         if (pieces.length > 0) return this.#handOut(pieces);
-        const untilMs = startedMs + (this.blockedOn === 'READING' ? Math.max(waitMs, readWaitMs) : waitMs);
+        const untilMs = startedMs + (this.#member.ready.isReading ? Math.max(waitMs, readWaitMs) : waitMs);
         if (clock.nowMs() >= untilMs) break;
         await this.#wait(Math.min(untilMs, this.#lookAgainMs));
       }
@@ -86,7 +94,7 @@ export class PullSession implements Reader {
       return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
     } finally {
       signal.removeEventListener('abort', give);
-      this.#member.readerGone(this, clock.nowMs());
+      this.#member.pullGone(this, clock.nowMs());
     }
   }
 
@@ -102,6 +110,8 @@ export class PullSession implements Reader {
   #take(): { piece: Piece; field: Buffer }[] {
     const { clock, mayDeliver } = this.#context;
     const nowMs = clock.nowMs();
+    this.#willLook = false;
+    if (nowMs >= this.#lookAgainMs) this.#member.ready.timePassed();
     this.#lookAgainMs = Infinity;
     if (!mayDeliver()) {
       this.#lookAgainMs = nowMs + ownershipRetryMs;
@@ -114,9 +124,10 @@ export class PullSession implements Reader {
     for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
       const field = handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs));
       // The names of the partitions count too: records one by one may need less than their names.
-      budget.take(piece.records, Math.max(piece.bytes, field.length));
+      const room = Math.max(piece.bytes, budget.bytesMax - budget.bytes);
+      budget.take(piece.records, Math.min(room, Math.max(piece.bytes, field.length)));
       taken.push({ piece, field });
-      this.#member.served(piece.seat);
+      this.#member.ready.served(piece.seat);
     }
     return taken;
   }
@@ -126,20 +137,19 @@ export class PullSession implements Reader {
   }
 
   #find(budget: Credit, nowMs: number): Piece | null {
-    const { credit } = this.#member;
-    this.blockedOn = this.#member.seats.length === 0 ? 'NO_ASSIGNMENT' : null;
-    for (const seat of this.#member.inTurn()) {
+    const { credit, ready } = this.#member;
+    for (let seat = ready.next; seat !== null; seat = ready.next) {
       const look = nextPiece(seat, budget, nowMs, true);
-      if ('batch' in look) {
-        if (credit.fits(look.records, look.bytes)) return look;
-        this.blockedOn ??= 'CREDIT';
-        continue;
-      }
-      seat.foundNothing(look.blockedOn);
-      if (look.untilMs !== null) this.#lookAgainMs = Math.min(this.#lookAgainMs, look.untilMs);
-      // CAUGHT_UP is the least useful reason, so any other one replaces it.
-      if (this.blockedOn === null || this.blockedOn === 'CAUGHT_UP') this.blockedOn = look.blockedOn;
+      const fits = 'batch' in look && credit.fits(look.records, look.bytes);
+      if (fits) return look;
+      const blockedOn = 'batch' in look ? 'CREDIT' : look.blockedOn;
+      // The pull is full. The log stays ready for the next one.
+      if (!('batch' in look) && blockedOn === 'CREDIT' && budget.records > 0) return null;
+      seat.foundNothing(blockedOn);
+      ready.wait(seat, blockedOn);
+      if (!('batch' in look) && look.untilMs !== null) this.#lookAgainMs = Math.min(this.#lookAgainMs, look.untilMs);
     }
+    this.blockedOn = ready.reason ?? 'NO_ASSIGNMENT';
     return null;
   }
 

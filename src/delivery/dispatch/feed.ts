@@ -1,8 +1,11 @@
+import { weights } from '../../account/weights.ts';
 import type { Cursor, Freed } from '../../consumption/partitioned/cursor.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
 import type { Clock } from '../../time/clock.ts';
+import { recounted, type Kept } from '../kept/kept.ts';
+import { noteBytes } from '../kept/sizes.ts';
 import type { FeedMemory } from './feed-memory.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from '../ports/session.ts';
 import type { CursorKey } from '../ports/store.ts';
@@ -13,6 +16,8 @@ const readRetryMs = 500;
 export interface FeedParts {
   readonly clock: Clock;
   readonly memory: FeedMemory;
+  /** What clients make the broker keep. */
+  readonly kept: Kept;
 }
 
 /**
@@ -27,6 +32,7 @@ export class Feed implements AppendListener {
   readonly log: PartitionLog;
   readonly #clock: Clock;
   readonly #memory: FeedMemory;
+  readonly #account: Kept;
   #seat: Seat | null = null;
   /**
    * A batch from the database, kept for this cursor even if the caches of the log have dropped it.
@@ -35,17 +41,24 @@ export class Feed implements AppendListener {
   #fetching = false;
   #cancelRetry: (() => void) | null = null;
   #closed = false;
+  /** Bytes that the account counts for the acked runs, the attempts and the note of the cursor. */
+  #holeBytes = 0;
+  #attemptBytes = 0;
+  #noteBytes = 0;
   /** The begin of the last ack round in which the cursor moved. */
   #lastRoundMs = -Infinity;
 
-  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, { clock, memory }: FeedParts) {
+  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, { clock, memory, kept }: FeedParts) {
     this.key = key;
     this.place = { topic: log.address.topicName, partition: key.partition };
     this.cursor = cursor;
     this.log = log;
     this.#clock = clock;
     this.#memory = memory;
+    this.#account = kept;
     log.addListener(this);
+    this.recount();
+    this.recountNote();
   }
 
   get topic(): string {
@@ -59,11 +72,13 @@ export class Feed implements AppendListener {
 
   /** Gives the log to the member of the seat. */
   taken(seat: Seat): void {
+    if (this.#seat === null && !this.#closed) this.#account.cursors.force(weights.heldCursor);
     this.#seat = seat;
   }
 
   /** Takes the log from the member of the seat. */
   left(): void {
+    if (this.#seat !== null && !this.#closed) this.#account.cursors.give(weights.heldCursor);
     this.#seat = null;
     this.#drop();
   }
@@ -119,12 +134,41 @@ export class Feed implements AppendListener {
     };
   }
 
+  /** Counts the acked runs and the attempts of the cursor, after a change of them. */
+  recount(): void {
+    if (this.#closed) return;
+    const holeBytes = this.cursor.holes * weights.hole;
+    if (holeBytes !== this.#holeBytes) {
+      this.#holeBytes = recounted(this.#account.holes, this.#holeBytes, holeBytes);
+    }
+    const attemptBytes = this.cursor.attemptRuns * weights.attemptRun;
+    if (attemptBytes !== this.#attemptBytes) {
+      this.#attemptBytes = recounted(this.#account.attempts, this.#attemptBytes, attemptBytes);
+    }
+  }
+
+  /** Counts the note of the cursor, after a change of it. */
+  recountNote(): void {
+    if (this.#closed) return;
+    this.#noteBytes = recounted(this.#account.notes, this.#noteBytes, noteBytes(this.cursor.metadata));
+  }
+
   close(): void {
+    if (this.#closed) return;
+    this.#giveBack();
     this.#closed = true;
     this.#cancelRetry?.();
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
+  }
+
+  #giveBack(): void {
+    const { cursors, holes, attempts, notes } = this.#account;
+    if (this.#seat !== null) cursors.give(weights.heldCursor);
+    holes.give(this.#holeBytes);
+    attempts.give(this.#attemptBytes);
+    notes.give(this.#noteBytes);
   }
 
   async #fetch(offset: number): Promise<void> {

@@ -12,8 +12,13 @@ import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
 
 /** A reader of a member: its stream, or a pull that waits. */
 export interface Reader {
-  /** Makes the reader look for records soon. Cheap, because it is called often. */
-  wake(): void;
+  /** Pulls wait in a line: one looks for all of them. */
+  readonly isPull: boolean;
+  /**
+   * Makes the reader look for records soon. Cheap, because it is called often. @returns false for
+   * a pull that will not look.
+   */
+  wake(): boolean;
   /** Ends the reader: with the error of a removed member, or without an error. */
   end(error: Rejection | null): void;
   /** Why the reader got nothing at its last look. */
@@ -29,7 +34,7 @@ export class Member {
   readonly readers = new Set<Reader>();
   /** One seat for each log of the member, in no order. */
   readonly #seats: Seat[] = [];
-  /** The logs that may have records for the stream. */
+  /** The logs that may have records for the readers. */
   readonly ready = new ReadyLogs();
   /** The seats being revoked. Every heartbeat names them, so this saves a search among all. */
   readonly #asked = new Set<Seat>();
@@ -52,7 +57,6 @@ export class Member {
   #heardMs = -Infinity;
   /** How the last stream ended; null without a stream, or if the member has read since. */
   #streamEnd: StreamEnd | null = null;
-  #rotation = 0;
   /** Records that count in the credit but are MOVING, so that the member cannot ack them. */
   #movingRecords = 0;
 
@@ -65,8 +69,16 @@ export class Member {
     return this.reply === null || this.reply.isHandedOver;
   }
 
+  /**
+   * Wakes the stream, and one pull, which wakes the next one if it leaves records behind. Waking
+   * all pulls would make each of them look for the one record that came.
+   */
   wake(): void {
-    for (const reader of this.readers) reader.wake();
+    let pullLooks = false;
+    for (const reader of this.readers) {
+      if (!reader.isPull) reader.wake();
+      else if (!pullLooks) pullLooks = reader.wake();
+    }
   }
 
   get seats(): readonly Seat[] {
@@ -155,6 +167,14 @@ export class Member {
     return this.readers.delete(reader);
   }
 
+  /** A pull has ended. The next one takes what the pull has left, and waits for its times. */
+  pullGone(pull: Reader, nowMs: number): void {
+    this.readerGone(pull, nowMs);
+    if (this.readers.size === 0) return;
+    this.ready.timePassed();
+    this.wake();
+  }
+
   heard(nowMs: number): void {
     this.#heardMs = nowMs;
   }
@@ -221,21 +241,6 @@ export class Member {
   #stay(seat: Seat): void {
     seat.stay();
     this.#asked.delete(seat);
-  }
-
-  /** For pulls: the held logs, beginning behind the last one served, so that none starves. */
-  *inTurn(): Generator<Seat> {
-    const count = this.#seats.length;
-    for (let step = 0; step < count; step++) {
-      const seat = this.#seats[(this.#rotation + step) % count];
-      if (seat === undefined) return;
-      yield seat;
-    }
-  }
-
-  /** Makes the next pull begin behind this log. */
-  served(seat: Seat): void {
-    this.#rotation = (seat.at + 1) % Math.max(1, this.#seats.length);
   }
 
   get askedBack(): Seat[] {

@@ -5,8 +5,8 @@ import type { BlockedOn } from '../ports/session.ts';
 const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
 
 /**
- * The logs of a member, divided into those that may have records for its stream (ready) and those
- * that wait. A wake of the stream costs by the number of ready logs, not of all logs.
+ * The logs of a member, divided into those that may have records for its readers (ready) and those
+ * that wait. A wake of a reader costs by the number of ready logs, not of all logs.
  *
  * ```
  *   ready ──looked at, nothing to deliver──▶ waiting ──an event of the table──▶ ready
@@ -43,6 +43,11 @@ export class ReadyLogs {
   /** The most urgent reason for which a log waits; null if none waits. */
   get reason(): BlockedOn | null {
     return urgency.find((reason) => this.#waitingFor(reason) > 0) ?? null;
+  }
+
+  /** Whether a log waits for a read of the database. */
+  get isReading(): boolean {
+    return this.#waitingFor('READING') > 0;
   }
 
   /** Adds a log that the member has got. */

@@ -50,6 +50,7 @@ interface StreamOptions {
  * it sends none.
  */
 export class StreamSession implements Reader {
+  readonly isPull = false;
   blockedOn: BlockedOn | null = null;
   readonly #o: StreamOptions;
   readonly #untold: Untold<Feed>;
@@ -95,13 +96,14 @@ export class StreamSession implements Reader {
     this.wake();
   }
 
-  wake(): void {
-    if (this.#pumpAsked || this.#ended) return;
+  wake(): boolean {
+    if (this.#pumpAsked || this.#ended) return !this.#ended;
     this.#pumpAsked = true;
     this.#o.clock.soon(() => {
       this.#pumpAsked = false;
       this.#pump();
     });
+    return true;
   }
 
   /** Tells the assignment of the member, or its changes. */

@@ -1,12 +1,14 @@
 import type { AssignorName, MemberId, MemberRow } from '../../coordinator/group.ts';
-import { groupMembersMax, groupTopicsMax } from '../../errors/rejections/groups.ts';
+import { groupMembersMax, groupTopicsMax, subscriptionExists } from '../../errors/rejections/groups.ts';
 import { assignorUnknown, instanceFenced, memberFenced } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { EnterCommand } from '../ports/membership.ts';
+import type { CreateSubscriptionCommand } from '../ports/subscriptions.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
+import type { ActiveSubscription } from './subscription.ts';
 import type { Member } from '../dispatch/member.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
@@ -17,9 +19,16 @@ type MemberWishes = Omit<
   'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
 >;
 
+type JoiningRow = Omit<MemberRow, 'joinSeq'>;
+
 interface Entered {
   readonly group: ConsumerGroup;
   readonly member: Member;
+}
+
+interface Created {
+  readonly group: ConsumerGroup;
+  readonly subscription: ActiveSubscription;
 }
 
 /** Finds the member that a call names, or creates one, with its group and its subscriptions. */
@@ -47,13 +56,43 @@ export class Admission {
     refuseIfUnsure(this.#context);
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
     const topicIds = this.#groups.readableTopicIds(command);
-    return this.#groups.enter(command.group, async (group) => {
-      const { clientId, instanceId, maxPollIntervalMs } = command;
-      if (instanceId === null || group.rowOfInstance(instanceId) === undefined) this.#refuseIfFull(group);
-      await this.#subscribe(group, command, topicIds);
-      const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
-      const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
-      return { group, member: await group.join(row, command.reply) };
+    const { clientId, instanceId, maxPollIntervalMs } = command;
+    const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
+    const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
+    const group = this.#groups.find(command.group);
+    // A new process of an instance takes the place of the old one.
+    const from = (instanceId === null ? undefined : group?.rowOfInstance(instanceId)) ?? null;
+    const reserved = this.#groups.reservations.join(command.group, topicIds, { from, to: row });
+    return this.#groups
+      .enter(command.group, (group) => this.#join(group, command, row))
+      .finally(() => {
+        reserved.release();
+      });
+  }
+
+  async #join(group: ConsumerGroup, command: EnterCommand, row: JoiningRow): Promise<Entered> {
+    const { instanceId } = command;
+    if (instanceId === null || group.rowOfInstance(instanceId) === undefined) this.#refuseIfFull(group);
+    await this.#subscribe(group, command, row.topicIds);
+    return { group, member: await group.join(row, command.reply) };
+  }
+
+  /** @throws Rejection SUBSCRIPTION_EXISTS, GROUP_TOPICS_MAX, TOPIC_NOT_FOUND, BROKER_FULL */
+  async createSubscription({ group: name, topic, start }: CreateSubscriptionCommand): Promise<Created> {
+    const topicId = this.#groups.topicId(topic);
+    const known = this.#groups.find(name)?.subscriptions.has(topicId) === true;
+    const reserved = this.#groups.reservations.join(name, known ? [] : [topicId]);
+    const create = async (group: ConsumerGroup): Promise<Created> => {
+      if (group.subscriptions.has(this.#groups.topicId(topic))) throw subscriptionExists({ group: name, topic });
+      if (group.subscriptions.size >= limits.groupTopicsMax) {
+        throw groupTopicsMax({ group: name, groupTopicsMax: limits.groupTopicsMax });
+      }
+      const subscription = await this.#groups.demandSubscription(group, topic, start);
+      await group.settled();
+      return { group, subscription };
+    };
+    return this.#groups.enter(name, create).finally(() => {
+      reserved.release();
     });
   }
 
@@ -63,8 +102,8 @@ export class Admission {
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
-      await this.#subscribe(group, command, topicIds);
-      await this.#renew(group, row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
+      const to = changed(row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
+      await this.#change(group, command, topicIds, { from: row, to });
       const member = group.member(memberId);
       // Subscribe and Pull ask for records, so the member works. A JoinGroup asks for none.
       if (wishes === null) group.worked(member);
@@ -73,22 +112,24 @@ export class Admission {
   }
 
   /** Changes the member as the call wants it. A call that changes nothing is a sign of life. */
-  async #renew(
+  async #change(
     group: ConsumerGroup,
-    row: MemberRow,
     command: EnterCommand,
     topicIds: readonly number[],
-    wishes: MemberWishes | null,
+    { from, to }: { readonly from: MemberRow; readonly to: JoiningRow | null },
   ): Promise<void> {
-    const { memberId, kind } = row;
-    const { clientId, maxPollIntervalMs } = command;
-    const instanceId = command.instanceId ?? row.instanceId;
-    if (wishes !== null) {
-      await group.join({ ...wishes, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds });
-    } else if (instanceId !== row.instanceId || !sameSet(topicIds, row.topicIds)) {
-      await group.join({ ...row, instanceId, topicIds });
-    } else {
-      group.alive(memberId);
+    const added = topicIds.filter((topicId) => !from.topicIds.includes(topicId) || !group.subscriptions.has(topicId));
+    if (to === null && added.length === 0) {
+      group.alive(from.memberId);
+      return;
+    }
+    const reserved = this.#groups.reservations.join(group.name, added, { from, to: to ?? from });
+    try {
+      await this.#subscribe(group, command, topicIds);
+      if (to === null) group.alive(from.memberId);
+      else await group.join(to);
+    } finally {
+      reserved.release();
     }
   }
 
@@ -125,6 +166,21 @@ export class Admission {
     if (assignors.has(name)) return;
     throw assignorUnknown({ assignorName: name, known: assignors.keys() });
   }
+}
+
+/** The member as the call wants it; null if it is so already. */
+function changed(
+  row: MemberRow,
+  command: EnterCommand,
+  topicIds: readonly number[],
+  wishes: MemberWishes | null,
+): JoiningRow | null {
+  const { memberId, kind } = row;
+  const { clientId, maxPollIntervalMs } = command;
+  const instanceId = command.instanceId ?? row.instanceId;
+  if (wishes !== null) return { ...wishes, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds };
+  if (instanceId === row.instanceId && sameSet(topicIds, row.topicIds)) return null;
+  return { ...row, instanceId, topicIds };
 }
 
 function sameSet(a: readonly number[], b: readonly number[]): boolean {

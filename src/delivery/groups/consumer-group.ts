@@ -56,11 +56,14 @@ export class ConsumerGroup extends GroupModel {
   }
 
   private constructor(loaded: LoadedIdentity, machine: Group, context: GroupContext) {
-    super(loaded, machine);
+    super(loaded, machine, context.kept);
     this.#context = context;
     this.#effects = new GroupEffects(this, context);
     this.#driver = new GroupDriver(this, machine, this.#effects, context);
-    for (const row of loaded.snapshot.members) this.members.set(row.memberId, new Member(row.memberId));
+    for (const { memberId } of loaded.snapshot.members) {
+      this.members.set(memberId, new Member(memberId));
+      this.recountMember(memberId);
+    }
   }
 
   /** Adds a subscription with its cursors. Its members get the partitions with the next step. */
@@ -97,8 +100,8 @@ export class ConsumerGroup extends GroupModel {
     for (const log of subscription.logs) {
       this.#context.rounds.forget(log);
       this.#effects.takeBack(log, false);
-      log.close();
     }
+    subscription.close();
     await this.#driver.feed({ type: 'topic', topicId, partitions: 0 });
   }
 
@@ -130,8 +133,10 @@ export class ConsumerGroup extends GroupModel {
     try {
       await joining;
     } catch (error) {
-      if (known === undefined && this.row(row.memberId) === undefined) this.members.delete(row.memberId);
+      if (known === undefined && this.row(row.memberId) === undefined) this.forgetMember(row.memberId);
       throw error;
+    } finally {
+      this.recountMember(row.memberId);
     }
     return member;
   }
@@ -355,7 +360,7 @@ export class ConsumerGroup extends GroupModel {
   stop(error: Rejection | null): void {
     this.#driver.stop();
     for (const member of this.members.values()) this.#effects.endReaders(member, error);
-    for (const subscription of this.subscriptions.values()) for (const log of subscription.logs) log.close();
+    this.giveBack();
   }
 
   /** Dismisses anonymous members, which make room for the member that joins. */

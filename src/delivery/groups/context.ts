@@ -1,4 +1,3 @@
-import type { Account } from '../../account/account.ts';
 import type { Assignors } from '../../coordinator/assignors/assignor.ts';
 import type { Random } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
@@ -34,7 +33,5 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
-  /** What clients make the broker hold. */
-  readonly account: Account;
   readonly mayGrow: MayGrow;
 }

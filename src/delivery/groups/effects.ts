@@ -134,7 +134,7 @@ export class GroupEffects {
       const { topicId, partition } = feed.log.address;
       if (feed.key.lane === 0) asked.push({ topicId, partition });
     }
-    this.#state.members.delete(oldMemberId);
+    this.#state.forgetMember(oldMemberId);
     this.endReaders(old, instanceFenced({ memberId: oldMemberId }));
     return asked;
   }
@@ -143,7 +143,7 @@ export class GroupEffects {
     if (reason === 'SESSION_TIMEOUT') this.#context.counts.sessionTimeouts++;
     const member = this.#state.members.get(memberId);
     if (member === undefined) return;
-    this.#state.members.delete(memberId);
+    this.#state.forgetMember(memberId);
     // A member that left or cancelled its stream has not failed. A record may have killed a lost
     // one.
     const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;

@@ -2,7 +2,7 @@ import { present } from '../../errors/present.ts';
 import { Fault } from '../../errors/fault.ts';
 import type { Clock } from '../../time/clock.ts';
 import { within } from '../../time/within.ts';
-import type { FoundInAckLog, GroupStore, NamedGroup } from '../ports/store.ts';
+import type { FoundInAckLog, GroupStore, ListedGroup, NamedGroup } from '../ports/store.ts';
 
 /**
  * The number of groups in a piece. A call waits for the piece under way and for the piece of its
@@ -14,6 +14,8 @@ const retryMs = 250;
 interface GroupLoaderDeps {
   readonly store: Pick<GroupStore, 'listGroups' | 'readAckLog'>;
   readonly clock: Clock;
+  /** Called with all groups, before the first one is loaded. */
+  readonly onListed: (groups: readonly ListedGroup[]) => void;
   /**
    * Called when the ack log is read, so that folds can write what the broker before has left there.
    */
@@ -61,7 +63,9 @@ export class GroupLoader {
 
   /** Lists the groups, and begins to load them. @throws Fault */
   async start(): Promise<void> {
-    for (const group of await this.#d.store.listGroups()) this.#unloaded.set(group.name, group);
+    const listed = await this.#d.store.listGroups();
+    for (const { id, name } of listed) this.#unloaded.set(name, { id, name });
+    this.#d.onListed(listed);
     this.#running = this.#run();
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { begunAt, type Cursor } from '../../consumption/partitioned/cursor.ts';
+import type { Counted } from '../../account/hold.ts';
+import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
@@ -13,11 +14,14 @@ import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { Reservations } from '../kept/reservations.ts';
+import { UnloadedGroups } from '../kept/unloaded-groups.ts';
+
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
-import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
-import { cursorOf, type ActiveSubscription } from './subscription.ts';
+import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
+import { byPlace, cursorOf, type LoadedCursor, type ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -28,16 +32,12 @@ export interface TopicLogs {
   partitionLogs(topicId: number): readonly PartitionLog[];
 }
 
-/** A cursor that is built while the others are read, so that no row stays in memory. */
-interface LoadedCursor {
-  readonly key: CursorKey;
-  readonly cursor: Cursor;
-}
-
 interface GroupsDeps {
   readonly store: GroupStore;
   readonly topics: TopicLogs;
   readonly context: GroupContext;
+  /** Counts the first offsets of subscriptions that are being created. */
+  readonly starts: Counted;
   readonly onAckLogRead: (found: FoundInAckLog) => void;
   /** Called when the group is in memory and its first step is durable. */
   readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
@@ -69,17 +69,30 @@ export class Groups {
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
   readonly #chosenStarts: ChosenStarts;
+  readonly #sizes: UnloadedGroups;
+  readonly reservations: Reservations;
 
   constructor(deps: GroupsDeps) {
-    const { store, topics, context, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
+    const { store, topics, context, starts, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
     this.#store = store;
     this.#topics = topics;
     this.#context = context;
-    this.#chosenStarts = new ChosenStarts(context.account.kind('starts'));
+    this.#chosenStarts = new ChosenStarts(starts);
+    this.#sizes = new UnloadedGroups(context.kept);
+    this.reservations = new Reservations({
+      kept: context.kept,
+      unloaded: this.#sizes,
+      find: (name) => this.find(name),
+      loaded: () => this.#byName.values(),
+      logsOf: (topicId) => topics.partitionLogs(topicId).length,
+    });
     this.#onLoaded = onLoaded;
     this.#loader = new GroupLoader({
       store,
       clock: context.clock,
+      onListed: (groups) => {
+        this.#sizes.listed(groups);
+      },
       onAckLogRead,
       take: (groups) => this.#take(groups),
       warn: (fields, message) => {
@@ -125,7 +138,10 @@ export class Groups {
       if (cursors === undefined) cursorsOf.set(key.subscriptionId, (cursors = []));
       cursors.push({ key, cursor: cursorOf(cursor) });
     });
-    await Promise.all(loaded.map((group) => this.#resume(group, cursorsOf)));
+    const resumed = loaded.map((group) => this.#resume(group, cursorsOf));
+    // Each group counts itself by now, and one that is gone needs nothing.
+    for (const { id } of missing) this.#sizes.loaded(id);
+    await Promise.all(resumed);
   }
 
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
@@ -313,6 +329,7 @@ export class Groups {
   async #makeSubscription(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
     const logs = this.#topics.partitionLogs(topicId);
     const lanes = this.#topics.lanes(topicId);
+    const name = logs[0]?.address.topicName ?? '';
     const [row, offsets] = await this.#chosenStarts.create(
       { groupId: group.id, topicId, logs: logs.length },
       () => startOffsets(start, logs, lanes),
@@ -321,7 +338,9 @@ export class Groups {
           ...placeOf(present(logs[at], 'each start is that of a log')),
           offset,
         }));
-        const [created] = await this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
+        const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
         if (created === undefined) throw new Error('the store made no subscription');
         return [created, chosen] as const;
       },
@@ -331,9 +350,12 @@ export class Groups {
       const committedOffset = offsets[at] ?? log.startOffset;
       return { log, cursor: cursorOf(begunAt(committedOffset)) };
     });
-    const name = logs[0]?.address.topicName ?? '';
     this.#subscriptions.changed();
     return group.addSubscription(row, { name, lanes }, cursors);
+  }
+
+  #refuseIfGone(topicId: number, topic: string): void {
+    if (this.#topics.topic(topic)?.id !== topicId) throw topicNotFound({ topic });
   }
 
   /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
@@ -378,11 +400,4 @@ export class Groups {
 
 function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {
   return { partition, lane };
-}
-
-/** The cursors of one subscription, in the order of the logs of the topic. */
-function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
-  const cursors: Cursor[] = [];
-  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
-  return cursors;
 }

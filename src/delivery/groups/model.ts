@@ -13,6 +13,10 @@ import type { Member } from '../dispatch/member.ts';
 import type { NamedLog } from '../ports/offsets.ts';
 import type { TopicPartition } from '../ports/session.ts';
 import type { LoadedGroup } from '../ports/store.ts';
+import { Hold } from '../../account/hold.ts';
+import type { Kept } from '../kept/kept.ts';
+import { KeptMembers } from '../kept/kept-members.ts';
+import { groupBytes } from '../kept/sizes.ts';
 import type { ActiveSubscription } from './subscription.ts';
 
 /**
@@ -30,13 +34,18 @@ export class GroupModel {
     (a, b) => (a.topicName < b.topicName ? -1 : 1),
   );
   readonly #machine: Group;
+  readonly #hold: Hold;
+  readonly #keptMembers: KeptMembers;
   #generation: number;
 
-  constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, machine: Group) {
+  constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, machine: Group, kept: Kept) {
     this.id = loaded.id;
     this.name = loaded.name;
     this.#machine = machine;
     this.#generation = loaded.snapshot.generation;
+    this.#hold = new Hold(kept.groups, 0);
+    this.#hold.force(groupBytes(loaded.name));
+    this.#keptMembers = new KeptMembers(kept);
   }
 
   /**
@@ -115,6 +124,18 @@ export class GroupModel {
     return this.#machine.holder(ref);
   }
 
+  /** Counts the member as the coordinator has it now, if it has it. */
+  recountMember(memberId: MemberId): void {
+    const row = this.row(memberId);
+    if (row !== undefined && this.members.has(memberId)) this.#keptMembers.count(row);
+  }
+
+  /** Removes a member that is gone. */
+  forgetMember(memberId: MemberId): void {
+    this.members.delete(memberId);
+    this.#keptMembers.forget(memberId);
+  }
+
   subscriptionTo(topicName: string): ActiveSubscription | undefined {
     return this.#byTopicName.get(topicName);
   }
@@ -153,6 +174,13 @@ export class GroupModel {
     let records = 0;
     for (const member of this.members.values()) if (member.readers.size > 0) records += member.credit.records;
     return records;
+  }
+
+  /** Gives back what the account counts for the group. Idempotent. */
+  protected giveBack(): void {
+    for (const subscription of this.subscriptions.values()) subscription.close();
+    this.#keptMembers.forgetAll();
+    this.#hold.release();
   }
 
   protected keep(subscription: ActiveSubscription): void {

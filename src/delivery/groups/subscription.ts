@@ -1,9 +1,11 @@
+import { Hold } from '../../account/hold.ts';
 import { begunAt, Cursor, type CursorBounds, type CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
 import { limits } from '../../limits/limits.ts';
-import { lanesOf, namedLog, type LogName } from '../../log/lanes.ts';
+import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
-import type { SubscriptionRow } from '../ports/store.ts';
+import { subscriptionBytes } from '../kept/sizes.ts';
+import type { CursorKey, SubscriptionRow } from '../ports/store.ts';
 
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
@@ -21,6 +23,12 @@ export function cursorOf(snapshot: CursorSnapshot): Cursor {
   return new Cursor(snapshot, cursorBounds);
 }
 
+/** A cursor that is built while the others are read, so that no row stays in memory. */
+export interface LoadedCursor {
+  readonly key: CursorKey;
+  readonly cursor: Cursor;
+}
+
 export interface SubscribedTopic {
   readonly name: string;
   readonly lanes: number;
@@ -34,13 +42,15 @@ export class ActiveSubscription {
   readonly lanes: number;
   readonly #parts: FeedParts;
   readonly #logs: Feed[] = [];
+  readonly #hold: Hold;
 
   constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], parts: FeedParts) {
     this.row = row;
     this.topicName = topic.name;
     this.lanes = topic.lanes;
     this.#parts = parts;
-    for (const one of claimed) this.#claim(one);
+    this.#hold = new Hold(parts.kept.cursors, 0);
+    this.#claim(claimed);
   }
 
   /** The number of partitions of the topic. */
@@ -69,13 +79,34 @@ export class ActiveSubscription {
    */
   grow(logs: readonly PartitionLog[]): boolean {
     const added = logs.slice(this.#logs.length);
-    for (const log of added) this.#claim({ log, cursor: cursorOf(begunAt(0)) });
+    this.#claim(added.map((log) => ({ log, cursor: cursorOf(begunAt(0)) })));
     return added.length > 0;
   }
 
-  #claim({ log, cursor }: ClaimedLog): void {
-    const { partition, lane } = log.address;
-    const key = { subscriptionId: this.row.id, partition, lane };
-    this.#logs.push(new Feed(key, cursor, log, this.#parts));
+  /** The number of logs that no member holds. */
+  get unheld(): number {
+    return this.#logs.reduce((sum, { seat }) => (seat === null ? sum + 1 : sum), 0);
   }
+
+  /** Closes the logs, and gives back what the account counts. Idempotent. */
+  close(): void {
+    for (const log of this.#logs) log.close();
+    this.#hold.release();
+  }
+
+  #claim(claimed: readonly ClaimedLog[]): void {
+    this.#hold.force(subscriptionBytes(this.#logs.length + claimed.length));
+    for (const { log, cursor } of claimed) {
+      const { partition, lane } = log.address;
+      const key = { subscriptionId: this.row.id, partition, lane };
+      this.#logs.push(new Feed(key, cursor, log, this.#parts));
+    }
+  }
+}
+
+/** The cursors of one subscription, in the order of the logs of the topic. */
+export function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
+  const cursors: Cursor[] = [];
+  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
+  return cursors;
 }

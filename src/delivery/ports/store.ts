@@ -20,6 +20,27 @@ export interface NamedGroup {
   readonly name: string;
 }
 
+/** What an unloaded group has in the database, as far as it costs memory once it is loaded. */
+export interface GroupSize {
+  /** The topics of its active subscriptions. */
+  readonly topicIds: readonly number[];
+  readonly cursors: number;
+  readonly members: number;
+  /** Metadata and texts of the members. */
+  readonly memberBytes: number;
+  /** Notes of committed offsets. */
+  readonly notes: number;
+  readonly noteBytes: number;
+  /** Runs of acked offsets above the committed ones. */
+  readonly holes: number;
+  /** Runs of delivery attempts, or more. */
+  readonly attempts: number;
+}
+
+export interface ListedGroup extends NamedGroup {
+  readonly size: GroupSize;
+}
+
 export interface LoadedGroup extends NamedGroup {
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
@@ -73,8 +94,10 @@ export interface NewSubscription {
 }
 
 export interface GroupStore {
-  /** All groups, in the order of their ids. */
-  listGroups(): Promise<NamedGroup[]>;
+  /**
+   * All groups, in the order of their ids. Their sizes leave out what only the ack log has.
+   */
+  listGroups(): Promise<ListedGroup[]>;
   /**
    * Reads what the predecessor has left in the ack log. The store keeps it until a fold has written
    * it. Cursors are loaded after it, and until then a fold truncates nothing.

@@ -94,6 +94,7 @@ export class AckRounds implements BackgroundJob {
 
   /** Makes the next round write the cursor, which has moved. */
   mark(log: Feed): void {
+    log.recount();
     this.#dirty.add(log);
     this.#schedule();
   }

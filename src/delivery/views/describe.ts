@@ -106,11 +106,7 @@ function heldByMembers(group: GroupModel): ReadonlyMap<MemberId, Held> {
  * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts
  * that depend on all groups are not known: NaN.
  */
-export function countsOf(
-  groups: readonly GroupModel[],
-  unloaded: number,
-  { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
-): DeliveryCounts {
+function sumsOf(groups: readonly GroupModel[], unloaded: number): Sums {
   const none = unloaded > 0 ? NaN : 0;
   const groupsByState = {
     EMPTY: none,
@@ -127,10 +123,38 @@ export function countsOf(
     sums.inFlightRecords += inFlightRecords;
     sums.lag += lag;
   }
+  return { groups: groups.length + unloaded, groupsByState, ...sums };
+}
+
+type Sums = Pick<DeliveryCounts, 'groups' | 'groupsByState' | 'members' | 'inFlightRecords' | 'lag'>;
+
+/** The sums over all cursors are counted once in this time, because anybody may ask for them. */
+const sumsKeptMs = 1_000;
+
+export class GroupSums {
+  readonly #clock: GroupContext['clock'];
+  #last: { readonly atMs: number; readonly unloaded: number; readonly sums: Sums } | null = null;
+
+  constructor(clock: GroupContext['clock']) {
+    this.#clock = clock;
+  }
+
+  of(groups: readonly GroupModel[], unloaded: number): Sums {
+    const nowMs = this.#clock.nowMs();
+    const isFresh = this.#last?.unloaded === unloaded && nowMs - this.#last.atMs < sumsKeptMs;
+    if (this.#last === null || !isFresh) {
+      this.#last = { atMs: nowMs, unloaded, sums: sumsOf(groups, unloaded) };
+    }
+    return this.#last.sums;
+  }
+}
+
+export function countsOf(
+  sums: Sums,
+  { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
+): DeliveryCounts {
   const { rebalanceMs, ...counted } = counts;
   return {
-    groups: groups.length + unloaded,
-    groupsByState,
     ...sums,
     deliveredRecords: delivered.records,
     deliveredBytes: delivered.bytes,

@@ -1,22 +1,13 @@
 import { and, drizzle, eq, sql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
-import type { LoadedGroup, NamedGroup } from '../../delivery/ports/store.ts';
+import type { LoadedGroup } from '../../delivery/ports/store.ts';
 import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { eachRow } from '../pg/each-row.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { subscriptionColumns } from './group-rows.ts';
 import { subscriptions } from '../schema/group-schema.ts';
 import { present } from '../../errors/present.ts';
-
-/** All groups, in the order of their ids. */
-export async function listGroups(client: Client): Promise<NamedGroup[]> {
-  const { rows } = await client.query<[id: number, name: string]>({
-    rowMode: 'array',
-    text: 'SELECT id, name FROM millrace.consumer_groups ORDER BY id',
-  });
-  return rows.map(([id, name]) => ({ id, name }));
-}
 
 /**
  * Groups with their members, assignments and active subscriptions, in the order of their ids.

@@ -7,7 +7,7 @@ import {
   type FoundInAckLog,
   type GroupStore,
   type LoadedGroup,
-  type NamedGroup,
+  type ListedGroup,
   type NewSubscription,
   type StoredCursor,
   type StoredRebalance,
@@ -18,7 +18,8 @@ import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { cursorUpdate, readCursors, readNamedCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
-import { listGroups, loadGroups } from './group-load.ts';
+import { listGroups } from './group-list.ts';
+import { loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
@@ -79,7 +80,7 @@ export class GroupStorage implements GroupStore {
     this.#d = deps;
   }
 
-  listGroups(): Promise<NamedGroup[]> {
+  listGroups(): Promise<ListedGroup[]> {
     return this.#d.reads.run(listGroups);
   }
 
