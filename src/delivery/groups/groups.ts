@@ -15,7 +15,6 @@ import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { Reservations } from '../kept/reservations.ts';
-import { UnloadedGroups } from '../kept/unloaded-groups.ts';
 
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
@@ -69,7 +68,6 @@ export class Groups {
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
   readonly #chosenStarts: ChosenStarts;
-  readonly #sizes: UnloadedGroups;
   readonly reservations: Reservations;
 
   constructor(deps: GroupsDeps) {
@@ -78,10 +76,8 @@ export class Groups {
     this.#topics = topics;
     this.#context = context;
     this.#chosenStarts = new ChosenStarts(starts);
-    this.#sizes = new UnloadedGroups(context.kept);
     this.reservations = new Reservations({
       kept: context.kept,
-      unloaded: this.#sizes,
       find: (name) => this.find(name),
       loaded: () => this.#byName.values(),
       logsOf: (topicId) => topics.partitionLogs(topicId).length,
@@ -91,7 +87,7 @@ export class Groups {
       store,
       clock: context.clock,
       onListed: (groups) => {
-        this.#sizes.listed(groups);
+        this.reservations.unloaded.listed(groups);
       },
       onAckLogRead,
       take: (groups) => this.#take(groups),
@@ -140,7 +136,7 @@ export class Groups {
     });
     const resumed = loaded.map((group) => this.#resume(group, cursorsOf));
     // Each group counts itself by now, and one that is gone needs nothing.
-    for (const { id } of missing) this.#sizes.loaded(id);
+    for (const { id } of missing) this.reservations.unloaded.loaded(id);
     await Promise.all(resumed);
   }
 

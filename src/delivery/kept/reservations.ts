@@ -1,7 +1,7 @@
 import { weights } from '../../account/weights.ts';
 import type { Kept, Reservation } from './kept.ts';
 import { addedBytes, type MemberGrowth } from './sizes.ts';
-import type { UnloadedGroups } from './unloaded-groups.ts';
+import { UnloadedGroups } from './unloaded-groups.ts';
 
 /** A group as far as its size goes. */
 interface SizedGroup {
@@ -11,7 +11,6 @@ interface SizedGroup {
 
 interface ReservationsDeps {
   readonly kept: Kept;
-  readonly unloaded: UnloadedGroups;
   readonly find: (name: string) => SizedGroup | undefined;
   readonly loaded: () => Iterable<SizedGroup>;
   /** The number of logs of a topic. */
@@ -20,10 +19,12 @@ interface ReservationsDeps {
 
 /** Reserves memory for calls on groups, before they change anything. */
 export class Reservations {
+  readonly unloaded: UnloadedGroups;
   readonly #d: ReservationsDeps;
 
   constructor(deps: ReservationsDeps) {
     this.#d = deps;
+    this.unloaded = new UnloadedGroups(deps.kept);
   }
 
   /**
@@ -42,7 +43,7 @@ export class Reservations {
   /** For the cursors of new logs of a topic. @throws Rejection BROKER_FULL, NOT_OWNER */
   growth(topicId: number, logs: number): Reservation {
     const held = weights.cursor + weights.heldCursor;
-    let cursors = this.#d.unloaded.subscribedTo(topicId) * logs * held;
+    let cursors = this.unloaded.subscribedTo(topicId) * logs * held;
     for (const { subscriptions, members } of this.#d.loaded()) {
       if (subscriptions.has(topicId)) cursors += logs * (members.size > 0 ? held : weights.cursor);
     }
