@@ -1,5 +1,6 @@
 import { fstatSync, writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
+import { printableLines } from '../errors/printable.ts';
 import { limits } from '../limits/limits.ts';
 import type { Clock } from '../time/clock.ts';
 import { within } from '../time/within.ts';
@@ -36,7 +37,7 @@ export class Output {
 
   write(text: string): void {
     if (this.#gone) return;
-    const bytes = Buffer.from(text);
+    const bytes = Buffer.from(printableLines(text));
     if (this.#heldBytes + bytes.length > limits.logBytesMax) this.#dropped += 1;
     else if (this.#isFile) this.#append(bytes);
     else this.#send(bytes);

@@ -200,9 +200,9 @@ test('rebalances and fenced calls are counted, and each group counts under its s
   const after = { ...before, rebalances: before['rebalances']! + 1, heartbeats: before['heartbeats']! + 1 };
   expect(await countsNow()).toEqual({ ...after, fenced_calls: before['fenced_calls']! + 2 });
   expect(await value('millrace_rebalance_seconds_total')).toBeGreaterThanOrEqual(secondsBefore);
-  expect(await value('millrace_groups_by_state{state="STABLE"}')).toBe(1);
+  await until('millrace_groups_by_state{state="STABLE"}', 1);
   const { groups } = await site.call(GroupService.method.listGroups, { states: [GroupState.EMPTY] });
-  expect(await value('millrace_groups_by_state{state="EMPTY"}')).toBe(groups.length);
+  await until('millrace_groups_by_state{state="EMPTY"}', groups.length);
   expect(groups.map(({ name }) => name)).not.toContain(group);
   await site.call(GroupService.method.leaveGroup, { group, memberId });
   await until('millrace_groups_by_state{state="STABLE"}', 0);

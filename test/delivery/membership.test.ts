@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
 import type { MemberId } from '../../src/coordinator/group.ts';
 import type { MemberAssignment, SyncGroupOutcome } from '../../src/delivery/ports/membership.ts';
+import { limits } from '../../src/limits/limits.ts';
 import { Scene, type FakeLog, type FakeStream } from './scene.ts';
 
 let scene: Scene;
@@ -163,6 +164,18 @@ describe('a member that does not ack', () => {
 
 describe('members that assign by themselves', () => {
   const own = { clientAssignors: ['by-hand', 'spare'] };
+
+  test('a join whose metadata would not fit into the task of the leader is rejected, and the group goes on', async () => {
+    const metadata = Buffer.alloc(limits.pageBytesMax / 2);
+    const leader = await scene.join('billing', { ...own, metadata });
+    await scene.gathered();
+    const refused = { reason: 'GROUP_TASK_TOO_LARGE' };
+    await expect(scene.join('billing', { ...own, metadata })).rejects.toMatchObject(refused);
+    const again = await scene.join('billing', { ...own, metadata, memberId: leader.memberId });
+    expect(again.task?.members.map(({ memberId }) => memberId)).toEqual([leader.memberId]);
+    expect(again.task?.current).toHaveLength(1);
+  });
+
   const sync = (
     memberId: MemberId,
     plan: readonly MemberAssignment[] | null = null,

@@ -5,6 +5,7 @@ import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { AckCommand, AckEntry } from '../ports/acks.ts';
 import { present } from '../../errors/present.ts';
+import { printable } from '../../errors/printable.ts';
 
 /** A line of the broker's log: the error that a client gives in a NACK. */
 export interface NackLine {
@@ -37,7 +38,7 @@ export function nackLineOf(command: AckCommand, entry: AckEntry, log: Feed): Nac
     offsets: textOf(runs),
     member: command.memberId,
     attempt: log.cursor.attemptOf(Math.max(runs[0] ?? 0, committedOffset)),
-    error: printable(entry.error),
+    error: printable(entry.error.slice(0, limits.nackErrorCharsMax)).trim(),
   };
 }
 
@@ -106,14 +107,4 @@ function textOf(runs: readonly number[]): string {
     texts.push(first === last ? `${first}` : `${first}-${last}`);
   }
   return texts.join(', ') + (runs.length > runsMax * 2 ? ', …' : '');
-}
-
-/**
- * Removes control characters, because a client must not control the terminal that shows the log.
- */
-function printable(text: string): string {
-  return text
-    .slice(0, limits.nackErrorCharsMax)
-    .replaceAll(/\p{Cc}+/gu, ' ')
-    .trim();
 }

@@ -9,6 +9,7 @@ import {
 } from '../../../gen/google/rpc/error_details_pb.js';
 import { Fault } from '../../errors/fault.ts';
 import { Rejection, type FieldViolation } from '../../errors/rejections/rejection.ts';
+import { printable } from '../../errors/printable.ts';
 import { limits } from '../../limits/limits.ts';
 import { codes, errorTable, type ErrorKind, type ErrorRow } from './error-table.ts';
 
@@ -99,5 +100,5 @@ function detail<D extends DescMessage>(desc: D, value: MessageShape<D>): ErrorDe
 /** Texts may quote a request. A lone surrogate among them would throw when grpc-js encodes it. */
 function short(text: string): string {
   const max = limits.errorTextCharsMax;
-  return (text.length <= max ? text : `${text.slice(0, max)}…`).toWellFormed();
+  return printable(text.length <= max ? text : `${text.slice(0, max)}…`).toWellFormed();
 }

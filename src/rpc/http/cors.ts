@@ -1,5 +1,6 @@
 import { cors } from '@connectrpc/connect';
 import type { Logger } from 'pino';
+import { printable } from '../../errors/printable.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
@@ -76,7 +77,7 @@ export class Cors {
     if (this.#refused.has(origin) || this.#refused.size >= refusedOriginsMax) return;
     this.#refused.add(origin);
     this.#log.warn(
-      { origin: origin.slice(0, originCharsMax), path: path.slice(0, originCharsMax) },
+      { origin: printable(origin.slice(0, originCharsMax)), path: printable(path.slice(0, originCharsMax)) },
       'a web page may not call this broker: its origin is not in --cors-origins',
     );
   }

@@ -18,6 +18,8 @@ import { tellVersion } from '../requests/first-bytes.ts';
 import { endedByClient } from '../requests/ended-by-client.ts';
 import { serveOperations, type Operations } from '../operations/operations.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
+import { OpenRequests } from './open-requests.ts';
+import { refusePlainly } from '../requests/plain-refusal.ts';
 import { createRoutes } from './routes.ts';
 import { createRpcListener, type RpcListener } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
@@ -42,6 +44,7 @@ export class HttpServer {
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #rpc: RpcListener;
+  readonly #requests: OpenRequests;
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
     settings: {
@@ -57,15 +60,21 @@ export class HttpServer {
     this.#options = options;
     const { handlers, decoder, clock, reportBug } = options;
     const router = createRoutes(handlers, this.#stopping.signal, reportBug);
-    this.#rpc = createRpcListener({ router, decoder, clock, reportBug });
+    this.#requests = new OpenRequests(options.account, clock);
+    const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
+    this.#rpc = createRpcListener({ router, decoder, bodiesOf, clock, reportBug });
     // These timeouts end with the request's last byte, so they cut no stream.
     this.#http1 = createServer({
-      requestTimeout: 60_000,
+      // The listener refuses a late request before, with a reason.
+      requestTimeout: limits.partialRequestMs + 5_000,
+      connectionsCheckingInterval: 5_000,
+      maxHeaderSize: limits.requestHeaderBytesMax,
       headersTimeout: 20_000,
       keepAliveTimeout: 65_000,
       keepAlive: true,
       keepAliveInitialDelay: limits.keepaliveMs,
     });
+    this.#http1.maxHeadersCount = limits.requestHeadersMax;
     this.#tellVersionsApart();
     this.#http1.on('request', this.#serve);
     this.#http2.on('request', this.#serve);
@@ -109,6 +118,7 @@ export class HttpServer {
       await closed.promise;
     }
     this.#rpc.stop();
+    this.#requests.stop();
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
@@ -125,6 +135,11 @@ export class HttpServer {
   };
 
   async #answer(request: NodeRequest, response: NodeResponse): Promise<void> {
+    const refusal = this.#requests.enter(request, response);
+    if (refusal !== null) {
+      refusePlainly(response, refusal, this.#options.reportBug);
+      return;
+    }
     if (this.#options.cors.answered(request, response)) return;
     if (isCall(request) && !entered(this.#options, response)) return;
     if (this.#rpc.serve(request, response)) return;
@@ -150,6 +165,7 @@ export class HttpServer {
           this.#http2.emit('connection', socket);
           return;
         }
+        this.#requests.begin(socket);
         for (const serve of serveHttp1) serve.call(this.#http1, socket);
         socket.resume();
       });
@@ -158,6 +174,7 @@ export class HttpServer {
 
   readonly #openSession = (session: ServerHttp2Session): void => {
     this.#sessions.add(session);
+    this.#requests.begin(session);
     session.setLocalWindowSize(limits.receiveWindowBytes);
     // An error closes the session, and its calls notice that.
     session.on('error', () => undefined);

@@ -1,4 +1,5 @@
 import type { Registry } from 'prom-client';
+import { printable } from '../../errors/printable.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
@@ -45,7 +46,7 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
       return text(200, await metrics.metrics(), metrics.contentType);
     default: {
       const answer = await consumerGroupsAnswer(request, handlers, reportBug);
-      return answer ?? text(404, `there is no ${pathOf(request)} here\n`);
+      return answer ?? text(404, `there is no ${printable(pathOf(request))} here\n`);
     }
   }
 }

@@ -3,6 +3,7 @@ import type { Http2ServerRequest } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
+import type { OwnedKind } from '../../account/owner.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Deadlines } from '../edge/deadlines.ts';
 import { MessageBytes } from '../edge/message-bytes.ts';
@@ -24,6 +25,8 @@ export interface Incoming {
   readonly request: NodeRequest;
   readonly response: NodeResponse;
   readonly decoder: RequestDecoder;
+  /** The incomplete requests of the connection. */
+  readonly bodies: OwnedKind;
   /** What is called with a request that does not arrive in time. */
   readonly arriving: Deadlines<() => void>;
 }
@@ -110,21 +113,24 @@ export function emptyBody({ json, enveloped }: BodyFormat): Buffer {
  * The bytes of the body. After a violation a limited remainder is read and dropped, because a
  * client sends its whole request before it reads an answer.
  */
-function collect(
-  { arriving, request, response }: Pick<Incoming, 'arriving' | 'request' | 'response'>,
-  bytesMax: number,
-): Promise<Buffer> {
+function collect({ arriving, bodies, request, response }: Incoming, bytesMax: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const message = new MessageBytes(bytesMax);
+    const message = new MessageBytes(bytesMax, bodies);
+    response.once('close', () => {
+      message.release();
+    });
     const dropped = new DroppedBytes();
     let refusal: Error | null = null;
+    let isRefused = false;
     const refuse = (why: Error): void => {
+      if (isRefused) return;
+      isRefused = true;
       arriving.over(late);
       if (!request.complete) readNoMore(response);
       reject(why);
     };
     const late = (): void => {
-      refuse(malformedRequest('the request was not complete in time'));
+      refuse(refusal ?? malformedRequest('the request was not complete in time'));
     };
     arriving.begin(late);
     request.on('data', (chunk: Buffer) => {
@@ -135,7 +141,10 @@ function collect(
       try {
         message.add(chunk);
       } catch (error) {
+        message.release();
         refusal = error as Error;
+        // Over HTTP/2 the answer can end the request, and the client reads it.
+        if ('stream' in request) refuse(refusal);
       }
     });
     request.on('end', () => {

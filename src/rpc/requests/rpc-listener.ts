@@ -1,6 +1,7 @@
 import { constants } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
+import type { OwnedKind } from '../../account/owner.ts';
 import { present } from '../../errors/present.ts';
 import { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
@@ -40,6 +41,8 @@ type RouteHandler = ConnectRouter['handlers'][number];
 interface RpcListenerOptions {
   readonly router: ConnectRouter;
   readonly decoder: RequestDecoder;
+  /** The incomplete requests of a connection. */
+  readonly bodiesOf: (request: NodeRequest) => OwnedKind;
   readonly clock: Clock;
   readonly reportBug: ReportBug;
 }
@@ -56,13 +59,14 @@ interface Listening extends Omit<RpcListenerOptions, 'router' | 'clock'> {
  * The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see
  * request-body.ts.
  */
-export function createRpcListener({ router, decoder, clock, reportBug }: RpcListenerOptions): RpcListener {
+export function createRpcListener({ router, decoder, bodiesOf, clock, reportBug }: RpcListenerOptions): RpcListener {
   const routes = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   const cutOff = (response: NodeResponse): void => {
     response.destroy();
   };
   const listening: Listening = {
     decoder,
+    bodiesOf,
     reportBug,
     arriving: new Deadlines(clock, limits.partialRequestMs, (late) => {
       late();
@@ -112,7 +116,7 @@ function refusalOf(handler: RouteHandler, request: NodeRequest) {
 }
 
 async function serve(
-  listening: Listening,
+  { bodiesOf, ...listening }: Listening,
   handler: RouteHandler,
   request: NodeRequest,
   response: NodeResponse,
@@ -129,7 +133,12 @@ async function serve(
   universal.header.delete('content-length');
   // connect-node would refuse these without a reason.
   for (const name of encodingHeaders) universal.header.delete(name);
-  universal.body = bodyOf(listening, handler.method, { ...listening, request, response }, facts);
+  universal.body = bodyOf(
+    listening,
+    handler.method,
+    { ...listening, bodies: bodiesOf(request), request, response },
+    facts,
+  );
   const { unread, unreadStreams } = listening;
   const isStream = handler.method.methodKind === 'server_streaming';
   await writeResponse(await handler(universal), response, isStream ? unreadStreams : unread);
@@ -173,12 +182,15 @@ function partialOf({ arriving, response }: Incoming) {
     isWhole: (): void => {
       arriving.over(late);
     },
+    onClose: (run: () => void): void => {
+      response.once('close', run);
+    },
   };
 }
 
 /** What connect-node reads in place of the body: an empty message for each message. */
 async function* bodyOf(
-  { decoder, reportBug }: Listening,
+  { decoder, reportBug }: Pick<Listening, 'decoder' | 'reportBug'>,
   method: DescMethod,
   incoming: Incoming,
   facts: RequestFacts,
@@ -192,7 +204,12 @@ async function* bodyOf(
       yield emptyBody(format);
       return;
     }
-    for await (const message of streamedMessages(request, requestBytesMax(method, format.json), partialOf(incoming))) {
+    for await (const message of streamedMessages(
+      request,
+      requestBytesMax(method, format.json),
+      partialOf(incoming),
+      incoming.bodies,
+    )) {
       facts.messages.push(await decoded(decoder, { method, json: format.json }, message));
       yield emptyBody({ json: format.json, enveloped: true });
     }

@@ -1,3 +1,4 @@
+import type { OwnedKind } from '../../account/owner.ts';
 import { compressionRefused, malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
 import { MessageBytes } from '../edge/message-bytes.ts';
 import { compressedFlag } from './request-body.ts';
@@ -8,6 +9,8 @@ const prefixBytes = 5;
 interface PartialMessage {
   waits(): void;
   isWhole(): void;
+  /** Calls `run` when the stream is closed. */
+  onClose(run: () => void): void;
 }
 
 /**
@@ -18,8 +21,12 @@ export async function* streamedMessages(
   body: AsyncIterable<Uint8Array>,
   bytesMax: number,
   partial: PartialMessage,
+  bodies: OwnedKind | null = null,
 ): AsyncGenerator<Buffer> {
-  let message = new MessageBytes(bytesMax + prefixBytes);
+  let message = new MessageBytes(bytesMax + prefixBytes, bodies);
+  partial.onClose(() => {
+    message.release();
+  });
   for await (const chunk of body) {
     let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     while (rest.length > 0) {
@@ -28,8 +35,9 @@ export async function* streamedMessages(
       rest = rest.subarray(taken.length);
       if (missing(message, bytesMax) > 0) continue;
       partial.isWhole();
+      message.release();
       yield message.bytes().subarray(prefixBytes);
-      message = new MessageBytes(bytesMax + prefixBytes);
+      message = new MessageBytes(bytesMax + prefixBytes, bodies);
     }
     if (message.length > 0) partial.waits();
   }

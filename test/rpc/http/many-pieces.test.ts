@@ -47,7 +47,7 @@ describe('a message in many pieces', () => {
 async function read(pieces: readonly Buffer[], bytesMax = 1_000): Promise<string[]> {
   const texts: string[] = [];
   try {
-    const partial = { waits: () => undefined, isWhole: () => undefined };
+    const partial = { waits: () => undefined, isWhole: () => undefined, onClose: () => undefined };
     for await (const message of streamedMessages(piecesOf(pieces), bytesMax, partial)) texts.push(message.toString());
   } catch (error) {
     texts.push(reasonOf(error));

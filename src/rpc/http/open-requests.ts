@@ -1,0 +1,76 @@
+import type { Http2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Account } from '../../account/account.ts';
+import type { OwnedKind } from '../../account/owner.ts';
+import { present } from '../../errors/present.ts';
+import { connectionBusy } from '../../errors/rejections/broker.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { limits } from '../../limits/limits.ts';
+import type { Clock } from '../../time/clock.ts';
+import { Deadlines } from '../edge/deadlines.ts';
+import type { NodeRequest } from '../requests/request-body.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
+
+interface Connection {
+  /** Requests whose responses are not closed; over HTTP/1.1 they may wait in line. */
+  open: number;
+  readonly bodies: OwnedKind;
+}
+
+/** The open requests of each connection, and the HTTP/2 connections that have none. */
+export class OpenRequests {
+  readonly #account: Account;
+  readonly #connections = new WeakMap<Socket | Http2Session, Connection>();
+  readonly #idle: Deadlines<Http2Session>;
+
+  constructor(account: Account, clock: Clock) {
+    this.#account = account;
+    this.#idle = new Deadlines(clock, limits.idleConnectionMs, (session) => {
+      session.close();
+    });
+  }
+
+  /** A new connection, of either version. */
+  begin(connection: Socket | Http2Session): void {
+    const owner = this.#account.owner();
+    this.#connections.set(connection, { open: 0, bodies: owner.kind('bodies') });
+    if (!isSocket(connection)) this.#idle.begin(connection);
+    (connection as Socket).once('close', () => {
+      owner.close();
+      if (!isSocket(connection)) this.#idle.over(connection);
+    });
+  }
+
+  /** Counts a request until its response is closed. @returns why there is no room for it. */
+  enter(request: NodeRequest, response: NodeResponse): Rejection | null {
+    const key = connectionOf(request);
+    const connection = this.#connections.get(key);
+    // The connection has gone.
+    if (connection === undefined) return null;
+    connection.open += 1;
+    if (!isSocket(key)) this.#idle.over(key);
+    response.once('close', () => {
+      connection.open -= 1;
+      if (!isSocket(key) && connection.open === 0 && !key.destroyed) this.#idle.begin(key);
+    });
+    if (connection.open <= limits.httpConnectionCallsMax) return null;
+    return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openCallBytes });
+  }
+
+  bodiesOf(request: NodeRequest): OwnedKind {
+    return present(this.#connections.get(connectionOf(request)), 'a request that is served has a connection').bodies;
+  }
+
+  stop(): void {
+    this.#idle.stop();
+  }
+}
+
+/** HTTP/2 has one session for all requests of a connection. */
+function connectionOf(request: NodeRequest): Socket | Http2Session {
+  return 'stream' in request ? (request.stream.session as Http2Session) : request.socket;
+}
+
+function isSocket(connection: Socket | Http2Session): connection is Socket {
+  return 'setNoDelay' in connection;
+}
