@@ -15,6 +15,7 @@ import type { GroupContext } from '../groups/context.ts';
 import type { Groups } from '../groups/groups.ts';
 import type { OffsetRetention } from '../groups/offset-retention.ts';
 import { refuseUnlessEmpty } from '../groups/refusals.ts';
+import { noteBytes } from '../kept/sizes.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
 import { present } from '../../errors/present.ts';
 
@@ -32,7 +33,7 @@ export class Offsets {
 
   /**
    * Resolves to the results of the entries, in their order, once they are durable.
-   * @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY
+   * @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY, BROKER_FULL
    */
   async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
     const group = this.#groups.get(command.group);
@@ -45,6 +46,8 @@ export class Offsets {
     }
     const { offsets } = command;
     const found = offsets.map((entry) => group.named(entry) ?? 'UNKNOWN_PARTITION');
+    const growth = noteGrowth(offsets, found);
+    const reserved = growth === 0 ? null : this.#context.kept.reserve({ notes: growth });
     let unwritten = false;
     const statuses = offsets.map((entry, at) => {
       const log = present(found[at], 'each entry was looked up');
@@ -54,6 +57,8 @@ export class Offsets {
       if (status === 'OK') this.#context.counts.commits++;
       return status;
     });
+    // Each log counts its note by itself.
+    reserved?.release();
     // Entries that changed nothing wait too, as acks do: only the owner may reject them.
     const { rounds } = this.#context;
     await (unwritten ? rounds.proven() : rounds.durable());
@@ -155,6 +160,16 @@ export class Offsets {
     this.#retention.touch(group);
     return results;
   }
+}
+
+/** By how many bytes the notes may grow. A shorter note makes no room for others of its call. */
+function noteGrowth(offsets: readonly OffsetCommit[], found: readonly (Feed | string)[]): number {
+  let bytes = 0;
+  for (const [at, { metadata }] of offsets.entries()) {
+    const log = found[at];
+    if (typeof log === 'object' && metadata !== '') bytes += Math.max(0, noteBytes(metadata) - log.noteBytes);
+  }
+  return bytes;
 }
 
 const targeted = 'each log of a reset has a target';

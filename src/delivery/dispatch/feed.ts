@@ -147,6 +147,11 @@ export class Feed implements AppendListener {
     }
   }
 
+  /** The bytes that the account counts for the note of the cursor. */
+  get noteBytes(): number {
+    return this.#noteBytes;
+  }
+
   /** Counts the note of the cursor, after a change of it. */
   recountNote(): void {
     if (this.#closed) return;

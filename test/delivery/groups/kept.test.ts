@@ -81,6 +81,26 @@ describe('what has no room', () => {
   });
 });
 
+test('a commit of offsets whose notes have no room is taken in part, or keeps shorter notes from coming', async () => {
+  const scene = await open(smallAccount({ notes: 10 * (weights.note + 100) }));
+  await created(scene, 'billing');
+  const commit = (chars: number): Promise<unknown> => {
+    const offsets = Array.from({ length: 10 }, (_, partition) => {
+      return { topic: 'orders', partition, lane: 0, offset: 0, metadata: 'n'.repeat(chars) };
+    });
+    return scene.wait(scene.delivery.offsets.commit({ group: 'billing', member: null, offsets }));
+  };
+  await commit(100);
+  const kept = bytesOf(scene.account);
+  expect(kept['notes']).toBe(10 * (weights.note + 100));
+  await expect(commit(101)).rejects.toMatchObject(full);
+  expect(bytesOf(scene.account)).toEqual(kept);
+  await commit(50);
+  await commit(100);
+  await commit(0);
+  expect(scene.account.kind('notes').bytes).toBe(0);
+});
+
 describe('what is gone', () => {
   let scene: Scene;
   beforeEach(async () => {
