@@ -83,7 +83,12 @@ export class FakedDelivery {
         return new EmptyLog({ topicId: at + 1, topicName, partition, lane: 0 });
       }),
     );
-    const limits = { streamUnsentBytesMax: 1_048_576, groupMembersMax: 100_000, offsetRetentionMs: 604_800_000 };
+    const limits = {
+      streamUnsentBytesMax: 1_048_576,
+      slowReaderMs: 60_000,
+      groupMembersMax: 100_000,
+      offsetRetentionMs: 604_800_000,
+    };
     const unused = (): never => {
       throw new Error('nothing is delivered here');
     };
@@ -129,7 +134,14 @@ export class FakedDelivery {
       if (event.type === 'joined') ({ memberId, generation } = event);
       onEvent(event);
     };
-    const sink: EventSink = { unsentBytes: 0, onDrain: null, end: () => undefined, send };
+    const sink: EventSink = {
+      unsentBytes: 0,
+      onDrain: null,
+      end: () => undefined,
+      hasProgress: () => true,
+      cut: () => undefined,
+      send,
+    };
     const stream = await this.delivery.subscribe(
       '127.0.0.1',
       { ...subscribeOptions, group, topics: this.topics, reply: new Reply() },

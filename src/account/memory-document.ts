@@ -6,7 +6,7 @@ const mib = 1_048_576;
 const shownHeapBytes = 256 * mib;
 
 /** Kinds with a limit that the broker does not count yet. */
-const uncounted: ReadonlySet<KindName> = new Set<KindName>(['unsent']);
+const uncounted: ReadonlySet<KindName> = new Set<KindName>();
 
 /** Kinds that are counted, and for which no call is rejected yet. */
 const unlimited: ReadonlySet<KindName> = new Set<KindName>(['holes', 'attempts']);

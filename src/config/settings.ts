@@ -84,6 +84,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
       publishQueueBytesMax: read(limitsTable.publishQueueBytesMax),
       tailCacheBytesMax: read(limitsTable.tailCacheBytesMax),
       streamUnsentBytesMax: read(limitsTable.streamUnsentBytesMax),
+      slowReaderMs: read(limitsTable.slowReaderMs),
     },
   };
   if (settings.grpcPort !== 0 && settings.grpcPort === settings.httpPort) {

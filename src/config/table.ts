@@ -114,6 +114,12 @@ export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<numb
     65_536,
     64 * mebibyte,
   ),
+  slowReaderMs: limit(
+    'slowReaderMs',
+    'A stream ends when its client has taken nothing of what waits for so long, in milliseconds.',
+    1_000,
+    86_400_000,
+  ),
 };
 
 function limit(name: keyof TunableLimits, meaning: string, min: number, max: number): Setting<number> {

@@ -55,6 +55,7 @@ import type { ActiveSubscription } from './groups/subscription.ts';
 import { OffsetRetention } from './groups/offset-retention.ts';
 import { Offsets } from './calls/offsets.ts';
 import { PullSession } from './calls/pull.ts';
+import { SlowReaders, type SlowReadersDeps } from './dispatch/slow-readers.ts';
 import type { EventSink, MemberStream } from './ports/session.ts';
 import type { GroupStore, StoredRebalance } from './ports/store.ts';
 
@@ -74,7 +75,7 @@ interface DeliveryDeps {
   readonly account: Account;
   /** Counts what this broker keeps. It closes with the broker. */
   readonly owner: Owner;
-  readonly limits: Pick<TunableLimits, 'streamUnsentBytesMax' | 'groupMembersMax' | 'offsetRetentionMs'>;
+  readonly limits: SlowReadersDeps['limits'] & Pick<TunableLimits, 'groupMembersMax' | 'offsetRetentionMs'>;
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
   readonly mayGrow: MayGrow;
@@ -125,7 +126,7 @@ export class Delivery {
       rounds,
       moves: new Moves(rounds),
       writer: new GroupWriter({ store, clock, random, onFenced }),
-      unsentBytesMax: deps.limits.streamUnsentBytesMax,
+      slowReaders: new SlowReaders(deps),
       delivered: { records: 0, bytes: 0 },
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
@@ -165,6 +166,7 @@ export class Delivery {
     await this.#groups.open();
     this.#retention.start();
     this.#nacks.start();
+    this.#context.slowReaders.start();
   }
 
   /**
@@ -364,7 +366,7 @@ export class Delivery {
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
-    await this.#nacks.stop();
+    await Promise.all([this.#nacks.stop(), this.#context.slowReaders.stop()]);
   }
 
   /** Ends everything in this process at once, because another broker owns the groups now. */
@@ -373,10 +375,9 @@ export class Delivery {
     this.#context.writer.stop();
     this.#context.moves.stop();
     const error = notOwner('TAKEN_OVER');
-    const { rounds } = this.#context;
-    const jobs = [this.#groups.stop(error), rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
+    const jobs = [this.#groups.stop(error), this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
-    await Promise.all(jobs);
+    await Promise.all([...jobs, this.#context.slowReaders.stop()]);
   }
 
   /** The numbers for the metrics. */

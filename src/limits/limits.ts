@@ -73,6 +73,12 @@ export const limits = {
   maxInFlightBytesMax: 67_108_864,
   /** Written to a stream and not yet taken by its socket. */
   streamUnsentBytesMax: 1_048_576,
+  /** What the transport keeps for each event beside its bytes. */
+  unsentEventBytes: 512,
+  /** A stream ends when bytes wait for its client, and it takes none of them, for so long. */
+  slowReaderMs: 60_000,
+  /** The client of an ended stream must go on taking what waits, or the stream is cut off. */
+  endedStreamMs: 5_000,
   /** Partitions of one Assigned with changes, and of one Revoking. More come in the next one. */
   assignedPartBytesMax: 262_144,
   /** Delivered and not acked, of one cursor. */
@@ -231,6 +237,7 @@ export interface TunableLimits {
   readonly publishQueueBytesMax: number;
   readonly tailCacheBytesMax: number;
   readonly streamUnsentBytesMax: number;
+  readonly slowReaderMs: number;
   readonly groupMembersMax: number;
   readonly partitionsMax: number;
   readonly offsetRetentionMs: number;

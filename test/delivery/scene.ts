@@ -124,8 +124,21 @@ export class FakeStream implements EventSink {
     this.events.push(event);
   }
 
+  isCut = false;
+  #seenBytes = 0;
+
+  hasProgress(): boolean {
+    const progress = this.unsentBytes === 0 || this.unsentBytes < this.#seenBytes;
+    this.#seenBytes = this.unsentBytes;
+    return progress;
+  }
+
   end(error: Rejection | null): void {
     this.ended = { error };
+  }
+
+  cut(): void {
+    this.isCut = true;
   }
 
   /** Stops reading, with as many bytes under way as a stream may have. */
@@ -266,6 +279,7 @@ export class Scene {
       owner: this.owner,
       limits: {
         streamUnsentBytesMax: unsentBytesMax,
+        slowReaderMs: limits.slowReaderMs,
         groupMembersMax: 5,
         offsetRetentionMs: options.offsetRetentionMs ?? 3_600_000,
       },

@@ -156,6 +156,7 @@ export class SimulatedBroker {
           offsetRetentionMs: limits.offsetRetentionMs,
           tailCacheBytesMax,
           streamUnsentBytesMax,
+          slowReaderMs: limits.slowReaderMs,
         },
         mayDeliver: () => lenient || this.ownership.mayDeliver(),
         onFenced: () => {

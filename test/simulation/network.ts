@@ -215,6 +215,7 @@ export class Network {
 class Stream implements EventSink, ClientStream {
   unsentBytes = 0;
   onDrain: (() => void) | null = null;
+  #hasTaken = false;
   readonly #world: World;
   readonly #ledger: Ledger;
   readonly #group: string;
@@ -297,6 +298,7 @@ class Stream implements EventSink, ClientStream {
     this.#travel(() => {
       this.#broker!.process.enter(() => {
         this.unsentBytes -= bytes;
+        this.#hasTaken = true;
         this.onDrain?.();
       });
       if (!this.#clientSideOver) this.#listener.event(told);
@@ -330,6 +332,18 @@ class Stream implements EventSink, ClientStream {
     this.#travel(() => {
       this.#closeClient(error);
     });
+  }
+
+  hasProgress(): boolean {
+    const progress = this.#hasTaken || this.unsentBytes === 0;
+    this.#hasTaken = false;
+    return progress;
+  }
+
+  /** The broker gives up the connection of a client that does not read. */
+  cut(): void {
+    this.#world.count('a stream is cut off');
+    this.break(0);
   }
 
   close(): void {

@@ -3,12 +3,14 @@ import { AckRing } from '../../src/commit/ack-ring.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import { NackLog } from '../../src/delivery/calls/nack-log.ts';
 import type { Feed } from '../../src/delivery/dispatch/feed.ts';
+import { SlowReaders } from '../../src/delivery/dispatch/slow-readers.ts';
 import type { GroupContext } from '../../src/delivery/groups/context.ts';
 import type { Groups } from '../../src/delivery/groups/groups.ts';
 import { OffsetRetention } from '../../src/delivery/groups/offset-retention.ts';
 import type { GroupStore } from '../../src/delivery/ports/store.ts';
 import { AckRounds } from '../../src/delivery/rounds/ack-rounds.ts';
 import { Folds } from '../../src/delivery/rounds/folds.ts';
+import { limits } from '../../src/limits/limits.ts';
 import { Log } from '../../src/log/log.ts';
 import { SegmentKeeper } from '../../src/log/segment-keeper.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
@@ -135,12 +137,13 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
     });
     return { start: () => topics.open(), stop: () => topics.stop() };
   },
+  SlowReaders: (clock) => new SlowReaders({ clock, account: roomyAccount(), limits, log: silent }),
   AwakeClock: (clock) => new AwakeClock(clock),
   HeapWatch: () => new HeapWatch(silent),
 };
 
 /** Jobs that call no store. */
-export const jobsWithoutRuns: readonly string[] = ['NackLog', 'AwakeClock', 'HeapWatch'];
+export const jobsWithoutRuns: readonly string[] = ['NackLog', 'SlowReaders', 'AwakeClock', 'HeapWatch'];
 
 /**
  * Classes with a start whose stop is final, so that no loop of starts and stops fits them. Each has

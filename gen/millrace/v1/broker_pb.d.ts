@@ -1599,9 +1599,10 @@ export declare const BrokerService: GenService<{
    * (PARTITIONED).
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; ABORTED REPLACED (another stream resumed this member) or
    * MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or
-   * INVALID_FIELD; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, or BROKER_FULL (no memory for another
-   * member or subscription); UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a
-   * little later).
+   * INVALID_FIELD; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, BROKER_FULL (no memory for another
+   * member or subscription) or SLOW_READER (the client has not read the stream for
+   * slow_reader_ms = 60000: subscribe again); UNAVAILABLE DRAINING or NOT_OWNER (subscribe again,
+   * elsewhere or a little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe
    */

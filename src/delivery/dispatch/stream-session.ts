@@ -1,3 +1,4 @@
+import type { Hold } from '../../account/hold.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
@@ -6,6 +7,7 @@ import type { Member, Reader } from './member.ts';
 import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
 import { placesOf } from './places.ts';
 import type { BlockedOn, EventSink, StreamEvent } from '../ports/session.ts';
+import type { SlowReaders } from './slow-readers.ts';
 import { Untold, type Fact } from './untold.ts';
 
 /**
@@ -27,11 +29,13 @@ interface StreamOptions {
   readonly assignmentChanges: boolean;
   readonly handOut: HandOut;
   readonly clock: Clock;
-  readonly unsentBytesMax: number;
+  readonly slowReaders: SlowReaders;
   /** False while this broker cannot be sure that it still owns the group. */
   readonly mayDeliver: () => boolean;
   /** Called instead of an idle event while `mayDeliver` returns false. */
   readonly onUnsure: () => void;
+  /** Called when the client has taken nothing for too long. */
+  readonly onSlow: () => void;
   readonly generation: () => number;
   readonly joined: () => StreamEvent;
   /**
@@ -50,6 +54,8 @@ export class StreamSession implements Reader {
   blockedOn: BlockedOn | null = null;
   readonly #o: StreamOptions;
   readonly #untold: Untold<Feed>;
+  /** The unsent bytes of this stream in the account. */
+  readonly #counted: Hold;
   #drainUntilMs = Infinity;
   #pumpAsked = false;
   #ended = false;
@@ -73,16 +79,19 @@ export class StreamSession implements Reader {
       revokingBytesMax: limits.assignedPartBytesMax,
     });
     this.#lastBatchMs = options.clock.nowMs();
+    this.#counted = options.slowReaders.unsent.part();
     options.sink.onDrain = () => {
-      this.#tell();
-      this.wake();
+      this.#taken();
     };
+    options.slowReaders.opened(this);
     this.#armIdle(idleFirstMs);
   }
 
   /** Tells the member and its assignment. */
   begin(): void {
     this.#o.member.untold = this.#untold;
+    // Joined is small and sent once, so it waits for no memory.
+    this.#tellNext();
     this.#tell();
     this.wake();
   }
@@ -118,32 +127,71 @@ export class StreamSession implements Reader {
   /** Ends the stream for the client too. Idempotent. */
   end(error: Rejection | null): void {
     if (this.#ended) return;
-    this.stop();
+    this.#halt();
     this.#o.sink.end(error);
   }
 
-  /** Stops the session, whose client has gone. Idempotent. */
+  /** Stops the session, whose transport is closed. Idempotent. */
   stop(): void {
-    this.#ended = true;
+    this.#halt();
     this.#o.sink.onDrain = null;
+    this.#o.slowReaders.closed(this);
+    this.#counted.release();
+  }
+
+  get #unsentBytes(): number {
+    return this.#o.sink.unsentBytes;
+  }
+
+  hasProgress(): boolean {
+    return this.#o.sink.hasProgress();
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  stuck(): void {
+    if (this.#ended) this.#o.sink.cut();
+    else this.#o.onSlow();
+  }
+
+  #halt(): void {
+    this.#ended = true;
     this.#cancelWake?.();
     this.#cancelIdle?.();
   }
 
+  #taken(): void {
+    this.#counted.force(this.#unsentBytes);
+    if (this.#ended) return;
+    this.#tell();
+    this.wake();
+  }
+
+  #send(event: StreamEvent): void {
+    this.#o.sink.send(event);
+    this.#counted.force(this.#unsentBytes);
+  }
+
   /** Tells what the client does not know. @returns whether the client has been told all. */
   #tell(): boolean {
-    while (!this.#ended && this.#isRead) {
-      const fact = this.#untold.next();
-      if (fact === null) break;
-      const event = this.#eventOf(fact);
-      if (event !== null) this.#o.sink.send(event);
+    while (!this.#ended && !this.#untold.isEmpty && this.#mayAdd()) {
+      this.#tellNext();
     }
     return this.#untold.isEmpty;
   }
 
-  /** Whether the client has read enough for one more event. */
-  get #isRead(): boolean {
-    return this.#o.sink.unsentBytes < this.#o.unsentBytesMax;
+  #tellNext(): void {
+    const fact = this.#untold.next();
+    const event = fact === null ? null : this.#eventOf(fact);
+    if (event !== null) this.#send(event);
+  }
+
+  /** Whether the client has read enough for one more event, and the clients of all streams too. */
+  #mayAdd(): boolean {
+    const bytes = this.#unsentBytes;
+    return bytes < this.#o.slowReaders.unsentBytesMax && this.#o.slowReaders.unsent.hasRoom(bytes, this);
   }
 
   #eventOf(fact: Fact<Feed>): StreamEvent | null {
@@ -175,12 +223,13 @@ export class StreamSession implements Reader {
       return;
     }
     for (;;) {
-      if (!toldAll || !this.#isRead) {
+      // The look for a piece is cheap. Only a stream that has one waits for memory.
+      const piece = toldAll && this.#unsentBytes < this.#o.slowReaders.unsentBytesMax ? this.#findPiece() : 'SLOW';
+      if (piece === null) return;
+      if (piece === 'SLOW' || !this.#mayAdd()) {
         this.#block('SLOW_READER');
         return;
       }
-      const piece = this.#findPiece();
-      if (piece === null) return;
       this.#deliver(piece);
     }
   }
@@ -206,14 +255,14 @@ export class StreamSession implements Reader {
   }
 
   #deliver(piece: Piece): void {
-    const { member, sink, autoAck, clock } = this.#o;
+    const { member, autoAck, clock } = this.#o;
     this.#lastBatchMs = clock.nowMs();
     member.given(this.#lastBatchMs);
     const field = handOut(piece, member.credit, this.#o.handOut, null);
     member.ready.served(piece.seat);
     this.blockedOn = null;
     this.#sentBlockedOn = null;
-    sink.send({ type: 'batch', generation: this.#o.generation(), field });
+    this.#send({ type: 'batch', generation: this.#o.generation(), field });
     if (autoAck) this.#o.ackNow(piece);
   }
 

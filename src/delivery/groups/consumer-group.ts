@@ -10,7 +10,7 @@ import type { MovingRecords } from '../../commit/settlements.ts';
 import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
-import { assignorFailed, memberFenced, replaced } from '../../errors/rejections/members.ts';
+import { assignorFailed, memberFenced, replaced, slowReader } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Mutex } from '../../time/mutex.ts';
@@ -223,7 +223,7 @@ export class ConsumerGroup extends GroupModel {
 
   /** Opens the stream of the member. A stream that is open already ends with REPLACED. */
   openStream(member: Member, sink: EventSink, options: StreamWishes): StreamSession {
-    const { clock, unsentBytesMax, mayDeliver, rounds } = this.#context;
+    const { clock, slowReaders, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     member.beginStream(new Credit(options.recordsMax, options.bytesMax));
     const session: StreamSession = new StreamSession({
@@ -233,11 +233,15 @@ export class ConsumerGroup extends GroupModel {
       assignmentChanges: options.assignmentChanges,
       handOut: this.#context,
       clock,
-      unsentBytesMax,
+      slowReaders,
       mayDeliver,
       onUnsure: () => {
         session.end(unsureOwner());
-        this.streamClosed(member, session, 'ENDED');
+        this.#streamEnded(member, session, 'ENDED');
+      },
+      onSlow: () => {
+        session.end(slowReader({ slowReaderMs: slowReaders.slowReaderMs }));
+        this.#streamEnded(member, session, 'ENDED');
       },
       generation: () => this.generation,
       joined: () => this.#joined(member),
@@ -270,12 +274,17 @@ export class ConsumerGroup extends GroupModel {
     session.end(replaced(member.id));
   }
 
-  /**
-   * Ends the stream, and a member without a session timeout with it. Only after a lost connection
-   * may a record in flight have killed the client.
-   */
+  /** Stops the session, whose transport is closed. */
   streamClosed(member: Member, session: StreamSession, reason: StreamEnd): void {
     session.stop();
+    this.#streamEnded(member, session, reason);
+  }
+
+  /**
+   * Ends a member without a session timeout together with its stream. Only after a lost connection
+   * may a record in flight have killed the client.
+   */
+  #streamEnded(member: Member, session: StreamSession, reason: StreamEnd): void {
     if (!member.streamGone(session, reason, this.#context.clock.nowMs())) return;
     const row = this.row(member.id);
     if (row === undefined || row.sessionTimeoutMs !== null) return;

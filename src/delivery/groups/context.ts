@@ -7,6 +7,7 @@ import type { FeedParts } from '../dispatch/feed.ts';
 import type { MayGrow } from '../dispatch/growth.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
+import type { SlowReaders } from '../dispatch/slow-readers.ts';
 
 /** Counts over all groups, since the start of this owner. */
 interface CoordinationCounts {
@@ -27,7 +28,7 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly rounds: AckRounds;
   readonly moves: Moves;
   readonly assignors: Assignors;
-  readonly unsentBytesMax: number;
+  readonly slowReaders: SlowReaders;
   readonly log: Logger;
   readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */

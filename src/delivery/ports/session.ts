@@ -84,12 +84,19 @@ export type StreamEvent =
  */
 export interface EventSink {
   send(event: StreamEvent): void;
-  /** Bytes handed to the transport and not yet taken by its socket. */
+  /** Bytes handed to the transport and not yet taken by its socket, with what each event costs. */
   readonly unsentBytes: number;
   /** The session sets it, and the edge calls it whenever `unsentBytes` has fallen. */
   onDrain: (() => void) | null;
   /** Ends the stream, with an error or without. Nothing is sent afterwards. */
   end(error: Rejection | null): void;
+  /**
+   * Whether the client has taken something since the last call, or has nothing to take. Called
+   * every few seconds.
+   */
+  hasProgress(): boolean;
+  /** Cuts the stream off, because its client does not take the end either. */
+  cut(): void;
 }
 
 /**

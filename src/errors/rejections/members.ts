@@ -60,6 +60,11 @@ export function replaced(memberId: string): RejectionOf<'REPLACED'> {
   return rejection('REPLACED', `another stream has resumed member "${memberId}"; this one has ended`, {});
 }
 
+export function slowReader(fields: FieldsOf<'SLOW_READER'>): RejectionOf<'SLOW_READER'> {
+  const message = `the client has not read its stream for ${fields.slowReaderMs} ms: subscribe again`;
+  return rejection('SLOW_READER', message, fields);
+}
+
 export function syncTimeout(fields: FieldsOf<'SYNC_TIMEOUT'>): RejectionOf<'SYNC_TIMEOUT'> {
   const message = `the assignment of generation ${fields.generation} did not change in time`;
   return rejection('SYNC_TIMEOUT', message, fields);

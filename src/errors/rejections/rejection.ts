@@ -42,6 +42,7 @@ export const rejectionFields = {
   PLAN_STALE: {},
   PAGE_STALE: {},
   REPLACED: {},
+  SLOW_READER: { slowReaderMs: 'number' },
   SYNC_TIMEOUT: { generation: 'number' },
   DRAINING: {},
   NOT_OWNER: {},

@@ -299,6 +299,15 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'Another stream has resumed this member.',
     remedy: 'Nothing, if that was you; otherwise give each consumer a member of its own.',
   },
+  SLOW_READER: {
+    code: 'RESOURCE_EXHAUSTED',
+    quota: 'unread bytes of a stream',
+    happened:
+      'The client has taken nothing of its stream for `--slow-reader-ms` while events waited. No attempt is ' +
+      'counted for what was in flight. A client that does not read does not see this error either: the ' +
+      'broker cuts the stream off after some seconds.',
+    remedy: 'Read the stream from a task of its own, and subscribe again.',
+  },
   SYNC_TIMEOUT: {
     code: 'DEADLINE_EXCEEDED',
     happened: 'The assignment that SyncGroup waited for did not come in time.',

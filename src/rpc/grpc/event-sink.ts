@@ -1,9 +1,16 @@
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
+import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { encodeEvent } from '../translation/events.ts';
 import type { RawServerStream } from './definition.ts';
 import { statusOf } from './status.ts';
+
+/** The private fields of a call of grpc-js that this needs. */
+interface CallFields {
+  readonly call: { readonly stream: ServerHttp2Stream };
+}
 
 /**
  * A Subscribe stream over grpc-js. `unsentBytes` is exact: grpc-js calls back for each message once
@@ -12,6 +19,7 @@ import { statusOf } from './status.ts';
 export class GrpcEventSink implements EventSink {
   onDrain: (() => void) | null = null;
   #unsentBytes = 0;
+  #hasTaken = false;
   #ended = false;
   readonly #call: RawServerStream;
   readonly #answered: () => void;
@@ -31,18 +39,30 @@ export class GrpcEventSink implements EventSink {
   send(event: StreamEvent): void {
     if (this.#ended) return;
     const message = encodeEvent(event);
-    const bytes = message.byteLength;
+    const bytes = message.byteLength + limits.unsentEventBytes;
     this.#unsentBytes += bytes;
     this.#answered();
     // A batch is not a Buffer: see ./send-in-pieces.ts.
     this.#call.write(message as Buffer, () => {
       this.#unsentBytes -= bytes;
-      if (!this.#ended) this.onDrain?.();
+      this.#hasTaken = true;
+      this.onDrain?.();
     });
   }
 
   end(error: Rejection | null): void {
     this.fail(error);
+  }
+
+  hasProgress(): boolean {
+    const progress = this.#hasTaken || this.#unsentBytes === 0;
+    this.#hasTaken = false;
+    return progress;
+  }
+
+  cut(): void {
+    const { stream } = (this.#call as unknown as CallFields).call;
+    stream.close(constants.NGHTTP2_CANCEL);
   }
 
   /**

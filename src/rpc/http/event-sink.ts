@@ -2,12 +2,23 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Batch } from '../../../gen/millrace/v1/record_pb.js';
 import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
+import { limits } from '../../limits/limits.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { FramedEvent } from '../../wire/batch-event.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { encodeEvent } from '../translation/events.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import { Outbox } from './outbox.ts';
+
+/** A response of Node, as its transport sees it. */
+interface ResponseEnd {
+  /** Bytes that Node has buffered, because the client has not taken them. */
+  readonly unsentBytes: () => number;
+  readonly cut: () => void;
+}
+
+/** Node buffers so much of a response before it asks to wait. */
+const responseBufferBytes = 16_384;
 
 /**
  * A Subscribe stream over connect-node. Waiting events are bytes, which `unsentBytes` counts. They
@@ -17,29 +28,58 @@ export class HttpEventSink implements EventSink {
   onDrain: (() => void) | null = null;
   #unsentBytes = 0;
   #ended = false;
+  /** The copies that connect-node keeps of the part that it sends. */
+  #converted = 0;
+  #hasTaken = false;
+  /** What the response had buffered at the last look. */
+  #bufferedBytes = 0;
   readonly #outbox = new Outbox<Buffer | FramedEvent>();
+  readonly #response: ResponseEnd;
   readonly #reportBug: ReportBug;
   readonly #answered: () => void;
 
-  /** @param answered called with each event, before it goes to the transport. */
-  constructor(reportBug: ReportBug, answered: () => void) {
+  /**
+   * @param answered called with each event, before it goes to the transport.
+   * @param response the response as its transport sees it.
+   */
+  constructor(reportBug: ReportBug, answered: () => void, response: ResponseEnd) {
     this.#reportBug = reportBug;
+    this.#response = response;
     this.#answered = answered;
   }
 
   get unsentBytes(): number {
-    return this.#unsentBytes;
+    return this.#unsentBytes + this.#converted + this.#response.unsentBytes();
   }
 
   send(event: StreamEvent): void {
     if (this.#ended) return;
     const message = encodeEvent(event);
-    const bytes = message.byteLength;
+    const bytes = message.byteLength + limits.unsentEventBytes;
     this.#unsentBytes += bytes;
     this.#outbox.push(message, () => {
       this.#unsentBytes -= bytes;
-      if (!this.#ended) this.onDrain?.();
+      this.#converted = 0;
+      this.#hasTaken = true;
+      this.onDrain?.();
     });
+  }
+
+  cut(): void {
+    this.#response.cut();
+  }
+
+  /**
+   * A response takes events into a buffer although its client reads nothing, until the buffer is
+   * full. Below that only a buffer that becomes smaller is progress.
+   */
+  hasProgress(): boolean {
+    const bytes = this.#response.unsentBytes();
+    const isFull = bytes >= responseBufferBytes;
+    const progress = isFull ? this.#hasTaken : bytes < this.#bufferedBytes || this.unsentBytes === 0;
+    this.#bufferedBytes = bytes;
+    this.#hasTaken = false;
+    return progress;
   }
 
   end(error: Rejection | null): void {
@@ -57,6 +97,7 @@ export class HttpEventSink implements EventSink {
     for await (const event of this.#outbox.items()) {
       this.#answered();
       const bytes = Buffer.isBuffer(event) ? event : event.toBuffer();
+      this.#converted = copies * Math.min(bytes.length, partBytesMax);
       yield* inParts(fromBinary(SubscribeResponseSchema, bytes));
     }
   }
@@ -67,6 +108,8 @@ export class HttpEventSink implements EventSink {
  * connect-node converts a whole message and keeps the copies until the client takes it.
  */
 const partBytesMax = 131_072;
+/** A message becomes JSON as text, as bytes, and as an envelope. */
+const copies = 3;
 
 function* inParts(message: SubscribeResponse): Generator<SubscribeResponse, void, undefined> {
   const { event } = message;

@@ -21,12 +21,14 @@ import { requestFacts } from '../requests/request-facts.ts';
 export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
   return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
     const call = new HttpCall(context);
-    const sink = new HttpEventSink(reportBug, () => {
+    const { response, isConnected } = context.values.get(requestFacts);
+    const answered = () => {
       call.answered();
-    });
+    };
+    const sink = new HttpEventSink(reportBug, answered, response);
     let end: StreamEnd = 'ENDED';
     context.signal.addEventListener('abort', () => {
-      end = context.values.get(requestFacts).isConnected() ? 'CANCELLED' : 'CONNECTION_LOST';
+      end = isConnected() ? 'CANCELLED' : 'CONNECTION_LOST';
       sink.closed();
     });
     const member = await handlers.subscribe(call, decodedOr(context, message), sink).catch((error: unknown) => {
@@ -38,7 +40,10 @@ export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
     } finally {
       call.failed();
       sink.closed();
-      member.closed(end);
+      // What the broker has sent may wait in the response for a client that does not read.
+      response.whenClosed(() => {
+        member.closed(end);
+      });
     }
   };
 }

@@ -1,3 +1,4 @@
+import { constants } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextValues, type ConnectRouter } from '@connectrpc/connect';
 import type { OwnedKind } from '../../account/owner.ts';
@@ -123,6 +124,7 @@ async function serve(
   const facts: RequestFacts = {
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
+    response: endOf(response),
     decoded: undefined,
     messages: [],
   };
@@ -140,6 +142,24 @@ async function serve(
   const { unread, unreadStreams } = listening;
   const isStream = handler.method.methodKind === 'server_streaming';
   await writeResponse(await handler(universal), response, isStream ? unreadStreams : unread);
+}
+
+function endOf(response: NodeResponse): RequestFacts['response'] {
+  let isClosed = false;
+  response.once('close', () => {
+    isClosed = true;
+  });
+  return {
+    unsentBytes: () => response.writableLength,
+    cut: () => {
+      if ('stream' in response) response.stream.close(constants.NGHTTP2_CANCEL);
+      else response.destroy();
+    },
+    whenClosed: (run) => {
+      if (isClosed) run();
+      else response.once('close', run);
+    },
+  };
 }
 
 /** Asked for at once: node takes a stream's session away at its end. */

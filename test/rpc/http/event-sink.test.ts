@@ -22,6 +22,7 @@ async function received(fields: readonly Buffer[]): Promise<SubscribeResponse[]>
   const sink = new HttpEventSink(
     () => 'a bug',
     () => undefined,
+    { unsentBytes: () => 0, cut: () => undefined },
   );
   for (const field of fields) sink.send({ type: 'batch', generation: 3, field });
   sink.end(null);
@@ -54,6 +55,7 @@ test('a reader that stops in the middle of a batch holds up what comes behind it
   const sink = new HttpEventSink(
     () => 'a bug',
     () => undefined,
+    { unsentBytes: () => 0, cut: () => undefined },
   );
   const drained: number[] = [];
   sink.onDrain = () => drained.push(sink.unsentBytes);
@@ -61,10 +63,13 @@ test('a reader that stops in the middle of a batch holds up what comes behind it
   sink.send({ type: 'batch', generation: 3, field });
   sink.send({ type: 'batch', generation: 3, field });
   const all = sink.unsentBytes;
+  /** What connect-node makes of the part under way. */
+  const copies = 3 * partBytesMax;
   const messages = sink.messages();
   await messages.next();
   await messages.next();
-  expect([sink.unsentBytes, drained]).toEqual([all, []]);
+  expect([sink.unsentBytes, drained]).toEqual([all + copies, []]);
   await messages.next();
-  expect([sink.unsentBytes, drained]).toEqual([all / 2, [all / 2]]);
+  expect(sink.unsentBytes).toBe(all / 2 + copies);
+  expect(drained).toEqual([all / 2]);
 });

@@ -270,6 +270,7 @@ test('a reader that stops shows what is held back, and tells when it flows again
   const fill = () => {
     while (sink.unsentBytes < limits.streamUnsentBytesMax) sink.send({ type: 'batch', generation: 1, field });
   };
+  const patient = { timeout: 10_000 };
   let drained = -1;
   await expect
     .poll(() => {
@@ -277,7 +278,7 @@ test('a reader that stops shows what is held back, and tells when it flows again
       const still = drains === drained;
       drained = drains;
       return still;
-    })
+    }, patient)
     .toBe(true);
   expect(sink.unsentBytes).toBeLessThan(limits.streamUnsentBytesMax + 2 * field.length);
   socket.resume();
