@@ -43,7 +43,11 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       onFenced: nothing,
       onFoldFailed: nothing,
     });
-    const cursor = { takeDelta: () => ({}), written: nothing, snapshot: () => ({}) };
+    const cursor = {
+      takeDelta: () => ({ acked: [], attempts: [], metadata: null }),
+      written: nothing,
+      snapshot: () => ({}),
+    };
     const feed = {
       key: { subscriptionId: 1 },
       cursor,
