@@ -8,7 +8,7 @@ import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { isTemporary } from './clients.ts';
 import { Fleet } from './fleet.ts';
 import { ClassicMember, GroupLedger, StreamMember, type MemberReport } from './members.ts';
-import { hourMs, nodeFlagsOfClock } from './shifted-clock.ts';
+import { hourMs, nodeFlagsOfClock } from './preload.ts';
 
 /**
  * Brokers whose wall clocks are wrong take over from each other: nothing that is stored or decided
