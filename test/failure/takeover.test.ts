@@ -1,10 +1,14 @@
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { call, connect } from '../../bench/client/service-client.ts';
+import { waitFor } from '../../bench/support/timing.ts';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { MessageService } from '../../gen/millrace/v1/message_pb.js';
 import { Brokers, untilReady, whyNotReady } from './brokers.ts';
 import { createTopic, Consumer, inversions, Publisher } from './clients.ts';
+import { Fleet } from './fleet.ts';
+import { ClassicMember, GroupLedger, StreamMember } from './members.ts';
+import { nodeFlagsOfBlocking } from './preload.ts';
 
 let brokers: Brokers;
 beforeEach(async () => {
@@ -72,6 +76,43 @@ test(
     ).toEqual(['before']);
     toFirst.close();
     toSecond.close();
+  },
+);
+
+test(
+  'a broker whose event loop is blocked is replaced within 10 s, and when it wakes it writes nothing, loses nothing and repeats nothing acked',
+  { timeout: 120_000 },
+  async () => {
+    const fleet = await Fleet.open([nodeFlagsOfBlocking(15_000), []]);
+    const [first, second] = [fleet.active, fleet.standby];
+    await createTopic(first.address, 'orders');
+    const ledger = new GroupLedger();
+    const options = { addresses: fleet.addresses, group: 'g', topic: 'orders', ledger };
+    const members = [new StreamMember(options).start(), new ClassicMember(options).start()];
+    const publisher = new Publisher(fleet.addresses, 'orders');
+    try {
+      publisher.start(4, 10, 10);
+      await waitFor('acks', 30_000, 5, () => ledger.ackedRecords > 500);
+      first.broker.kill('SIGUSR2');
+      expect(await untilReady(second.broker)).toBeLessThan(10_000);
+      expect(first.broker.process.exitCode, 'the old owner is still blocked').toBe(null);
+      const written = await fleet.rowsWrittenBy(first.brokerId);
+      const { ackedRecords } = ledger;
+      await waitFor('acks at the new owner', 30_000, 5, () => ledger.ackedRecords > ackedRecords + 500);
+      expect((await first.broker.exited).code).toBe(1);
+      expect(first.broker.output()).toContain('no longer owns the database: another broker has taken over');
+      expect(await fleet.rowsWrittenBy(first.brokerId)).toBe(written);
+      await publisher.stop();
+      const missing = (): number[] => [...publisher.confirmed.keys()].filter((n) => !ledger.received.has(n));
+      await waitFor('everything confirmed', 30_000, 50, () => missing().length === 0);
+      expect(ledger.afterAck).toEqual([]);
+      expect(ledger.outOfOrder).toEqual([]);
+      expect(members.flatMap(({ fenced }) => fenced)).toEqual([]);
+    } finally {
+      await publisher.stop();
+      await Promise.all(members.map((member) => member.stop()));
+      await fleet.close();
+    }
   },
 );
 
