@@ -9,7 +9,7 @@ const smallBytes = 16_384;
 /** Bytes become base64 in JSON. */
 const jsonGrowth = 4 / 3;
 
-/** The answer of a request, as far as its client has not read it. The response's end gives it back. */
+/** The answer of a request until its client has read it. The end of the response gives it back. */
 export class OpenAnswer implements RequestAnswer {
   readonly #answers: OwnedKind;
   readonly #room: AnswerRoom;
