@@ -40,7 +40,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
 }
 
 /** A member that holds so many logs, all of which have records to deliver. */
-function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
+function behind(count: number): { member: Member; seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
   const clock = new FakeClock();
   const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
   const member = new Member('a' as MemberId);
@@ -55,7 +55,7 @@ function behind(count: number): { seats: readonly Seat[]; memory: FeedMemory; cl
       }),
     );
   }
-  return { seats: member.seats, memory, clock };
+  return { member, seats: member.seats, memory, clock };
 }
 
 const credit = (): Credit => new Credit(1_000_000, 1_000_000_000);
@@ -142,4 +142,17 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   expect(clock.pending).toBe(1);
   feed.close();
   expect(clock.pending).toBe(0);
+});
+
+test('a heartbeat names more partitions to give back than its answer has room for, or loses the others', () => {
+  const { member, seats } = behind(5);
+  for (const seat of [...seats]) member.askBack(seat, 0);
+  const first = member.revoking(3);
+  expect([first.revoking.length, first.moreRevoking]).toEqual([3, true]);
+  const [one, two, three] = member.askedBack;
+  for (const seat of [one!, two!, three!]) member.letGo(seat);
+  const rest = member.revoking(3);
+  expect([rest.revoking.length, rest.moreRevoking]).toEqual([2, false]);
+  const named = [...first.revoking, ...rest.revoking].map(({ partition }) => partition);
+  expect(named.toSorted()).toEqual([0, 1, 2, 3, 4]);
 });

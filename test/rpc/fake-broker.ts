@@ -137,7 +137,13 @@ export class FakeBroker implements Services {
 
   async heartbeat(command: HeartbeatCommand) {
     this.#called(command);
-    return { generation: 0, heartbeatIntervalMs: 3_000, revoking: command.revoked, planWanted: false };
+    return {
+      generation: 0,
+      heartbeatIntervalMs: 3_000,
+      revoking: command.revoked,
+      moreRevoking: false,
+      planWanted: false,
+    };
   }
 
   async joinGroup(_caller: Caller, command: JoinGroupCommand) {

@@ -1245,7 +1245,9 @@ export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse">
   heartbeatInterval?: Duration | undefined;
 
   /**
-   * Partitions of this member that are being revoked and not yet confirmed.
+   * Partitions of this member that are being revoked and not yet confirmed. Only the first ones, if
+   * there are more than one heartbeat can confirm.
+   * Limit: heartbeat_partitions_max = 10000.
    *
    * @generated from field: repeated millrace.v1.TopicPartition revoking = 3;
    */
@@ -1258,6 +1260,14 @@ export declare type HeartbeatResponse = Message<"millrace.v1.HeartbeatResponse">
    * @generated from field: bool plan_wanted = 4;
    */
   planWanted: boolean;
+
+  /**
+   * More partitions than those in revoking are being revoked. Confirm these, and the answers to
+   * the next heartbeats have the others.
+   *
+   * @generated from field: bool more_revoking = 5;
+   */
+  moreRevoking: boolean;
 };
 
 /**

@@ -100,7 +100,7 @@ export class ClassicCalls {
     return {
       generation: group.generation,
       heartbeatIntervalMs: limits.heartbeatIntervalMs,
-      revoking: member.revoking(),
+      ...member.revoking(limits.heartbeatPartitionsMax),
       planWanted: planWanted(group, member.id),
     };
   }

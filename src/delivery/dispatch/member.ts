@@ -251,7 +251,9 @@ export class Member {
     return placesOf(this.#seats.map(({ feed }) => feed));
   }
 
-  revoking(): TopicPartition[] {
-    return placesOf(this.askedBack.map(({ feed }) => feed));
+  /** The partitions that it is to give back: the first ones, and whether there are more. */
+  revoking(partitionsMax: number): { readonly revoking: TopicPartition[]; readonly moreRevoking: boolean } {
+    const feeds = this.askedBack.map(({ feed }) => feed).filter(({ key }) => key.lane === 0);
+    return { revoking: placesOf(feeds.slice(0, partitionsMax)), moreRevoking: feeds.length > partitionsMax };
   }
 }

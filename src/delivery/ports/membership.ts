@@ -65,7 +65,9 @@ export interface HeartbeatCommand {
 export interface HeartbeatOutcome {
   readonly generation: number;
   readonly heartbeatIntervalMs: number;
+  /** The first `limits.heartbeatPartitionsMax`, which one heartbeat can give back. */
   readonly revoking: readonly TopicPartition[];
+  readonly moreRevoking: boolean;
   /** The member is the leader, and the group waits for its plan. */
   readonly planWanted: boolean;
 }

@@ -54,6 +54,7 @@ export function brokerService({
         heartbeatInterval: durationFromMs(beat.heartbeatIntervalMs),
         revoking: topicPartitions(beat.revoking),
         planWanted: beat.planWanted,
+        moreRevoking: beat.moreRevoking,
       });
     },
   };
