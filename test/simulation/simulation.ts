@@ -111,11 +111,9 @@ export class Simulation {
     return member;
   }
 
-  /**
-   * Starts a member that does not fit into a group whose members assign the partitions themselves.
-   */
-  startIntruder(group: SimulatedGroup): Member {
-    const member = new PullMember(group.site);
+  /** Starts a member that disturbs its group. */
+  startIntruder(group: SimulatedGroup, Kind: new (site: MemberSite, instanceId: null) => Member): Member {
+    const member = new Kind(group.site, null);
     group.members.push(member);
     member.start();
     return member;
