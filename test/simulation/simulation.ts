@@ -311,8 +311,13 @@ export class Simulation {
   /** Reads the states of the groups from the owner. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
-    const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
-    for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
+    try {
+      const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
+      for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
+    } catch (error) {
+      // An attempt to load the groups, begun before the database was healed, has failed.
+      if (!(error instanceof Fault)) throw error;
+    }
   }
 
   #report(error: Error): Error {
