@@ -1,5 +1,7 @@
 /** Where a machine counts what it holds of one kind. */
 export interface Counted {
+  /** How many bytes more fit at least: those that could be evicted are left out. */
+  readonly room: number;
   /** Counts the bytes if there is room. */
   take(bytes: number): boolean;
   /** Counts the bytes in any case. */

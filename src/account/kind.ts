@@ -61,6 +61,11 @@ export class Kind implements Counted {
     return Math.max(0, this.#bytes - this.bytesMax, this.#pool.bytes - this.#pool.bytesMax);
   }
 
+  get room(): number {
+    const { mayTake, bytesMax, bytes } = this.#pool;
+    return mayTake() ? Math.max(0, Math.min(this.bytesMax - this.#bytes, bytesMax - bytes)) : 0;
+  }
+
   take(bytes: number): boolean {
     if (!this.#hasRoom(bytes)) {
       this.#refused++;

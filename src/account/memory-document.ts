@@ -8,9 +8,6 @@ const shownHeapBytes = 256 * mib;
 /** Kinds with a limit that the broker does not count yet. */
 const uncounted: ReadonlySet<KindName> = new Set<KindName>();
 
-/** Kinds that are counted, and for which no call is rejected yet. */
-const unlimited: ReadonlySet<KindName> = new Set<KindName>(['holes', 'attempts']);
-
 const poolMeanings: Readonly<Record<PoolName, string>> = {
   kept: 'state that stays, and that a restart loads again (heap)',
   passing: 'objects of calls under way (heap)',
@@ -32,8 +29,7 @@ export function memoryDocument(): string {
   const budget = budgetOf(shownHeapBytes, limits);
   const rows = (Object.entries(kinds) as [KindName, KindRow][]).map(([name, row]) => {
     const { pool, counts, limit, atLimit } = row;
-    const open = unlimited.has(name) ? ' (counted, and not rejected yet)' : '';
-    const state = uncounted.has(name) ? ' (not counted yet)' : open;
+    const state = uncounted.has(name) ? ' (not counted yet)' : '';
     return [`\`${name}\``, pool, `${counts}${state}`, limitText(limit), shown(budget.kinds[name]), meanings[atLimit]];
   });
   const pools = (Object.entries(budget.pools) as [PoolName, number][]).map(([name, bytes]) => {

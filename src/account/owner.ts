@@ -54,6 +54,10 @@ export class OwnedKind implements Counted {
     return this.#bytes;
   }
 
+  get room(): number {
+    return this.#isClosed() ? 0 : Math.max(0, Math.min(this.#kind.room, this.#bytesMax - this.#bytes));
+  }
+
   take(bytes: number): boolean {
     if (this.isShortOf(bytes)) return false;
     if (!this.#kind.take(bytes)) return false;

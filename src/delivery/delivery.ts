@@ -47,6 +47,7 @@ import {
 } from './views/describe.ts';
 import { Admission } from './groups/admission.ts';
 import { Kept, type Reservation } from './kept/kept.ts';
+import { LostAttempts } from './kept/lost-attempts.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -122,6 +123,7 @@ export class Delivery {
       assignors: deps.assignors ?? builtInAssignors,
       mayDeliver,
       kept: new Kept(deps.owner),
+      lostAttempts: new LostAttempts(deps),
       mayGrow,
       rounds,
       moves: new Moves(rounds),
@@ -239,15 +241,13 @@ export class Delivery {
   async ack(command: AckCommand): Promise<AckOutcome[]> {
     const group = this.#groups.get(command.group);
     group.atWork(command.memberId);
-    const { outcomes, moved, nacks } = applyAcks(group, command, this.#context.clock.nowMs());
+    const { outcomes, isWritten, nacks } = applyAcks(group, command, this.#context);
     for (const nack of nacks) this.#nacks.write(nack);
-    for (const log of moved) this.#context.rounds.mark(log);
     // Entries that changed nothing wait too: ALREADY_ACKED may depend on an ack that is not durable
     // yet. A rejection and a RELEASE write nothing, so a proof that this broker is the owner
     // replaces their write.
     const { rounds } = this.#context;
-    const unwritten = moved.length < outcomes.length || command.entries.some(({ action }) => action === 'RELEASE');
-    await (unwritten ? rounds.proven() : rounds.durable());
+    await (isWritten ? rounds.durable() : rounds.proven());
     return outcomes.map((outcome) => outcome());
   }
 
@@ -258,7 +258,7 @@ export class Delivery {
   async settle(command: SettleCommand): Promise<SettleOutcome> {
     const group = this.#groups.get(command.group);
     group.atWork(command.memberId);
-    const outcome = await settle(group, command, this.#context.moves, this.#settlements);
+    const outcome = await settle(group, command, this.#context, this.#settlements);
     // Only the owner may reject, as in `ack`.
     if (outcome.published === null) await this.#context.rounds.proven();
     return outcome;

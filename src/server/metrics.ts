@@ -40,6 +40,11 @@ const counters: readonly Described[] = [
   ],
   ['fencedCalls', 'millrace_fenced_calls_total', 'Calls that were refused because their member is none any more.'],
   ['commits', 'millrace_offset_commits_total', 'Offsets that CommitOffsets committed.'],
+  [
+    'uncountedAttempts',
+    'millrace_uncounted_attempts_total',
+    'How often lost deliveries of a cursor were not counted as attempts, because there was no memory.',
+  ],
 ];
 
 /** The states of groups at work; a deleted group is not among them. */

@@ -39,6 +39,7 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter'>> = {
   millrace_session_timeouts_total: 'counter',
   millrace_fenced_calls_total: 'counter',
   millrace_offset_commits_total: 'counter',
+  millrace_uncounted_attempts_total: 'counter',
 };
 
 let site: Site;

@@ -231,6 +231,7 @@ export class Scene {
   readonly delivery: Delivery;
   /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
+  readonly warned: object[] = [];
   readonly account: Account;
   readonly owner: Owner;
   mayDeliver = true;
@@ -293,7 +294,9 @@ export class Scene {
           this.said.push({ ...fields, message });
           this.logged.push(`${message} ${JSON.stringify(fields)}`);
         },
-        warn: () => undefined,
+        warn: (fields, message) => {
+          this.warned.push({ ...fields, message });
+        },
       },
     });
   }

@@ -1631,7 +1631,8 @@ export declare const BrokerService: GenService<{
    * with one result for each entry. A rejected entry changes nothing and does not affect the other
    * entries.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (an unknown or removed member);
-   * INVALID_ARGUMENT.
+   * INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for acks ahead of the committed
+   * offset, or for attempts; no entry has changed anything).
    *
    * @generated from rpc millrace.v1.BrokerService.Ack
    */

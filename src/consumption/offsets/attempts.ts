@@ -34,6 +34,23 @@ export class Attempts {
     return this.#ended?.runs ?? 0;
   }
 
+  /** How many more runs there are at most after `count` of the runs. */
+  growthOf(runs: OffsetRuns): number {
+    let growth = 0;
+    for (let at = 0; at < runs.length; at += 2) growth += this.#growthOfRun(runs[at]!, runs[at + 1]!);
+    return Math.max(0, Math.min(growth, this.#runsMax - this.runs));
+  }
+
+  /** How many more runs there are at most when the runs are forgotten: one may leave two. */
+  splitsOf(runs: OffsetRuns): number {
+    if (!this.any) return 0;
+    let splits = 0;
+    for (let at = 0; at < runs.length; at += 2) {
+      if (this.#splitsAt(runs[at]!) && this.#splitsAt(runs[at + 1]! + 1)) splits++;
+    }
+    return splits;
+  }
+
   get anyNew(): boolean {
     return this.#new.length > 0;
   }
@@ -79,6 +96,23 @@ export class Attempts {
   /** The attempts of the records counted since the last call. */
   takeNew(): AttemptRuns {
     return this.anyNew ? this.#within(this.#new.splice(0)) : none;
+  }
+
+  /** Each gap between known runs becomes one, and a run beyond an end is split there. */
+  #growthOfRun(first: number, last: number): number {
+    let growth = Number(this.#splitsAt(first)) + Number(this.#splitsAt(last + 1));
+    let next = first;
+    this.#ended?.each(first, last, (from, to) => {
+      if (from > next) growth++;
+      next = to + 1;
+    });
+    return next <= last ? growth + 1 : growth;
+  }
+
+  /** Whether one run has both the offset and the one before it. */
+  #splitsAt(offset: number): boolean {
+    const count = this.of(offset);
+    return count > 0 && this.of(offset - 1) === count;
   }
 
   #within(runs: OffsetRuns): AttemptRuns {

@@ -1,5 +1,5 @@
 import { Attempts } from './attempts.ts';
-import { addRun, countOf, coversRun, cutBelow, type OffsetRuns } from './runs.ts';
+import { addRun, countOf, coversRun, cutBelow, touchedRuns, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
 import { present } from '../../errors/present.ts';
 
@@ -66,6 +66,16 @@ export class Progress {
 
   isAcked(first: number, last: number): boolean {
     return last < this.#committed || coversRun(this.#acked, Math.max(first, this.#committed), last);
+  }
+
+  /** How many more runs are acked ahead after an ack of the runs; negative if it joins some. */
+  holeGrowth(runs: OffsetRuns): number {
+    let growth = 0;
+    for (let at = 0; at < runs.length; at += 2) {
+      const isAhead = runs[at]! > this.#committed;
+      growth += Number(isAhead) - touchedRuns(this.#acked, runs[at]!, runs[at + 1]!);
+    }
+    return growth;
   }
 
   ackBelow(offset: number): void {

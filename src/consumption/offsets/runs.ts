@@ -44,6 +44,14 @@ export function coversRun(runs: OffsetRuns, first: number, last: number): boolea
   return at < runs.length && runs[at]! <= first && last <= runs[at + 1]!;
 }
 
+/** The number of runs of the set that first … last overlaps or touches. */
+export function touchedRuns(runs: OffsetRuns, first: number, last: number): number {
+  const from = runFrom(runs, first - 1);
+  let behind = from;
+  while (behind < runs.length && runs[behind]! <= last + 1) behind += 2;
+  return (behind - from) / 2;
+}
+
 /** Removes everything below `offset`, in place. @returns the number of offsets removed. */
 export function cutBelow(runs: number[], offset: number): number {
   const at = runFrom(runs, offset);
@@ -66,6 +74,13 @@ export function removeRun(runs: number[], first: number, last: number): void {
     if (runs[behind + 1]! > last) left.push(last + 1, runs[behind + 1]!);
   }
   if (behind > at) runs.splice(at, behind - at, ...left);
+}
+
+/** The set of all offsets of the pieces. */
+export function joined(pieces: readonly { readonly first: number; readonly last: number }[]): OffsetRuns {
+  const runs: number[] = [];
+  for (const { first, last } of pieces) addRun(runs, first, last);
+  return runs;
 }
 
 /** The number of offsets in the set. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Progress } from '../offsets/progress.ts';
-import { addRun, type OffsetRuns } from '../offsets/runs.ts';
+import { joined, type OffsetRuns } from '../offsets/runs.ts';
 import type { CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
 import { InFlight } from './in-flight.ts';
 import { backoffMs, type Pause } from './pause.ts';
@@ -107,6 +107,16 @@ export class Cursor {
     return this.#progress.attempts.runs;
   }
 
+  /** How many more holes (fewer if negative) and runs of attempts an ack of the runs may leave. */
+  ackGrowth(runs: OffsetRuns): { readonly holes: number; readonly attempts: number } {
+    return { holes: this.#progress.holeGrowth(runs), attempts: this.#progress.attempts.splitsOf(runs) };
+  }
+
+  /** How many more runs there may be when attempts of the named records in flight are counted. */
+  attemptGrowth(named: Named): number {
+    return this.#progress.attempts.growthOf(joined(this.#inFlight.among(this.#runsOf(named))));
+  }
+
   get inFlightRecords(): number {
     return this.#inFlight.records;
   }
@@ -200,7 +210,7 @@ export class Cursor {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
-    this.#countAttempts(found);
+    this.#progress.attempts.count(joined(found));
     const lowest = present(found[0], refusedSome).first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
     this.#position.pause(found, untilMs, nowMs);
@@ -271,7 +281,7 @@ export class Cursor {
     const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
       if (countAttempt) held.push({ first, last });
     });
-    this.#countAttempts(held);
+    this.#progress.attempts.count(joined(held));
     this.#position.begin();
     this.#refused = null;
     return freed;
@@ -283,8 +293,8 @@ export class Cursor {
     return this.#inFlight.records === 0 ? nothing : this.#inFlight.remove(0, Infinity);
   }
 
-  /** Takes back the records whose lease has expired. They go out again as the next attempt. */
-  expireLeases(nowMs: number): Freed {
+  /** Takes back the records whose lease has expired, and counts the attempt or not. */
+  expireLeases(nowMs: number, countAttempt = true): Freed {
     let records = 0;
     let bytes = 0;
     const expired = this.#inFlight.expired(nowMs);
@@ -295,7 +305,7 @@ export class Cursor {
       this.#refuseRun(first, last);
       this.#position.rewind(first);
     }
-    this.#countAttempts(expired);
+    if (countAttempt) this.#progress.attempts.count(joined(expired));
     return { records, bytes };
   }
 
@@ -316,13 +326,6 @@ export class Cursor {
 
   snapshot(): CursorSnapshot {
     return this.#progress.snapshot();
-  }
-
-  /** Joins the pieces to runs, because an attempt is counted for a whole run or not at all. */
-  #countAttempts(pieces: Pause['runs']): void {
-    const runs: number[] = [];
-    for (const { first, last } of pieces) addRun(runs, first, last);
-    this.#progress.attempts.count(runs);
   }
 
   #ackBelow(offset: number): Settled {
@@ -362,12 +365,16 @@ export class Cursor {
    * handler may have failed. @returns those in flight, ascending, or why there are none.
    */
   #refuse(named: Named): Pause['runs'] | Exclude<Settled['status'], 'OK'> {
-    const runs = 'upTo' in named ? [Math.min(this.committedOffset, named.upTo), named.upTo] : named.runs;
+    const runs = this.#runsOf(named);
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refusal;
     for (let at = 0; at < runs.length; at += 2) this.#refuseRun(runs[at]!, runs[at + 1]!);
     const found = this.#inFlight.among(runs);
     return found.length === 0 ? 'LEASE_EXPIRED' : found;
+  }
+
+  #runsOf(named: Named): OffsetRuns {
+    return 'upTo' in named ? [Math.min(this.committedOffset, named.upTo), named.upTo] : named.runs;
   }
 
   #refuseRun(first: number, last: number): void {

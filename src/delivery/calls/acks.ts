@@ -1,8 +1,12 @@
+import { weights } from '../../account/weights.ts';
 import type { MemberId } from '../../coordinator/group.ts';
+import { limits } from '../../limits/limits.ts';
 import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/acks.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupContext } from '../groups/context.ts';
 import type { GroupModel } from '../groups/model.ts';
+import type { Kept, KeptBytes } from '../kept/kept.ts';
 import { nackLineOf, type NackLine } from './nack-log.ts';
 
 interface Settled {
@@ -14,15 +18,18 @@ interface Settled {
 const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
 
 /**
- * Applies each entry of an ack in memory. A rejected entry does not affect the others. Nothing is
- * durable yet. @returns an outcome for each entry, the logs whose cursors moved, and lines for the
- * broker's log about NACKs.
+ * Applies each entry of an ack in memory. A rejected entry does not affect the others. The next
+ * round makes it durable. @returns an outcome for each entry, whether the round writes something of
+ * each, and lines for the broker's log about NACKs.
+ * @throws Rejection BROKER_FULL, NOT_OWNER: nothing has changed
  */
 export function applyAcks(
   group: ConsumerGroup,
   command: AckCommand,
-  nowMs: number,
-): { outcomes: (() => AckOutcome)[]; moved: Feed[]; nacks: NackLine[] } {
+  { clock, kept, rounds }: Pick<GroupContext, 'clock' | 'kept' | 'rounds'>,
+): { outcomes: (() => AckOutcome)[]; isWritten: boolean; nacks: NackLine[] } {
+  refuseIfFull(group, command, kept);
+  const nowMs = clock.nowMs();
   const moved: Feed[] = [];
   const nacks: NackLine[] = [];
   const outcomes = command.entries.map((entry) => {
@@ -46,7 +53,44 @@ export function applyAcks(
       committedOffset: log?.cursor.durableOffset ?? null,
     });
   });
-  return { outcomes, moved, nacks };
+  for (const log of moved) rounds.mark(log);
+  const isWritten = moved.length === outcomes.length && command.entries.every(({ action }) => action !== 'RELEASE');
+  return { outcomes, isWritten, nacks };
+}
+
+/**
+ * Compares what the ack may add at most with the room, and looks at the cursors only if that is not
+ * enough. A cumulative ack and a RELEASE add nothing.
+ */
+function refuseIfFull(group: ConsumerGroup, command: AckCommand, kept: Kept): void {
+  let holesMax = 0;
+  let attemptsMax = 0;
+  for (const { action, runs } of command.entries) {
+    if (action === 'ACK' && runs !== null) {
+      holesMax += runs.length / 2;
+      // An ack within a run of attempts splits it.
+      attemptsMax += runs.length / 2;
+    } else if (action === 'NACK') attemptsMax += limits.cursorAttemptRunsMax;
+  }
+  const fits = holesMax * weights.hole <= kept.holes.room && attemptsMax * weights.attemptRun <= kept.attempts.room;
+  // What is applied counts itself at once, in the same step.
+  if (!fits) kept.reserve(growthOf(group, command)).release();
+}
+
+/** What the cursors may keep more after the ack. */
+function growthOf(group: ConsumerGroup, { memberId, generation, entries }: AckCommand): KeptBytes {
+  let holes = 0;
+  let attempts = 0;
+  for (const entry of entries) {
+    const log = group.named(entry) ?? 'NOT_OWNER';
+    if (typeof log === 'string' || refusalOf(group, memberId, generation, log) !== null) continue;
+    if (entry.action === 'ACK' && entry.runs !== null) {
+      const growth = log.cursor.ackGrowth(entry.runs);
+      holes += growth.holes;
+      attempts += growth.attempts;
+    } else if (entry.action === 'NACK') attempts += log.cursor.attemptGrowth(named(entry));
+  }
+  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
 }
 
 function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, log: Feed, nowMs: number): Settled {

@@ -1,7 +1,10 @@
+import { weights } from '../../account/weights.ts';
 import type { Commits } from '../../commit/unit.ts';
 import { addRun } from '../../consumption/offsets/runs.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
+import type { GroupContext } from '../groups/context.ts';
+import type { KeptBytes } from '../kept/kept.ts';
 import type { AckStatus } from '../ports/acks.ts';
 import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
@@ -18,17 +21,34 @@ const inPairs = 'runs are pairs of a first and a last offset';
 export async function settle(
   group: ConsumerGroup,
   command: SettleCommand,
-  moves: Moves,
+  { moves, kept }: Pick<GroupContext, 'moves' | 'kept'>,
   commits: Commits,
 ): Promise<SettleOutcome> {
   const { entries, publishes } = command;
   const runs = new Map<Feed, number[]>();
   const statuses = entries.map((entry) => statusOf(group, command, entry, moves, runs));
   if (statuses.some((status) => status !== 'OK')) return { statuses, published: null };
+  const reserved = kept.reserve(growthOf(runs));
   const settlements = Array.from(runs, ([log, named]) => {
     return { type: 'acks' as const, records: group.move(log, named) };
   });
-  return { statuses, published: await commits.commit({ publishes, settlements }) };
+  try {
+    return { statuses, published: await commits.commit({ publishes, settlements }) };
+  } finally {
+    reserved.release();
+  }
+}
+
+/** What the cursors may keep more once the settlement is durable. */
+function growthOf(runs: ReadonlyMap<Feed, readonly number[]>): KeptBytes {
+  let holes = 0;
+  let attempts = 0;
+  for (const [{ cursor }, named] of runs) {
+    const growth = cursor.ackGrowth(named);
+    holes += growth.holes;
+    attempts += growth.attempts;
+  }
+  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
 }
 
 /** The status of the entry. Adds an entry that may move to the runs of its log. */

@@ -323,10 +323,10 @@ export class ConsumerGroup extends GroupModel {
    * Watches the leases of the log. Records whose lease has expired come again as the next attempt.
    */
   watchLeases(seat: Seat): void {
-    const { clock, rounds } = this.#context;
+    const { clock, rounds, lostAttempts } = this.#context;
     const { feed } = seat;
     seat.watchLeases(clock, () => {
-      const freed = feed.cursor.expireLeases(clock.nowMs());
+      const freed = feed.cursor.expireLeases(clock.nowMs(), lostAttempts.mayCount(feed.cursor));
       if (freed.records > 0) {
         rounds.mark(feed);
         this.settle(feed, freed.records, freed.bytes);

@@ -4,6 +4,7 @@ import type { Logger } from '../../time/logger.ts';
 import type { AckRounds } from '../rounds/ack-rounds.ts';
 import type { Moves } from '../rounds/moves.ts';
 import type { FeedParts } from '../dispatch/feed.ts';
+import type { LostAttempts } from '../kept/lost-attempts.ts';
 import type { MayGrow } from '../dispatch/growth.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
@@ -27,6 +28,7 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
   readonly moves: Moves;
+  readonly lostAttempts: LostAttempts;
   readonly assignors: Assignors;
   readonly slowReaders: SlowReaders;
   readonly log: Logger;

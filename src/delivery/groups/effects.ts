@@ -59,10 +59,12 @@ export class GroupEffects {
   }
 
   /** Takes the log and its records in flight from its member. The next holder gets them again. */
-  takeBack(log: Feed, countAttempt: boolean): void {
-    const { seat } = log;
-    const freed = log.cursor.giveBackAll(countAttempt);
-    if (countAttempt && freed.records > 0) this.#context.rounds.mark(log);
+  takeBack(log: Feed, hasFailed: boolean): void {
+    const { seat, cursor } = log;
+    const { lostAttempts, rounds } = this.#context;
+    const countAttempt = hasFailed && cursor.inFlightRecords > 0 && lostAttempts.mayCount(cursor);
+    const freed = cursor.giveBackAll(countAttempt);
+    if (countAttempt && freed.records > 0) rounds.mark(log);
     if (seat === null) return;
     const { member } = seat;
     member.regain(freed.records, freed.bytes);

@@ -28,6 +28,8 @@ export interface DeliveryCounts {
   readonly sessionTimeouts: number;
   readonly fencedCalls: number;
   readonly commits: number;
+  /** How often the attempts of a cursor stayed uncounted, because there was no memory. */
+  readonly uncountedAttempts: number;
   /** Bytes of the batches that were read from the database and are not delivered yet. */
   readonly feedBytes: number;
 }
@@ -151,7 +153,7 @@ export class GroupSums {
 
 export function countsOf(
   sums: Sums,
-  { delivered, counts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'memory'>,
+  { delivered, counts, lostAttempts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'lostAttempts' | 'memory'>,
 ): DeliveryCounts {
   const { rebalanceMs, ...counted } = counts;
   return {
@@ -160,6 +162,7 @@ export function countsOf(
     deliveredBytes: delivered.bytes,
     ...counted,
     rebalanceSeconds: rebalanceMs / 1_000,
+    uncountedAttempts: lostAttempts.uncounted,
     feedBytes: memory.bytes,
   };
 }
