@@ -307,7 +307,8 @@ class Stream implements EventSink, ClientStream {
     } else {
       if (event.type === 'assigned') {
         const assignment = this.#assignment(event);
-        this.#ledger.groups.assignmentTold(recipient, assignment, () => this.unsentBytes >= streamUnsentBytesMax);
+        const isBehind = (): boolean => this.unsentBytes >= streamUnsentBytesMax;
+        this.#ledger.groups.assignmentTold(recipient, assignment, event.generation, isBehind);
         this.#order.assigned(assignment);
       }
       if (event.type === 'idle') this.#ledger.inFlightTold(recipient, event);
