@@ -58,9 +58,9 @@ export class Kept implements Readonly<Record<KeptKind, Counted>> {
 
 /** Bytes that a call may need until it has ended. */
 export class Reservation {
-  readonly #holds: readonly Hold[];
+  readonly #holds: readonly Pick<Hold, 'release'>[];
 
-  constructor(holds: readonly Hold[]) {
+  constructor(holds: readonly Pick<Hold, 'release'>[]) {
     this.#holds = holds;
   }
 

@@ -29,25 +29,27 @@ export interface MemberGrowth {
 }
 
 /**
- * What a call may add to a group.
- * @param added the name of the group if it is new, and the topics with the number of their logs.
- * `unheld`: how many of the cursors no member has; null without a subscription.
+ * What a call may add to a group, without cursors.
+ * @param added the name of the group if it is new.
  */
 export function addedBytes(added: {
   readonly newGroup: string | null;
-  readonly topics: readonly { readonly logs: number; readonly unheld: number | null }[];
   readonly member: MemberGrowth | null;
 }): KeptBytes {
-  const { newGroup, topics, member } = added;
-  let cursors = 0;
-  for (const { logs, unheld } of topics) {
-    if (unheld === null) cursors += subscriptionBytes(logs);
-    // The member may get all of them.
-    if (member !== null) cursors += (unheld ?? logs) * weights.heldCursor;
-  }
+  const { newGroup, member } = added;
   const from = member === null || member.from === null ? 0 : memberBytes(member.from);
   const members = member === null ? 0 : memberBytes(member.to) - from;
-  return { groups: newGroup === null ? 0 : groupBytes(newGroup), members, cursors };
+  return { groups: newGroup === null ? 0 : groupBytes(newGroup), members };
+}
+
+/**
+ * The cursors that a call may add for a topic with so many logs.
+ * @param unheld how many of the cursors no member has; null without a subscription.
+ */
+export function addedCursorBytes(logs: number, unheld: number | null, isMember: boolean): number {
+  const made = unheld === null ? subscriptionBytes(logs) : 0;
+  // The member may get all of them.
+  return made + (isMember ? (unheld ?? logs) * weights.heldCursor : 0);
 }
 
 /** The note of a committed offset. An empty one is part of the cursor. */

@@ -7,14 +7,17 @@ import { connectionBusy } from '../../errors/rejections/broker.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { AnswerRoom } from '../edge/answer-room.ts';
 import { Deadlines } from '../edge/deadlines.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
+import { OpenAnswer } from './open-answer.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
 interface Connection {
   /** Requests whose responses are not closed; over HTTP/1.1 they may wait in line. */
   open: number;
   readonly bodies: OwnedKind;
+  readonly answers: OwnedKind;
 }
 
 /** The open requests of each connection, and the HTTP/2 connections that have none. */
@@ -22,9 +25,11 @@ export class OpenRequests {
   readonly #account: Account;
   readonly #connections = new WeakMap<Socket | Http2Session, Connection>();
   readonly #idle: Deadlines<Http2Session>;
+  readonly #room: AnswerRoom;
 
   constructor(account: Account, clock: Clock) {
     this.#account = account;
+    this.#room = new AnswerRoom(clock);
     this.#idle = new Deadlines(clock, limits.idleConnectionMs, (session) => {
       session.close();
     });
@@ -33,7 +38,7 @@ export class OpenRequests {
   /** A new connection, of either version. */
   begin(connection: Socket | Http2Session): void {
     const owner = this.#account.owner();
-    this.#connections.set(connection, { open: 0, bodies: owner.kind('bodies') });
+    this.#connections.set(connection, { open: 0, bodies: owner.kind('bodies'), answers: owner.kind('answers') });
     if (!isSocket(connection)) this.#idle.begin(connection);
     (connection as Socket).once('close', () => {
       owner.close();
@@ -58,10 +63,19 @@ export class OpenRequests {
   }
 
   bodiesOf(request: NodeRequest): OwnedKind {
-    return present(this.#connections.get(connectionOf(request)), 'a request that is served has a connection').bodies;
+    return this.#connectionOf(request).bodies;
+  }
+
+  answerOf(request: NodeRequest, response: NodeResponse, json: boolean): OpenAnswer {
+    return new OpenAnswer(this.#connectionOf(request).answers, this.#room, response, json);
+  }
+
+  #connectionOf(request: NodeRequest): Connection {
+    return present(this.#connections.get(connectionOf(request)), 'a request that is served has a connection');
   }
 
   stop(): void {
+    this.#room.stop();
     this.#idle.stop();
   }
 }

@@ -4,6 +4,7 @@ import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grp
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { PublishRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
+import { answerBytesMax } from '../edge/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
@@ -34,10 +35,17 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
 }
 
 function unaryRoute({ method, handle }: UnaryMethod, reportBug: ReportBug) {
+  const bytesMax = answerBytesMax(method);
   return async (message: unknown, context: ConnectContext): Promise<MessageShape<DescMethodUnary['output']>> => {
     const call = new HttpCall(context);
     try {
-      const response = await handle(call, decodedOr(context, message));
+      const { answer } = context.values.get(requestFacts);
+      if (answer.refusal !== null) throw answer.refusal;
+      const request = decodedOr(context, message);
+      if (bytesMax !== null) await answer.reserve(bytesMax(request as object));
+      const response = await handle(call, request);
+      // The work of a Pull is undone if its answer goes nowhere.
+      if (Buffer.isBuffer(response)) answer.demand(response.length);
       call.answered();
       if (Buffer.isBuffer(response)) return fromBinary(method.output, response);
       return response as MessageShape<DescMethodUnary['output']>;
@@ -51,7 +59,9 @@ function unaryRoute({ method, handle }: UnaryMethod, reportBug: ReportBug) {
 function publishRoute(handlers: Handlers, reportBug: ReportBug) {
   return async (message: PublishRequest, context: ConnectContext) => {
     try {
-      const bytes = context.values.get(requestFacts).decoded ?? Buffer.from(toBinary(PublishRequestSchema, message));
+      const { answer, decoded } = context.values.get(requestFacts);
+      if (answer.refusal !== null) throw answer.refusal;
+      const bytes = decoded ?? Buffer.from(toBinary(PublishRequestSchema, message));
       return fromBinary(PublishResponseSchema, await handlers.publish(new HttpCall(context), bytes as Buffer));
     } catch (error) {
       throw connectErrorOf(error, reportBug);
@@ -63,9 +73,12 @@ function publishRoute(handlers: Handlers, reportBug: ReportBug) {
 function reflectionRoute(reportBug: ReportBug) {
   const reflection = new Reflection([...services, ServerReflection]);
   return async function* (questions: AsyncIterable<ServerReflectionRequest>, context: ConnectContext) {
-    const { messages } = context.values.get(requestFacts);
+    const { messages, answer } = context.values.get(requestFacts);
     try {
-      for await (const _ of questions) yield reflection.answer(messages.shift() as ServerReflectionRequest);
+      for await (const _ of questions) {
+        if (answer.refusal !== null) throw answer.refusal;
+        yield reflection.answer(messages.shift() as ServerReflectionRequest);
+      }
     } catch (error) {
       throw connectErrorOf(malformedMessage(error), reportBug);
     }

@@ -62,7 +62,8 @@ export class HttpServer {
     const router = createRoutes(handlers, this.#stopping.signal, reportBug);
     this.#requests = new OpenRequests(options.account, clock);
     const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
-    this.#rpc = createRpcListener({ router, decoder, bodiesOf, clock, reportBug });
+    const answerOf = this.#requests.answerOf.bind(this.#requests);
+    this.#rpc = createRpcListener({ router, decoder, bodiesOf, answerOf, clock, reportBug });
     // These timeouts end with the request's last byte, so they cut no stream.
     this.#http1 = createServer({
       // The listener refuses a late request before, with a reason.

@@ -56,9 +56,14 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
   ): AsyncGenerator<PublishStreamResponse> {
     const outbox = new Outbox<Buffer>();
     const reading = new Gate();
+    const { answer, messages } = context.values.get(requestFacts);
     const stream = handlers.publishStream(new HttpCall(context), {
       respond: (response, taken) => {
+        answer.waits(response.length);
         outbox.push(response, taken);
+      },
+      taken: (bytes) => {
+        answer.taken(bytes);
       },
       end: (error) => {
         outbox.end(error === null ? null : connectErrorOf(error, reportBug));
@@ -78,7 +83,7 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
       stream.closed();
       outbox.drop();
     });
-    void receiveAll(requests, context.values.get(requestFacts).messages, stream, reading);
+    void receiveAll(requests, messages, stream, reading);
     try {
       for await (const bytes of outbox.items()) yield fromBinary(PublishStreamResponseSchema, bytes);
     } finally {

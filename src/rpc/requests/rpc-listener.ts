@@ -24,7 +24,7 @@ import {
   type Incoming,
   type NodeRequest,
 } from './request-body.ts';
-import { requestFacts, type RequestFacts } from './request-facts.ts';
+import { requestFacts, type RequestAnswer, type RequestFacts } from './request-facts.ts';
 import { streamedMessages } from './streamed-messages.ts';
 import { universalRequestOf } from './universal-request.ts';
 import { writeResponse, type NodeResponse } from './universal-response.ts';
@@ -43,6 +43,7 @@ interface RpcListenerOptions {
   readonly decoder: RequestDecoder;
   /** The incomplete requests of a connection. */
   readonly bodiesOf: (request: NodeRequest) => OwnedKind;
+  readonly answerOf: (request: NodeRequest, response: NodeResponse, json: boolean) => RequestAnswer;
   readonly clock: Clock;
   readonly reportBug: ReportBug;
 }
@@ -59,15 +60,14 @@ interface Listening extends Omit<RpcListenerOptions, 'router' | 'clock'> {
  * The router's handlers as a listener of node's HTTP servers, in place of connectNodeAdapter: see
  * request-body.ts.
  */
-export function createRpcListener({ router, decoder, bodiesOf, clock, reportBug }: RpcListenerOptions): RpcListener {
+export function createRpcListener(options: RpcListenerOptions): RpcListener {
+  const { router, clock, reportBug } = options;
   const routes = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   const cutOff = (response: NodeResponse): void => {
     response.destroy();
   };
   const listening: Listening = {
-    decoder,
-    bodiesOf,
-    reportBug,
+    ...options,
     arriving: new Deadlines(clock, limits.partialRequestMs, (late) => {
       late();
     }),
@@ -116,7 +116,7 @@ function refusalOf(handler: RouteHandler, request: NodeRequest) {
 }
 
 async function serve(
-  { bodiesOf, ...listening }: Listening,
+  { bodiesOf, answerOf, ...listening }: Listening,
   handler: RouteHandler,
   request: NodeRequest,
   response: NodeResponse,
@@ -125,6 +125,7 @@ async function serve(
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
     response: endOf(response),
+    answer: answerOf(request, response, bodyFormat(request)?.json === true),
     decoded: undefined,
     messages: [],
   };
@@ -140,8 +141,13 @@ async function serve(
     facts,
   );
   const { unread, unreadStreams } = listening;
-  const isStream = handler.method.methodKind === 'server_streaming';
-  await writeResponse(await handler(universal), response, isStream ? unreadStreams : unread);
+  const answer = await handler(universal);
+  const sending = (bytes: number): void => {
+    facts.answer.sending(bytes);
+  };
+  // What a Subscribe stream sends is counted as `unsent`.
+  if (handler.method.methodKind === 'server_streaming') await writeResponse(answer, response, unreadStreams);
+  else await writeResponse(answer, response, unread, sending);
 }
 
 function endOf(response: NodeResponse): RequestFacts['response'] {

@@ -15,12 +15,14 @@ const pieceBytesMax = 65_536;
 /**
  * Writes what connect-node answers, in pieces. A client that takes none of them within the limit of
  * the deadlines is cut off; one that reads slowly is not.
+ * @param sending called with the bytes of each chunk; those before have gone out.
  * @throws Error if the connection or the stream was closed before
  */
 export async function writeResponse(
   { status, header, body, trailer }: UniversalServerResponse,
   response: NodeResponse,
   unread: Deadlines<NodeResponse>,
+  sending?: (bytes: number) => void,
 ): Promise<void> {
   const chunks = body?.[Symbol.asyncIterator]();
   try {
@@ -28,6 +30,7 @@ export async function writeResponse(
     let chunk = await chunks?.next();
     (response as ServerResponse).writeHead(status, Object.fromEntries(header ?? []));
     for (; chunk !== undefined && chunk.done !== true; chunk = await chunks?.next()) {
+      sending?.(chunk.value.length);
       for (let at = 0; at < chunk.value.length; at += pieceBytesMax) {
         await written(response, chunk.value.subarray(at, at + pieceBytesMax), unread);
       }

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../../src/account/account.ts';
 import type { KindName } from '../../../src/account/kinds.ts';
 import { weights } from '../../../src/account/weights.ts';
+import { subscriptionBytes } from '../../../src/delivery/kept/sizes.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { MemoryGroupStore } from '../../support/memory-group-store.ts';
@@ -39,6 +40,12 @@ describe('what has no room', () => {
     expect(scene.delivery.names({ states: [], topic: null })).toEqual([]);
     expect(scene.store.shared.groups).toEqual([]);
     expect(scene.store.shared.cursors.size).toBe(0);
+  });
+
+  test('members that join a new group at once are refused, because each reserves the same cursors', async () => {
+    const scene = await open(smallAccount({ cursors: 2 * subscriptionBytes(10) + 20 * weights.heldCursor }));
+    await scene.wait(Promise.all(Array.from({ length: 20 }, (_, at) => scene.join('billing', { clientId: `c${at}` }))));
+    expect(scene.account.kind('cursors').bytes).toBe(subscriptionBytes(10) + 10 * weights.heldCursor);
   });
 
   test('a subscription without room for its cursors leaves its group behind', async () => {

@@ -1,0 +1,91 @@
+import type { OwnedKind } from '../../account/owner.ts';
+import type { Rejection } from '../../errors/rejections/rejection.ts';
+import type { AnswerRoom } from '../edge/answer-room.ts';
+import type { RequestAnswer } from '../requests/request-facts.ts';
+import type { NodeResponse } from '../requests/universal-response.ts';
+
+/** A connection with fewer unread bytes may be answered, however much others have not read. */
+const smallBytes = 16_384;
+/** Bytes become base64 in JSON. */
+const jsonGrowth = 4 / 3;
+
+/** The answer of a request until its client has read it. The end of the response gives it back. */
+export class OpenAnswer implements RequestAnswer {
+  readonly #answers: OwnedKind;
+  readonly #room: AnswerRoom;
+  readonly #growth: number;
+  /** What is reserved, or what the transport has at the moment. */
+  #bytes = 0;
+  /** Of a stream: what the transport has not been given yet. */
+  #waiting = 0;
+  #closed = false;
+
+  constructor(answers: OwnedKind, room: AnswerRoom, response: NodeResponse, json: boolean) {
+    this.#answers = answers;
+    this.#room = room;
+    this.#growth = json ? jsonGrowth : 1;
+    response.once('close', () => {
+      this.#closed = true;
+      this.#give(this.#bytes + this.#waiting);
+    });
+  }
+
+  get refusal(): Rejection | null {
+    const answers = this.#answers;
+    if (answers.bytes <= smallBytes || (!answers.isFull && !answers.isShortOf(1))) return null;
+    return answers.refusal(1);
+  }
+
+  reserve(protobufBytes: number): Promise<void> | null {
+    if (this.#closed) return null;
+    const bytes = Math.ceil(protobufBytes * this.#growth);
+    const waiting = this.#room.reserve(this.#answers, bytes);
+    if (waiting === null) this.#bytes += bytes;
+    return waiting === null ? null : this.#reserved(waiting, bytes);
+  }
+
+  demand(protobufBytes: number): void {
+    const more = Math.ceil(protobufBytes * this.#growth) - this.#bytes;
+    if (this.#closed || more <= 0) return;
+    if (!this.#answers.take(more)) {
+      if (this.#answers.bytes + more > smallBytes) throw this.#answers.refusal(more);
+      this.#answers.force(more);
+    }
+    this.#bytes += more;
+  }
+
+  sending(bytes: number): void {
+    if (this.#closed) return;
+    if (bytes > this.#bytes) this.#answers.force(bytes - this.#bytes);
+    else this.#give(this.#bytes - bytes);
+    this.#bytes = bytes;
+  }
+
+  waits(bytes: number): void {
+    if (this.#closed) return;
+    this.#answers.force(bytes);
+    this.#waiting += bytes;
+  }
+
+  taken(bytes: number): void {
+    if (this.#closed) return;
+    this.#waiting -= bytes;
+    this.#give(bytes);
+  }
+
+  async #reserved(waiting: Promise<void>, bytes: number): Promise<void> {
+    await waiting;
+    if (!this.#closed) {
+      this.#bytes += bytes;
+      return;
+    }
+    this.#give(bytes);
+    throw this.#answers.refusal(bytes);
+  }
+
+  #give(bytes: number): void {
+    if (bytes === 0) return;
+    this.#answers.give(bytes);
+    this.#room.freed();
+  }
+}
