@@ -1,0 +1,145 @@
+import { connect, openServerStream } from '../../../bench/client/service-client.ts';
+import { AckAction, BrokerService, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
+import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
+import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
+import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import { sessionTimeout, type FillSite } from './fill-site.ts';
+
+const earliest = { position: { case: 'earliest', value: {} } } as const;
+/** A cursor keeps at most 1,000 holes, and a member has at most 10,000 records in flight. */
+const [partitions, records] = [5, 2_000];
+
+/** One way to fill a broker, and what it needs before. `n` is the number of the step. */
+export interface Fill {
+  readonly prepare?: (site: FillSite) => Promise<void>;
+  readonly step: (site: FillSite, n: number) => Promise<unknown>;
+  /** How many steps go together. Default: 16. */
+  readonly together?: number;
+  /** Never rejected: so many steps are done. */
+  readonly steps?: number;
+}
+
+const topic = (name: string, count: number) => (site: FillSite) => site.createTopic(name, count);
+const subscribe = (site: FillSite, group: string, name: string): Promise<unknown> =>
+  site.call(SubscriptionService.method.createSubscription, { group, topic: name, start: earliest });
+const join = (site: FillSite, group: string, name: string, metadata = Buffer.alloc(0)): Promise<unknown> =>
+  site.call(GroupService.method.joinGroup, { group, topics: [name], sessionTimeout, metadata });
+
+async function withRecords(site: FillSite): Promise<void> {
+  await site.createTopic('records', partitions);
+  const values = Array.from({ length: records }, () => ({ value: Buffer.from('v') }));
+  for (let partition = 0; partition < partitions; partition++) {
+    await site.call(BrokerService.method.publish, { topic: 'records', partition, records: values });
+  }
+}
+
+interface Holder {
+  readonly group: string;
+  readonly memberId: string;
+  readonly generation: bigint;
+}
+
+/** A member that has every record of the topic in flight. */
+async function holder(site: FillSite, group: string): Promise<Holder> {
+  const pull = {
+    group,
+    topics: ['records'],
+    start: earliest,
+    sessionTimeout,
+    maxRecords: 10_000,
+    maxBytes: 3_000_000n,
+  };
+  let memberId = '';
+  let generation = 0n;
+  for (let got = 0; got < partitions * records;) {
+    const answer = await site.call(BrokerService.method.pull, { ...pull, memberId, wait: { seconds: 5n } });
+    memberId = answer.memberId;
+    generation = answer.generation ?? 0n;
+    got += answer.batches.reduce((sum, batch) => sum + batch.records.length, 0);
+    if (answer.batches.length === 0) throw new Error(`a member got only ${got} records`);
+  }
+  return { group, memberId, generation };
+}
+
+/** Acks, or refuses, every second record. */
+function everySecond(site: FillSite, member: Holder, action: AckAction): Promise<unknown> {
+  const ranges = Array.from({ length: records / 2 }, (_, n) => ({ first: BigInt(2 * n + 1), last: BigInt(2 * n + 1) }));
+  const acks = Array.from({ length: partitions }, (_, partition) => {
+    return { topic: 'records', partition, lane: 0, action, ranges };
+  });
+  return site.call(BrokerService.method.ack, { ...member, acks });
+}
+
+/** A stream gets everything, acks every second record, and its connection breaks. */
+async function lose(site: FillSite, n: number): Promise<void> {
+  const client = connect(site.address);
+  const subscription = { group: `lost-${n}`, topics: ['records'], start: earliest, maxInFlightRecords: 10_000 };
+  const stream = openServerStream(client, BrokerService.method.subscribe, subscription);
+  let memberId = '';
+  let got = 0;
+  let generation = 0n;
+  stream.on('error', () => undefined);
+  for await (const { event, generation: now } of stream as AsyncIterable<SubscribeResponse>) {
+    generation = now ?? generation;
+    if (event.case === 'joined') memberId = event.value.memberId;
+    if (event.case === 'batch') got += event.value.records.length;
+    if (got === partitions * records) break;
+  }
+  await everySecond(site, { group: subscription.group, memberId, generation }, AckAction.ACK);
+  client.close();
+}
+
+export const fills = {
+  topics: { step: (site, n) => site.createTopic(`topic-${n}`, 50) },
+  partitions: {
+    prepare: async (site) => {
+      await site.createTopic('grown', 1);
+      for (let n = 0; n < 20; n++) await subscribe(site, `group-${n}`, 'grown');
+    },
+    step: (site, n) => site.call(TopicService.method.addPartitions, { name: 'grown', partitions: 2 + 20 * n }),
+    together: 1,
+  },
+  groups: { prepare: topic('one', 1), step: (site, n) => subscribe(site, `group-${n}`, 'one') },
+  members: { prepare: topic('one', 1), step: (site, n) => join(site, `members-${n % 50}`, 'one') },
+  metadata: {
+    prepare: topic('one', 1),
+    step: (site, n) => join(site, `metadata-${n}`, 'one', Buffer.alloc(65_536, n)),
+  },
+  cursors: { prepare: topic('wide', 1_000), step: (site, n) => subscribe(site, `cursors-${n}`, 'wide'), together: 4 },
+  held: { prepare: topic('wide', 1_000), step: (site, n) => join(site, `held-${n}`, 'wide'), together: 4 },
+  notes: {
+    prepare: topic('noted', 500),
+    step: async (site, n) => {
+      const group = `noted-${n}`;
+      await subscribe(site, group, 'noted');
+      const offsets = Array.from({ length: 500 }, (_, partition) => {
+        return { topic: 'noted', partition, lane: 0, offset: 0n, metadata: `${n} ${partition} `.padEnd(4_096, 'note') };
+      });
+      await site.call(GroupService.method.commitOffsets, { group, offsets });
+    },
+    together: 2,
+  },
+  holes: {
+    prepare: withRecords,
+    step: async (site, n) => everySecond(site, await holder(site, `holes-${n}`), AckAction.ACK),
+    together: 2,
+  },
+  attempts: {
+    prepare: withRecords,
+    step: async (site, n) => everySecond(site, await holder(site, `nacks-${n}`), AckAction.NACK),
+    together: 2,
+  },
+  losses: { prepare: withRecords, step: lose, together: 1, steps: 16 },
+  keys: {
+    prepare: topic('keyed', 8),
+    step: (site, n) => {
+      const key = (at: number): string => `${n}-${at}`.padEnd(256, 'k');
+      const values = Array.from({ length: 5_000 }, (_, at) => ({ value: Buffer.from('v'), idempotencyKey: key(at) }));
+      return site.call(BrokerService.method.publish, { topic: 'keyed', records: values });
+    },
+    together: 1,
+    steps: 8,
+  },
+} as const satisfies Readonly<Record<string, Fill>>;
+
+export type FillName = keyof typeof fills;
