@@ -10,7 +10,7 @@ export const weights = {
   topic: 1_152,
   /** A partition in a lane: its log and its tail. */
   partitionLog: 700,
-  group: 5_120,
+  group: 5_632,
   /** A member without its metadata. */
   member: 2_560,
   /** One topic of a member. */

@@ -52,7 +52,7 @@ import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
 import { Groups, type TopicLogs } from './groups/groups.ts';
-import type { ActiveSubscription } from './groups/subscription.ts';
+import { byId } from './groups/subscription.ts';
 import { OffsetRetention } from './groups/offset-retention.ts';
 import { Offsets } from './calls/offsets.ts';
 import { PullSession } from './calls/pull.ts';
@@ -327,10 +327,13 @@ export class Delivery {
     return subscriptionDetails(group, present(group.subscriptions.get(topicId), 'a listed subscription is there'));
   }
 
-  async cancelSubscription(groupName: string, topicName: string): Promise<SubscriptionDetails> {
-    const found = this.#groups.subscription(groupName, topicName);
-    await this.#groups.cancel(found);
-    return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
+  cancelSubscription(groupName: string, topicName: string): Promise<SubscriptionDetails> {
+    this.#groups.subscription(groupName, topicName);
+    return this.#groups.within(groupName, async () => {
+      const found = this.#groups.subscription(groupName, topicName);
+      await this.#groups.cancel(found);
+      return subscriptionDetails(found.group, found.subscription, 'CANCELLED');
+    });
   }
 
   /** Reserves memory for new partitions of a topic in all groups. @throws Rejection BROKER_FULL */
@@ -388,10 +391,6 @@ export class Delivery {
   #refuseIfDraining(): void {
     if (this.#draining) throw draining('subscribe');
   }
-}
-
-function byId(subscriptions: Iterable<ActiveSubscription>): ActiveSubscription[] {
-  return [...subscriptions].sort((a, b) => a.row.id - b.row.id);
 }
 
 const nothing = new Uint8Array();

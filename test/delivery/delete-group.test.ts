@@ -68,6 +68,31 @@ describe('a group that is deleted', () => {
     await remove();
   });
 
+  test('a subscription that is cancelled beside a deletion of its group hears of no other owner', async () => {
+    await subscription();
+    const gate = Promise.withResolvers<void>();
+    scene.store.before = (write) => (write === 'deleteGroup' ? gate.promise : undefined);
+    const removing = remove();
+    const cancelling = scene.delivery.cancelSubscription('billing', 'orders');
+    const refused = expect(scene.wait(cancelling)).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
+    await scene.clock.settle();
+    gate.resolve();
+    await removing;
+    await refused;
+  });
+
+  test('a deletion is rejected while a subscription of the group is cancelled', async () => {
+    await subscription();
+    const gate = Promise.withResolvers<void>();
+    scene.store.before = (write) => (write === 'cancelSubscription' ? gate.promise : undefined);
+    const cancelling = scene.delivery.cancelSubscription('billing', 'orders');
+    await scene.clock.settle();
+    await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
+    gate.resolve();
+    await scene.wait(cancelling);
+    await remove();
+  });
+
   test('a member that joins after a deletion joins a new group', async () => {
     await subscription();
     await scene.wait(

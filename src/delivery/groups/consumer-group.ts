@@ -9,6 +9,7 @@ import {
 import type { MovingRecords } from '../../commit/settlements.ts';
 import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
+import { groupDeleted } from '../../errors/rejections/groups.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { assignorFailed, memberFenced, replaced, slowReader } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
@@ -19,7 +20,7 @@ import type { Feed, Seat } from '../dispatch/feed.ts';
 import type { GroupContext } from './context.ts';
 import { GroupDriver } from './driver.ts';
 import { Member } from '../dispatch/member.ts';
-import { refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
+import { notOwner, refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts';
 import { GroupEffects } from './effects.ts';
 import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
@@ -356,9 +357,9 @@ export class ConsumerGroup extends GroupModel {
     }
   }
 
-  /** Stops everything of the group in this process; nothing durable changes. */
+  /** Stops everything of the group in this process. `error` is null if the group is deleted. */
   stop(error: Rejection | null): void {
-    this.#driver.stop();
+    this.#driver.stop(error === null ? groupDeleted('the group is deleted') : notOwner());
     for (const member of this.members.values()) this.#effects.endReaders(member, error);
     this.giveBack();
   }

@@ -66,7 +66,8 @@ export class GroupDriver {
   #stepping = false;
   #cancelTimer: (() => void) | null = null;
   #timerAtMs = Infinity;
-  #stopped = false;
+  /** Why calls get no answer any more. */
+  #stopped: Error | null = null;
 
   constructor(state: GroupModel, machine: Group, effects: GroupEffects, context: GroupContext) {
     this.#state = state;
@@ -95,7 +96,7 @@ export class GroupDriver {
     // Not every caller waits for its input, and the writer has reported the fault by then.
     done.promise.catch(() => undefined);
     this.#next.push({ input, done });
-    if (this.#stopped) done.reject(notOwner());
+    if (this.#stopped !== null) done.reject(this.#stopped);
     else this.#start();
     return done.promise;
   }
@@ -124,10 +125,11 @@ export class GroupDriver {
     }
   }
 
-  stop(): void {
-    this.#stopped = true;
+  /** The calls that wait fail with the error. */
+  stop(error: Error): void {
+    this.#stopped = error;
     this.#cancelTimer?.();
-    for (const { done } of [...this.#gathered, ...this.#next]) done?.reject(notOwner());
+    for (const { done } of [...this.#gathered, ...this.#next]) done?.reject(error);
     this.#gathered = this.#next = [];
   }
 
@@ -140,7 +142,7 @@ export class GroupDriver {
   async #stepAll(): Promise<void> {
     // Inputs of the same turn of the event loop join the bundle during this await.
     await Promise.resolve();
-    while (this.#next.length > 0 && !this.#stopped) {
+    while (this.#next.length > 0 && this.#stopped === null) {
       const bundle = this.#next;
       this.#next = [];
       for (const entry of bundle) if (entry.done !== null) this.#gathered.push(entry);
@@ -149,7 +151,7 @@ export class GroupDriver {
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
         // The broker is fenced. The writer repeats all other faults.
-        this.stop();
+        this.stop(notOwner());
       }
     }
     this.#stepping = false;
@@ -167,7 +169,7 @@ export class GroupDriver {
       await writer.save(this.#state.id, effect.change);
       this.#state.persisted(effect.change.generation);
     }
-    if (this.#stopped) return;
+    if (this.#stopped !== null) return;
     if (effects.length > 0) this.#carryOut(effects);
     if (preparing) return;
     for (const { done } of this.#gathered.splice(0)) done?.resolve();
@@ -198,7 +200,7 @@ export class GroupDriver {
     const atMs = this.#machine.nextDeadlineMs() ?? Infinity;
     // A later deadline needs no new timer, because the old one finds nothing due and arms again. So
     // heartbeats set no timer.
-    if (this.#stopped || atMs >= this.#timerAtMs) return;
+    if (this.#stopped !== null || atMs >= this.#timerAtMs) return;
     this.#cancelTimer?.();
     this.#timerAtMs = atMs;
     const { clock } = this.#context;

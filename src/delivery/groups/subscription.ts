@@ -110,3 +110,7 @@ export function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[
   for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
   return cursors;
 }
+
+export function byId(subscriptions: Iterable<ActiveSubscription>): ActiveSubscription[] {
+  return [...subscriptions].sort((a, b) => a.row.id - b.row.id);
+}
