@@ -20,6 +20,8 @@ const drainMs = 3_000;
 /** The tail cache is small, so that readers that are behind read from the database. */
 const tailCacheBytesMax = 2_000;
 export const streamUnsentBytesMax = 2_000;
+/** Shorter than most runs, and longer than all but a few delays of the network. */
+const slowReaderMs = 12_000;
 
 export interface BrokerSite {
   readonly world: World;
@@ -156,7 +158,7 @@ export class SimulatedBroker {
           offsetRetentionMs: limits.offsetRetentionMs,
           tailCacheBytesMax,
           streamUnsentBytesMax,
-          slowReaderMs: limits.slowReaderMs,
+          slowReaderMs,
         },
         mayDeliver: () => lenient || this.ownership.mayDeliver(),
         onFenced: () => {

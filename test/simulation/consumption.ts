@@ -1,3 +1,12 @@
+import type { MemberId } from '../../src/coordinator/group.ts';
+
+/** The last delivery of a record. */
+export interface LastDelivery {
+  readonly epoch: number;
+  readonly memberId: MemberId;
+  readonly attempt: number;
+}
+
 /** The state of one partition in one group, as the ledger has seen it. */
 export class Consumption {
   /** Offsets that any broker has sent to a member. */
@@ -23,10 +32,27 @@ export class Consumption {
   readonly archived = new Set<number>();
   /** Offsets that a member has handled. */
   readonly received = new Set<number>();
+  /** The last delivery of each offset that no refusal or settlement has named since. */
+  readonly deliveries = new Map<number, LastDelivery>();
+  /** Deliveries that a slow reader had in flight: the next one must be the same attempt. */
+  readonly keptAttempts = new Map<number, LastDelivery>();
   /** The first offset that the group must get. */
   start = 0;
   /** The incarnation of the cursor: the number of its resets. */
   resets = 0;
+
+  /** The attempts of the record may rise, because its member refuses or settles it. */
+  forgetAttempt(offset: number): void {
+    this.deliveries.delete(offset);
+    this.keptAttempts.delete(offset);
+  }
+
+  /** A stream of the member has ended because its client does not read. */
+  keepAttempts(memberId: MemberId, epoch: number): void {
+    for (const [offset, last] of this.deliveries) {
+      if (last.memberId === memberId && last.epoch === epoch) this.keptAttempts.set(offset, last);
+    }
+  }
 
   /**
    * Begins a new incarnation at the offset. Older acks no longer count, and the records from there
@@ -37,6 +63,8 @@ export class Consumption {
     this.resets = resets;
     const { sent, acked, named, namedByRuns, refused, excused, settling, archived } = this;
     for (const set of [sent, acked, named, namedByRuns, refused, excused, settling, archived]) set.clear();
+    this.deliveries.clear();
+    this.keptAttempts.clear();
     for (let below = 0; below < offset; below++) this.acked.add(below);
     for (const one of this.received) if (one >= offset) this.received.delete(one);
   }

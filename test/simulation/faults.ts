@@ -1,7 +1,9 @@
 import { fussy } from './fussy-assignor.ts';
 import type { Member } from './member.ts';
 import { networkDelayMsMax } from './network.ts';
+import { PullMember } from './pull-member.ts';
 import type { SimulatedGroup, Simulation } from './simulation.ts';
+import { ReconnectingMember, StuckReader } from './stream-member.ts';
 
 const membersMax = 5;
 /** A longer interval could keep a stuck member for longer than the run waits for convergence. */
@@ -68,6 +70,12 @@ export class Faults {
       () => void simulation.growTopic(world.pick(simulation.database.log.rows())!.name),
       () => {
         this.#intrude();
+      },
+      () => {
+        this.#disturb(StuckReader);
+      },
+      () => {
+        this.#disturb(ReconnectingMember);
       },
     ].filter(() => world.chance(0.6));
     simulation.database.breakRate = world.pick([0, 0.001, 0.01, 0.05])!;
@@ -251,15 +259,30 @@ export class Faults {
     if (found !== undefined) this.#simulation.startMember(found.group, found.member.instanceId);
   }
 
+  /**
+   * Starts a member that does not fit into a group whose members assign the partitions themselves.
+   */
   #intrude(): void {
     const { world, groups } = this.#simulation;
     const group = world.pick(groups.filter(({ site }) => site.clientSide));
     if (group === undefined) return;
-    const intruder = this.#simulation.startIntruder(group);
+    this.#intrudeFor(world.between(500, 4_000), this.#simulation.startIntruder(group, PullMember));
+  }
+
+  #intrudeFor(forMs: number, intruder: Member): void {
     this.#intruders.push(intruder);
-    world.after(world.between(500, 4_000), () => {
+    this.#simulation.world.after(forMs, () => {
       intruder.crash();
     });
+  }
+
+  /** Starts a member that misbehaves with its streams, one of its kind in a group. */
+  #disturb(Kind: typeof StuckReader | typeof ReconnectingMember): void {
+    const { world, groups } = this.#simulation;
+    const group = world.pick(groups.filter(({ site }) => !site.clientSide));
+    const live = group?.members.filter(({ alive }) => alive) ?? [];
+    if (group === undefined || live.length >= membersMax || live.some((member) => member instanceof Kind)) return;
+    this.#intrudeFor(world.between(15_000, 40_000), this.#simulation.startIntruder(group, Kind));
   }
 
   /** Ends all members of a group. While it is empty, the operator may change its offsets. */

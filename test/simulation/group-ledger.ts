@@ -119,10 +119,16 @@ export class GroupLedger {
   assignmentTold(
     { epoch, group, memberId }: Recipient,
     partitions: readonly TopicPartition[],
+    generation: number,
     isBehind: Told['isBehind'] = () => false,
   ): void {
     const told = this.#toldIn(epoch, group);
-    const own = new Map(partitions.map((one) => [nameOf(one), this.holding(group, one)?.sinceGeneration ?? 0]));
+    // A holding of a later generation is durable, and the broker does not know of it yet.
+    const since = (one: TopicPartition): number => {
+      const { sinceGeneration } = this.holding(group, one) ?? { sinceGeneration: 0 };
+      return sinceGeneration <= generation ? sinceGeneration : 0;
+    };
+    const own = new Map(partitions.map((one) => [nameOf(one), since(one)]));
     for (const [other, theirs] of told) {
       if (other === memberId || theirs.isBehind()) continue;
       for (const one of own.keys()) {

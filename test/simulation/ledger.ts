@@ -179,7 +179,10 @@ export class Ledger {
       const consumption = this.#consumption(group, this.#topicId(topic), partition);
       const holder = holders[index] ?? null;
       const mayCount = holder?.memberId === memberId && holder.sinceGeneration <= generation;
-      if (mayCount) for (const offset of offsetsOf(null, runs, 0)) consumption.settling.add(offset);
+      for (const offset of offsetsOf(null, runs, 0)) {
+        consumption.forgetAttempt(offset);
+        if (mayCount) consumption.settling.add(offset);
+      }
       return consumption.resets;
     });
     const resetting = this.#resetting.has(`${epoch}/${group}`);
@@ -328,6 +331,34 @@ export class Ledger {
         () => `${where} was archived by ${group} and goes out again, to ${memberId}`,
       );
       consumption.sent.add(offset);
+      this.#attemptTold(recipient, consumption, where, { offset, attempt });
+    }
+  }
+
+  /** Checks that a slow reader has cost its records no attempt. */
+  #attemptTold(
+    { epoch, group, memberId }: Recipient,
+    { deliveries, keptAttempts }: Consumption,
+    where: string,
+    { offset, attempt }: Pick<SentRecord, 'offset' | 'attempt'>,
+  ): void {
+    const kept = keptAttempts.get(offset);
+    if (kept?.epoch === epoch) {
+      this.world.count('a record comes again after a slow reader');
+      this.world.demand(
+        attempt <= kept.attempt,
+        () =>
+          `${group}: ${where} goes out to ${memberId} as attempt ${attempt}, and was attempt ${kept.attempt} when its client did not read`,
+      );
+    }
+    keptAttempts.delete(offset);
+    deliveries.set(offset, { epoch, memberId, attempt });
+  }
+
+  /** Called when a broker ends the stream of a member because the client does not read. */
+  slowReaderEnded({ epoch, group, memberId }: Recipient): void {
+    for (const [name, consumption] of this.#consumptions) {
+      if (name.startsWith(`${group}:`)) consumption.keepAttempts(memberId, epoch);
     }
   }
 
@@ -380,6 +411,7 @@ export class Ledger {
       const consumption = this.#consumption(group, this.#topicId(topic), partition);
       if (action !== 'ACK') {
         this.#givesBack(command, entries[index]!, runs?.[0] ?? 0);
+        for (const offset of offsetsOf(null, runs, 0)) consumption.forgetAttempt(offset);
         return consumption.resets;
       }
       const holder = holders[index] ?? null;

@@ -14,6 +14,7 @@ import { Reply } from '../../src/delivery/ports/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { streamUnsentBytesMax, type SimulatedBroker } from './broker.ts';
+import type { Recipient } from './group-ledger.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 import { StreamOrder } from './order.ts';
 import type { World } from './world.ts';
@@ -42,12 +43,16 @@ export interface StreamListener {
 export interface ClientStream {
   /** Ends the stream. The broker notices now or later. */
   close(): void;
+  /** Lets the connection die. Each side notices within `noticeMsMax`. */
+  break(noticeMsMax: number): void;
 }
 
 /** Messages that are delayed for longer are lost. */
 export const networkDelayMsMax = 15_000;
 /** A dead connection is noticed after a ping interval and its timeout. */
-const keepaliveMs = 20_000;
+export const keepaliveMs = 20_000;
+/** A member with a shorter interval may count an attempt of its own when it takes nothing. */
+const patientPollMs = 300_000;
 
 /** The work of a broker for a call. */
 export type Work<T> = (broker: Services, serving: SimulatedBroker, reply: Reply) => Promise<T>;
@@ -124,9 +129,11 @@ export class Network {
     };
   }
 
-  open(command: Omit<SubscribeCommand, 'reply'>, listener: StreamListener): ClientStream {
+  /** `eventsMax`: the client takes so many events, and then it reads no more. */
+  open(command: Omit<SubscribeCommand, 'reply'>, listener: StreamListener, eventsMax = Infinity): ClientStream {
     const broker = this.#pick();
-    const stream = new Stream(this.#world, this.#ledger, command.group, broker, listener, () => this.delayMs());
+    const client = { listener, eventsMax };
+    const stream = new Stream(this.#world, this.#ledger, command, broker, client, () => this.delayMs());
     this.#streams.add(stream);
     this.#world.after(this.delayMs(), () => {
       void stream.open(command);
@@ -219,6 +226,8 @@ class Stream implements EventSink, ClientStream {
   readonly #world: World;
   readonly #ledger: Ledger;
   readonly #group: string;
+  /** Whether no attempt may be counted after a SLOW_READER, whatever else the member does. */
+  readonly #keepsAttempts: boolean;
   readonly #broker: SimulatedBroker | null;
   readonly #listener: StreamListener;
   readonly #delayMs: () => number;
@@ -234,26 +243,37 @@ class Stream implements EventSink, ClientStream {
   #silent = false;
   #brokerSideOver = false;
   #clientSideOver = false;
+  /** How many more events the client takes. */
+  #eventsLeft: number;
+  /** Whether events wait that the client never takes. */
+  #stuck = false;
 
   constructor(
     world: World,
     ledger: Ledger,
-    group: string,
+    command: Pick<SubscribeCommand, 'group' | 'sessionTimeoutMs' | 'maxPollIntervalMs'>,
     broker: SimulatedBroker | null,
-    listener: StreamListener,
+    client: { readonly listener: StreamListener; readonly eventsMax: number },
     delayMs: () => number,
   ) {
     this.#world = world;
     this.#ledger = ledger;
+    const { group, sessionTimeoutMs, maxPollIntervalMs } = command;
     this.#group = group;
+    this.#keepsAttempts = sessionTimeoutMs === null && maxPollIntervalMs >= patientPollMs;
     this.#order = new StreamOrder(ledger, group);
     this.#broker = broker;
-    this.#listener = listener;
+    this.#listener = client.listener;
+    this.#eventsLeft = client.eventsMax;
     this.#delayMs = delayMs;
   }
 
   get isOver(): boolean {
     return this.#brokerSideOver && this.#clientSideOver;
+  }
+
+  get #recipient(): Recipient {
+    return { epoch: this.#broker!.epoch, group: this.#group, memberId: this.#memberId };
   }
 
   async open(command: Omit<SubscribeCommand, 'reply'>): Promise<void> {
@@ -274,7 +294,7 @@ class Stream implements EventSink, ClientStream {
     this.#reply.handOver();
     const { epoch } = this.#broker!;
     if (event.type === 'joined') this.#memberId = event.memberId;
-    const recipient = { epoch, group: this.#group, memberId: this.#memberId };
+    const recipient = this.#recipient;
     this.#ledger.groups.generationTold(recipient, event.generation);
     let told: ClientEvent;
     let bytes = 50;
@@ -287,7 +307,8 @@ class Stream implements EventSink, ClientStream {
     } else {
       if (event.type === 'assigned') {
         const assignment = this.#assignment(event);
-        this.#ledger.groups.assignmentTold(recipient, assignment, () => this.unsentBytes >= streamUnsentBytesMax);
+        const isBehind = (): boolean => this.unsentBytes >= streamUnsentBytesMax;
+        this.#ledger.groups.assignmentTold(recipient, assignment, event.generation, isBehind);
         this.#order.assigned(assignment);
       }
       if (event.type === 'idle') this.#ledger.inFlightTold(recipient, event);
@@ -296,6 +317,9 @@ class Stream implements EventSink, ClientStream {
     }
     this.unsentBytes += bytes;
     this.#travel(() => {
+      this.#stuck = this.#eventsLeft === 0;
+      if (this.#stuck) return;
+      this.#eventsLeft--;
       this.#broker!.process.enter(() => {
         this.unsentBytes -= bytes;
         this.#hasTaken = true;
@@ -327,10 +351,14 @@ class Stream implements EventSink, ClientStream {
 
   end(error: Rejection | null): void {
     if (this.#brokerSideOver) return;
+    if (error?.reason === 'SLOW_READER' && this.#keepsAttempts) this.#ledger.slowReaderEnded(this.#recipient);
     this.#endBrokerSide();
     this.#refused(error);
     this.#travel(() => {
+      // The end waits behind the events.
+      if (this.#stuck) return;
       this.#closeClient(error);
+      this.#tellBroker(0, 'ENDED');
     });
   }
 
@@ -402,9 +430,10 @@ class Stream implements EventSink, ClientStream {
   #tellBroker(delayMs: number, reason: StreamEnd): void {
     this.#world.after(delayMs, () => {
       this.#broker?.process.enter(() => {
-        if (this.#brokerSideOver) return;
-        this.#end = reason;
-        this.#endBrokerSide();
+        if (!this.#brokerSideOver) {
+          this.#end = reason;
+          this.#endBrokerSide();
+        }
         this.#held?.closed(reason);
       });
     });
@@ -413,8 +442,7 @@ class Stream implements EventSink, ClientStream {
   #endBrokerSide(): void {
     this.#brokerSideOver = true;
     this.#reply.lose();
-    const { epoch } = this.#broker!;
-    this.#ledger.groups.streamEnded({ epoch, group: this.#group, memberId: this.#memberId });
+    this.#ledger.groups.streamEnded(this.#recipient);
   }
 
   /**

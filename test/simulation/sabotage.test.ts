@@ -39,6 +39,7 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   TELLS_BEFORE_IT_IS_DURABLE: /is told of generation \d+ when \d+ is durable/,
   COMPLETES_BEFORE_THE_APPEND: /is completed by a settlement and not in the archive/,
   FOLDS_A_SETTLEMENT_AWAY: /the fold takes the ack of .* back|was archived by .* and goes out again/,
+  COUNTS_AN_ATTEMPT_FOR_A_SLOW_READER: /goes out to .* as attempt \d+, and was attempt \d+ when its client did not/,
   APPLIES_TWICE: /was archived by .* and goes out again|is archived by a settlement and was complete before/,
 };
 

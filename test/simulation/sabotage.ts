@@ -1,5 +1,6 @@
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import type { Services } from '../../src/broker/services.ts';
+import type { MemberStream } from '../../src/delivery/ports/session.ts';
 import type { Ledger } from './ledger.ts';
 
 /**
@@ -46,6 +47,8 @@ export type Sabotage =
   | 'COMPLETES_BEFORE_THE_APPEND'
   /** Folds and truncates the ack log without waiting for the settlements under way. */
   | 'FOLDS_A_SETTLEMENT_AWAY'
+  /** Treats the end of a stream whose client does not read as the loss of its connection. */
+  | 'COUNTS_AN_ATTEMPT_FOR_A_SLOW_READER'
   /** Treats a settlement with a lost answer as one that was not written. */
   | 'APPLIES_TWICE';
 
@@ -120,6 +123,21 @@ function wrongCalls({ broker, group }: Services, sabotage: Sabotage, { groups }:
         },
         group: {
           joinGroup: (caller, command) => group.joinGroup(caller, { ...command, ...patient }),
+        },
+      };
+    case 'COUNTS_AN_ATTEMPT_FOR_A_SLOW_READER':
+      return {
+        broker: {
+          subscribe: async (caller, command, sink) => {
+            let stream: MemberStream | null = null;
+            const end = sink.end.bind(sink);
+            sink.end = (error) => {
+              if (error?.reason === 'SLOW_READER') stream?.closed('CONNECTION_LOST');
+              end(error);
+            };
+            stream = await broker.subscribe(caller, command, sink);
+            return stream;
+          },
         },
       };
     case 'TAKES_OLD_PLANS':

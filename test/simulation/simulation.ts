@@ -111,11 +111,9 @@ export class Simulation {
     return member;
   }
 
-  /**
-   * Starts a member that does not fit into a group whose members assign the partitions themselves.
-   */
-  startIntruder(group: SimulatedGroup): Member {
-    const member = new PullMember(group.site);
+  /** Starts a member that disturbs its group. */
+  startIntruder(group: SimulatedGroup, Kind: new (site: MemberSite, instanceId: null) => Member): Member {
+    const member = new Kind(group.site, null);
     group.members.push(member);
     member.start();
     return member;
@@ -313,8 +311,13 @@ export class Simulation {
   /** Reads the states of the groups from the owner. */
   async #lookAtGroups(): Promise<void> {
     const owner = this.brokers.find(({ epoch, calls }) => calls !== null && epoch === this.database.epoch);
-    const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
-    for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
+    try {
+      const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
+      for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
+    } catch (error) {
+      // An attempt to load the groups, begun before the database was healed, has failed.
+      if (!(error instanceof Fault)) throw error;
+    }
   }
 
   #report(error: Error): Error {

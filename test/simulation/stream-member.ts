@@ -1,6 +1,6 @@
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
-import type { ClientStream } from './network.ts';
+import { keepaliveMs, type ClientStream } from './network.ts';
 
 /**
  * A member with a stream. With a session timeout it outlives the stream; otherwise it ends with it.
@@ -10,7 +10,7 @@ export class StreamMember extends Member {
   protected readonly cumulative = true;
   protected readonly sessionTimeoutMs: number | null;
   protected readonly rebalanceTimeoutMs: number;
-  #stream: ClientStream | null = null;
+  protected stream: ClientStream | null = null;
 
   constructor(site: MemberSite, instanceId: string | null, hasSession = instanceId !== null) {
     super(site, instanceId);
@@ -27,7 +27,12 @@ export class StreamMember extends Member {
 
   override crash(): void {
     super.crash();
-    this.#stream?.close();
+    this.stream?.close();
+  }
+
+  /** How many events of a stream the client takes. */
+  protected eventsMax(): number {
+    return Infinity;
   }
 
   /** Joins before the stream opens. @returns whether the stream may open. */
@@ -36,13 +41,13 @@ export class StreamMember extends Member {
   }
 
   protected override changed(): void {
-    this.#stream?.close();
+    this.stream?.close();
     if (this.sessionTimeoutMs === null) this.forgetMembership();
     void this.#begin();
   }
 
   protected override sentAway(error: Rejection): void {
-    this.#stream?.close();
+    this.stream?.close();
     this.#closed(error, false);
   }
 
@@ -56,7 +61,7 @@ export class StreamMember extends Member {
     const { network, group, start, world, assignors } = this.site;
     const round = ++this.round;
     let isOpen = false;
-    this.#stream = network.open(
+    this.stream = network.open(
       {
         group,
         topics: this.topics,
@@ -88,6 +93,7 @@ export class StreamMember extends Member {
           if (this.round === round) this.#closed(error, !isOpen);
         },
       },
+      this.eventsMax(),
     );
   }
 
@@ -100,5 +106,47 @@ export class StreamMember extends Member {
     world.after(retryMs * world.fraction(), () => {
       if (this.alive && this.round === round) void this.#begin();
     });
+  }
+}
+
+/** A member that takes the first events of each stream and reads no more. */
+export class StuckReader extends StreamMember {
+  protected override eventsMax(): number {
+    return this.site.world.whole(0, 3);
+  }
+}
+
+const manyTimes = 20;
+
+/** A member that leaves its stream at random, and opens another one, for ever. */
+export class ReconnectingMember extends StreamMember {
+  override start(): void {
+    super.start();
+    void this.#reconnect();
+  }
+
+  async #reconnect(): Promise<void> {
+    const { world } = this.site;
+    const restMsMax = world.between(100, 2_000);
+    for (let times = 1; this.alive && !this.stopping; times++) {
+      if (times === manyTimes) world.count(`a member reconnects ${manyTimes} times`);
+      await world.pause(world.between(0, restMsMax));
+      if (!this.alive || this.stopping) return;
+      const choice = world.fraction();
+      if (choice < 0.4) this.stream?.break(world.chance(0.4) ? keepaliveMs : 0);
+      else if (choice < 0.7) this.#leave();
+      else this.changed();
+    }
+  }
+
+  /** Leaves the group, and joins it as another member. */
+  #leave(): void {
+    const { network, group } = this.site;
+    const { memberId } = this;
+    if (memberId !== null) {
+      void network.call((broker) => broker.group.leaveGroup({ group, memberId })).catch(() => undefined);
+    }
+    this.forgetMembership();
+    this.changed();
   }
 }
