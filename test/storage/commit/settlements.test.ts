@@ -148,7 +148,8 @@ describe('an append and a completion in one commit, over a connection that is cu
       // This connects and prepares first, so that the cut hits the transaction itself.
       expect((await archive(between)).became).toEqual(['moved']);
       expected.push(between);
-      const cut = proxy.afterBytes(Math.floor((size * piece) / pieces));
+      // The transactions differ by some bytes, so the last cut waits for the commit itself.
+      const cut = piece < pieces ? proxy.afterBytes(Math.floor((size * piece) / pieces)) : proxy.afterCommit();
       const lost = archive(number);
       await cut;
       const { became } = await lost;
