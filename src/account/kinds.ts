@@ -64,7 +64,7 @@ export const kinds = {
   },
   attempts: {
     pool: 'kept',
-    counts: 'delivery attempts of records, by runs',
+    counts: 'delivery attempts of records, and records refused by NACKs and RELEASEs, by runs',
     limit: { share: 1 / 16 },
     atLimit: 'UNCOUNTED',
   },

@@ -21,7 +21,7 @@ const meanings: Readonly<Record<AtLimit, string>> = {
   CLOSED: 'a new connection is closed',
   EVICTED: 'the oldest goes, and the database has it',
   PAUSED: 'the stream waits for its client',
-  UNCOUNTED: '`BROKER_FULL` for a NACK; a lost delivery stays uncounted',
+  UNCOUNTED: '`BROKER_FULL` for a NACK or RELEASE; a lost delivery stays uncounted',
 };
 
 /** docs/memory.md, from the table of kinds. */

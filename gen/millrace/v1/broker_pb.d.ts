@@ -1642,7 +1642,7 @@ export declare const BrokerService: GenService<{
    * entries.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (an unknown or removed member);
    * INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for acks ahead of the committed
-   * offset, or for attempts; no entry has changed anything).
+   * offset, for attempts, or for refused records; no entry has changed anything).
    *
    * @generated from rpc millrace.v1.BrokerService.Ack
    */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { Progress } from '../offsets/progress.ts';
 import { joined, type OffsetRuns } from '../offsets/runs.ts';
 import type { CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
-import { InFlight } from './in-flight.ts';
-import { backoffMs, type Pause } from './pause.ts';
+import { InFlight, type Held } from './in-flight.ts';
+import { backoffMs } from './pause.ts';
 import { nothing, type BytesOf, type Freed } from './pieces.ts';
 import { Position, type CursorBounds, type NextDelivery } from './position.ts';
 import { RefusedRecords } from './refused.ts';
@@ -107,14 +107,22 @@ export class Cursor {
     return this.#progress.attempts.runs;
   }
 
-  /** How many more holes (fewer if negative) and runs of attempts an ack of the runs may leave. */
-  ackGrowth(runs: OffsetRuns): { readonly holes: number; readonly attempts: number } {
-    return { holes: this.#progress.holeGrowth(runs), attempts: this.#progress.attempts.splitsOf(runs) };
+  /** The number of runs of refused records, and of those that a pause waits for. */
+  get refusedRuns(): number {
+    return (this.#refused?.runs ?? 0) + this.#position.pausedRuns;
   }
 
-  /** How many more runs there may be when attempts of the named records in flight are counted. */
-  attemptGrowth(named: Named): number {
-    return this.#progress.attempts.growthOf(joined(this.#inFlight.among(this.#runsOf(named))));
+  /** How many more runs, fewer holes if negative, an ack of the runs may leave. */
+  ackGrowth(runs: OffsetRuns): { readonly holes: number; readonly attempts: number; readonly refused: number } {
+    const attempts = this.#progress.attempts.splitsOf(runs);
+    return { holes: this.#progress.holeGrowth(runs), attempts, refused: this.#refused?.splitsOf(runs) ?? 0 };
+  }
+
+  /** How many more runs a NACK of the named records may leave; a RELEASE counts no attempts. */
+  refusalGrowth(named: Named): { readonly attempts: number; readonly refused: number } {
+    const runs = this.#runsOf(named);
+    const refused = (this.#refused ?? new RefusedRecords()).growthOf(runs, this.holes);
+    return { attempts: this.#progress.attempts.growthOf(joined(this.#inFlight.among(runs))), refused };
   }
 
   get inFlightRecords(): number {
@@ -191,8 +199,7 @@ export class Cursor {
   ackRuns(runs: OffsetRuns): Settled {
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refused(refusal);
-    let records = 0;
-    let bytes = 0;
+    let { records, bytes } = nothing;
     for (let at = 0; at < runs.length; at += 2) {
       const freed = this.#inFlight.remove(runs[at]!, runs[at + 1]!);
       records += freed.records;
@@ -210,19 +217,19 @@ export class Cursor {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
-    this.#progress.attempts.count(joined(found));
-    const lowest = present(found[0], refusedSome).first;
+    const failed = joined(found);
+    this.#progress.attempts.count(failed);
+    const lowest = present(failed[0], refusedSome);
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
-    this.#position.pause(found, untilMs, nowMs);
+    this.#position.pause(failed, untilMs, nowMs);
     return { status: 'OK', ...this.#rewind(lowest) };
   }
 
   /** Gives back the named records and those in flight behind them, without attempt or pause. */
   release(named: Named, _nowMs: number): Settled {
     const found = this.#refuse(named);
-    return typeof found === 'string'
-      ? refused(found)
-      : { status: 'OK', ...this.#rewind(present(found[0], refusedSome).first) };
+    if (typeof found === 'string') return refused(found);
+    return { status: 'OK', ...this.#rewind(present(found[0], refusedSome).first) };
   }
 
   /**
@@ -277,7 +284,7 @@ export class Cursor {
    * records that it gets itself.
    */
   giveBackAll(countAttempt: boolean): Freed {
-    const held: Pause['runs'][number][] = [];
+    const held: Held[] = [];
     const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
       if (countAttempt) held.push({ first, last });
     });
@@ -295,8 +302,7 @@ export class Cursor {
 
   /** Takes back the records whose lease has expired, and counts the attempt or not. */
   expireLeases(nowMs: number, countAttempt = true): Freed {
-    let records = 0;
-    let bytes = 0;
+    let { records, bytes } = nothing;
     const expired = this.#inFlight.expired(nowMs);
     for (const { first, last } of expired) {
       const freed = this.#inFlight.remove(first, last);
@@ -364,7 +370,7 @@ export class Cursor {
    * Marks the named records as refused. Records that came back before count too, because their
    * handler may have failed. @returns those in flight, ascending, or why there are none.
    */
-  #refuse(named: Named): Pause['runs'] | Exclude<Settled['status'], 'OK'> {
+  #refuse(named: Named): readonly Held[] | Exclude<Settled['status'], 'OK'> {
     const runs = this.#runsOf(named);
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refusal;

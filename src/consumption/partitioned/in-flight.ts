@@ -2,6 +2,12 @@ import assert from 'node:assert/strict';
 import { addRun, countOf, type OffsetRuns } from '../offsets/runs.ts';
 import { nothing, Pieces, type BytesOf, type Freed } from './pieces.ts';
 
+/** A run of records in flight. */
+export interface Held {
+  readonly first: number;
+  readonly last: number;
+}
+
 /**
  * The records of one cursor that are in flight: held by the member that has the log (the holder),
  * or MOVING, while a settlement completes them. Calls of the holder affect only the held ones.
@@ -34,14 +40,14 @@ export class InFlight {
   }
 
   /** The first run in flight that ends at or behind `offset`, if there is one. */
-  at(offset: number): { readonly first: number; readonly last: number } | undefined {
+  at(offset: number): Held | undefined {
     const held = this.#held.at(offset);
     const moving = this.#moving?.at(offset);
     return moving !== undefined && (held === undefined || moving.first < held.first) ? moving : held;
   }
 
   /** The held records of the runs, ascending. */
-  among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
+  among(runs: OffsetRuns): Held[] {
     return this.#held.among(runs);
   }
 
@@ -50,7 +56,7 @@ export class InFlight {
   }
 
   /** The held runs whose lease has expired. */
-  expired(nowMs: number): { readonly first: number; readonly last: number }[] {
+  expired(nowMs: number): readonly Held[] {
     return this.#held.expired(nowMs);
   }
 
@@ -88,7 +94,7 @@ export class InFlight {
   }
 }
 
-function isAll(runs: OffsetRuns, found: readonly { readonly first: number; readonly last: number }[]): boolean {
+function isAll(runs: OffsetRuns, found: readonly Held[]): boolean {
   const all: number[] = [];
   for (const { first, last } of found) addRun(all, first, last);
   return runs.length > 0 && countOf(all) === countOf(runs);

@@ -1,4 +1,4 @@
-import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
+import { addRun, coversRun, cutBelow, fitted, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
 
 /**
  * The un-acked records that the current holder has refused: by a NACK, a RELEASE, or an expired
@@ -8,7 +8,11 @@ import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offset
  * There are never more runs than records that are delivered and not acked.
  */
 export class RefusedRecords {
-  readonly #runs: number[] = [];
+  #runs: number[] = [];
+
+  get runs(): number {
+    return this.#runs.length / 2;
+  }
 
   /** The lowest refused record; Infinity if there is none. */
   get lowest(): number {
@@ -22,6 +26,27 @@ export class RefusedRecords {
     for (let at = runFrom(acked, first); at < acked.length && acked[at]! <= last; at += 2) {
       removeRun(this.#runs, acked[at]!, acked[at + 1]!);
     }
+    this.#runs = fitted(this.#runs);
+  }
+
+  /** How many more runs there are at most when the runs are added, which holes may divide. */
+  growthOf(added: OffsetRuns, holes: number): number {
+    let growth = 0;
+    for (let at = 0; at < added.length; at += 2) {
+      if (!coversRun(this.#runs, added[at]!, added[at + 1]!)) growth++;
+    }
+    return growth === 0 ? 0 : growth + holes;
+  }
+
+  /** How many more runs there are at most when the runs are forgotten. */
+  splitsOf(forgotten: OffsetRuns): number {
+    let splits = 0;
+    for (let at = 0; at < forgotten.length; at += 2) {
+      const [first, last] = [forgotten[at]!, forgotten[at + 1]!];
+      const run = runFrom(this.#runs, first);
+      if (run < this.#runs.length && this.#runs[run]! < first && this.#runs[run + 1]! > last) splits++;
+    }
+    return splits;
   }
 
   /** Forgets first … last, which are acked. */

@@ -7,6 +7,7 @@ import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { Kept, KeptBytes } from '../kept/kept.ts';
+import { attemptsBytes } from '../kept/sizes.ts';
 import { nackLineOf, type NackLine } from './nack-log.ts';
 
 interface Settled {
@@ -60,19 +61,23 @@ export function applyAcks(
 
 /**
  * Compares what the ack may add at most with the room, and looks at the cursors only if that is not
- * enough. A cumulative ack and a RELEASE add nothing.
+ * enough. A cumulative ack adds nothing.
  */
 function refuseIfFull(group: ConsumerGroup, command: AckCommand, kept: Kept): void {
-  let holesMax = 0;
-  let attemptsMax = 0;
+  let holes = 0;
+  let attempts = 0;
+  let refused = 0;
   for (const { action, runs } of command.entries) {
-    if (action === 'ACK' && runs !== null) {
-      holesMax += runs.length / 2;
-      // An ack within a run of attempts splits it.
-      attemptsMax += runs.length / 2;
-    } else if (action === 'NACK') attemptsMax += limits.cursorAttemptRunsMax;
+    const named = runs === null ? 1 : runs.length / 2;
+    if (action !== 'ACK') refused += 2 * (named + limits.cursorRangesMax);
+    if (action === 'NACK') attempts += limits.cursorAttemptRunsMax;
+    if (action !== 'ACK' || runs === null) continue;
+    holes += named;
+    // An ack within a run of attempts, or of refused records, splits it.
+    attempts += named;
+    refused += named;
   }
-  const fits = holesMax * weights.hole <= kept.holes.room && attemptsMax * weights.attemptRun <= kept.attempts.room;
+  const fits = holes * weights.hole <= kept.holes.room && attemptsBytes(attempts, refused) <= kept.attempts.room;
   // What is applied counts itself at once, in the same step.
   if (!fits) kept.reserve(growthOf(group, command)).release();
 }
@@ -81,6 +86,7 @@ function refuseIfFull(group: ConsumerGroup, command: AckCommand, kept: Kept): vo
 function growthOf(group: ConsumerGroup, { memberId, generation, entries }: AckCommand): KeptBytes {
   let holes = 0;
   let attempts = 0;
+  let refused = 0;
   for (const entry of entries) {
     const log = group.named(entry) ?? 'NOT_OWNER';
     if (typeof log === 'string' || refusalOf(group, memberId, generation, log) !== null) continue;
@@ -88,9 +94,16 @@ function growthOf(group: ConsumerGroup, { memberId, generation, entries }: AckCo
       const growth = log.cursor.ackGrowth(entry.runs);
       holes += growth.holes;
       attempts += growth.attempts;
-    } else if (entry.action === 'NACK') attempts += log.cursor.attemptGrowth(named(entry));
+      refused += growth.refused;
+    } else if (entry.action !== 'ACK') {
+      const growth = log.cursor.refusalGrowth(named(entry));
+      const isNack = entry.action === 'NACK';
+      // A NACK also keeps for which records it pauses.
+      refused += growth.refused * (isNack ? 2 : 1);
+      if (isNack) attempts += growth.attempts;
+    }
   }
-  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
+  return { holes: holes * weights.hole, attempts: attemptsBytes(attempts, refused) };
 }
 
 function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, log: Feed, nowMs: number): Settled {

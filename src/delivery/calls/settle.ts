@@ -5,6 +5,7 @@ import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { KeptBytes } from '../kept/kept.ts';
+import { attemptsBytes } from '../kept/sizes.ts';
 import type { AckStatus } from '../ports/acks.ts';
 import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
@@ -43,12 +44,14 @@ export async function settle(
 function growthOf(runs: ReadonlyMap<Feed, readonly number[]>): KeptBytes {
   let holes = 0;
   let attempts = 0;
+  let refused = 0;
   for (const [{ cursor }, named] of runs) {
     const growth = cursor.ackGrowth(named);
     holes += growth.holes;
     attempts += growth.attempts;
+    refused += growth.refused;
   }
-  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
+  return { holes: holes * weights.hole, attempts: attemptsBytes(attempts, refused) };
 }
 
 /** The status of the entry. Adds an entry that may move to the runs of its log. */

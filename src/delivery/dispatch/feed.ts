@@ -5,7 +5,7 @@ import { endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
 import type { Clock } from '../../time/clock.ts';
 import { recounted, type Kept } from '../kept/kept.ts';
-import { noteBytes } from '../kept/sizes.ts';
+import { attemptsBytes, noteBytes } from '../kept/sizes.ts';
 import type { FeedMemory } from './feed-memory.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from '../ports/session.ts';
 import type { CursorKey } from '../ports/store.ts';
@@ -41,7 +41,7 @@ export class Feed implements AppendListener {
   #fetching = false;
   #cancelRetry: (() => void) | null = null;
   #closed = false;
-  /** Bytes that the account counts for the acked runs, the attempts and the note of the cursor. */
+  /** What the account counts for acked runs, for attempts with refused records, and for the note. */
   #holeBytes = 0;
   #attemptBytes = 0;
   #noteBytes = 0;
@@ -134,17 +134,24 @@ export class Feed implements AppendListener {
     };
   }
 
-  /** Counts the acked runs and the attempts of the cursor, after a change of them. */
+  /** Counts the acked runs, the attempts and the refused records of the cursor, after a change. */
   recount(): void {
     if (this.#closed) return;
     const holeBytes = this.cursor.holes * weights.hole;
     if (holeBytes !== this.#holeBytes) {
       this.#holeBytes = recounted(this.#account.holes, this.#holeBytes, holeBytes);
     }
-    const attemptBytes = this.cursor.attemptRuns * weights.attemptRun;
+    const attemptBytes = attemptsBytes(this.cursor.attemptRuns, this.cursor.refusedRuns);
     if (attemptBytes !== this.#attemptBytes) {
       this.#attemptBytes = recounted(this.#account.attempts, this.#attemptBytes, attemptBytes);
     }
+  }
+
+  /** Whether acks of so many runs ahead of the committed offset, or within attempts, have room. */
+  hasRoomForHoles(runs: number): boolean {
+    const { holes, attempts } = this.#account;
+    if (runs * weights.hole > holes.room) return false;
+    return !this.cursor.hasAttempts || runs * weights.attemptRun <= attempts.room;
   }
 
   /** The bytes that the account counts for the note of the cursor. */

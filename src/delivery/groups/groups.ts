@@ -15,12 +15,11 @@ import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { Reservations } from '../kept/reservations.ts';
-
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
 import { startOffsets } from './start-position.ts';
 import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
-import { byPlace, cursorOf, type LoadedCursor, type ActiveSubscription } from './subscription.ts';
+import { cursorOf, LoadedCursors, type ActiveSubscription } from './subscription.ts';
 
 /** The topics as delivery sees them. */
 export interface TopicLogs {
@@ -89,7 +88,10 @@ export class Groups {
       onListed: (groups) => {
         this.reservations.unloaded.listed(groups);
       },
-      onAckLogRead,
+      onAckLogRead: (found) => {
+        this.reservations.unloaded.foundInAckLog(found.sizes);
+        onAckLogRead(found);
+      },
       take: (groups) => this.#take(groups),
       warn: (fields, message) => {
         context.log.warn(fields, message);
@@ -128,20 +130,17 @@ export class Groups {
     const missing = groups.filter(({ name }) => !this.#byName.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
-    const cursorsOf = new Map<number, LoadedCursor[]>();
-    await this.#store.loadCursors(subscriptionIds, ({ key, cursor }) => {
-      let cursors = cursorsOf.get(key.subscriptionId);
-      if (cursors === undefined) cursorsOf.set(key.subscriptionId, (cursors = []));
-      cursors.push({ key, cursor: cursorOf(cursor) });
-    });
-    const resumed = loaded.map((group) => this.#resume(group, cursorsOf));
+    const cursors = new LoadedCursors();
+    await this.#store.loadCursors(subscriptionIds, cursors.add);
+    const resumed = loaded.map((group) => this.#resume(group, cursors));
+    this.#store.cursorsLoaded(subscriptionIds);
     // Each group counts itself by now, and one that is gone needs nothing.
     for (const { id } of missing) this.reservations.unloaded.loaded(id);
     await Promise.all(resumed);
   }
 
   /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
-  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
+  async #resume(loaded: LoadedGroup, found: LoadedCursors): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.#add(group);
     for (const row of loaded.subscriptions) {
@@ -149,11 +148,13 @@ export class Groups {
       const name = topicLogs[0]?.address.topicName;
       if (name === undefined) continue;
       const lanes = this.#topics.lanes(row.topicId);
-      const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
+      const cursors = found.of(row.id, lanes);
       const logs = topicLogs.map((log) => {
         return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
       });
-      group.addSubscription(row, { name, lanes }, logs);
+      for (const feed of group.addSubscription(row, { name, lanes }, logs).logs) {
+        if (found.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
+      }
       this.#subscriptions.changed();
     }
     await group.resume(loaded.snapshot.assignments);

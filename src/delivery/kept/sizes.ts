@@ -1,6 +1,6 @@
 import { textBytes, weights } from '../../account/weights.ts';
 import type { MemberRow } from '../../coordinator/group.ts';
-import type { GroupSize } from '../ports/store.ts';
+import type { AckLogSize, GroupSize } from '../ports/store.ts';
 import type { KeptBytes } from './kept.ts';
 
 /** What the account counts for the parts of a group. */
@@ -52,6 +52,11 @@ export function addedCursorBytes(logs: number, unheld: number | null, isMember: 
   return made + (isMember ? (unheld ?? logs) * weights.heldCursor : 0);
 }
 
+/** Runs of delivery attempts, and runs of records that the holder of the log has refused. */
+export function attemptsBytes(attempts: number, refused: number): number {
+  return attempts * weights.attemptRun + refused * weights.hole;
+}
+
 /** The note of a committed offset. An empty one is part of the cursor. */
 export function noteBytes(text: string): number {
   return text === '' ? 0 : weights.note + textBytes(text);
@@ -67,8 +72,15 @@ export function unloadedBytes(name: string, size: GroupSize): KeptBytes {
     groups: groupBytes(name),
     members: size.members * weights.member + size.memberBytes,
     cursors: size.topicIds.length * weights.subscription + size.cursors * cursor,
-    notes: size.notes * weights.note + size.noteBytes,
-    holes: size.holes * weights.hole,
-    attempts: size.attempts * weights.attemptRun,
+    ...foundBytes(size),
+  };
+}
+
+/** What cursors keep beside their committed offsets. */
+export function foundBytes({ notes, noteBytes, holes, attempts }: AckLogSize['size']): KeptBytes {
+  return {
+    notes: notes * weights.note + noteBytes,
+    holes: holes * weights.hole,
+    attempts: attempts * weights.attemptRun,
   };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { weights } from '../../../src/account/weights.ts';
+import { attemptsBytes } from '../../../src/delivery/kept/sizes.ts';
 import type { AckEntry } from '../../../src/delivery/ports/acks.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { offsetsOf, Scene, type Delivered, type FakeStream } from '../scene.ts';
@@ -7,11 +8,11 @@ import { offsetsOf, Scene, type Delivered, type FakeStream } from '../scene.ts';
 const full = { reason: 'BROKER_FULL' };
 
 /** A topic of two partitions with 20 records each, in a broker with room for so many runs. */
-async function open(runsMax: { readonly holes?: number; readonly attempts?: number }): Promise<Scene> {
+async function open(runsMax: { readonly holes?: number; readonly attempts?: number }, partitions = 2): Promise<Scene> {
   const { holes = 10_000, attempts = 10_000 } = runsMax;
-  const account = smallAccount({ holes: holes * weights.hole, attempts: attempts * weights.attemptRun });
+  const account = smallAccount({ holes: holes * weights.hole, attempts: attemptsBytes(attempts, 2 * attempts) });
   const scene = await Scene.open({ account });
-  for (const log of scene.addTopic('orders', 2)) log.append(20);
+  for (const log of scene.addTopic('orders', partitions)) log.append(20);
   return scene;
 }
 
@@ -24,7 +25,7 @@ function ackAll(scene: Scene, { memberId, generation }: FakeStream, entries: Par
 
 const runsOf = (scene: Scene) => ({
   holes: scene.account.kind('holes').bytes / weights.hole,
-  attempts: scene.account.kind('attempts').bytes / weights.attemptRun,
+  attempts: Math.floor(scene.account.kind('attempts').bytes / weights.attemptRun),
 });
 
 const committed = (scene: Scene) => scene.describe('billing').partitions.map(({ committedOffset }) => committedOffset);
@@ -65,6 +66,37 @@ describe('acks ahead of the committed offset', () => {
     expect((await scene.ack('billing', later, { runs: [3, 3] })).status).toBe('STALE_GENERATION');
   });
 
+  test('a pull with auto-ack makes a hole that has no room, or does not go on when there is room', async () => {
+    const scene = await open({ holes: 2 }, 1);
+    const { memberId } = await scene.wait(scene.pull('billing', { maxRecords: 1 }));
+    const pull = (autoAck: boolean) => scene.wait(scene.pull('billing', { memberId, maxRecords: 1, autoAck }));
+    const pulls = [true, false, true, false];
+    for (const [at, autoAck] of pulls.entries()) expect(offsetsOf(await pull(autoAck))).toEqual([at + 1]);
+    expect(runsOf(scene).holes).toBe(2);
+    expect(await pull(true)).toMatchObject({ fields: [], blockedOn: 'WINDOW' });
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[0], 2]);
+    const { generation } = scene.describe('billing');
+    expect((await scene.ack('billing', { memberId, generation }, { runs: [0, 0] })).status).toBe('OK');
+    expect(offsetsOf(await pull(true))).toEqual([5]);
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[2], 2]);
+  });
+
+  test('a stream with auto-ack makes a hole that has no room, or stands still when it has room again', async () => {
+    const scene = await open({ holes: 0 }, 1);
+    const stream = await scene.subscribe('billing', { autoAck: true });
+    const { memberId, generation } = stream;
+    stream.stall();
+    scene.topics.get('orders')![0]!.append(5);
+    expect(offsetsOf(await scene.wait(scene.pull('billing', { memberId, maxRecords: 1 })))).toEqual([20]);
+    stream.readOn();
+    await scene.clock.advance(2_000);
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[20], 0]);
+    expect(stream.of('idle').at(-1)).toMatchObject({ blockedOn: 'WINDOW', inFlightRecords: 1 });
+    expect((await scene.ack('billing', { memberId, generation }, { runs: [20, 20] })).status).toBe('OK');
+    await scene.clock.advance(100);
+    expect([committed(scene), stream.offsets.length]).toEqual([[25], 24]);
+  });
+
   test('a settlement makes holes that an Ack could not make', async () => {
     const scene = await open({ holes: 1 });
     const { memberId, generation } = await scene.subscribe('billing');
@@ -90,10 +122,25 @@ describe('counts of attempts', () => {
     await expect(scene.ack('billing', stream, { action: 'NACK', runs: [8, 8] })).rejects.toMatchObject(full);
     expect(runsOf(scene).attempts).toBe(1);
     expect((await scene.ack('billing', stream, { action: 'NACK', upToOffset: 4, delayMs: 0 })).status).toBe('OK');
-    expect((await scene.ack('billing', stream, { action: 'RELEASE', runs: [8, 8] })).status).toBe('OK');
     expect((await scene.ack('billing', stream, { runs: [0, 4] })).status).toBe('OK');
+    expect((await scene.ack('billing', stream, { action: 'RELEASE', runs: [8, 8] })).status).toBe('OK');
     expect((await scene.ack('billing', stream, { action: 'NACK', runs: [8, 8] })).status).toBe('OK');
     expect(runsOf(scene).attempts).toBe(1);
+  });
+
+  test('RELEASEs keep refused records for which there is no room, or keep them after their acks', async () => {
+    const scene = await open({ attempts: 1 }, 1);
+    const stream = await scene.subscribe('billing');
+    const release = (...runs: number[]) => scene.ack('billing', stream, { action: 'RELEASE', runs });
+    for (const offset of [12, 10, 8, 6, 4, 2]) expect((await release(offset, offset)).status).toBe('OK');
+    expect(scene.account.kind('attempts').bytes).toBe(6 * weights.hole);
+    await expect(release(14, 14)).rejects.toMatchObject(full);
+    await expect(scene.ack('billing', stream, { action: 'NACK', runs: [14, 14] })).rejects.toMatchObject(full);
+    expect((await release(4, 4)).status).toBe('OK');
+    expect((await scene.ack('billing', stream, { runs: [4, 6] })).status).toBe('OK');
+    expect((await release(14, 14)).status).toBe('OK');
+    expect((await scene.ack('billing', stream, { runs: [0, 19] })).status).toBe('OK');
+    expect(scene.account.kind('attempts').bytes).toBe(0);
   });
 
   test('an Ack splits a run of attempts although there is no room for another', async () => {

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../../src/account/account.ts';
 import type { KindName } from '../../../src/account/kinds.ts';
 import { weights } from '../../../src/account/weights.ts';
-import { subscriptionBytes } from '../../../src/delivery/kept/sizes.ts';
+import { attemptsBytes, subscriptionBytes } from '../../../src/delivery/kept/sizes.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { MemoryGroupStore } from '../../support/memory-group-store.ts';
@@ -73,6 +73,15 @@ describe('what has no room', () => {
     const before = bytesOf(scene.account);
     await scene.join('billing', { instanceId: 'one' });
     expect(bytesOf(scene.account)).toEqual(before);
+  });
+
+  test('a subscription that its group had cancelled comes back without room for what its members hold', async () => {
+    const scene = await open(smallAccount({ cursors: subscriptionBytes(10) + 10 * weights.heldCursor - 1 }));
+    await created(scene, 'billing');
+    await scene.wait(scene.delivery.cancelSubscription('billing', 'orders'));
+    await scene.wait(scene.join('billing', { topics: [] }));
+    await expect(created(scene, 'billing')).rejects.toMatchObject(full);
+    expect(scene.account.kind('cursors').bytes).toBe(0);
   });
 
   test('new partitions are taken although the subscriptions of the topic have no room for their cursors', async () => {
@@ -158,7 +167,7 @@ describe('what is gone', () => {
     const stream = await scene.subscribe('billing');
     await scene.ack('billing', stream, { runs: [2, 2, 4, 4] });
     await scene.ack('billing', stream, { action: 'NACK', runs: [6, 6, 8, 8] });
-    expect(bytesOf(scene.account)).toMatchObject({ holes: 2 * weights.hole, attempts: 2 * weights.attemptRun });
+    expect(bytesOf(scene.account)).toMatchObject({ holes: 2 * weights.hole, attempts: attemptsBytes(2, 4) });
     await scene.ack('billing', stream, { runs: [0, 3] });
     expect(scene.account.kind('holes').bytes).toBe(0);
     stream.stream!.closed('CANCELLED');
@@ -215,6 +224,25 @@ describe('after a restart', () => {
     expect(Math.abs(next.account.kind('members').bytes - kept['members']!)).toBeLessThan(50);
     await load();
     expect(bytesOf(next.account)).toEqual(kept);
+  });
+
+  test('what the ack log has of a group is not counted until its load, or is counted twice after it', async () => {
+    const before = await open(roomyAccount());
+    before.topics.get('orders')![0]!.append(20);
+    const stream = await before.subscribe('billing', { sessionTimeoutMs: 1_800_000 });
+    await before.ack('billing', stream, { runs: [2, 2, 4, 4] });
+    await before.ack('billing', stream, { action: 'NACK', runs: [6, 6] });
+    const kept = bytesOf(before.account);
+    const { next, load } = await successor(before, roomyAccount());
+    next.store.beforeRead = (read) => {
+      if (read === 'loadGroups') counted.push(bytesOf(next.account));
+    };
+    const counted: Record<string, number>[] = [];
+    await load();
+    // Refused records are not durable.
+    const found = { holes: kept['holes'], attempts: weights.attemptRun };
+    expect(counted).toMatchObject([found]);
+    expect(bytesOf(next.account)).toMatchObject(found);
   });
 
   test('a broker takes new groups in its first second, although those that it has not loaded fill it', async () => {
