@@ -154,7 +154,7 @@ export const jobsWithoutRuns: readonly string[] = ['NackLog', 'SlowReaders', 'Aw
  * tests of its stop in the folder named.
  */
 export const endedForGood: Readonly<Record<string, string>> = {
-  Server: 'test/broker',
+  Server: 'test/broker/process',
   GrpcServer: 'test/rpc',
   HttpServer: 'test/rpc',
   Supervisor: 'test/embedded',
