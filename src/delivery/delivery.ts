@@ -48,6 +48,7 @@ import {
 import { Admission } from './groups/admission.ts';
 import { Kept, type Reservation } from './kept/kept.ts';
 import { LostAttempts } from './kept/lost-attempts.ts';
+import { DeliveryRoom } from './dispatch/delivery-room.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -117,7 +118,7 @@ export class Delivery {
     });
     this.#context = {
       clock,
-      memory: new FeedMemory(deps.account.kind('feeds')),
+      memory: new FeedMemory(deps.account),
       random,
       codec,
       assignors: deps.assignors ?? builtInAssignors,
@@ -129,6 +130,7 @@ export class Delivery {
       moves: new Moves(rounds),
       writer: new GroupWriter({ store, clock, random, onFenced }),
       slowReaders: new SlowReaders(deps),
+      deliveryRoom: new DeliveryRoom(deps),
       delivered: { records: 0, bytes: 0 },
       log: deps.log,
       counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
@@ -368,15 +370,14 @@ export class Delivery {
     await rounds.drain(untilMs);
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
-    this.#context.moves.stop();
+    for (const part of [this.#context.moves, this.#context.deliveryRoom]) part.stop();
     await Promise.all([this.#nacks.stop(), this.#context.slowReaders.stop()]);
   }
 
   /** Ends everything in this process at once, because another broker owns the groups now. */
   async stop(): Promise<void> {
     this.#draining = true;
-    this.#context.writer.stop();
-    this.#context.moves.stop();
+    for (const part of [this.#context.writer, this.#context.moves, this.#context.deliveryRoom]) part.stop();
     const error = notOwner('TAKEN_OVER');
     const jobs = [this.#groups.stop(error), this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.all()) group.stop(error);
