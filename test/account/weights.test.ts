@@ -16,7 +16,7 @@ import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { topicAtWork } from '../log/scene.ts';
-import { cursorOf } from '../../src/delivery/groups/subscription.ts';
+import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
