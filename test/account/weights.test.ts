@@ -18,7 +18,7 @@ import { Topic } from '../../src/log/topic.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { topicAtWork } from '../log/scene.ts';
-import { cursorOf } from '../../src/delivery/groups/subscription.ts';
+import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';

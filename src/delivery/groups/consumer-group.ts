@@ -27,7 +27,7 @@ import type { Reply } from '../ports/reply.ts';
 import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
-import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
+import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from '../subscriptions/subscription.ts';
 
 type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 

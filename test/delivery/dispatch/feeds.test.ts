@@ -110,7 +110,7 @@ test('no batch is read for a member without credit', async () => {
   log!.append(1);
   log!.cachedFrom = 2;
   const member = await scene.subscribe('billing', { maxInFlightRecords: 1 });
-  expect([member.offsets, log!.fetches, scene.delivery.counts().feedBytes]).toEqual([[0], 1, 0]);
+  expect([member.offsets, log!.fetches, scene.delivery.views.counts().feedBytes]).toEqual([[0], 1, 0]);
   await scene.ack('billing', member, { upToOffset: 0 });
   expect([member.offsets, log!.fetches]).toEqual([[0, 1], 2]);
 });
@@ -121,10 +121,10 @@ test('a log that its member has given back keeps no batch in memory', async () =
   log!.append(3);
   log!.cachedFrom = 3;
   const member = await scene.subscribe('billing', { maxInFlightRecords: 2 });
-  expect(scene.delivery.counts().feedBytes).toBeGreaterThan(0);
+  expect(scene.delivery.views.counts().feedBytes).toBeGreaterThan(0);
   member.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
-  expect(scene.delivery.counts().feedBytes).toBe(0);
+  expect(scene.delivery.views.counts().feedBytes).toBe(0);
 });
 
 test('a log that is closed while a failed read of it waits to be tried again leaves no timer', async () => {

@@ -7,7 +7,7 @@ import { FeedMemory } from '../../../src/delivery/dispatch/feed-memory.ts';
 import { Feed } from '../../../src/delivery/dispatch/feed.ts';
 import { Member } from '../../../src/delivery/dispatch/member.ts';
 import { handOut, nextPiece } from '../../../src/delivery/dispatch/piece.ts';
-import { cursorOf } from '../../../src/delivery/groups/subscription.ts';
+import { cursorOf } from '../../../src/delivery/subscriptions/subscription.ts';
 import type { MemberId } from '../../../src/coordinator/group.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount, roomyKept, smallAccount } from '../../account/accounts.ts';
@@ -172,7 +172,7 @@ describe('records that are not in flight any more are still counted', () => {
         await scene.ack('billing', stream, { runs: [0, 19] });
       },
     ],
-    ['the end of the subscription', () => scene.wait(scene.delivery.cancelSubscription('billing', 'orders'))],
+    ['the end of the subscription', () => scene.wait(scene.delivery.subscriptions.cancel('billing', 'orders'))],
     ['the end of the topic', () => scene.wait(scene.delivery.deleteTopic(1, async () => undefined))],
     [
       'the end of the broker',
