@@ -26,10 +26,18 @@ export const weights = {
   heldCursor: 400,
   /** The note of a committed offset beside its text. */
   note: 96,
-  /** One run of acked offsets, or of refused records. */
+  /** One run of acked offsets. */
   hole: 32,
   /** One run of delivery attempts. */
   attemptRun: 144,
+  /** The objects of a batch in a cache, beside its bytes. */
+  batch: 640,
+  /** A run of records in flight that went out together. */
+  deliveredRun: 208,
+  /** The sizes of the records of a batch, beside four bytes for each. */
+  batchSizes: 256,
+  /** A run of refused records, for which delivery may pause too. */
+  refusedRun: 32,
   /** An idempotency key beside its text. */
   key: 168,
   /** A record of a publish until its commit, beside the bytes of the request. */

@@ -43,7 +43,8 @@ interface TopicsDeps {
 export class Topics {
   readonly #d: TopicsDeps;
   readonly #dropping: Every;
-  #stopped = false;
+  /** Ends pauses between tries. A start after a stop makes a new one. */
+  #ending = new AbortController();
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
@@ -59,9 +60,10 @@ export class Topics {
   }
 
   async open(): Promise<void> {
-    this.#stopped = false;
+    if (this.#ending.signal.aborted) this.#ending = new AbortController();
+    const { signal } = this.#ending;
     await this.#d.log.open(await this.#d.store.loadTopics());
-    if (this.#stopped) return;
+    if (signal.aborted) return;
     this.#dropping.start();
     this.#dropping.soon();
   }
@@ -154,17 +156,20 @@ export class Topics {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#ending.abort();
     await this.#dropping.stop();
   }
 
   async #deleteRows(topicId: number): Promise<void> {
-    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ; await backoff.pause()) {
+    const { signal } = this.#ending;
+    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ;) {
       try {
         await this.#d.store.deleteTopic(topicId);
         return;
       } catch (error) {
-        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
+        if (!(error instanceof Fault) || error.kind === 'FENCED') throw error;
+        await backoff.pause(signal);
+        if (signal.aborted) throw error;
       }
     }
   }

@@ -1,8 +1,8 @@
-import { Connection } from '../simulation/connection.ts';
-import { Database } from '../simulation/database.ts';
-import type { Ledger } from '../simulation/ledger.ts';
-import { SimulatedProcess } from '../simulation/process.ts';
-import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from '../simulation/stores.ts';
+import { Connection } from '../simulation/database/connection.ts';
+import { Database } from '../simulation/database/database.ts';
+import type { Ledger } from '../simulation/ledgers/ledger.ts';
+import { SimulatedProcess } from '../simulation/brokers/process.ts';
+import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from '../simulation/database/stores.ts';
 import { World } from '../simulation/world.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
 import type { LeaseSite, Stores, StoreSite } from './site.ts';

@@ -1,9 +1,9 @@
-import { fussy } from './fussy-assignor.ts';
-import type { Member } from './member.ts';
+import { fussy } from './brokers/fussy-assignor.ts';
+import type { Member } from './clients/member.ts';
 import { networkDelayMsMax } from './network.ts';
-import { PullMember } from './pull-member.ts';
+import { PullMember } from './clients/pull-member.ts';
 import type { SimulatedGroup, Simulation } from './simulation.ts';
-import { ReconnectingMember, StuckReader } from './stream-member.ts';
+import { ReconnectingMember, StuckReader } from './clients/stream-member.ts';
 
 const membersMax = 5;
 /** A longer interval could keep a stuck member for longer than the run waits for convergence. */

@@ -13,10 +13,10 @@ import type {
 import { Reply } from '../../src/delivery/ports/reply.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
-import { streamUnsentBytesMax, type SimulatedBroker } from './broker.ts';
-import type { Recipient } from './group-ledger.ts';
-import type { Ledger, SentBatch } from './ledger.ts';
-import { StreamOrder } from './order.ts';
+import { streamUnsentBytesMax, type SimulatedBroker } from './brokers/broker.ts';
+import type { Recipient } from './ledgers/group-ledger.ts';
+import type { Ledger, SentBatch } from './ledgers/ledger.ts';
+import { StreamOrder } from './ledgers/order.ts';
 import type { World } from './world.ts';
 
 export const caller = { principal: 'anonymous', host: 'host' } as const;

@@ -1,7 +1,7 @@
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type { MemberStream } from '../../src/delivery/ports/session.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger } from './ledgers/ledger.ts';
 
 /**
  * Deliberate faults of a broker or its database. One of the checks must find each of them, because

@@ -74,7 +74,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
   },
   OffsetRetention: (clock, run) => {
     const group = { name: 'billing', id: 1, generation: 1, members: { size: 0 } };
-    const groups = { all: () => [group], find: () => group } as unknown as Groups;
+    const groups = { inMemory: { all: () => [group] } } as unknown as Groups;
     const context = { clock, log: silent, writer: { settle: run } } as unknown as GroupContext;
     const retention = new OffsetRetention({ groups, context, retentionMs: 0 });
     const start = (): void => {
@@ -154,7 +154,7 @@ export const jobsWithoutRuns: readonly string[] = ['NackLog', 'SlowReaders', 'Aw
  * tests of its stop in the folder named.
  */
 export const endedForGood: Readonly<Record<string, string>> = {
-  Server: 'test/broker',
+  Server: 'test/broker/process',
   GrpcServer: 'test/rpc',
   HttpServer: 'test/rpc',
   Supervisor: 'test/embedded',

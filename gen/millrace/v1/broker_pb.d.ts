@@ -1387,7 +1387,8 @@ export enum BlockedOn {
   CREDIT = 2,
 
   /**
-   * The partition has too many un-acked records, or too many holes between acked ones.
+   * The partition has too many un-acked records, or too many holes between acked ones. Or the
+   * members of all groups together have as many un-acked records as the broker has memory for.
    *
    * @generated from enum value: BLOCKED_ON_WINDOW = 3;
    */
@@ -1642,7 +1643,7 @@ export declare const BrokerService: GenService<{
    * entries.
    * Errors: NOT_FOUND GROUP_NOT_FOUND; ABORTED MEMBER_FENCED (an unknown or removed member);
    * INVALID_ARGUMENT; RESOURCE_EXHAUSTED BROKER_FULL (no memory for acks ahead of the committed
-   * offset, for attempts, or for refused records; no entry has changed anything).
+   * offset, or for attempts; no entry has changed anything).
    *
    * @generated from rpc millrace.v1.BrokerService.Ack
    */

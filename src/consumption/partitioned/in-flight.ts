@@ -1,12 +1,6 @@
 import assert from 'node:assert/strict';
 import { addRun, countOf, type OffsetRuns } from '../offsets/runs.ts';
-import { nothing, Pieces, type BytesOf, type Freed } from './pieces.ts';
-
-/** A run of records in flight. */
-export interface Held {
-  readonly first: number;
-  readonly last: number;
-}
+import { nothing, Pieces, type Freed, type RecordSizes } from './pieces.ts';
 
 /**
  * The records of one cursor that are in flight: held by the member that has the log (the holder),
@@ -30,24 +24,43 @@ export class InFlight {
     return this.#moving?.at(0)?.first ?? Infinity;
   }
 
-  add(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
-    this.#held.add(first, last, bytesOf, leaseUntilMs);
+  /** The runs that were delivered together, as far as they are in flight. */
+  get pieces(): number {
+    return this.#held.count + (this.#moving?.count ?? 0);
+  }
+
+  /** What the sizes of their records take in memory. */
+  get sizeBytes(): number {
+    return this.#held.sizeBytes + (this.#moving?.sizeBytes ?? 0);
+  }
+
+  /** How many more pieces there are when the held records of the runs end, or move. */
+  growthBy(runs: OffsetRuns): number {
+    return this.#held.growthBy(runs);
+  }
+
+  add(first: number, last: number, sizes: RecordSizes, leaseUntilMs: number | null): void {
+    this.#held.add(first, last, sizes, leaseUntilMs);
   }
 
   /** Removes the held records of first … last, and calls `each` with every run that it removes. */
-  remove(first: number, last: number, each?: (first: number, last: number) => void): Freed {
+  remove(
+    first: number,
+    last: number,
+    each?: (removed: { readonly first: number; readonly last: number }) => void,
+  ): Freed {
     return this.#held.remove(first, last, each);
   }
 
   /** The first run in flight that ends at or behind `offset`, if there is one. */
-  at(offset: number): Held | undefined {
+  at(offset: number): { readonly first: number; readonly last: number } | undefined {
     const held = this.#held.at(offset);
     const moving = this.#moving?.at(offset);
     return moving !== undefined && (held === undefined || moving.first < held.first) ? moving : held;
   }
 
   /** The held records of the runs, ascending. */
-  among(runs: OffsetRuns): Held[] {
+  among(runs: OffsetRuns): { readonly first: number; readonly last: number }[] {
     return this.#held.among(runs);
   }
 
@@ -56,7 +69,7 @@ export class InFlight {
   }
 
   /** The held runs whose lease has expired. */
-  expired(nowMs: number): readonly Held[] {
+  expired(nowMs: number): { readonly first: number; readonly last: number }[] {
     return this.#held.expired(nowMs);
   }
 
@@ -74,8 +87,8 @@ export class InFlight {
     assert(this.holdsAll(runs), 'only records that the holder has can move');
     const moving = (this.#moving ??= new Pieces());
     for (let at = 0; at < runs.length; at += 2) {
-      this.#held.remove(runs[at]!, runs[at + 1]!, (first, last, bytesOf) => {
-        moving.add(first, last, bytesOf, null);
+      this.#held.remove(runs[at]!, runs[at + 1]!, (piece) => {
+        moving.put(piece);
       });
     }
   }
@@ -94,7 +107,7 @@ export class InFlight {
   }
 }
 
-function isAll(runs: OffsetRuns, found: readonly Held[]): boolean {
+function isAll(runs: OffsetRuns, found: readonly { readonly first: number; readonly last: number }[]): boolean {
   const all: number[] = [];
   for (const { first, last } of found) addRun(all, first, last);
   return runs.length > 0 && countOf(all) === countOf(runs);

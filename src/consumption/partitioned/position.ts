@@ -88,7 +88,7 @@ export class Position {
     this.#offset = this.#handedOut = this.#progress.committedOffset;
   }
 
-  /** The number of runs of records that the pause waits for. */
+  /** The runs of records for which delivery pauses. */
   get pausedRuns(): number {
     return (this.#pause?.runs.length ?? 0) / 2;
   }
@@ -105,10 +105,10 @@ export class Position {
   acked(): void {
     this.#offset = Math.max(this.#offset, this.#progress.committedOffset);
     // Without this, a long pause would delay all other records for records that are acked by now.
-    if (this.#pause !== null && this.#isAcked(this.#pause.runs)) this.#pause = null;
+    if (this.#pause !== null && this.#areAcked(this.#pause.runs)) this.#pause = null;
   }
 
-  #isAcked(runs: OffsetRuns): boolean {
+  #areAcked(runs: OffsetRuns): boolean {
     for (let at = 0; at < runs.length; at += 2) if (!this.#progress.isAcked(runs[at]!, runs[at + 1]!)) return false;
     return true;
   }

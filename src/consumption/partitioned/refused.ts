@@ -1,4 +1,4 @@
-import { addRun, coversRun, cutBelow, fitted, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
+import { addRun, cutBelow, fitted, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
 
 /**
  * The un-acked records that the current holder has refused: by a NACK, a RELEASE, or an expired
@@ -10,7 +10,8 @@ import { addRun, coversRun, cutBelow, fitted, removeRun, runFrom, type OffsetRun
 export class RefusedRecords {
   #runs: number[] = [];
 
-  get runs(): number {
+  /** The number of runs. */
+  get count(): number {
     return this.#runs.length / 2;
   }
 
@@ -27,26 +28,6 @@ export class RefusedRecords {
       removeRun(this.#runs, acked[at]!, acked[at + 1]!);
     }
     this.#runs = fitted(this.#runs);
-  }
-
-  /** How many more runs there are at most when the runs are added, which holes may divide. */
-  growthOf(added: OffsetRuns, holes: number): number {
-    let growth = 0;
-    for (let at = 0; at < added.length; at += 2) {
-      if (!coversRun(this.#runs, added[at]!, added[at + 1]!)) growth++;
-    }
-    return growth === 0 ? 0 : growth + holes;
-  }
-
-  /** How many more runs there are at most when the runs are forgotten. */
-  splitsOf(forgotten: OffsetRuns): number {
-    let splits = 0;
-    for (let at = 0; at < forgotten.length; at += 2) {
-      const [first, last] = [forgotten[at]!, forgotten[at + 1]!];
-      const run = runFrom(this.#runs, first);
-      if (run < this.#runs.length && this.#runs[run]! < first && this.#runs[run + 1]! > last) splits++;
-    }
-    return splits;
   }
 
   /** Forgets first … last, which are acked. */

@@ -42,7 +42,7 @@ export class LostAttempts {
     const { room } = this.#account;
     // A broker that was replaced counts nothing, and its cursors are of no use any more.
     if (runsMaxBytes <= room || this.#d.owner.isClosed) return true;
-    if (cursor.refusalGrowth({ upTo: Infinity }).attempts * weights.attemptRun <= room) return true;
+    if (cursor.attemptGrowth({ upTo: Infinity }) * weights.attemptRun <= room) return true;
     this.#tell();
     return false;
   }

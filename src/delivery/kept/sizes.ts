@@ -52,11 +52,6 @@ export function addedCursorBytes(logs: number, unheld: number | null, isMember: 
   return made + (isMember ? (unheld ?? logs) * weights.heldCursor : 0);
 }
 
-/** Runs of delivery attempts, and runs of records that the holder of the log has refused. */
-export function attemptsBytes(attempts: number, refused: number): number {
-  return attempts * weights.attemptRun + refused * weights.hole;
-}
-
 /** The note of a committed offset. An empty one is part of the cursor. */
 export function noteBytes(text: string): number {
   return text === '' ? 0 : weights.note + textBytes(text);

@@ -1,10 +1,16 @@
 import type { Http2Session } from 'node:http2';
 import type { Account } from '../../account/account.ts';
 import type { OwnedKind } from '../../account/owner.ts';
+import type { Caller } from '../../broker/caller.ts';
+import { callerOf } from './caller.ts';
 
-/** What one HTTP/2 connection holds of each kind. All of it comes back when the connection ends. */
+/**
+ * Who calls by one HTTP/2 connection, and what the connection holds of each kind. All of it comes
+ * back when the connection ends.
+ */
 export interface ConnectionAccount {
   readonly session: Http2Session;
+  readonly caller: Caller;
   readonly streams: OwnedKind;
   readonly bodies: OwnedKind;
   readonly answers: OwnedKind;
@@ -26,7 +32,7 @@ export class ConnectionAccounts {
   #open(session: Http2Session): ConnectionAccount {
     const owner = this.#account.owner();
     const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
-    const opened = { session, streams, bodies, answers };
+    const opened = { session, caller: callerOf(session.socket.remoteAddress), streams, bodies, answers };
     this.#accounts.set(session, opened);
     session.once('close', () => {
       owner.close();

@@ -1,61 +1,63 @@
 import type { Clock } from '../../time/clock.ts';
 
+/** A deadline is at most this part of its limit late, and in return reads no clock. */
+const rounds = 16;
+
 /**
- * One deadline for many: each must be over within `limitMs`, or `late` is called with it. They are
- * in the order of their beginnings, so that one timer is enough.
+ * One deadline for many: each must be over within `limitMs`, or `late` is called with it, at most a
+ * sixteenth of the limit later. They are in the order of their beginnings, and one timer counts
+ * rounds for all of them, because every call begins and ends two deadlines.
  */
 export class Deadlines<T> {
   readonly #clock: Clock;
-  readonly #limitMs: number;
+  readonly #roundMs: number;
   readonly #late: (waiting: T) => void;
-  readonly #sinceMs = new Map<T, number>();
+  readonly #since = new Map<T, number>();
+  #round = 0;
   #cancelTimer: (() => void) | null = null;
 
   constructor(clock: Clock, limitMs: number, late: (waiting: T) => void) {
     this.#clock = clock;
-    this.#limitMs = limitMs;
+    this.#roundMs = limitMs / rounds;
     this.#late = late;
   }
 
   begin(waiting: T): void {
-    this.#sinceMs.delete(waiting);
-    this.#sinceMs.set(waiting, this.#clock.nowMs());
-    if (this.#cancelTimer === null) this.#arm(this.#limitMs);
+    this.#since.delete(waiting);
+    this.#since.set(waiting, this.#round);
+    if (this.#cancelTimer === null) this.#arm();
   }
 
   /** As `begin`, but one that has begun goes on. */
   beginOnce(waiting: T): void {
-    if (!this.#sinceMs.has(waiting)) this.begin(waiting);
+    if (!this.#since.has(waiting)) this.begin(waiting);
   }
 
   over(waiting: T): void {
-    this.#sinceMs.delete(waiting);
+    this.#since.delete(waiting);
   }
 
   stop(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = null;
-    this.#sinceMs.clear();
+    this.#since.clear();
   }
 
-  #arm(delayMs: number): void {
-    this.#cancelTimer = this.#clock.after(delayMs, () => {
+  #arm(): void {
+    this.#cancelTimer = this.#clock.after(this.#roundMs, () => {
       this.#cancelTimer = null;
+      this.#round += 1;
       this.#look();
+      if (this.#since.size > 0 && this.#cancelTimer === null) this.#arm();
     });
   }
 
+  /** The round in which a deadline begins is not a whole one. */
   #look(): void {
-    const nowMs = this.#clock.nowMs();
-    for (const [waiting, sinceMs] of [...this.#sinceMs]) {
-      const restMs = sinceMs + this.#limitMs - nowMs;
-      if (restMs > 0) {
-        this.#arm(restMs);
-        return;
-      }
-      this.#sinceMs.delete(waiting);
+    for (const [waiting, since] of this.#since) {
+      if (this.#round - since <= rounds) return;
+      this.#since.delete(waiting);
       this.#late(waiting);
     }
-    if (this.#sinceMs.size > 0 && this.#cancelTimer === null) this.#arm(this.#limitMs);
   }
 }

@@ -118,19 +118,23 @@ export class FramedMessages {
       this.#counted += more;
     }
     const larger = Buffer.allocUnsafe(capacity);
-    this.#buffer.copy(larger, 0, 0, this.#length);
+    if (this.#length > 0) this.#buffer.copy(larger, 0, 0, this.#length);
     this.#buffer = larger;
     return null;
   }
 
   #readPrefix(chunk: Buffer, at: number): Rejection | null {
-    const prefix =
-      this.#length === 0
-        ? chunk.subarray(at, at + prefixBytes)
-        : Buffer.concat([this.#buffer.subarray(0, this.#length), chunk.subarray(at, at + prefixBytes - this.#length)]);
-    if (prefix[0] !== 0) return compressionRefused();
+    if (this.#length > 0) {
+      const begun = this.#buffer.subarray(0, this.#length);
+      return this.#readWholePrefix(Buffer.concat([begun, chunk.subarray(at, at + prefixBytes - this.#length)]), 0);
+    }
+    return this.#readWholePrefix(chunk, at);
+  }
+
+  #readWholePrefix(chunk: Buffer, at: number): Rejection | null {
+    if (chunk[at] !== 0) return compressionRefused();
     const { bytesMax } = this.#o;
-    const bytes = prefix.readUInt32BE(1);
+    const bytes = chunk.readUInt32BE(at + 1);
     if (bytes > bytesMax) return requestTooLarge({ bytes: null, bytesMax });
     this.#messageBytes = prefixBytes + bytes;
     return null;

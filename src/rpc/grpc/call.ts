@@ -2,30 +2,31 @@ import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import type { Hold } from '../../account/hold.ts';
 import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
-import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
 import type { DecodedRequest } from '../translation/decode.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
+import { OpenCall } from './open-call.ts';
 
 /** The common part of all kinds of grpc-js calls. */
 interface RawCall {
   readonly cancelled: boolean;
-  getPeer(): string;
   once(event: 'cancelled', listener: () => void): unknown;
 }
 
 /** A call of grpc-js as the handlers see it. */
 export class GrpcCall implements Call, DecodedRequest {
   readonly caller: Caller;
+  readonly open: OpenCall;
   readonly #call: RawCall;
   readonly #decoder: RequestDecoder;
   #held: Hold | null = null;
   #reply: Reply | null = null;
 
   constructor(call: RawCall, decoder: RequestDecoder) {
+    this.open = OpenCall.of(call);
+    this.caller = this.open.account.caller;
     this.#call = call;
     this.#decoder = decoder;
-    this.caller = callerOf(hostOf(call.getPeer()));
   }
 
   reply(): Reply {
@@ -43,7 +44,7 @@ export class GrpcCall implements Call, DecodedRequest {
   }
 
   /** @throws Rejection */
-  decode<D extends DescMessage>(desc: D, request: Buffer): Promise<MessageShape<D>> {
+  decode<D extends DescMessage>(desc: D, request: Buffer): MessageShape<D> | Promise<MessageShape<D>> {
     return this.#decoder.binary(desc, request, this);
   }
 
@@ -65,10 +66,4 @@ export class GrpcCall implements Call, DecodedRequest {
   failed(): void {
     this.#reply?.lose();
   }
-}
-
-/** The address in "address:port"; an IPv6 address has no brackets there. */
-function hostOf(peer: string): string {
-  const colon = peer.lastIndexOf(':');
-  return colon === -1 ? peer : peer.slice(0, colon);
 }

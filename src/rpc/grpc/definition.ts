@@ -1,6 +1,14 @@
-import type { ServiceDefinition, ServerDuplexStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import type { ServerHttp2Stream } from 'node:http2';
+import type {
+  Metadata,
+  ServiceDefinition,
+  ServerDuplexStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from '@grpc/grpc-js';
 import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import type { SentStatus } from './status.ts';
 
 /**
  * grpc-js sees only bytes, in both directions. Publish and batches are never decoded here. A
@@ -70,4 +78,20 @@ export type RawBidiStream = ServerDuplexStream<Buffer, Buffer>;
 /** The same bytes, not a copy. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The private parts of a call of grpc-js that this edge uses; a test pins them. */
+export interface ServedCall {
+  readonly stream: ServerHttp2Stream;
+  decoder: { write(chunk: Buffer): Buffer[] };
+  /** At the end of the request, also by a reset; then the handler gets the message. */
+  handleEndEvent(): void;
+  sendMetadata(metadata: Metadata): void;
+  sendMessage(message: unknown, sent: () => void): void;
+  sendStatus(status: SentStatus): void;
+}
+
+/** The methods that grpc-js has given to the call. */
+export function own(call: ServedCall): ServedCall {
+  return Object.getPrototypeOf(call) as ServedCall;
 }

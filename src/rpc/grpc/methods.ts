@@ -18,7 +18,6 @@ import {
 } from './definition.ts';
 import { GrpcEventSink } from './event-sink.ts';
 import type { Http2Sessions } from './http2-sessions.ts';
-import { OpenCall } from './open-call.ts';
 import type { OpenStreams } from './open-streams.ts';
 import { endedWithinMessage } from './request-bodies.ts';
 import { statusOf } from './status.ts';
@@ -28,14 +27,15 @@ import { statusOf } from './status.ts';
 type Respond = sendUnaryData<Buffer>;
 
 export function publishMethod(publish: PublishHandler, decoder: RequestDecoder, reportBug: ReportBug) {
-  return (call: RawPublishCall, respond: Respond): void => {
-    const open = OpenCall.of(call);
+  return (raw: RawPublishCall, respond: Respond): void => {
+    const call = new GrpcCall(raw, decoder);
+    const { open } = call;
     const { refusal } = open;
     if (refusal !== null) {
       respond(statusOf(refusal, reportBug));
       return;
     }
-    publish(new GrpcCall(call, decoder), call.request).then(
+    publish(call, raw.request).then(
       (response) => {
         open.answer(response.length);
         respond(null, response);
@@ -54,26 +54,29 @@ export function unaryMethod(
 ) {
   const bytesMax = answerBytesMax(method);
   const mayRefuse = bytesMax !== null || method === BrokerService.method.pull;
+  const serve = (call: GrpcCall, message: MessageShape<DescMessage>): Promise<unknown> => {
+    const room = bytesMax === null ? null : call.open.reserve(bytesMax(message));
+    return room === null ? handle(call, message) : room.then(() => handle(call, message));
+  };
   // No async function, which would keep the bytes of the request while it waits.
-  const begin = (call: GrpcCall, open: OpenCall, request: Buffer): Promise<unknown> => {
-    const { refusal } = open;
+  const begin = (call: GrpcCall, request: Buffer): Promise<unknown> => {
+    const { refusal } = call.open;
     if (refusal !== null) throw refusal;
     const answered = handleBytes?.(call, request) ?? null;
     if (answered !== null) return answered;
-    return call.decode(method.input, request).then((message) => {
-      const room = bytesMax === null ? null : open.reserve(bytesMax(message));
-      return room === null ? handle(call, message) : room.then(() => handle(call, message));
-    });
+    const message = call.decode(method.input, request);
+    return message instanceof Promise ? message.then((later) => serve(call, later)) : serve(call, message);
   };
-  const answer = async (call: GrpcCall, open: OpenCall, raw: RawUnaryCall): Promise<Buffer> => {
-    const response = encoded(method.output, await begin(call, open, raw.request.take()));
+  const answer = async (call: GrpcCall, raw: RawUnaryCall): Promise<Buffer> => {
+    const { open } = call;
+    const response = encoded(method.output, await begin(call, raw.request.take()));
     if (!mayRefuse) open.answer(response.length);
     else if (!open.mayAnswer(response.length)) throw open.refusalOf(response.length);
     return response;
   };
   return (raw: RawUnaryCall, respond: Respond): void => {
     const call = new GrpcCall(raw, decoder);
-    answer(call, OpenCall.of(raw), raw).then(
+    answer(call, raw).then(
       (response) => {
         call.handled();
         call.answered();
@@ -139,8 +142,9 @@ export function publishStreamMethod(
   reportBug: ReportBug,
 ) {
   return (call: RawBidiStream): void => {
-    const open = OpenCall.of(call);
-    const stream = handlers.publishStream(new GrpcCall(call, decoder), {
+    const publisher = new GrpcCall(call, decoder);
+    const { open } = publisher;
+    const stream = handlers.publishStream(publisher, {
       respond: (response, taken) => {
         open.answer(response.length);
         call.write(response, taken);

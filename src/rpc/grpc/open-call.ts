@@ -40,9 +40,10 @@ export class OpenCalls {
  * has not read. All of it is given back when the stream closes.
  */
 export class OpenCall {
+  readonly account: ConnectionAccount;
+  /** Its request, which ends with it. */
+  body: { over(): void } | null = null;
   readonly #stream: ServerHttp2Stream;
-  readonly #session: Http2Session;
-  readonly #streams: OwnedKind;
   readonly #answers: OwnedKind;
   readonly #calls: OpenCalls;
   #bytes = 0;
@@ -51,13 +52,11 @@ export class OpenCall {
   #patience = 0;
 
   private constructor(stream: ServerHttp2Stream, account: ConnectionAccount, calls: OpenCalls) {
-    const { session, streams, answers } = account;
+    this.account = account;
     this.#stream = stream;
-    this.#session = session;
-    this.#streams = streams;
-    this.#answers = answers;
+    this.#answers = account.answers;
     this.#calls = calls;
-    stream.once('close', () => {
+    stream.on('close', () => {
       this.#close();
     });
     (stream as OpenStream)[openCall] = this;
@@ -74,8 +73,11 @@ export class OpenCall {
 
   /** Of a call of grpc-js, whose stream is a private field. */
   static of(raw: object): OpenCall {
-    const { call } = raw as { readonly call: { readonly stream: OpenStream } };
-    const open = call.stream[openCall];
+    return OpenCall.ofStream((raw as { readonly call: { readonly stream: ServerHttp2Stream } }).call.stream);
+  }
+
+  static ofStream(stream: ServerHttp2Stream): OpenCall {
+    const open = (stream as OpenStream)[openCall];
     if (open === undefined) throw new Error('the gate has not seen the stream of a call');
     return open;
   }
@@ -160,10 +162,12 @@ export class OpenCall {
   }
 
   #close(): void {
+    const { session, streams } = this.account;
     this.#closed = true;
+    this.body?.over();
     this.#calls.unread.over(this);
-    this.#streams.give(limits.openCallBytes);
-    if (this.#streams.bytes === 0 && !this.#session.destroyed) this.#calls.idle.begin(this.#session);
+    streams.give(limits.openCallBytes);
+    if (streams.bytes === 0 && !session.destroyed) this.#calls.idle.begin(session);
     if (this.#bytes > 0) this.#give(this.#bytes);
   }
 }

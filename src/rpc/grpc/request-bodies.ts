@@ -1,25 +1,17 @@
-import { constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
-import type { ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { StatusObject } from '@grpc/grpc-js';
 import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
 import { BufferedBodies } from '../edge/buffered-bodies.ts';
 import { Deadlines } from '../edge/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { FramedMessages } from '../edge/framed-messages.ts';
-import type { RawBidiStream } from './definition.ts';
+import { own, type RawBidiStream, type ServedCall } from './definition.ts';
+import { OpenCall } from './open-call.ts';
 import { statusOf } from './status.ts';
-
-/** The private fields of a call of grpc-js that this needs; a test pins them. */
-interface CallFields {
-  stream: ServerHttp2Stream;
-  decoder: { write(chunk: Buffer): Buffer[] };
-  /** At the end of the request, also by a reset; then the handler gets the message. */
-  handleEndEvent: () => void;
-}
 
 /** The request of one call, as its transport and its limits see it. */
 class RequestBody {
@@ -28,24 +20,25 @@ class RequestBody {
   readonly room: OwnedKind;
   readonly stream: ServerHttp2Stream;
   readonly messages: FramedMessages;
-  readonly #call: ServerInterceptingCall;
-  readonly #reportBug: ReportBug;
+  readonly #call: ServedCall;
+  readonly #bodies: RequestBodies;
+  #isOver = false;
 
-  constructor(call: ServerInterceptingCall, single: boolean, room: OwnedKind, reportBug: ReportBug) {
+  constructor(call: ServedCall, single: boolean, room: OwnedKind, bodies: RequestBodies) {
     this.single = single;
     this.room = room;
-    this.stream = (call as unknown as CallFields).stream;
+    this.stream = call.stream;
     this.messages = new FramedMessages(this);
     this.#call = call;
-    this.#reportBug = reportBug;
+    this.#bodies = bodies;
   }
 
   refused(why: Rejection): void {
     const { stream } = this;
-    (this.#call as unknown as CallFields).handleEndEvent = () => undefined;
+    this.#call.handleEndEvent = () => undefined;
     this.messages.close();
     const isAnswer = !stream.headersSent;
-    this.#call.sendStatus(statusOf(why, this.#reportBug));
+    this.#call.sendStatus(this.#bodies.statusOf(why));
     if (stream.destroyed) return;
     // The reset without an error asks the client to send the remainder no more.
     if (isAnswer) stream.close(constants.NGHTTP2_NO_ERROR);
@@ -58,6 +51,14 @@ class RequestBody {
     this.stream.pause();
     this.stream.unshift(rest);
   }
+
+  /** The request has ended, or its call. Idempotent. */
+  over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.messages.close();
+    this.#bodies.over(this);
+  }
 }
 
 /**
@@ -66,13 +67,11 @@ class RequestBody {
  * beginning, and each message of a stream too.
  */
 export class RequestBodies {
-  readonly #accounts: ConnectionAccounts;
   readonly #deadlines: Deadlines<RequestBody>;
   readonly #buffered: BufferedBodies;
   readonly #reportBug: ReportBug;
 
-  constructor(accounts: ConnectionAccounts, clock: Clock, reportBug: ReportBug) {
-    this.#accounts = accounts;
+  constructor(clock: Clock, reportBug: ReportBug) {
     this.#reportBug = reportBug;
     this.#deadlines = new Deadlines(clock, limits.partialRequestMs, (body) => {
       this.#late(body);
@@ -80,40 +79,37 @@ export class RequestBodies {
     this.#buffered = new BufferedBodies(clock);
   }
 
-  readonly interceptor: ServerInterceptor = ({ requestStream }, call) => {
-    const fields = call as unknown as CallFields;
-    const { stream } = fields;
-    const { session } = stream;
-    if (session !== undefined) this.#decode(call as ServerInterceptingCall, fields, session, !requestStream);
-    return call as ServerInterceptingCall;
-  };
+  /** @param single the call takes one message. */
+  decode(call: ServedCall, single: boolean): void {
+    const open = OpenCall.ofStream(call.stream);
+    const body = new RequestBody(call, single, open.account.bodies, this);
+    open.body = body;
+    if (single) {
+      this.#deadlines.begin(body);
+      call.decoder = body.messages;
+      call.handleEndEvent = endOfRequest;
+    } else {
+      this.#buffered.begin(body);
+      call.decoder = this.#timed(body);
+    }
+  }
+
+  over(body: RequestBody): void {
+    this.#deadlines.over(body);
+    if (!body.single) this.#buffered.over(body);
+  }
+
+  statusOf(why: Rejection): StatusObject {
+    return statusOf(why, this.#reportBug);
+  }
 
   stop(): void {
     this.#deadlines.stop();
     this.#buffered.stop();
   }
 
-  #decode(call: ServerInterceptingCall, fields: CallFields, session: Http2Session, single: boolean): void {
-    const { stream } = fields;
-    const body = new RequestBody(call, single, this.#accounts.of(session).bodies, this.#reportBug);
-    const over = () => {
-      body.messages.close();
-      this.#deadlines.over(body);
-      if (!single) this.#buffered.over(body);
-    };
-    stream.once('close', over);
-    if (single) {
-      this.#deadlines.begin(body);
-      stream.once('end', over);
-      fields.decoder = body.messages;
-    } else {
-      this.#buffered.begin(body);
-      fields.decoder = this.#timed(body);
-    }
-  }
-
   /** Of a stream each message has its time from its first byte. */
-  #timed(body: RequestBody): CallFields['decoder'] & Partially {
+  #timed(body: RequestBody): ServedCall['decoder'] & Partially {
     const { messages } = body;
     return {
       get isPartial() {
@@ -137,6 +133,12 @@ export class RequestBodies {
     const seconds = limits.partialRequestMs / 1_000;
     body.refused(malformedRequest(`the request was not complete within ${seconds} s`));
   }
+}
+
+/** In place of the method of a call that takes one message. */
+function endOfRequest(this: ServedCall): void {
+  OpenCall.ofStream(this.stream).body?.over();
+  own(this).handleEndEvent.call(this);
 }
 
 interface Partially {

@@ -1,6 +1,6 @@
-import type { ServerHttp2Stream } from 'node:http2';
-import { Metadata, status, type ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
+import { Metadata, status } from '@grpc/grpc-js';
 import { FramedEvent } from '../../wire/batch-event.ts';
+import type { ServedCall } from './definition.ts';
 
 /** A flag for compression, and the length of the message. */
 const prefixBytes = 5;
@@ -9,16 +9,11 @@ const prefixBytes = 5;
  * Sends a batch without copying it. grpc-js copies each message behind its prefix into a new
  * buffer, and with many groups that copy and its garbage are half of the broker's CPU. The HTTP/2
  * stream below it takes a message in pieces, so all groups send the same bytes.
- *
- * The stream is a private field of the call. Without that field grpc-js sends and copies the
- * messages.
  */
-export const sendInPieces: ServerInterceptor = (method, call) => {
-  if (!method.responseStream) return call as ServerInterceptingCall;
-  const { stream } = call as unknown as { readonly stream?: ServerHttp2Stream };
-  if (stream === undefined) return call as ServerInterceptingCall;
+export function sendInPieces(call: ServedCall): void {
+  const { stream } = call;
   const send = call.sendMessage.bind(call);
-  call.sendMessage = (message: unknown, sent) => {
+  call.sendMessage = (message, sent) => {
     if (!(message instanceof FramedEvent) || stream.destroyed || stream.closed) {
       send(message, sent);
       return;
@@ -32,8 +27,7 @@ export const sendInPieces: ServerInterceptor = (method, call) => {
     });
     stream.uncork();
   };
-  return call as ServerInterceptingCall;
-};
+}
 
 /**
  * The bytes before the shared bytes of the batch: gRPC's message prefix, and the message's own

@@ -13,7 +13,6 @@ import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
-import { offerNoCompression } from './compression.ts';
 import { rawService } from './definition.ts';
 import { Health } from './health.ts';
 import { Http2Sessions } from './http2-sessions.ts';
@@ -22,8 +21,7 @@ import { OpenCalls } from './open-call.ts';
 import { OpenStreams } from './open-streams.ts';
 import { reflectionMethod } from './reflection.ts';
 import { RequestBodies } from './request-bodies.ts';
-import { sendInPieces } from './send-in-pieces.ts';
-import { explainRefusals } from './status.ts';
+import { servedCalls } from './served-calls.ts';
 import { StreamGate } from './stream-gate.ts';
 
 /** All services of this edge. */
@@ -55,7 +53,7 @@ export class GrpcServer {
     this.#calls = new OpenCalls(clock);
     this.#clock = clock;
     this.#health = new Health(services, reportBug);
-    this.#bodies = new RequestBodies(accounts, clock, reportBug);
+    this.#bodies = new RequestBodies(clock, reportBug);
     this.#sessions = new Http2Sessions(new StreamGate({ paths, accounts, calls: this.#calls, reportBug }), connections);
     // grpc-js writes to stderr that it cannot listen; the start reports that in one line instead.
     if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
@@ -69,7 +67,7 @@ export class GrpcServer {
       // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
       'grpc.max_concurrent_streams': limits.grpcConnectionCallsMax,
-      interceptors: [explainRefusals(reportBug), offerNoCompression, this.#bodies.interceptor, sendInPieces],
+      interceptors: [servedCalls(this.#bodies, reportBug)],
     });
     this.#sessions.prepare(this.#server);
     this.#addServices(handlers, decoder, reportBug);

@@ -1,13 +1,7 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';
-import {
-  Metadata,
-  status,
-  type ServerInterceptingCall,
-  type ServerInterceptor,
-  type StatusObject,
-} from '@grpc/grpc-js';
+import { Metadata, status, type ServerInterceptingCall, type StatusObject } from '@grpc/grpc-js';
 import { StatusSchema } from '../../../gen/google/rpc/status_pb.js';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { deadlineExceeded, malformedRequest } from '../../errors/rejections/requests.ts';
@@ -30,7 +24,8 @@ function statusObject({ code, reason, message, details }: RpcError): StatusObjec
   return { code, details: message, metadata };
 }
 
-type SentStatus = Parameters<ServerInterceptingCall['sendStatus']>[0];
+/** As grpc-js and its interceptors pass it on. */
+export type SentStatus = Parameters<ServerInterceptingCall['sendStatus']>[0];
 
 /** What grpc-js itself refuses, by the beginning of its text. The gate refuses the rest. */
 const ownRefusals: readonly (readonly [status, string, () => Rejection])[] = [
@@ -38,22 +33,12 @@ const ownRefusals: readonly (readonly [status, string, () => Rejection])[] = [
   [status.DEADLINE_EXCEEDED, 'Deadline exceeded', deadlineExceeded],
 ];
 
-/**
- * Adds the reason to each status by which grpc-js itself ends a call. Wrapping the call instead
- * would cost an object and five calls for each message.
- */
-export function explainRefusals(reportBug: ReportBug): ServerInterceptor {
-  return (_method, call) => {
-    const { sendStatus } = call;
-    const { stream } = call as unknown as { readonly stream: ServerHttp2Stream };
-    call.sendStatus = (sent) => {
-      const isExplained = sent.code === status.OK || sent.metadata?.get(reasonTrailer).length === 1;
-      // Nobody reads the status of a stream that has gone, and its client has ended it.
-      const isRead = !stream.destroyed && !stream.closed;
-      sendStatus.call(call, isExplained || !isRead ? sent : statusOf(causeOf(sent), reportBug));
-    };
-    return call as ServerInterceptingCall;
-  };
+/** The status with a reason, which one by which grpc-js itself ends a call does not have. */
+export function explained(sent: SentStatus, stream: ServerHttp2Stream, reportBug: ReportBug): SentStatus {
+  if (sent.code === status.OK || sent.metadata?.get(reasonTrailer).length === 1) return sent;
+  // Nobody reads the status of a stream that has gone, and its client has ended it.
+  if (stream.destroyed || stream.closed) return sent;
+  return statusOf(causeOf(sent), reportBug);
 }
 
 /** Anything that no client can cause is a bug. */

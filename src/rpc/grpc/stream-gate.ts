@@ -56,7 +56,7 @@ export class StreamGate {
       const { session } = stream;
       // Nobody waits for the answer any more, and an answer to a stream that was reset would throw.
       if (stream.destroyed || stream.closed || session === undefined) return;
-      if (!ofGrpc.test(headers['content-type'] ?? '')) {
+      if (!isGrpc(headers['content-type'])) {
         refuse(stream, { ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE });
         return;
       }
@@ -93,6 +93,10 @@ export class StreamGate {
       ...metadata.toHttp2Headers(),
     };
   }
+}
+
+function isGrpc(contentType = ''): boolean {
+  return contentType === 'application/grpc' || ofGrpc.test(contentType);
 }
 
 /** The reset without an error asks the client to send the remainder of its request no more. */

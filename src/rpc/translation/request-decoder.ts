@@ -4,7 +4,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { atOnce, inTurns } from '../../time/in-turns.ts';
 import { Mutex } from '../../time/mutex.ts';
-import { binarySteps, jsonSteps, jsonToBinarySteps, type DecodedRequest } from './decode.ts';
+import { binarySteps, decodeBinary, jsonSteps, jsonToBinarySteps, type DecodedRequest } from './decode.ts';
 
 /**
  * Decodes the requests of both edges without stopping the event loop. A large request is decoded in
@@ -21,8 +21,16 @@ export class RequestDecoder {
     this.decoded = decoded;
   }
 
-  /** @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST, INVALID_FIELD, BROKER_BUSY */
-  async binary<D extends DescMessage>(desc: D, bytes: Buffer, held: DecodedRequest | null): Promise<MessageShape<D>> {
+  /**
+   * Small requests are decoded at once. @throws Rejection REQUEST_TOO_LARGE, MALFORMED_REQUEST,
+   * INVALID_FIELD, BROKER_BUSY
+   */
+  binary<D extends DescMessage>(
+    desc: D,
+    bytes: Buffer,
+    held: DecodedRequest | null,
+  ): MessageShape<D> | Promise<MessageShape<D>> {
+    if (bytes.length <= limits.bytesAtOnceMax) return decodeBinary(desc, bytes, held);
     return this.#run(bytes, binarySteps(desc, bytes, held));
   }
 

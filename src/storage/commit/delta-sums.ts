@@ -15,7 +15,7 @@ const none: readonly number[] = [];
  * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It merges each
  * delta as it comes, because all deltas of all rounds together may exceed the memory of the broker.
  */
-export class DeltaSum {
+class DeltaSum {
   readonly key: CursorKey;
   #resets: number;
   #committedOffset: number;

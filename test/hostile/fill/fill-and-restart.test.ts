@@ -80,7 +80,8 @@ test.each(seeds)('a database full of a mix cannot be served by the next broker: 
     }
     expect(steps.size).toBe(mixed.length);
     await restarted(site, `mix ${seed}, ${[...steps].map(([name, count]) => `${count} ${name}`).join(', ')}`);
-    expect(await site.isFull(fillOf('held').step(site, later))).toBe(true);
+    // What was in flight, or refused, is not durable, so that there is room again.
+    await site.fill((n) => fillOf('held').step(site, later + n), fillOf('held').together);
     await restarted(site, `mix ${seed} again`);
   }),
 );

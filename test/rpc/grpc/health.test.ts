@@ -7,6 +7,7 @@ import { Health, HealthCheckRequestSchema, type HealthCheckResponse } from '../.
 import { ServerReflection, ServerReflectionRequestSchema } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
 import type { RawBidiStream } from '../../../src/rpc/grpc/definition.ts';
+import { callerOf } from '../../../src/rpc/edge/caller.ts';
 import { OpenCall, OpenCalls } from '../../../src/rpc/grpc/open-call.ts';
 import { OpenStreams } from '../../../src/rpc/grpc/open-streams.ts';
 import { reflectionMethod } from '../../../src/rpc/grpc/reflection.ts';
@@ -67,7 +68,11 @@ test('a client that reads no answers of reflection can ask for as many as it lik
   const owner = roomyAccount().owner();
   const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
   const session = { destroyed: false } as Http2Session;
-  OpenCall.begin(stream, { session, streams, bodies, answers }, new OpenCalls(new FakeClock()));
+  OpenCall.begin(
+    stream,
+    { session, caller: callerOf('::1'), streams, bodies, answers },
+    new OpenCalls(new FakeClock()),
+  );
   const call = Object.assign(new Duplex({ objectMode: true, read: () => undefined, write }), { call: { stream } });
   reflectionMethod(new Reflection([Health]), new OpenStreams(), () => '')(call as unknown as RawBidiStream);
   const messageRequest = { case: 'fileContainingSymbol', value: 'grpc.health.v1.Health' } as const;

@@ -1,0 +1,296 @@
+import type { AckRow, CommitStore } from '../../../src/commit/store.ts';
+import { cursorName, type GroupStore, type StoredCursor } from '../../../src/delivery/ports/store.ts';
+import type { LogStore, TopicStore } from '../../../src/log/store.ts';
+import type { LeaseStore } from '../../../src/ownership/store.ts';
+import { MemoryGroupStore, namedIn, pieces } from '../../support/memory-group-store.ts';
+import type { Connection } from './connection.ts';
+import type { Database } from './database.ts';
+import type { Ledger } from '../ledgers/ledger.ts';
+import type { Sabotage } from '../sabotage.ts';
+
+/** Shared by all stores of a broker. */
+export interface StoreParts {
+  readonly database: Database;
+  readonly ledger: Ledger;
+  readonly sabotage: Sabotage;
+  /** The epoch in which the broker writes. */
+  readonly epoch: () => number;
+  readonly connect: () => Connection;
+}
+
+export const appendSlots = 2;
+
+function write<T>(
+  { database, epoch, sabotage }: StoreParts,
+  connection: Connection,
+  locks: readonly string[],
+  work: () => T | Promise<T>,
+): Promise<T> {
+  const fence = epoch();
+  return connection.call((session) => {
+    const claimed = sabotage === 'IGNORES_THE_FENCE' ? database.fenceEpoch : fence;
+    return database.transaction({ session, epoch: claimed, writer: fence, locks, work });
+  });
+}
+
+/** The store of the lease, over its own session. */
+export function leaseStore(parts: StoreParts): LeaseStore & { readonly connection: Connection } {
+  const { database } = parts;
+  const connection = parts.connect();
+  return {
+    connection,
+    tryLock: () => connection.call((session) => database.tryLock(session)),
+    onUnlocked: (listener) => {
+      connection.onLost(listener);
+    },
+    unlock: () =>
+      connection.call((session) => {
+        database.unlock(session);
+      }),
+    read: () => connection.call((session) => database.read(session)),
+    evict: (broker, ageMsMin) => connection.call(() => database.evict(broker, ageMsMin)),
+    takeOver: (seen, patienceMs) => connection.call((session) => database.takeOver(session, seen, patienceMs)),
+    renew: (epoch) => connection.call((session) => database.renew(session, epoch)),
+    release: (epoch) =>
+      connection.call((session) => {
+        database.release(session, epoch);
+      }),
+  };
+}
+
+const topicLocks = (database: Database, topicId: number): string[] => [
+  `topic ${topicId}`,
+  ...(database.log.topics.get(topicId)?.row.partitions ?? []).map(({ id }) => `partition ${id}`),
+];
+
+/** Writes a row of the ack log. */
+function appendRow({ database, ledger }: StoreParts, row: AckRow): void {
+  database.groups.ackLog.push(structuredClone(row));
+  ledger.acksWritten(row);
+}
+
+/** Checks and writes the settlements of an append, if it has any. */
+function settle(parts: StoreParts, row: AckRow | null): void {
+  parts.ledger.settled(row);
+  if (row !== null) appendRow(parts, row);
+}
+
+/** The log over five connections: two append, one takes locks, one makes tables, and one reads. */
+export function logStore(parts: StoreParts): LogStore & CommitStore {
+  const { database, sabotage, ledger } = parts;
+  const { log } = database;
+  const writers = Array.from({ length: appendSlots }, () => parts.connect());
+  const admin = parts.connect();
+  const acks = parts.connect();
+  const tables = parts.connect();
+  const reads = parts.connect();
+  const busy = new Set<number>();
+  return {
+    appendSlots,
+    async append(slot, transaction) {
+      if (busy.has(slot)) throw new Error(`two appends at once on connection ${slot}`);
+      busy.add(slot);
+      const locks = new Set(transaction.batches.map(({ partitionId }) => `partition ${partitionId}`));
+      try {
+        const early = sabotage === 'COMPLETES_BEFORE_THE_APPEND' ? transaction.acks : null;
+        if (early !== null) {
+          await write(parts, writers[slot]!, [], () => {
+            settle(parts, early);
+          });
+        }
+        return await write(parts, writers[slot]!, [...locks], () => {
+          if (sabotage === 'LOSES_A_COMMIT' && ledger.nthAppend() === 5) return log.pretend(transaction);
+          const appended = log.append(transaction);
+          settle(parts, early === null ? transaction.acks : null);
+          return appended;
+        });
+      } finally {
+        busy.delete(slot);
+      }
+    },
+    appendAcks: (row) =>
+      write(parts, acks, [], () => {
+        if (sabotage !== 'LOSES_ACKS') appendRow(parts, row);
+      }),
+    hasReceipt: async (table, receipt) => {
+      if (sabotage === 'APPLIES_TWICE') return false;
+      await admin.call((session) => database.endLost(session.broker, parts.epoch()));
+      return write(parts, admin, [], () => {
+        const isThere = database.groups.hasReceipt(table, receipt);
+        ledger.world.count(isThere ? 'a receipt is there' : 'a receipt is not there');
+        return isThere;
+      });
+    },
+    ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
+    read: (request) =>
+      reads.call(() => {
+        ledger.world.count('records are read from the database');
+        return sabotage === 'READS_NOTHING' ? [] : log.read(request);
+      }),
+    offsetAtTime: (topicId, partition, _lane, timeUs) => reads.call(() => log.offsetAtTime(topicId, partition, timeUs)),
+    appendAges: (topicId, places) => reads.call(() => log.appendAges(topicId, places)),
+    findKeys: (topicId, windowMs, keys) =>
+      reads.call(() => log.findKeys(topicId, sabotage === 'FORGETS_IDEMPOTENCY_KEYS' ? 0 : windowMs, keys)),
+    makeSegment: (topicId, current) =>
+      write(parts, tables, [], () => {
+        log.makeSegment(topicId, current);
+      }),
+    rollSegment: (topicId, current) =>
+      write(parts, admin, topicLocks(database, topicId), () => {
+        const segment = log.roll(topicId, current);
+        if (segment === current + 1) ledger.world.count('a segment begins');
+        return segment;
+      }),
+    segmentSize: (topicId) => reads.call(() => log.segmentSize(topicId)),
+    turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
+  };
+}
+
+/** The topics. The brokers of the simulation only add partitions to them. */
+export function topicStore(parts: StoreParts): TopicStore {
+  const connection = parts.connect();
+  const { ledger } = parts;
+  const { log, groups } = parts.database;
+  return {
+    loadTopics: () => connection.call(() => log.rows()),
+    createTopic: (topic) =>
+      write(parts, connection, ['topics'], () => {
+        const row = log.create(topic);
+        if (row !== null) groups.addPartitions(row.id, row.partitions.length);
+        return row;
+      }),
+    updateTopic: (topicId, change) => write(parts, connection, ['topics'], () => log.update(topicId, change)),
+    addPartitions: (topicId, count) =>
+      write(parts, connection, ['topics'], () => {
+        const row = log.addPartitions(topicId, count);
+        if (row === null) return null;
+        groups.addPartitions(topicId, row.partitions.length);
+        ledger.subscribed(groups.subscriptions.filter((subscription) => subscription.topicId === topicId));
+        return row;
+      }),
+    deleteTopic: (topicId) =>
+      write(parts, connection, ['topics', ...topicLocks(parts.database, topicId)], () => {
+        log.topics.delete(topicId);
+        groups.partitions.delete(topicId);
+        groups.remove((row) => row.topicId === topicId);
+      }),
+    dropSegments: () => connection.call(() => undefined),
+  };
+}
+
+function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] {
+  return [...new Set(rows.map(nameOf))];
+}
+
+/** A deep copy, in which bytes stay a Buffer, as `pg` gives them. */
+function copied<T>(value: T): T {
+  if (value instanceof Uint8Array) return Buffer.from(value) as unknown as T;
+  if (Array.isArray(value)) return value.map(copied) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, copied<unknown>(one)])) as T;
+}
+
+/** The groups, subscriptions, cursors and the ack log. */
+export function groupStore(parts: StoreParts): GroupStore {
+  const { database, ledger, sabotage } = parts;
+  const tables = new MemoryGroupStore(database.groups);
+  const [groups, folds, reads] = [parts.connect(), parts.connect(), parts.connect()];
+  return {
+    listGroups: () => reads.call(() => tables.listGroups()),
+    readAckLog: () => reads.call(() => tables.readAckLog()),
+    loadGroups: (groupIds) =>
+      reads.call(async () => {
+        ledger.world.count('groups are loaded');
+        const loaded = copied(await tables.loadGroups(groupIds));
+        if (sabotage !== 'REPEATS_A_GENERATION') return loaded;
+        return loaded.map((group) => {
+          const generation = Math.max(0, group.snapshot.generation - 1);
+          return { ...group, snapshot: { ...group.snapshot, generation } };
+        });
+      }),
+    loadCursors: async (subscriptionIds, visit) => {
+      const { inherited } = tables;
+      // Taken before the read: a fold may write it, and drop it, before the cursors are read.
+      const found = new MemoryGroupStore(database.groups);
+      found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
+      const stored: [StoredCursor, boolean][] = [];
+      await reads.call(() => found.loadCursors(subscriptionIds, (...one) => stored.push(one)));
+      for (const one of stored) visit(...one);
+    },
+    cursorsLoaded: (subscriptionIds) => {
+      tables.cursorsLoaded(subscriptionIds);
+    },
+    createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
+    deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
+    touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
+    resetCursors: (resets) =>
+      write(parts, folds, ['cursors'], () => {
+        if (sabotage === 'LOSES_A_RESET') return;
+        ledger.cursorsReset(resets);
+        return tables.resetCursors(resets);
+      }),
+    // A transaction that goes on after its connection was cut still locks its rows, so later writes
+    // wait for it.
+    saveGroups: (changes) => {
+      const saved = write(
+        parts,
+        groups,
+        lockNames(changes, ({ groupId }) => `group ${groupId}`),
+        () => {
+          for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
+          return tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
+        },
+      );
+      if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;
+      saved.catch(() => undefined);
+      return Promise.resolve();
+    },
+    loadRebalances: (groupId) => reads.call(() => tables.loadRebalances(groupId)),
+    createSubscriptions: (wanted) =>
+      write(
+        parts,
+        groups,
+        lockNames(wanted, ({ groupId, topicId }) => `claim ${groupId}/${topicId}`),
+        async () => {
+          const rows = await tables.createSubscriptions(wanted);
+          ledger.subscribed(rows);
+          return rows;
+        },
+      ),
+    cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
+    async fold(current, snapshots, mayGoOn = () => true) {
+      const written = new Set<string>();
+      const fold = async (piece: readonly StoredCursor[]): Promise<void> => {
+        await write(parts, folds, ['cursors'], () => {
+          for (const one of piece) database.groups.fold(one);
+          ledger.folded();
+        });
+        for (const { key } of piece) written.add(cursorName(key));
+      };
+      const isCut = (): boolean => {
+        if (written.size === 0 || mayGoOn()) return false;
+        ledger.world.count('a fold is cut short');
+        return true;
+      };
+      // The parts are small, so that much can happen between them.
+      for (const piece of pieces(snapshots(), 2)) {
+        if (isCut()) return 'CUT';
+        await fold(piece);
+      }
+      const { inherited } = tables;
+      if (inherited === null) return 'KEPT';
+      const left = namedIn(inherited).filter((key) => !written.has(cursorName(key)));
+      for (const piece of pieces(sabotage === 'FOLDS_ONLY_WHAT_MOVES' ? [] : left, 2)) {
+        if (isCut()) return 'CUT';
+        ledger.world.count('a fold writes what the broker before has left');
+        await fold(await reads.call(() => piece.flatMap((key) => database.groups.withRows(key, inherited) ?? [])));
+      }
+      return write(parts, folds, ['cursors'], () => {
+        tables.inherited = [];
+        const isLeft = database.groups.truncateOthers(current);
+        ledger.folded();
+        return isLeft ? 'KEPT' : 'EMPTIED';
+      });
+    },
+  };
+}
