@@ -16,7 +16,7 @@ import { HttpServer } from './http/server.ts';
 import { RequestDecoder } from './translation/request-decoder.ts';
 import { createValidation } from './validation/validation.ts';
 
-export interface RpcOptions {
+interface RpcOptions {
   /** The calls of the broker; null while this process stands by and rejects with NOT_OWNER. */
   readonly services: () => Services | null;
   /** Whether a caller may make a call. Default: every caller may. */

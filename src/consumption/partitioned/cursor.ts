@@ -18,15 +18,15 @@ export type { CursorBounds, NextDelivery } from './position.ts';
 const refusedSome = 'a NACK or RELEASE that is accepted names records in flight';
 
 /** The outcome of an ack, NACK or RELEASE: what it took out of flight, or why it was rejected. */
-export interface Settled extends Freed {
+interface Settled extends Freed {
   readonly status: 'OK' | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED';
 }
 
 /** Offsets that a client names: everything up to one, or runs. */
-export type Named = { readonly upTo: number } | { readonly runs: OffsetRuns };
+type Named = { readonly upTo: number } | { readonly runs: OffsetRuns };
 
 /** MOVING records: a settlement completes them, and memory follows when its outcome is known. */
-export interface Moving {
+interface Moving {
   readonly runs: OffsetRuns;
   /** The acks that the settlement makes durable. */
   readonly delta: CursorDelta;

@@ -6,10 +6,11 @@ import {
   type CursorBounds,
   type CursorDelta,
   type CursorSnapshot,
-  type Moving,
-  type Named,
 } from '../../../src/consumption/partitioned/cursor.ts';
-import { bytesOf, offsetsOf, Oracle, runsOf } from './oracle.ts';
+import { bytesOf, offsetsOf, Oracle, runsOf, type Named } from './oracle.ts';
+
+/** What a cursor returns for records that a settlement takes. */
+export type Moving = ReturnType<Cursor['move']>;
 
 /** The number of offsets of a scene. */
 export const size = 40;
