@@ -6,7 +6,7 @@ import { notOwner } from '../errors/rejections/broker.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { everybody, type Authorize } from './edge/caller.ts';
-import { Connections } from './edge/connections.ts';
+import { Connections } from './connections/connections.ts';
 import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
