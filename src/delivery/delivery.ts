@@ -225,6 +225,7 @@ export class Delivery {
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
+    this.#context.deliveryRoom.stop();
     await Promise.all([this.#nacks.stop(), this.#context.slowReaders.stop()]);
   }
 
@@ -234,6 +235,7 @@ export class Delivery {
     this.#ending.abort();
     this.#context.writer.stop();
     this.#context.moves.stop();
+    this.#context.deliveryRoom.stop();
     const error = notOwner('TAKEN_OVER');
     const jobs = [this.#groups.stop(error), this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];
     for (const group of this.#groups.inMemory.all()) group.stop(error);

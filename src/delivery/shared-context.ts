@@ -13,6 +13,7 @@ import { Moves } from './rounds/moves.ts';
 import type { GroupContext } from './groups/context.ts';
 import { Kept } from './kept/kept.ts';
 import { LostAttempts } from './kept/lost-attempts.ts';
+import { DeliveryRoom } from './dispatch/delivery-room.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
 import type { MayGrow } from './dispatch/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
@@ -61,7 +62,7 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
   });
   return {
     clock,
-    memory: new FeedMemory(deps.account.kind('feeds')),
+    memory: new FeedMemory(deps.account),
     random,
     codec,
     assignors: deps.assignors ?? builtInAssignors,
@@ -73,6 +74,7 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
     moves: new Moves(rounds),
     writer: new GroupWriter({ store, clock, random, onFenced }),
     slowReaders: new SlowReaders(deps),
+    deliveryRoom: new DeliveryRoom(deps),
     delivered: { records: 0, bytes: 0 },
     log: deps.log,
     counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },

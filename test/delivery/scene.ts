@@ -102,6 +102,11 @@ export class FakeLog implements PartitionLog {
     this.#listeners.delete(listener);
   }
 
+  /** Keeps no batch any more. */
+  forgetAll(): void {
+    this.#batches.length = 0;
+  }
+
   get listeners(): number {
     return this.#listeners.size;
   }

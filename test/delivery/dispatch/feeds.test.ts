@@ -42,7 +42,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
 /** A member that holds so many logs, all of which have records to deliver. */
 function behind(count: number): { member: Member; seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
   const clock = new FakeClock();
-  const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
+  const memory = new FeedMemory(smallAccount({ feeds: bytesMax }));
   const member = new Member('a' as MemberId);
   const kept = roomyKept();
   for (let partition = 0; partition < count; partition++) {
@@ -134,7 +134,7 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const cursor = new Cursor(begunAt(0), cursorBounds);
   const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
     clock,
-    memory: new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds')),
+    memory: new FeedMemory(smallAccount({ feeds: bytesMax })),
     kept: roomyKept(),
   });
   feed.batchAt(0);
