@@ -3,7 +3,7 @@ import type { sendUnaryData } from '@grpc/grpc-js';
 import { BrokerService, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
-import { answerBytesMax } from '../edge/answer-size.ts';
+import { answerBytesMax } from '../answers/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';

@@ -43,7 +43,7 @@ const foldedBytesMax = 4_194_304;
 /** The most cursors of the predecessor's log that are read together, each of which may be large. */
 const inheritedTogetherMax = 500;
 
-export interface GroupStorageDeps {
+interface GroupStorageDeps {
   readonly reads: Connection;
   readonly groups: Writer;
   /** The tables of the ack log that may have rows, which a fold truncates. */
