@@ -53,7 +53,7 @@ async function holder(site: FillSite, group: string): Promise<Holder> {
   let memberId = '';
   let generation = 0n;
   for (let got = 0; got < partitions * records;) {
-    const answer = await site.call(BrokerService.method.pull, { ...pull, memberId, wait: { seconds: 5n } });
+    const answer = await site.call(BrokerService.method.pull, { ...pull, memberId, wait: { seconds: 30n } });
     memberId = answer.memberId;
     generation = answer.generation ?? 0n;
     got += answer.batches.reduce((sum, batch) => sum + batch.records.length, 0);
@@ -62,13 +62,20 @@ async function holder(site: FillSite, group: string): Promise<Holder> {
   return { group, memberId, generation };
 }
 
-/** Acks, or refuses, every second record. */
+/** Acks, or refuses, every second record. The others stay in flight. */
 function everySecond(site: FillSite, member: Holder, action: AckAction): Promise<unknown> {
   const ranges = Array.from({ length: records / 2 }, (_, n) => ({ first: BigInt(2 * n + 1), last: BigInt(2 * n + 1) }));
   const acks = Array.from({ length: partitions }, (_, partition) => {
     return { topic: 'records', partition, lane: 0, action, ranges };
   });
   return site.call(BrokerService.method.ack, { ...member, acks });
+}
+
+/** A member acks, or refuses, every second record of the topic, and leaves, so that none is in flight. */
+async function answered(site: FillSite, group: string, action: AckAction): Promise<void> {
+  const member = await holder(site, group);
+  const { memberId } = member;
+  await everySecond(site, member, action).finally(() => site.call(GroupService.method.leaveGroup, { group, memberId }));
 }
 
 /** A stream gets everything, acks every second record, and its connection breaks. */
@@ -139,12 +146,12 @@ export const fills = {
   },
   holes: {
     prepare: withRecords,
-    step: async (site, n) => everySecond(site, await holder(site, `holes-${n}`), AckAction.ACK),
+    step: (site, n) => answered(site, `holes-${n}`, AckAction.ACK),
     together: 4,
   },
   attempts: {
     prepare: withRecords,
-    step: async (site, n) => everySecond(site, await holder(site, `nacks-${n}`), AckAction.NACK),
+    step: (site, n) => answered(site, `nacks-${n}`, AckAction.NACK),
     together: 4,
   },
   losses: { prepare: withRecords, step: lose, together: 2, steps: 16 },
