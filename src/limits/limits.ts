@@ -154,8 +154,8 @@ export const limits = {
   /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
   startPartitionsMax: 100_000,
   /**
-   * What a request becomes, once decoded, is not counted beside its call up to so many bytes, nor is
-   * the first piece of a body.
+   * What a request becomes, once decoded, is not counted beside its call up to so many bytes, nor
+   * is the first piece of a body.
    */
   uncountedRequestBytesMax: 4_096,
   /** Pieces in which one request may come, and one more for each KiB of it. */

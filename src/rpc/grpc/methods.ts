@@ -4,7 +4,7 @@ import { BrokerService, SubscribeRequestSchema } from '../../../gen/millrace/v1/
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
-import { answerBytesMax } from '../edge/answer-size.ts';
+import { answerBytesMax } from '../answers/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';

@@ -3,7 +3,7 @@ import { constants } from 'node:http2';
 import { present } from '../../errors/present.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
-import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
+import type { ConnectionAccounts } from '../connections/connection-accounts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { OpenCall, type OpenCalls } from './open-call.ts';
 import { statusOf } from './status.ts';
