@@ -10,7 +10,7 @@ import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
-import { Deadlines } from '..//deadlines.ts';
+import { Deadlines } from '../../time/deadlines.ts';
 import type { Connections } from '../connections/connections.ts';
 import { sessionLimits } from '../edge/session-limits.ts';
 import { entered, isCall } from './calls.ts';
