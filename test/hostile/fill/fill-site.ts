@@ -17,7 +17,7 @@ const mib = 1_048_576;
 const heapMib = 96;
 /** Longer than any fill takes. */
 export const sessionTimeout = { seconds: 1_800n };
-/** The most CPU time of a start, whatever else the machine does, and how long it may wait for it. */
+/** The most CPU time of a start, and how long a busy machine may take for it. */
 const startCpuMsMax = 30_000;
 const startMsMax = 300_000;
 const stepsMax = 20_000;

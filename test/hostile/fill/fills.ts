@@ -71,7 +71,7 @@ function everySecond(site: FillSite, member: Holder, action: AckAction): Promise
   return site.call(BrokerService.method.ack, { ...member, acks });
 }
 
-/** A member acks, or refuses, every second record of the topic, and leaves, so that none is in flight. */
+/** A member acks, or refuses, every second record, and leaves, so that none is in flight. */
 async function answered(site: FillSite, group: string, action: AckAction): Promise<void> {
   const member = await holder(site, group);
   const { memberId } = member;
