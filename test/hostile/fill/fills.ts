@@ -4,6 +4,7 @@ import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
+import { Relay } from '../../broker/relay.ts';
 import { sessionTimeout, type FillSite } from './fill-site.ts';
 
 const earliest = { position: { case: 'earliest', value: {} } } as const;
@@ -80,7 +81,8 @@ async function answered(site: FillSite, group: string, action: AckAction): Promi
 
 /** A stream gets everything, acks every second record, and its connection breaks. */
 async function lose(site: FillSite, n: number): Promise<void> {
-  const client = connect(site.address);
+  const relay = await Relay.open(Number(site.address.split(':')[1]));
+  const client = connect(relay.address);
   const subscription = { group: `lost-${n}`, topics: ['records'], start: earliest, maxInFlightRecords: 10_000 };
   const stream = openServerStream(client, BrokerService.method.subscribe, subscription);
   let memberId = '';
@@ -94,7 +96,10 @@ async function lose(site: FillSite, n: number): Promise<void> {
     if (got === partitions * records) break;
   }
   await everySecond(site, { group: subscription.group, memberId, generation }, AckAction.ACK);
+  // The stream is still open, so a close of the client would wait for its end.
+  relay.cut();
   client.close();
+  await relay.close();
 }
 
 /** A name that is as long as it may be. */
