@@ -67,8 +67,8 @@ test(
   async () => {
     const topics = ['a', 'b'].map((letter) => letter.repeat(200));
     for (const topic of topics) await site.createTopic(topic, 5_000);
-    const wishes = { group: 'wide', topics, sessionTimeout: { seconds: 60n } };
-    const stream = subscribeUnread(site.broker.grpcPort, 'application/grpc', wishes);
+    const options = { group: 'wide', topics, sessionTimeout: { seconds: 60n } };
+    const stream = subscribeUnread(site.broker.grpcPort, 'application/grpc', options);
     await waitFor('the member is there', 30_000, 50, async () => (await members('wide').catch(() => [])).length === 1);
     const rebalance = async (): Promise<void> => {
       const other = new Member(site.broker.grpcAddress, { group: 'wide', topics });
