@@ -59,7 +59,7 @@ export class OpenRequests {
       if (!isSocket(key) && connection.open === 0 && !key.destroyed) this.#idle.begin(key);
     });
     if (connection.open <= limits.httpConnectionCallsMax) return null;
-    return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openCallBytes });
+    return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openHttpCallBytes });
   }
 
   bodiesOf(request: NodeRequest): OwnedKind {

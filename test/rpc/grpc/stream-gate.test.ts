@@ -143,7 +143,8 @@ describe('calls that are opened and left open', () => {
   });
 
   test('over HTTP a call beyond those of all connections is refused, and operators are still served', async () => {
-    const { broker, grpcPort, httpUrl } = await serve({ account: callsMax(1) });
+    const account = smallAccount({ streams: limits.openHttpCallBytes });
+    const { broker, grpcPort, httpUrl } = await serve({ account });
     const call = () =>
       fetch(`${httpUrl}${publishPath}`, {
         method: 'POST',
