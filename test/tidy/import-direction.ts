@@ -72,12 +72,13 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
   rpc: {
     validation: [],
     edge: ['validation'],
+    sessions: [],
     translation: ['edge', 'validation'],
     handlers: ['edge', 'translation', 'validation'],
     requests: ['edge', 'translation'],
     operations: ['edge', 'translation', 'handlers', 'requests'],
-    grpc: ['edge', 'translation', 'handlers'],
-    http: ['edge', 'translation', 'handlers', 'requests', 'operations'],
+    grpc: ['edge', 'sessions', 'translation', 'handlers'],
+    http: ['edge', 'sessions', 'translation', 'handlers', 'requests', 'operations'],
   },
 };
 

@@ -11,7 +11,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
 import type { Connections } from '../edge/connections.ts';
-import { sessionLimits } from '../edge/session-limits.ts';
+import { sessionLimits } from '../sessions/session-limits.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -24,7 +24,7 @@ import { createRoutes } from './routes.ts';
 import { createRpcListener, type RpcListener } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
-import { keepSessionAlive } from '../requests/session-keepalive.ts';
+import { keepSessionAlive } from '../sessions/session-keepalive.ts';
 
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;

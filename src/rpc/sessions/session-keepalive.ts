@@ -7,14 +7,16 @@ import { timeUp, within } from '../../time/within.ts';
  * Pings an HTTP/2 session each `intervalMs`, and closes it when the answer takes as long. Node has
  * no keepalive of its own, and a client whose machine has gone would hold its partitions for a
  * quarter of an hour. HTTP/1.1 has only the kernel's keepalive.
+ *
+ * A session that is closing may never end by itself: after a client's GOAWAY and a frame that is
+ * wrong, Node reads no more, and does not notice that the client has gone.
  */
 export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, intervalMs: number): void {
   const pings = new Every({
     clock,
     delayMs: intervalMs,
     run: async () => {
-      // A session that is closing sends no pings, and ends with its last stream.
-      if (session.destroyed || session.closed) return;
+      if (session.destroyed) return;
       if ((await within(clock, intervalMs, answered(session))) === timeUp) session.destroy();
     },
     onError: () => {
@@ -27,11 +29,14 @@ export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, inte
   });
 }
 
-/** Resolves with the answer to a ping, and when the session ends. */
+/** Resolves with the answer of the client, and when the session ends. */
 function answered(session: ServerHttp2Session): Promise<void> {
   return new Promise((resolve) => {
-    session.ping(() => {
+    const answer = (): void => {
       resolve();
-    });
+    };
+    // Node sends no pings while a session is closing, but settings, which are answered too.
+    if (session.closed) session.settings({}, answer);
+    else session.ping(answer);
   });
 }
