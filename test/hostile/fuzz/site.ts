@@ -59,13 +59,22 @@ export class FuzzSite {
    * case at the same time may undo it, so errors do not count.
    */
   async tidy(): Promise<void> {
+    await this.#removeWhere((name) => name !== honest);
+    await this.#make();
+  }
+
+  /** Removes everything that any client has made. */
+  async removeAll(): Promise<void> {
+    await this.#removeWhere(() => true);
+  }
+
+  async #removeWhere(isRemoved: (name: string) => boolean): Promise<void> {
     const { groups: found } = await call(this.#client, GroupService.method.listGroups, { pageSize: 1_000 });
-    for (const { name } of found) if (name !== honest) await this.#remove(name);
+    for (const { name } of found) if (isRemoved(name)) await this.#remove(name);
     const { topics: kept } = await call(this.#client, TopicService.method.listTopics, { pageSize: 1_000 });
     for (const { name } of kept) {
-      if (name !== honest) await call(this.#client, TopicService.method.deleteTopic, { name }).catch(() => undefined);
+      if (isRemoved(name)) await call(this.#client, TopicService.method.deleteTopic, { name }).catch(() => undefined);
     }
-    await this.#make();
   }
 
   async #remove(group: string): Promise<void> {
