@@ -11,9 +11,9 @@ import { runRestart } from './programs/restart.ts';
 import { runTurns } from './programs/turns.ts';
 import { killBrokers } from './support/broker-process.ts';
 import { openDatabase, type Database } from './support/database.ts';
-import { describeMachine } from './support/machine.ts';
+import { describeMachine } from './support/measure/machine.ts';
 import { Report } from './support/report.ts';
-import { machineUsage } from './support/usage.ts';
+import { machineUsage } from './support/measure/usage.ts';
 import type { Bench } from './support/site.ts';
 import { formatNumber } from './support/table.ts';
 

@@ -1,5 +1,5 @@
 import type { MemberId } from '../../src/coordinator/group.ts';
-import { DrivenGroup, joining, leaving } from '../support/driven-group.ts';
+import { DrivenGroup, joining, leaving } from '../support/bare/driven-group.ts';
 import { Histogram } from '../support/histogram.ts';
 import type { HistogramData } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';

@@ -1,5 +1,5 @@
-import { FakedDelivery } from '../support/faked-delivery.ts';
-import type { Subscribed } from '../support/faked-delivery.ts';
+import { FakedDelivery } from '../support/bare/faked-delivery.ts';
+import type { Subscribed } from '../support/bare/faked-delivery.ts';
 import { Histogram } from '../support/histogram.ts';
 import type { HistogramData } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { Histogram } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 import type { LoadProgram } from '../support/load-process.ts';
-import { claimStatement, connectPeer } from '../support/peer-queue.ts';
+import { claimStatement, connectPeer } from '../support/bare/peer-queue.ts';
 import { delay, monotonicUs } from '../support/timing.ts';
 import type { ConsumeResult } from './consume.ts';
 

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { Histogram } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 import type { LoadProgram } from '../support/load-process.ts';
-import { connectPeer, publishStatement } from '../support/peer-queue.ts';
+import { connectPeer, publishStatement } from '../support/bare/peer-queue.ts';
 import { randomValues } from '../support/random.ts';
 import { monotonicUs } from '../support/timing.ts';
 import type { PublishResult } from './publish.ts';

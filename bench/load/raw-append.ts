@@ -1,6 +1,6 @@
-import { openRawStore } from '../support/raw-store.ts';
-import type { RawStore } from '../support/raw-store.ts';
-import { RawLog, recordSetOf } from '../support/raw-log.ts';
+import { openRawStore } from '../support/bare/raw-store.ts';
+import type { RawStore } from '../support/bare/raw-store.ts';
+import { RawLog, recordSetOf } from '../support/bare/raw-log.ts';
 import { Histogram } from '../support/histogram.ts';
 import { runLoad } from '../support/load-process.ts';
 import type { LoadProgram } from '../support/load-process.ts';

@@ -1,8 +1,8 @@
 import { Histogram } from '../support/histogram.ts';
-import { endAll, measure, stopAll, sum, Throttle } from '../support/interval.ts';
-import type { Interval } from '../support/interval.ts';
+import { endAll, measure, stopAll, sum, Throttle } from '../support/measure/interval.ts';
+import type { Interval } from '../support/measure/interval.ts';
 import type { LoadProcess } from '../support/load-process.ts';
-import type { Cost } from '../support/meter.ts';
+import type { Cost } from '../support/measure/meter.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';

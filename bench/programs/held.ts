@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { Histogram } from '../support/histogram.ts';
-import { endAll, stopAll, sum, Throttle } from '../support/interval.ts';
+import { endAll, stopAll, sum, Throttle } from '../support/measure/interval.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import { bySize, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';

@@ -1,5 +1,5 @@
 import { Histogram } from '../support/histogram.ts';
-import { endAll, stopAll } from '../support/interval.ts';
+import { endAll, stopAll } from '../support/measure/interval.ts';
 import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';

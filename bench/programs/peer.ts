@@ -1,6 +1,6 @@
 import { startLoad } from '../support/load-process.ts';
 import type { LoadProcess } from '../support/load-process.ts';
-import { createPeerSchema, emptyPeerTables } from '../support/peer-queue.ts';
+import { createPeerSchema, emptyPeerTables } from '../support/bare/peer-queue.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';

@@ -2,7 +2,7 @@ import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { call, connect } from '../client/service-client.ts';
 import { startBroker } from '../support/broker-process.ts';
 import type { BrokerProcess } from '../support/broker-process.ts';
-import { endAll, stopAll } from '../support/interval.ts';
+import { endAll, stopAll } from '../support/measure/interval.ts';
 import { bySize } from '../support/site.ts';
 import type { Bench } from '../support/site.ts';
 import { delay } from '../support/timing.ts';

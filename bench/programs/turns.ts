@@ -1,5 +1,5 @@
 import { otherTree } from '../support/other-tree.ts';
-import { median, medianInterval } from '../support/paired.ts';
+import { median, medianInterval } from '../support/measure/paired.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../../src/embedded/embedded.ts';
-import { parentOf, postgresUsage, programOf } from './usage.ts';
+import { parentOf, postgresUsage, programOf } from './measure/usage.ts';
 
 /**
  * Bytes of WAL files that exist before a fresh cluster starts. Without them commits wait some 50 ms

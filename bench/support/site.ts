@@ -5,7 +5,7 @@ import { startBroker } from './broker-process.ts';
 import type { BrokerOptions, BrokerProcess } from './broker-process.ts';
 import type { Database } from './database.ts';
 import type { Report } from './report.ts';
-import { processUsage } from './usage.ts';
+import { processUsage } from './measure/usage.ts';
 
 /** The inputs of every benchmark. */
 export interface Bench {

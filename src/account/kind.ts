@@ -37,7 +37,7 @@ export class Kind implements Counted {
   readonly name: KindName;
   readonly bytesMax: number;
   readonly #pool: Pool;
-  #evict: ((bytes: number) => void) | null = null;
+  readonly #evictors = new Map<string, (bytes: number) => void>();
   #bytes = 0;
   #refused = 0;
 
@@ -92,19 +92,24 @@ export class Kind implements Counted {
   }
 
   get evictableBytes(): number {
-    return this.#evict === null ? 0 : this.#bytes;
+    return this.#evictors.size === 0 ? 0 : this.#bytes;
   }
 
   /**
    * `evict` gives back so many bytes at once, or as many as it can. It runs within the `take` of
-   * another kind.
+   * another kind. Of several holders, each is asked for what those before could not give. A later
+   * holder of the same name takes the place of the first: a broker may open again.
    */
-  onShort(evict: (bytes: number) => void): void {
-    this.#evict = evict;
+  onShort(evict: (bytes: number) => void, holder = ''): void {
+    this.#evictors.set(holder, evict);
   }
 
   evict(bytes: number): void {
-    if (this.#bytes > 0) this.#evict?.(bytes);
+    const until = Math.max(0, this.#bytes - bytes);
+    for (const evict of this.#evictors.values()) {
+      if (this.#bytes <= until) return;
+      evict(this.#bytes - until);
+    }
   }
 
   refusal(): Rejection {

@@ -18,7 +18,7 @@ export type KindLimit =
 
 /** What happens to a client, or to what is held, at the limit. */
 export type AtLimit =
-  'BROKER_FULL' | 'BROKER_BUSY' | 'PUBLISH_QUEUE_FULL' | 'CLOSED' | 'EVICTED' | 'PAUSED' | 'UNCOUNTED';
+  'BROKER_FULL' | 'BROKER_BUSY' | 'PUBLISH_QUEUE_FULL' | 'CLOSED' | 'EVICTED' | 'PAUSED' | 'UNCOUNTED' | 'WAITS';
 
 export interface KindRow {
   readonly pool: PoolName;
@@ -77,6 +77,18 @@ export const kinds = {
     limit: { share: 1 / 5 },
     ownerBytesMax: limits.grpcConnectionCallsMax * limits.openCallBytes,
     atLimit: 'BROKER_BUSY',
+  },
+  batches: {
+    pool: 'passing',
+    counts: 'the objects of batches in `tail`, `reads` and `feeds`, beside their bytes',
+    limit: { share: 1 / 16 },
+    atLimit: 'EVICTED',
+  },
+  deliveries: {
+    pool: 'passing',
+    counts: 'records in flight, by the runs that went out together, and refused records',
+    limit: { share: 1 / 8, bytesMin: 8 * mib },
+    atLimit: 'WAITS',
   },
   decoded: {
     pool: 'passing',

@@ -5,9 +5,6 @@ import { kinds, type AtLimit, type KindLimit, type KindName, type KindRow, type 
 const mib = 1_048_576;
 const shownHeapBytes = 256 * mib;
 
-/** Kinds with a limit that the broker does not count yet. */
-const uncounted: ReadonlySet<KindName> = new Set<KindName>();
-
 const poolMeanings: Readonly<Record<PoolName, string>> = {
   kept: 'state that stays, and that a restart loads again (heap)',
   passing: 'objects of calls under way (heap)',
@@ -21,6 +18,7 @@ const meanings: Readonly<Record<AtLimit, string>> = {
   CLOSED: 'a new connection is closed',
   EVICTED: 'the oldest goes, and the database has it',
   PAUSED: 'the stream waits for its client',
+  WAITS: 'members get no more records until others are done; `BROKER_BUSY` for an ack that needs more',
   UNCOUNTED: '`BROKER_FULL` for a NACK; a lost delivery stays uncounted',
 };
 
@@ -29,8 +27,7 @@ export function memoryDocument(): string {
   const budget = budgetOf(shownHeapBytes, limits);
   const rows = (Object.entries(kinds) as [KindName, KindRow][]).map(([name, row]) => {
     const { pool, counts, limit, atLimit } = row;
-    const state = uncounted.has(name) ? ' (not counted yet)' : '';
-    return [`\`${name}\``, pool, `${counts}${state}`, limitText(limit), shown(budget.kinds[name]), meanings[atLimit]];
+    return [`\`${name}\``, pool, counts, limitText(limit), shown(budget.kinds[name]), meanings[atLimit]];
   });
   const pools = (Object.entries(budget.pools) as [PoolName, number][]).map(([name, bytes]) => {
     return [`\`${name}\``, poolMeanings[name], shown(bytes)];

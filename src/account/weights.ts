@@ -28,6 +28,14 @@ export const weights = {
   hole: 24,
   /** One run of delivery attempts. */
   attemptRun: 112,
+  /** The objects of a batch in a cache, beside its bytes. */
+  batch: 640,
+  /** A run of records in flight that went out together. */
+  deliveredRun: 208,
+  /** The sizes of the records of a batch, beside four bytes for each. */
+  batchSizes: 256,
+  /** A run of refused records, for which delivery may pause too. */
+  refusedRun: 24,
   /** An idempotency key beside its text. */
   key: 168,
   /** A record of a publish until its commit, beside the bytes of the request. */

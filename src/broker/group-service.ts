@@ -45,15 +45,15 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
 
     async getGroup(name: string, page: PageRequest): Promise<GroupPage> {
       await delivery.loaded(name);
-      const shown = groupPage(delivery.describe(name), page);
+      const shown = groupPage(delivery.views.describe(name), page);
       return { ...shown, partitions: await withAges(shown.partitions, log, clock) };
     },
 
     async listGroups(filter: GroupFilter, page: PageRequest): Promise<Page<GroupSummary>> {
       await delivery.allLoaded();
-      const items = delivery.names(filter);
+      const items = delivery.views.names(filter);
       // Summaries of the page only, because the lag of a group is a sum over its partitions.
-      const entryOf = (name: string): GroupSummary => delivery.summary(name);
+      const entryOf = (name: string): GroupSummary => delivery.views.summary(name);
       return pageOf({ items, keyOf: (name) => [name], entryOf, bytesOf: groupBytes }, page);
     },
 
@@ -62,13 +62,13 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
       page: PageRequest,
     ): Promise<Page<MemberDetails> & { readonly generation: number }> {
       await delivery.loaded(group);
-      const view = delivery.describe(group);
+      const view = delivery.views.describe(group);
       return { ...membersPage(view, page), generation: view.generation };
     },
 
     async listRebalances(group: string): Promise<readonly StoredRebalance[]> {
       await delivery.loaded(group);
-      return delivery.rebalances(group);
+      return delivery.views.rebalances(group);
     },
 
     async deleteGroup(name: string): Promise<void> {
@@ -83,7 +83,7 @@ export function groupService(delivery: Delivery, log: Log, clock: Clock) {
 
     async fetchOffsets({ group, partitions, page }: FetchOffsetsCommand): Promise<Page<FetchedOffset>> {
       await delivery.loaded(group);
-      const fetched = offsetsPage(partitions, delivery.describe(group), delivery.offsets.reader(group), page);
+      const fetched = offsetsPage(partitions, delivery.views.describe(group), delivery.offsets.reader(group), page);
       await delivery.offsets.durable();
       return fetched;
     },

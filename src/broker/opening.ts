@@ -56,7 +56,7 @@ export interface OpenBroker {
   /** Acks records together with what is published. No call of a client asks for that yet. */
   settle(command: SettleCommand): Promise<SettleOutcome>;
   /** Counters for /metrics. */
-  counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['counts']>;
+  counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['views']['counts']>;
   /**
    * Rejects new work, answers accepted calls, and waits up to `graceMs` for the acks of records in
    * flight. Afterwards the cursors are durable and the streams have ended.
@@ -126,7 +126,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       message: messageService(topics, log, codec),
     },
     settle: (command) => delivery.settle(command),
-    counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.counts() }),
+    counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.views.counts() }),
     async drain(graceMs) {
       // Both at once, because a member may wait for a record of a publish under way.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);

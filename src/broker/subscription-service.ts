@@ -18,12 +18,12 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
   return {
     async createSubscription(command: CreateSubscriptionCommand): Promise<SubscriptionPage> {
       await delivery.loaded(command.group);
-      return shown(await delivery.createSubscription(command), firstPage);
+      return shown(await delivery.subscriptions.create(command), firstPage);
     },
 
     async getSubscription(group: string, topic: string, page: PageRequest): Promise<SubscriptionPage> {
       await delivery.loaded(group);
-      const { subscription, partitions } = shown(delivery.getSubscription(group, topic), page);
+      const { subscription, partitions } = shown(delivery.subscriptions.get(group, topic), page);
       return { subscription, partitions: { ...partitions, items: await withAges(partitions.items, log, clock) } };
     },
 
@@ -32,14 +32,14 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
       page: PageRequest,
     ): Promise<Page<SubscriptionDetails>> {
       await delivery.allLoaded();
-      const items = delivery.listSubscriptions(filter);
-      const entryOf = (listed: ListedSubscription): SubscriptionDetails => delivery.subscriptionDetails(listed);
+      const items = delivery.subscriptions.list(filter);
+      const entryOf = (listed: ListedSubscription): SubscriptionDetails => delivery.subscriptions.details(listed);
       return pageOf({ items, keyOf: ({ row }) => [row.id], entryOf, bytesOf: subscriptionBytes }, page);
     },
 
     async cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
       await delivery.loaded(group);
-      return delivery.cancelSubscription(group, topic);
+      return delivery.subscriptions.cancel(group, topic);
     },
   };
 }

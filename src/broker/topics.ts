@@ -49,7 +49,8 @@ export class Topics {
    * rows of a deletion under way, and teach the log a topic that is about to go.
    */
   readonly #changing = new Map<string, Mutex>();
-  #stopped = false;
+  /** Ends pauses between tries. A start after a stop makes a new one. */
+  #ending = new AbortController();
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
@@ -65,9 +66,10 @@ export class Topics {
   }
 
   async open(): Promise<void> {
-    this.#stopped = false;
+    if (this.#ending.signal.aborted) this.#ending = new AbortController();
+    const { signal } = this.#ending;
     await this.#d.log.open(await this.#d.store.loadTopics());
-    if (this.#stopped) return;
+    if (signal.aborted) return;
     this.#dropping.start();
     this.#dropping.soon();
   }
@@ -168,7 +170,7 @@ export class Topics {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#ending.abort();
     await this.#dropping.stop();
   }
 
@@ -183,12 +185,15 @@ export class Topics {
   }
 
   async #deleteRows(topicId: number): Promise<void> {
-    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ; await backoff.pause()) {
+    const { signal } = this.#ending;
+    for (const backoff = new Backoff(this.#d.clock, this.#d.random); ;) {
       try {
         await this.#d.store.deleteTopic(topicId);
         return;
       } catch (error) {
-        if (!(error instanceof Fault) || error.kind === 'FENCED' || this.#stopped) throw error;
+        if (!(error instanceof Fault) || error.kind === 'FENCED') throw error;
+        await backoff.pause(signal);
+        if (signal.aborted) throw error;
       }
     }
   }

@@ -18,6 +18,8 @@ interface EmbeddedOptions {
   readonly dataDir: string;
   readonly log: EmbeddedLog;
   readonly clock?: Clock;
+  /** Ends a start that waits. A server that runs goes on. */
+  readonly signal?: AbortSignal;
   /** Settings of a new cluster, beside or instead of the defaults. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Bytes of WAL files made in a new cluster before it starts. Default 256 MiB. */
@@ -47,12 +49,13 @@ const retryMs = 250;
  */
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const { log, clock = systemClock, settings = {}, walBytes = 256 * 1024 * 1024 } = options;
+  const { signal = new AbortController().signal } = options;
   const dataDir = resolve(options.dataDir);
   await makeDirectory(dataDir);
   const lock = DirectoryLock.take(dataDir);
   try {
     const home = await settle(dataDir, await findBinaries());
-    await stopPredecessor(home.cluster, log, clock);
+    await stopPredecessor(home.cluster, log, clock, signal);
     const { password } = await ensureCluster(home, { settings, walBytes });
     const server = new Supervisor(home, lock, log, clock);
     const port = await server.start();

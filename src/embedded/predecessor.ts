@@ -18,16 +18,21 @@ const lookMs = 20;
  * lock, so that broker is gone. Committed data is kept; the new server recovers what is not
  * flushed.
  */
-export async function stopPredecessor(cluster: string, log: EmbeddedLog, clock: Clock): Promise<void> {
+export async function stopPredecessor(
+  cluster: string,
+  log: EmbeddedLog,
+  clock: Clock,
+  ending: AbortSignal,
+): Promise<void> {
   const processes = await processesOn(cluster);
   if (processes.length > 0) {
     const postmaster = await recordedPid(cluster);
     log.warn(`stopping PostgreSQL (process ${String(postmaster)}), which a killed broker left running`);
     // Backends without a postmaster end by themselves, and only a postmaster can shut down fast.
     if (processes.includes(postmaster)) signal(postmaster, 'SIGINT');
-    if (!(await gone(cluster, fastStopMs, clock))) {
+    if (!(await gone(cluster, fastStopMs, clock, ending))) {
       for (const pid of await processesOn(cluster)) signal(pid, 'SIGQUIT');
-      if (!(await gone(cluster, immediateStopMs, clock))) {
+      if (!(await gone(cluster, immediateStopMs, clock, ending))) {
         throw new EmbeddedPostgresError(
           `PostgreSQL of an earlier broker (process ${String(postmaster)}) still runs on ${cluster}; end it first`,
         );
@@ -87,12 +92,13 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Polls, because they are not our children and their end raises no event. */
-async function gone(cluster: string, withinMs: number, clock: Clock): Promise<boolean> {
+/** Polls, because they are not our children and their end raises no event. @throws at a stop */
+async function gone(cluster: string, withinMs: number, clock: Clock, ending: AbortSignal): Promise<boolean> {
   const deadlineMs = clock.nowMs() + withinMs;
   while ((await processesOn(cluster)).length > 0) {
     if (clock.nowMs() >= deadlineMs) return false;
-    await pause(clock, lookMs);
+    await pause(clock, lookMs, ending);
+    if (ending.aborted) throw new EmbeddedPostgresError('this broker ends before its PostgreSQL has started');
   }
   return true;
 }

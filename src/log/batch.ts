@@ -3,6 +3,8 @@
  * never parses either form. `BatchCodec`, which src/wire implements, turns slices into batches.
  */
 
+import { weights } from '../account/weights.ts';
+
 /** Numbers in `RecordSet.bounds` for each record. */
 export const boundsPerRecord = 8;
 
@@ -91,8 +93,40 @@ export interface BatchCodec {
   cut(batch: EncodedBatch, offsets: readonly number[], attempts: readonly number[]): Buffer;
 }
 
+/** What a batch takes outside of the heap. */
+export function batchBytes({ bytes, recordEnds }: EncodedBatch): number {
+  return bytes.length + recordEnds.byteLength;
+}
+
+/** Where the records of a batch begin and end. */
+type RecordEnds = Pick<EncodedBatch, 'baseOffset' | 'recordsStart' | 'recordEnds'>;
+
+/**
+ * The sizes of the records of a batch. Records in flight keep them, and not the bytes of the batch,
+ * which may be 64 MiB for one member.
+ */
+export class BatchSizes {
+  readonly baseOffset: number;
+  readonly recordsStart: number;
+  readonly recordEnds: Uint32Array;
+
+  constructor({ baseOffset, recordsStart, recordEnds }: RecordEnds) {
+    this.baseOffset = baseOffset;
+    this.recordsStart = recordsStart;
+    this.recordEnds = recordEnds;
+  }
+
+  get keptBytes(): number {
+    return weights.batchSizes + this.recordEnds.byteLength;
+  }
+
+  bytesOf(first: number, last: number): number {
+    return recordBytes(this, first, last);
+  }
+}
+
 /** Bytes of the records from offset `first` to `last`, inclusive. Byte credit counts in them. */
-export function recordBytes(batch: EncodedBatch, first: number, last: number): number {
+export function recordBytes(batch: RecordEnds, first: number, last: number): number {
   const begin = first === batch.baseOffset ? batch.recordsStart : batch.recordEnds[first - batch.baseOffset - 1]!;
   return batch.recordEnds[last - batch.baseOffset]! - begin;
 }

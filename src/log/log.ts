@@ -64,7 +64,7 @@ export class Log implements BackgroundJob {
     this.#d = deps;
     const { store, clock, codec, account } = deps;
     const joinBytesMax = limits.deliveryChunkBytes;
-    this.#tails = new TailCache({ codec, kind: account.kind('tail'), joinBytesMax });
+    this.#tails = new TailCache({ codec, account, joinBytesMax });
     this.#counted = deps.owner.kind('topics');
     this.#keys = new KeyMemory(account.kind('keys'));
     this.#reader = new Reader({
@@ -72,7 +72,7 @@ export class Log implements BackgroundJob {
       codec,
       fetchBytesMax: limits.readFetchBytesMax,
       chunkBytes: limits.deliveryChunkBytes,
-      kind: account.kind('reads'),
+      account,
     });
     this.#segments = new SegmentKeeper({
       store,

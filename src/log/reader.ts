@@ -1,5 +1,6 @@
-import type { Kind } from '../account/kind.ts';
+import type { Account } from '../account/account.ts';
 import {
+  batchBytes,
   endOffset,
   sliceBytes,
   type BatchCodec,
@@ -7,6 +8,7 @@ import {
   type LogAddress,
   type StoredBatch,
 } from './batch.ts';
+import { CacheRoom } from './cache-room.ts';
 import { Once } from '../time/once.ts';
 import type { LogStore } from './store.ts';
 import { present } from '../errors/present.ts';
@@ -19,7 +21,13 @@ interface ReaderOptions {
   /** Bytes of one encoded batch that joins several stored ones. */
   readonly chunkBytes: number;
   /** Counts fetched batches that stay in memory for the next readers, and has their limit. */
-  readonly kind: Kind;
+  readonly account: Account;
+}
+
+/** The batches of one fetch. */
+interface Fetched {
+  readonly batches: readonly EncodedBatch[];
+  readonly bytes: number;
 }
 
 const keyOf = ({ topicId, partition, lane }: LogAddress): string => `${topicId}/${partition}/${lane}`;
@@ -35,17 +43,16 @@ export class Reader {
    * The fetches of each log, oldest first. The log that was fetched from least recently comes
    * first.
    */
-  readonly #fetched = new Map<string, { readonly batches: readonly EncodedBatch[]; readonly bytes: number }[]>();
+  readonly #fetched = new Map<string, Fetched[]>();
+  readonly #room: CacheRoom;
 
   constructor(options: ReaderOptions) {
     this.#o = options;
-    options.kind.onShort((bytes) => {
-      this.#evict(bytes);
-    });
+    this.#room = new CacheRoom(options.account, 'reads', () => this.#evictOldest());
   }
 
   get bytes(): number {
-    return this.#o.kind.bytes;
+    return this.#room.bytes;
   }
 
   cached(address: LogAddress, offset: number): EncodedBatch | null {
@@ -67,7 +74,7 @@ export class Reader {
 
   /** Drops the batches of a log whose topic was deleted. */
   forget(address: LogAddress): void {
-    for (const { bytes } of this.#fetched.get(keyOf(address)) ?? []) this.#o.kind.give(bytes);
+    for (const fetched of this.#fetched.get(keyOf(address)) ?? []) this.#count(fetched, -1);
     this.#fetched.delete(keyOf(address));
   }
 
@@ -98,27 +105,28 @@ export class Reader {
   }
 
   #keep(key: string, batches: readonly EncodedBatch[]): void {
-    const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
+    const bytes = batches.reduce((sum, batch) => sum + batchBytes(batch), 0);
     const fetched = this.#fetched.get(key) ?? [];
     fetched.push({ batches, bytes });
     this.#fetched.delete(key);
     this.#fetched.set(key, fetched);
-    this.#o.kind.force(bytes);
-    this.#evict(this.#o.kind.excess);
+    this.#count({ batches, bytes }, 1);
+    this.#room.trim();
   }
 
-  #evict(bytes: number): void {
-    let left = bytes;
+  /** The list of a fetch weighs as much as the objects of a batch. */
+  #count({ batches, bytes }: Fetched, sign: 1 | -1): void {
+    this.#room.add(sign * (batches.length + 1), sign * bytes);
+  }
+
+  #evictOldest(): boolean {
     for (const [key, fetched] of this.#fetched) {
-      while (left > 0) {
-        const oldest = fetched.shift();
-        if (oldest === undefined) break;
-        left -= oldest.bytes;
-        this.#o.kind.give(oldest.bytes);
-      }
-      if (fetched.length > 0) return;
-      this.#fetched.delete(key);
+      const oldest = fetched.shift();
+      if (oldest !== undefined) this.#count(oldest, -1);
+      if (fetched.length === 0) this.#fetched.delete(key);
+      if (oldest !== undefined) return true;
     }
+    return false;
   }
 }
 

@@ -1,5 +1,13 @@
-import type { Kind } from '../account/kind.ts';
-import { endOffset, type BatchCodec, type EncodedBatch, type LogAddress, type StoredBatch } from './batch.ts';
+import type { Account } from '../account/account.ts';
+import {
+  batchBytes,
+  endOffset,
+  type BatchCodec,
+  type EncodedBatch,
+  type LogAddress,
+  type StoredBatch,
+} from './batch.ts';
+import { CacheRoom } from './cache-room.ts';
 import { present } from '../errors/present.ts';
 
 /** One appended row: raw until its first encoding, then encoded. */
@@ -9,12 +17,14 @@ interface Entry {
   raw: StoredBatch | null;
   encoded: EncodedBatch | null;
   bytes: number;
+  /** What the account counts for it. */
+  countedBytes: number;
 }
 
 interface TailCacheOptions {
   readonly codec: BatchCodec;
   /** Counts the batches of all logs together, and has the limit. */
-  readonly kind: Kind;
+  readonly account: Account;
   /** A reader that is behind gets adjacent small batches joined, up to this size. */
   readonly joinBytesMax: number;
 }
@@ -27,7 +37,7 @@ const sweepMin = 1_000;
  * all logs together, and the oldest batch of all is evicted first.
  */
 export class TailCache {
-  readonly #o: TailCacheOptions;
+  readonly #room: CacheRoom;
   /** The tails to shorten, in append order, each with the end of the batch to evict. */
   #order: { readonly tail: Tail; readonly endOffset: number }[] = [];
   #orderHead = 0;
@@ -35,24 +45,13 @@ export class TailCache {
   #unencoded: Tail[] = [];
   readonly #tailParts: TailParts;
 
-  constructor(options: TailCacheOptions) {
-    this.#o = options;
-    const { codec, joinBytesMax, kind } = options;
-    kind.onShort((bytes) => {
-      this.#evict(bytes);
-    });
-    this.#tailParts = {
-      codec,
-      joinBytesMax,
-      onBytes: (change) => {
-        if (change >= 0) kind.force(change);
-        else kind.give(-change);
-      },
-    };
+  constructor({ account, codec, joinBytesMax }: TailCacheOptions) {
+    this.#room = new CacheRoom(account, 'tail', () => this.#evictOldest());
+    this.#tailParts = { codec, joinBytesMax, room: this.#room };
   }
 
   get bytes(): number {
-    return this.#o.kind.bytes;
+    return this.#room.bytes;
   }
 
   tailOf(address: LogAddress): Tail {
@@ -65,7 +64,7 @@ export class TailCache {
     this.#unencoded.push(tail);
     this.#order.push({ tail, endOffset: batch.baseOffset + count });
     if (this.#order.length >= this.#sweepAt) this.#sweep();
-    this.#evict();
+    this.#room.trim();
   }
 
   /**
@@ -76,15 +75,14 @@ export class TailCache {
     const tails = this.#unencoded;
     this.#unencoded = [];
     for (const tail of tails) tail.encodeAll();
-    this.#evict();
+    this.#room.trim();
   }
 
-  #evict(bytes = this.#o.kind.excess): void {
-    const bytesMax = this.bytes - bytes;
-    while (this.bytes > bytesMax && this.#orderHead < this.#order.length) {
-      const { tail, endOffset: until } = present(this.#order[this.#orderHead++], 'the head of the order is within it');
-      tail.dropBelow(until);
-    }
+  #evictOldest(): boolean {
+    if (this.#orderHead >= this.#order.length) return false;
+    const { tail, endOffset: until } = present(this.#order[this.#orderHead++], 'the head of the order is within it');
+    tail.dropBelow(until);
+    return true;
   }
 
   /**
@@ -102,7 +100,7 @@ export class TailCache {
 interface TailParts {
   readonly codec: BatchCodec;
   readonly joinBytesMax: number;
-  readonly onBytes: (change: number) => void;
+  readonly room: CacheRoom;
 }
 
 const unencoded = 'an entry that is not encoded has its raw batch';
@@ -126,8 +124,9 @@ export class Tail {
     // A batch is missing between them, so the older ones no longer help a reader that reads on.
     if (last !== undefined && last.endOffset !== batch.baseOffset) this.clear();
     const { baseOffset } = batch;
-    this.#entries.push({ baseOffset, endOffset: baseOffset + count, raw: batch, encoded: null, bytes });
-    this.#parts.onBytes(bytes);
+    const end = baseOffset + count;
+    this.#entries.push({ baseOffset, endOffset: end, raw: batch, encoded: null, bytes, countedBytes: bytes });
+    this.#parts.room.add(1, bytes);
   }
 
   /**
@@ -158,7 +157,7 @@ export class Tail {
   dropBelow(offset: number): void {
     while (this.#head < this.#entries.length && this.#at(this.#head).endOffset <= offset) {
       const entry = this.#at(this.#head++);
-      this.#parts.onBytes(-entry.bytes);
+      this.#parts.room.add(-1, -entry.countedBytes);
       // The entry stays in the array for a while, but its bytes no longer count and must be freed.
       entry.raw = null;
       entry.encoded = null;
@@ -211,25 +210,28 @@ export class Tail {
           joined.map(({ raw }) => present(raw, unencoded)),
         )
       : this.#parts.codec.join(joined.map((entry) => this.#encoded(entry)));
-    const before = joined.reduce((sum, entry) => sum + entry.bytes, 0);
+    const before = joined.reduce((sum, entry) => sum + entry.countedBytes, 0);
+    const countedBytes = batchBytes(encoded);
     this.#entries.splice(index, until - index, {
       baseOffset: encoded.baseOffset,
       endOffset: endOffset(encoded),
       raw: null,
       encoded,
       bytes: encoded.bytes.length,
+      countedBytes,
     });
     this.#rawFrom = Math.min(this.#rawFrom, index);
-    this.#parts.onBytes(encoded.bytes.length - before);
+    this.#parts.room.add(1 - joined.length, countedBytes - before);
   }
 
   #encoded(entry: Entry): EncodedBatch {
     if (entry.encoded !== null) return entry.encoded;
     const encoded = this.#parts.codec.encode(this.#address, [present(entry.raw, unencoded)]);
-    this.#parts.onBytes(encoded.bytes.length - entry.bytes);
+    this.#parts.room.add(0, batchBytes(encoded) - entry.countedBytes);
     entry.encoded = encoded;
     entry.raw = null;
     entry.bytes = encoded.bytes.length;
+    entry.countedBytes = batchBytes(encoded);
     return encoded;
   }
 }

@@ -12,13 +12,17 @@ export interface Database {
   stop(): Promise<void>;
 }
 
-/** Starts the embedded PostgreSQL if no other database is named. @throws EmbeddedPostgresError */
-export async function provideDatabase(settings: Settings, log: Logger): Promise<Database> {
+/**
+ * Starts the embedded PostgreSQL if no other database is named. The signal ends the start.
+ * @throws EmbeddedPostgresError
+ */
+export async function provideDatabase(settings: Settings, log: Logger, signal: AbortSignal): Promise<Database> {
   if (settings.database !== null) {
     return { address: settings.database, shownUrl: null, stop: () => Promise.resolve() };
   }
   const embedded = await startEmbeddedPostgres({
     dataDir: settings.dataDir,
+    signal,
     log: {
       info: (message) => {
         log.info(message);

@@ -5,16 +5,14 @@ import { budgetOf } from '../account/budget.ts';
 import { openBroker, type OpenBroker } from '../broker/opening.ts';
 import type { NameOf, Settings } from '../config/settings.ts';
 import type { PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
-import { Fault } from '../errors/fault.ts';
-import { Trouble } from '../errors/trouble.ts';
 import { Ownership } from '../ownership/ownership.ts';
 import { createRpcServers, type RpcServers } from '../rpc/servers.ts';
 import { openStorage, type Storage } from '../storage/storage.ts';
 import { AwakeClock } from '../time/awake-clock.ts';
 import type { Clock, Random } from '../time/clock.ts';
-import { pause } from '../time/pause.ts';
 import { createBatchCodec } from '../wire/batch-codec.ts';
 import { loadAssignorModules } from './assignor-modules.ts';
+import { untilDatabaseAnswers } from './database-retry.ts';
 import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
 import { HeapWatch, heapUse } from './heap-watch.ts';
@@ -27,11 +25,6 @@ import { portError } from './port-error.ts';
  */
 const drainMs = 3_000;
 const closeMs = 2_000;
-/**
- * The pause between tries while the database is away at the start, or while the state cannot be
- * loaded.
- */
-const databaseRetryMs = 250;
 
 interface ServerOptions {
   readonly settings: Settings;
@@ -74,7 +67,8 @@ export class Server {
   #ports = { grpc: 0, http: 0 };
   #notReady = 'starting: the database is not there yet';
   #startedMs = 0;
-  #stopping = false;
+  /** Aborted when the end begins: no wait of the start goes on then. */
+  readonly #halt = new AbortController();
 
   constructor(options: ServerOptions) {
     this.#o = options;
@@ -106,6 +100,10 @@ export class Server {
     });
   }
 
+  get #stopping(): boolean {
+    return this.#halt.signal.aborted;
+  }
+
   /** Starts; resolves when it serves or stands by. A failure ends the server (`ended`). */
   async start(): Promise<void> {
     const { settings, log, clock } = this.#o;
@@ -116,7 +114,7 @@ export class Server {
       if (this.#stopping) return;
       this.#ports.http = await this.#listen('http-port');
       if (this.#stopping) return;
-      this.#providing = provideDatabase(settings, log);
+      this.#providing = provideDatabase(settings, log, this.#halt.signal);
       this.#database = await this.#providing;
       if (this.#stopping) return;
       this.#storage = openStorage({
@@ -156,20 +154,11 @@ export class Server {
    * @throws UnfitDatabase
    */
   async #waitForDatabase(storage: Storage): Promise<void> {
-    const { settings, log, clock } = this.#o;
-    const trouble = new Trouble({ what: 'waiting for the database', clock, log });
-    while (!this.#stopping) {
-      try {
-        await storage.check(settings.allowUnsafeDatabase);
-        trouble.worked();
-        return;
-      } catch (error) {
-        if (!(error instanceof Fault)) throw error;
-        trouble.failed(error);
-        this.#notReady = `waiting for the database: ${error.message}`;
-      }
-      await pause(clock, databaseRetryMs);
-    }
+    await this.#retried(
+      'waiting for the database',
+      () => storage.check(this.#o.settings.allowUnsafeDatabase),
+      () => true,
+    );
   }
 
   #standBy(storage: Storage): void {
@@ -214,22 +203,22 @@ export class Server {
    * Retries while the state cannot be loaded, as long as this broker owns the database.
    * @throws Error
    */
-  async #load(storage: Storage): Promise<OpenBroker | null> {
+  #load(storage: Storage): Promise<OpenBroker | null> {
+    return this.#retried(
+      'loading',
+      () => this.#openBroker(storage),
+      () => this.#ownership?.state === 'ACTIVE',
+    );
+  }
+
+  /** Repeats work that a fault of the database ends, while `mayGoOn`. A stop ends it with null. */
+  #retried<T>(what: string, work: () => Promise<T>, mayGoOn: () => boolean): Promise<T | null> {
     const { log, clock } = this.#o;
-    const trouble = new Trouble({ what: 'loading', clock, log });
-    while (!this.#stopping) {
-      try {
-        const open = await this.#openBroker(storage);
-        trouble.worked();
-        return open;
-      } catch (error) {
-        if (!(error instanceof Fault) || this.#ownership?.state !== 'ACTIVE') throw error;
-        trouble.failed(error);
-        this.#notReady = `loading: ${error.message}`;
-      }
-      await pause(clock, databaseRetryMs);
-    }
-    return null;
+    const onFault = (fault: Error): void => {
+      if (!mayGoOn()) throw fault;
+      this.#notReady = `${what}: ${fault.message}`;
+    };
+    return untilDatabaseAnswers({ what, clock, log, signal: this.#halt.signal, onFault }, work);
   }
 
   #openBroker(storage: Storage): Promise<OpenBroker> {
@@ -263,7 +252,7 @@ export class Server {
       await this.ended;
       return;
     }
-    this.#stopping = true;
+    this.#halt.abort();
     // Each step runs even if the one before failed, because an open resource would keep the process
     // alive.
     if (ending.reason === 'stopped') await this.#step('drain', () => this.#open?.drain(drainMs));

@@ -23,7 +23,7 @@ export class Backoff {
   }
 
   /** The signal of a stop ends the pause. */
-  pause(signal?: AbortSignal): Promise<void> {
+  pause(signal: AbortSignal): Promise<void> {
     const ms = this.#nextMs * (0.5 + this.#random.fraction() / 2);
     this.#nextMs = Math.min(longestMs, this.#nextMs * 2);
     return pause(this.#clock, ms, signal);

@@ -11,12 +11,14 @@ import { ConsumerGroup } from '../../src/delivery/groups/consumer-group.ts';
 import type { GroupContext } from '../../src/delivery/groups/context.ts';
 import { groupBytes, memberBytes, subscriptionBytes } from '../../src/delivery/kept/sizes.ts';
 import { KeyMemory } from '../../src/log/known-keys.ts';
+import { BatchSizes, type StoredBatch } from '../../src/log/batch.ts';
 import { Reader } from '../../src/log/reader.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
+import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { topicAtWork } from '../log/scene.ts';
-import { cursorOf } from '../../src/delivery/groups/subscription.ts';
+import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -107,8 +109,8 @@ test('a partition weighs more than is counted, or much less', async () => {
 test('a topic without its partitions weighs more than is counted, or much less', async () => {
   const codec = { encode: () => unused(), join: () => unused(), cut: () => unused() };
   const store = new MemoryLogStore(clock);
-  const tails = new TailCache({ codec, kind: account.kind('tail'), joinBytesMax: 0 });
-  const reader = new Reader({ store, codec, fetchBytesMax: 0, chunkBytes: 0, kind: account.kind('reads') });
+  const tails = new TailCache({ codec, account, joinBytesMax: 0 });
+  const reader = new Reader({ store, codec, fetchBytesMax: 0, chunkBytes: 0, account });
   const keys = new KeyMemory(account.kind('keys'));
   const bytes = await measured(2_000, () =>
     times(2_000, (id) => {
@@ -155,10 +157,69 @@ test('a run of delivery attempts weighs more than is counted, or much less', asy
   expectFits(weights.attemptRun, bytes);
 });
 
+/** A publish of one small record. */
+function tinyBatch(baseOffset: number): StoredBatch {
+  const set = { count: 1, buffer: Buffer.from('key: a value'), bounds: Int32Array.from([0, 3, 0, 0, 5, 12, 0, 0]) };
+  return { baseOffset, appendTimeUs: 1_000_000, records: [{ set, indexes: Int32Array.of(0) }] };
+}
+
+test('a small batch in the cache weighs more than is counted, or much less', async () => {
+  const cached = roomyAccount();
+  const bytes = await measured(many, () => {
+    const tails = new TailCache({ codec: createBatchCodec(), account: cached, joinBytesMax: 0 });
+    const tail = tails.tailOf({ topicId: 1, topicName: 'orders', partition: 0, lane: 0 });
+    for (let n = 0; n < many; n++) {
+      tails.add(tail, tinyBatch(n), 1, 12);
+      tails.encodeAll();
+    }
+    return tails;
+  });
+  expectFits(weights.batch + cached.kind('tail').bytes / many, bytes);
+});
+
+test.each([1, 2, 10])(
+  'records that went out in runs of %d weigh more than is counted while they are in flight, or much less',
+  async (together) => {
+    const address = { topicId: 1, topicName: 'orders', partition: 0, lane: 0 };
+    const codec = createBatchCodec();
+    const cursors = times(many / 2_000, () => new Cursor(begunAt(1e10), bounds));
+    const bytes = await measured(2 * many, () => {
+      for (const cursor of cursors) {
+        for (let n = 0; n < 4_000 / together; n++) {
+          const first = 1e10 + n * together;
+          const batch = codec.encode(
+            address,
+            times(together, (at) => tinyBatch(first + at)),
+          );
+          cursor.deliver(first, first + together - 1, new BatchSizes(batch), null);
+        }
+      }
+      return cursors;
+    });
+    const { pieces, sizeBytes } = cursors[0]!.inFlight;
+    expectFits((pieces * weights.deliveredRun + sizeBytes) / 4_000, bytes);
+  },
+);
+
+test('a refused record weighs more than is counted, or much less', async () => {
+  const cursors = times(10, () => new Cursor(begunAt(1e10), bounds));
+  for (const cursor of cursors) {
+    const end = 1e10 + 4_000;
+    cursor.deliver(1e10, end - 1, { keptBytes: 0, bytesOf: (first, last) => last - first + 1 }, null);
+  }
+  const others = times(2_000, (n) => [1e10 + 2 * n, 1e10 + 2 * n]).flat();
+  const bytes = await measured(10 * 2_000, () => {
+    for (const cursor of cursors) cursor.release({ runs: others }, 0);
+    return cursors;
+  });
+  expect(cursors[0]!.refusedRuns).toBe(2_000);
+  expectFits(weights.refusedRun, bytes);
+});
+
 /** What groups need to be loaded. Nothing of it lets them work. */
 const context = {
   clock,
-  memory: new FeedMemory(account.kind('feeds')),
+  memory: new FeedMemory(account),
   assignors: builtInAssignors,
   kept: roomyKept(),
   random: { uuid: () => 'id', fraction: () => 0.5 },

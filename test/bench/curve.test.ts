@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { againstNLogN, exponentOfNLogN, fittedExponent, type Point } from '../../bench/support/curve.ts';
+import { againstNLogN, exponentOfNLogN, fittedExponent, type Point } from '../../bench/support/measure/curve.ts';
 
 const sizes = [10, 100, 1_000, 10_000];
 const grown = (by: (n: number) => number): Point[] => sizes.map((n) => ({ n, ms: by(n) }));

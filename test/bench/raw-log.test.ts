@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RawLog, recordSetOf } from '../../bench/support/raw-log.ts';
+import { RawLog, recordSetOf } from '../../bench/support/bare/raw-log.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { AppendedBatch, AppendTransaction, CommitStore } from '../../src/commit/store.ts';
 import type { TopicRow } from '../../src/log/store.ts';

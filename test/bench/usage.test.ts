@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parentOf, processUsage, programOf, sumUsage } from '../../bench/support/usage.ts';
+import { parentOf, processUsage, programOf, sumUsage } from '../../bench/support/measure/usage.ts';
 
 const linux = existsSync('/proc/self/stat');
 

@@ -102,6 +102,11 @@ export class FakeLog implements PartitionLog {
     this.#listeners.delete(listener);
   }
 
+  /** Keeps no batch any more. */
+  forgetAll(): void {
+    this.#batches.length = 0;
+  }
+
   get listeners(): number {
     return this.#listeners.size;
   }
@@ -414,7 +419,7 @@ export class Scene {
 
   /** A group with all of its members and partitions. */
   describe(name: string) {
-    const view = this.delivery.describe(name);
+    const view = this.delivery.views.describe(name);
     const members = view.memberIds().map((memberId) => view.member(memberId));
     const partitions = view.logs().map((log) => log.status());
     return { generation: view.generation, group: view.summary(), members, partitions };
@@ -422,13 +427,13 @@ export class Scene {
 
   /** A subscription with all of its partitions. */
   subscription(group: string, topic: string) {
-    const { subscription, logs } = this.delivery.getSubscription(group, topic);
+    const { subscription, logs } = this.delivery.subscriptions.get(group, topic);
     return { subscription, partitions: logs.map((log) => log.status()) };
   }
 
   /** The committed offsets of the named partitions, or of all. */
   async fetchOffsets(group: string, named: readonly NamedLog[]): Promise<FetchedOffset[]> {
-    const all = this.delivery.describe(group).logs();
+    const all = this.delivery.views.describe(group).logs();
     const names = named.length > 0 ? named : all.map(({ topic, key }) => ({ topic, ...key }));
     const fetched = names.map(this.delivery.offsets.reader(group));
     await this.delivery.offsets.durable();

@@ -49,8 +49,8 @@ export function topicAtWork(
   const partitions = ids.map((id, partition) => ({ id, partition }));
   const row = store.shared.addTopic(name, ids.length, { partitions });
   const account = roomyAccount();
-  const tails = new TailCache({ codec, kind: account.kind('tail'), joinBytesMax: 10_000 });
-  const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, kind: account.kind('reads') });
+  const tails = new TailCache({ codec, account, joinBytesMax: 10_000 });
+  const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, account });
   const keys = new KeyMemory(account.kind('keys'));
   return new Topic(row, { store, codec, tails, reader, keys }, -Infinity);
 }

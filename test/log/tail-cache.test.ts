@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 const cacheOf = (bytesMax = 100_000, joinBytesMax = 1_000): TailCache =>
-  new TailCache({ codec: counting, kind: smallAccount({ tail: bytesMax }).kind('tail'), joinBytesMax });
+  new TailCache({ codec: counting, account: smallAccount({ tail: bytesMax }), joinBytesMax });
 const tailOf = (cache: TailCache, partition = 0): Tail =>
   cache.tailOf({ topicId: 1, topicName: 'orders', partition, lane: 0 });
 
@@ -125,7 +125,7 @@ describe('memory', () => {
 
   test('the buffer of a request is freed soon even if its batch has no reader', async () => {
     // The counting codec is left out, because its mock keeps its arguments in memory.
-    const cache = new TailCache({ codec, kind: smallAccount({ tail: 1_000 }).kind('tail'), joinBytesMax: 100 });
+    const cache = new TailCache({ codec, account: smallAccount({ tail: 1_000 }), joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
       const { batch, bytes } = stored(0, ['x', 'y']);
@@ -157,7 +157,7 @@ describe('memory', () => {
   });
 
   test('an evicted batch is freed at once, not only subtracted from the count', async () => {
-    const cache = new TailCache({ codec, kind: smallAccount({ tail: 1_000 }).kind('tail'), joinBytesMax: 100 });
+    const cache = new TailCache({ codec, account: smallAccount({ tail: 1_000 }), joinBytesMax: 100 });
     const tail = tailOf(cache);
     const addAndWatch = (): WeakRef<object> => {
       add(cache, tail, 0, 'x'.repeat(500));
@@ -172,7 +172,7 @@ describe('memory', () => {
   });
 
   test('the heap does not grow with readers that come and go', () => {
-    const cache = new TailCache({ codec, kind: smallAccount({ tail: 100_000 }).kind('tail'), joinBytesMax: 1_000 });
+    const cache = new TailCache({ codec, account: smallAccount({ tail: 100_000 }), joinBytesMax: 1_000 });
     const tail = tailOf(cache);
     const { batch } = stored(0, ['x']);
     const churn = (from: number): void => {

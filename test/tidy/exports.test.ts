@@ -22,8 +22,6 @@ const exported = new Set<string>([
   'coordinator/assignors/pluggable.ts: PluggableInput',
   'coordinator/assignors/pluggable.ts: PluggableSlot',
   'coordinator/group.ts: GroupOptions',
-  'consumption/partitioned/cursor.ts: Settled',
-  'consumption/partitioned/cursor.ts: Named',
   'consumption/partitioned/cursor.ts: Moving',
   'rpc/validation/validation.ts: Validate',
   'rpc/servers.ts: RpcOptions',

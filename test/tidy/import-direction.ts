@@ -55,8 +55,9 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
     kept: ['ports'],
     dispatch: ['ports', 'kept'],
     rounds: ['ports', 'dispatch'],
-    groups: ['ports', 'kept', 'dispatch', 'rounds'],
-    calls: ['ports', 'kept', 'dispatch', 'rounds', 'groups'],
+    subscriptions: ['ports', 'kept', 'dispatch'],
+    groups: ['ports', 'kept', 'dispatch', 'rounds', 'subscriptions'],
+    calls: ['ports', 'kept', 'dispatch', 'rounds', 'subscriptions', 'groups'],
     views: ['ports', 'dispatch', 'groups'],
   },
   storage: {

@@ -19,8 +19,8 @@ const filesWith = (found: RegExp): string[] =>
 const timersByHand: Readonly<Record<string, string>> = {
   'src/delivery/calls/nack-log.ts': 'the end of a window that opens with a NACK',
   'src/delivery/dispatch/feed.ts': 'one retry of a read, which a seat waits for; the earliest deadline of a lease',
+  'src/delivery/dispatch/retry-line.ts': 'one retry for all streams that wait for memory',
   'src/delivery/dispatch/stream-session.ts': 'the earliest deadline of what the stream delivers, and its idle time',
-  'src/delivery/dispatch/unsent-memory.ts': 'one retry for all streams that wait for memory',
   'src/delivery/groups/driver.ts': 'the earliest deadline of the coordinator',
   'src/delivery/rounds/ack-rounds.ts': 'a round begins when an ack wants it',
   'src/errors/trouble.ts': 'the end of a quiet time, and src/errors imports nothing',

@@ -74,7 +74,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
   },
   OffsetRetention: (clock, run) => {
     const group = { name: 'billing', id: 1, generation: 1, members: { size: 0 } };
-    const groups = { all: () => [group], find: () => group } as unknown as Groups;
+    const groups = { inMemory: { all: () => [group] } } as unknown as Groups;
     const context = { clock, log: silent, writer: { settle: run } } as unknown as GroupContext;
     const retention = new OffsetRetention({ groups, context, retentionMs: 0 });
     const start = (): void => {

@@ -1,15 +1,15 @@
 import type { HeartbeatResult, HeartbeatSpec } from '../../load/heartbeats.ts';
 import { Histogram } from '../../support/histogram.ts';
-import { endAll, stopAll, sum } from '../../support/interval.ts';
+import { endAll, stopAll, sum } from '../../support/measure/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
 import type { LoadProcess } from '../../support/load-process.ts';
-import { Meter } from '../../support/meter.ts';
-import type { Cost } from '../../support/meter.ts';
+import { Meter } from '../../support/measure/meter.ts';
+import type { Cost } from '../../support/measure/meter.ts';
 import { bySize, withBroker } from '../../support/site.ts';
 import type { Bench } from '../../support/site.ts';
 import type { Cell } from '../../support/table.ts';
 import { delay } from '../../support/timing.ts';
-import { readWrites } from '../../support/writes.ts';
+import { readWrites } from '../../support/measure/writes.ts';
 import { withNothing } from '../millrace-load.ts';
 
 const membersPerGroup = 10;

@@ -2,7 +2,7 @@ import { waitForMembers } from '../../client/joining.ts';
 import { connect } from '../../client/service-client.ts';
 import { bySize, withBroker } from '../../support/site.ts';
 import type { Bench } from '../../support/site.ts';
-import { processUsage } from '../../support/usage.ts';
+import { processUsage } from '../../support/measure/usage.ts';
 import { makeTopics, rejoin, startGroup } from './streams.ts';
 
 const partitionsPerTopic = 1_000;

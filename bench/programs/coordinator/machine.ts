@@ -1,6 +1,6 @@
 import type { GroupMachineResult, GroupMachineSpec } from '../../load/group-machine.ts';
-import { againstNLogN, exponentOfNLogN, fittedExponent } from '../../support/curve.ts';
-import type { Point } from '../../support/curve.ts';
+import { againstNLogN, exponentOfNLogN, fittedExponent } from '../../support/measure/curve.ts';
+import type { Point } from '../../support/measure/curve.ts';
 import { Histogram } from '../../support/histogram.ts';
 import { measureApart } from '../../support/load-process.ts';
 import { bySize, profileFlags } from '../../support/site.ts';

@@ -4,14 +4,14 @@ import { call, connect } from '../../client/service-client.ts';
 import type { CommitResult, CommitSpec } from '../../load/commits.ts';
 import { startBroker } from '../../support/broker-process.ts';
 import type { BrokerProcess } from '../../support/broker-process.ts';
-import { fillEnds, fillGroups } from '../../support/fill-groups.ts';
+import { fillEnds, fillGroups } from '../../support/bare/fill-groups.ts';
 import { Histogram } from '../../support/histogram.ts';
-import { endAll, measure, stopAll, sum } from '../../support/interval.ts';
+import { endAll, measure, stopAll, sum } from '../../support/measure/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
 import { bySize, profileFlags } from '../../support/site.ts';
 import type { Bench } from '../../support/site.ts';
 import type { Cell } from '../../support/table.ts';
-import { processUsage } from '../../support/usage.ts';
+import { processUsage } from '../../support/measure/usage.ts';
 import { makeTopics } from './streams.ts';
 
 const partitionsPerTopic = 1_000;

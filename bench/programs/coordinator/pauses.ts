@@ -2,7 +2,7 @@ import { connect } from '../../client/service-client.ts';
 import { joinByStream } from '../../client/joining.ts';
 import type { SteadyResult, SteadySpec } from '../../load/steady.ts';
 import { Histogram } from '../../support/histogram.ts';
-import { endAll, stopAll } from '../../support/interval.ts';
+import { endAll, stopAll } from '../../support/measure/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
 import type { LoadProcess } from '../../support/load-process.ts';
 import { bySize, withBroker } from '../../support/site.ts';

@@ -4,7 +4,7 @@ import { joinByStream, waitForMembers } from '../../client/joining.ts';
 import { call, connect } from '../../client/service-client.ts';
 import type { MembersResult, MembersSpec } from '../../load/members.ts';
 import { Histogram } from '../../support/histogram.ts';
-import { endAll, stopAll, sum } from '../../support/interval.ts';
+import { endAll, stopAll, sum } from '../../support/measure/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
 import type { LoadProcess } from '../../support/load-process.ts';
 import type { Site } from '../../support/site.ts';

@@ -4,14 +4,14 @@ import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { call, connect } from '../../client/service-client.ts';
 import { startBroker } from '../../support/broker-process.ts';
 import type { BrokerProcess } from '../../support/broker-process.ts';
-import { fillGroups } from '../../support/fill-groups.ts';
+import { fillGroups } from '../../support/bare/fill-groups.ts';
 import { otherTree } from '../../support/other-tree.ts';
-import { median } from '../../support/paired.ts';
+import { median } from '../../support/measure/paired.ts';
 import { bySize, profileFlags } from '../../support/site.ts';
 import type { Bench } from '../../support/site.ts';
 import type { Cell } from '../../support/table.ts';
 import { delay, waitFor } from '../../support/timing.ts';
-import { processUsage } from '../../support/usage.ts';
+import { processUsage } from '../../support/measure/usage.ts';
 import { makeTopics } from './streams.ts';
 
 const membersPerGroup = 10;

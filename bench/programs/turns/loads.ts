@@ -1,11 +1,11 @@
 import { Histogram } from '../../support/histogram.ts';
 import type { HistogramData } from '../../support/histogram.ts';
-import { endAll, measure, stopAll, sum } from '../../support/interval.ts';
-import type { Interval } from '../../support/interval.ts';
+import { endAll, measure, stopAll, sum } from '../../support/measure/interval.ts';
+import type { Interval } from '../../support/measure/interval.ts';
 import { startLoad } from '../../support/load-process.ts';
 import type { LoadProcess } from '../../support/load-process.ts';
-import { Meter } from '../../support/meter.ts';
-import type { Cost } from '../../support/meter.ts';
+import { Meter } from '../../support/measure/meter.ts';
+import type { Cost } from '../../support/measure/meter.ts';
 import type { Bench, Site } from '../../support/site.ts';
 import type { HeartbeatResult, HeartbeatSpec } from '../../load/heartbeats.ts';
 import type { PublishResult } from '../../load/publish.ts';

@@ -1387,7 +1387,8 @@ export enum BlockedOn {
   CREDIT = 2,
 
   /**
-   * The partition has too many un-acked records, or too many holes between acked ones.
+   * The partition has too many un-acked records, or too many holes between acked ones. Or the
+   * members of all groups together have as many un-acked records as the broker has memory for.
    *
    * @generated from enum value: BLOCKED_ON_WINDOW = 3;
    */

@@ -3,27 +3,21 @@ import { Progress } from '../offsets/progress.ts';
 import { joined, type OffsetRuns } from '../offsets/runs.ts';
 import type { CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
 import { InFlight } from './in-flight.ts';
-import { backoffMs, type Pause } from './pause.ts';
-import { nothing, type BytesOf, type Freed } from './pieces.ts';
+import { backoffMs } from './pause.ts';
+import { nothing, type Freed, type RecordSizes } from './pieces.ts';
 import { Position, type CursorBounds, type NextDelivery } from './position.ts';
 import { RefusedRecords } from './refused.ts';
+import { refused, type Named, type Settled } from './settled.ts';
 import { present } from '../../errors/present.ts';
 
 export type { OffsetRuns } from '../offsets/runs.ts';
 export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
 export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
-export type { Freed } from './pieces.ts';
+export type { Freed, RecordSizes } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
+export type { Named, Settled } from './settled.ts';
 
 const refusedSome = 'a NACK or RELEASE that is accepted names records in flight';
-
-/** The outcome of an ack, NACK or RELEASE: what it took out of flight, or why it was rejected. */
-export interface Settled extends Freed {
-  readonly status: 'OK' | 'ALREADY_ACKED' | 'UNKNOWN_OFFSET' | 'LEASE_EXPIRED';
-}
-
-/** Offsets that a client names: everything up to one, or runs. */
-export type Named = { readonly upTo: number } | { readonly runs: OffsetRuns };
 
 /** MOVING records: a settlement completes them, and memory follows when its outcome is known. */
 export interface Moving {
@@ -107,14 +101,26 @@ export class Cursor {
     return this.#progress.attempts.runs;
   }
 
-  /** How many more holes (fewer if negative) and runs of attempts an ack of the runs may leave. */
-  ackGrowth(runs: OffsetRuns): { readonly holes: number; readonly attempts: number } {
-    return { holes: this.#progress.holeGrowth(runs), attempts: this.#progress.attempts.splitsOf(runs) };
+  /** How many more holes, runs of attempts and pieces (fewer if negative) an ack may leave. */
+  ackGrowth(runs: OffsetRuns): { readonly holes: number; readonly attempts: number; readonly pieces: number } {
+    const { attempts } = this.#progress;
+    const pieces = this.#inFlight.growthBy(runs);
+    return { holes: this.#progress.holeGrowth(runs), attempts: attempts.splitsOf(runs), pieces };
   }
 
   /** How many more runs there may be when attempts of the named records in flight are counted. */
   attemptGrowth(named: Named): number {
     return this.#progress.attempts.growthOf(joined(this.#inFlight.among(this.#runsOf(named))));
+  }
+
+  /** What the records in flight take in memory. */
+  get inFlight(): Pick<InFlight, 'pieces' | 'sizeBytes'> {
+    return this.#inFlight;
+  }
+
+  /** The runs of records that were refused, and of those for which the cursor pauses. */
+  get refusedRuns(): number {
+    return (this.#refused?.count ?? 0) + this.#position.pausedRuns;
   }
 
   get inFlightRecords(): number {
@@ -146,9 +152,9 @@ export class Cursor {
   }
 
   /** Puts first … last in flight: the run that `next` has named, or its beginning. */
-  deliver(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
+  deliver(first: number, last: number, sizes: RecordSizes, leaseUntilMs: number | null): void {
     this.#position.deliver(first, last);
-    this.#inFlight.add(first, last, bytesOf, leaseUntilMs);
+    this.#inFlight.add(first, last, sizes, leaseUntilMs);
   }
 
   /** Acks everything up to and including the offset. It does not pass refused or MOVING records. */
@@ -210,10 +216,11 @@ export class Cursor {
   nack(named: Named, delayMs: number | null, nowMs: number): Settled {
     const found = this.#refuse(named);
     if (typeof found === 'string') return refused(found);
-    this.#progress.attempts.count(joined(found));
+    const runs = joined(found);
+    this.#progress.attempts.count(runs);
     const lowest = present(found[0], refusedSome).first;
     const untilMs = nowMs + (delayMs ?? backoffMs(this.attemptOf(lowest) - 1));
-    this.#position.pause(found, untilMs, nowMs);
+    this.#position.pause(runs, untilMs, nowMs);
     return { status: 'OK', ...this.#rewind(lowest) };
   }
 
@@ -277,9 +284,9 @@ export class Cursor {
    * records that it gets itself.
    */
   giveBackAll(countAttempt: boolean): Freed {
-    const held: Pause['runs'][number][] = [];
-    const freed = this.#inFlight.remove(0, Infinity, (first, last) => {
-      if (countAttempt) held.push({ first, last });
+    const held: { readonly first: number; readonly last: number }[] = [];
+    const freed = this.#inFlight.remove(0, Infinity, (removed) => {
+      if (countAttempt) held.push(removed);
     });
     this.#progress.attempts.count(joined(held));
     this.#position.begin();
@@ -364,7 +371,7 @@ export class Cursor {
    * Marks the named records as refused. Records that came back before count too, because their
    * handler may have failed. @returns those in flight, ascending, or why there are none.
    */
-  #refuse(named: Named): Pause['runs'] | Exclude<Settled['status'], 'OK'> {
+  #refuse(named: Named): ReturnType<InFlight['among']> | Exclude<Settled['status'], 'OK'> {
     const runs = this.#runsOf(named);
     const refusal = this.#refusal(runs);
     if (refusal !== null) return refusal;
@@ -387,8 +394,4 @@ export class Cursor {
     this.#position.rewind(lowest);
     return freed;
   }
-}
-
-function refused(status: Settled['status']): Settled {
-  return { status, records: 0, bytes: 0 };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { addRun, countOf, type OffsetRuns } from '../offsets/runs.ts';
-import { nothing, Pieces, type BytesOf, type Freed } from './pieces.ts';
+import { nothing, Pieces, type Freed, type RecordSizes } from './pieces.ts';
 
 /**
  * The records of one cursor that are in flight: held by the member that has the log (the holder),
@@ -24,12 +24,31 @@ export class InFlight {
     return this.#moving?.at(0)?.first ?? Infinity;
   }
 
-  add(first: number, last: number, bytesOf: BytesOf, leaseUntilMs: number | null): void {
-    this.#held.add(first, last, bytesOf, leaseUntilMs);
+  /** The runs that were delivered together, as far as they are in flight. */
+  get pieces(): number {
+    return this.#held.count + (this.#moving?.count ?? 0);
+  }
+
+  /** What the sizes of their records take in memory. */
+  get sizeBytes(): number {
+    return this.#held.sizeBytes + (this.#moving?.sizeBytes ?? 0);
+  }
+
+  /** How many more pieces there are when the held records of the runs end, or move. */
+  growthBy(runs: OffsetRuns): number {
+    return this.#held.growthBy(runs);
+  }
+
+  add(first: number, last: number, sizes: RecordSizes, leaseUntilMs: number | null): void {
+    this.#held.add(first, last, sizes, leaseUntilMs);
   }
 
   /** Removes the held records of first … last, and calls `each` with every run that it removes. */
-  remove(first: number, last: number, each?: (first: number, last: number) => void): Freed {
+  remove(
+    first: number,
+    last: number,
+    each?: (removed: { readonly first: number; readonly last: number }) => void,
+  ): Freed {
     return this.#held.remove(first, last, each);
   }
 
@@ -68,8 +87,8 @@ export class InFlight {
     assert(this.holdsAll(runs), 'only records that the holder has can move');
     const moving = (this.#moving ??= new Pieces());
     for (let at = 0; at < runs.length; at += 2) {
-      this.#held.remove(runs[at]!, runs[at + 1]!, (first, last, bytesOf) => {
-        moving.add(first, last, bytesOf, null);
+      this.#held.remove(runs[at]!, runs[at + 1]!, (piece) => {
+        moving.put(piece);
       });
     }
   }

@@ -1,15 +1,18 @@
 import { limits } from '../../limits/limits.ts';
+import { addRuns, type OffsetRuns } from '../offsets/runs.ts';
 
 /** The delay after a NACK: until when nothing goes out, and the records that it waits for. */
 export interface Pause {
   readonly untilMs: number;
-  readonly runs: readonly { readonly first: number; readonly last: number }[];
+  readonly runs: OffsetRuns;
 }
 
 /** Adds a NACK to the pause. A later NACK must not shorten the delay of an earlier one. */
-export function prolonged(before: Pause | null, runs: Pause['runs'], untilMs: number, nowMs: number): Pause {
-  const others = before !== null && before.untilMs > nowMs ? before : { untilMs, runs: [] };
-  return { untilMs: Math.max(untilMs, others.untilMs), runs: [...others.runs, ...runs] };
+export function prolonged(before: Pause | null, runs: OffsetRuns, untilMs: number, nowMs: number): Pause {
+  if (before === null || before.untilMs <= nowMs) return { untilMs, runs };
+  const all = [...before.runs];
+  addRuns(all, runs);
+  return { untilMs: Math.max(untilMs, before.untilMs), runs: all };
 }
 
 /** The delay of a NACK that names none. It doubles with each ended attempt of its lowest record. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Progress } from '../offsets/progress.ts';
-import { runFrom } from '../offsets/runs.ts';
+import { runFrom, type OffsetRuns } from '../offsets/runs.ts';
 import type { InFlight } from './in-flight.ts';
 import { prolonged, type Pause } from './pause.ts';
 import { present } from '../../errors/present.ts';
@@ -88,7 +88,12 @@ export class Position {
     this.#offset = this.#handedOut = this.#progress.committedOffset;
   }
 
-  pause(runs: Pause['runs'], untilMs: number, nowMs: number): void {
+  /** The runs of records for which delivery pauses. */
+  get pausedRuns(): number {
+    return (this.#pause?.runs.length ?? 0) / 2;
+  }
+
+  pause(runs: OffsetRuns, untilMs: number, nowMs: number): void {
     this.#pause = prolonged(this.#pause, runs, untilMs, nowMs);
   }
 
@@ -100,7 +105,12 @@ export class Position {
   acked(): void {
     this.#offset = Math.max(this.#offset, this.#progress.committedOffset);
     // Without this, a long pause would delay all other records for records that are acked by now.
-    if (this.#pause?.runs.every(({ first, last }) => this.#progress.isAcked(first, last)) === true) this.#pause = null;
+    if (this.#pause !== null && this.#areAcked(this.#pause.runs)) this.#pause = null;
+  }
+
+  #areAcked(runs: OffsetRuns): boolean {
+    for (let at = 0; at < runs.length; at += 2) if (!this.#progress.isAcked(runs[at]!, runs[at + 1]!)) return false;
+    return true;
   }
 
   /** The first offset from `offset` on that is neither acked nor in flight. */

@@ -10,6 +10,11 @@ import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offset
 export class RefusedRecords {
   readonly #runs: number[] = [];
 
+  /** The number of runs. */
+  get count(): number {
+    return this.#runs.length / 2;
+  }
+
   /** The lowest refused record; Infinity if there is none. */
   get lowest(): number {
     return this.#runs[0] ?? Infinity;

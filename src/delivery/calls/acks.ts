@@ -1,4 +1,5 @@
 import { weights } from '../../account/weights.ts';
+import type { OffsetRuns } from '../../consumption/offsets/runs.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import type { AckAction, AckCommand, AckEntry, AckOutcome, AckStatus } from '../ports/acks.ts';
@@ -21,7 +22,7 @@ const none = (status: AckStatus): Settled => ({ status, records: 0, bytes: 0 });
  * Applies each entry of an ack in memory. A rejected entry does not affect the others. The next
  * round makes it durable. @returns an outcome for each entry, whether the round writes something of
  * each, and lines for the broker's log about NACKs.
- * @throws Rejection BROKER_FULL, NOT_OWNER: nothing has changed
+ * @throws Rejection BROKER_FULL, BROKER_BUSY, NOT_OWNER: nothing has changed
  */
 export function applyAcks(
   group: ConsumerGroup,
@@ -39,6 +40,8 @@ export function applyAcks(
     const settled = typeof found === 'string' ? none(found) : applyEntry(group, command, entry, found, nowMs);
     // The handler has failed, even if the record had come back already (LEASE_EXPIRED).
     if (nack !== null && (settled.status === 'OK' || settled.status === 'LEASE_EXPIRED')) nacks.push(nack);
+    // A NACK or RELEASE of records that have come back refuses them too.
+    log?.recount();
     if (log !== undefined && settled.status === 'OK') {
       moved.push(log);
       group.settle(log, settled.records, settled.bytes);
@@ -60,37 +63,65 @@ export function applyAcks(
 
 /**
  * Compares what the ack may add at most with the room, and looks at the cursors only if that is not
- * enough. A cumulative ack and a RELEASE add nothing.
+ * enough. A cumulative ack adds nothing.
  */
 function refuseIfFull(group: ConsumerGroup, command: AckCommand, kept: Kept): void {
   let holesMax = 0;
   let attemptsMax = 0;
-  for (const { action, runs } of command.entries) {
+  let deliveriesMax = 0;
+  for (const entry of command.entries) {
+    const { action, runs } = entry;
     if (action === 'ACK' && runs !== null) {
-      holesMax += runs.length / 2;
-      // An ack within a run of attempts splits it.
-      attemptsMax += runs.length / 2;
-    } else if (action === 'NACK') attemptsMax += limits.cursorAttemptRunsMax;
+      const runsMax = runs.length / 2;
+      holesMax += runsMax;
+      // An ack within a run of attempts, or of records in flight, splits it.
+      attemptsMax += runsMax;
+      deliveriesMax += runsMax * weights.deliveredRun;
+    } else if (action !== 'ACK') deliveriesMax += refusalsMax(entry, limits.cursorRangesMax) * refusalBytes;
+    if (action === 'NACK') attemptsMax += limits.cursorAttemptRunsMax;
   }
-  const fits = holesMax * weights.hole <= kept.holes.room && attemptsMax * weights.attemptRun <= kept.attempts.room;
+  const fits =
+    holesMax * weights.hole <= kept.holes.room &&
+    attemptsMax * weights.attemptRun <= kept.attempts.room &&
+    deliveriesMax <= kept.deliveries.room;
   // What is applied counts itself at once, in the same step.
   if (!fits) kept.reserve(growthOf(group, command)).release();
 }
 
+/** A refused run stays known, and delivery pauses for it. */
+const refusalBytes = 2 * weights.refusedRun;
+
 /** What the cursors may keep more after the ack. */
 function growthOf(group: ConsumerGroup, { memberId, generation, entries }: AckCommand): KeptBytes {
-  let holes = 0;
-  let attempts = 0;
+  const sum = { holes: 0, attempts: 0, deliveries: 0 };
   for (const entry of entries) {
     const log = group.named(entry) ?? 'NOT_OWNER';
     if (typeof log === 'string' || refusalOf(group, memberId, generation, log) !== null) continue;
-    if (entry.action === 'ACK' && entry.runs !== null) {
-      const growth = log.cursor.ackGrowth(entry.runs);
-      holes += growth.holes;
-      attempts += growth.attempts;
-    } else if (entry.action === 'NACK') attempts += log.cursor.attemptGrowth(named(entry));
+    if (entry.action !== 'ACK') sum.deliveries += refusalsMax(entry, log.cursor.holes) * refusalBytes;
+    else if (entry.runs !== null) addAckGrowth(sum, log, entry.runs);
+    if (entry.action === 'NACK') sum.attempts += log.cursor.attemptGrowth(named(entry)) * weights.attemptRun;
   }
-  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
+  return sum;
+}
+
+/** Adds what the cursor of the log may keep more after an ack of the runs. */
+export function addAckGrowth(sum: AckGrowth, { cursor }: Feed, runs: OffsetRuns): void {
+  const growth = cursor.ackGrowth(runs);
+  sum.holes += growth.holes * weights.hole;
+  sum.attempts += growth.attempts * weights.attemptRun;
+  sum.deliveries += growth.pieces * weights.deliveredRun;
+}
+
+/** How many runs a NACK or RELEASE may refuse. It leaves out what is acked, the holes. */
+function refusalsMax({ upToOffset, runs }: AckEntry, holes: number): number {
+  return (upToOffset === null ? (runs?.length ?? 0) / 2 : 1) + holes;
+}
+
+/** In bytes. */
+export interface AckGrowth {
+  holes: number;
+  attempts: number;
+  deliveries: number;
 }
 
 function applyEntry(group: ConsumerGroup, command: AckCommand, entry: AckEntry, log: Feed, nowMs: number): Settled {

@@ -18,18 +18,18 @@ import type { Member } from '../dispatch/member.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Admission } from '../groups/admission.ts';
-import type { Groups } from '../groups/groups.ts';
+import type { LoadedGroups } from '../groups/loaded-groups.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
 /**
  * The calls of members that manage their membership: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
  */
 export class ClassicCalls {
-  readonly #groups: Groups;
+  readonly #groups: LoadedGroups;
   readonly #admission: Admission;
   readonly #context: GroupContext;
 
-  constructor(groups: Groups, admission: Admission, context: GroupContext) {
+  constructor(groups: LoadedGroups, admission: Admission, context: GroupContext) {
     this.#groups = groups;
     this.#admission = admission;
     this.#context = context;

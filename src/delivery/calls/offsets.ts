@@ -36,7 +36,7 @@ export class Offsets {
    * @throws Rejection GROUP_NOT_FOUND, MEMBER_FENCED, GROUP_NOT_EMPTY, BROKER_FULL
    */
   async commit(command: CommitOffsetsCommand): Promise<CommittedOffset[]> {
-    const group = this.#groups.get(command.group);
+    const group = this.#groups.inMemory.get(command.group);
     const { member } = command;
     if (member === null) {
       refuseUnlessEmpty(group);
@@ -108,7 +108,7 @@ export class Offsets {
    * resolves. @throws Rejection GROUP_NOT_FOUND
    */
   reader(groupName: string): (name: NamedLog) => FetchedOffset {
-    const group = this.#groups.get(groupName);
+    const group = this.#groups.inMemory.get(groupName);
     return (name) => fetchedNamed(name, group.named(name) ?? 'UNKNOWN_PARTITION');
   }
 

@@ -9,6 +9,7 @@ import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { Member, Reader } from '../dispatch/member.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
+import { memoryRetryMs } from '../dispatch/retry-line.ts';
 import { handOut, nextPiece, type Piece } from '../dispatch/piece.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
@@ -138,6 +139,11 @@ export class PullSession implements Reader {
 
   #find(budget: Credit, nowMs: number): Piece | null {
     const { credit, ready } = this.#member;
+    if (!this.#context.deliveryRoom.has(credit.records)) {
+      this.blockedOn = 'WINDOW';
+      this.#lookAgainMs = nowMs + memoryRetryMs;
+      return null;
+    }
     for (let seat = ready.next; seat !== null; seat = ready.next) {
       const look = nextPiece(seat, budget, nowMs, true);
       const fits = 'batch' in look && credit.fits(look.records, look.bytes);

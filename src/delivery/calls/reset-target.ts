@@ -4,9 +4,9 @@ import { demandLog } from '../../log/lanes.ts';
 import type { ResetOffsetsCommand, ResetTo } from '../ports/offsets.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
-import type { ActiveSubscription } from '../groups/subscription.ts';
+import type { ActiveSubscription } from '../subscriptions/subscription.ts';
 import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
-import { inLog } from '../groups/start-position.ts';
+import { inLog } from '../subscriptions/start-position.ts';
 
 /**
  * The logs of the named topics and partitions, or of all subscriptions. Each log comes once,

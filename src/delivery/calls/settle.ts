@@ -4,11 +4,10 @@ import { addRun } from '../../consumption/offsets/runs.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
 import type { GroupContext } from '../groups/context.ts';
-import type { KeptBytes } from '../kept/kept.ts';
 import type { AckStatus } from '../ports/acks.ts';
 import type { SettleCommand, SettleEntry, SettleOutcome } from '../ports/settle.ts';
 import type { Moves } from '../rounds/moves.ts';
-import { refusalOf } from './acks.ts';
+import { addAckGrowth, refusalOf, type AckGrowth } from './acks.ts';
 import { present } from '../../errors/present.ts';
 
 const inPairs = 'runs are pairs of a first and a last offset';
@@ -28,7 +27,10 @@ export async function settle(
   const runs = new Map<Feed, number[]>();
   const statuses = entries.map((entry) => statusOf(group, command, entry, moves, runs));
   if (statuses.some((status) => status !== 'OK')) return { statuses, published: null };
-  const reserved = kept.reserve(growthOf(runs));
+  const { deliveries, ...durable } = growthOf(runs);
+  // The moves count themselves at once, and the acks when they are durable.
+  kept.reserve({ deliveries }).release();
+  const reserved = kept.reserve(durable);
   const settlements = Array.from(runs, ([log, named]) => {
     return { type: 'acks' as const, records: group.move(log, named) };
   });
@@ -39,16 +41,15 @@ export async function settle(
   }
 }
 
-/** What the cursors may keep more once the settlement is durable. */
-function growthOf(runs: ReadonlyMap<Feed, readonly number[]>): KeptBytes {
-  let holes = 0;
-  let attempts = 0;
-  for (const [{ cursor }, named] of runs) {
-    const growth = cursor.ackGrowth(named);
-    holes += growth.holes;
-    attempts += growth.attempts;
+/** What the cursors may keep more once the settlement is durable, or until then. */
+function growthOf(runs: ReadonlyMap<Feed, readonly number[]>): AckGrowth {
+  const sum = { holes: 0, attempts: 0, deliveries: 0 };
+  for (const [log, named] of runs) {
+    addAckGrowth(sum, log, named);
+    // Moving records are apart from those that are left of their delivery.
+    sum.deliveries += (named.length / 2) * weights.deliveredRun;
   }
-  return { holes: holes * weights.hole, attempts: attempts * weights.attemptRun };
+  return sum;
 }
 
 /** The status of the entry. Adds an entry that may move to the runs of its log. */

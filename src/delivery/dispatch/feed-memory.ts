@@ -1,4 +1,5 @@
-import type { Kind } from '../../account/kind.ts';
+import type { Account } from '../../account/account.ts';
+import { CacheRoom } from '../../log/cache-room.ts';
 
 /** A feed that keeps a batch, and can read it again. */
 interface Keeper {
@@ -12,27 +13,24 @@ interface Keeper {
  * large, because otherwise it could never be delivered.
  */
 export class FeedMemory {
-  readonly #kind: Kind;
+  readonly #room: CacheRoom;
   /** In the order of their last use. */
   readonly #kept = new Map<Keeper, number>();
 
-  constructor(kind: Kind) {
-    this.#kind = kind;
-    kind.onShort((bytes) => {
-      this.#evict(bytes);
-    });
+  constructor(account: Account) {
+    this.#room = new CacheRoom(account, 'feeds', () => this.#evictOldest());
   }
 
   get bytes(): number {
-    return this.#kind.bytes;
+    return this.#room.bytes;
   }
 
   /** Counts the batch that the feed keeps now, instead of the one that it kept before. */
   keep(feed: Keeper, bytes: number): void {
     this.drop(feed);
     this.#kept.set(feed, bytes);
-    this.#kind.force(bytes);
-    this.#evict(this.#kind.excess);
+    this.#room.add(1, bytes);
+    this.#room.trim();
   }
 
   /** Marks the batch of the feed as used, so that others go first. */
@@ -45,16 +43,17 @@ export class FeedMemory {
 
   /** Forgets the batch of the feed. */
   drop(feed: Keeper): void {
-    this.#kind.give(this.#kept.get(feed) ?? 0);
+    const bytes = this.#kept.get(feed);
+    if (bytes === undefined) return;
     this.#kept.delete(feed);
+    this.#room.add(-1, -bytes);
   }
 
-  #evict(bytes: number): void {
-    const until = this.bytes - bytes;
-    for (const [oldest] of this.#kept) {
-      if (this.bytes <= until || this.#kept.size === 1) return;
-      this.drop(oldest);
-      oldest.evict();
-    }
+  #evictOldest(): boolean {
+    const [oldest] = this.#kept.keys();
+    if (oldest === undefined || this.#kept.size === 1) return false;
+    this.drop(oldest);
+    oldest.evict();
+    return true;
   }
 }

@@ -1,7 +1,7 @@
 import { weights } from '../../account/weights.ts';
 import type { Cursor, Freed } from '../../consumption/partitioned/cursor.ts';
 import type { MemberId } from '../../coordinator/group.ts';
-import { endOffset, type EncodedBatch } from '../../log/batch.ts';
+import { batchBytes, endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
 import type { Clock } from '../../time/clock.ts';
 import { recounted, type Kept } from '../kept/kept.ts';
@@ -41,7 +41,11 @@ export class Feed implements AppendListener {
   #fetching = false;
   #cancelRetry: (() => void) | null = null;
   #closed = false;
-  /** Bytes that the account counts for the acked runs, the attempts and the note of the cursor. */
+  /**
+   * Bytes that the account counts for the deliveries, the acked runs, the attempts and the note of
+   * the cursor.
+   */
+  #deliveryBytes = 0;
   #holeBytes = 0;
   #attemptBytes = 0;
   #noteBytes = 0;
@@ -101,9 +105,11 @@ export class Feed implements AppendListener {
   }
 
   /**
-   * Drops the kept batch after its last record has gone out. A repeated delivery reads it again.
+   * Follows a delivery. Drops the kept batch after its last record has gone out: a repeated
+   * delivery reads it again.
    */
   delivered(batch: EncodedBatch, last: number): void {
+    this.recount();
     if (batch === this.#kept && last === endOffset(batch) - 1) this.#drop();
   }
 
@@ -134,9 +140,13 @@ export class Feed implements AppendListener {
     };
   }
 
-  /** Counts the acked runs and the attempts of the cursor, after a change of them. */
+  /** Counts the deliveries, acked runs and attempts of the cursor, after a change of them. */
   recount(): void {
     if (this.#closed) return;
+    const deliveryBytes = deliveryBytesOf(this.cursor);
+    if (deliveryBytes !== this.#deliveryBytes) {
+      this.#deliveryBytes = recounted(this.#account.deliveries, this.#deliveryBytes, deliveryBytes);
+    }
     const holeBytes = this.cursor.holes * weights.hole;
     if (holeBytes !== this.#holeBytes) {
       this.#holeBytes = recounted(this.#account.holes, this.#holeBytes, holeBytes);
@@ -169,7 +179,8 @@ export class Feed implements AppendListener {
   }
 
   #giveBack(): void {
-    const { cursors, holes, attempts, notes } = this.#account;
+    const { cursors, deliveries, holes, attempts, notes } = this.#account;
+    deliveries.give(this.#deliveryBytes);
     if (this.#seat !== null) cursors.give(weights.heldCursor);
     holes.give(this.#holeBytes);
     attempts.give(this.#attemptBytes);
@@ -199,7 +210,7 @@ export class Feed implements AppendListener {
   #keep(batch: EncodedBatch): void {
     if (this.#seat === null) return;
     this.#kept = batch;
-    this.#memory.keep(this, batch.bytes.length + batch.recordEnds.byteLength);
+    this.#memory.keep(this, batchBytes(batch));
   }
 
   #drop(): void {
@@ -207,6 +218,10 @@ export class Feed implements AppendListener {
     this.#kept = null;
     this.#memory.drop(this);
   }
+}
+
+function deliveryBytesOf({ inFlight, refusedRuns }: Cursor): number {
+  return inFlight.pieces * weights.deliveredRun + inFlight.sizeBytes + refusedRuns * weights.refusedRun;
 }
 
 /** The member of a seat, as the seat and its log need it. */

@@ -117,6 +117,7 @@ export class Member {
   beginStream(credit: Credit): void {
     for (const seat of this.#seats) {
       seat.feed.cursor.resend();
+      seat.feed.recount();
       this.ready.add(seat);
     }
     this.credit = credit;

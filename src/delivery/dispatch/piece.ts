@@ -1,4 +1,12 @@
-import { endOffset, fieldOf, lastThatFits, recordBytes, type BatchCodec, type EncodedBatch } from '../../log/batch.ts';
+import {
+  BatchSizes,
+  endOffset,
+  fieldOf,
+  lastThatFits,
+  recordBytes,
+  type BatchCodec,
+  type EncodedBatch,
+} from '../../log/batch.ts';
 import type { Credit } from '../../credit/credit.ts';
 import type { Seat } from './feed.ts';
 import type { BlockedOn } from '../ports/session.ts';
@@ -88,7 +96,7 @@ export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs:
   const { cursor } = feed;
   const attemptOf = cursor.hasAttempts ? (offset: number): number => cursor.attemptOf(offset) : null;
   const field = fieldOf(to.codec, batch, first, last, attemptOf);
-  cursor.deliver(first, last, (from, until) => recordBytes(batch, from, until), leaseUntilMs);
+  cursor.deliver(first, last, new BatchSizes(batch), leaseUntilMs);
   feed.delivered(batch, last);
   credit.take(records, bytes);
   to.delivered.records += records;

@@ -7,6 +7,7 @@ import type { Member, Reader } from './member.ts';
 import { handOut, nextPiece, type HandOut, type Piece } from './piece.ts';
 import { placesOf } from './places.ts';
 import type { BlockedOn, EventSink, StreamEvent } from '../ports/session.ts';
+import type { DeliveryRoom } from './delivery-room.ts';
 import type { SlowReaders } from './slow-readers.ts';
 import { Untold, type Fact } from './untold.ts';
 
@@ -30,6 +31,7 @@ interface StreamOptions {
   readonly handOut: HandOut;
   readonly clock: Clock;
   readonly slowReaders: SlowReaders;
+  readonly deliveryRoom: DeliveryRoom;
   /** False while this broker cannot be sure that it still owns the group. */
   readonly mayDeliver: () => boolean;
   /** Called instead of an idle event while `mayDeliver` returns false. */
@@ -228,6 +230,10 @@ export class StreamSession implements Reader {
       if (piece === null) return;
       if (piece === 'SLOW' || !this.#mayAdd()) {
         this.#block('SLOW_READER');
+        return;
+      }
+      if (!this.#o.deliveryRoom.hasFor(this, this.#o.member.credit.records)) {
+        this.#block('WINDOW');
         return;
       }
       this.#deliver(piece);

@@ -8,7 +8,7 @@ import type { CreateSubscriptionCommand } from '../ports/subscriptions.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
-import type { ActiveSubscription } from './subscription.ts';
+import type { ActiveSubscription } from '../subscriptions/subscription.ts';
 import type { Member } from '../dispatch/member.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
@@ -52,14 +52,14 @@ export class Admission {
     const { memberId } = command;
     // The sign of life counts even if this broker may have been replaced. If not, the session goes
     // on.
-    if (memberId !== null) this.#groups.find(command.group)?.alive(memberId);
+    if (memberId !== null) this.#groups.inMemory.find(command.group)?.alive(memberId);
     refuseIfUnsure(this.#context);
     if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
-    const topicIds = this.#groups.readableTopicIds(command);
+    const topicIds = this.#groups.subscriptions.readableTopicIds(command);
     const { clientId, instanceId, maxPollIntervalMs } = command;
     const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
     const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
-    const group = this.#groups.find(command.group);
+    const group = this.#groups.inMemory.find(command.group);
     // A new process of an instance takes the place of the old one.
     const from = (instanceId === null ? undefined : group?.rowOfInstance(instanceId)) ?? null;
     const reserved = this.#groups.reservations.join(command.group, topicIds, { from, to: row });
@@ -79,15 +79,16 @@ export class Admission {
 
   /** @throws Rejection SUBSCRIPTION_EXISTS, GROUP_TOPICS_MAX, TOPIC_NOT_FOUND, BROKER_FULL */
   async createSubscription({ group: name, topic, start }: CreateSubscriptionCommand): Promise<Created> {
-    const topicId = this.#groups.topicId(topic);
-    const known = this.#groups.find(name)?.subscriptions.has(topicId) === true;
+    const topicId = this.#groups.subscriptions.topicId(topic);
+    const known = this.#groups.inMemory.find(name)?.subscriptions.has(topicId) === true;
     const reserved = this.#groups.reservations.join(name, known ? [] : [topicId]);
     const create = async (group: ConsumerGroup): Promise<Created> => {
-      if (group.subscriptions.has(this.#groups.topicId(topic))) throw subscriptionExists({ group: name, topic });
+      if (group.subscriptions.has(this.#groups.subscriptions.topicId(topic)))
+        throw subscriptionExists({ group: name, topic });
       if (group.subscriptions.size >= limits.groupTopicsMax) {
         throw groupTopicsMax({ group: name, groupTopicsMax: limits.groupTopicsMax });
       }
-      const subscription = await this.#groups.demandSubscription(group, topic, start);
+      const subscription = await this.#groups.subscriptions.demand(group, topic, start);
       await group.settled();
       return { group, subscription };
     };
@@ -97,10 +98,10 @@ export class Admission {
   }
 
   async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
-    const group = this.#groups.find(command.group);
+    const group = this.#groups.inMemory.find(command.group);
     const row = group?.row(memberId);
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
-    const topicIds = this.#groups.readableTopicIds(command);
+    const topicIds = this.#groups.subscriptions.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
       const to = changed(row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
       await this.#change(group, command, topicIds, { from: row, to });
@@ -138,7 +139,7 @@ export class Admission {
     if (added > 0 && group.subscriptions.size + added > limits.groupTopicsMax) {
       throw groupTopicsMax({ group: group.name, groupTopicsMax: limits.groupTopicsMax });
     }
-    await this.#groups.subscribe(group, command.topics, command.start);
+    await this.#groups.subscriptions.demandAll(group, command.topics, command.start);
   }
 
   /**

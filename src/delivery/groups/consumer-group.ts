@@ -27,7 +27,7 @@ import type { Reply } from '../ports/reply.ts';
 import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
-import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from './subscription.ts';
+import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from '../subscriptions/subscription.ts';
 
 type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 
@@ -224,7 +224,7 @@ export class ConsumerGroup extends GroupModel {
 
   /** Opens the stream of the member. A stream that is open already ends with REPLACED. */
   openStream(member: Member, sink: EventSink, options: StreamWishes): StreamSession {
-    const { clock, slowReaders, mayDeliver, rounds } = this.#context;
+    const { clock, slowReaders, deliveryRoom, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     member.beginStream(new Credit(options.recordsMax, options.bytesMax));
     const session: StreamSession = new StreamSession({
@@ -235,6 +235,7 @@ export class ConsumerGroup extends GroupModel {
       handOut: this.#context,
       clock,
       slowReaders,
+      deliveryRoom,
       mayDeliver,
       onUnsure: () => {
         session.end(unsureOwner());

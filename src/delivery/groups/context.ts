@@ -6,6 +6,7 @@ import type { Moves } from '../rounds/moves.ts';
 import type { FeedParts } from '../dispatch/feed.ts';
 import type { LostAttempts } from '../kept/lost-attempts.ts';
 import type { MayGrow } from '../dispatch/growth.ts';
+import type { DeliveryRoom } from '../dispatch/delivery-room.ts';
 import type { GroupWriter } from './group-writer.ts';
 import type { HandOut } from '../dispatch/piece.ts';
 import type { SlowReaders } from '../dispatch/slow-readers.ts';
@@ -31,6 +32,7 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly lostAttempts: LostAttempts;
   readonly assignors: Assignors;
   readonly slowReaders: SlowReaders;
+  readonly deliveryRoom: DeliveryRoom;
   readonly log: Logger;
   readonly counts: CoordinationCounts;
   /** False while this broker cannot be sure that it still owns its groups. */

@@ -64,6 +64,7 @@ export class GroupEffects {
     const { lostAttempts, rounds } = this.#context;
     const countAttempt = hasFailed && cursor.inFlightRecords > 0 && lostAttempts.mayCount(cursor);
     const freed = cursor.giveBackAll(countAttempt);
+    log.recount();
     if (countAttempt && freed.records > 0) rounds.mark(log);
     if (seat === null) return;
     const { member } = seat;

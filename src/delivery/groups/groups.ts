@@ -1,42 +1,19 @@
-import assert from 'node:assert/strict';
-import type { Counted } from '../../account/hold.ts';
-import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
-import { groupNotEmpty, groupNotFound, subscriptionNotFound } from '../../errors/rejections/groups.ts';
-import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
-import type { PartitionLog } from '../../log/partition-log.ts';
-import { placeInTopic } from '../../log/lanes.ts';
-import { SortedItems } from '../../log/sorted-items.ts';
+import { groupNotEmpty } from '../../errors/rejections/groups.ts';
 import { Once } from '../../time/once.ts';
-import type { StartPosition } from '../ports/subscriptions.ts';
-import { ChosenStarts } from './chosen-starts.ts';
+import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { Reservations } from '../kept/reservations.ts';
+import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
+import { cursorOf, type LoadedCursor } from '../subscriptions/subscription.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
-import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
-import { Reservations } from '../kept/reservations.ts';
-
-import { refuseIfUnsure } from '../dispatch/not-owner.ts';
+import { LoadedGroups } from './loaded-groups.ts';
 import { refuseUnlessEmpty } from './refusals.ts';
-import { startOffsets } from './start-position.ts';
-import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup, SubscriptionRow } from '../ports/store.ts';
-import { byPlace, cursorOf, type LoadedCursor, type ActiveSubscription } from './subscription.ts';
+import { Subscriptions, type SubscriptionsDeps } from './subscriptions.ts';
 
-/** The topics as delivery sees them. */
-export interface TopicLogs {
-  topic(name: string): { readonly id: number; readonly name: string } | undefined;
-  /** How many lanes each partition of the topic has. */
-  lanes(topicId: number): number;
-  /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
-  partitionLogs(topicId: number): readonly PartitionLog[];
-}
-
-interface GroupsDeps {
+interface GroupsDeps extends SubscriptionsDeps {
   readonly store: GroupStore;
-  readonly topics: TopicLogs;
-  readonly context: GroupContext;
-  /** Counts the first offsets of subscriptions that are being created. */
-  readonly starts: Counted;
   readonly onAckLogRead: (found: FoundInAckLog) => void;
   /** Called when the group is in memory and its first step is durable. */
   readonly onLoaded: (group: ConsumerGroup, loaded: LoadedGroup) => void;
@@ -44,45 +21,34 @@ interface GroupsDeps {
   readonly loadedTogetherMax?: number;
 }
 
-/** All groups in memory, with their subscriptions: loads, creates and finds them. */
+/** Loads, creates and deletes groups. Their readers take them from `inMemory`. */
 export class Groups {
+  readonly inMemory: LoadedGroups;
+  readonly subscriptions: Subscriptions;
+  readonly reservations: Reservations;
   readonly #store: GroupStore;
-  readonly #topics: TopicLogs;
   readonly #context: GroupContext;
   readonly #loader: GroupLoader;
   readonly #onLoaded: GroupsDeps['onLoaded'];
-  readonly #byName = new Map<string, ConsumerGroup>();
-  readonly #byId = new Map<number, ConsumerGroup>();
-  readonly #sorted = new SortedItems(
-    () => this.#byName.values(),
-    (a, b) => (a.name < b.name ? -1 : 1),
-  );
-  readonly #subscriptions = new SortedItems(
-    () => this.all().flatMap(({ subscriptions }) => [...subscriptions.values()]),
-    (a, b) => a.row.id - b.row.id,
-  );
   /** Groups under creation, so that two calls create a group once. */
   readonly #making = new Once<string, ConsumerGroup>();
-  readonly #subscribing = new Once<string, ActiveSubscription>();
   /** The number of calls that use a group, which is not deleted meanwhile. */
   readonly #callers = new Map<ConsumerGroup, number>();
   readonly #deleting = new Once<string, void>();
-  readonly #chosenStarts: ChosenStarts;
-  readonly reservations: Reservations;
 
   constructor(deps: GroupsDeps) {
-    const { store, topics, context, starts, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
+    const { store, context, onAckLogRead, onLoaded, loadedTogetherMax } = deps;
     this.#store = store;
-    this.#topics = topics;
     this.#context = context;
-    this.#chosenStarts = new ChosenStarts(starts);
+    this.#onLoaded = onLoaded;
+    this.inMemory = new LoadedGroups({ context, isUnloaded: (name) => this.#loader.isUnloaded(name) });
+    this.subscriptions = new Subscriptions(this.inMemory, deps);
     this.reservations = new Reservations({
       kept: context.kept,
-      find: (name) => this.find(name),
-      loaded: () => this.#byName.values(),
-      logsOf: (topicId) => topics.partitionLogs(topicId).length,
+      find: (name) => this.inMemory.find(name),
+      loaded: () => this.inMemory.all(),
+      logsOf: (topicId) => this.subscriptions.logsOf(topicId),
     });
-    this.#onLoaded = onLoaded;
     this.#loader = new GroupLoader({
       store,
       clock: context.clock,
@@ -125,7 +91,7 @@ export class Groups {
 
   /** Loads groups into memory. Resolves when their first steps are durable. @throws Fault */
   async #take(groups: readonly NamedGroup[]): Promise<void> {
-    const missing = groups.filter(({ name }) => !this.#byName.has(name));
+    const missing = groups.filter(({ name }) => !this.inMemory.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
     const cursorsOf = new Map<number, LoadedCursor[]>();
@@ -140,71 +106,17 @@ export class Groups {
     await Promise.all(resumed);
   }
 
-  /** Ignores subscriptions to a topic that was deleted meanwhile, which has no logs. */
   async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
-    this.#add(group);
-    for (const row of loaded.subscriptions) {
-      const topicLogs = this.#topics.partitionLogs(row.topicId);
-      const name = topicLogs[0]?.address.topicName;
-      if (name === undefined) continue;
-      const lanes = this.#topics.lanes(row.topicId);
-      const cursors = byPlace(lanes, cursorsOf.get(row.id) ?? []);
-      const logs = topicLogs.map((log) => {
-        return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
-      });
-      group.addSubscription(row, { name, lanes }, logs);
-      this.#subscriptions.changed();
-    }
+    this.inMemory.add(group);
+    for (const row of loaded.subscriptions) this.subscriptions.resume(group, row, cursorsOf.get(row.id) ?? []);
     await group.resume(loaded.snapshot.assignments);
     this.#onLoaded(group, loaded);
   }
 
-  /** The group, for which the caller has waited. */
-  find(name: string): ConsumerGroup | undefined {
-    const group = this.#byName.get(name);
-    assert(group !== undefined || !this.#loader.isUnloaded(name), `group ${name} is used before it is loaded`);
-    return group;
-  }
-
-  /** @throws Rejection GROUP_NOT_FOUND */
-  get(name: string): ConsumerGroup {
-    const group = this.find(name);
-    if (group !== undefined) return group;
-    refuseIfUnsure(this.#context);
-    throw groupNotFound({ group: name });
-  }
-
-  /** The groups in memory, ordered by name. */
-  all(): readonly ConsumerGroup[] {
-    return this.#sorted.all;
-  }
-
-  /** The subscriptions of all groups in memory, ordered by id. */
-  subscriptions(): readonly ActiveSubscription[] {
-    return this.#subscriptions.all;
-  }
-
-  ofSubscription({ row }: { readonly row: Pick<SubscriptionRow, 'groupId'> }): ConsumerGroup {
-    return present(this.#byId.get(row.groupId), 'a subscription ends before its group');
-  }
-
-  #add(group: ConsumerGroup): void {
-    this.#byName.set(group.name, group);
-    this.#byId.set(group.id, group);
-    this.#sorted.changed();
-  }
-
-  #remove(group: ConsumerGroup): void {
-    this.#byName.delete(group.name);
-    this.#byId.delete(group.id);
-    this.#sorted.changed();
-    this.#subscriptions.changed();
-  }
-
   /** Finds or creates the group. */
-  async demand(name: string): Promise<ConsumerGroup> {
-    return this.find(name) ?? this.#making.run(name, () => this.#make(name));
+  async #demand(name: string): Promise<ConsumerGroup> {
+    return this.inMemory.find(name) ?? this.#making.run(name, () => this.#make(name));
   }
 
   async #make(name: string): Promise<ConsumerGroup> {
@@ -214,7 +126,7 @@ export class Groups {
       { id, name, snapshot: { generation: 0, members: [], assignments: [] } },
       this.#context,
     );
-    this.#add(group);
+    this.inMemory.add(group);
     return group;
   }
 
@@ -223,10 +135,10 @@ export class Groups {
    * exist or is being deleted.
    */
   async enter<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
-    let group = await this.demand(name);
-    while (this.#deleting.has(name) || this.#byName.get(name) !== group) {
+    let group = await this.#demand(name);
+    while (this.#deleting.has(name) || !this.inMemory.isCurrent(group)) {
       await this.#deleting.endedOf(name);
-      group = await this.demand(name);
+      group = await this.#demand(name);
     }
     return this.occupy(group, work);
   }
@@ -234,7 +146,7 @@ export class Groups {
   /** Runs `work` on the group, which is not deleted meanwhile. @throws Rejection GROUP_NOT_FOUND */
   async within<T>(name: string, work: (group: ConsumerGroup) => Promise<T>): Promise<T> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
-    return this.occupy(this.get(name), work);
+    return this.occupy(this.inMemory.get(name), work);
   }
 
   /** Runs `work` on a group that is not being deleted, and prevents its deletion meanwhile. */
@@ -256,7 +168,7 @@ export class Groups {
    */
   async delete(name: string): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
-    const group = this.get(name);
+    const group = this.inMemory.get(name);
     if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
     await this.#deleting.run(name, () => this.#delete(group));
@@ -270,130 +182,10 @@ export class Groups {
   async #deleteStill(group: ConsumerGroup): Promise<void> {
     await group.end();
     await this.#context.writer.settle((store) => store.deleteGroup(group.id));
-    this.#remove(group);
-    this.#chosenStarts.forgetOf({ groupId: group.id });
+    this.inMemory.remove(group);
+    this.subscriptions.forgetGroup(group);
     for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);
     await group.settled();
     group.stop(null);
   }
-
-  /** The ids of topics by name. @throws Rejection TOPIC_NOT_FOUND */
-  topicIds(names: readonly string[]): number[] {
-    return names.map((name) => this.topicId(name));
-  }
-
-  /**
-   * The ids of the topics of a member. A member that does not know lanes would ack records of other
-   * lanes. @throws Rejection LANE_REQUIRED, TOPIC_NOT_FOUND
-   */
-  readableTopicIds({
-    topics,
-    lanes: knowsLanes,
-  }: {
-    readonly topics: readonly string[];
-    readonly lanes: boolean;
-  }): number[] {
-    return topics.map((name) => {
-      const topicId = this.topicId(name);
-      const lanes = this.#topics.lanes(topicId);
-      if (lanes === 1 || knowsLanes) return topicId;
-      throw laneRequired({ topic: name, lanes, missing: 'MEMBER' });
-    });
-  }
-
-  topicId(name: string): number {
-    const topic = this.#topics.topic(name);
-    if (topic !== undefined) return topic.id;
-    throw topicNotFound({ topic: name });
-  }
-
-  /** Creates the missing subscriptions of the group to the topics, which begin at `start`. */
-  async subscribe(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
-    this.topicIds(topics);
-    await Promise.all(topics.map((topic) => this.demandSubscription(group, topic, start)));
-  }
-
-  async demandSubscription(group: ConsumerGroup, topic: string, start: StartPosition): Promise<ActiveSubscription> {
-    const topicId = this.topicId(topic);
-    const known = group.subscriptions.get(topicId);
-    if (known !== undefined) return known;
-    refuseUnlessMayGrow(this.#context.mayGrow);
-    const key = `${group.id}/${topicId}`;
-    return this.#subscribing.run(key, () => this.#makeSubscription(group, topicId, start));
-  }
-
-  async #makeSubscription(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
-    const logs = this.#topics.partitionLogs(topicId);
-    const lanes = this.#topics.lanes(topicId);
-    const name = logs[0]?.address.topicName ?? '';
-    const [row, offsets] = await this.#chosenStarts.create(
-      { groupId: group.id, topicId, logs: logs.length },
-      () => startOffsets(start, logs, lanes),
-      async (chosen) => {
-        const offsets = chosen.map((offset, at) => ({
-          ...placeOf(present(logs[at], 'each start is that of a log')),
-          offset,
-        }));
-        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
-        // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
-        const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
-        if (created === undefined) throw new Error('the store made no subscription');
-        return [created, chosen] as const;
-      },
-    );
-    // The topic may have grown meanwhile. New logs begin at their start, as in the database.
-    const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
-      const committedOffset = offsets[at] ?? log.startOffset;
-      return { log, cursor: cursorOf(begunAt(committedOffset)) };
-    });
-    this.#subscriptions.changed();
-    return group.addSubscription(row, { name, lanes }, cursors);
-  }
-
-  #refuseIfGone(topicId: number, topic: string): void {
-    if (this.#topics.topic(topic)?.id !== topicId) throw topicNotFound({ topic });
-  }
-
-  /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
-  async topicGrown(topicId: number): Promise<void> {
-    const logs = this.#topics.partitionLogs(topicId);
-    await Promise.all(this.all().map((group) => group.growTopic(topicId, logs)));
-  }
-
-  /**
-   * Runs the deletion of a topic when none of its records is MOVING, and removes all subscriptions
-   * to the topic.
-   */
-  async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
-    const feeds = this.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
-    await this.#context.moves.whileStill(feeds, async () => {
-      await work();
-      this.#chosenStarts.forgetOf({ topicId });
-      const removed = this.all().map((group) => group.removeSubscription(topicId));
-      this.#subscriptions.changed();
-      await Promise.all(removed);
-    });
-  }
-
-  /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
-  subscription(groupName: string, topicName: string): { group: ConsumerGroup; subscription: ActiveSubscription } {
-    const group = this.find(groupName);
-    const topic = this.#topics.topic(topicName);
-    const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
-    if (group !== undefined && subscription !== undefined) return { group, subscription };
-    throw subscriptionNotFound({ group: groupName, topic: topicName });
-  }
-
-  async cancel({ group, subscription }: { group: ConsumerGroup; subscription: ActiveSubscription }): Promise<void> {
-    await this.#context.moves.whileStill(subscription.logs, async () => {
-      await this.#store.cancelSubscription(subscription.row.id);
-      const removed = group.removeSubscription(subscription.row.topicId);
-      this.#subscriptions.changed();
-      await removed;
-    });
-  }
-}
-
-function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {
-  return { partition, lane };
 }

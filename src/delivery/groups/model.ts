@@ -17,7 +17,7 @@ import { Hold } from '../../account/hold.ts';
 import type { Kept } from '../kept/kept.ts';
 import { KeptMembers } from '../kept/kept-members.ts';
 import { groupBytes } from '../kept/sizes.ts';
-import type { ActiveSubscription } from './subscription.ts';
+import type { ActiveSubscription } from '../subscriptions/subscription.ts';
 
 /**
  * The state of one group for its readers: members, subscriptions, and the coordinator's decisions.

@@ -77,7 +77,7 @@ export class OffsetRetention implements BackgroundJob {
     const nowMs = context.clock.nowMs();
     const before = this.#empty;
     this.#empty = new Map();
-    for (const group of groups.all()) {
+    for (const group of groups.inMemory.all()) {
       if (group.members.size > 0) continue;
       const known = before.get(group);
       this.#note(group, known?.generation === group.generation ? known.sinceMs : nowMs);

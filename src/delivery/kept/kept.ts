@@ -2,7 +2,7 @@ import type { Counted, Hold } from '../../account/hold.ts';
 import type { Owner } from '../../account/owner.ts';
 import { notOwner } from '../../errors/rejections/broker.ts';
 
-const names = ['groups', 'members', 'cursors', 'notes', 'holes', 'attempts'] as const;
+const names = ['groups', 'members', 'cursors', 'deliveries', 'notes', 'holes', 'attempts'] as const;
 type KeptKind = (typeof names)[number];
 
 /** Bytes by kind. */
@@ -19,6 +19,7 @@ export class Kept implements Readonly<Record<KeptKind, Counted>> {
   readonly groups: Counted;
   readonly members: Counted;
   readonly cursors: Counted;
+  readonly deliveries: Counted;
   readonly notes: Counted;
   readonly holes: Counted;
   readonly attempts: Counted;
@@ -29,12 +30,15 @@ export class Kept implements Readonly<Record<KeptKind, Counted>> {
     this.groups = owner.kind('groups');
     this.members = owner.kind('members');
     this.cursors = owner.kind('cursors');
+    this.deliveries = owner.kind('deliveries');
     this.notes = owner.kind('notes');
     this.holes = owner.kind('holes');
     this.attempts = owner.kind('attempts');
   }
 
-  /** Counts all of it, until it is released. @throws Rejection BROKER_FULL, NOT_OWNER */
+  /**
+   * Counts all of it, until it is released. @throws Rejection BROKER_FULL, BROKER_BUSY, NOT_OWNER
+   */
   reserve(wanted: KeptBytes): Reservation {
     if (this.#owner.isClosed) throw notOwner('TAKEN_OVER');
     const holds: Hold[] = [];

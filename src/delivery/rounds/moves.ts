@@ -36,6 +36,7 @@ export class Moves {
     const { cursor, key, seat } = log;
     assert(seat !== null && this.mayBegin(log), 'records of this log may not move');
     const moving = cursor.move(runs);
+    log.recount();
     const giveBack = seat.member.moving(countOf(runs));
     count(this.#moving, log, 1);
     const end = (of: Freed): void => {
@@ -53,7 +54,9 @@ export class Moves {
         end(of);
       },
       stays: () => {
-        end(cursor.stays(moving));
+        const of = cursor.stays(moving);
+        log.recount();
+        end(of);
       },
     };
   }

@@ -1,15 +1,13 @@
 import type { GroupState, MemberId, MemberRow } from '../../coordinator/group.ts';
 import { present } from '../../errors/present.ts';
 import { limits } from '../../limits/limits.ts';
-import type { SubscriptionDetails, SubscriptionView } from '../ports/subscriptions.ts';
 import type { GroupFilter, GroupSummary, GroupView, MemberDetails } from '../ports/views.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { BlockedOn, TopicPartition } from '../ports/session.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { ActiveSubscription } from '../groups/subscription.ts';
 
-/** Groups and subscriptions as answers and metrics show them. */
+/** Groups as answers and metrics show them. */
 
 export interface DeliveryCounts {
   readonly groups: number;
@@ -203,17 +201,4 @@ function readerBlockedOn(group: GroupModel, memberId: MemberId): BlockedOn | nul
   for (const reader of group.members.get(memberId)?.readers ?? [])
     if (reader.blockedOn !== null) return reader.blockedOn;
   return null;
-}
-
-export function subscriptionDetails(
-  group: GroupModel,
-  subscription: ActiveSubscription,
-  state: SubscriptionDetails['state'] = 'ACTIVE',
-): SubscriptionDetails {
-  const { row, topicName } = subscription;
-  return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
-}
-
-export function subscriptionView(group: GroupModel, subscription: ActiveSubscription): SubscriptionView {
-  return { subscription: subscriptionDetails(group, subscription), logs: subscription.logs };
 }

@@ -3,7 +3,7 @@ import type { Account } from '../../../src/account/account.ts';
 import { weights } from '../../../src/account/weights.ts';
 import { firstPage } from '../../../src/broker/paging.ts';
 import type { Services } from '../../../src/broker/services.ts';
-import { openBroker } from '../../../src/broker/opening.ts';
+import { openBroker, type OpenBroker } from '../../../src/broker/opening.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
@@ -21,6 +21,8 @@ let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
 let topics: MemoryTopicStore;
 let groups: MemoryGroupStore;
 let broker: Services;
+let opened: OpenBroker;
+let clock: FakeClock;
 let account: Account;
 beforeEach(async () => {
   account = roomyAccount();
@@ -32,12 +34,12 @@ beforeEach(async () => {
 
 /** A broker of stores in memory. */
 async function open(): Promise<Services> {
-  const clock = new FakeClock();
+  clock = new FakeClock();
   const { logs } = shared;
   topics = new MemoryTopicStore(logs, shared.groups);
   groups = new MemoryGroupStore(shared.groups);
   const store = new MemoryLogStore(clock, { shared: logs, groups: shared.groups });
-  const opened = await openBroker({
+  opened = await openBroker({
     stores: { log: store, commits: store, topics, groups },
     codec: createBatchCodec(),
     clock,
@@ -102,6 +104,21 @@ test('two concurrent AddPartitions leave the larger number, and never shrink the
   expect(more).toMatchObject({ status: 'fulfilled', value: { partitions: { items: { length: 7 } } } });
   expect(fewer).toMatchObject({ status: 'rejected', reason: { reason: 'PARTITIONS_CANNOT_SHRINK' } });
   expect(await counts()).toEqual([7, 7, 7]);
+});
+
+test('a deletion that is repeated while the database is away ends with the stop, and not a pause later', async () => {
+  const away = new Fault('DATABASE_UNAVAILABLE', 'away');
+  let tries = 0;
+  topics.after = () => {
+    tries++;
+    throw away;
+  };
+  const deleted = broker.topic.deleteTopic(name).catch((error: unknown) => error);
+  await clock.advance(1_000);
+  const before = tries;
+  expect(before).toBeGreaterThan(1);
+  opened.stop();
+  expect([await deleted, tries]).toEqual([away, before]);
 });
 
 test('a topic that is deleted while it grows is not found, and its subscriptions stay cancelled', async () => {

@@ -6,6 +6,8 @@ import { begunAt, Cursor } from '../../../src/consumption/partitioned/cursor.ts'
 import { property } from '../../coordinator/property.ts';
 import { attemptRunsOf, attemptsOf, offsetsOf, runsOf } from '../partitioned/oracle.ts';
 
+const oneByteEach = { keptBytes: 0, bytesOf: (first: number, last: number) => last - first + 1 };
+
 const size = 60;
 const run = fc
   .tuple(fc.nat(size - 1), fc.nat(9))
@@ -85,7 +87,7 @@ function deliverAndAck(records: number, order: 'forwards' | 'scattered'): number
   for (let offset = 0; offset < records; offset++) {
     const next = cursor.next(records, 0);
     expect(next).toMatchObject({ type: 'deliver', first: offset });
-    cursor.deliver(offset, offset, () => 1, null);
+    cursor.deliver(offset, offset, oneByteEach, null);
     expect(cursor.attemptOf(offset)).toBe(2 + (offset % 2));
   }
   for (let at = 0; at < records; at++) {
@@ -125,7 +127,7 @@ test('neighbouring records with the same number of attempts cost as much as one 
 test('10,000 records that their member NACKs or loses are one run, in memory and in the delta', () => {
   const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10_000, ackedRunsMax: 1_000, attemptRunsMax: 1_000 });
   const lose = (): void => {
-    for (let first = 0; first < 10_000; first += 100) cursor.deliver(first, first + 99, () => 1, null);
+    for (let first = 0; first < 10_000; first += 100) cursor.deliver(first, first + 99, oneByteEach, null);
     cursor.giveBackAll(true);
   };
   lose();

@@ -14,6 +14,8 @@ interface Slot {
   leaseUntilMs: number | null;
   /** The current holder has NACKed or released the record, or let its lease expire. */
   refused: boolean;
+  /** The offset at which its last delivery began, and whether that had other records too. */
+  delivery: { readonly first: number; readonly divisible: boolean } | null;
 }
 
 /** The bytes of the record at an offset. All records differ, so that a mix-up shows in the sums. */
@@ -26,6 +28,9 @@ export function bytesOf(first: number, last: number): number {
   for (let offset = first; offset <= last; offset++) bytes += bytesAt(offset);
   return bytes;
 }
+
+/** The sizes of all records, as those of one batch. */
+export const sizes = { keptBytes: 1_000, bytesOf };
 
 /** The cursor as a table with a row for each offset: slow, and simple enough to be correct. */
 export class Oracle {
@@ -49,6 +54,7 @@ export class Oracle {
       ended: 0,
       leaseUntilMs: null,
       refused: false,
+      delivery: null,
     }));
     for (const [offset, ended] of attemptsOf(attempts)) this.#slots[offset]!.ended = ended;
     this.#position = this.#handedOut = this.committedOffset;
@@ -70,6 +76,25 @@ export class Oracle {
 
   get inFlight(): number[] {
     return [...this.held, ...this.moving];
+  }
+
+  /** Deliveries of several records, of which some are in flight. */
+  get divisibleDeliveries(): number {
+    const deliveries = this.inFlight.map((offset) => this.#slots[offset]!.delivery);
+    return new Set(deliveries.filter((delivery) => delivery?.divisible === true)).size;
+  }
+
+  /** The runs of records of one delivery that are in flight, or moving. */
+  get flyingRuns(): number {
+    const isNext = (offset: number): boolean => {
+      const [before, slot] = [this.#slots[offset - 1], this.#slots[offset]!];
+      return before?.state === slot.state && before.delivery === slot.delivery;
+    };
+    return this.inFlight.filter((offset) => !isNext(offset)).length;
+  }
+
+  get refusedRuns(): number {
+    return runsOf(this.#offsets(({ refused, state }) => refused && state !== 'acked')).length / 2;
   }
 
   snapshot(): CursorSnapshot {
@@ -116,8 +141,9 @@ export class Oracle {
   }
 
   deliver(first: number, last: number, leaseUntilMs: number | null): void {
+    const delivery = { first, divisible: last > first };
     for (let offset = first; offset <= last; offset++) {
-      Object.assign(this.#slots[offset]!, { state: 'inFlight', leaseUntilMs });
+      Object.assign(this.#slots[offset]!, { state: 'inFlight', leaseUntilMs, delivery });
     }
     this.#position = last + 1;
     this.#handedOut = Math.max(this.#handedOut, last + 1);

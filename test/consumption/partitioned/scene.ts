@@ -8,8 +8,9 @@ import {
   type CursorSnapshot,
   type Moving,
   type Named,
+  type Settled,
 } from '../../../src/consumption/partitioned/cursor.ts';
-import { bytesOf, offsetsOf, Oracle, runsOf } from './oracle.ts';
+import { bytesOf, offsetsOf, Oracle, runsOf, sizes } from './oracle.ts';
 
 /** The number of offsets of a scene. */
 export const size = 40;
@@ -84,7 +85,7 @@ export class CheckedScene {
         return this.#deliver(command.most, command.leaseMs);
       case 'ack': {
         const { named } = command;
-        return ['upTo' in named ? cursor.ackUpTo(named.upTo) : cursor.ackRuns(named.runs), oracle.ack(named)];
+        return ['upTo' in named ? cursor.ackUpTo(named.upTo) : this.#ackRuns(named.runs), oracle.ack(named)];
       }
       case 'nack': {
         const { named, delayMs } = command;
@@ -118,6 +119,15 @@ export class CheckedScene {
         this.#around(command);
         return [null, null];
     }
+  }
+
+  /** Acks the runs, which leave as many pieces as the cursor has said before. */
+  #ackRuns(runs: readonly number[]): Settled {
+    const { cursor } = this;
+    const expected = cursor.inFlight.pieces + cursor.ackGrowth(runs).pieces;
+    const settled = cursor.ackRuns(runs);
+    if (settled.status === 'OK') expect(cursor.inFlight.pieces).toBe(expected);
+    return settled;
   }
 
   /** Carries out commands that change the log, the clock or the database. */
@@ -222,7 +232,7 @@ export class CheckedScene {
       expect(this.#movedEver.has(offset)).toBe(false);
       expect(this.#oracle.moving).not.toContain(offset);
     }
-    this.cursor.deliver(next.first, last, bytesOf, leaseUntilMs);
+    this.cursor.deliver(next.first, last, sizes, leaseUntilMs);
     this.#oracle.deliver(next.first, last, leaseUntilMs);
     return [null, null];
   }
@@ -239,6 +249,10 @@ export class CheckedScene {
     expect(cursor.metadata).toBe(snapshot.metadata?.text ?? '');
     expect(cursor.inFlightRecords).toBe(flying.length);
     expect(cursor.inFlightBytes).toBe(flying.reduce((sum, offset) => sum + bytesOf(offset, offset), 0));
+    expect(cursor.inFlight.sizeBytes).toBe(sizes.keptBytes * oracle.divisibleDeliveries);
+    expect(cursor.inFlight.pieces).toBeGreaterThanOrEqual(oracle.flyingRuns);
+    expect(cursor.inFlight.pieces).toBeLessThanOrEqual(flying.length);
+    expect(cursor.refusedRuns).toBeGreaterThanOrEqual(oracle.refusedRuns);
     expect(cursor.lag(this.endOffset)).toBe(oracle.lag(this.endOffset));
     expect(cursor.nextDeadlineMs()).toBe(oracle.nextDeadlineMs());
     expect(cursor.hasAttempts).toBe(snapshot.attempts.length > 0);

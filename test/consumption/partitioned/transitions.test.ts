@@ -29,7 +29,7 @@ const inputs: Readonly<Record<Input, (cursor: Cursor) => unknown>> = {
   deliver: (cursor) => {
     const next = cursor.next(1, 0);
     if (next.type === 'blocked') return next.on;
-    cursor.deliver(next.first, next.last, () => 100, 10);
+    cursor.deliver(next.first, next.last, { keptBytes: 0, bytesOf: () => 100 }, 10);
     return 'deliver';
   },
   ackUpTo: (cursor) => cursor.ackUpTo(0).status,

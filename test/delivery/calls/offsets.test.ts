@@ -62,7 +62,7 @@ async function successor(before: Scene): Promise<Scene> {
 /** A group with its subscription and no members. */
 async function emptyGroup(): Promise<void> {
   const start = { type: 'earliest' } as const;
-  await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start }));
+  await scene.wait(scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start }));
 }
 
 async function leave(stream: FakeStream): Promise<void> {

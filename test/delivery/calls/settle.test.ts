@@ -204,7 +204,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
   });
 
   test('the cancellation of the subscription waits for the settlement, and no other record begins to move', async () => {
-    const cancelled = scene.delivery.cancelSubscription('billing', 'orders');
+    const cancelled = scene.delivery.subscriptions.cancel('billing', 'orders');
     const late = await settle(stream, [1, 1]);
     await isHeldBack(cancelled);
     expect(late.outcome).toEqual({ statuses: ['NOT_OWNER'], published: null });
@@ -224,7 +224,7 @@ describe('a cursor is neither ended nor reset while a settlement of it is under 
   });
 
   test('a reset or deletion that waits for a settlement is rejected when the broker loses the database', async () => {
-    const deletion = scene.delivery.cancelSubscription('billing', 'orders');
+    const deletion = scene.delivery.subscriptions.cancel('billing', 'orders');
     const refused = expect(deletion).rejects.toMatchObject({ kind: 'FENCED' });
     await scene.clock.settle();
     await scene.wait(scene.delivery.stop());

@@ -42,7 +42,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
 /** A member that holds so many logs, all of which have records to deliver. */
 function behind(count: number): { member: Member; seats: readonly Seat[]; memory: FeedMemory; clock: FakeClock } {
   const clock = new FakeClock();
-  const memory = new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds'));
+  const memory = new FeedMemory(smallAccount({ feeds: bytesMax }));
   const member = new Member('a' as MemberId);
   const kept = roomyKept();
   for (let partition = 0; partition < count; partition++) {
@@ -110,7 +110,7 @@ test('no batch is read for a member without credit', async () => {
   log!.append(1);
   log!.cachedFrom = 2;
   const member = await scene.subscribe('billing', { maxInFlightRecords: 1 });
-  expect([member.offsets, log!.fetches, scene.delivery.counts().feedBytes]).toEqual([[0], 1, 0]);
+  expect([member.offsets, log!.fetches, scene.delivery.views.counts().feedBytes]).toEqual([[0], 1, 0]);
   await scene.ack('billing', member, { upToOffset: 0 });
   expect([member.offsets, log!.fetches]).toEqual([[0, 1], 2]);
 });
@@ -121,10 +121,10 @@ test('a log that its member has given back keeps no batch in memory', async () =
   log!.append(3);
   log!.cachedFrom = 3;
   const member = await scene.subscribe('billing', { maxInFlightRecords: 2 });
-  expect(scene.delivery.counts().feedBytes).toBeGreaterThan(0);
+  expect(scene.delivery.views.counts().feedBytes).toBeGreaterThan(0);
   member.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
-  expect(scene.delivery.counts().feedBytes).toBe(0);
+  expect(scene.delivery.views.counts().feedBytes).toBe(0);
 });
 
 test('a log that is closed while a failed read of it waits to be tried again leaves no timer', async () => {
@@ -134,7 +134,7 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const cursor = new Cursor(begunAt(0), cursorBounds);
   const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
     clock,
-    memory: new FeedMemory(smallAccount({ feeds: bytesMax }).kind('feeds')),
+    memory: new FeedMemory(smallAccount({ feeds: bytesMax })),
     kept: roomyKept(),
   });
   feed.batchAt(0);

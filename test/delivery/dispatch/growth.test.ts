@@ -18,9 +18,9 @@ test('a broker without memory does not take another member, group or subscriptio
     full,
   );
   const subscription = { group: 'billing', topic: 'returns', start: { type: 'earliest' } } as const;
-  await expect(scene.delivery.createSubscription(subscription)).rejects.toMatchObject(full);
-  expect(scene.delivery.names({ states: [], topic: null })).toEqual(['billing']);
-  expect(scene.delivery.counts().members).toBe(1);
+  await expect(scene.delivery.subscriptions.create(subscription)).rejects.toMatchObject(full);
+  expect(scene.delivery.views.names({ states: [], topic: null })).toEqual(['billing']);
+  expect(scene.delivery.views.counts().members).toBe(1);
 });
 
 test('a broker without memory does not stop members that it has already', async () => {
@@ -34,8 +34,8 @@ test('a broker without memory does not stop members that it has already', async 
   expect(again.memberId).not.toBe(fixed.memberId);
   log!.append(1);
   await scene.clock.settle();
-  expect(scene.delivery.counts().members).toBe(2);
-  expect(scene.delivery.counts().inFlightRecords).toBe(1);
+  expect(scene.delivery.views.counts().members).toBe(2);
+  expect(scene.delivery.views.counts().inFlightRecords).toBe(1);
 });
 
 test('a broker that has memory again does not go on rejecting members', async () => {

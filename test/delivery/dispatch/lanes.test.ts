@@ -100,7 +100,7 @@ describe('on a topic with two lanes', () => {
     const start = (lane: number | null) => {
       const partitions = [{ partition: 0, lane, offset: 0 }];
       const position = { type: 'offsets', offset: null, partitions } as const;
-      return scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: position }));
+      return scene.wait(scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: position }));
     };
     await expect(start(null)).rejects.toMatchObject({ reason: 'LANE_REQUIRED' });
     await expect(start(2)).rejects.toMatchObject({ reason: 'INVALID_FIELD' });
@@ -224,7 +224,7 @@ describe('a partition with two lanes', () => {
   test('a subscription starts in the lane that its start position names, in memory and in the store', async () => {
     const partitions = [{ partition: 1, lane: 1, offset: 2 }];
     const start = { type: 'offsets', offset: null, partitions } as const;
-    const made = await scene.wait(scene.delivery.createSubscription({ group: 'late', topic: 'orders', start }));
+    const made = await scene.wait(scene.delivery.subscriptions.create({ group: 'late', topic: 'orders', start }));
     expect(made.logs.map((log) => log.status().committedOffset)).toEqual([0, 0, 0, 2]);
     const stored = await allCursors(new MemoryGroupStore(scene.store.shared));
     expect(stored.map(({ key, cursor }) => [key.partition, key.lane, cursor.committedOffset])).toEqual([

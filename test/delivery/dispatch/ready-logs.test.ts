@@ -235,7 +235,7 @@ test('after any events in any order, each held log is ready in its turn or waits
 
 test('records behind one that a settlement completes are blocked on DEAD_LETTER', () => {
   const cursor = new Cursor(begunAt(0), { inFlightRecordsMax: 10, ackedRunsMax: 10, attemptRunsMax: 10 });
-  cursor.deliver(0, 0, () => 1, null);
+  cursor.deliver(0, 0, { keptBytes: 0, bytesOf: () => 1 }, null);
   cursor.move([0, 0]);
   const seat = { revoking: false, feed: { cursor, log: { endOffset: 2 } } } as unknown as Seat;
   expect(nextPiece(seat, new Credit(10, 10), 0, true)).toEqual({ blockedOn: 'DEAD_LETTER', untilMs: null });

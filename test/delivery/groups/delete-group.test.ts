@@ -20,9 +20,9 @@ async function successor(before: Scene): Promise<Scene> {
 }
 
 const subscription = (group = 'billing', at = scene) =>
-  at.wait(at.delivery.createSubscription({ group, topic: 'orders', start: earliest }));
+  at.wait(at.delivery.subscriptions.create({ group, topic: 'orders', start: earliest }));
 const remove = (group = 'billing') => scene.wait(scene.delivery.deleteGroup(group));
-const groups = (at = scene) => at.delivery.names({ states: [], topic: null });
+const groups = (at = scene) => at.delivery.views.names({ states: [], topic: null });
 
 describe('a group that is deleted', () => {
   test('a deleted group is gone with its offsets, here and at the next owner, and a group of the same name starts fresh', async () => {
@@ -73,7 +73,7 @@ describe('a group that is deleted', () => {
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'deleteGroup' ? gate.promise : undefined);
     const removing = remove();
-    const cancelling = scene.delivery.cancelSubscription('billing', 'orders');
+    const cancelling = scene.delivery.subscriptions.cancel('billing', 'orders');
     const refused = expect(scene.wait(cancelling)).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
     await scene.clock.settle();
     gate.resolve();
@@ -85,7 +85,7 @@ describe('a group that is deleted', () => {
     await subscription();
     const gate = Promise.withResolvers<void>();
     scene.store.before = (write) => (write === 'cancelSubscription' ? gate.promise : undefined);
-    const cancelling = scene.delivery.cancelSubscription('billing', 'orders');
+    const cancelling = scene.delivery.subscriptions.cancel('billing', 'orders');
     await scene.clock.settle();
     await expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_EMPTY' });
     gate.resolve();
@@ -168,7 +168,7 @@ describe('a group without members', () => {
     for (const use of [
       () => scene.delivery.offsets.commit({ group: 'billing', member: null, offsets }),
       () => scene.delivery.offsets.reset({ group: 'billing', ...selection }),
-      () => scene.delivery.createSubscription({ group: 'billing', topic: 'more', start: earliest }),
+      () => scene.delivery.subscriptions.create({ group: 'billing', topic: 'more', start: earliest }),
     ]) {
       await scene.clock.advance(hourMs - 120_000);
       await scene.wait<unknown>(use());

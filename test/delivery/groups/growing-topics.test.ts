@@ -102,7 +102,7 @@ describe('running members', () => {
 
 test('a member that joins after a growth gets the new partitions from 0, whatever start position it names', async () => {
   for (const log of logs) log.append(3);
-  await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: latest }));
+  await scene.wait(scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: latest }));
   await grow(5);
   logs[4]!.append(2);
   logs[0]!.append(1);
@@ -111,8 +111,8 @@ test('a member that joins after a growth gets the new partitions from 0, whateve
 });
 
 test('the growth of a topic does not revive a cancelled subscription', async () => {
-  await scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: latest }));
-  await scene.delivery.cancelSubscription('billing', 'orders');
+  await scene.wait(scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: latest }));
+  await scene.delivery.subscriptions.cancel('billing', 'orders');
   await grow(6);
   expect(scene.describe('billing').partitions).toEqual([]);
   expect(logs[5]!.listeners).toBe(0);

@@ -207,21 +207,21 @@ test('the deletion of a topic takes its partitions from their members', async ()
   await scene.clock.settle();
   expect(stream.assigned).toEqual([]);
   expect(logs.map((log) => log.listeners)).toEqual([0, 0, 0, 0]);
-  expect(scene.delivery.listSubscriptions({ group: null, topic: null })).toEqual([]);
+  expect(scene.delivery.subscriptions.list({ group: null, topic: null })).toEqual([]);
 });
 
 test('a subscription after a cancelled one gets another id', async () => {
   const { subscription } = await scene.wait(
-    scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
+    scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
   );
   await expect(
-    scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
+    scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
   ).rejects.toMatchObject({ reason: 'SUBSCRIPTION_EXISTS' });
-  expect(await scene.wait(scene.delivery.cancelSubscription('billing', 'orders'))).toMatchObject({
+  expect(await scene.wait(scene.delivery.subscriptions.cancel('billing', 'orders'))).toMatchObject({
     state: 'CANCELLED',
   });
   const again = await scene.wait(
-    scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
+    scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: { type: 'latest' } }),
   );
   expect(again.subscription.id).not.toBe(subscription.id);
 });

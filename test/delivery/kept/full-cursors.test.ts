@@ -115,7 +115,7 @@ describe('counts of attempts', () => {
       stream.stream!.closed('CONNECTION_LOST');
       await scene.clock.advance(1_000);
     }
-    expect(scene.delivery.counts().uncountedAttempts).toBe(3);
+    expect(scene.delivery.views.counts().uncountedAttempts).toBe(3);
     expect(runsOf(scene)).toEqual({ holes: 1, attempts: 0 });
     expect(scene.warned).toEqual([expect.objectContaining({ uncounted: 1 })]);
     await scene.clock.advance(60_000);
@@ -132,6 +132,6 @@ describe('counts of attempts', () => {
     const again = await scene.wait(scene.pull('billing'));
     const batches = again.fields.map((field) => JSON.parse(field.toString()) as Delivered);
     expect(lastAttempts({ batches })).toEqual(new Set([1]));
-    expect(scene.delivery.counts().uncountedAttempts).toBeGreaterThan(0);
+    expect(scene.delivery.views.counts().uncountedAttempts).toBeGreaterThan(0);
   });
 });

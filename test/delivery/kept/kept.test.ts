@@ -24,7 +24,7 @@ async function open(account: Account): Promise<Scene> {
 }
 
 const created = (scene: Scene, group: string, topic = 'orders'): Promise<unknown> =>
-  scene.wait(scene.delivery.createSubscription({ group, topic, start: { type: 'earliest' } }));
+  scene.wait(scene.delivery.subscriptions.create({ group, topic, start: { type: 'earliest' } }));
 
 describe('what has no room', () => {
   test.each([
@@ -37,7 +37,7 @@ describe('what has no room', () => {
     await expect(scene.subscribe('billing')).rejects.toMatchObject(full);
     await expect(scene.wait(scene.pull('billing'))).rejects.toMatchObject(full);
     expect(bytesOf(scene.account)).toEqual(nothing);
-    expect(scene.delivery.names({ states: [], topic: null })).toEqual([]);
+    expect(scene.delivery.views.names({ states: [], topic: null })).toEqual([]);
     expect(scene.store.shared.groups).toEqual([]);
     expect(scene.store.shared.cursors.size).toBe(0);
   });
@@ -131,7 +131,7 @@ describe('what is gone', () => {
     const { memberId } = await scene.join('billing');
     await scene.wait(scene.delivery.membership.leave('billing', memberId));
     await scene.clock.advance(40_000);
-    expect(scene.delivery.counts().members).toBe(0);
+    expect(scene.delivery.views.counts().members).toBe(0);
     expect(scene.account.kind('members').bytes).toBe(0);
   });
 
@@ -141,7 +141,7 @@ describe('what is gone', () => {
     expect(scene.account.kind('cursors').bytes).toBe(2 * one);
     await scene.wait(scene.delivery.deleteTopic(1, async () => undefined));
     expect(scene.account.kind('cursors').bytes).toBe(one);
-    await scene.wait(scene.delivery.cancelSubscription('billing', 'returns'));
+    await scene.wait(scene.delivery.subscriptions.cancel('billing', 'returns'));
     expect(scene.account.kind('cursors').bytes).toBe(0);
   });
 

@@ -69,12 +69,12 @@ test('a call loads its group before all others that still have to be loaded', as
   expect(wanted()).toBe(false);
   await next.release();
   expect([wanted(), all()]).toEqual([true, false]);
-  expect(next.scene.delivery.counts()).toMatchObject({ groups: 5, lag: NaN, members: NaN });
+  expect(next.scene.delivery.views.counts()).toMatchObject({ groups: 5, lag: NaN, members: NaN });
   expect(next.scene.describe('e').partitions).toMatchObject([{ committedOffset: 3, lag: 2 }]);
   expect(() => next.scene.describe('d')).toThrow('group d is used before it is loaded');
   for (let piece = 0; piece < 3; piece++) await next.release();
   expect(all()).toBe(true);
-  expect(next.scene.delivery.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
+  expect(next.scene.delivery.views.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
 });
 
 test('calls that want the same group at once share one load of it', async () => {
@@ -239,7 +239,7 @@ test('a broker that is taken over from while it loads rejects whoever waits, and
   const third = new Successor(before);
   await third.scene.delivery.open();
   await third.scene.delivery.allLoaded();
-  expect(third.scene.delivery.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
+  expect(third.scene.delivery.views.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
 });
 
 test('a group that is known and not loaded yet is not a new one to a broker whose memory is full', async () => {

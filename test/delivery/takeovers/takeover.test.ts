@@ -83,6 +83,19 @@ test('a drain sends an event to every member, waits for records in flight, and m
   await expect(scene.subscribe('billing')).rejects.toMatchObject({ reason: 'DRAINING' });
 });
 
+test('a drain ends at once when another broker has taken over, because no ack can count any more', async () => {
+  const scene = await Scene.open();
+  const [log] = scene.addTopic('orders', 1);
+  log!.append(1);
+  await scene.subscribe('billing');
+  const drained = scene.delivery.drain(3_000);
+  await scene.clock.advance(100);
+  const startedMs = scene.clock.nowMs();
+  await scene.delivery.stop();
+  await drained;
+  expect(scene.clock.nowMs()).toBe(startedMs);
+});
+
 test.each(['ACK', 'RELEASE'] as const)(
   'a broker that was taken over rejects no ack and takes back no record, because its successor may have delivered it (%s)',
   async (action) => {

@@ -65,7 +65,7 @@ describe('how far a group is', () => {
       ['orders', 2],
       ['orders', 1],
     ]);
-    expect(scene.delivery.summary('billing')).toEqual(group);
+    expect(scene.delivery.views.summary('billing')).toEqual(group);
   });
 });
 
@@ -79,19 +79,19 @@ describe('a list of groups', () => {
 
   test('a list of groups filters by topic, by state, and by both, ordered by name', () => {
     const { delivery } = scene;
-    expect(delivery.names(all)).toEqual(['audit', 'billing', 'shipping']);
-    expect(delivery.names({ ...all, topic: 'orders' })).toEqual(['audit', 'billing', 'shipping']);
-    expect(delivery.names({ ...all, topic: 'invoices' })).toEqual(['audit']);
-    expect(delivery.names({ ...all, topic: 'nowhere' })).toEqual([]);
-    expect(delivery.names({ ...all, states: ['EMPTY'] })).toEqual(['billing']);
-    expect(delivery.names({ ...all, states: ['EMPTY', 'STABLE'] })).toEqual(['audit', 'billing', 'shipping']);
-    expect(delivery.names({ states: ['STABLE'], topic: 'invoices' })).toEqual(['audit']);
-    expect(delivery.names({ states: ['COMPLETING_REBALANCE'], topic: null })).toEqual([]);
+    expect(delivery.views.names(all)).toEqual(['audit', 'billing', 'shipping']);
+    expect(delivery.views.names({ ...all, topic: 'orders' })).toEqual(['audit', 'billing', 'shipping']);
+    expect(delivery.views.names({ ...all, topic: 'invoices' })).toEqual(['audit']);
+    expect(delivery.views.names({ ...all, topic: 'nowhere' })).toEqual([]);
+    expect(delivery.views.names({ ...all, states: ['EMPTY'] })).toEqual(['billing']);
+    expect(delivery.views.names({ ...all, states: ['EMPTY', 'STABLE'] })).toEqual(['audit', 'billing', 'shipping']);
+    expect(delivery.views.names({ states: ['STABLE'], topic: 'invoices' })).toEqual(['audit']);
+    expect(delivery.views.names({ states: ['COMPLETING_REBALANCE'], topic: null })).toEqual([]);
   });
 
   test('a list of groups of a topic leaves out groups that have cancelled their subscription', async () => {
-    await scene.wait(scene.delivery.cancelSubscription('audit', 'invoices'));
-    expect(scene.delivery.names({ ...all, topic: 'invoices' })).toEqual([]);
+    await scene.wait(scene.delivery.subscriptions.cancel('audit', 'invoices'));
+    expect(scene.delivery.views.names({ ...all, topic: 'invoices' })).toEqual([]);
   });
 });
 
@@ -106,7 +106,7 @@ test('members are shown in the order of their ids, with the generation of their 
     ['b', 1],
   ]);
   expect(generation).toBe(scene.describe('billing').group.generation);
-  expect(() => scene.delivery.describe('nobody')).toThrow(expect.objectContaining({ reason: 'GROUP_NOT_FOUND' }));
+  expect(() => scene.delivery.views.describe('nobody')).toThrow(expect.objectContaining({ reason: 'GROUP_NOT_FOUND' }));
 });
 
 describe('a rebalance', () => {
@@ -140,7 +140,7 @@ describe('a rebalance', () => {
         completed: true,
       },
     ]);
-    const kept = await scene.delivery.rebalances('billing');
+    const kept = await scene.delivery.views.rebalances('billing');
     expect(kept).toMatchObject([
       { generation: 2, causes: [{ reason: 'MEMBER_JOINED', memberId: second.memberId, count: 1 }], revokedCount: 1 },
       { generation: 1, causes: [{ reason: 'MEMBER_JOINED', memberId: first.memberId, count: 1 }], assignedCount: 2 },
@@ -160,19 +160,19 @@ describe('a rebalance', () => {
     expect(scene.said.at(-1)).toMatchObject({ generation: 2, revoked: 1, completed: true });
     const { durationMs } = scene.said.at(-1) as { durationMs: number };
     expect(durationMs).toBeGreaterThanOrEqual(2_000);
-    expect(scene.delivery.counts()).toMatchObject({ rebalances: 2, rebalanceSeconds: durationMs / 1_000 });
+    expect(scene.delivery.views.counts()).toMatchObject({ rebalances: 2, rebalanceSeconds: durationMs / 1_000 });
   });
 
   test('the rebalances of a group survive a takeover, and the new owner adds its own', async () => {
     const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
     await scene.subscribe('billing');
     await scene.clock.settle();
-    const before = await scene.delivery.rebalances('billing');
+    const before = await scene.delivery.views.rebalances('billing');
     scene.store.shared.epoch++;
     const store = new MemoryGroupStore(scene.store.shared);
     const next = await Scene.open({ store, clock: scene.clock, topics: scene.topics, seed: 'next' });
     await next.clock.settle();
-    const after = await next.delivery.rebalances('billing');
+    const after = await next.delivery.views.rebalances('billing');
     expect(after.slice(1)).toEqual(before);
     expect(after[0]!.causes.map(({ reason }) => reason)).toContain('TAKEOVER');
     expect(next.said).toMatchObject([{ group: 'billing', generation: after[0]!.generation, members: 1 }]);
@@ -180,7 +180,7 @@ describe('a rebalance', () => {
   });
 
   test('a call for the rebalances of a missing group is rejected', async () => {
-    await expect(scene.delivery.rebalances('nobody')).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
+    await expect(scene.delivery.views.rebalances('nobody')).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
   });
 
   test('a rebalance of many causes is readable: each cause once, with its count and first member, in whole milliseconds', () => {
@@ -209,13 +209,13 @@ describe('the numbers for /metrics', () => {
   test('the sums over all cursors are counted once a second, however often somebody asks', async () => {
     await scene.subscribe('billing');
     const counted = vi.spyOn(Cursor.prototype, 'lag');
-    expect(scene.delivery.counts().members).toBe(1);
+    expect(scene.delivery.views.counts().members).toBe(1);
     expect(counted).toHaveBeenCalledTimes(2);
     await scene.subscribe('shipping');
-    expect(scene.delivery.counts()).toMatchObject({ members: 1, deliveredRecords: 0 });
+    expect(scene.delivery.views.counts()).toMatchObject({ members: 1, deliveredRecords: 0 });
     expect(counted).toHaveBeenCalledTimes(2);
     await scene.clock.advance(1_000);
-    expect(scene.delivery.counts().members).toBe(2);
+    expect(scene.delivery.views.counts().members).toBe(2);
     counted.mockRestore();
   });
 
@@ -228,7 +228,7 @@ describe('the numbers for /metrics', () => {
     await gathered();
     await scene.subscribe('audit');
     expect(stream.of('revoking')).toHaveLength(1);
-    const { groups, groupsByState, members } = scene.delivery.counts();
+    const { groups, groupsByState, members } = scene.delivery.views.counts();
     expect({ groups, members }).toEqual({ groups: 3, members: 3 });
     expect(groupsByState).toEqual({ EMPTY: 1, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 1, STABLE: 1, DEAD: 0 });
     expect(Object.keys(groupsByState)).toContain(new Group({ generation: 0, members: [], assignments: [] }, 0).state());
@@ -240,9 +240,14 @@ describe('the numbers for /metrics', () => {
       scene.delivery.membership.heartbeat({ group: 'billing', memberId: stream.memberId, generation: 1, revoked: [] });
     beat();
     beat();
-    expect(scene.delivery.counts()).toMatchObject({ heartbeats: 2, sessionTimeouts: 0, fencedCalls: 0 });
+    expect(scene.delivery.views.counts()).toMatchObject({ heartbeats: 2, sessionTimeouts: 0, fencedCalls: 0 });
     await scene.clock.advance(6_100);
     expect(beat).toThrow(expect.objectContaining({ reason: 'MEMBER_FENCED' }));
-    expect(scene.delivery.counts()).toMatchObject({ heartbeats: 2, sessionTimeouts: 1, fencedCalls: 1, members: 0 });
+    expect(scene.delivery.views.counts()).toMatchObject({
+      heartbeats: 2,
+      sessionTimeouts: 1,
+      fencedCalls: 1,
+      members: 0,
+    });
   });
 });

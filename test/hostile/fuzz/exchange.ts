@@ -1,7 +1,6 @@
 import { connect, constants, type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { EdgeName } from '../calls.ts';
-import type { Turns } from './turns.ts';
+import { pause, type Turns } from './turns.ts';
 
 /** How a request ended for its client. */
 export interface Answer {
@@ -87,7 +86,11 @@ export class Exchanges {
         stream.close(constants.NGHTTP2_CANCEL);
       };
       const done = new AbortController();
-      const leaveSoon = (): void => void pause(leaveMs, undefined, done).then(leave('left'), () => undefined);
+      const leaveSoon = (): void => {
+        void pause(leaveMs, done.signal).then(() => {
+          if (!done.signal.aborted) leave('left')();
+        });
+      };
       if (awaits === 'none') leaveSoon();
       void this.#turns.silence(done.signal).then(() => {
         if (!done.signal.aborted) leave('silent')();

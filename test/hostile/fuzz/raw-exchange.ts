@@ -1,9 +1,8 @@
 import { connect, type Socket } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { EdgeName } from '../calls.ts';
 import type { Answer } from './exchange.ts';
 import type { RawCase } from './raw-cases.ts';
-import type { Turns } from './turns.ts';
+import { pause, type Turns } from './turns.ts';
 
 const leaveMs = 250;
 /** So often the broker has its turn before a client leaves what is broken. */

@@ -1,9 +1,19 @@
 import { Agent, get } from 'node:http';
-import { setTimeout as pause } from 'node:timers/promises';
 
 /** What has no answer after both never will have one. On a busy machine the turns take longer. */
 const silentMs = 30_000;
 const silentTurns = 300;
+
+/** Resolves after so long, or when nobody waits any more. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener('abort', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
 
 /**
  * Tells how often the broker has had its turn, by questions of one connection, each after the answer
@@ -31,7 +41,7 @@ export class Turns {
 
   /** Resolves when the broker has had so much time that it cannot be about to answer. */
   async silence(signal: AbortSignal): Promise<'silent'> {
-    await pause(silentMs, undefined, { signal, ref: false }).catch(() => undefined);
+    await pause(silentMs, signal);
     if (!signal.aborted) await this.passed(silentTurns);
     return 'silent';
   }

@@ -69,7 +69,7 @@ async function http2Answer(
   const seen: Record<string, unknown> = {};
   const chunks: Buffer[] = [];
   const trailers: Record<string, unknown> = {};
-  stream.on('trailers', (given) => Object.assign(trailers, given));
+  stream.on('trailers', (given: object) => void Object.assign(trailers, given));
   stream.on('response', (given) => Object.assign(seen, given)).on('data', (chunk: Buffer) => chunks.push(chunk));
   if (body !== null && !stream.writableEnded) stream.end(body);
   await closed(stream);

@@ -1,5 +1,5 @@
-import { Group } from '../../src/coordinator/group.ts';
-import type { GroupEffect, GroupInput, MemberId } from '../../src/coordinator/group.ts';
+import { Group } from '../../../src/coordinator/group.ts';
+import type { GroupEffect, GroupInput, MemberId } from '../../../src/coordinator/group.ts';
 
 /**
  * The coordinator of a group alone. Its decisions count as durable at once. Members release revoked

@@ -1,14 +1,14 @@
-import { Account } from '../../src/account/account.ts';
-import { budgetOf } from '../../src/account/budget.ts';
-import type { MemberId } from '../../src/coordinator/group.ts';
-import { AckRing } from '../../src/commit/ack-ring.ts';
-import { Delivery } from '../../src/delivery/delivery.ts';
-import { Reply } from '../../src/delivery/ports/reply.ts';
-import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
-import type { GroupStore, NewSubscription, SubscriptionRow } from '../../src/delivery/ports/store.ts';
-import type { LogAddress } from '../../src/log/batch.ts';
-import type { PartitionLog } from '../../src/log/partition-log.ts';
-import { systemClock, systemRandom } from '../../src/time/system.ts';
+import { Account } from '../../../src/account/account.ts';
+import { budgetOf } from '../../../src/account/budget.ts';
+import type { MemberId } from '../../../src/coordinator/group.ts';
+import { AckRing } from '../../../src/commit/ack-ring.ts';
+import { Delivery } from '../../../src/delivery/delivery.ts';
+import { Reply } from '../../../src/delivery/ports/reply.ts';
+import type { EventSink, MemberStream, StreamEvent } from '../../../src/delivery/ports/session.ts';
+import type { GroupStore, NewSubscription, SubscriptionRow } from '../../../src/delivery/ports/store.ts';
+import type { LogAddress } from '../../../src/log/batch.ts';
+import type { PartitionLog } from '../../../src/log/partition-log.ts';
+import { systemClock, systemRandom } from '../../../src/time/system.ts';
 
 /**
  * A database that answers at once and keeps nothing, so that only the broker's own work is

@@ -1,8 +1,8 @@
-import type { LoadProcess } from './load-process.ts';
+import type { LoadProcess } from '../load-process.ts';
 import { Meter } from './meter.ts';
 import type { Cost } from './meter.ts';
-import type { Database } from './database.ts';
-import { delay, waitFor } from './timing.ts';
+import type { Database } from '../database.ts';
+import { delay, waitFor } from '../timing.ts';
 
 export interface Interval {
   readonly warmUpMs: number;

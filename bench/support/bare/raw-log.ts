@@ -1,8 +1,8 @@
-import { limits } from '../../src/limits/limits.ts';
-import type { RecordSelection, RecordSet } from '../../src/log/batch.ts';
-import { boundsPerRecord } from '../../src/log/batch.ts';
-import type { BatchToAppend, CommitStore } from '../../src/commit/store.ts';
-import type { TopicRow } from '../../src/log/store.ts';
+import { limits } from '../../../src/limits/limits.ts';
+import type { RecordSelection, RecordSet } from '../../../src/log/batch.ts';
+import { boundsPerRecord } from '../../../src/log/batch.ts';
+import type { BatchToAppend, CommitStore } from '../../../src/commit/store.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
 
 /** The index of the value's start among the eight bounds of a record. */
 const valueStart = 4;

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { ChosenStarts } from '../../../src/delivery/groups/chosen-starts.ts';
+import { ChosenStarts } from '../../../src/delivery/subscriptions/chosen-starts.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { Scene } from '../scene.ts';
@@ -12,7 +12,7 @@ beforeEach(async () => {
 
 const counted = (): number => scene.account.kind('starts').bytes;
 const create = (): Promise<unknown> =>
-  scene.wait(scene.delivery.createSubscription({ group: 'billing', topic: 'orders', start: { type: 'earliest' } }));
+  scene.wait(scene.delivery.subscriptions.create({ group: 'billing', topic: 'orders', start: { type: 'earliest' } }));
 
 /** The answers of the database to a creation fail. */
 function failing(kind: 'DATABASE_UNAVAILABLE' | 'OUTCOME_UNKNOWN'): void {

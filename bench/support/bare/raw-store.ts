@@ -1,12 +1,12 @@
 import pg from 'pg';
-import { limits } from '../../src/limits/limits.ts';
-import type { CommitStore } from '../../src/commit/store.ts';
-import type { TopicRow } from '../../src/log/store.ts';
-import { takeFence } from '../../src/storage/sessions/fence.ts';
-import { parseDatabaseAddress } from '../../src/address/database-address.ts';
-import { openStorage } from '../../src/storage/storage.ts';
-import { tableSlot, topicSlot } from '../../src/storage/sessions/writer.ts';
-import { systemClock, systemRandom } from '../../src/time/system.ts';
+import { limits } from '../../../src/limits/limits.ts';
+import type { CommitStore } from '../../../src/commit/store.ts';
+import type { TopicRow } from '../../../src/log/store.ts';
+import { takeFence } from '../../../src/storage/sessions/fence.ts';
+import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
+import { openStorage } from '../../../src/storage/storage.ts';
+import { tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
+import { systemClock, systemRandom } from '../../../src/time/system.ts';
 
 /** The storage layer without a broker: the log of one topic in its own database. */
 export interface RawStore {

@@ -1,4 +1,4 @@
-import { seededRandom } from './random.ts';
+import { seededRandom } from '../random.ts';
 
 /** The median of a sample, and its 90 % confidence interval. */
 export interface MedianInterval {

@@ -1,0 +1,204 @@
+import type { Counted } from '../../account/hold.ts';
+import { begunAt } from '../../consumption/partitioned/cursor.ts';
+import { present } from '../../errors/present.ts';
+import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
+import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
+import type { PartitionLog } from '../../log/partition-log.ts';
+import { placeInTopic } from '../../log/lanes.ts';
+import { Once } from '../../time/once.ts';
+import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import type { StartPosition } from '../ports/subscriptions.ts';
+import type { GroupStore, SubscriptionRow } from '../ports/store.ts';
+import { ChosenStarts } from '../subscriptions/chosen-starts.ts';
+import { startOffsets } from '../subscriptions/start-position.ts';
+import { byPlace, cursorOf, type ActiveSubscription, type LoadedCursor } from '../subscriptions/subscription.ts';
+import type { ConsumerGroup } from './consumer-group.ts';
+import type { GroupContext } from './context.ts';
+import type { LoadedGroups } from './loaded-groups.ts';
+
+/** The topics as delivery sees them. */
+export interface TopicLogs {
+  topic(name: string): { readonly id: number; readonly name: string } | undefined;
+  /** How many lanes each partition of the topic has. */
+  lanes(topicId: number): number;
+  /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
+  partitionLogs(topicId: number): readonly PartitionLog[];
+}
+
+/** A subscription with its group. */
+interface FoundSubscription {
+  readonly group: ConsumerGroup;
+  readonly subscription: ActiveSubscription;
+}
+
+export interface SubscriptionsDeps {
+  readonly store: Pick<GroupStore, 'createSubscriptions' | 'cancelSubscription'>;
+  readonly topics: TopicLogs;
+  readonly context: GroupContext;
+  /** Counts the first offsets of subscriptions that are being created. */
+  readonly starts: Counted;
+}
+
+/** The subscriptions of all groups in memory: resumes, creates, grows and ends them. */
+export class Subscriptions {
+  readonly #store: SubscriptionsDeps['store'];
+  readonly #topics: TopicLogs;
+  readonly #context: GroupContext;
+  readonly #groups: LoadedGroups;
+  /** Subscriptions under creation, so that two calls create one once. */
+  readonly #making = new Once<string, ActiveSubscription>();
+  readonly #chosenStarts: ChosenStarts;
+
+  constructor(groups: LoadedGroups, { store, topics, context, starts }: SubscriptionsDeps) {
+    this.#groups = groups;
+    this.#store = store;
+    this.#topics = topics;
+    this.#context = context;
+    this.#chosenStarts = new ChosenStarts(starts);
+  }
+
+  /** The number of logs of a topic. */
+  logsOf(topicId: number): number {
+    return this.#topics.partitionLogs(topicId).length;
+  }
+
+  /** @throws Rejection TOPIC_NOT_FOUND */
+  topicId(name: string): number {
+    const topic = this.#topics.topic(name);
+    if (topic !== undefined) return topic.id;
+    throw topicNotFound({ topic: name });
+  }
+
+  /**
+   * The ids of the topics of a member. A member that does not know lanes would ack records of other
+   * lanes. @throws Rejection LANE_REQUIRED, TOPIC_NOT_FOUND
+   */
+  readableTopicIds({
+    topics,
+    lanes: knowsLanes,
+  }: {
+    readonly topics: readonly string[];
+    readonly lanes: boolean;
+  }): number[] {
+    return topics.map((name) => {
+      const topicId = this.topicId(name);
+      const lanes = this.#topics.lanes(topicId);
+      if (lanes === 1 || knowsLanes) return topicId;
+      throw laneRequired({ topic: name, lanes, missing: 'MEMBER' });
+    });
+  }
+
+  /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
+  get(groupName: string, topicName: string): FoundSubscription {
+    const group = this.#groups.find(groupName);
+    const topic = this.#topics.topic(topicName);
+    const subscription = topic === undefined ? undefined : group?.subscriptions.get(topic.id);
+    if (group !== undefined && subscription !== undefined) return { group, subscription };
+    throw subscriptionNotFound({ group: groupName, topic: topicName });
+  }
+
+  /**
+   * Gives a loaded group a subscription that the database has. One to a topic that was deleted
+   * meanwhile is ignored.
+   */
+  resume(group: ConsumerGroup, row: SubscriptionRow, loaded: readonly LoadedCursor[]): void {
+    const topicLogs = this.#topics.partitionLogs(row.topicId);
+    const name = topicLogs[0]?.address.topicName;
+    // A deleted topic has no logs.
+    if (name === undefined) return;
+    const lanes = this.#topics.lanes(row.topicId);
+    const cursors = byPlace(lanes, loaded);
+    const logs = topicLogs.map((log) => {
+      return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
+    });
+    group.addSubscription(row, { name, lanes }, logs);
+    this.#groups.subscriptionsChanged();
+  }
+
+  /** Creates the missing subscriptions of the group to the topics, which begin at `start`. */
+  async demandAll(group: ConsumerGroup, topics: readonly string[], start: StartPosition): Promise<void> {
+    // A missing topic rejects the call before it creates anything.
+    for (const topic of topics) this.topicId(topic);
+    await Promise.all(topics.map((topic) => this.demand(group, topic, start)));
+  }
+
+  /** Finds or creates the subscription. */
+  async demand(group: ConsumerGroup, topic: string, start: StartPosition): Promise<ActiveSubscription> {
+    const topicId = this.topicId(topic);
+    const known = group.subscriptions.get(topicId);
+    if (known !== undefined) return known;
+    refuseUnlessMayGrow(this.#context.mayGrow);
+    return this.#making.run(`${group.id}/${topicId}`, () => this.#make(group, topicId, start));
+  }
+
+  async #make(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
+    const logs = this.#topics.partitionLogs(topicId);
+    const lanes = this.#topics.lanes(topicId);
+    const name = logs[0]?.address.topicName ?? '';
+    const [row, offsets] = await this.#chosenStarts.create(
+      { groupId: group.id, topicId, logs: logs.length },
+      () => startOffsets(start, logs, lanes),
+      async (chosen) => {
+        const offsets = chosen.map((offset, at) => ({
+          ...placeOf(present(logs[at], 'each start is that of a log')),
+          offset,
+        }));
+        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
+        const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
+        if (created === undefined) throw new Error('the store made no subscription');
+        return [created, chosen] as const;
+      },
+    );
+    // The topic may have grown meanwhile. New logs begin at their start, as in the database.
+    const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
+      const committedOffset = offsets[at] ?? log.startOffset;
+      return { log, cursor: cursorOf(begunAt(committedOffset)) };
+    });
+    this.#groups.subscriptionsChanged();
+    return group.addSubscription(row, { name, lanes }, cursors);
+  }
+
+  #refuseIfGone(topicId: number, topic: string): void {
+    if (this.#topics.topic(topic)?.id !== topicId) throw topicNotFound({ topic });
+  }
+
+  /** Adds the new partitions to all groups. Groups that subscribe later have them anyway. */
+  async topicGrown(topicId: number): Promise<void> {
+    const logs = this.#topics.partitionLogs(topicId);
+    await Promise.all(this.#groups.all().map((group) => group.growTopic(topicId, logs)));
+  }
+
+  /**
+   * Runs the deletion of a topic when none of its records is MOVING, and removes all subscriptions
+   * to the topic.
+   */
+  async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
+    const feeds = this.#groups.all().flatMap(({ subscriptions }) => subscriptions.get(topicId)?.logs ?? []);
+    await this.#context.moves.whileStill(feeds, async () => {
+      await work();
+      this.#chosenStarts.forgetOf({ topicId });
+      const removed = this.#groups.all().map((group) => group.removeSubscription(topicId));
+      this.#groups.subscriptionsChanged();
+      await Promise.all(removed);
+    });
+  }
+
+  async cancel({ group, subscription }: FoundSubscription): Promise<void> {
+    await this.#context.moves.whileStill(subscription.logs, async () => {
+      await this.#store.cancelSubscription(subscription.row.id);
+      const removed = group.removeSubscription(subscription.row.topicId);
+      this.#groups.subscriptionsChanged();
+      await removed;
+    });
+  }
+
+  /** The group is deleted, and so are all its subscriptions. */
+  forgetGroup(group: ConsumerGroup): void {
+    this.#chosenStarts.forgetOf({ groupId: group.id });
+  }
+}
+
+function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {
+  return { partition, lane };
+}
