@@ -7,9 +7,6 @@ import { timeUp, within } from '../../time/within.ts';
  * Pings an HTTP/2 session each `intervalMs`, and closes it when the answer takes as long. Node has
  * no keepalive of its own, and a client whose machine has gone would hold its partitions for a
  * quarter of an hour. HTTP/1.1 has only the kernel's keepalive.
- *
- * A session that is closing may never end by itself: after a client's GOAWAY and a frame that is
- * wrong, Node reads no more, and does not notice that the client has gone.
  */
 export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, intervalMs: number): void {
   const pings = new Every({
@@ -35,7 +32,8 @@ function answered(session: ServerHttp2Session): Promise<void> {
     const answer = (): void => {
       resolve();
     };
-    // Node sends no pings while a session is closing, but settings, which are answered too.
+    // A session that is closing may never end by itself: after a client's GOAWAY and a wrong frame
+    // Node reads no more. It sends no pings then, but settings, which are answered too.
     if (session.closed) session.settings({}, answer);
     else session.ping(answer);
   });

@@ -29,7 +29,7 @@ export interface Exchange {
   readonly awaits: 'answer' | 'begin' | 'none';
   /** Whether HTTP/2 itself may refuse the request, with a reset of its stream. */
   readonly mayBeReset: boolean;
-  /** Its body is longer than its length, for which Node ends the whole connection. */
+  /** Its body is longer than its length, for which Node ends the whole connection at once. */
   readonly endsConnection: boolean;
 }
 
@@ -74,9 +74,11 @@ export class Exchanges {
     for (const session of this.#sessions.values()) session.destroy();
   }
 
-  send({ edge, headers, pieces, awaits, endsConnection }: Exchange): Promise<Answer> {
+  send({ edge, headers, pieces, awaits, mayBeReset, endsConnection }: Exchange): Promise<Answer> {
     return new Promise((resolve) => {
-      const session = endsConnection ? this.#connect(edge) : this.#session(edge);
+      // Node ends a connection after a hundred of these; see `http2InvalidFramesMax`.
+      const isAlone = mayBeReset || endsConnection;
+      const session = isAlone ? this.#connect(edge) : this.#session(edge);
       const stream = session.request(headers);
       const seen: Record<string, unknown> = {};
       const chunks: Buffer[] = [];
@@ -113,7 +115,7 @@ export class Exchanges {
         const isWhole = seen[':status'] !== undefined && stream.rstCode === constants.NGHTTP2_NO_ERROR;
         if (ended === 'closed' && !session.destroyed) ended = isWhole ? 'answered' : 'reset';
         resolve({ ended, ...contentOf(seen, chunks, `reset ${stream.rstCode} ${this.#errors.get(session) ?? ''}`) });
-        if (endsConnection) session.destroy();
+        if (isAlone) session.destroy();
       });
       for (const piece of pieces) stream.write(piece);
       stream.end();

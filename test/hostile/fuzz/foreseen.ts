@@ -71,12 +71,15 @@ export function complaintOf(tried: Case, answer: Answer): string | null {
   const told = `${ended}, HTTP ${httpStatus}, ${code}, ${reason}: ${text.slice(0, 300)}`;
   if (!mayEnd(tried, answer)) return `an end that is not foreseen: ${told}`;
   if (ended !== 'answered' || code === 'OK') return null;
+  // The edge of gRPC has a reason for it.
+  if (code === 'DEADLINE_EXCEEDED' && reason !== 'SYNC_TIMEOUT') {
+    return isTimed(tried) ? null : `a timeout that nobody asked for: ${told}`;
+  }
   if (reason !== null) {
     if (!reasons.includes(reason)) return `a reason that is not foreseen: ${told}`;
     const row = (errorTable as Readonly<Record<string, { readonly code: string }>>)[reason];
     return code === null || row === undefined || code === row.code ? null : `the code of another reason: ${told}`;
   }
-  if (code === 'DEADLINE_EXCEEDED') return isTimed(tried) ? null : `a timeout that nobody asked for: ${told}`;
   if (code !== null) return codes.includes(code) ? null : `a code without a reason: ${told}`;
   if ('raw' in tried && tried.raw.answered !== null && httpStatus !== null && httpStatus !== 200) {
     return `a whole request is refused without a reason: ${told}`;

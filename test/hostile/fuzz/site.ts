@@ -2,6 +2,7 @@ import type { Client } from '@grpc/grpc-js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import type { BrokerProcess } from '../../../bench/support/broker-process.ts';
+import { waitFor } from '../../../bench/support/timing.ts';
 import { call, connect } from '../../../bench/client/service-client.ts';
 import type { EdgeName } from '../calls.ts';
 import type { Words } from './messages.ts';
@@ -63,9 +64,13 @@ export class FuzzSite {
     await this.#make();
   }
 
-  /** Removes everything that any client has made. */
+  /** Removes everything that any client has made; members leave soon after their connections. */
   async removeAll(): Promise<void> {
-    await this.#removeWhere(() => true);
+    await waitFor('nothing to be left', 30_000, 100, async () => {
+      await this.#removeWhere(() => true);
+      const { groups: left } = await call(this.#client, GroupService.method.listGroups, {});
+      return left.length === 0;
+    });
   }
 
   async #removeWhere(isRemoved: (name: string) => boolean): Promise<void> {

@@ -272,19 +272,22 @@ describe('a timeout of a call', () => {
     return http2Answer(serving, headers, Buffer.from(prefix + heartbeat, 'latin1'));
   }
 
-  test.each(types)('of more than the 24 days that a timer can wait does not end at once: %s', async (type) => {
-    const serving = await serve();
-    const warnings: string[] = [];
-    const onWarning = ({ message }: Error): void => void warnings.push(message);
-    process.on('warning', onWarning);
-    onTestFinished(() => void process.off('warning', onWarning));
-    const { status, body } = await timed(serving, type, type === 'application/json' ? '9999999999' : '99999999H');
-    expect([status, body]).toEqual([200, expect.not.stringMatching(/deadline|grpc-status: 4/)]);
-    expect(warnings).toEqual([]);
-    await expectWell(serving);
-  });
+  test.each(types)(
+    'a timeout of more than the 24 days that a timer can wait does not end a call at once: %s',
+    async (type) => {
+      const serving = await serve();
+      const warnings: string[] = [];
+      const onWarning = ({ message }: Error): void => void warnings.push(message);
+      process.on('warning', onWarning);
+      onTestFinished(() => void process.off('warning', onWarning));
+      const { status, body } = await timed(serving, type, type === 'application/json' ? '9999999999' : '99999999H');
+      expect([status, body]).toEqual([200, expect.not.stringMatching(/deadline|grpc-status: 4/)]);
+      expect(warnings).toEqual([]);
+      await expectWell(serving);
+    },
+  );
 
-  test.each(types)('that is malformed is refused with a reason: %s', async (type) => {
+  test.each(types)('a malformed timeout is refused with a reason: %s', async (type) => {
     const serving = await serve();
     const { reason, trailers, body } = await timed(serving, type, '1 S');
     expect([reason, trailers, body].join()).toContain('MALFORMED_REQUEST');
