@@ -6,7 +6,9 @@ import type { ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import { ErrorInfoSchema } from '../../gen/google/rpc/error_details_pb.js';
 import { StatusSchema } from '../../gen/google/rpc/status_pb.js';
 
-/** protoc-gen-es makes messages and descriptors; this is all that a grpc-js client needs besides. */
+/**
+ * protoc-gen-es makes messages and descriptors; this is all that a grpc-js client needs besides.
+ */
 export function connect(address: string): Client {
   return new Client(address, credentials.createInsecure(), {
     // The default of 64 KiB, shared by all streams of the connection, halves the rate.

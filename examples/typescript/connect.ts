@@ -1,4 +1,7 @@
-/** node examples/typescript/connect.ts [TOPIC] : the same over HTTP with the Connect client, which needs no adapter. */
+/**
+ * node examples/typescript/connect.ts [TOPIC] : the same over HTTP with the Connect client, which
+ * needs no adapter.
+ */
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
 import { AckStatus, BrokerService } from '../../gen/millrace/v1/broker_pb.js';

@@ -1,4 +1,7 @@
-/** node examples/typescript/publish.ts [TOPIC] [COUNT] : makes the topic if need be and publishes COUNT records. */
+/**
+ * node examples/typescript/publish.ts [TOPIC] [COUNT] : makes the topic if need be and publishes
+ * COUNT records.
+ */
 import type { ServiceError } from '@grpc/grpc-js';
 import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';

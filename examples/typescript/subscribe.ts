@@ -1,4 +1,7 @@
-/** node examples/typescript/subscribe.ts [TOPIC] [GROUP] [COUNT] : prints COUNT records (default: for ever) and acks them. */
+/**
+ * node examples/typescript/subscribe.ts [TOPIC] [GROUP] [COUNT] : prints COUNT records (default:
+ * for ever) and acks them.
+ */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
@@ -16,7 +19,10 @@ let memberId = '';
 /** By partition: the record that failed. What lies behind it comes again after it. */
 const failed = new Map<number, bigint>();
 
-/** Your work. It may see a record again, after a crash for instance, so it should not mind. It throws when it fails. */
+/**
+ * Your work. It may see a record again, after a crash for instance, so it should not mind. It
+ * throws when it fails.
+ */
 function handle(where: string, { offset, attempt, record }: DeliveredRecord): void {
   const value = Buffer.from(record!.value).toString();
   console.log(`${where} ${offset} (attempt ${attempt}) ${record!.key}: ${value}`);
@@ -26,7 +32,8 @@ function handle(where: string, { offset, attempt, record }: DeliveredRecord): vo
 /** Handles a batch in its order, as far as that goes, and tells the broker how far it went. */
 async function work({ topic, partition, lane, records }: Batch, generation: bigint): Promise<void> {
   const first = records[0]!.offset!;
-  // It was under way when a record before it failed, and comes again behind that one: the order holds.
+  // It was under way when a record before it failed, and comes again behind that one: the order
+  // holds.
   if (first > (failed.get(partition!) ?? first)) return;
   failed.delete(partition!);
   const place = { topic, partition: partition!, lane: lane! };
@@ -48,8 +55,8 @@ async function work({ topic, partition, lane, records }: Batch, generation: bigi
 }
 
 /**
- * What is handled is acked by a range, what failed gets a NACK. An ack by upToOffset would speak for
- * everything before it as well; after a failure the broker rejects it (UNKNOWN_OFFSET).
+ * What is handled is acked by a range, what failed gets a NACK. An ack by upToOffset would speak
+ * for everything before it as well; after a failure the broker rejects it (UNKNOWN_OFFSET).
  */
 async function ack(acks: MessageInitShape<typeof AckEntrySchema>[], generation: bigint): Promise<void> {
   const { results } = await call(client, BrokerService.method.ack, { group, memberId, generation, acks });
@@ -65,7 +72,8 @@ async function take({ event, generation }: SubscribeResponse): Promise<void> {
       memberId = event.value.memberId;
       return console.log(`joined as ${memberId}`);
     case 'assigned':
-      // A partition that has moved begins where the group is by now, not at the record that failed here.
+      // A partition that has moved begins where the group is by now, not at the record that failed
+      // here.
       failed.clear();
       return console.log(`partitions: ${event.value.partitions.map((p) => p.partition).join(' ') || 'none'}`);
     case 'batch':
@@ -98,7 +106,8 @@ async function subscribe(connection: Client): Promise<void> {
       if (wanted <= 0) return;
     }
   } finally {
-    // Leaving the loop alone would keep the stream, and this process with it, until the broker's next event.
+    // Leaving the loop alone would keep the stream, and this process with it, until the broker's
+    // next event.
     stream.cancel();
   }
 }
@@ -110,8 +119,9 @@ while (wanted > 0) {
     waitMs = 100;
   } catch (error) {
     const { code, message } = error as ServiceError;
-    // UNAVAILABLE: the broker or its database is away for now. ABORTED: this member was replaced or removed. Both mean
-    // to subscribe again, as a new member; what was not acked comes again. Everything else is a mistake of ours.
+    // UNAVAILABLE: the broker or its database is away for now. ABORTED: this member was replaced or
+    // removed. Both mean to subscribe again, as a new member; what was not acked comes again.
+    // Everything else is a mistake of ours.
     if (code !== status.UNAVAILABLE && code !== status.ABORTED) throw error;
     console.log(`${reason(error as ServiceError)}: ${message}; again in ${waitMs} ms`);
     await pause(waitMs);

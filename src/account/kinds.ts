@@ -37,7 +37,7 @@ const wholePool = { share: 1 };
 /** The share of the heap that each pool may have. The remainder is for short-lived objects. */
 export const poolShares = { kept: 1 / 2, passing: 1 / 4 } as const;
 /** What `buffers` may have beside the publish queue and the tail cache. */
-export const otherBuffers = { share: 3 / 16, bytesMin: 32 * mib } as const;
+export const otherBuffers = { share: 11 / 64, bytesMin: 32 * mib } as const;
 export const connectionBytes = 24_576;
 
 export const kinds = {
@@ -73,7 +73,7 @@ export const kinds = {
   streams: {
     pool: 'passing',
     counts: 'open calls and streams',
-    // About 40 calls for each MiB of the heap. A waiting Pull takes 14 KiB with its member.
+    // 17 calls of gRPC for each MiB of the heap: one for each connection that there may be.
     limit: { share: 1 / 5 },
     ownerBytesMax: limits.grpcConnectionCallsMax * limits.openCallBytes,
     atLimit: 'BROKER_BUSY',
@@ -92,7 +92,7 @@ export const kinds = {
   },
   decoded: {
     pool: 'passing',
-    counts: 'messages of requests above 64 KiB',
+    counts: 'requests under way as they are decoded, above 4 KiB each',
     // A plan of 100,000 partitions takes up to 29 MiB.
     limit: { share: 1 / 8, bytesMin: 16 * mib },
     atLimit: 'BROKER_BUSY',

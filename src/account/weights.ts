@@ -1,4 +1,3 @@
-import { limits } from '../limits/limits.ts';
 import { connectionBytes } from './kinds.ts';
 
 /**
@@ -38,14 +37,14 @@ export const weights = {
   refusedRun: 24,
   /** An idempotency key beside its text. */
   key: 168,
+  /** A publish until its commit, beside its records. */
+  queuedPublish: 2_432,
   /** A record of a publish until its commit, beside the bytes of the request. */
   queuedRecord: 64,
   /** Its idempotency key, beside two bytes a character. */
   queuedKey: 32,
   /** One partition in the first offsets of a subscription. */
   start: 8,
-  /** A call or a stream, with its member's session where it has one. */
-  stream: limits.openCallBytes,
   /** A message of a request, as it is decoded. */
   decodedMessage: 176,
   /** A number or a text in a list of a request, as it is decoded. */

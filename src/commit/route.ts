@@ -50,7 +50,7 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
 
 /** A request is in memory as a whole, and beside it what was scanned of its records. */
 export function heldBytes({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): number {
-  let held = bytes + records.count * weights.queuedRecord;
+  let held = bytes + weights.queuedPublish + records.count * weights.queuedRecord;
   if (idempotencyKeys === null) return held;
   for (const key of idempotencyKeys) if (key !== null) held += weights.queuedKey + 2 * key.length;
   return held;

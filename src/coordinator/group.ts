@@ -18,7 +18,7 @@ export type { TaskRoom } from './membership.ts';
 export type * from './snapshot.ts';
 export type * from './step.ts';
 
-export interface GroupOptions {
+interface GroupOptions {
   readonly assignors?: Assignors;
   /** Changes within this time of the last rebalance are gathered into the next one. Default: 0. */
   readonly gatherMs?: number;

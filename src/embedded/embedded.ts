@@ -27,7 +27,7 @@ interface EmbeddedOptions {
 }
 
 /** A running PostgreSQL that belongs to this broker. */
-export interface EmbeddedPostgres {
+interface EmbeddedPostgres {
   /** For any PostgreSQL client on this machine, over a loopback port. Holds the password. */
   readonly connectionString: string;
   /** For the broker itself: a Unix socket, or the loopback port where there is no socket. */

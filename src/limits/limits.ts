@@ -73,7 +73,7 @@ export const limits = {
   maxInFlightBytesMax: 67_108_864,
   /** Written to a stream and not yet taken by its socket. */
   streamUnsentBytesMax: 1_048_576,
-  /** What the transport keeps for each event beside its bytes. */
+  /** What the transport keeps for each event or answer of a stream beside its bytes. */
   unsentEventBytes: 512,
   /** A stream ends when bytes wait for its client, and it takes none of them, for so long. */
   slowReaderMs: 60_000,
@@ -153,8 +153,11 @@ export const limits = {
   planEntriesMax: 200_000,
   /** Offsets of single partitions in one start position, whatever `partitionsMax` is. */
   startPartitionsMax: 100_000,
-  /** A request of so many bytes is not counted, once decoded, beside its call. */
-  uncountedRequestBytesMax: 65_536,
+  /**
+   * What a request becomes, once decoded, is not counted beside its call up to so many bytes, nor
+   * is the first piece of a body.
+   */
+  uncountedRequestBytesMax: 4_096,
   /** Pieces in which one request may come, and one more for each KiB of it. */
   messagePiecesMax: 1_024,
   /** Levels of messages in each other in one request. */
@@ -199,7 +202,10 @@ export const limits = {
   /** Calls and streams open on one connection, and what the broker counts for each of them. */
   grpcConnectionCallsMax: 1_000,
   httpConnectionCallsMax: 100,
-  openCallBytes: 5_120,
+  openCallBytes: 12_288,
+  /** The same over HTTP, where connect-node keeps more for a call, and most for a stream. */
+  openHttpCallBytes: 24_576,
+  openHttpStreamBytes: 45_056,
   /** A request must be complete after this time, and so must each message of a PublishStream. */
   partialRequestMs: 30_000,
   /** What is still read of a refused request over HTTP, and dropped. */

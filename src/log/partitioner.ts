@@ -16,7 +16,7 @@ export function partitionOfText(key: string, partitions: number): number {
 }
 
 /** @returns the hash, from 0 to 2^32 - 1. */
-export function murmurHash3(buffer: Uint8Array, start: number, end: number): number {
+function murmurHash3(buffer: Uint8Array, start: number, end: number): number {
   const tailStart = end - ((end - start) & 3);
   let hash = 0;
   for (let at = start; at < tailStart; at += 4) {

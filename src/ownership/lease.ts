@@ -1,5 +1,20 @@
 import assert from 'node:assert/strict';
 import type { LeaseRow, LockHolder } from './store.ts';
+import {
+  leaseMs,
+  renewMs,
+  pollMs,
+  confirmMs,
+  confirmPollMs,
+  relockMs,
+  deliveryMarginMs,
+  standbyRetryMs,
+  courtesyMs,
+  renewRetryMs,
+  renewRetryMsMax,
+  evictedPollMs,
+  evictionsMax,
+} from './lease-times.ts';
 
 /**
  * Who owns the database, seen from one broker. Pure: inputs and time in, effects out.
@@ -268,37 +283,6 @@ export class Lease {
     return [operation];
   }
 }
-
-/** How long a lease holds without renewal. */
-export const leaseMs = 6_000;
-export const renewMs = 2_000;
-/** How often a standby looks: a killed owner is replaced within 2 s. */
-export const pollMs = 250;
-/**
- * How long a standby watches a young lease with a free lock, and how often it looks meanwhile. An
- * owner that lost its session has a new one in 0.1 s; the rest is for a machine under load.
- */
-export const confirmMs = 500;
-const confirmPollMs = 100;
-/**
- * How often an owner without the lock tries to take it; less than `confirmMs`, so that no standby
- * finds the lock free for that long.
- */
-export const relockMs = 200;
-/** How long a takeover waits for the predecessor's writes before it ends their connections. */
-export const patienceMs = 2_000;
-/**
- * Delivery stops this much before the lease can have expired, for clocks that differ and for bytes
- * on their way to a socket.
- */
-const deliveryMarginMs = 500;
-const standbyRetryMs = 250;
-const courtesyMs = 400;
-const renewRetryMs = 100;
-const renewRetryMsMax = 400;
-const evictedPollMs = 50;
-/** How often a standby tries to end the owner's session before it takes over without the lock. */
-const evictionsMax = 10;
 
 export type LeaseState = 'STANDBY' | 'PREPARING' | 'TAKING_OVER' | 'ACTIVE' | 'LOST' | 'RELEASED';
 

@@ -4,13 +4,13 @@ import type { Clock, Random } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
 import {
   Lease,
-  patienceMs,
   type LeaseEffect,
   type LeaseInput,
   type LeaseOperation,
   type LeaseResult,
   type LeaseState,
 } from './lease.ts';
+import { patienceMs } from './lease-times.ts';
 import type { LeaseStore } from './store.ts';
 
 interface OwnershipDeps {

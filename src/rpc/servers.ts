@@ -6,7 +6,7 @@ import { notOwner } from '../errors/rejections/broker.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { everybody, type Authorize } from './edge/caller.ts';
-import { Connections } from './edge/connections.ts';
+import { Connections } from './connections/connections.ts';
 import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
@@ -16,7 +16,7 @@ import { HttpServer } from './http/server.ts';
 import { RequestDecoder } from './translation/request-decoder.ts';
 import { createValidation } from './validation/validation.ts';
 
-export interface RpcOptions {
+interface RpcOptions {
   /** The calls of the broker; null while this process stands by and rejects with NOT_OWNER. */
   readonly services: () => Services | null;
   /** Whether a caller may make a call. Default: every caller may. */

@@ -1,9 +1,9 @@
 /** The signals that end a broker. SIGHUP comes when its terminal is closed. */
 export const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
-export type StopSignal = (typeof stopSignals)[number];
+type StopSignal = (typeof stopSignals)[number];
 
 /** The effect of a signal: drain, nothing new, or end at once without waiting for the drain. */
-export type StopWish = 'drain' | 'nothing' | 'exit';
+type StopWish = 'drain' | 'nothing' | 'exit';
 
 /**
  * Under `npm start` one Ctrl-C arrives twice, because the terminal signals the whole process group

@@ -5,7 +5,7 @@ import type { GroupStore } from '../delivery/ports/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
-import { patienceMs } from '../ownership/lease.ts';
+import { patienceMs } from '../ownership/lease-times.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';

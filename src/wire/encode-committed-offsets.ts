@@ -11,7 +11,7 @@ const committedOffsetTag = 0x28;
 /** A tag with a number of one byte. */
 const smallFieldBytes = 2;
 
-export interface CommittedOffset {
+interface CommittedOffset {
   readonly topic: string;
   readonly partition: number;
   readonly lane: number;

@@ -25,7 +25,7 @@ interface ScannedCommit {
   readonly metadata: string;
 }
 
-export interface ScannedCommits {
+interface ScannedCommits {
   readonly group: string;
   /** Empty: none. */
   readonly memberId: string;

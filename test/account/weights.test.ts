@@ -1,6 +1,6 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, expect, test } from 'vitest';
-import { AckRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
+import { AckRequestSchema, PublishRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { textBytes, weights } from '../../src/account/weights.ts';
 import { Attempts } from '../../src/consumption/offsets/attempts.ts';
 import { begunAt, Cursor } from '../../src/consumption/partitioned/cursor.ts';
@@ -15,9 +15,12 @@ import { BatchSizes, type StoredBatch } from '../../src/log/batch.ts';
 import { Reader } from '../../src/log/reader.ts';
 import { TailCache } from '../../src/log/tail-cache.ts';
 import { Topic } from '../../src/log/topic.ts';
+import type { PublishCommand } from '../../src/commit/publish.ts';
+import type { HandlerContext } from '../../src/rpc/edge/call.ts';
+import { PublishStream } from '../../src/rpc/handlers/publish-stream.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
-import { topicAtWork } from '../log/scene.ts';
+import { Scene as LogScene, topicAtWork } from '../log/scene.ts';
 import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
@@ -200,6 +203,25 @@ test.each([1, 2, 10])(
     expectFits((pieces * weights.deliveredRun + sizeBytes) / 4_000, bytes);
   },
 );
+
+test('a publish of one small record weighs more than is counted while it waits, or much less', async () => {
+  const scene = await LogScene.open({ queueBytesMax: 64 * 1_048_576 });
+  scene.hold('append');
+  const publishes = scene.account.kind('publishes');
+  const broker = { publish: (command: PublishCommand) => scene.publisher.publish(command) };
+  const context = { services: () => ({ broker }), recordBytesMax: 1_000 } as unknown as HandlerContext;
+  const output = { respond: unused, end: unused, pause: () => undefined, resume: () => undefined };
+  const publish = create(PublishRequestSchema, { topic: 'orders', records: [{ value: Buffer.from('a value') }] });
+  const request = toBinary(PublishRequestSchema, publish);
+  const bytes = await measured(many, () =>
+    times(many / 500, () => {
+      const stream = new PublishStream(context, output);
+      for (let n = 0; n < 500; n++) stream.receive(Buffer.allocUnsafeSlow(request.length).fill(request));
+      return stream;
+    }),
+  );
+  expectFits(publishes.bytes / many, bytes);
+});
 
 test('a refused record weighs more than is counted, or much less', async () => {
   const cursors = times(10, () => new Cursor(begunAt(1e10), bounds));

@@ -12,7 +12,7 @@ describe('usage', () => {
     expect(programOf(neverAPid)).toBeNull();
   });
 
-  it('of this process: CPU time that grows with work, memory, and its parent', () => {
+  it('this process has CPU time that grows with work, memory, and a parent', () => {
     if (!linux) return expect(processUsage(process.pid)).toBeNull();
     const before = processUsage(process.pid)!;
     let turns = 0;

@@ -3,10 +3,23 @@ import { expect, test } from 'vitest';
 import type { Assignor } from '../../src/coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../../src/coordinator/assignors/built-in.ts';
 import { range } from '../../src/coordinator/assignors/range.ts';
-import type { GroupEffect, GroupInput, GroupOptions, PlannedPartition } from '../../src/coordinator/group.ts';
+import type { GroupEffect, GroupInput, PlannedPartition } from '../../src/coordinator/group.ts';
 import { CheckedScene } from './invariants.ts';
 import { property } from './property.ts';
-import { alive, drained, hold, id, join, leave, progress, remove, Scene, tick, topic } from './scene.ts';
+import {
+  alive,
+  drained,
+  hold,
+  id,
+  join,
+  leave,
+  progress,
+  remove,
+  Scene,
+  tick,
+  topic,
+  type GroupOptions,
+} from './scene.ts';
 
 const topics = [1, 2, 3];
 /** Two processes of each of two instances, and members without an instance. */

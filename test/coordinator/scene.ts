@@ -4,13 +4,14 @@ import {
   type GroupChange,
   type GroupEffect,
   type GroupInput,
-  type GroupOptions,
   type GroupSnapshot,
   type MemberId,
   type MemberRow,
   type PartitionRef,
   type PlannedPartition,
 } from '../../src/coordinator/group.ts';
+
+export type GroupOptions = NonNullable<ConstructorParameters<typeof Group>[2]>;
 
 /**
  * A database of one group in memory: applies the durable changes, and fails on one that changes

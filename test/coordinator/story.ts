@@ -1,7 +1,7 @@
-import type { GroupEffect, GroupInput, GroupOptions, PartitionRef } from '../../src/coordinator/group.ts';
+import type { GroupEffect, GroupInput, PartitionRef } from '../../src/coordinator/group.ts';
 import type { MemberRow, RebalanceRow } from '../../src/coordinator/snapshot.ts';
 import { CheckedScene } from './invariants.ts';
-import { byPartition, id, key, topic, partitionsOf } from './scene.ts';
+import { byPartition, id, key, topic, partitionsOf, type GroupOptions } from './scene.ts';
 
 /**
  * A scene that writes down what happens in it: the inputs of each step, what came of them, and the

@@ -13,7 +13,10 @@ async function directory(): Promise<string> {
   return path;
 }
 
-/** The demo in a process group of its own, as in a terminal, with a directory of its own for its data. */
+/**
+ * The demo in a process group of its own, as in a terminal, with a directory of its own for its
+ * data.
+ */
 class Demo {
   readonly ended: Promise<number | null>;
   readonly #child: ChildProcess;

@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client } from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/embedded/embedded.ts';
+import { startEmbeddedPostgres } from '../../src/embedded/embedded.ts';
 import { copyBinaries, findBinaries, linkLibraries } from '../../src/embedded/binaries.ts';
 import { ownUser, unprivilegedAccount } from '../../src/embedded/identity.ts';
+
+type EmbeddedPostgres = Awaited<ReturnType<typeof startEmbeddedPostgres>>;
 
 const isRoot = ownUser().uid === 0;
 const processFile = new URL('embedded-process.ts', import.meta.url).pathname;

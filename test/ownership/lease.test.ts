@@ -1,17 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  confirmMs,
-  Lease,
-  leaseMs,
-  pollMs,
-  relockMs,
-  renewMs,
-  type LeaseEffect,
-  type LeaseInput,
-  type LeaseOperation,
-} from '../../src/ownership/lease.ts';
+import { Lease, type LeaseEffect, type LeaseInput, type LeaseOperation } from '../../src/ownership/lease.ts';
+import { confirmMs, leaseMs, pollMs, relockMs, renewMs } from '../../src/ownership/lease-times.ts';
 import { property } from '../coordinator/property.ts';
 
 const operations = new Set(['look', 'evict', 'unlock', 'prepare', 'takeOver', 'renew', 'relock']);

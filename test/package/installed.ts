@@ -8,7 +8,10 @@ import { dirname, join } from 'node:path';
 const root = new URL('../../', import.meta.url).pathname;
 const running = new Set<ChildProcess>();
 
-/** What a machine has that has nothing but Node 24: no program of this repository's node_modules comes first in PATH. */
+/**
+ * What a machine has that has nothing but Node 24: no program of this repository's node_modules
+ * comes first in PATH.
+ */
 const environment = {
   HOME: process.env['HOME'],
   PATH: [dirname(process.execPath), '/usr/local/bin', '/usr/bin', '/bin'].join(':'),
@@ -53,8 +56,9 @@ export interface Installation {
 type Locked = Readonly<Record<string, unknown>>;
 
 /**
- * A lock file for a folder that depends on the packed file alone, with the versions of this repository's: npm's cache has them since
- * npm ci, so the installation needs no network, and what is released today cannot fail a test.
+ * A lock file for a folder that depends on the packed file alone, with the versions of this
+ * repository's: npm's cache has them since npm ci, so the installation needs no network, and what
+ * is released today cannot fail a test.
  */
 function lockFor(tarball: string): object {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {

@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client';
 import { onTestFinished } from 'vitest';
 import { limits } from '../../src/limits/limits.ts';
-import { createRpcServers, type RpcOptions, type RpcServers } from '../../src/rpc/servers.ts';
+import { createRpcServers, type RpcServers } from '../../src/rpc/servers.ts';
 import { systemClock, systemRandom } from '../../src/time/system.ts';
 import { roomyAccount } from '../account/accounts.ts';
 import { FakeBroker } from './fake-broker.ts';
@@ -17,7 +17,7 @@ export interface Serving {
 }
 
 /** Both edges over a fake broker on ports of their own, stopped at the end of the test. */
-export async function serve(overrides: Partial<RpcOptions> = {}): Promise<Serving> {
+export async function serve(overrides: Partial<Parameters<typeof createRpcServers>[0]> = {}): Promise<Serving> {
   const broker = new FakeBroker();
   broker.addTopic('orders');
   const bugs: Record<string, unknown>[] = [];

@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest';
-import { StopSignals, type StopSignal, type StopWish } from '../../src/server/stop-signals.ts';
+import { StopSignals } from '../../src/server/stop-signals.ts';
 
-type Heard = readonly [atMs: number, signal: StopSignal, wish: StopWish];
+type Heard = readonly [
+  atMs: number,
+  signal: Parameters<StopSignals['heard']>[0],
+  wish: ReturnType<StopSignals['heard']>,
+];
 
 test.each<[string, readonly Heard[]]>([
   ['every signal drains, when it is the first', [[0, 'SIGTERM', 'drain']]],

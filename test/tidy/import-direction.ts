@@ -73,13 +73,15 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
   rpc: {
     validation: [],
     edge: ['validation'],
-    sessions: [],
+    connections: ['edge'],
+    bodies: [],
+    answers: ['edge', 'validation'],
     translation: ['edge', 'validation'],
     handlers: ['edge', 'translation', 'validation'],
-    requests: ['edge', 'translation'],
+    requests: ['edge', 'bodies', 'translation'],
     operations: ['edge', 'translation', 'handlers', 'requests'],
-    grpc: ['edge', 'sessions', 'translation', 'handlers'],
-    http: ['edge', 'sessions', 'translation', 'handlers', 'requests', 'operations'],
+    grpc: ['edge', 'connections', 'bodies', 'answers', 'translation', 'handlers'],
+    http: ['edge', 'connections', 'bodies', 'answers', 'translation', 'handlers', 'requests', 'operations'],
   },
 };
 

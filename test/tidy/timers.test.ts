@@ -26,8 +26,7 @@ const timersByHand: Readonly<Record<string, string>> = {
   'src/errors/trouble.ts': 'the end of a quiet time, and src/errors imports nothing',
   'src/log/log.ts': 'one retry for each topic whose ends are not known',
   'src/ownership/ownership.ts': 'the deadline of the lease machine',
-  'src/rpc/edge/buffered-bodies.ts': 'runs only while a stream of requests is open',
-  'src/rpc/edge/deadlines.ts': 'runs only while a request is incomplete, until the deadline of the oldest one',
+  'src/rpc/bodies/buffered-bodies.ts': 'runs only while a stream of requests is open',
   'src/rpc/requests/first-bytes.ts': 'ends a connection, and nothing waits for it',
   'src/storage/pg/answered.ts': 'ends a connection, and the work that waits for its answer fails with its error',
 };

@@ -5,7 +5,6 @@ const root = new URL('../../', import.meta.url).pathname;
 
 /** Names that two machines share, each with its meanings. The list may shrink, not grow. */
 const shared: Readonly<Record<string, string>> = {
-  CommittedOffset: 'an outcome in delivery, and its bytes in wire',
   Member: 'a row at work in the coordinator, and what delivery holds for it',
   Partition: 'of a log, and of an assignment',
   Reader: 'of stored batches, and of the records of a member',

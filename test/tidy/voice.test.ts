@@ -34,6 +34,7 @@ const sources = [
 const tests = [
   'account',
   'address',
+  'bench',
   'broker',
   'commit',
   'config',
@@ -42,13 +43,16 @@ const tests = [
   'coordinator',
   'credit',
   'delivery',
+  'demo',
   'embedded',
   'errors',
   'examples',
   'failure',
+  'hostile',
   'limits',
   'log',
   'ownership',
+  'package',
   'readme',
   'rpc',
   'server',
@@ -56,6 +60,7 @@ const tests = [
   'storage',
   'support',
   'tidy',
+  'time',
   'wire',
 ];
 /** The table of errors is generated from the reasons, and its file is not prose. */
@@ -68,10 +73,13 @@ const code = find([
   ...sources.map((folder) => `src/${folder}/**/*.ts`),
   ...tests.map((folder) => `test/${folder}/**/*.ts`),
   'bench/**/*.ts',
+  '*.config.{ts,js}',
+  'examples/**/*.{ts,js}',
 ]).filter((path) => path !== 'test/tidy/voice.test.ts');
 const protos = find(['proto/**/*.proto']);
 const documents = find([
   'README.md',
+  'test/hostile/*.md',
   'docs/*.md',
   'deploy/*.md',
   'examples/*/*.md',

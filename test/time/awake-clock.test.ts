@@ -30,7 +30,7 @@ describe('a process that is awake', () => {
     expect(pauses).toEqual([]);
   });
 
-  test('and is late by less than a second has missed nothing', async () => {
+  test('a process that is late by less than a second has missed nothing, so no pause is counted', async () => {
     await base.advance(250);
     base.jump(1_000);
     expect(clock.nowMs()).toBe(1_250);

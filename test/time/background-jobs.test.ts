@@ -11,7 +11,10 @@ const root = new URL('../../', import.meta.url).pathname;
 /** Longer than the interval of any job. */
 const longestIntervalMs = 60_000;
 
-/** Counts the runs of one job, each of which takes a while, and records those that break the contract. */
+/**
+ * Counts the runs of one job, each of which takes a while, and records those that break the
+ * contract.
+ */
 class Runs {
   readonly faults: string[] = [];
   count = 0;

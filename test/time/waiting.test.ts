@@ -23,7 +23,7 @@ describe('work that is done once', () => {
     expect(await once.run('a', work)).toBe(3);
   });
 
-  test('and fails is forgotten, so that the next who asks tries again', async () => {
+  test('work that fails is forgotten, so that the next caller tries again', async () => {
     const once = new Once<string, number>();
     await expect(once.run('a', () => Promise.reject(new Error('boom')))).rejects.toThrow('boom');
     await once.ended();

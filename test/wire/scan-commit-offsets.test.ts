@@ -11,10 +11,13 @@ import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
 import { createValidation } from '../../src/rpc/validation/validation.ts';
-import { encodeCommittedOffsets, type CommittedOffset } from '../../src/wire/encode-committed-offsets.ts';
-import { scanCommitOffsets, type ScannedCommits } from '../../src/wire/scan-commit-offsets.ts';
+import { encodeCommittedOffsets } from '../../src/wire/encode-committed-offsets.ts';
+import { scanCommitOffsets } from '../../src/wire/scan-commit-offsets.ts';
 import { property } from '../coordinator/property.ts';
 import { mutated, mutations } from './mutation.ts';
+
+type ScannedCommits = NonNullable<ReturnType<typeof scanCommitOffsets>>;
+type CommittedOffset = Parameters<typeof encodeCommittedOffsets>[0][number];
 
 const validation = createValidation(limits);
 

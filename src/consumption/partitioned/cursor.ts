@@ -15,12 +15,11 @@ export { begunAt, laterOf, mergeDelta } from '../offsets/snapshot.ts';
 export type { CommitMetadata, CursorDelta, CursorSnapshot } from '../offsets/snapshot.ts';
 export type { Freed, RecordSizes } from './pieces.ts';
 export type { CursorBounds, NextDelivery } from './position.ts';
-export type { Named, Settled } from './settled.ts';
 
 const refusedSome = 'a NACK or RELEASE that is accepted names records in flight';
 
 /** MOVING records: a settlement completes them, and memory follows when its outcome is known. */
-export interface Moving {
+interface Moving {
   readonly runs: OffsetRuns;
   /** The acks that the settlement makes durable. */
   readonly delta: CursorDelta;

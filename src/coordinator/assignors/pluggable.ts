@@ -10,7 +10,7 @@ export interface PluggableAssignor {
 }
 
 /** The input of an operator's assignor, built for each call. */
-export interface PluggableInput {
+interface PluggableInput {
   /** In the order of joining. */
   readonly members: readonly PluggableMember[];
   readonly topics: readonly { readonly topic: string; readonly partitions: number }[];
@@ -32,7 +32,7 @@ interface PluggableMember {
  * One partition of one member. The result is an array with each partition that a member reads,
  * once.
  */
-export interface PluggableSlot {
+interface PluggableSlot {
   readonly topic: string;
   readonly partition: number;
   readonly memberId: string;

@@ -2,8 +2,8 @@ import type { Http2Server, ServerHttp2Session, ServerOptions } from 'node:http2'
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
-import type { Connections } from '../edge/connections.ts';
-import { sessionLimits } from '../sessions/session-limits.ts';
+import type { Connections } from '../connections/connections.ts';
+import { sessionLimits } from '../connections/session-limits.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**

@@ -3,7 +3,8 @@ import type { sendUnaryData } from '@grpc/grpc-js';
 import { BrokerService, SubscribeRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
-import { answerBytesMax } from '../edge/answer-size.ts';
+import { limits } from '../../limits/limits.ts';
+import { answerBytesMax } from '../answers/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
@@ -146,11 +147,11 @@ export function publishStreamMethod(
     const { open } = publisher;
     const stream = handlers.publishStream(publisher, {
       respond: (response, taken) => {
-        open.answer(response.length);
+        open.answer(response.length + limits.unsentEventBytes);
         call.write(response, taken);
       },
       taken: (bytes) => {
-        open.read(bytes);
+        open.read(bytes + limits.unsentEventBytes);
       },
       end: (error) => {
         if (error === null) call.end();

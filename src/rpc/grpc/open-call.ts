@@ -3,9 +3,9 @@ import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { AnswerRoom } from '../edge/answer-room.ts';
-import type { ConnectionAccount } from '../edge/connection-accounts.ts';
-import { Deadlines } from '../edge/deadlines.ts';
+import { AnswerRoom } from '../answers/answer-room.ts';
+import type { ConnectionAccount } from '../connections/connection-accounts.ts';
+import { Deadlines } from '../../time/deadlines.ts';
 
 const openCall = Symbol('open call');
 /** A connection with fewer unread bytes may be answered, however much others have not read. */

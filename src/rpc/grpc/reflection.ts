@@ -28,11 +28,12 @@ export function reflectionMethod(reflection: Reflection, streams: OpenStreams, r
       if (refusal !== null) throw refusal;
       const message = reflection.answer(decodeBinary(ServerReflectionRequestSchema, question));
       const bytes = asBuffer(toBinary(ServerReflectionResponseSchema, message));
-      open.answer(bytes.length);
-      unsentBytes += bytes.length;
+      const countedBytes = bytes.length + limits.unsentEventBytes;
+      open.answer(countedBytes);
+      unsentBytes += countedBytes;
       call.write(bytes, () => {
-        open.read(bytes.length);
-        unsentBytes -= bytes.length;
+        open.read(countedBytes);
+        unsentBytes -= countedBytes;
         if (unsentBytes < limits.reflectionUnsentBytesMax) call.resume();
       });
       if (unsentBytes >= limits.reflectionUnsentBytesMax) call.pause();

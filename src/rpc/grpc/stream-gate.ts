@@ -2,7 +2,7 @@ import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2S
 import { constants } from 'node:http2';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
-import type { ConnectionAccounts } from '../edge/connection-accounts.ts';
+import type { ConnectionAccounts } from '../connections/connection-accounts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { boundedTimeout } from '../edge/timeouts.ts';
 import { OpenCall, type OpenCalls } from './open-call.ts';

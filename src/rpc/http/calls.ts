@@ -8,15 +8,19 @@ import type { NodeRequest } from '../requests/request-body.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
-const paths = new Set(
+/** What an open call counts, by its path. */
+const bytesOf = new Map<string, number>(
   [...services, ServerReflection].flatMap((service) =>
-    service.methods.map((method) => `/${service.typeName}/${method.name}`),
+    service.methods.map(({ name, methodKind }) => {
+      const bytes = methodKind === 'unary' ? limits.openHttpCallBytes : limits.openHttpStreamBytes;
+      return [`/${service.typeName}/${name}`, bytes] as const;
+    }),
   ),
 );
 
 /** Whether a request is a call, and not one of the paths of operators, which are always served. */
 export function isCall(request: NodeRequest): boolean {
-  return paths.has(pathOf(request));
+  return bytesOf.has(pathOf(request));
 }
 
 /**
@@ -25,12 +29,14 @@ export function isCall(request: NodeRequest): boolean {
  */
 export function entered(
   { account, reportBug }: { readonly account: Account; readonly reportBug: ReportBug },
+  request: NodeRequest,
   response: NodeResponse,
 ): boolean {
   const calls = account.kind('streams');
-  if (calls.take(limits.openCallBytes)) {
+  const bytes = bytesOf.get(pathOf(request)) ?? 0;
+  if (calls.take(bytes)) {
     response.once('close', () => {
-      calls.give(limits.openCallBytes);
+      calls.give(bytes);
     });
     return true;
   }

@@ -1,6 +1,6 @@
 import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
-import type { AnswerRoom } from '../edge/answer-room.ts';
+import type { AnswerRoom } from '../answers/answer-room.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 

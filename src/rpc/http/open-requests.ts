@@ -7,8 +7,8 @@ import { connectionBusy } from '../../errors/rejections/broker.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { AnswerRoom } from '../edge/answer-room.ts';
-import { Deadlines } from '../edge/deadlines.ts';
+import { AnswerRoom } from '../answers/answer-room.ts';
+import { Deadlines } from '../../time/deadlines.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { OpenAnswer } from './open-answer.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
@@ -63,7 +63,7 @@ export class OpenRequests {
       if (!isSocket(key) && open.size === 0 && !key.destroyed) this.#idle.begin(key);
     });
     if (open.size <= limits.httpConnectionCallsMax) return null;
-    return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openCallBytes });
+    return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openHttpCallBytes });
   }
 
   bodiesOf(request: NodeRequest): OwnedKind {

@@ -4,7 +4,7 @@ import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grp
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { PublishRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
-import { answerBytesMax } from '../edge/answer-size.ts';
+import { answerBytesMax } from '../answers/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';

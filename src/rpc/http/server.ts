@@ -10,8 +10,9 @@ import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
-import type { Connections } from '../edge/connections.ts';
-import { sessionLimits } from '../sessions/session-limits.ts';
+import { Deadlines } from '../../time/deadlines.ts';
+import type { Connections } from '../connections/connections.ts';
+import { sessionLimits } from '../connections/session-limits.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -24,7 +25,7 @@ import { createRoutes } from './routes.ts';
 import { createRpcListener, type RpcListener } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
-import { keepSessionAlive } from '../sessions/session-keepalive.ts';
+import { keepSessionAlive } from '../connections/session-keepalive.ts';
 
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;
@@ -45,6 +46,8 @@ export class HttpServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #rpc: RpcListener;
   readonly #requests: OpenRequests;
+  /** Answers of the paths of operators. */
+  readonly #unread: Deadlines<NodeResponse>;
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
     settings: {
@@ -61,6 +64,9 @@ export class HttpServer {
     const { handlers, decoder, clock, reportBug } = options;
     const router = createRoutes(handlers, this.#stopping.signal, reportBug);
     this.#requests = new OpenRequests(options.account, clock);
+    this.#unread = new Deadlines(clock, limits.unreadAnswerMs, (response) => {
+      response.destroy();
+    });
     const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
     const answerOf = this.#requests.answerOf.bind(this.#requests);
     this.#rpc = createRpcListener({ router, decoder, bodiesOf, answerOf, clock, reportBug });
@@ -120,6 +126,7 @@ export class HttpServer {
     }
     this.#rpc.stop();
     this.#requests.stop();
+    this.#unread.stop();
   }
 
   readonly #serve = (request: NodeRequest, response: NodeResponse): void => {
@@ -142,9 +149,13 @@ export class HttpServer {
       return;
     }
     if (this.#options.cors.answered(request, response)) return;
-    if (isCall(request) && !entered(this.#options, response)) return;
+    if (isCall(request) && !entered(this.#options, request, response)) return;
     if (this.#rpc.serve(request, response)) return;
-    await serveOperations(request, response, this.#options);
+    this.#unread.begin(response);
+    response.once('close', () => {
+      this.#unread.over(response);
+    });
+    await serveOperations(request, response, this.#options, this.#requests.answerOf(request, response, false));
   }
 
   /**

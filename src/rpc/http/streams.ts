@@ -8,6 +8,7 @@ import {
   type SubscribeResponse,
 } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StreamEnd } from '../../delivery/ports/session.ts';
+import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
@@ -59,11 +60,11 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
     const { answer, messages } = context.values.get(requestFacts);
     const stream = handlers.publishStream(new HttpCall(context), {
       respond: (response, taken) => {
-        answer.waits(response.length);
+        answer.waits(response.length + limits.unsentEventBytes);
         outbox.push(response, taken);
       },
       taken: (bytes) => {
-        answer.taken(bytes);
+        answer.taken(bytes + limits.unsentEventBytes);
       },
       end: (error) => {
         outbox.end(error === null ? null : connectErrorOf(error, reportBug));

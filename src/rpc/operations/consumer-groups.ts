@@ -26,7 +26,7 @@ type Route = (call: JsonCall, query: URLSearchParams) => Promise<JsonObject>;
  */
 type JsonCall = (method: DescMethodUnary, request: JsonObject) => Promise<JsonObject>;
 
-const root = '/consumer-groups';
+export const consumerGroupsPath = '/consumer-groups';
 /** Node passes each byte of a path as one character, so UTF-8 must be decoded here. */
 const beyondAscii = /[^\x21-\x7e]/;
 
@@ -54,9 +54,9 @@ export async function consumerGroupsAnswer(
 }
 
 function routeOf(path: string): Route | null {
-  if (path === root) return listGroups;
-  if (!path.startsWith(`${root}/`)) return null;
-  const [name = '', of, ...more] = path.slice(root.length + 1).split('/');
+  if (path === consumerGroupsPath) return listGroups;
+  if (!path.startsWith(`${consumerGroupsPath}/`)) return null;
+  const [name = '', of, ...more] = path.slice(consumerGroupsPath.length + 1).split('/');
   if (more.length > 0) return null;
   if (of === undefined) return (call, query) => getGroup(call, query, decoded(name));
   return of === 'assignments' ? (call, query) => listMembers(call, query, decoded(name)) : null;

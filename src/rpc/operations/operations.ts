@@ -1,8 +1,12 @@
 import type { Registry } from 'prom-client';
 import { printable } from '../../errors/printable.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import { Rejection } from '../../errors/rejections/rejection.ts';
+import { limits } from '../../limits/limits.ts';
 import type { Handlers } from '../handlers/handlers.ts';
-import { consumerGroupsAnswer, type Answer } from './consumer-groups.ts';
+import { consumerGroupsAnswer, consumerGroupsPath, type Answer } from './consumer-groups.ts';
+import { refusePlainly } from '../requests/plain-refusal.ts';
+import type { RequestAnswer } from '../requests/request-facts.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
@@ -28,10 +32,34 @@ export async function serveOperations(
   request: NodeRequest,
   response: NodeResponse,
   operations: Operations,
+  room: RequestAnswer,
 ): Promise<void> {
-  const { status, body, headers } = await answerTo(request, operations);
+  let answer: Answer;
+  try {
+    answer = await countedAnswer(request, operations, room);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    refusePlainly(response, error, operations.reportBug);
+    return;
+  }
+  const { status, body, headers } = answer;
   (response as { writeHead(status: number, headers: Answer['headers']): unknown }).writeHead(status, headers);
   response.end(body);
+}
+
+/**
+ * The answer, with its bytes in the account until the client has read them. Whether the broker
+ * lives and serves is always answered. @throws Rejection BROKER_BUSY, CONNECTION_BUSY
+ */
+async function countedAnswer(request: NodeRequest, operations: Operations, room: RequestAnswer): Promise<Answer> {
+  const path = pathOf(request);
+  if (path !== '/healthz' && path !== '/readyz' && room.refusal !== null) throw room.refusal;
+  if (path.startsWith(consumerGroupsPath)) await room.reserve(limits.messageBytesMax);
+  const answer = await answerTo(request, operations);
+  const bytes = Buffer.byteLength(answer.body);
+  room.demand(bytes);
+  room.sending(bytes);
+  return answer;
 }
 
 async function answerTo(request: NodeRequest, { handlers, ready, metrics, reportBug }: Operations): Promise<Answer> {

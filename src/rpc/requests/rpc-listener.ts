@@ -7,7 +7,7 @@ import { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { Deadlines } from '../edge/deadlines.ts';
+import { Deadlines } from '../../time/deadlines.ts';
 import { boundedTimeout, timeoutHeaders } from '../edge/timeouts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';

@@ -1,6 +1,6 @@
 import type { OwnedKind } from '../../account/owner.ts';
 import { compressionRefused, malformedRequest, requestTooLarge } from '../../errors/rejections/requests.ts';
-import { MessageBytes } from '../edge/message-bytes.ts';
+import { MessageBytes } from '../bodies/message-bytes.ts';
 import { compressedFlag } from './request-body.ts';
 
 const prefixBytes = 5;

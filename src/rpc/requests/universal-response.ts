@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerResponse } from 'node:http2';
 import type { UniversalServerResponse } from '@connectrpc/connect/protocol';
-import type { Deadlines } from '../edge/deadlines.ts';
+import type { Deadlines } from '../../time/deadlines.ts';
 
 export type NodeResponse = ServerResponse<IncomingMessage> | Http2ServerResponse;
 

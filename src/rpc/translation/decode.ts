@@ -34,8 +34,7 @@ export function decodeBinary<D extends DescMessage>(
   held: DecodedRequest | null = null,
 ): MessageShape<D> {
   if (bytes.length > limits.publishBytesMax) throw requestTooLarge({ bytes: null, bytesMax: limits.publishBytesMax });
-  const count = countEntries(desc, bytes);
-  if (bytes.length > limits.uncountedRequestBytesMax) held?.holdDecoded(decodedBytes(count));
+  holdDecoded(held, countEntries(desc, bytes));
   try {
     const message = fromBinary(desc, bytes, { readUnknownFields: false });
     ownBytes(desc, message);
@@ -45,9 +44,10 @@ export function decodeBinary<D extends DescMessage>(
   }
 }
 
-/** Texts may take two bytes for each byte of the request. */
-function decodedBytes({ entries, messages, textBytes }: RequestCount): number {
-  return messages * weights.decodedMessage + entries * weights.decodedScalar + 2 * textBytes;
+/** Counts what is decoded, unless it is little. Texts may take two bytes for each byte. */
+function holdDecoded(held: DecodedRequest | null, { entries, messages, textBytes }: RequestCount): void {
+  const bytes = messages * weights.decodedMessage + entries * weights.decodedScalar + 2 * textBytes;
+  if (bytes > limits.uncountedRequestBytesMax) held?.holdDecoded(bytes);
 }
 
 /** As `decodeBinary`, in short steps. @throws Rejection */
@@ -58,7 +58,7 @@ export function* binarySteps<D extends DescMessage>(
 ): Generator<null, MessageShape<D>> {
   if (bytes.length <= limits.bytesAtOnceMax || bytes.length > limits.publishBytesMax)
     return decodeBinary(desc, bytes, held);
-  held?.holdDecoded(decodedBytes(countEntries(desc, bytes)));
+  holdDecoded(held, countEntries(desc, bytes));
   yield null;
   try {
     const message = yield* binaryPieces(desc, bytes);
@@ -82,9 +82,7 @@ export function* jsonSteps<D extends DescMessage>(
 ): Generator<null, MessageShape<D>> {
   try {
     const { elements, keys } = checkJson(json);
-    if (json.length > limits.uncountedRequestBytesMax) {
-      held?.holdDecoded(decodedBytes({ entries: keys, messages: elements, textBytes: json.length }));
-    }
+    holdDecoded(held, { entries: keys, messages: elements, textBytes: json.length });
     yield null;
     return (yield* joined(desc, jsonParts(desc, json, spanOf(json)))) as MessageShape<D>;
   } catch (error) {

@@ -35,7 +35,7 @@ import {
  * Checks a request against the rules of its type.
  * @throws Rejection INVALID_FIELD with every wrong field, the first few of them.
  */
-export type Validate<M> = (request: M) => void;
+type Validate<M> = (request: M) => void;
 
 /** The rules of all calls but Publish and PublishStream, which the scan of their bytes checks. */
 export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) {

@@ -44,7 +44,7 @@ const inheritedTogetherMax = 500;
 /** What the predecessor left in the ack log, as one sum for each cursor. */
 type Inherited = Map<string, DeltaSum>;
 
-export interface GroupStorageDeps {
+interface GroupStorageDeps {
   readonly reads: Connection;
   readonly groups: Writer;
   /** The tables of the ack log that may have rows, which a fold truncates. */

@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import type { Named } from '../../../src/consumption/partitioned/cursor.ts';
-import { attemptsOf } from './oracle.ts';
+import { attemptsOf, type Named } from './oracle.ts';
 import { CheckedScene, type Command } from './scene.ts';
 
 /**

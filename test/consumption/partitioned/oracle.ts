@@ -1,12 +1,15 @@
 import type {
   CommitMetadata,
+  Cursor,
   CursorBounds,
   CursorSnapshot,
-  Named,
   NextDelivery,
-  Settled,
 } from '../../../src/consumption/partitioned/cursor.ts';
 import { limits } from '../../../src/limits/limits.ts';
+
+/** The records that an input names, and what an input returns. */
+export type Named = Parameters<Cursor['nack']>[0];
+export type Settled = ReturnType<Cursor['nack']>;
 
 interface Slot {
   state: 'open' | 'inFlight' | 'moving' | 'acked';

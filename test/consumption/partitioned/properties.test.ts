@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { begunAt, mergeDelta, type CursorSnapshot, type Named } from '../../../src/consumption/partitioned/cursor.ts';
+import { begunAt, mergeDelta, type CursorSnapshot } from '../../../src/consumption/partitioned/cursor.ts';
 import { property } from '../../coordinator/property.ts';
-import { bytesOf, offsetsOf, runsOf } from './oracle.ts';
+import { bytesOf, offsetsOf, runsOf, type Named } from './oracle.ts';
 import { bounds, CheckedScene, size, type Command } from './scene.ts';
 
 const offset = fc.nat(size - 1);

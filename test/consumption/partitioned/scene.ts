@@ -6,11 +6,11 @@ import {
   type CursorBounds,
   type CursorDelta,
   type CursorSnapshot,
-  type Moving,
-  type Named,
-  type Settled,
 } from '../../../src/consumption/partitioned/cursor.ts';
-import { bytesOf, offsetsOf, Oracle, runsOf, sizes } from './oracle.ts';
+import { bytesOf, offsetsOf, Oracle, runsOf, sizes, type Named, type Settled } from './oracle.ts';
+
+/** What a cursor returns for records that a settlement takes. */
+export type Moving = ReturnType<Cursor['move']>;
 
 /** The number of offsets of a scene. */
 export const size = 40;

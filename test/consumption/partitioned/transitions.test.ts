@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { begunAt, Cursor, type Moving } from '../../../src/consumption/partitioned/cursor.ts';
-import { bounds } from './scene.ts';
+import { begunAt, Cursor } from '../../../src/consumption/partitioned/cursor.ts';
+import { bounds, type Moving } from './scene.ts';
 
 /** The state of one record for the holder of its log. */
 type State = 'WAITING' | 'IN_FLIGHT' | 'RETURNED' | 'REFUSED' | 'REPEATED' | 'MOVING' | 'ACKED';

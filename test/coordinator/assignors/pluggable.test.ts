@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import { AssignorError } from '../../../src/coordinator/assignors/assignor-error.ts';
-import { plugged, type PluggableInput } from '../../../src/coordinator/assignors/pluggable.ts';
+import { plugged, type PluggableAssignor } from '../../../src/coordinator/assignors/pluggable.ts';
 import { input, owners } from './cases.ts';
+
+type PluggableInput = Parameters<PluggableAssignor['assign']>[0];
 
 const topicName = (topicId: number): string => ['orders', 'refunds'][topicId] ?? `(deleted ${topicId})`;
 

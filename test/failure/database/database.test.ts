@@ -8,8 +8,10 @@ import { call, connect } from '../../../bench/client/service-client.ts';
 import { startBroker, type BrokerProcess } from '../../../bench/support/broker-process.ts';
 import { waitFor } from '../../../bench/support/timing.ts';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../../src/embedded/embedded.ts';
+import { startEmbeddedPostgres } from '../../../src/embedded/embedded.ts';
 import { Consumer, createTopic, inversions, Publisher } from '../clients.ts';
+
+type EmbeddedPostgres = Awaited<ReturnType<typeof startEmbeddedPostgres>>;
 
 /** R6: the database goes away and comes back; the broker stays. */
 

@@ -4,7 +4,8 @@ import { fills, type Fill, type FillName } from './fills.ts';
 
 /**
  * Fills a broker until it refuses, kills it, and expects a broker of the same size to serve.
- * `HOSTILE=full` fills with each kind and with three mixes. Otherwise two kinds and a mix are filled.
+ * `HOSTILE=full` fills with each kind and with three mixes. Otherwise two kinds and a mix are
+ * filled.
  */
 
 const isFull = process.env['HOSTILE'] === 'full';

@@ -4,7 +4,9 @@ import type { CaseRandom } from './random.ts';
 /** A message in the JSON mapping of protobuf, from which both formats are made. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
-/** What stands in fields of these names in most requests, so that they meet something that exists. */
+/**
+ * What stands in fields of these names in most requests, so that they meet something that exists.
+ */
 export type Words = Readonly<Record<string, readonly Json[]>>;
 
 const depthMax = 6;

@@ -1,6 +1,8 @@
 import { seededRandom } from '../../../bench/support/random.ts';
 
-/** The chance of one case: it follows from the seed and the index, so that the case can be repeated. */
+/**
+ * The chance of one case: it follows from the seed and the index, so that the case can be repeated.
+ */
 export class CaseRandom {
   readonly fraction: () => number;
 

@@ -148,3 +148,16 @@ test('questions to reflection on hundreds of streams, whose answers nobody reads
   session.cut();
   await expect.poll(() => account.kind('answers').bytes).toBe(0);
 });
+
+test('answers of a few bytes that a stream of publishes does not read weigh nothing', async () => {
+  const account = roomyAccount();
+  const answers = account.kind('answers');
+  const { grpcPort } = await serve({ account });
+  const session = unreadingSession(grpcPort);
+  const stream = openCall(session, '/millrace.v1.BrokerService/PublishStream');
+  stream.write(Buffer.concat(Array.from({ length: 100 }, () => publish)));
+  // The first one is with the socket already.
+  await expect.poll(() => answers.bytes).toBeGreaterThan(98 * limits.unsentEventBytes);
+  stream.close();
+  await expect.poll(() => answers.bytes).toBe(0);
+});

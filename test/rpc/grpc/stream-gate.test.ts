@@ -5,8 +5,8 @@ import type { Server } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { PublishRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
-import { ConnectionAccounts } from '../../../src/rpc/edge/connection-accounts.ts';
-import { Connections } from '../../../src/rpc/edge/connections.ts';
+import { ConnectionAccounts } from '../../../src/rpc/connections/connection-accounts.ts';
+import { Connections } from '../../../src/rpc/connections/connections.ts';
 import { Http2Sessions } from '../../../src/rpc/grpc/http2-sessions.ts';
 import { OpenCalls } from '../../../src/rpc/grpc/open-call.ts';
 import { StreamGate } from '../../../src/rpc/grpc/stream-gate.ts';
@@ -143,7 +143,8 @@ describe('calls that are opened and left open', () => {
   });
 
   test('over HTTP a call beyond those of all connections is refused, and operators are still served', async () => {
-    const { broker, grpcPort, httpUrl } = await serve({ account: callsMax(1) });
+    const account = smallAccount({ streams: limits.openHttpCallBytes });
+    const { broker, grpcPort, httpUrl } = await serve({ account });
     const call = () =>
       fetch(`${httpUrl}${publishPath}`, {
         method: 'POST',

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
+import { Gauge, Registry } from 'prom-client';
 import { expect, onTestFinished, test } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount } from '../../account/accounts.ts';
@@ -87,4 +88,69 @@ test('a client that reads nothing over HTTP is refused before the work, and othe
   session.destroy();
   await expect.poll(() => answers.bytes).toBe(0);
   expect(bugs).toEqual([]);
+});
+
+test('pages of operators that nobody reads are counted nowhere, stay for ever, or keep a look at the broker out', async () => {
+  const account = roomyAccount();
+  const answers = account.kind('answers');
+  const clock = new FakeClock();
+  const metrics = new Registry();
+  new Gauge({ name: 'large', help: 'x'.repeat(mib), registers: [metrics] });
+  const { httpPort, bugs } = await serve({ account, clock, metrics });
+  const session = unreadingSession(httpPort);
+  const page = async (path: string): Promise<IncomingHttpHeaders> => {
+    const stream = session.request({ ':path': path }).on('error', () => undefined);
+    const [answered] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+    return answered;
+  };
+  const statuses: unknown[] = [];
+  for (let n = 0; n < 12; n += 1) statuses.push((await page('/metrics'))[':status']);
+  expect(statuses).toEqual([...Array<number>(7).fill(200), ...Array<number>(5).fill(429)]);
+  expect(answers.bytes).toBeLessThanOrEqual(8 * mib);
+  expect(await page('/metrics')).toMatchObject(busy);
+  expect(await page('/readyz')).toMatchObject({ ':status': 200 });
+  await clock.advance(2 * limits.unreadAnswerMs);
+  await expect.poll(() => answers.bytes).toBe(0);
+  expect(await page('/metrics')).toMatchObject({ ':status': 200 });
+  expect(bugs).toEqual([]);
+});
+
+test('a call over HTTP counts no more than one of gRPC, which takes a half of its memory, or a stream no more', async () => {
+  const account = roomyAccount();
+  const streams = account.kind('streams');
+  const { broker, httpUrl } = await serve({ account });
+  const controller = new AbortController();
+  onTestFinished(() => {
+    controller.abort();
+  });
+  const subscribe = new Uint8Array([0, 0, 0, 0, 39, ...Buffer.from('{"group":"billing","topics":["orders"]}')]);
+  void fetch(`${httpUrl}/millrace.v1.BrokerService/Subscribe`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/connect+json' },
+    body: subscribe,
+    signal: controller.signal,
+  }).catch(() => undefined);
+  await expect.poll(() => broker.streams.length).toBe(1);
+  expect(streams.bytes).toBe(limits.openHttpStreamBytes);
+  controller.abort();
+  await expect.poll(() => streams.bytes).toBe(0);
+});
+
+test('a call that waits keeps a body and names that nobody counts, as long as they are below 64 KiB', async () => {
+  const account = roomyAccount();
+  const { broker, httpUrl } = await serve({ account });
+  const topics = Array.from({ length: 50 }, (_, n) => `${n}`.padEnd(200, 'x'));
+  const controller = new AbortController();
+  const { signal } = controller;
+  const body = JSON.stringify({ group: 'billing', topics, wait: '60s' });
+  const headers = { 'content-type': 'application/json' };
+  const request = { method: 'POST', headers, body, signal };
+  const answer = fetch(`${httpUrl}/millrace.v1.BrokerService/Pull`, request).catch(() => undefined);
+  await expect.poll(() => broker.calls.length).toBe(1);
+  for (const name of ['bodies', 'decoded'] as const) {
+    expect(account.kind(name).bytes, name).toBeGreaterThanOrEqual(10_000);
+  }
+  controller.abort();
+  await answer;
+  for (const name of ['bodies', 'decoded'] as const) await expect.poll(() => account.kind(name).bytes).toBe(0);
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
-import { MessageBytes } from '../../../src/rpc/edge/message-bytes.ts';
+import { MessageBytes } from '../../../src/rpc/bodies/message-bytes.ts';
 import { streamedMessages } from '../../../src/rpc/requests/streamed-messages.ts';
 
 function reasonOf(error: unknown): string {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { services } from '../../../src/rpc/handlers/handlers.ts';
-import { createValidation, type Validate } from '../../../src/rpc/validation/validation.ts';
+import { createValidation } from '../../../src/rpc/validation/validation.ts';
 
 const validation: Readonly<Record<string, unknown>> = createValidation(limits);
 
@@ -52,7 +52,7 @@ function textOf(path: readonly DescField[]): string {
 }
 
 function violationsOf({ method, path }: NamedPartition): readonly { field: string; description: string }[] {
-  const validate = validation[method.localName] as Validate<unknown> | undefined;
+  const validate = validation[method.localName] as ((request: unknown) => void) | undefined;
   expect(validate, `${method.name} has rules`).toBeTypeOf('function');
   try {
     validate!(create(method.input, requestAlong(path)));

@@ -8,7 +8,7 @@ import type { AckRow } from '../../../src/commit/store.ts';
 import type { SettleCommand, SettleOutcome } from '../../../src/delivery/ports/settle.ts';
 import { Fault } from '../../../src/errors/fault.ts';
 import type { Rejection } from '../../../src/errors/rejections/rejection.ts';
-import { leaseMs } from '../../../src/ownership/lease.ts';
+import { leaseMs } from '../../../src/ownership/lease-times.ts';
 import { archivedRecord, archiveTopic } from '../clients/archive.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from '../database/database.ts';

@@ -8,7 +8,7 @@ import type { AckRow } from '../../../src/commit/store.ts';
 import type { FoldResult, StoredCursor } from '../../../src/delivery/ports/store.ts';
 import { PostgresCommitStore } from '../../../src/storage/commit/commit-store.ts';
 import { UnsettledSessions } from '../../../src/storage/commit/unsettled.ts';
-import { GroupStorage, type GroupStorageDeps } from '../../../src/storage/groups/groups.ts';
+import { GroupStorage } from '../../../src/storage/groups/groups.ts';
 import { migrate } from '../../../src/storage/migrations/migrate.ts';
 import { ackSlot, foldSlot, groupSlot, Writer } from '../../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../../src/time/system.ts';
@@ -19,7 +19,7 @@ export class SiteStorage extends GroupStorage {
   readonly #ring = new AckRing();
   readonly #commits: PostgresCommitStore;
 
-  constructor(groups: GroupStorageDeps, commits: PostgresCommitStore) {
+  constructor(groups: ConstructorParameters<typeof GroupStorage>[0], commits: PostgresCommitStore) {
     super(groups);
     this.#commits = commits;
   }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { BufferedBodies } from '../../../src/rpc/edge/buffered-bodies.ts';
+import { BufferedBodies } from '../../../src/rpc/bodies/buffered-bodies.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 

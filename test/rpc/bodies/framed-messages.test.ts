@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FramedMessages } from '../../../src/rpc/edge/framed-messages.ts';
+import { FramedMessages } from '../../../src/rpc/bodies/framed-messages.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { framed } from '../raw-call.ts';
 

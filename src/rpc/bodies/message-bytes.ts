@@ -17,7 +17,7 @@ export class MessageBytes {
   /** The one piece that has come, which may be the whole message. */
   #only: Buffer | null = null;
 
-  /** `bodies`: what the connection holds of them; the first piece needs no room. */
+  /** `bodies`: what the connection holds of them; a small first piece needs no room. */
   constructor(bytesMax: number, bodies: OwnedKind | null = null) {
     this.#bytesMax = bytesMax;
     this.#bodies = bodies;
@@ -31,7 +31,7 @@ export class MessageBytes {
   add(piece: Buffer): void {
     this.#pieces += 1;
     this.#check(this.#length + piece.length);
-    if (this.#pieces === 1) this.#only = piece;
+    if (this.#pieces === 1) this.#keepOnly(piece);
     else {
       if (this.#only !== null) this.#copy(this.#only, 0);
       this.#only = null;
@@ -49,6 +49,11 @@ export class MessageBytes {
   release(): void {
     this.#bodies?.give(this.#counted);
     this.#counted = 0;
+  }
+
+  #keepOnly(piece: Buffer): void {
+    if (piece.length > limits.uncountedRequestBytesMax) this.#count(piece.length);
+    this.#only = piece;
   }
 
   #check(length: number): void {

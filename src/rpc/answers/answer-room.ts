@@ -2,7 +2,7 @@ import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
-import { Deadlines } from './deadlines.ts';
+import { Deadlines } from '../../time/deadlines.ts';
 
 /** A call that waits for room for its answer, before its work. */
 interface Waiting {

@@ -1,6 +1,6 @@
 import type { DescMethod } from '@bufbuild/protobuf';
 import { limits } from '../../limits/limits.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../edge/actions.ts';
 import { numberOr } from '../validation/defaults.ts';
 
 /**

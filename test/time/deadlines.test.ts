@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { Deadlines } from '../../../src/rpc/edge/deadlines.ts';
-import { FakeClock } from '../../support/fake-clock.ts';
-import { latest } from '../latest.ts';
+import { Deadlines } from '../../src/time/deadlines.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { latest } from '../rpc/latest.ts';
 
 const limitMs = 1_600;
 

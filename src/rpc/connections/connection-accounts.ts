@@ -2,7 +2,7 @@ import type { Http2Session } from 'node:http2';
 import type { Account } from '../../account/account.ts';
 import type { OwnedKind } from '../../account/owner.ts';
 import type { Caller } from '../../broker/caller.ts';
-import { callerOf } from './caller.ts';
+import { callerOf } from '../edge/caller.ts';
 
 /**
  * Who calls by one HTTP/2 connection, and what the connection holds of each kind. All of it comes

@@ -1,4 +1,4 @@
-import type { Clock } from '../../time/clock.ts';
+import type { Clock } from './clock.ts';
 
 /** A deadline is at most this part of its limit late, and in return reads no clock. */
 const rounds = 16;
