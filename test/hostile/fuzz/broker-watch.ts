@@ -49,7 +49,7 @@ export class BrokerWatch {
     return this.peakMib <= residentMibMax ? log : [...log, `the broker had ${this.peakMib | 0} MiB`];
   }
 
-  /** What the account still counts some time after the last client has gone, and everything is deleted. */
+  /** What the account counts some time after every client has gone and everything is deleted. */
   async stillCounted(): Promise<string[]> {
     let left: string[] = [];
     const isEmpty = async (): Promise<boolean> => (left = await this.#counted()).length === 0;

@@ -89,7 +89,7 @@ export function complaintOf(tried: Case, answer: Answer): string | null {
   return httpStatus === null || httpStatuses.includes(httpStatus) ? null : `a status without a reason: ${told}`;
 }
 
-/** Whether the case may end in this way. What is whole must be answered, unless its call may wait. */
+/** Whether the case may end so. What is whole must be answered, unless its call may wait. */
 function mayEnd(tried: Case, { ended, text }: Answer): boolean {
   if (ended === 'silent' || ended === 'held') return false;
   if ('raw' in tried) return tried.raw.answered === null || (ended !== 'left' && text === '');

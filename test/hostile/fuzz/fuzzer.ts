@@ -53,7 +53,7 @@ export const allGenerators: readonly GeneratorName[] = [
   'http1',
   'frames',
 ];
-/** So many kinds of complaints end the run, and so many cases of one kind are told. */
+/** So many kinds of complaints end the run, which lists so many cases of each kind. */
 const kindsMax = 20;
 const casesOfKindMax = 3;
 /** Topics, groups and members that the cases made are removed after so many cases. */

@@ -16,9 +16,9 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Tells how often the broker has had its turn, by questions of one connection, each after the answer
- * to the last. What was sent before the first of some questions has been read when the last one is
- * answered, however busy the machine is.
+ * Counts how often the broker has had its turn, by questions of one connection, each after the
+ * answer to the last. What was sent before some questions has been read after the last answer,
+ * however busy the machine is.
  */
 export class Turns {
   readonly #port: number;
