@@ -226,6 +226,8 @@ export const limits = {
   /** Names in a question of server reflection, and answers that its client has not read. */
   reflectionNamesCharsMax: 1_000,
   reflectionUnsentBytesMax: 262_144,
+  /** Questions of one stream that are answered before others have their turn. */
+  reflectionQuestionsAtOnceMax: 10,
   /** A gRPC connection without a call is closed after this time. */
   idleConnectionMs: 300_000,
   /** A connection is pinged this often, and given up when the answer takes as long. */

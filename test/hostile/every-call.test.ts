@@ -1,87 +1,90 @@
+import { once } from 'node:events';
 import { connect, type ClientHttp2Session } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { waitFor } from '../../bench/support/timing.ts';
-import { kinds, type KindName } from '../../src/account/kinds.ts';
-import { limits } from '../../src/limits/limits.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Site } from '../broker/site.ts';
 import { answerOf, framed, openCall } from '../rpc/raw-call.ts';
-import { methodsOfEdge, type EdgeName } from './calls.ts';
-import { EdgeSite } from './edge-site.ts';
+import { contentTypeOf, edges, mayWait, methodsOfEdge, pathOf, portOf, type EdgeName } from './calls.ts';
+import { bareConnection, callHeaders, frame, sent, taken } from './frames.ts';
+import { HostileSite } from './hostile-site.ts';
+import { isFull, sized } from './sizes.ts';
+import { UsualRequests } from './fuzz/usual-requests.ts';
 
-const timeout = 240_000;
+const timeout = isFull ? 3_600_000 : 240_000;
 const callsEach = 8;
 const pieces = 3_000;
-/** Calls that the honest publisher and the question for the metrics may have under way. */
-const ownCallsMax = 3;
-let site: EdgeSite;
+const usual = new UsualRequests();
+const keptEach = sized(4, 250);
+const framesAtOnce = 500;
+/** More than a connection may have, at the sizes that once ended a broker. */
+const opened: Readonly<Record<EdgeName, { readonly calls: number; readonly connections: number }>> = {
+  grpc: { calls: sized(1_500, 34_000), connections: sized(1, 3) },
+  http: { calls: sized(500, 10_000), connections: 1 },
+};
+let hostile: HostileSite;
 
 beforeAll(async () => {
-  site = await EdgeSite.open();
+  hostile = await HostileSite.open();
 }, timeout);
-afterAll(() => site.close());
+afterAll(() => hostile.close(), timeout);
 
-/** Kinds of which nothing is left when the calls that made it are over. */
-const passing = (Object.keys(kinds) as KindName[]).filter(
-  (name) => kinds[name].pool === 'passing' || ['bodies', 'answers', 'unsent'].includes(name),
-);
-
-async function stillCounted(): Promise<string[]> {
-  const text = await (await fetch(`${site.broker.httpUrl}/metrics`)).text();
-  const gauges = text.matchAll(/^millrace_account_bytes\{kind="(\w+)"\} (\d+)/gm);
-  const bytes = new Map(Array.from(gauges, ([, kind = '', held]) => [kind, Number(held)] as const));
-  expect([...bytes.keys()]).toEqual(expect.arrayContaining(passing));
-  const most = (name: KindName): number => (name === 'streams' ? ownCallsMax * limits.openCallBytes : 0);
-  return passing.filter((name) => bytes.get(name)! > most(name));
+/** Each call of an edge has a connection of its own, which breaks afterwards. */
+async function withEachCall(
+  { broker }: Site,
+  edge: EdgeName,
+  run: (from: ClientHttp2Session, method: DescMethod) => Promise<void>,
+  initialWindowSize = 65_535,
+): Promise<void> {
+  const url = `http://127.0.0.1:${portOf(broker, edge)}`;
+  for (const method of methodsOfEdge[edge]) {
+    const from = connect(url, { settings: { initialWindowSize } });
+    from.on('error', () => undefined);
+    // A ping on a connection that is not there yet is cancelled.
+    await once(from, 'connect');
+    try {
+      await run(from, method);
+    } finally {
+      from.destroy();
+    }
+  }
 }
 
-/** Runs the attack, and expects that the broker counts nothing of it any more. */
-async function leavesNothing(attack: () => Promise<void>): Promise<void> {
-  await site.survives(attack);
-  let left: string[] = [];
-  const isEmpty = async (): Promise<boolean> => (left = await stillCounted()).length === 0;
-  await waitFor('the account to be empty', 60_000, 50, isEmpty).catch(() => undefined);
-  expect(left).toEqual([]);
-}
-
-function session(edge: EdgeName, initialWindowSize = 65_535): ClientHttp2Session {
-  const port = edge === 'grpc' ? site.broker.grpcPort : site.broker.httpPort;
-  const opened = connect(`http://127.0.0.1:${port}`, { settings: { initialWindowSize } });
-  opened.on('error', () => undefined);
-  onTestFinished(() => {
-    opened.destroy();
+/** The requests of the attack may delete the topic themselves. */
+function onUsualTopic(run: (site: Site) => Promise<void>): Promise<void> {
+  return hostile.attack(async (site) => {
+    await site.createTopic(usual.topic);
+    await run(site);
+    await site.deleteTopic(usual.topic).catch(() => undefined);
   });
-  return opened;
 }
 
 /** The broker has read what was sent before. */
-const taken = (from: ClientHttp2Session): Promise<void> =>
-  new Promise((resolve) => {
-    from.ping(() => {
-      resolve();
+const allRead = (from: ClientHttp2Session): Promise<void> =>
+  new Promise((resolve, reject) => {
+    from.ping((error: Error | null) => {
+      if (error === null) resolve();
+      else reject(error);
     });
   });
 
-const pathOf = ({ parent, name }: DescMethod): string => `/${parent.typeName}/${name}`;
-const callsOf = (from: ClientHttp2Session, method: DescMethod) =>
-  Array.from({ length: callsEach }, () => openCall(from, pathOf(method)));
+describe.each(edges)('every call over %s', (edge) => {
+  const openSome = (from: ClientHttp2Session, method: DescMethod) =>
+    Array.from({ length: callsEach }, () => openCall(from, pathOf(method)));
 
-describe.each(['grpc', 'http'] as const)('every call over %s', (edge) => {
   test('requests that never end leave nothing behind when their clients go', { timeout }, async () => {
-    await leavesNothing(async () => {
-      const begun = framed(Buffer.alloc(4_000_000)).subarray(0, 60_000);
-      for (const method of methodsOfEdge[edge]) {
-        const from = session(edge);
-        for (const call of callsOf(from, method)) call.resume().write(begun);
-        await taken(from);
-        from.destroy();
-      }
-    });
+    const begun = framed(Buffer.alloc(4_000_000)).subarray(0, 60_000);
+    await hostile.attack((site) =>
+      withEachCall(site, edge, async (from, method) => {
+        for (const call of openSome(from, method)) call.resume().write(begun);
+        await allRead(from);
+      }),
+    );
   });
 
   test('requests in thousands of pieces of one byte are refused', { timeout }, async () => {
-    await leavesNothing(async () => {
-      for (const method of methodsOfEdge[edge].filter(({ methodKind }) => methodKind === 'unary')) {
-        const from = session(edge);
+    await hostile.attack((site) =>
+      withEachCall(site, edge, async (from, method) => {
+        if (method.methodKind !== 'unary') return;
         const call = openCall(from, pathOf(method));
         const answered = answerOf(call);
         call.write(framed(Buffer.alloc(1_000_000)).subarray(0, 5));
@@ -89,19 +92,54 @@ describe.each(['grpc', 'http'] as const)('every call over %s', (edge) => {
         call.end();
         const { reason } = await answered;
         expect([method.name, reason]).toEqual([method.name, 'MALFORMED_REQUEST']);
-        from.destroy();
+      }),
+    );
+  });
+
+  test('answers that nobody reads leave nothing behind when their clients go', { timeout }, async () => {
+    await onUsualTopic(async (site) => {
+      const run = async (from: ClientHttp2Session, method: DescMethod) => {
+        openSome(from, method).forEach((call, index) => call.pause().end(framed(usual.binary(method, index))));
+        await allRead(from);
+      };
+      await withEachCall(site, edge, run, 0);
+    });
+  });
+
+  test('calls that are opened in thousands, and left, leave nothing behind', { timeout }, async () => {
+    const { calls, connections } = opened[edge];
+    await hostile.attack(async ({ broker }) => {
+      for (const method of methodsOfEdge[edge]) {
+        const headers = callHeaders(pathOf(method), contentTypeOf(edge, method));
+        for (let round = 0; round < connections; round += 1) {
+          const socket = await bareConnection(portOf(broker, edge));
+          socket.resume();
+          for (let first = 0; first < calls && !socket.destroyed; first += framesAtOnce) {
+            const frames = Array.from({ length: framesAtOnce }, (_, at) => frame(1, 4, 2 * (first + at) + 1, headers));
+            await sent(socket, Buffer.concat(frames));
+          }
+          await taken(socket);
+          socket.destroy();
+        }
       }
     });
   });
 
-  test('answers that nobody reads leave nothing behind when their clients go', { timeout }, async () => {
-    await leavesNothing(async () => {
-      for (const method of methodsOfEdge[edge]) {
-        const from = session(edge, 0);
-        for (const call of callsOf(from, method)) call.pause().end(framed(Buffer.alloc(0)));
-        await taken(from);
-        from.destroy();
-      }
-    });
+  test('megabytes that the broker does not know in a request are not kept with it', { timeout }, async () => {
+    // Field 2,000, of 4,000,000 bytes.
+    const unknown = Buffer.concat([Buffer.from([0x82, 0x7d, 0x80, 0x92, 0xf4, 0x01]), Buffer.alloc(4_000_000)]);
+    await onUsualTopic((site) =>
+      withEachCall(site, edge, async (from, method) => {
+        for (let index = 0; index < keptEach; index += 1) {
+          const call = openCall(from, pathOf(method)).resume();
+          const gone = once(call, 'close');
+          const request = framed(Buffer.concat([usual.binary(method, index), unknown]));
+          const written = new Promise<void>((resolve) => call.end(request, resolve));
+          // A call that may wait goes on while the next one begins.
+          await Promise.race(mayWait(method) ? [gone, written] : [gone]);
+        }
+        await allRead(from);
+      }),
+    );
   });
 });

@@ -25,3 +25,23 @@ export function callHeaders(path: string, contentType: string): Buffer {
   const pseudo = [Buffer.from([0x83, 0x86, 0x01]), text('broker'), Buffer.from([0x04]), text(path)];
   return Buffer.concat([...pseudo, Buffer.from([0x0f, 0x10]), text(contentType)]);
 }
+
+/** Resolves when the bytes have left, or cannot leave because the connection is closed. */
+export async function sent(socket: Socket, bytes: Buffer): Promise<void> {
+  await new Promise((resolve) => socket.write(bytes, resolve));
+}
+
+/** Resolves when the server has read all frames before, or has closed the connection. */
+export async function taken(socket: Socket): Promise<void> {
+  if (socket.destroyed) return;
+  const answer = frame(6, 1, 0, Buffer.from('all read'));
+  let seen = Buffer.alloc(0);
+  const answered = new Promise<void>((resolve) => {
+    socket.on('data', (chunk: Buffer) => {
+      seen = Buffer.concat([seen.subarray(-answer.length), chunk]);
+      if (seen.includes(answer)) resolve();
+    });
+  });
+  socket.write(frame(6, 0, 0, Buffer.from('all read')));
+  await Promise.race([answered, once(socket, 'close')]);
+}

@@ -1,39 +1,42 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { expect } from 'vitest';
+import type { BrokerOptions } from '../../bench/support/broker-process.ts';
 import { Site } from '../broker/site.ts';
+import { honest } from './pair/pair.ts';
+import { Watch } from './pair/watch.ts';
 
-/** What the broker may be resident with, at the heap of 256 MiB that `npm start` gives it. */
-const residentMibMax = 600;
-const topic = 'orders';
-
-/** A real broker as `npm start` runs it, and an ordinary publisher beside each attack. */
+/**
+ * A real broker as `npm start` runs it. Only an attack gets the site, so none runs without the
+ * well-behaved pair beside it.
+ */
 export class HostileSite {
-  readonly site: Site;
+  readonly #site: Site;
+  readonly #watch: Watch;
 
-  private constructor(site: Site) {
-    this.site = site;
+  private constructor(site: Site, watch: Watch) {
+    this.#site = site;
+    this.#watch = watch;
   }
 
-  static async open(): Promise<HostileSite> {
-    const site = await Site.open();
-    await site.createTopic(topic);
-    return new HostileSite(site);
+  /** With a topic `orders` of two partitions. */
+  static async open(options: Partial<BrokerOptions> = {}): Promise<HostileSite> {
+    const site = await Site.open(options);
+    await site.createTopic('orders');
+    return new HostileSite(site, await Watch.open(site.broker, site.databaseUrl));
   }
 
-  /** Runs the attack, and expects a broker that is well, small, and has lost nothing. */
+  /** Runs the attack, and expects a broker that is well, small, quick, and has lost nothing. */
   async attack<T>(run: (site: Site) => Promise<T>): Promise<T> {
-    const status = `/proc/${this.site.broker.pid}`;
-    // Begins a new peak.
-    writeFileSync(`${status}/clear_refs`, '5');
-    const [result] = await Promise.all([run(this.site), this.site.publish(topic, 0, ['beside the attack'])]);
-    await this.site.publish(topic, 1, ['after the attack']);
-    const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`${status}/status`, 'utf8'))![1];
-    expect(Number(peak) / 1_024, 'peak of what was resident, in MiB').toBeLessThan(residentMibMax);
-    expect(this.site.broker.output()).not.toMatch(/bugId|INTERNAL/);
+    const result = await this.#watch.during(() => run(this.#site));
+    await this.#site.expectAllThere(honest);
     return result;
   }
 
+  /** Expects that the broker counts nothing any more of what has passed. */
   async close(): Promise<void> {
-    await this.site.close();
+    try {
+      this.#site.client.close();
+      await this.#watch.close();
+    } finally {
+      await this.#site.close();
+    }
   }
 }

@@ -1,34 +1,66 @@
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { connect, type Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
+import { framed } from '../rpc/raw-call.ts';
+import { contentTypeOf, edges, pathOf, portOf } from './calls.ts';
+import { bareConnection, callHeaders, frame, sent, taken } from './frames.ts';
 import { HostileSite } from './hostile-site.ts';
+import { sized } from './sizes.ts';
 
+const timeout = 600_000;
+const piecesAtOnce = 1_000;
 let hostile: HostileSite;
 beforeAll(async () => {
   hostile = await HostileSite.open();
-});
-afterEach(async () => {
-  await hostile.site.expectAllThere();
-});
-afterAll(async () => {
-  await hostile.close();
-});
+}, timeout);
+afterAll(() => hostile.close(), timeout);
 
-const path = '/millrace.v1.BrokerService/Ack';
+const method = BrokerService.method.ack;
 
-describe('a request to the HTTP port in very many pieces', () => {
-  test('a request of 50,000 HTTP/2 frames of one byte is refused', async () => {
-    const answer = await hostile.attack(async ({ broker }) => {
-      const session = connectHttp2(`http://127.0.0.1:${broker.httpPort}`);
-      const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/proto' });
-      const chunks: Buffer[] = [];
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      for (let count = 0; count < 50_000; count++) stream.write(Buffer.from([0]));
-      stream.end();
-      await once(stream, 'close');
-      session.close();
-      return Buffer.concat(chunks).toString();
+/** Sends the piece until it was sent so often, or until the broker closes the connection. */
+async function sendPieces(socket: Socket, piece: Buffer, count: number): Promise<void> {
+  const many = Buffer.concat(Array.from({ length: piecesAtOnce }, () => piece));
+  for (let left = count; left > 0 && !socket.destroyed; left -= piecesAtOnce) await sent(socket, many);
+}
+
+/** Everything that the broker writes until the text, or until it closes the connection. */
+async function readUntil(socket: Socket, text: string): Promise<string> {
+  let seen = '';
+  const found = new Promise<void>((resolve) => {
+    socket.on('data', (chunk: Buffer) => {
+      seen += chunk.toString('latin1');
+      if (seen.includes(text)) resolve();
     });
-    expect(answer).toContain('MALFORMED_REQUEST');
+  });
+  await Promise.race([found, once(socket, 'close')]);
+  return seen;
+}
+
+describe('a request in more than a million pieces of one byte is refused, and ends no broker', () => {
+  test('chunks of HTTP/1.1', { timeout }, async () => {
+    await hostile.attack(async ({ broker }) => {
+      const socket = connect(broker.httpPort, '127.0.0.1').on('error', () => undefined);
+      const answered = readUntil(socket, 'MALFORMED_REQUEST');
+      const head = ['Host: x', 'Content-Type: application/proto', 'Transfer-Encoding: chunked'];
+      socket.write(`POST ${pathOf(method)} HTTP/1.1\r\n${head.join('\r\n')}\r\n\r\n`);
+      await sendPieces(socket, Buffer.from('1\r\n0\r\n'), sized(200_000, 1_600_000));
+      expect(await answered).toContain('MALFORMED_REQUEST');
+      socket.destroy();
+    });
+  });
+
+  test.each(edges)('DATA frames over %s', { timeout }, async (edge) => {
+    await hostile.attack(async ({ broker }) => {
+      const socket = await bareConnection(portOf(broker, edge));
+      const answered = readUntil(socket, 'MALFORMED_REQUEST');
+      socket.write(frame(1, 4, 1, callHeaders(pathOf(method), contentTypeOf(edge, method))));
+      if (edge === 'grpc') socket.write(frame(0, 0, 1, framed(Buffer.alloc(4_000_000)).subarray(0, 5)));
+      await sendPieces(socket, frame(0, 0, 1, Buffer.alloc(1)), sized(200_000, 2_400_000));
+      // The reason of gRPC stands in compressed trailers.
+      if (edge === 'http') expect(await answered).toContain('MALFORMED_REQUEST');
+      await taken(socket);
+      socket.destroy();
+    });
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Mutex } from '../../src/time/mutex.ts';
 import { Once } from '../../src/time/once.ts';
 import { pause } from '../../src/time/pause.ts';
+import { Turns } from '../../src/time/turns.ts';
 import { timeUp, within } from '../../src/time/within.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -93,4 +94,20 @@ test('a pause ends with the stop of its work, and neither end leaves a timer', a
   await stopped;
   await pause(clock, 2_000, ending.signal);
   expect(clock.pending).toBe(0);
+});
+
+test('pieces of work that come together do not keep the event loop for longer than one of them', () => {
+  const putOff: (() => void)[] = [];
+  const turns = new Turns({ soon: (run) => putOff.push(run) });
+  const done: string[] = [];
+  for (const name of ['a', 'b', 'c']) turns.take(() => done.push(name));
+  expect(done).toEqual([]);
+  for (const soFar of [['a'], ['a', 'b'], ['a', 'b', 'c']]) {
+    expect(putOff.length).toBe(1);
+    putOff.shift()!();
+    expect(done).toEqual(soFar);
+  }
+  turns.take(() => done.push('later'));
+  putOff.shift()!();
+  expect([done.at(-1), putOff.length]).toEqual(['later', 0]);
 });

@@ -6,6 +6,7 @@ import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
+import { Turns } from '../../time/turns.ts';
 import { timeUp, within } from '../../time/within.ts';
 import { ConnectionAccounts } from '../connections/connection-accounts.ts';
 import type { Connections } from '../connections/connections.ts';
@@ -130,7 +131,12 @@ export class GrpcServer {
       });
     }
     this.#health.addTo(this.#server, this.#streams);
-    const serverReflectionInfo = reflectionMethod(new Reflection(served), this.#streams, reportBug);
+    const serverReflectionInfo = reflectionMethod(
+      new Reflection(served),
+      this.#streams,
+      new Turns(this.#clock),
+      reportBug,
+    );
     this.#server.addService(rawService(ServerReflection), { serverReflectionInfo });
     this.#server.addService(rawService(ServerReflectionAlpha), { serverReflectionInfo });
   }

@@ -5,6 +5,7 @@ import {
   ServerReflectionResponseSchema,
   type ServerReflectionRequest,
 } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { present } from '../../errors/present.ts';
 import { invalidField } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import { codes } from '../edge/error-table.ts';
@@ -20,6 +21,8 @@ export class Reflection {
   readonly #services: readonly DescService[];
   readonly #files = new Map<string, DescFile>();
   readonly #fileOfSymbol = new Map<string, DescFile>();
+  /** Encoded once, because one read of a socket may bring hundreds of questions. */
+  readonly #encoded = new Map<DescFile, Uint8Array>();
 
   constructor(services: readonly DescService[]) {
     this.#services = services;
@@ -49,17 +52,26 @@ export class Reflection {
         return { case: 'listServicesResponse', value: { service } };
       }
       case 'fileByFilename':
-        return fileAnswer(this.#files.get(question.value), question.value);
+        return this.#fileAnswer(this.#files.get(question.value), question.value);
       case 'fileContainingSymbol':
-        return fileAnswer(this.#fileOfSymbol.get(question.value), question.value);
+        return this.#fileAnswer(this.#fileOfSymbol.get(question.value), question.value);
       default:
         return notFound('there are no extensions');
     }
   }
 
+  #fileAnswer(file: DescFile | undefined, asked: string): Answer {
+    if (file === undefined) return notFound(`there is no ${asked}`);
+    const fileDescriptorProto = Array.from(withImports(file), (each) =>
+      present(this.#encoded.get(each), 'every file is encoded'),
+    );
+    return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
+  }
+
   #add(file: DescFile): void {
     if (this.#files.has(fileName(file))) return;
     this.#files.set(fileName(file), file);
+    this.#encoded.set(file, toBinary(FileDescriptorProtoSchema, file.proto));
     for (const type of nestedTypes(file)) {
       this.#fileOfSymbol.set(type.typeName, file);
       if (type.kind !== 'service') continue;
@@ -76,12 +88,6 @@ function nameIn({ case: kind, value }: ServerReflectionRequest['messageRequest']
 
 function fileName(file: DescFile): string {
   return file.proto.name;
-}
-
-function fileAnswer(file: DescFile | undefined, asked: string): Answer {
-  if (file === undefined) return notFound(`there is no ${asked}`);
-  const fileDescriptorProto = [...withImports(file)].map((each) => toBinary(FileDescriptorProtoSchema, each.proto));
-  return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
 }
 
 function withImports(file: DescFile, found = new Set<DescFile>()): Set<DescFile> {

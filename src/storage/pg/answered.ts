@@ -17,12 +17,18 @@ export async function answered<T>(
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const { connection } = client as unknown as { readonly connection: Wire };
+  let done = false;
+  const cut = (): void => {
+    if (!done) connection.stream.destroy(new Error(`Connection terminated: no answer for ${limit.withinMs} ms`));
+  };
+  // After a long turn, the event loop runs its timers before it reads the socket with the answer.
   const cancel = limit.clock.after(limit.withinMs, () => {
-    connection.stream.destroy(new Error(`Connection terminated: no answer for ${limit.withinMs} ms`));
+    limit.clock.soon(cut);
   });
   try {
     return await work(client);
   } finally {
+    done = true;
     cancel();
   }
 }

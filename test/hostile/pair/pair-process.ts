@@ -1,15 +1,16 @@
 import { AckAction, AckStatus, BrokerService, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { call, connect, openServerStream } from '../../../bench/client/service-client.ts';
-import type { FromPair, PairFindings, ToPair } from './pair.ts';
+import { Machine } from './machine.ts';
+import { honest, type FromPair, type PairFindings, type ToPair } from './pair.ts';
 
 /**
  * A publisher and a consumer that do nothing wrong, in a process of their own: an attack must not
  * block the clock that measures it. One record is published at a time, so the ledger is exact.
  */
 
-const topic = 'honest';
-const group = 'honest';
+const topic = honest;
+const group = honest;
 const pauseMs = 10;
 /** A call that takes longer counts as unanswered. */
 const answerMs = 30_000;
@@ -22,14 +23,17 @@ class PairProcess {
   #confirmed = 0;
   #received = 0;
   #acksOpen = 0;
-  /** How long each call took since the mark. */
+  readonly #machine: Machine | null;
+  /** How long each call took since the mark, and how long without what the machine took. */
   #callMs: number[] = [];
+  #slowestOwnMs = 0;
   /** Holds the publisher until it resolves. */
   #paused: (() => Promise<void>) | null = null;
   #changed: () => void = () => undefined;
   #stopped = false;
 
-  constructor(address: string) {
+  constructor(address: string, machine: Machine | null) {
+    this.#machine = machine;
     this.#publisher = connect(address);
     this.#consumer = connect(address);
   }
@@ -68,6 +72,7 @@ class PairProcess {
   /** Begins a new measurement. */
   mark(): void {
     this.#callMs = [];
+    this.#slowestOwnMs = 0;
   }
 
   /** Resolves after so many calls. */
@@ -91,7 +96,8 @@ class PairProcess {
     const sorted = this.#callMs.toSorted((a, b) => a - b);
     const slowestMs = sorted.at(-1) ?? 0;
     const p99Ms = sorted[Math.floor(sorted.length * 0.99)] ?? 0;
-    const findings = { calls: sorted.length, slowestMs, p99Ms, faults: this.#faults };
+    const slowestOwnMs = this.#slowestOwnMs;
+    const findings = { calls: sorted.length, slowestMs, slowestOwnMs, p99Ms, faults: this.#faults };
     this.#faults = [];
     this.#paused = null;
     resume.resolve();
@@ -108,11 +114,14 @@ class PairProcess {
     }
     this.#publisher.close();
     this.#consumer.close();
+    await this.#machine?.close();
   }
 
   async #publish(): Promise<void> {
     const records = [{ value: Buffer.from(String(this.#confirmed)) }];
-    const { results } = await this.#timed(call(this.#publisher, BrokerService.method.publish, { topic, records }));
+    const { results } = await this.#timed(() =>
+      call(this.#publisher, BrokerService.method.publish, { topic, records }),
+    );
     const offset = results[0]!.offset!;
     if (offset !== BigInt(this.#confirmed)) this.#fault(`record ${this.#confirmed} is at offset ${offset}`);
     this.#confirmed += 1;
@@ -131,19 +140,23 @@ class PairProcess {
     this.#acksOpen += 1;
     const acks = [{ topic, partition: 0, lane: 0, action: AckAction.ACK, upToOffset }];
     const request = { group, memberId, generation, acks };
-    const { results } = await this.#timed(call(this.#consumer, BrokerService.method.ack, request));
+    const { results } = await this.#timed(() => call(this.#consumer, BrokerService.method.ack, request));
     const { status } = results[0]!;
     if (status !== AckStatus.OK) this.#fault(`an ack got status ${AckStatus[status]}`);
     this.#acksOpen -= 1;
     this.#changed();
   }
 
-  async #timed<T>(answer: Promise<T>): Promise<T> {
+  async #timed<T>(ask: () => Promise<T>): Promise<T> {
+    const tookBy = this.#machine?.watch();
     const startedMs = performance.now();
     try {
-      return await answer;
+      return await ask();
     } finally {
-      this.#callMs.push(performance.now() - startedMs);
+      const tookMs = performance.now() - startedMs;
+      const ownMs = tookMs - ((await tookBy?.()) ?? 0);
+      this.#callMs.push(tookMs);
+      this.#slowestOwnMs = Math.max(this.#slowestOwnMs, ownMs);
       this.#changed();
     }
   }
@@ -173,7 +186,7 @@ let pair: PairProcess | null = null;
 
 async function handle(message: ToPair): Promise<FromPair> {
   if (message.type === 'start') {
-    pair = new PairProcess(message.address);
+    pair = new PairProcess(message.address, message.machine === null ? null : new Machine(message.machine));
     await pair.start();
     return { type: 'done' };
   }

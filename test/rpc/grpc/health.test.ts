@@ -12,6 +12,7 @@ import { OpenCall, OpenCalls } from '../../../src/rpc/grpc/open-call.ts';
 import { OpenStreams } from '../../../src/rpc/grpc/open-streams.ts';
 import { reflectionMethod } from '../../../src/rpc/grpc/reflection.ts';
 import { Reflection } from '../../../src/rpc/handlers/reflection.ts';
+import { Turns } from '../../../src/time/turns.ts';
 import { roomyAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { encode, failureOf, GrpcClient } from '../grpc-client.ts';
@@ -74,7 +75,12 @@ test('a client that reads no answers of reflection can ask for as many as it lik
     new OpenCalls(new FakeClock()),
   );
   const call = Object.assign(new Duplex({ objectMode: true, read: () => undefined, write }), { call: { stream } });
-  reflectionMethod(new Reflection([Health]), new OpenStreams(), () => '')(call as unknown as RawBidiStream);
+  const turns = new Turns({
+    soon: (run) => {
+      run();
+    },
+  });
+  reflectionMethod(new Reflection([Health]), new OpenStreams(), turns, () => '')(call as unknown as RawBidiStream);
   const messageRequest = { case: 'fileContainingSymbol', value: 'grpc.health.v1.Health' } as const;
   const question = encode(ServerReflectionRequestSchema, { messageRequest });
   let asked = 0;
