@@ -9,6 +9,7 @@ import type { TopicRow, TopicStore } from '../log/store.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { Every } from '../time/every.ts';
+import { Mutex } from '../time/mutex.ts';
 import type {
   AddPartitionsCommand,
   CreateTopicCommand,
@@ -43,6 +44,11 @@ interface TopicsDeps {
 export class Topics {
   readonly #d: TopicsDeps;
   readonly #dropping: Every;
+  /**
+   * The creations and deletions of a name exclude each other. A creation would otherwise find the
+   * rows of a deletion under way, and teach the log a topic that is about to go.
+   */
+  readonly #changing = new Map<string, Mutex>();
   /** Ends pauses between tries. A start after a stop makes a new one. */
   #ending = new AbortController();
 
@@ -68,7 +74,11 @@ export class Topics {
     this.#dropping.soon();
   }
 
-  async create(command: CreateTopicCommand): Promise<TopicDetails> {
+  create(command: CreateTopicCommand): Promise<TopicDetails> {
+    return this.#alone(command.name, () => this.#create(command));
+  }
+
+  async #create(command: CreateTopicCommand): Promise<TopicDetails> {
     if (this.#d.log.topic(command.name) !== undefined) throw topicExists({ topic: command.name });
     const hold = this.#d.account.hold(topicWeight(command));
     try {
@@ -141,7 +151,11 @@ export class Topics {
    * Ends publishing to the topic, then deletes it. A failed deletion is repeated until it is done,
    * because its outcome may be unknown.
    */
-  async delete(name: string): Promise<void> {
+  delete(name: string): Promise<void> {
+    return this.#alone(name, () => this.#delete(name));
+  }
+
+  async #delete(name: string): Promise<void> {
     const { id } = this.row(name);
     this.#d.log.removeTopic(id);
     await this.#d.whileDeleted(id, () => this.#deleteRows(id));
@@ -158,6 +172,16 @@ export class Topics {
   async stop(): Promise<void> {
     this.#ending.abort();
     await this.#dropping.stop();
+  }
+
+  async #alone<T>(name: string, change: () => Promise<T>): Promise<T> {
+    const mutex = this.#changing.get(name) ?? new Mutex();
+    this.#changing.set(name, mutex);
+    try {
+      return await mutex.take(change);
+    } finally {
+      if (mutex.load === 0) this.#changing.delete(name);
+    }
   }
 
   async #deleteRows(topicId: number): Promise<void> {

@@ -19,6 +19,7 @@ import type { PublishCommand } from '../../src/commit/publish.ts';
 import type { HandlerContext } from '../../src/rpc/edge/call.ts';
 import { PublishStream } from '../../src/rpc/handlers/publish-stream.ts';
 import { decodeBinary } from '../../src/rpc/translation/decode.ts';
+import { DeltaSums } from '../../src/storage/commit/delta-sums.ts';
 import { createBatchCodec } from '../../src/wire/batch-codec.ts';
 import { Scene as LogScene, topicAtWork } from '../log/scene.ts';
 import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
@@ -133,32 +134,77 @@ test('a topic without its partitions weighs more than is counted, or much less',
   expectFits(weights.topic, bytes);
 });
 
-test('a note of an offset weighs more than is counted, or much less', async () => {
+test.each([40, 4_096])('a note of %d characters weighs more than is counted, or much less', async (chars) => {
   const cursors = times(many, () => new Cursor(begunAt(0), bounds));
   const bytes = await measured(many, () => {
-    for (const [n, cursor] of cursors.entries()) cursor.annotate(text(n, 400));
+    for (const [n, cursor] of cursors.entries()) cursor.annotate(text(n, chars));
     return cursors;
   });
-  expectFits(weights.note + textBytes(text('a', 400)), bytes);
+  expectFits(weights.note + textBytes(text('a', chars)), bytes);
 });
 
-test('a run of acked offsets weighs more than is counted, or much less', async () => {
-  const acked = times(1_000, (n) => [1e10 + 3 * n, 1e10 + 3 * n]).flat();
-  const bytes = await measured(100 * 1_000, () =>
-    times(100, () => new Cursor({ ...begunAt(5), acked, attempts: [] }, bounds)),
-  );
-  expectFits(weights.hole, bytes);
+/** An offset that does not fit into 32 bits. */
+const far = 1e10;
+
+/** Delivers records of a cursor that begins at `far`, lets `answer` ack them, and makes a round. */
+function worked(cursor: Cursor, records: number, answer: (cursor: Cursor) => void): Cursor {
+  cursor.deliver(far, far + records - 1, { keptBytes: 0, bytesOf: (first, last) => last - first + 1 }, null);
+  answer(cursor);
+  const delta = cursor.takeDelta();
+  if (delta !== null) cursor.written(delta);
+  cursor.giveBackAll(false);
+  return cursor;
+}
+
+/** What each run takes beside the cursor, with so many runs a cursor. */
+async function runBytes(perCursor: number, answer: (cursor: Cursor) => void): Promise<number> {
+  const count = Math.ceil(many / perCursor);
+  const cursors = times(count, () => new Cursor(begunAt(far), bounds));
+  // The first work of a cursor is part of its weight.
+  for (const cursor of cursors) worked(cursor, 1, (one) => one.release({ runs: [far, far] }, 0));
+  const bytes = await measured(1, () => cursors.map((cursor) => worked(cursor, 2 * perCursor + 1, answer)));
+  return bytes / (count * perCursor);
+}
+
+const everySecond = (runs: number): number[] => times(runs, (n) => far + 2 * n + 1);
+
+test.each([10, 100, 1_000])('a run of acked offsets, of %d a cursor, weighs more than is counted', async (runs) => {
+  const bytes = await runBytes(runs, (cursor) => {
+    for (const offset of everySecond(runs)) cursor.ackRuns([offset, offset]);
+  });
+  expect(bytes).toBeLessThanOrEqual(weights.hole);
+  expect(weights.hole).toBeLessThanOrEqual(2.5 * bytes);
 });
 
 test('a run of delivery attempts weighs more than is counted, or much less', async () => {
   const bytes = await measured(many, () => {
     const attempts = new Attempts([], many);
-    for (let n = 0; n < many; n++) attempts.count([3 * n, 3 * n]);
+    for (let n = 0; n < many; n++) attempts.count([far + 3 * n, far + 3 * n]);
     attempts.takeNew();
     return attempts;
   });
   expectFits(weights.attemptRun, bytes);
 });
+
+test.each([1, 1_000])(
+  'the sum of a cursor in the ack log, with %d holes, weighs more than the cursor',
+  async (holes) => {
+    const count = many / holes;
+    const bytes = await measured(count, () => {
+      const sums = new DeltaSums(new Map([[1, 1]]));
+      const acked = times(holes, (n) => [far + 3 * n, far + 3 * n]).flat();
+      for (let partition = 0; partition < count; partition++) {
+        for (const runs of [acked.slice(0, holes), acked.slice(holes - (holes % 2))])
+          sums.add(
+            { subscriptionId: 1, partition, lane: 0 },
+            { resets: 0, committedOffset: far - 1, acked: runs.length > 1 ? runs : [], attempts: [], metadata: null },
+          );
+      }
+      return sums;
+    });
+    expect(bytes).toBeLessThanOrEqual(weights.cursor + holes * weights.hole);
+  },
+);
 
 /** A publish of one small record. */
 function tinyBatch(baseOffset: number): StoredBatch {
@@ -301,12 +347,27 @@ test.each([0, 1, 1_000])(
   },
 );
 
+test('a member with long texts weighs more than is counted, or much less', async () => {
+  const row = (n: number): MemberRow => ({
+    ...memberOf(n, n),
+    memberId: text(`member-${n}`, 237) as MemberId,
+    clientId: text(`client-${n}`, 200),
+    instanceId: text(`instance-${n}`, 200),
+    clientAssignors: times(10, (at) => text(`${n} ${at}`, 200)),
+    topicIds: times(100, (at) => at),
+  });
+  const bytes = await measured(2_000, () => times(2, () => groupOf(1, times(1_000, row))));
+  expectFits(memberBytes(row(0)), bytes);
+});
+
 /** Subscribes groups to one topic. Resolves when their coordinators have its partitions too. */
 async function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): Promise<void> {
   for (const group of groups) {
     const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
-    const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(1e10)) }));
-    group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed);
+    const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(far)) }));
+    for (const { cursor } of group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed).logs) {
+      worked(cursor, 1, (one) => one.ackRuns([far, far]));
+    }
     await group.settled();
   }
 }

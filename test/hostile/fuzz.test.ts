@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { startBroker, type BrokerProcess } from '../../bench/support/broker-process.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { Fuzzer } from './fuzz/fuzzer.ts';
+import { allGenerators, Fuzzer } from './fuzz/fuzzer.ts';
+import { BrokerWatch } from './fuzz/broker-watch.ts';
 import { faultsOf } from './fuzz/report.ts';
 import { FuzzSite } from './fuzz/site.ts';
 import { Pair } from './pair/pair.ts';
@@ -9,24 +10,26 @@ import { Pair } from './pair/pair.ts';
 const durationMs = 60_000;
 
 async function fuzz(database: TestDatabase, broker: BrokerProcess): Promise<void> {
+  const watch = new BrokerWatch(broker);
   const pair = await Pair.start(broker.grpcAddress);
   const site = await FuzzSite.open(broker);
   try {
     const seed = process.pid;
     const untilMs = performance.now() + durationMs;
-    const isAlive = (): boolean => broker.process.exitCode === null && broker.process.signalCode === null;
     await pair.mark();
     const result = await new Fuzzer(site, {
       seed,
       first: 0,
       atOnce: 24,
-      goesOn: () => isAlive() && performance.now() < untilMs,
+      generators: allGenerators,
+      goesOn: () => watch.isAlive && performance.now() < untilMs,
       onProgress: () => undefined,
+      onComplaint: (text) => console.log(text),
       show: null,
     }).run();
     console.log(`fuzzed with seed ${seed}: ${result.requests} requests, database ${database.name}`);
     const replay = `node test/hostile/fuzz.ts --replay ${seed}:INDEX`;
-    expect(await faultsOf(result, broker, pair), replay).toEqual([]);
+    expect(await faultsOf(result, site, watch, pair), replay).toEqual([]);
     expect(result.requests).toBeGreaterThan(1_000);
   } finally {
     site.close();

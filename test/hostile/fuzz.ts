@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { startBroker } from '../../bench/support/broker-process.ts';
 import { openDatabase } from '../../bench/support/database.ts';
-import { Fuzzer, type FuzzOptions } from './fuzz/fuzzer.ts';
+import { allGenerators, Fuzzer, type FuzzOptions, type GeneratorName } from './fuzz/fuzzer.ts';
+import { BrokerWatch } from './fuzz/broker-watch.ts';
 import { answersText, faultsOf } from './fuzz/report.ts';
 import { FuzzSite } from './fuzz/site.ts';
 import { Pair } from './pair/pair.ts';
@@ -14,6 +15,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(process.pid) },
     replay: { type: 'string' },
     'at-once': { type: 'string', default: '128' },
+    only: { type: 'string', default: allGenerators.join() },
     'database-url': { type: 'string' },
   },
 });
@@ -25,6 +27,7 @@ const replayed = values.replay === undefined ? null : Number(to) - Number(from) 
 const database = await openDatabase({ databaseUrl: values['database-url'] ?? null, directory: null, size: 'smoke' });
 const name = `fuzz_${process.pid}`;
 const broker = await startBroker({ databaseUrl: await database.create(name) });
+const watch = new BrokerWatch(broker);
 const pair = await Pair.start(broker.grpcAddress);
 const site = await FuzzSite.open(broker);
 await pair.mark();
@@ -32,32 +35,32 @@ console.log(`seed ${seed}; repeat a case with: node test/hostile/fuzz.ts --repla
 
 const startedMs = performance.now();
 let shownMs = startedMs;
-const isAlive = (): boolean => broker.process.exitCode === null && broker.process.signalCode === null;
 const perSecond = (requests: number): number => (requests / (performance.now() - startedMs)) * 1_000;
 const onProgress = (requests: number): void => {
   if (performance.now() - shownMs < progressMs) return;
   shownMs = performance.now();
-  console.log(`${requests} requests, ${perSecond(requests) | 0} a second`);
+  console.log(`${requests} requests, ${perSecond(requests) | 0} a second, peak ${watch.peakMib | 0} MiB`);
 };
 let begun = 0;
-const common = { seed: Number(seed), first: Number(from), onProgress };
+const onComplaint = (text: string): void => console.log(`COMPLAINT: ${text}`);
+const generators = values.only.split(',') as GeneratorName[];
+const common = { seed: Number(seed), first: Number(from), generators, onProgress, onComplaint };
 const options: FuzzOptions =
   replayed === null
     ? {
         ...common,
         atOnce: Number(values['at-once']),
-        goesOn: (requests) => isAlive() && requests < Number(values.requests),
+        goesOn: (requests) => watch.isAlive && requests < Number(values.requests),
         show: null,
       }
-    : { ...common, atOnce: 1, goesOn: () => isAlive() && begun++ < replayed, show: (text) => console.log(text) };
+    : { ...common, atOnce: 1, goesOn: () => watch.isAlive && begun++ < replayed, show: (text) => console.log(text) };
 const result = await new Fuzzer(site, options).run();
 
-console.log(`${result.requests} requests in ${result.cases} cases, ${perSecond(result.requests) | 0} a second`);
+const seconds = Math.round((performance.now() - startedMs) / 1_000);
+console.log(`${result.requests} requests in ${result.cases} cases in ${seconds} s, peak ${watch.peakMib | 0} MiB`);
 console.log(answersText(result));
-const faults = await faultsOf(result, broker, pair);
+const faults = await faultsOf(result, site, watch, pair);
 for (const fault of faults) console.log(`FAULT: ${fault}`);
-site.close();
-await pair.stop();
 await broker.stop();
 await database.drop(name);
 await database.close();

@@ -4,6 +4,7 @@ import { begunAt, mergeDelta, type CursorSnapshot } from '../../src/consumption/
 import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/coordinator/group.ts';
 import {
   cursorName,
+  type AckLogSize,
   type CursorKey,
   type CursorReset,
   type FoldResult,
@@ -36,6 +37,11 @@ export function namedIn(rows: Iterable<AckRow>): CursorKey[] {
   const keys = new Map<string, CursorKey>();
   for (const { deltas } of rows) for (const { key } of deltas) keys.set(cursorName(key), key);
   return [...keys.values()];
+}
+
+/** The rows with the deltas of some cursors only. */
+function rowsWith(rows: readonly AckRow[], isWanted: (key: CursorKey) => boolean): AckRow[] {
+  return rows.map((row) => ({ ...row, deltas: row.deltas.filter(({ key }) => isWanted(key)) }));
 }
 
 const byJoin = (a: MemberRow, b: MemberRow): number => a.joinSeq - b.joinSeq;
@@ -113,6 +119,30 @@ export class MemoryGroups {
     return { id, name, size };
   }
 
+  /** What the rows have by group, beside committed offsets. */
+  sizesOf(rows: readonly AckRow[]): AckLogSize[] {
+    const sizes = new Map<number, AckLogSize['size']>();
+    for (const key of namedIn(rows)) {
+      const groupId = this.subscriptions.find(({ id }) => id === key.subscriptionId)?.groupId;
+      const deltas = rows.flatMap((row) => row.deltas.filter((one) => cursorName(one.key) === cursorName(key)));
+      const { acked, attempts, metadata } = deltas.reduce((sum, { delta }) => mergeDelta(sum, delta), begunAt(0));
+      if (groupId === undefined || (acked.length === 0 && attempts.length === 0 && metadata === null)) continue;
+      const { notes, noteBytes, holes, ...before } = sizes.get(groupId) ?? {
+        notes: 0,
+        noteBytes: 0,
+        holes: 0,
+        attempts: 0,
+      };
+      sizes.set(groupId, {
+        notes: notes + (metadata === null ? 0 : 1),
+        noteBytes: noteBytes + Buffer.byteLength(metadata?.text ?? ''),
+        holes: holes + acked.length / 2,
+        attempts: before.attempts + attempts.length / 3,
+      });
+    }
+    return Array.from(sizes, ([groupId, size]) => ({ groupId, size }));
+  }
+
   hasReceipt(table: AckTable, receipt: string): boolean {
     return this.ackLog.some((row) => row.table === table && row.receipts.includes(receipt));
   }
@@ -167,8 +197,11 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
 
   readAckLog(): Promise<FoundInAckLog> {
     return this.#read('readAckLog', () => {
-      this.inherited = [...this.shared.ackLog];
-      return { cursors: namedIn(this.inherited).length, rounds: this.inherited.length };
+      const { ackLog, subscriptions } = this.shared;
+      const active = subscriptions.filter(({ cancelled }) => cancelled !== true);
+      this.inherited = rowsWith(ackLog, ({ subscriptionId }) => active.some(({ id }) => id === subscriptionId));
+      const { length: rounds } = this.inherited;
+      return { cursors: namedIn(this.inherited).length, rounds, sizes: this.shared.sizesOf(this.inherited) };
     });
   }
 
@@ -186,7 +219,10 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     );
   }
 
-  async loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void> {
+  async loadCursors(
+    subscriptionIds: readonly number[],
+    visit: (stored: StoredCursor, inAckLog: boolean) => void,
+  ): Promise<void> {
     const { inherited } = this;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
     const found = await this.#read('loadCursors', () => {
@@ -195,7 +231,13 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       );
       return wanted.flatMap(({ key }) => this.shared.withRows(key, inherited) ?? []);
     });
-    found.forEach(visit);
+    const named = new Set(namedIn(inherited).map(cursorName));
+    for (const one of found) visit(one, named.has(cursorName(one.key)));
+  }
+
+  cursorsLoaded(subscriptionIds: readonly number[]): void {
+    if (this.inherited === null) return;
+    this.inherited = rowsWith(this.inherited, ({ subscriptionId }) => !subscriptionIds.includes(subscriptionId));
   }
 
   createGroup(name: string): Promise<number> {

@@ -20,9 +20,10 @@ class ForgetfulStore implements GroupStore {
   #subscriptions = 0;
 
   listGroups = () => Promise.resolve([]);
-  readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0 });
+  readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0, sizes: [] });
   loadGroups = () => Promise.resolve([]);
   loadCursors = () => Promise.resolve();
+  cursorsLoaded = () => undefined;
   loadRebalances = () => Promise.resolve([]);
   createGroup = () => Promise.resolve(++this.#groups);
   deleteGroup = () => Promise.resolve();

@@ -95,7 +95,11 @@ export class Attempts {
 
   /** The attempts of the records counted since the last call. */
   takeNew(): AttemptRuns {
-    return this.anyNew ? this.#within(this.#new.splice(0)) : none;
+    if (!this.anyNew) return none;
+    const runs = this.#new;
+    // A cursor would keep the room of an array that is emptied.
+    this.#new = [];
+    return this.#within(runs);
   }
 
   /** Each gap between known runs becomes one, and a run beyond an end is split there. */

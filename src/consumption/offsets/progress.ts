@@ -1,5 +1,5 @@
 import { Attempts } from './attempts.ts';
-import { addRun, countOf, coversRun, cutBelow, touchedRuns, type OffsetRuns } from './runs.ts';
+import { addRun, countOf, coversRun, cutBelow, fitted, touchedRuns, type OffsetRuns } from './runs.ts';
 import type { CommitMetadata, CursorDelta, CursorSnapshot } from './snapshot.ts';
 import { present } from '../../errors/present.ts';
 
@@ -116,12 +116,14 @@ export class Progress {
   takeDelta(): CursorDelta | null {
     const unchanged = this.#committed === this.#reportedCommitted && this.#newlyAcked.length === 0;
     if (unchanged && !this.attempts.anyNew && !this.#metadataIsNew) return null;
-    cutBelow(this.#newlyAcked, this.#committed);
+    const newlyAcked = this.#newlyAcked;
+    // The array keeps its room when it is emptied, and a cursor would keep it for ever.
+    if (newlyAcked.length > 0) this.#newlyAcked = [];
     const delta = {
       resets: this.#resets,
       committedOffset: this.#committed,
       // Nearly always empty: a new array for each of a million cursors would be garbage to collect.
-      acked: this.#newlyAcked.length === 0 ? noRuns : this.#newlyAcked.splice(0),
+      acked: newlyAcked.length === 0 ? noRuns : newlyAcked,
       attempts: this.attempts.takeNew(),
       metadata: this.#metadataIsNew ? this.#metadata : null,
     };
@@ -150,11 +152,16 @@ export class Progress {
       const first = Math.max(runs[at]!, this.#committed);
       const last = runs[at + 1]!;
       if (last < first) continue;
-      this.#ackedCount += addRun(this.#acked, first, last);
-      if (newlyAcked !== null) addRun(newlyAcked, first, last);
+      if (first === this.#committed) {
+        this.#commit(last + 1);
+        continue;
+      }
+      const added = addRun(this.#acked, first, last);
+      this.#ackedCount += added;
+      if (newlyAcked !== null && added > 0) addRun(newlyAcked, first, last);
       this.attempts.forget(first, last);
+      this.#acked = fitted(this.#acked);
     }
-    this.#commit(this.#committed);
   }
 
   /** Acks everything below `offset`, and moves on over a run acked ahead that begins there. */
@@ -165,6 +172,8 @@ export class Progress {
       this.#ackedCount -= cutBelow(this.#acked, offset);
     }
     this.#committed = offset;
+    // While the database does not answer no delta takes the runs, which would grow for ever.
+    if (this.#newlyAcked.length > 0) cutBelow(this.#newlyAcked, offset);
     this.attempts.forgetBelow(offset);
   }
 }

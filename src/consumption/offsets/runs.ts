@@ -17,6 +17,14 @@ export function runFrom(runs: OffsetRuns, offset: number): number {
   return low * 2;
 }
 
+/** An array that grows has room for 19 numbers or more. Short ones would mostly be room. */
+const fittedMax = 32;
+
+/** The same runs, in an array without room for more if they are few. */
+export function fitted(runs: number[]): number[] {
+  return runs.length <= fittedMax ? runs.slice() : runs;
+}
+
 /** Adds first … last, in place. @returns the number of offsets that were not in the set. */
 export function addRun(runs: number[], first: number, last: number): number {
   const at = runFrom(runs, first - 1);

@@ -1,5 +1,5 @@
 import { limits } from '../../limits/limits.ts';
-import { addRuns, type OffsetRuns } from '../offsets/runs.ts';
+import { addRuns, fitted, type OffsetRuns } from '../offsets/runs.ts';
 
 /** The delay after a NACK: until when nothing goes out, and the records that it waits for. */
 export interface Pause {
@@ -9,10 +9,10 @@ export interface Pause {
 
 /** Adds a NACK to the pause. A later NACK must not shorten the delay of an earlier one. */
 export function prolonged(before: Pause | null, runs: OffsetRuns, untilMs: number, nowMs: number): Pause {
-  if (before === null || before.untilMs <= nowMs) return { untilMs, runs };
+  if (before === null || before.untilMs <= nowMs) return { untilMs, runs: fitted([...runs]) };
   const all = [...before.runs];
   addRuns(all, runs);
-  return { untilMs: Math.max(untilMs, before.untilMs), runs: all };
+  return { untilMs: Math.max(untilMs, before.untilMs), runs: fitted(all) };
 }
 
 /** The delay of a NACK that names none. It doubles with each ended attempt of its lowest record. */

@@ -1,4 +1,4 @@
-import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
+import { addRun, cutBelow, fitted, removeRun, runFrom, type OffsetRuns } from '../offsets/runs.ts';
 
 /**
  * The un-acked records that the current holder has refused: by a NACK, a RELEASE, or an expired
@@ -8,7 +8,7 @@ import { addRun, cutBelow, removeRun, runFrom, type OffsetRuns } from '../offset
  * There are never more runs than records that are delivered and not acked.
  */
 export class RefusedRecords {
-  readonly #runs: number[] = [];
+  #runs: number[] = [];
 
   /** The number of runs. */
   get count(): number {
@@ -27,6 +27,7 @@ export class RefusedRecords {
     for (let at = runFrom(acked, first); at < acked.length && acked[at]! <= last; at += 2) {
       removeRun(this.#runs, acked[at]!, acked[at + 1]!);
     }
+    this.#runs = fitted(this.#runs);
   }
 
   /** Forgets first … last, which are acked. */

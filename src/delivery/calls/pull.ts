@@ -122,7 +122,8 @@ export class PullSession implements Reader {
     const budget = new Credit(maxRecords, Math.min(maxBytes, limits.messageBytesMax - limits.recordsHeadBytesMax));
     const taken: { piece: Piece; field: Buffer }[] = [];
     this.#member.given(nowMs);
-    for (let piece = this.#find(budget, nowMs); piece !== null; piece = this.#find(budget, nowMs)) {
+    const find = (): Piece | null => this.#find(budget, nowMs, this.#command.autoAck ? taken.length : null);
+    for (let piece = find(); piece !== null; piece = find()) {
       const field = handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs));
       // The names of the partitions count too: records one by one may need less than their names.
       const room = Math.max(piece.bytes, budget.bytesMax - budget.bytes);
@@ -137,7 +138,7 @@ export class PullSession implements Reader {
     return this.#command.autoAck ? null : nowMs + limits.pullLeaseMs;
   }
 
-  #find(budget: Credit, nowMs: number): Piece | null {
+  #find(budget: Credit, nowMs: number, autoAcked: number | null): Piece | null {
     const { credit, ready } = this.#member;
     if (!this.#context.deliveryRoom.has(credit.records)) {
       this.blockedOn = 'WINDOW';
@@ -145,7 +146,7 @@ export class PullSession implements Reader {
       return null;
     }
     for (let seat = ready.next; seat !== null; seat = ready.next) {
-      const look = nextPiece(seat, budget, nowMs, true);
+      const look = nextPiece(seat, budget, nowMs, true, autoAcked);
       const fits = 'batch' in look && credit.fits(look.records, look.bytes);
       if (fits) return look;
       const blockedOn = 'batch' in look ? 'CREDIT' : look.blockedOn;

@@ -157,6 +157,13 @@ export class Feed implements AppendListener {
     }
   }
 
+  /** Whether acks of so many runs ahead of the committed offset, or within attempts, have room. */
+  hasRoomForHoles(runs: number): boolean {
+    const { holes, attempts } = this.#account;
+    if (runs * weights.hole > holes.room) return false;
+    return !this.cursor.hasAttempts || runs * weights.attemptRun <= attempts.room;
+  }
+
   /** The bytes that the account counts for the note of the cursor. */
   get noteBytes(): number {
     return this.#noteBytes;

@@ -26,8 +26,17 @@ type Look = Piece | { readonly blockedOn: BlockedOn; readonly untilMs: number | 
 /** A batch that does not fit waits this long for more acks before it is split. */
 const creditWaitMs = 20;
 
-/** The next piece of a log that fits `credit`, or why there is none. Delivers nothing yet. */
-export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: boolean): Look {
+/**
+ * The next piece of a log that fits `credit`, or why there is none. Delivers nothing yet.
+ * @param autoAcked how many pieces before this one will be acked with it; null without auto-ack.
+ */
+export function nextPiece(
+  seat: Seat,
+  credit: Credit,
+  nowMs: number,
+  maySplit: boolean,
+  autoAcked: number | null = null,
+): Look {
   if (seat.revoking) return { blockedOn: 'REVOKING', untilMs: null };
   const { feed } = seat;
   const next = feed.cursor.next(feed.log.endOffset, nowMs);
@@ -35,6 +44,9 @@ export function nextPiece(seat: Seat, credit: Credit, nowMs: number, maySplit: b
     const blockedOn = next.on === 'MOVING' ? 'DEAD_LETTER' : next.on;
     return { blockedOn, untilMs: next.untilMs ?? null };
   }
+  // Nobody can be rejected when a piece is acked as it goes out, so its hole needs room before.
+  const leavesHole = autoAcked !== null && next.first > feed.cursor.committedOffset;
+  if (leavesHole && !feed.hasRoomForHoles(autoAcked + 1)) return { blockedOn: 'WINDOW', untilMs: null };
   // Without credit for one record, a batch read now would only wait, in the place of a useful one.
   if (!credit.fits(1, 1)) {
     seat.creditWaitSince(nowMs);

@@ -18,7 +18,7 @@ const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY
  * | waits for | event |
  * |---|---|
  * | CAUGHT_UP | `Feed.appended`; `settle`, after a NACK, a RELEASE or an expired lease |
- * | WINDOW | `settle`, after an ack |
+ * | WINDOW | `settle`, after an ack, or any other end of the records in flight before them |
  * | DEAD_LETTER | `settle`, when the MOVING records are acked, or come back |
  * | READING | the end of the read in `Feed`, even if it has failed |
  * | RETRY | `timePassed`; `settle`, after an ack of the refused records |

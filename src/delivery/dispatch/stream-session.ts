@@ -241,11 +241,11 @@ export class StreamSession implements Reader {
   }
 
   #findPiece(): Piece | null {
-    const { member, clock } = this.#o;
+    const { member, autoAck, clock } = this.#o;
     const { ready, credit } = member;
     const nowMs = clock.nowMs();
     for (let seat = ready.next; seat !== null; seat = ready.next) {
-      const look = nextPiece(seat, credit, nowMs, false);
+      const look = nextPiece(seat, credit, nowMs, false, autoAck ? 0 : null);
       if ('batch' in look) return look;
       seat.foundNothing(look.blockedOn);
       ready.wait(seat, look.blockedOn);

@@ -4,7 +4,7 @@ import { Once } from '../../time/once.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { Reservations } from '../kept/reservations.ts';
 import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
-import { cursorOf, type LoadedCursor } from '../subscriptions/subscription.ts';
+import { LoadedCursors } from '../subscriptions/subscription.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import { GroupLoader } from './group-loader.ts';
@@ -55,7 +55,10 @@ export class Groups {
       onListed: (groups) => {
         this.reservations.unloaded.listed(groups);
       },
-      onAckLogRead,
+      onAckLogRead: (found) => {
+        this.reservations.unloaded.foundInAckLog(found.sizes);
+        onAckLogRead(found);
+      },
       take: (groups) => this.#take(groups),
       warn: (fields, message) => {
         context.log.warn(fields, message);
@@ -94,22 +97,19 @@ export class Groups {
     const missing = groups.filter(({ name }) => !this.inMemory.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
-    const cursorsOf = new Map<number, LoadedCursor[]>();
-    await this.#store.loadCursors(subscriptionIds, ({ key, cursor }) => {
-      let cursors = cursorsOf.get(key.subscriptionId);
-      if (cursors === undefined) cursorsOf.set(key.subscriptionId, (cursors = []));
-      cursors.push({ key, cursor: cursorOf(cursor) });
-    });
-    const resumed = loaded.map((group) => this.#resume(group, cursorsOf));
+    const cursors = new LoadedCursors();
+    await this.#store.loadCursors(subscriptionIds, cursors.add);
+    const resumed = loaded.map((group) => this.#resume(group, cursors));
+    this.#store.cursorsLoaded(subscriptionIds);
     // Each group counts itself by now, and one that is gone needs nothing.
     for (const { id } of missing) this.reservations.unloaded.loaded(id);
     await Promise.all(resumed);
   }
 
-  async #resume(loaded: LoadedGroup, cursorsOf: ReadonlyMap<number, readonly LoadedCursor[]>): Promise<void> {
+  async #resume(loaded: LoadedGroup, cursors: LoadedCursors): Promise<void> {
     const group = ConsumerGroup.load(loaded, this.#context);
     this.inMemory.add(group);
-    for (const row of loaded.subscriptions) this.subscriptions.resume(group, row, cursorsOf.get(row.id) ?? []);
+    for (const row of loaded.subscriptions) this.subscriptions.resume(group, row, cursors);
     await group.resume(loaded.snapshot.assignments);
     this.#onLoaded(group, loaded);
   }

@@ -11,7 +11,7 @@ import type { StartPosition } from '../ports/subscriptions.ts';
 import type { GroupStore, SubscriptionRow } from '../ports/store.ts';
 import { ChosenStarts } from '../subscriptions/chosen-starts.ts';
 import { startOffsets } from '../subscriptions/start-position.ts';
-import { byPlace, cursorOf, type ActiveSubscription, type LoadedCursor } from '../subscriptions/subscription.ts';
+import { cursorOf, type ActiveSubscription, type LoadedCursors } from '../subscriptions/subscription.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { LoadedGroups } from './loaded-groups.ts';
@@ -101,17 +101,19 @@ export class Subscriptions {
    * Gives a loaded group a subscription that the database has. One to a topic that was deleted
    * meanwhile is ignored.
    */
-  resume(group: ConsumerGroup, row: SubscriptionRow, loaded: readonly LoadedCursor[]): void {
+  resume(group: ConsumerGroup, row: SubscriptionRow, loaded: LoadedCursors): void {
     const topicLogs = this.#topics.partitionLogs(row.topicId);
     const name = topicLogs[0]?.address.topicName;
     // A deleted topic has no logs.
     if (name === undefined) return;
     const lanes = this.#topics.lanes(row.topicId);
-    const cursors = byPlace(lanes, loaded);
+    const cursors = loaded.of(row.id, lanes);
     const logs = topicLogs.map((log) => {
       return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
     });
-    group.addSubscription(row, { name, lanes }, logs);
+    for (const feed of group.addSubscription(row, { name, lanes }, logs).logs) {
+      if (loaded.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
+    }
     this.#groups.subscriptionsChanged();
   }
 

@@ -74,6 +74,10 @@ export class Reservation {
   }
 }
 
+export function added(a: KeptBytes, b: KeptBytes): KeptBytes {
+  return Object.fromEntries(names.map((name) => [name, (a[name] ?? 0) + (b[name] ?? 0)]));
+}
+
 /** Counts the change of what was counted before. @returns what is counted now. */
 export function recounted(counted: Counted, before: number, now: number): number {
   if (now > before) counted.force(now - before);

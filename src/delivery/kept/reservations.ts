@@ -47,7 +47,8 @@ export class Reservations {
     try {
       for (const topicId of topicIds) {
         const unheld = group?.subscriptions.get(topicId)?.unheld ?? null;
-        const bytes = addedCursorBytes(this.#d.logsOf(topicId), unheld, member !== null);
+        const mayHold = member !== null || (group !== undefined && group.members.size > 0);
+        const bytes = addedCursorBytes(this.#d.logsOf(topicId), unheld, mayHold);
         reserved.push(this.#share(`${name} ${topicId} ${bytes}`, bytes));
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 import { textBytes, weights } from '../../account/weights.ts';
 import type { MemberRow } from '../../coordinator/group.ts';
-import type { GroupSize } from '../ports/store.ts';
+import type { AckLogSize, GroupSize } from '../ports/store.ts';
 import type { KeptBytes } from './kept.ts';
 
 /** What the account counts for the parts of a group. */
@@ -67,8 +67,15 @@ export function unloadedBytes(name: string, size: GroupSize): KeptBytes {
     groups: groupBytes(name),
     members: size.members * weights.member + size.memberBytes,
     cursors: size.topicIds.length * weights.subscription + size.cursors * cursor,
-    notes: size.notes * weights.note + size.noteBytes,
-    holes: size.holes * weights.hole,
-    attempts: size.attempts * weights.attemptRun,
+    ...foundBytes(size),
+  };
+}
+
+/** What cursors keep beside their committed offsets. */
+export function foundBytes({ notes, noteBytes, holes, attempts }: AckLogSize['size']): KeptBytes {
+  return {
+    notes: notes * weights.note + noteBytes,
+    holes: holes * weights.hole,
+    attempts: attempts * weights.attemptRun,
   };
 }

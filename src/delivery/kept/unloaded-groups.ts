@@ -1,6 +1,6 @@
-import type { ListedGroup } from '../ports/store.ts';
-import type { Kept, KeptBytes } from './kept.ts';
-import { unloadedBytes } from './sizes.ts';
+import type { AckLogSize, ListedGroup } from '../ports/store.ts';
+import { added, type Kept, type KeptBytes } from './kept.ts';
+import { foundBytes, unloadedBytes } from './sizes.ts';
 
 /**
  * What the groups of the database will need when they are in memory. They count from the start,
@@ -19,6 +19,17 @@ export class UnloadedGroups {
       const bytes = unloadedBytes(name, size);
       this.#groups.set(id, { bytes, topicIds: size.topicIds });
       this.#kept.force(bytes);
+    }
+  }
+
+  /** Adds what the ack log has, of which the store keeps a sum for each cursor until its load. */
+  foundInAckLog(sizes: readonly AckLogSize[]): void {
+    for (const { groupId, size } of sizes) {
+      const group = this.#groups.get(groupId);
+      if (group === undefined) continue;
+      const more = foundBytes(size);
+      this.#kept.force(more);
+      this.#groups.set(groupId, { ...group, bytes: added(group.bytes, more) });
     }
   }
 

@@ -41,6 +41,12 @@ export interface ListedGroup extends NamedGroup {
   readonly size: GroupSize;
 }
 
+/** What the ack log has of the cursors of a group, beside what its size counts. */
+export interface AckLogSize {
+  readonly groupId: number;
+  readonly size: Pick<GroupSize, 'notes' | 'noteBytes' | 'holes' | 'attempts'>;
+}
+
 export interface LoadedGroup extends NamedGroup {
   readonly snapshot: GroupSnapshot;
   readonly subscriptions: readonly SubscriptionRow[];
@@ -67,10 +73,15 @@ export interface CursorReset {
   readonly resets: number;
 }
 
-/** The number of cursors and rounds that the predecessor has left in the ack log. */
-export interface FoundInAckLog {
+/** What the predecessor has left in the ack log. Cursors of ended subscriptions do not count. */
+export interface AckLogCounts {
   readonly cursors: number;
   readonly rounds: number;
+}
+
+export interface FoundInAckLog extends AckLogCounts {
+  /** The groups whose cursors have more there than a committed offset. */
+  readonly sizes: readonly AckLogSize[];
 }
 
 /**
@@ -99,18 +110,27 @@ export interface GroupStore {
    */
   listGroups(): Promise<ListedGroup[]>;
   /**
-   * Reads what the predecessor has left in the ack log. The store keeps it until a fold has written
-   * it. Cursors are loaded after it, and until then a fold truncates nothing.
+   * Reads what the predecessor has left in the ack log. The store keeps the state of each cursor
+   * until `cursorsLoaded` names it or a fold has written it. Cursors are loaded after the read, and
+   * until then a fold truncates nothing.
    */
   readAckLog(): Promise<FoundInAckLog>;
   /** Groups with their active subscriptions, ordered by id. A group that is gone is left out. */
   loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
   /**
    * Calls `visit` with each cursor of the subscriptions, in no order, with the ack log applied to
-   * the folded state. All of them together may exceed the memory of the broker. A load that fails
-   * may have visited some.
+   * the folded state. `inAckLog` says whether no fold may have written what the log has of it. All
+   * of them together may exceed the memory of the broker. A load that fails may have visited some.
    */
-  loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void>;
+  loadCursors(
+    subscriptionIds: readonly number[],
+    visit: (stored: StoredCursor, inAckLog: boolean) => void,
+  ): Promise<void>;
+  /**
+   * Drops what `readAckLog` keeps for cursors of the subscriptions, which are in memory now. The
+   * caller has all of them written by the next fold that were in the ack log.
+   */
+  cursorsLoaded(subscriptionIds: readonly number[]): void;
   /** Creates the group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**

@@ -8,7 +8,7 @@ import type { Clock } from '../../time/clock.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import { Folds } from './folds.ts';
-import type { FoundInAckLog, GroupStore } from '../ports/store.ts';
+import type { AckLogCounts, GroupStore } from '../ports/store.ts';
 import type { CursorDelta } from '../../consumption/partitioned/cursor.ts';
 
 /**
@@ -87,7 +87,7 @@ export class AckRounds implements BackgroundJob {
   }
 
   /** @param found what the broker before has left in the ack log. */
-  start(found?: FoundInAckLog): void {
+  start(found?: AckLogCounts): void {
     this.#stopped = false;
     this.#folds.start(found);
   }
@@ -107,6 +107,11 @@ export class AckRounds implements BackgroundJob {
     this.#folds.changed(log);
     this.#folds.appended(1);
     this.mark(log);
+  }
+
+  /** Makes the next fold write the cursor, of which `start` has found rounds in the ack log. */
+  loaded(log: Feed): void {
+    this.#folds.loaded(log);
   }
 
   /** Leaves the cursors of the ended subscription of the log out of all later writes. */

@@ -4,7 +4,7 @@ import type { Clock } from '../../time/clock.ts';
 import { Every } from '../../time/every.ts';
 import { within } from '../../time/within.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { FoundInAckLog, GroupStore, StoredCursor } from '../ports/store.ts';
+import type { AckLogCounts, GroupStore, StoredCursor } from '../ports/store.ts';
 
 /** How often the job looks whether a fold is due: the shortest time between two folds. */
 const lookIntervalMs = 5_000;
@@ -17,7 +17,7 @@ const intervalMsPerCursor = 0.06;
 const deltasMin = 1_000_000;
 const deltasPerCursor = 4;
 
-const nothingFound: FoundInAckLog = { cursors: 0, rounds: 0 };
+const nothingFound: AckLogCounts = { cursors: 0, rounds: 0 };
 
 interface FoldsDeps {
   readonly store: GroupStore;
@@ -32,14 +32,14 @@ interface FoldsDeps {
  * a million cursors, folds every 5 s would be most of the writes of the broker. Many rounds bring
  * the next fold forward, because a successor has to read them.
  *
- * The first fold after a load writes all cursors that the broker before has left in the log, used
- * or not. When the log is empty, an idle broker folds nothing.
+ * The first fold after a start writes all cursors that the broker before has left in the log,
+ * loaded or not. When the log is empty, an idle broker folds nothing.
  */
 export class Folds implements BackgroundJob {
   readonly #d: FoldsDeps;
   /** Cursors whose rounds are not folded yet. */
   #changed = new Set<Feed>();
-  /** Cursors that the load found in the ack log and no fold has written yet. */
+  /** Cursors in the ack log that are neither loaded nor written by a fold yet. */
   #found = 0;
   /** Whether the log has rounds that are not folded, or that an earlier fold could not truncate. */
   #logHasRows = false;
@@ -61,7 +61,7 @@ export class Folds implements BackgroundJob {
     });
   }
 
-  start(found: FoundInAckLog = nothingFound): void {
+  start(found: AckLogCounts = nothingFound): void {
     this.#found = found.cursors;
     this.#logHasRows ||= found.rounds > 0;
     this.#lastMs = this.#d.clock.nowMs();
@@ -71,6 +71,12 @@ export class Folds implements BackgroundJob {
 
   /** Makes the next fold write the cursor. */
   changed(log: Feed): void {
+    this.#changed.add(log);
+  }
+
+  /** Makes the next fold write the cursor, which the load has found in the ack log. */
+  loaded(log: Feed): void {
+    this.#found = Math.max(0, this.#found - 1);
     this.#changed.add(log);
   }
 

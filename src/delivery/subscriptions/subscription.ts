@@ -5,7 +5,7 @@ import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.t
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
-import type { CursorKey, SubscriptionRow } from '../ports/store.ts';
+import type { CursorKey, StoredCursor, SubscriptionRow } from '../ports/store.ts';
 
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
@@ -23,10 +23,32 @@ export function cursorOf(snapshot: CursorSnapshot): Cursor {
   return new Cursor(snapshot, cursorBounds);
 }
 
-/** A cursor that is built while the others are read, so that no row stays in memory. */
-export interface LoadedCursor {
-  readonly key: CursorKey;
-  readonly cursor: Cursor;
+/** The cursors of subscriptions, each built while the others are read: no row stays in memory. */
+export class LoadedCursors {
+  readonly #bySubscription = new Map<number, { readonly key: CursorKey; readonly cursor: Cursor }[]>();
+  readonly #inAckLog = new Set<Cursor>();
+
+  readonly add = ({ key, cursor: snapshot }: StoredCursor, inAckLog: boolean): void => {
+    const cursor = cursorOf(snapshot);
+    const others = this.#bySubscription.get(key.subscriptionId);
+    if (others === undefined) this.#bySubscription.set(key.subscriptionId, [{ key, cursor }]);
+    else others.push({ key, cursor });
+    if (inAckLog) this.#inAckLog.add(cursor);
+  };
+
+  /** The cursors of one subscription, in the order of the logs of the topic. */
+  of(subscriptionId: number, lanes: number): Cursor[] {
+    const cursors: Cursor[] = [];
+    for (const { key, cursor } of this.#bySubscription.get(subscriptionId) ?? []) {
+      if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
+    }
+    return cursors;
+  }
+
+  /** Whether the next fold has to write the cursor. */
+  inAckLog(cursor: Cursor): boolean {
+    return this.#inAckLog.has(cursor);
+  }
 }
 
 export interface SubscribedTopic {
@@ -102,13 +124,6 @@ export class ActiveSubscription {
       this.#logs.push(new Feed(key, cursor, log, this.#parts));
     }
   }
-}
-
-/** The cursors of one subscription, in the order of the logs of the topic. */
-export function byPlace(lanes: number, loaded: readonly LoadedCursor[]): Cursor[] {
-  const cursors: Cursor[] = [];
-  for (const { key, cursor } of loaded) if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
-  return cursors;
 }
 
 export function byId(subscriptions: Iterable<ActiveSubscription>): ActiveSubscription[] {

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { limits } from '../../limits/limits.ts';
 import type { Connections } from '../connections/connections.ts';
-import { sessionLimits } from '../edge/session-limits.ts';
+import { sessionLimits } from '../connections/session-limits.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**

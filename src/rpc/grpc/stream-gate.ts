@@ -1,19 +1,14 @@
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { constants } from 'node:http2';
-import { present } from '../../errors/present.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { compressionRefused, malformedRequest, unimplementedMethod } from '../../errors/rejections/requests.ts';
 import type { ConnectionAccounts } from '../connections/connection-accounts.ts';
 import type { ReportBug } from '../edge/errors.ts';
+import { boundedTimeout } from '../edge/timeouts.ts';
 import { OpenCall, type OpenCalls } from './open-call.ts';
 import { statusOf } from './status.ts';
 
 const ofGrpc = /^application\/grpc(?:[+;]|$)/;
-const timeout = /^(\d{1,8})([HMSmun])$/;
-const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
-/** A longer delay than Node's timers know would end at once. */
-const timeoutMsMax = 2_147_483_647;
-const longestTimeout = '596H';
 
 type OnStream = (...args: [ServerHttp2Stream, IncomingHttpHeaders, number, string[]]) => void;
 
@@ -74,11 +69,9 @@ export class StreamGate {
     if (encoding !== 'identity') return compressionRefused();
     const given = headers['grpc-timeout'];
     if (given === undefined) return null;
-    const match = timeout.exec(String(given));
-    if (match === null) return malformedRequest('the header grpc-timeout is malformed');
-    const [, digits, unit = ''] = match;
-    const ms = Number(digits) * present(unitMs[unit], 'the pattern of a timeout names only units');
-    if (ms > timeoutMsMax) headers['grpc-timeout'] = longestTimeout;
+    const bounded = boundedTimeout('grpc-timeout', String(given));
+    if (bounded === null) return malformedRequest('the header grpc-timeout is malformed');
+    headers['grpc-timeout'] = bounded;
     return null;
   }
 

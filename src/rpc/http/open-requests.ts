@@ -14,8 +14,8 @@ import { OpenAnswer } from './open-answer.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
 interface Connection {
-  /** Requests whose responses are not closed; over HTTP/1.1 they may wait in line. */
-  open: number;
+  /** Responses that are not closed; over HTTP/1.1 they may wait in line. */
+  readonly open: Set<NodeResponse>;
   readonly bodies: OwnedKind;
   readonly answers: OwnedKind;
 }
@@ -38,11 +38,14 @@ export class OpenRequests {
   /** A new connection, of either version. */
   begin(connection: Socket | Http2Session): void {
     const owner = this.#account.owner();
-    this.#connections.set(connection, { open: 0, bodies: owner.kind('bodies'), answers: owner.kind('answers') });
+    const open = new Set<NodeResponse>();
+    this.#connections.set(connection, { open, bodies: owner.kind('bodies'), answers: owner.kind('answers') });
     if (!isSocket(connection)) this.#idle.begin(connection);
     (connection as Socket).once('close', () => {
       owner.close();
       if (!isSocket(connection)) this.#idle.over(connection);
+      // Behind a CONNECT, Node forgets the responses that wait in line, and their calls go on.
+      for (const response of open) response.destroy();
     });
   }
 
@@ -52,13 +55,14 @@ export class OpenRequests {
     const connection = this.#connections.get(key);
     // The connection has gone.
     if (connection === undefined) return null;
-    connection.open += 1;
+    const { open } = connection;
+    open.add(response);
     if (!isSocket(key)) this.#idle.over(key);
     response.once('close', () => {
-      connection.open -= 1;
-      if (!isSocket(key) && connection.open === 0 && !key.destroyed) this.#idle.begin(key);
+      open.delete(response);
+      if (!isSocket(key) && open.size === 0 && !key.destroyed) this.#idle.begin(key);
     });
-    if (connection.open <= limits.httpConnectionCallsMax) return null;
+    if (open.size <= limits.httpConnectionCallsMax) return null;
     return connectionBusy({ kind: 'streams', bytesMax: limits.httpConnectionCallsMax * limits.openHttpCallBytes });
   }
 

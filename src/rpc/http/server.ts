@@ -12,7 +12,7 @@ import type { Clock } from '../../time/clock.ts';
 import { timeUp, within } from '../../time/within.ts';
 import { Deadlines } from '../../time/deadlines.ts';
 import type { Connections } from '../connections/connections.ts';
-import { sessionLimits } from '../edge/session-limits.ts';
+import { sessionLimits } from '../connections/session-limits.ts';
 import { entered, isCall } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
@@ -25,7 +25,7 @@ import { createRoutes } from './routes.ts';
 import { createRpcListener, type RpcListener } from '../requests/rpc-listener.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
-import { keepSessionAlive } from '../requests/session-keepalive.ts';
+import { keepSessionAlive } from '../connections/session-keepalive.ts';
 
 interface HttpServerOptions extends Operations {
   readonly clock: Clock;

@@ -8,6 +8,7 @@ import { compressionRefused, malformedRequest } from '../../errors/rejections/re
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Deadlines } from '../../time/deadlines.ts';
+import { boundedTimeout, timeoutHeaders } from '../edge/timeouts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { connectErrorOf } from './connect-error.ts';
@@ -131,6 +132,7 @@ async function serve(
   };
   const values = createContextValues().set(requestFacts, facts);
   const universal = universalRequestOf(request, response, handler.requestPath, values);
+  boundTimeouts(universal.header);
   universal.header.delete('content-length');
   // connect-node would refuse these without a reason.
   for (const name of encodingHeaders) universal.header.delete(name);
@@ -148,6 +150,25 @@ async function serve(
   // What a Subscribe stream sends is counted as `unsent`.
   if (handler.method.methodKind === 'server_streaming') await writeResponse(answer, response, unreadStreams);
   else await writeResponse(answer, response, unread, sending);
+}
+
+/** The body refuses malformed ones, since connect-node would do it without a reason. */
+function boundTimeouts(headers: Headers): void {
+  for (const name of timeoutHeaders) {
+    const given = headers.get(name);
+    const bounded = given === null ? null : boundedTimeout(name, given);
+    if (bounded === null) headers.delete(name);
+    else headers.set(name, bounded);
+  }
+}
+
+function refuseMalformedTimeouts({ headers }: NodeRequest): void {
+  for (const name of timeoutHeaders) {
+    const given = headers[name];
+    if (given !== undefined && boundedTimeout(name, String(given).trim()) === null) {
+      throw malformedRequest(`the header ${name} is malformed`);
+    }
+  }
 }
 
 function endOf(response: NodeResponse): RequestFacts['response'] {
@@ -205,6 +226,7 @@ async function* bodyOf(
   try {
     const format = present(bodyFormat(request), 'requests of other types are refused before');
     if (isCompressed(request)) throw compressionRefused();
+    refuseMalformedTimeouts(request);
     if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {
       facts.decoded = await readRequest(incoming, method, format);
       yield emptyBody(format);

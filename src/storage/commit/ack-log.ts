@@ -1,10 +1,9 @@
 import type { Client } from 'pg';
 import type { AckTable } from '../../commit/ack-ring.ts';
 import type { AckRow } from '../../commit/store.ts';
-import { cursorName } from '../../consumption/offsets/cursor-key.ts';
 import type { CommitMetadata } from '../../consumption/partitioned/cursor.ts';
 import { parseArrayLiteral } from '../pg/array-literal.ts';
-import { DeltaSum } from './cursors.ts';
+import type { DeltaSums } from './delta-sums.ts';
 import { parsedAttempts, storedAttempts } from './stored-attempts.ts';
 import { eachRow } from '../pg/each-row.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
@@ -73,10 +72,10 @@ function notesOf(deltas: Deltas): { readonly at: number; readonly note: CommitMe
 type Row = [...numbers: string[], metadata: string[]];
 
 /**
- * Adds the rounds of one table to `sums`, by cursor. One round is in memory at a time, because all
- * together may exceed the memory of the broker. @returns the number of rounds.
+ * Adds the rounds of one table to `sums`. One round is in memory at a time, because all together
+ * may exceed the memory of the broker. @returns the number of rounds.
  */
-export async function readRounds(client: Client, table: AckTable, sums: Map<string, DeltaSum>): Promise<number> {
+export async function readRounds(client: Client, table: AckTable, sums: DeltaSums): Promise<number> {
   let count = 0;
   await eachRow<Row>(
     client,
@@ -98,7 +97,7 @@ export async function readRounds(client: Client, table: AckTable, sums: Map<stri
 
 const complete = 'the arrays of a row of the ack log have a value for each of its cursors';
 
-function readRound(row: Row, sums: Map<string, DeltaSum>): void {
+function readRound(row: Row, sums: DeltaSums): void {
   const numbers = (row.slice(0, -1) as string[]).map(parseArrayLiteral);
   const [subscriptionIds, partitions, lanes, committedOffsets, ackedCounts, acked, attemptCounts, attempts] =
     numbers as [number[], number[], number[], number[], number[], number[], number[], number[]];
@@ -115,7 +114,6 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
       partition: present(partitions[at], complete),
       lane: present(lanes[at], complete),
     };
-    const name = cursorName(key);
     const delta = {
       resets: resets[at] ?? 0,
       metadata: notes.get(at) ?? null,
@@ -123,9 +121,7 @@ function readRound(row: Row, sums: Map<string, DeltaSum>): void {
       acked: acked.slice(ackedAt, (ackedAt += present(ackedCounts[at], complete))),
       attempts: parsedAttempts(attempts.slice(attemptsAt, (attemptsAt += present(attemptCounts[at], complete)))),
     };
-    let sum = sums.get(name);
-    if (sum === undefined) sums.set(name, (sum = new DeltaSum(key, delta.resets)));
-    sum.add(delta);
+    sums.add(key, delta);
   });
 }
 

@@ -1,13 +1,5 @@
 import type { Client } from 'pg';
-import { mergeAttempts, unackedAttempts, type AttemptRuns } from '../../consumption/offsets/attempt-runs.ts';
-import { addRuns, cutBelow } from '../../consumption/offsets/runs.ts';
-import {
-  laterOf,
-  mergeDelta,
-  type CommitMetadata,
-  type CursorDelta,
-  type CursorSnapshot,
-} from '../../consumption/partitioned/cursor.ts';
+import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
 import type { CursorKey, CursorReset, StoredCursor } from '../../delivery/ports/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { eachRow } from '../pg/each-row.ts';
@@ -126,60 +118,6 @@ function moreOf(row: Row): Omit<CursorSnapshot, 'resets' | 'committedOffset'> {
     metadata:
       metadata === null ? null : { seq: Number(present(seq, 'metadata has a sequence number')), text: metadata },
   };
-}
-
-const none: readonly number[] = [];
-
-/**
- * The sum of all deltas of one cursor in the ack log, in any order and with repeats. It merges each
- * delta as it comes, because all deltas of all rounds together may exceed the memory of the broker.
- */
-export class DeltaSum {
-  readonly key: CursorKey;
-  #resets: number;
-  #committedOffset: number;
-  #acked: number[] | null = null;
-  #attempts: AttemptRuns = none;
-  #metadata: CommitMetadata | null = null;
-
-  constructor(key: CursorKey, resets: number) {
-    this.key = key;
-    this.#resets = resets;
-    this.#committedOffset = 0;
-  }
-
-  /** Ignores a delta of an earlier incarnation than the latest. */
-  add({ resets, committedOffset, acked, attempts, metadata }: CursorDelta): void {
-    if (resets < this.#resets) return;
-    if (resets > this.#resets) this.#begin(resets);
-    this.#committedOffset = Math.max(this.#committedOffset, committedOffset);
-    // The array is made late, because nearly all of a million cursors have no run.
-    if (acked.length > 0) addRuns((this.#acked ??= []), acked);
-    if (this.#acked !== null) cutBelow(this.#acked, this.#committedOffset);
-    if (attempts.length > 0) {
-      const merged = mergeAttempts(this.#attempts, attempts);
-      this.#attempts = unackedAttempts(merged, this.#committedOffset, this.#acked ?? none);
-    }
-    this.#metadata = laterOf(this.#metadata, metadata);
-  }
-
-  appliedTo(cursor: CursorSnapshot): CursorSnapshot {
-    return mergeDelta(cursor, {
-      resets: this.#resets,
-      committedOffset: this.#committedOffset,
-      acked: this.#acked ?? none,
-      attempts: this.#attempts,
-      metadata: this.#metadata,
-    });
-  }
-
-  #begin(resets: number): void {
-    this.#resets = resets;
-    this.#committedOffset = 0;
-    this.#acked = null;
-    this.#attempts = none;
-    this.#metadata = null;
-  }
 }
 
 /**

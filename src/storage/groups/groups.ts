@@ -2,6 +2,7 @@ import { Fault } from '../../errors/fault.ts';
 import type { GroupChange } from '../../coordinator/group.ts';
 import {
   cursorName,
+  type CursorKey,
   type CursorReset,
   type FoldResult,
   type FoundInAckLog,
@@ -16,13 +17,14 @@ import {
 import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
-import { cursorUpdate, readCursors, readNamedCursors, resetCursors, type DeltaSum } from '../commit/cursors.ts';
+import { cursorUpdate, readCursors, readNamedCursors, resetCursors } from '../commit/cursors.ts';
+import { DeltaSums } from '../commit/delta-sums.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
-import { cancelSubscription, createSubscriptions } from './subscriptions.ts';
+import { activeSubscriptions, cancelSubscription, createSubscriptions } from './subscriptions.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
 import type { Now } from '../pg/now.ts';
@@ -40,9 +42,6 @@ const foldedTogetherMax = 5_000;
 const foldedBytesMax = 4_194_304;
 /** The most cursors of the predecessor's log that are read together, each of which may be large. */
 const inheritedTogetherMax = 500;
-
-/** What the predecessor left in the ack log, as one sum for each cursor. */
-type Inherited = Map<string, DeltaSum>;
 
 interface GroupStorageDeps {
   readonly reads: Connection;
@@ -64,7 +63,7 @@ interface GroupStorageDeps {
  *  2. A fold truncates a table that is not in use, after all its own transactions have committed.
  *     It begins after the turn, and after the last settlement in the table. It writes every cursor
  *     that a round named since the last fold, in its present state. It also writes every cursor
- *     that the predecessor left in the log, loaded or not.
+ *     that the predecessor left in the log and that is not loaded.
  *  3. Rounds may come twice, late, or in another order, because a delta has the position and the
  *     incarnation of its cursor, and not a step. A delta of an incarnation before that in `cursors`
  *     changes nothing.
@@ -72,9 +71,10 @@ interface GroupStorageDeps {
 export class GroupStorage implements GroupStore {
   readonly #d: GroupStorageDeps;
   /**
-   * Null until the ack log is read. A load may apply it again after a fold, which changes nothing.
+   * What the predecessor left in the ack log; null until it is read. A load may apply it again
+   * after a fold, which changes nothing.
    */
-  #inherited: Inherited | null = null;
+  #inherited: DeltaSums | null = null;
 
   constructor(deps: GroupStorageDeps) {
     this.#d = deps;
@@ -86,7 +86,7 @@ export class GroupStorage implements GroupStore {
 
   readAckLog(): Promise<FoundInAckLog> {
     return this.#d.reads.run(async (client) => {
-      const sums: Inherited = new Map();
+      const sums = new DeltaSums(await activeSubscriptions(client));
       let rounds = 0;
       for (const table of ackTables) {
         const inTable = await readRounds(client, table, sums);
@@ -94,7 +94,7 @@ export class GroupStorage implements GroupStore {
         rounds += inTable;
       }
       this.#inherited = sums;
-      return { cursors: sums.size, rounds };
+      return { cursors: sums.size, rounds, sizes: sums.sizes() };
     });
   }
 
@@ -102,17 +102,24 @@ export class GroupStorage implements GroupStore {
     return this.#d.reads.run((client) => loadGroups(client, groupIds, this.#d.now));
   }
 
-  async loadCursors(subscriptionIds: readonly number[], visit: (stored: StoredCursor) => void): Promise<void> {
+  async loadCursors(
+    subscriptionIds: readonly number[],
+    visit: (stored: StoredCursor, inAckLog: boolean) => void,
+  ): Promise<void> {
     // The sums are taken before the cursors are read. A fold in between is then applied twice,
     // which is harmless. In the other order it could be missed.
     const inherited = this.#inherited;
     if (inherited === null) throw new Error('cursors are loaded after the ack log is read');
-    // After a shutdown the log is empty, and the names of a million cursors would be made in vain.
-    const visitSummed = (stored: StoredCursor): void => {
-      visit(withSum(stored, inherited.get(cursorName(stored.key))));
-    };
-    const visitEach = inherited.size === 0 ? visit : visitSummed;
-    await this.#d.reads.run((client) => readCursors(client, subscriptionIds, visitEach));
+    const sums = inherited.copy();
+    await this.#d.reads.run((client) =>
+      readCursors(client, subscriptionIds, (stored) => {
+        visit(sums.appliedTo(stored), sums.has(stored));
+      }),
+    );
+  }
+
+  cursorsLoaded(subscriptionIds: readonly number[]): void {
+    for (const id of subscriptionIds) this.#inherited?.drop(id);
   }
 
   createGroup(name: string): Promise<number> {
@@ -155,7 +162,7 @@ export class GroupStorage implements GroupStore {
     // The table may have rows of the predecessor. This fold writes their cursors, and the next
     // truncates it.
     const hadRows = filled.has(current);
-    const left = new Map(this.#inherited);
+    const left = this.#inherited?.copy() ?? new DeltaSums();
     let written = 0;
     for await (const piece of this.#pieces(snapshots(), left)) {
       if (written > 0 && !mayGoOn()) return 'CUT';
@@ -164,7 +171,7 @@ export class GroupStorage implements GroupStore {
     }
     // The ack log is not read yet, so its tables may have other rounds.
     if (this.#inherited === null) return 'KEPT';
-    this.#inherited = new Map();
+    this.#inherited = new DeltaSums();
     const others = ackTables.filter((table) => table !== current);
     await this.#truncate(others.filter((table) => filled.has(table)));
     return hadRows || others.some((table) => filled.has(table)) ? 'KEPT' : 'EMPTIED';
@@ -174,26 +181,23 @@ export class GroupStorage implements GroupStore {
    * The cursors that a fold writes, in pieces that are taken one at a time: first the changed ones,
    * then those `left` of the predecessor's log. The latter may not be in memory, so they are read.
    */
-  async *#pieces(changed: Iterable<StoredCursor>, left: Inherited): AsyncGenerator<StoredCursor[]> {
+  async *#pieces(changed: Iterable<StoredCursor>, left: DeltaSums): AsyncGenerator<StoredCursor[]> {
+    const written = new Set<string>();
     for (const piece of inPieces(changed)) {
       // The state of a cursor that changed after its load includes its sum.
-      if (left.size > 0) for (const { key } of piece) left.delete(cursorName(key));
+      if (left.size > 0) for (const { key } of piece) written.add(cursorName(key));
       yield piece;
     }
-    const sums = [...left.values()];
-    for (let at = 0; at < sums.length; at += inheritedTogetherMax) {
-      yield* inPieces(await this.#summed(sums.slice(at, at + inheritedTogetherMax)));
+    const keys = [...left.keysBut(written)];
+    for (let at = 0; at < keys.length; at += inheritedTogetherMax) {
+      yield* inPieces(await this.#summed(keys.slice(at, at + inheritedTogetherMax), left));
     }
   }
 
-  /** The cursors of the sums, of those that exist, with their sums. */
-  async #summed(sums: readonly DeltaSum[]): Promise<StoredCursor[]> {
-    const sumOf = new Map(sums.map((sum) => [cursorName(sum.key), sum]));
-    const keys = sums.map(({ key }) => key);
+  /** The cursors of the keys, of those that exist, with their sums. */
+  async #summed(keys: readonly CursorKey[], sums: DeltaSums): Promise<StoredCursor[]> {
     const found: StoredCursor[] = [];
-    await this.#d.reads.run((client) =>
-      readNamedCursors(client, keys, (stored) => found.push(withSum(stored, sumOf.get(cursorName(stored.key))))),
-    );
+    await this.#d.reads.run((client) => readNamedCursors(client, keys, (stored) => found.push(sums.appliedTo(stored))));
     return found;
   }
 
@@ -214,10 +218,6 @@ export class GroupStorage implements GroupStore {
       }
     }
   }
-}
-
-function withSum({ key, cursor }: StoredCursor, sum: DeltaSum | undefined): StoredCursor {
-  return { key, cursor: sum === undefined ? cursor : sum.appliedTo(cursor) };
 }
 
 function* inPieces(all: Iterable<StoredCursor>): Generator<StoredCursor[]> {

@@ -72,6 +72,15 @@ async function createCursors(
   );
 }
 
+/** The groups of all active subscriptions, by subscription. */
+export async function activeSubscriptions(client: Client): Promise<Map<number, number>> {
+  const { rows } = await client.query<[id: number, groupId: number]>({
+    rowMode: 'array',
+    text: "SELECT id, group_id FROM millrace.subscriptions WHERE state = 'ACTIVE'",
+  });
+  return new Map(rows);
+}
+
 /** Cancels an active subscription. Its row and its cursors stay. */
 export async function cancelSubscription(client: Client, subscriptionId: number, now: Now): Promise<void> {
   await drizzle({ client })

@@ -133,6 +133,28 @@ test('a topic that is deleted while it grows is not found, and its subscriptions
   });
 });
 
+test('a topic that is created while one of its name is deleted is there afterwards', async () => {
+  const mayDelete = Promise.withResolvers<void>();
+  const deleteRows = topics.deleteTopic.bind(topics);
+  topics.deleteTopic = async (topicId) => {
+    await mayDelete.promise;
+    await deleteRows(topicId);
+  };
+  const { topic: old } = await broker.topic.getTopic(name, firstPage);
+  const deleting = broker.topic.deleteTopic(name);
+  const creating = broker.topic.createTopic({ name, partitions: 1, idempotencyWindowMs: 120_000, description: 'new' });
+  const created = expect(creating).resolves.toMatchObject({ description: 'new' });
+  // Everything that does not wait for the deletion has its turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  mayDelete.resolve();
+  await deleting;
+  await created;
+  const [row, ...others] = await topics.loadTopics();
+  expect([row?.description, others]).toEqual(['new', []]);
+  expect(await broker.topic.getTopic(name, firstPage)).not.toMatchObject({ topic: old });
+  await broker.subscription.createSubscription({ ...claim, group: 'shipping' });
+});
+
 describe('the account', () => {
   const counted = (): number => account.kind('topics').bytes;
   const create = (topic: string, partitions: number) =>

@@ -29,8 +29,9 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
   let site: StoreSite;
   let stores: Stores;
   let ring: AckRing;
-  /** The keys of three cursors at offset 10. */
+  /** The keys of three cursors at offset 10, and their group. */
   let keys: CursorKey[];
+  let groupId: number;
 
   beforeAll(async () => {
     site = await open();
@@ -52,7 +53,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
   async function subscribe(): Promise<void> {
     const topic = await newTopic(stores, 3);
-    const { id: groupId } = await newGroup(stores);
+    ({ id: groupId } = await newGroup(stores));
     const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([10, 10, 10]) }];
     const [subscription] = await stores.groups.createSubscriptions(wanted);
     keys = keysOf(subscription!.id, 3);
@@ -90,7 +91,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       await append(delta(12, [14, 15], [13, 13, 2]), delta(11));
       await append(delta(12, [17, 20], [13, 13, 3, 16, 16, 1]));
       await takeOver();
-      expect(await readAckLog(stores)).toEqual({ cursors: 2, rounds: 2 });
+      expect(await readAckLog(stores)).toMatchObject({ cursors: 2, rounds: 2 });
       expect(await loaded()).toEqual([delta(12, [14, 15, 17, 20], [13, 13, 3, 16, 16, 1]), delta(11), start]);
     });
 
@@ -109,11 +110,44 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
       expect(await loaded()).toEqual([]);
     });
 
+    test('a new owner keeps what the ack log has of subscriptions that have ended', async () => {
+      await append(delta(12, [14, 15]), delta(11));
+      await stores.groups.cancelSubscription(keys[0]!.subscriptionId);
+      await takeOver();
+      expect(await readAckLog(stores)).toEqual({ cursors: 0, rounds: 1, sizes: [] });
+    });
+
+    test('a new owner does not know how much the ack log has of a group', async () => {
+      const note = { seq: 1, text: 'né' };
+      await append(delta(12, [14, 15, 17, 17], [13, 13, 2, 18, 20, 1]), delta(11));
+      await append(delta(12, [], [22, 22, 1], { metadata: note }), delta(13), delta(10, [12, 12]));
+      await takeOver();
+      const { sizes } = await readAckLog(stores);
+      expect(sizes).toEqual([{ groupId, size: { notes: 1, noteBytes: 3, holes: 3, attempts: 3 } }]);
+    });
+
+    test('a cursor that was loaded from the ack log is lost when the next fold does not write it', async () => {
+      await append(delta(12, [14, 15]), delta(11));
+      await takeOver();
+      await readAckLog(stores);
+      const found = new Map<number, { readonly cursor: CursorSnapshot; readonly inAckLog: boolean }>();
+      const ids = [keys[0]!.subscriptionId];
+      await stores.groups.loadCursors(ids, ({ key, cursor }, inAckLog) =>
+        found.set(key.partition, { cursor, inAckLog }),
+      );
+      expect([0, 1, 2].map((partition) => found.get(partition)?.inAckLog)).toEqual([true, true, false]);
+      stores.groups.cursorsLoaded(ids);
+      await fold(found.get(0)!.cursor, found.get(1)!.cursor);
+      while ((await fold()) !== 'EMPTIED');
+      expect(await roundsLeft()).toBe(0);
+      expect(await loaded()).toEqual([delta(12, [14, 15]), delta(11), start]);
+    });
+
     test('the ack log takes an empty round and reads it back', async () => {
       await append(delta(12));
       await append();
       await takeOver();
-      expect(await readAckLog(stores)).toEqual({ cursors: 1, rounds: 2 });
+      expect(await readAckLog(stores)).toMatchObject({ cursors: 1, rounds: 2 });
       expect(await loaded()).toEqual([delta(12), start, start]);
     });
 

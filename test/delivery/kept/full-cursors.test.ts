@@ -7,11 +7,11 @@ import { offsetsOf, Scene, type Delivered, type FakeStream } from '../scene.ts';
 const full = { reason: 'BROKER_FULL' };
 
 /** A topic of two partitions with 20 records each, in a broker with room for so many runs. */
-async function open(runsMax: { readonly holes?: number; readonly attempts?: number }): Promise<Scene> {
+async function open(runsMax: { readonly holes?: number; readonly attempts?: number }, partitions = 2): Promise<Scene> {
   const { holes = 10_000, attempts = 10_000 } = runsMax;
   const account = smallAccount({ holes: holes * weights.hole, attempts: attempts * weights.attemptRun });
   const scene = await Scene.open({ account });
-  for (const log of scene.addTopic('orders', 2)) log.append(20);
+  for (const log of scene.addTopic('orders', partitions)) log.append(20);
   return scene;
 }
 
@@ -63,6 +63,37 @@ describe('acks ahead of the committed offset', () => {
     const stream = await scene.subscribe('billing');
     const later = { memberId: stream.memberId, generation: stream.generation + 1 };
     expect((await scene.ack('billing', later, { runs: [3, 3] })).status).toBe('STALE_GENERATION');
+  });
+
+  test('a pull with auto-ack makes a hole that has no room, or does not go on when there is room', async () => {
+    const scene = await open({ holes: 2 }, 1);
+    const { memberId } = await scene.wait(scene.pull('billing', { maxRecords: 1 }));
+    const pull = (autoAck: boolean) => scene.wait(scene.pull('billing', { memberId, maxRecords: 1, autoAck }));
+    const pulls = [true, false, true, false];
+    for (const [at, autoAck] of pulls.entries()) expect(offsetsOf(await pull(autoAck))).toEqual([at + 1]);
+    expect(runsOf(scene).holes).toBe(2);
+    expect(await pull(true)).toMatchObject({ fields: [], blockedOn: 'WINDOW' });
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[0], 2]);
+    const { generation } = scene.describe('billing');
+    expect((await scene.ack('billing', { memberId, generation }, { runs: [0, 0] })).status).toBe('OK');
+    expect(offsetsOf(await pull(true))).toEqual([5]);
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[2], 2]);
+  });
+
+  test('a stream with auto-ack makes a hole that has no room, or stands still when it has room again', async () => {
+    const scene = await open({ holes: 0 }, 1);
+    const stream = await scene.subscribe('billing', { autoAck: true });
+    const { memberId, generation } = stream;
+    stream.stall();
+    scene.topics.get('orders')![0]!.append(5);
+    expect(offsetsOf(await scene.wait(scene.pull('billing', { memberId, maxRecords: 1 })))).toEqual([20]);
+    stream.readOn();
+    await scene.clock.advance(2_000);
+    expect([committed(scene), runsOf(scene).holes]).toEqual([[20], 0]);
+    expect(stream.of('idle').at(-1)).toMatchObject({ blockedOn: 'WINDOW', inFlightRecords: 1 });
+    expect((await scene.ack('billing', { memberId, generation }, { runs: [20, 20] })).status).toBe('OK');
+    await scene.clock.advance(100);
+    expect([committed(scene), stream.offsets.length]).toEqual([[25], 24]);
   });
 
   test('a settlement makes holes that an Ack could not make', async () => {

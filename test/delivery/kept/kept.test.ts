@@ -75,6 +75,15 @@ describe('what has no room', () => {
     expect(bytesOf(scene.account)).toEqual(before);
   });
 
+  test('a subscription that its group had cancelled comes back without room for what its members hold', async () => {
+    const scene = await open(smallAccount({ cursors: subscriptionBytes(10) + 10 * weights.heldCursor - 1 }));
+    await created(scene, 'billing');
+    await scene.wait(scene.delivery.subscriptions.cancel('billing', 'orders'));
+    await scene.wait(scene.join('billing', { topics: [] }));
+    await expect(created(scene, 'billing')).rejects.toMatchObject(full);
+    expect(scene.account.kind('cursors').bytes).toBe(0);
+  });
+
   test('new partitions are taken although the subscriptions of the topic have no room for their cursors', async () => {
     const scene = await open(smallAccount({ cursors: 3 * (10 * weights.cursor + weights.subscription) }));
     await created(scene, 'billing');
@@ -215,6 +224,24 @@ describe('after a restart', () => {
     expect(Math.abs(next.account.kind('members').bytes - kept['members']!)).toBeLessThan(50);
     await load();
     expect(bytesOf(next.account)).toEqual(kept);
+  });
+
+  test('what the ack log has of a group is not counted until its load, or is counted twice after it', async () => {
+    const before = await open(roomyAccount());
+    before.topics.get('orders')![0]!.append(20);
+    const stream = await before.subscribe('billing', { sessionTimeoutMs: 1_800_000 });
+    await before.ack('billing', stream, { runs: [2, 2, 4, 4] });
+    await before.ack('billing', stream, { action: 'NACK', runs: [6, 6] });
+    const kept = bytesOf(before.account);
+    const { next, load } = await successor(before, roomyAccount());
+    next.store.beforeRead = (read) => {
+      if (read === 'loadGroups') counted.push(bytesOf(next.account));
+    };
+    const counted: Record<string, number>[] = [];
+    await load();
+    const found = { holes: kept['holes'], attempts: weights.attemptRun };
+    expect(counted).toMatchObject([found]);
+    expect(bytesOf(next.account)).toMatchObject(found);
   });
 
   test('a broker takes new groups in its first second, although those that it has not loaded fill it', async () => {

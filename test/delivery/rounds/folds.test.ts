@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { AckRing } from '../../../src/commit/ack-ring.ts';
 import { Folds } from '../../../src/delivery/rounds/folds.ts';
-import type { FoundInAckLog } from '../../../src/delivery/ports/store.ts';
+import type { AckLogCounts } from '../../../src/delivery/ports/store.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { MemoryGroupStore } from '../../support/memory-group-store.ts';
 import { Scene } from '../scene.ts';
@@ -10,7 +10,7 @@ import { Scene } from '../scene.ts';
 const halfHourMs = 1_800_000;
 
 /** The time until the first fold, by what the load has found and the number of deltas appended. */
-async function foldedAfterMs(found: FoundInAckLog, deltas = 0): Promise<number> {
+async function foldedAfterMs(found: AckLogCounts, deltas = 0): Promise<number> {
   const clock = new FakeClock();
   const store = new MemoryGroupStore();
   await store.readAckLog();

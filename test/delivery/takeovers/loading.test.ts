@@ -77,6 +77,21 @@ test('a call loads its group before all others that still have to be loaded', as
   expect(next.scene.delivery.views.counts()).toMatchObject({ groups: 5, lag: 10, members: 5 });
 });
 
+test('cursors that are loaded from the ack log, and do not move, are lost with it', async () => {
+  const { scene: before } = await predecessor();
+  const next = new Successor(before);
+  await next.scene.delivery.open();
+  await next.settle();
+  expect(next.scene.store.inherited?.flatMap(({ deltas }) => deltas)).toEqual([]);
+  await next.scene.clock.advance(20_000);
+  expect(before.store.shared.ackLog).toEqual([]);
+  before.store.shared.epoch++;
+  const third = new Successor(before);
+  await third.scene.delivery.open();
+  await third.settle();
+  for (const name of names) expect(third.scene.describe(name).partitions).toMatchObject([{ committedOffset: 3 }]);
+});
+
 test('calls that want the same group at once share one load of it', async () => {
   const { scene: before } = await predecessor();
   const next = new Successor(before);

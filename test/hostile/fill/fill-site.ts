@@ -3,17 +3,30 @@ import type { Client } from '@grpc/grpc-js';
 import { expect } from 'vitest';
 import { call, connect } from '../../../bench/client/service-client.ts';
 import { startBroker, type BrokerProcess } from '../../../bench/support/broker-process.ts';
+import { processUsage } from '../../../bench/support/measure/usage.ts';
+import { waitFor } from '../../../bench/support/timing.ts';
 import { AckStatus, BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { grpcRefusal } from '../../broker/refusal.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import type { failureOf } from '../../rpc/grpc-client.ts';
+import { heapProbeFlags, probesIn } from './heap-probe.ts';
 
+const mib = 1_048_576;
 const heapMib = 96;
 /** Longer than any fill takes. */
 export const sessionTimeout = { seconds: 1_800n };
-const startMsMax = 30_000;
+/** The most CPU time of a start, and how long a busy machine may take for it. */
+const startCpuMsMax = 30_000;
+const startMsMax = 300_000;
+const stepsMax = 20_000;
+/**
+ * A broker that has loaded a database may keep so much more than the one that filled it: code that
+ * only a load runs, and texts that the filler shares.
+ */
+const loadedShareMax = 1.1;
+const loadedBytesMore = 6 * mib;
 const pair = { topic: 'pair', group: 'pair' };
 
 /** A broker with a small heap, and an ordinary publisher and consumer beside what fills it. */
@@ -23,6 +36,7 @@ export class FillSite {
   readonly #database: TestDatabase;
   #memberId = '';
   #beats = 0;
+  readonly #demanded = new Set<string>();
 
   private constructor(broker: BrokerProcess, database: TestDatabase) {
     this.#broker = broker;
@@ -49,6 +63,14 @@ export class FillSite {
     await this.call(TopicService.method.createTopic, { topic: { name, partitions } });
   }
 
+  /** Creates the topic that several fills need. @returns whether this call has. */
+  async demandTopic(name: string, partitions: number): Promise<boolean> {
+    if (this.#demanded.has(name)) return false;
+    this.#demanded.add(name);
+    await this.createTopic(name, partitions);
+    return true;
+  }
+
   get address(): string {
     return this.#broker.grpcAddress;
   }
@@ -67,19 +89,22 @@ export class FillSite {
     return outcome !== null;
   }
 
-  /** Does steps, several together, until one finds the broker full. @returns how many did not. */
-  async untilFull(step: (n: number) => Promise<unknown>, together = 16, stepsMax = 20_000): Promise<number> {
+  /**
+   * Does steps, several together, until one finds the broker full, or so many if there is a number.
+   * @returns how many did not.
+   */
+  async fill(step: (n: number) => Promise<unknown>, together: number, count = Infinity): Promise<number> {
     let full = false;
     let steps = 0;
     let next = 0;
     const work = async (): Promise<void> => {
-      while (!full && next < stepsMax) {
+      while (!full && next < Math.min(count, stepsMax)) {
         if (await this.isFull(step(next++))) full = true;
         else if (++steps % 500 === 0) await this.beat();
       }
     };
     await Promise.all(Array.from({ length: together }, work));
-    expect(full, `the broker is full after ${steps} steps`).toBe(true);
+    expect(full, `whether the broker is full after ${steps} steps`).toBe(count === Infinity);
     return steps;
   }
 
@@ -98,14 +123,33 @@ export class FillSite {
     expect(acked.results.map(({ status }) => AckStatus[status])).toEqual(['OK']);
   }
 
-  /** Kills the broker, and expects one of the same size to serve what is in its database. */
-  async killAndStart(): Promise<void> {
+  /**
+   * Kills the broker, and expects one of the same size to serve what is in its database, and to
+   * keep no more than the killed one. @returns what it took, in words.
+   */
+  async killAndStart(): Promise<string> {
+    const before = await this.#heapBytes();
     this.#broker.kill('SIGKILL');
     await this.#broker.exited;
     this.#client.close();
     this.#broker = await start(this.#database);
     this.#client = connect(this.#broker.grpcAddress);
-    expect(this.#broker.startMs).toBeLessThan(startMsMax);
+    const { startMs, pid } = this.#broker;
+    const cpuMs = processUsage(pid)?.cpuMs ?? NaN;
+    expect(cpuMs, 'CPU time of the start').toBeLessThan(startCpuMsMax);
+    // A list of all groups waits until all of them are loaded.
+    await this.call(GroupService.method.listGroups, { pageSize: 1 });
+    const after = await this.#heapBytes();
+    expect(after, 'bytes of the heap after the restart').toBeLessThan(before * loadedShareMax + loadedBytesMore);
+    const heaps = `${inMib(before)} MiB before the kill, ${inMib(after)} after`;
+    return `${heaps}; served in ${(startMs / 1_000).toFixed(1)} s, CPU ${(cpuMs / 1_000).toFixed(1)} s`;
+  }
+
+  async #heapBytes(): Promise<number> {
+    const known = probesIn(this.output()).length;
+    this.#broker.kill('SIGUSR2');
+    await waitFor('the probe of the heap', 60_000, 20, () => probesIn(this.output()).length > known);
+    return probesIn(this.output()).at(-1)!;
   }
 
   expectWell(): void {
@@ -122,5 +166,10 @@ export class FillSite {
 }
 
 function start(database: TestDatabase): Promise<BrokerProcess> {
-  return startBroker({ databaseUrl: database.url, nodeFlags: [`--max-old-space-size=${heapMib}`] });
+  const nodeFlags = [`--max-old-space-size=${heapMib}`, ...heapProbeFlags];
+  return startBroker({ databaseUrl: database.url, nodeFlags, timeoutMs: startMsMax });
+}
+
+function inMib(bytes: number): string {
+  return (bytes / mib).toFixed(0);
 }

@@ -3,6 +3,7 @@ import { AckAction, BrokerService, type SubscribeResponse } from '../../../gen/m
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import { limits } from '../../../src/limits/limits.ts';
 import { sessionTimeout, type FillSite } from './fill-site.ts';
 
 const earliest = { position: { case: 'earliest', value: {} } } as const;
@@ -11,22 +12,22 @@ const [partitions, records] = [5, 2_000];
 
 /** One way to fill a broker, and what it needs before. `n` is the number of the step. */
 export interface Fill {
-  readonly prepare?: (site: FillSite) => Promise<void>;
+  readonly prepare?: (site: FillSite) => Promise<unknown>;
   readonly step: (site: FillSite, n: number) => Promise<unknown>;
-  /** How many steps go together. Default: 16. */
-  readonly together?: number;
+  /** How many steps go together: some 2 MiB. */
+  readonly together: number;
   /** Never rejected: so many steps are done. */
   readonly steps?: number;
 }
 
-const topic = (name: string, count: number) => (site: FillSite) => site.createTopic(name, count);
+const topic = (name: string, count: number) => (site: FillSite) => site.demandTopic(name, count);
 const subscribe = (site: FillSite, group: string, name: string): Promise<unknown> =>
   site.call(SubscriptionService.method.createSubscription, { group, topic: name, start: earliest });
 const join = (site: FillSite, group: string, name: string, metadata = Buffer.alloc(0)): Promise<unknown> =>
   site.call(GroupService.method.joinGroup, { group, topics: [name], sessionTimeout, metadata });
 
 async function withRecords(site: FillSite): Promise<void> {
-  await site.createTopic('records', partitions);
+  if (!(await site.demandTopic('records', partitions))) return;
   const values = Array.from({ length: records }, () => ({ value: Buffer.from('v') }));
   for (let partition = 0; partition < partitions; partition++) {
     await site.call(BrokerService.method.publish, { topic: 'records', partition, records: values });
@@ -52,7 +53,7 @@ async function holder(site: FillSite, group: string): Promise<Holder> {
   let memberId = '';
   let generation = 0n;
   for (let got = 0; got < partitions * records;) {
-    const answer = await site.call(BrokerService.method.pull, { ...pull, memberId, wait: { seconds: 5n } });
+    const answer = await site.call(BrokerService.method.pull, { ...pull, memberId, wait: { seconds: 30n } });
     memberId = answer.memberId;
     generation = answer.generation ?? 0n;
     got += answer.batches.reduce((sum, batch) => sum + batch.records.length, 0);
@@ -61,13 +62,20 @@ async function holder(site: FillSite, group: string): Promise<Holder> {
   return { group, memberId, generation };
 }
 
-/** Acks, or refuses, every second record. */
+/** Acks, or refuses, every second record. The others stay in flight. */
 function everySecond(site: FillSite, member: Holder, action: AckAction): Promise<unknown> {
   const ranges = Array.from({ length: records / 2 }, (_, n) => ({ first: BigInt(2 * n + 1), last: BigInt(2 * n + 1) }));
   const acks = Array.from({ length: partitions }, (_, partition) => {
     return { topic: 'records', partition, lane: 0, action, ranges };
   });
   return site.call(BrokerService.method.ack, { ...member, acks });
+}
+
+/** A member acks, or refuses, every second record, and leaves, so that none is in flight. */
+async function answered(site: FillSite, group: string, action: AckAction): Promise<void> {
+  const member = await holder(site, group);
+  const { memberId } = member;
+  await everySecond(site, member, action).finally(() => site.call(GroupService.method.leaveGroup, { group, memberId }));
 }
 
 /** A stream gets everything, acks every second record, and its connection breaks. */
@@ -89,24 +97,41 @@ async function lose(site: FillSite, n: number): Promise<void> {
   client.close();
 }
 
+/** A name that is as long as it may be. */
+const named = (start: string): string => `${start}-`.padEnd(limits.nameCharsMax, 'n');
+
 export const fills = {
-  topics: { step: (site, n) => site.createTopic(`topic-${n}`, 50) },
-  partitions: {
-    prepare: async (site) => {
-      await site.createTopic('grown', 1);
-      for (let n = 0; n < 20; n++) await subscribe(site, `group-${n}`, 'grown');
+  topics: {
+    step: (site, n) => {
+      // Most are wide, because each topic is a table.
+      const partitions = [1_000, 1, 1_000, 60][n % 4]!;
+      const description = 'd'.repeat(limits.descriptionCharsMax);
+      return site.call(TopicService.method.createTopic, {
+        topic: { name: named(`topic-${n}`), partitions, description },
+      });
     },
-    step: (site, n) => site.call(TopicService.method.addPartitions, { name: 'grown', partitions: 2 + 20 * n }),
+    together: 4,
+  },
+  partitions: {
+    step: async (site, n) => {
+      const [name, step] = [`grown-${Math.floor(n / 10)}`, n % 10];
+      if (step === 0) {
+        await site.createTopic(name, 1);
+        for (let group = 0; group < 10; group++) await join(site, `group-${group}`, name);
+      }
+      await site.call(TopicService.method.addPartitions, { name, partitions: 100 * (step + 1) });
+    },
     together: 1,
   },
-  groups: { prepare: topic('one', 1), step: (site, n) => subscribe(site, `group-${n}`, 'one') },
-  members: { prepare: topic('one', 1), step: (site, n) => join(site, `members-${n % 50}`, 'one') },
+  groups: { prepare: topic('one', 1), step: (site, n) => subscribe(site, named(`group-${n}`), 'one'), together: 256 },
+  members: { prepare: topic('one', 1), step: (site, n) => join(site, `members-${n % 50}`, 'one'), together: 400 },
   metadata: {
     prepare: topic('one', 1),
     step: (site, n) => join(site, `metadata-${n}`, 'one', Buffer.alloc(65_536, n)),
+    together: 24,
   },
-  cursors: { prepare: topic('wide', 1_000), step: (site, n) => subscribe(site, `cursors-${n}`, 'wide'), together: 4 },
-  held: { prepare: topic('wide', 1_000), step: (site, n) => join(site, `held-${n}`, 'wide'), together: 4 },
+  cursors: { prepare: topic('wide', 1_000), step: (site, n) => subscribe(site, `cursors-${n}`, 'wide'), together: 2 },
+  held: { prepare: topic('wide', 1_000), step: (site, n) => join(site, `held-${n}`, 'wide'), together: 2 },
   notes: {
     prepare: topic('noted', 500),
     step: async (site, n) => {
@@ -121,15 +146,15 @@ export const fills = {
   },
   holes: {
     prepare: withRecords,
-    step: async (site, n) => everySecond(site, await holder(site, `holes-${n}`), AckAction.ACK),
-    together: 2,
+    step: (site, n) => answered(site, `holes-${n}`, AckAction.ACK),
+    together: 4,
   },
   attempts: {
     prepare: withRecords,
-    step: async (site, n) => everySecond(site, await holder(site, `nacks-${n}`), AckAction.NACK),
-    together: 2,
+    step: (site, n) => answered(site, `nacks-${n}`, AckAction.NACK),
+    together: 4,
   },
-  losses: { prepare: withRecords, step: lose, together: 1, steps: 16 },
+  losses: { prepare: withRecords, step: lose, together: 2, steps: 16 },
   keys: {
     prepare: topic('keyed', 8),
     step: (site, n) => {

@@ -1,13 +1,15 @@
 import { connect, constants, type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
 import type { EdgeName } from '../calls.ts';
+import { pause, type Turns } from './turns.ts';
 
 /** How a request ended for its client. */
 export interface Answer {
   /**
    * 'left': the client gave up a call that may wait; 'reset' and 'closed': the broker ended the
-   * stream or the connection without an answer; 'silent': it did neither.
+   * stream or the connection without an answer; 'silent': it did neither. 'held': the client ended
+   * its connection, and the broker did not.
    */
-  readonly ended: 'answered' | 'left' | 'reset' | 'closed' | 'silent';
+  readonly ended: 'answered' | 'left' | 'reset' | 'closed' | 'silent' | 'held';
   readonly httpStatus: number | null;
   /** The name of the gRPC code; null where the answer has none. */
   readonly code: string | null;
@@ -20,14 +22,19 @@ export interface Exchange {
   readonly edge: EdgeName;
   readonly headers: OutgoingHttpHeaders;
   readonly pieces: readonly Buffer[];
-  readonly mayWait: boolean;
-  /** Headers that may end their connection, so that whole messages go over other connections. */
-  readonly isOdd: boolean;
+  /**
+   * 'answer': the call must end by itself; 'begin': its answer must begin, and then the client
+   * leaves it; 'none': it may wait for long, so that the client leaves it soon.
+   */
+  readonly awaits: 'answer' | 'begin' | 'none';
+  /** Whether HTTP/2 itself may refuse the request, with a reset of its stream. */
+  readonly mayBeReset: boolean;
+  /** Its body is longer than its length, for which Node ends the whole connection at once. */
+  readonly endsConnection: boolean;
 }
 
 const sessionsPerEdge = 4;
 const leaveMs = 60;
-const silentMs = 20_000;
 
 const codeNames = [
   'OK',
@@ -55,58 +62,80 @@ export class Exchanges {
   readonly #sessions = new Map<string, ClientHttp2Session>();
   /** Why a connection ended. */
   readonly #errors = new WeakMap<ClientHttp2Session, string>();
+  readonly #turns: Turns;
   #turn = 0;
 
-  constructor(ports: Readonly<Record<EdgeName, number>>) {
+  constructor(ports: Readonly<Record<EdgeName, number>>, turns: Turns) {
     this.#ports = ports;
+    this.#turns = turns;
   }
 
   close(): void {
     for (const session of this.#sessions.values()) session.destroy();
   }
 
-  send({ edge, headers, pieces, mayWait, isOdd }: Exchange): Promise<Answer> {
+  send({ edge, headers, pieces, awaits, mayBeReset, endsConnection }: Exchange): Promise<Answer> {
     return new Promise((resolve) => {
-      const session = this.#session(isOdd ? `odd ${edge}` : edge, edge);
+      // Node ends a connection after a hundred of these; see `http2InvalidFramesMax`.
+      const isAlone = mayBeReset || endsConnection;
+      const session = isAlone ? this.#connect(edge) : this.#session(edge);
       const stream = session.request(headers);
       const seen: Record<string, unknown> = {};
       const chunks: Buffer[] = [];
       let ended: Answer['ended'] = 'closed';
-      const timer = setTimeout(
-        () => {
-          ended = mayWait ? 'left' : 'silent';
-          stream.close(constants.NGHTTP2_CANCEL);
-        },
-        mayWait ? leaveMs : silentMs,
-      );
+      const leave = (how: Answer['ended']) => () => {
+        ended = how;
+        stream.close(constants.NGHTTP2_CANCEL);
+      };
+      const done = new AbortController();
+      const leaveSoon = (): void => {
+        void pause(leaveMs, done.signal).then(() => {
+          if (!done.signal.aborted) leave('left')();
+        });
+      };
+      if (awaits === 'none') leaveSoon();
+      void this.#turns.silence(done.signal).then(() => {
+        if (!done.signal.aborted) leave('silent')();
+      });
       stream.on('error', () => undefined);
       const note = (got: object): void => {
         Object.assign(seen, got);
       };
       stream.on('response', note).on('trailers', note);
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.once('response', () => {
+        if (awaits === 'begin') leaveSoon();
+      });
       stream.once('end', () => {
         if (ended === 'closed' && seen[':status'] !== undefined) ended = 'answered';
       });
       stream.once('close', () => {
-        clearTimeout(timer);
-        if (ended === 'closed' && !session.destroyed) ended = 'reset';
+        done.abort();
+        // Without a body Node ends some answers without an event.
+        const isWhole = seen[':status'] !== undefined && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+        if (ended === 'closed' && !session.destroyed) ended = isWhole ? 'answered' : 'reset';
         resolve({ ended, ...contentOf(seen, chunks, `reset ${stream.rstCode} ${this.#errors.get(session) ?? ''}`) });
+        if (isAlone) session.destroy();
       });
       for (const piece of pieces) stream.write(piece);
       stream.end();
     });
   }
 
-  #session(kind: string, edge: EdgeName): ClientHttp2Session {
+  #session(edge: EdgeName): ClientHttp2Session {
     this.#turn = (this.#turn + 1) % sessionsPerEdge;
-    const name = `${kind} ${this.#turn}`;
+    const name = `${edge} ${this.#turn}`;
     const open = this.#sessions.get(name);
     if (open !== undefined && !open.closed && !open.destroyed) return open;
+    const session = this.#connect(edge);
+    this.#sessions.set(name, session);
+    return session;
+  }
+
+  #connect(edge: EdgeName): ClientHttp2Session {
     const session = connect(`http://127.0.0.1:${this.#ports[edge]}`);
     session.on('error', (error: Error) => this.#errors.set(session, error.message));
     session.on('goaway', (code) => this.#errors.set(session, `GOAWAY ${code}`));
-    this.#sessions.set(name, session);
     return session;
   }
 }
@@ -150,10 +179,11 @@ function connectStreamContent(body: Buffer): Omit<Content, 'httpStatus'> {
   return connectError(error, textOrNull(metadata?.['millrace-reason']?.[0]));
 }
 
+/** The paths of operators have their reason in the body. */
 function connectError(error: unknown, reason: string | null): Omit<Content, 'httpStatus'> {
-  const { code, message } = (error ?? {}) as { code?: string; message?: string };
+  const { code, message, reason: own } = (error ?? {}) as { code?: string; message?: string; reason?: string };
   const name = code === 'canceled' ? 'CANCELLED' : (code?.toUpperCase() ?? null);
-  return { code: name, reason, text: message ?? '' };
+  return { code: name, reason: reason ?? own ?? null, text: message ?? '' };
 }
 
 function lastMessage(body: Buffer, flags: number): Buffer | null {

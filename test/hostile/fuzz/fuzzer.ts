@@ -1,13 +1,17 @@
-import { mayWait, methodsOfEdge, type EdgeName } from '../calls.ts';
+import type { EdgeName } from '../calls.ts';
 import { Exchanges, type Answer, type Exchange } from './exchange.ts';
-import { complaintOf, type GeneratorName } from './foreseen.ts';
+import { complaintOf } from './foreseen.ts';
 import { headerCase } from './header-cases.ts';
 import { jsonCase, protobufCase, type Sources } from './message-cases.ts';
 import { Messages } from './messages.ts';
 import { MutationBook } from './mutations.ts';
 import { CaseRandom } from './random.ts';
-import { framesCase, http1Case, sendRaw, type RawCase } from './raw-cases.ts';
+import { framesCase, http1Case, type RawCase } from './raw-cases.ts';
+import { sendRaw } from './raw-exchange.ts';
 import type { FuzzSite } from './site.ts';
+import { Turns } from './turns.ts';
+
+export type GeneratorName = 'protobuf' | 'json' | 'headers' | 'http1' | 'frames';
 
 export interface FuzzOptions {
   readonly seed: number;
@@ -17,7 +21,11 @@ export interface FuzzOptions {
   readonly goesOn: (requests: number) => boolean;
   /** Cases under way at once. */
   readonly atOnce: number;
+  /** Those that make the cases; a generator that is named twice makes twice as many. */
+  readonly generators: readonly GeneratorName[];
   readonly onProgress: (requests: number) => void;
+  /** Called with each of `complaints` at once, because a run may not come to its end. */
+  readonly onComplaint: (text: string) => void;
   /** Shows each case before it is sent. */
   readonly show: ((text: string) => void) | null;
 }
@@ -32,15 +40,24 @@ export interface FuzzResult {
 }
 
 /** What a case sends: one exchange of HTTP/2, or the bytes of a connection. */
-type Case =
+export type Case =
   | { readonly generator: 'protobuf' | 'json' | 'headers'; readonly exchange: Exchange }
   | { readonly generator: 'http1' | 'frames'; readonly raw: RawCase };
 
-const generators: readonly GeneratorName[] = ['protobuf', 'protobuf', 'json', 'json', 'headers', 'http1', 'frames'];
-const complaintsMax = 20;
+export const allGenerators: readonly GeneratorName[] = [
+  'protobuf',
+  'protobuf',
+  'json',
+  'json',
+  'headers',
+  'http1',
+  'frames',
+];
+/** So many kinds of complaints end the run, which lists so many cases of each kind. */
+const kindsMax = 20;
+const casesOfKindMax = 3;
 /** Topics, groups and members that the cases made are removed after so many cases. */
 const tidiedEvery = 4_000;
-const shownBytes = 400;
 
 /** Sends the cases of a seed, one after the other or some at once, and judges every answer. */
 export class Fuzzer {
@@ -49,7 +66,10 @@ export class Fuzzer {
   readonly #sources: Sources;
   readonly #exchanges: Exchanges;
   readonly #answers = new Map<string, number>();
+  readonly #turns: Turns;
   readonly #complaints: string[] = [];
+  /** How often each kind of complaint came. */
+  readonly #kinds = new Map<string, number>();
   #next: number;
   #requests = 0;
   #tidying: Promise<void> | null = null;
@@ -59,18 +79,20 @@ export class Fuzzer {
     this.#site = site;
     this.#next = options.first;
     this.#sources = { messages: new Messages(site.words), book: new MutationBook(options.seed) };
-    this.#exchanges = new Exchanges(site.ports);
+    this.#turns = new Turns(site.ports.http);
+    this.#exchanges = new Exchanges(site.ports, this.#turns);
   }
 
   async run(): Promise<FuzzResult> {
     await Promise.all(Array.from({ length: this.#o.atOnce }, () => this.#work()));
     this.#exchanges.close();
+    this.#turns.close();
     const cases = this.#next - this.#o.first;
     return { requests: this.#requests, cases, answers: this.#answers, complaints: this.#complaints };
   }
 
   async #work(): Promise<void> {
-    while (this.#o.goesOn(this.#requests) && this.#complaints.length < complaintsMax) {
+    while (this.#o.goesOn(this.#requests) && this.#kinds.size < kindsMax) {
       const index = this.#next;
       this.#next += 1;
       if (index > this.#o.first && index % tidiedEvery === 0) {
@@ -85,17 +107,29 @@ export class Fuzzer {
   }
 
   async #try(index: number): Promise<void> {
-    const tried = caseOf(this.#sources, index, new CaseRandom(this.#o.seed, index));
+    const tried = caseOf(this.#o.generators, this.#sources, index, new CaseRandom(this.#o.seed, index));
     this.#o.show?.(describe(tried, index));
     const isRaw = 'raw' in tried;
-    const answers = isRaw ? await sendRaw(tried.raw, this.#site.ports) : [await this.#exchanges.send(tried.exchange)];
+    const answers = isRaw
+      ? await sendRaw(tried.raw, this.#site.ports, this.#turns)
+      : [await this.#exchanges.send(tried.exchange)];
     this.#requests += isRaw ? tried.raw.requests : 1;
     for (const answer of answers) {
       this.#count(tried.generator, answer);
-      const complaint = complaintOf(tried.generator, answer, isRaw || waits(tried.exchange));
+      const complaint = complaintOf(tried, answer);
       this.#o.show?.(`  answer: ${JSON.stringify(answer)}`);
-      if (complaint !== null) this.#complaints.push(`${complaint}\n  ${describe(tried, index)}`);
+      if (complaint !== null) this.#complain(complaint, tried, index);
     }
+  }
+
+  #complain(complaint: string, tried: Case, index: number): void {
+    const kind = `${tried.generator}: ${complaint.replace(/\d+/g, '#')}`;
+    const count = (this.#kinds.get(kind) ?? 0) + 1;
+    this.#kinds.set(kind, count);
+    if (count > casesOfKindMax) return;
+    const text = `${complaint}\n  ${describe(tried, index)}`;
+    this.#complaints.push(text);
+    this.#o.onComplaint(text);
   }
 
   #count(generator: GeneratorName, { ended, httpStatus, code, reason }: Answer): void {
@@ -104,7 +138,7 @@ export class Fuzzer {
   }
 }
 
-function caseOf(sources: Sources, index: number, random: CaseRandom): Case {
+function caseOf(generators: readonly GeneratorName[], sources: Sources, index: number, random: CaseRandom): Case {
   const generator = random.pick(generators);
   switch (generator) {
     case 'protobuf':
@@ -120,12 +154,6 @@ function caseOf(sources: Sources, index: number, random: CaseRandom): Case {
   }
 }
 
-/** A wrong path may lead to a call that waits. */
-function waits({ edge, headers, mayWait: own }: Exchange): boolean {
-  const path = headers[':path'];
-  return own || methodsOfEdge[edge].some((each) => `/${each.parent.typeName}/${each.name}` === path && mayWait(each));
-}
-
 function describe(tried: Case, index: number): string {
   const isRaw = 'raw' in tried;
   const edge: EdgeName = isRaw ? tried.raw.edge : tried.exchange.edge;
@@ -133,6 +161,5 @@ function describe(tried: Case, index: number): string {
   const headers = isRaw ? '' : ` ${JSON.stringify(tried.exchange.headers)}`;
   const text =
     tried.generator === 'http1' || tried.generator === 'json' ? bytes.toString('latin1') : bytes.toString('hex');
-  const shown = JSON.stringify(text.slice(0, shownBytes));
-  return `case ${index}, ${tried.generator} to ${edge}${headers}, ${bytes.length} bytes: ${shown}`;
+  return `case ${index}, ${tried.generator} to ${edge}${headers}, ${bytes.length} bytes: ${JSON.stringify(text)}`;
 }

@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
-import { methodsOfEdge, type EdgeName } from '../calls.ts';
+import { mayWait, methodsOfEdge, type EdgeName } from '../calls.ts';
 import type { Exchange } from './exchange.ts';
 import { binaryOf, contentTypeOf, enveloped, exchangeOf, type Sources } from './message-cases.ts';
 import type { CaseRandom } from './random.ts';
@@ -63,15 +63,30 @@ export function headerCase({ messages, book }: Sources, index: number, random: C
   const message = messages.message(method.input, random);
   const body = format === 'json' ? Buffer.from(JSON.stringify(message)) : binaryOf(method, message);
   const plain = exchangeOf(edge, method, contentTypeOf(edge, method, format, random), [body]);
-  const headers: OutgoingHttpHeaders = { ...plain.headers, ...someOddHeaders(random) };
-  if (random.chance(0.1)) headers[':path'] = random.pick(oddPaths);
-  if (random.chance(0.1)) headers[':method'] = random.pick(methods);
-  if (random.chance(0.1)) headers[':authority'] = random.pick(oddHosts);
-  if (random.chance(0.05)) headers[':scheme'] = random.pick(['https', 'x', 'http']);
-  if (random.chance(0.05)) headers['content-length'] = random.pick(['0', '1', '99999']);
   const pieces = random.chance(0.4) ? oddPieces(body, random) : plain.pieces;
   const sent = random.chance(0.1) ? pieces.map((piece) => book.mutate(piece, index, random)) : pieces;
-  return { ...plain, headers, pieces: sent, isOdd: true };
+  const request: OutgoingHttpHeaders = {};
+  if (random.chance(0.1)) request[':path'] = random.pick(oddPaths);
+  if (random.chance(0.1)) request[':method'] = random.pick(methods);
+  if (random.chance(0.1)) request[':authority'] = random.pick(oddHosts);
+  if (random.chance(0.05)) request[':scheme'] = random.pick(['https', 'x', 'http']);
+  if (random.chance(0.05)) request['content-length'] = random.pick(['0', '1', '99999']);
+  const headers: OutgoingHttpHeaders = { ...plain.headers, ...someOddHeaders(random), ...request };
+  const bytes = sent.reduce((sum, piece) => sum + piece.length, 0);
+  return {
+    edge,
+    headers,
+    pieces: sent,
+    awaits: awaitedAt(edge, String(headers[':path'])),
+    mayBeReset: Object.keys(request).length > 0,
+    endsConnection: Number(headers['content-length'] ?? Infinity) < bytes,
+  };
+}
+
+/** A request that is cut short may be one that waits, and its path may lead to any call. */
+function awaitedAt(edge: EdgeName, path: string): Exchange['awaits'] {
+  const called = methodsOfEdge[edge].find(({ parent, name }) => `/${parent.typeName}/${name}` === path);
+  return called !== undefined && mayWait(called) ? 'none' : 'answer';
 }
 
 export function someOddHeaders(random: CaseRandom): Record<string, string> {

@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
-import { fromJson, toBinary, type DescMethod, type JsonValue } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, toBinary, type DescMethod, type JsonValue, type Message } from '@bufbuild/protobuf';
 import { mayWait, methodsOfEdge, type EdgeName } from '../calls.ts';
 import type { Exchange } from './exchange.ts';
 import type { Json, Messages } from './messages.ts';
@@ -50,7 +50,29 @@ export function exchangeOf(
     te: 'trailers',
   };
   const pieces = isBare ? bodies : bodies.map((body) => enveloped(body));
-  return { edge, headers, pieces, mayWait: mayWait(method), isOdd: false };
+  const awaits = awaited(method, bodies[0] ?? Buffer.alloc(0), /json/.test(contentType));
+  return { edge, headers, pieces, awaits, mayBeReset: false, endsConnection: false };
+}
+
+/** What must come for a request that is complete, of which `body` is the first message. */
+function awaited(method: DescMethod, body: Buffer, isJson: boolean): Exchange['awaits'] {
+  if (method.methodKind === 'server_streaming') return 'begin';
+  // The client has ended its side of the streams of both sides.
+  if (method.methodKind !== 'unary' || !mayWait(method)) return 'answer';
+  try {
+    const { input } = method;
+    const message = isJson ? fromJson(input, JSON.parse(body.toString()) as JsonValue) : fromBinary(input, body);
+    return waitOf(message) === 0 ? 'answer' : 'none';
+  } catch {
+    return 'answer';
+  }
+}
+
+/** A Pull without a time answers at once, and a SyncGroup waits then. */
+function waitOf(message: Message & { readonly wait?: { readonly seconds: bigint; readonly nanos: number } }): number {
+  const { wait } = message;
+  if (wait === undefined) return message.$typeName === 'millrace.v1.PullRequest' ? 0 : Infinity;
+  return Math.max(0, Number(wait.seconds) + wait.nanos / 1e9);
 }
 
 export function contentTypeOf(edge: EdgeName, method: DescMethod, format: string, random: CaseRandom): string {

@@ -1,7 +1,5 @@
-import { connect, type Socket } from 'node:net';
-import { methodsOfEdge, type EdgeName } from '../calls.ts';
+import { mayWait, methodsOfEdge, type EdgeName } from '../calls.ts';
 import { callHeaders, frame } from '../frames.ts';
-import type { Answer } from './exchange.ts';
 import { oddHeaders, oddHosts, oddPaths } from './header-cases.ts';
 import { binaryOf, contentTypeOf, enveloped, type Sources } from './message-cases.ts';
 import type { CaseRandom } from './random.ts';
@@ -11,12 +9,17 @@ export interface RawCase {
   readonly edge: EdgeName;
   readonly bytes: Buffer;
   readonly requests: number;
-  /** What the broker sends when it has read everything; null: it closes the connection. */
-  readonly lastAnswer: Buffer | null;
+  readonly protocol: 'http1' | 'frames';
+  /**
+   * The requests, or streams, that must be answered, because they are whole and do not wait; null
+   * where bytes are broken, or where calls may wait.
+   */
+  readonly answered: number | null;
+  /** The client breaks its connection, and does not end it. */
+  readonly breaks: boolean;
 }
 
 const requestsMax = 6;
-const leaveMs = 250;
 const ping = Buffer.from('fuzz\0\0\0\0', 'latin1');
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
@@ -24,16 +27,15 @@ const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 export function http1Case(sources: Sources, index: number, random: CaseRandom): RawCase {
   const requests = 1 + random.int(requestsMax);
   const texts = Array.from({ length: requests }, (_, at) => http1Request(sources, random, at === requests - 1));
-  const bytes = Buffer.concat(texts);
-  return {
-    edge: random.chance(0.9) ? 'http' : 'grpc',
-    bytes: random.chance(0.4) ? sources.book.mutate(bytes, index, random) : bytes,
-    requests,
-    lastAnswer: null,
-  };
+  const plain = Buffer.concat(texts.map(({ bytes }) => bytes));
+  const bytes = random.chance(0.4) ? sources.book.mutate(plain, index, random) : plain;
+  const edge = random.chance(0.9) ? 'http' : 'grpc';
+  const isWhole = edge === 'http' && bytes.equals(plain) && texts.every((text) => text.isWhole);
+  return { edge, bytes, requests, protocol: 'http1', answered: isWhole ? requests : null, breaks: random.chance(0.5) };
 }
 
-function http1Request({ messages }: Sources, random: CaseRandom, isLast: boolean): Buffer {
+/** @returns its bytes, and whether it must be answered as it stands. */
+function http1Request({ messages }: Sources, random: CaseRandom, isLast: boolean) {
   const method = random.pick(methodsOfEdge.http);
   const format = random.pick(['json', 'proto']);
   const message = messages.message(method.input, random);
@@ -43,18 +45,22 @@ function http1Request({ messages }: Sources, random: CaseRandom, isLast: boolean
   const verb = random.chance(0.9)
     ? 'POST'
     : random.pick(['GET', 'HEAD', 'OPTIONS', 'PUT', 'CONNECT', 'PRI', 'post', '']);
-  const path = random.chance(0.9) ? `/${method.parent.typeName}/${method.name}` : random.pick(oddPaths);
+  const called = `/${method.parent.typeName}/${method.name}`;
+  const path = random.chance(0.9) ? called : random.pick(oddPaths);
   const target = random.chance(0.95) ? path : random.pick(['*', 'http://[::1', `http://x${path}`, '', '\\', 'a b']);
   const version = random.chance(0.97) ? 'HTTP/1.1' : random.pick(['HTTP/1.0', 'HTTP/2.0', 'HTTP/9.9', '', 'HTTP/1.1 ']);
-  const lines = [`${verb} ${target} ${version}`, `Host: ${random.chance(0.9) ? 'broker' : random.pick(oddHosts)}`];
+  const line = `${verb} ${target} ${version}`;
+  const lines = [line, `Host: ${random.chance(0.9) ? 'broker' : random.pick(oddHosts)}`];
   lines.push(`Content-Type: ${contentType}`);
   for (let odd = random.int(3); odd > 0; odd -= 1) {
     const [name, values] = random.pick(oddHeaders);
     lines.push(`${name}: ${random.pick(values)}`);
   }
   if (random.chance(0.05)) lines.push(...random.pick(brokenHeaders));
+  const isPlain = line === `POST ${called} HTTP/1.1` && lines.length === 3 && !mayWait(method);
   if (isLast) lines.push('Connection: close');
-  return http1Bytes(lines, body, random);
+  const { bytes, fits } = http1Bytes(lines, body, random);
+  return { bytes, isWhole: isPlain && fits };
 }
 
 const brokenHeaders: readonly (readonly string[])[] = [
@@ -74,15 +80,18 @@ const brokenHeaders: readonly (readonly string[])[] = [
   [`X: ${'y'.repeat(17_000)}`],
 ];
 
-function http1Bytes(lines: readonly string[], body: Buffer, random: CaseRandom): Buffer {
+/** `fits`: the body is as long as the head says. */
+function http1Bytes(lines: readonly string[], body: Buffer, random: CaseRandom) {
   const head = (last: string): Buffer => Buffer.from(`${[...lines, last].join('\r\n')}\r\n\r\n`, 'latin1');
-  if (random.chance(0.6)) return Buffer.concat([head(`Content-Length: ${body.length}`), body]);
-  if (random.chance(0.3))
-    return Buffer.concat([head(`Content-Length: ${body.length + random.pick([-1, 1, 9])}`), body]);
+  if (random.chance(0.6)) return { bytes: Buffer.concat([head(`Content-Length: ${body.length}`), body]), fits: true };
+  if (random.chance(0.3)) {
+    const length = body.length + random.pick([-1, 1, 9]);
+    return { bytes: Buffer.concat([head(`Content-Length: ${length}`), body]), fits: false };
+  }
   const size = random.pick([body.length.toString(16), `${body.length.toString(16)};x=y`, 'zz', '-1', 'ffffffffff', '']);
   const chunk = Buffer.from(`${size}\r\n`);
   const end = Buffer.from(random.pick(['\r\n0\r\n\r\n', '\r\n0\r\nTrailer: x\r\n\r\n', '\r\n', '']));
-  return Buffer.concat([head('Transfer-Encoding: chunked'), chunk, body, end]);
+  return { bytes: Buffer.concat([head('Transfer-Encoding: chunked'), chunk, body, end]), fits: false };
 }
 
 /** Frames of HTTP/2, whole and broken, and at the end a ping. */
@@ -90,10 +99,14 @@ export function framesCase(sources: Sources, index: number, random: CaseRandom):
   const edge = random.pick(['grpc', 'http'] as const);
   const frames: Buffer[] = [];
   const requests = 1 + random.int(requestsMax);
+  let areWhole = true;
   for (let request = 0; request < requests; request += 1) {
     const stream = 2 * request + 1;
-    frames.push(...callFrames(sources, edge, stream, random));
-    if (random.chance(0.5)) frames.push(oddFrame(stream, random));
+    const call = callFrames(sources, edge, stream, random);
+    frames.push(...call.frames);
+    const isOdd = random.chance(0.5);
+    if (isOdd) frames.push(oddFrame(stream, random));
+    areWhole &&= call.isWhole && !isOdd;
   }
   frames.push(frame(6, 0, 0, ping));
   const bytes = Buffer.concat(frames);
@@ -102,22 +115,28 @@ export function framesCase(sources: Sources, index: number, random: CaseRandom):
     edge,
     bytes: Buffer.concat([preface, frame(4, 0, 0, Buffer.alloc(0)), sent]),
     requests,
-    lastAnswer: frame(6, 1, 0, ping),
+    protocol: 'frames',
+    answered: areWhole && sent.equals(bytes) ? requests : null,
+    breaks: random.chance(0.5),
   };
 }
 
-function callFrames({ messages }: Sources, edge: EdgeName, stream: number, random: CaseRandom): Buffer[] {
+/** `isWhole`: the broker must end the stream by itself. */
+function callFrames({ messages }: Sources, edge: EdgeName, stream: number, random: CaseRandom) {
   const method = random.pick(methodsOfEdge[edge]);
   const body = enveloped(binaryOf(method, messages.message(method.input, random)));
   const contentType = contentTypeOf(edge, method, 'proto', random);
   const headers = callHeaders(`/${method.parent.typeName}/${method.name}`, contentType);
   const end = random.chance(0.8) ? 1 : 0;
+  const flags = random.chance(0.9) ? 4 : random.int(256);
   const cut = random.int(body.length + 1);
-  return [
-    frame(1, random.chance(0.9) ? 4 : random.int(256), stream, headers),
+  const frames = [
+    frame(1, flags, stream, headers),
     frame(0, 0, stream, body.subarray(0, cut)),
     frame(0, end, stream, body.subarray(cut)),
   ];
+  const mayStay = method.methodKind !== 'bidi_streaming' && mayWait(method);
+  return { frames, isWhole: end === 1 && flags === 4 && !mayStay };
 }
 
 function oddFrame(stream: number, random: CaseRandom): Buffer {
@@ -139,52 +158,4 @@ function oddFrame(stream: number, random: CaseRandom): Buffer {
     frame(6, 0, target, Buffer.alloc(8)),
     frame(random.int(256), random.int(256), target, Buffer.alloc(random.int(30), random.int(256))),
   ]);
-}
-
-/** Sends the bytes, and reads until the broker has answered or closed. */
-export function sendRaw(
-  { edge, bytes, lastAnswer }: RawCase,
-  ports: Readonly<Record<EdgeName, number>>,
-): Promise<Answer[]> {
-  return new Promise((resolve) => {
-    const socket = connect(ports[edge], '127.0.0.1');
-    const chunks: Buffer[] = [];
-    let ended: Answer['ended'] = 'closed';
-    const leave = (): void => {
-      ended = 'left';
-      reset(socket);
-    };
-    const timer = setTimeout(leave, leaveMs);
-    socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
-      if (lastAnswer !== null && Buffer.concat(chunks).includes(lastAnswer)) leave();
-    });
-    socket.once('end', () => {
-      reset(socket);
-    });
-    socket.once('close', () => {
-      clearTimeout(timer);
-      resolve(lastAnswer === null ? http1Answers(Buffer.concat(chunks).toString('latin1'), ended) : [bare(ended)]);
-    });
-    socket.write(bytes);
-  });
-}
-
-/** Leaves no address in TIME_WAIT, because a long run would use up all of them. */
-function reset(socket: Socket): void {
-  socket.resetAndDestroy();
-}
-
-function http1Answers(text: string, ended: Answer['ended']): Answer[] {
-  const heads = [...text.matchAll(/^HTTP\/1\.1 (\d{3}) .*\r\n((?:[\w-]+: .*\r\n)*)/gm)];
-  const answers = heads.map(([, status, headers = '']): Answer => {
-    const reason = /^millrace-reason: (\w+)/im.exec(headers)?.[1] ?? null;
-    return { ...bare('answered'), httpStatus: Number(status), reason };
-  });
-  return answers.length === 0 ? [bare(ended)] : answers;
-}
-
-function bare(ended: Answer['ended']): Answer {
-  return { ended, httpStatus: null, code: null, reason: null, text: '' };
 }

@@ -2,6 +2,7 @@ import type { Client } from '@grpc/grpc-js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import type { BrokerProcess } from '../../../bench/support/broker-process.ts';
+import { waitFor } from '../../../bench/support/timing.ts';
 import { call, connect } from '../../../bench/client/service-client.ts';
 import type { EdgeName } from '../calls.ts';
 import type { Words } from './messages.ts';
@@ -59,13 +60,26 @@ export class FuzzSite {
    * case at the same time may undo it, so errors do not count.
    */
   async tidy(): Promise<void> {
+    await this.#removeWhere((name) => name !== honest);
+    await this.#make();
+  }
+
+  /** Removes everything that any client has made; members leave soon after their connections. */
+  async removeAll(): Promise<void> {
+    await waitFor('nothing to be left', 30_000, 100, async () => {
+      await this.#removeWhere(() => true);
+      const { groups: left } = await call(this.#client, GroupService.method.listGroups, {});
+      return left.length === 0;
+    });
+  }
+
+  async #removeWhere(isRemoved: (name: string) => boolean): Promise<void> {
     const { groups: found } = await call(this.#client, GroupService.method.listGroups, { pageSize: 1_000 });
-    for (const { name } of found) if (name !== honest) await this.#remove(name);
+    for (const { name } of found) if (isRemoved(name)) await this.#remove(name);
     const { topics: kept } = await call(this.#client, TopicService.method.listTopics, { pageSize: 1_000 });
     for (const { name } of kept) {
-      if (name !== honest) await call(this.#client, TopicService.method.deleteTopic, { name }).catch(() => undefined);
+      if (isRemoved(name)) await call(this.#client, TopicService.method.deleteTopic, { name }).catch(() => undefined);
     }
-    await this.#make();
   }
 
   async #remove(group: string): Promise<void> {

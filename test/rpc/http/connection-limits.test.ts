@@ -5,10 +5,13 @@ import { expect, onTestFinished, test } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount } from '../../account/accounts.ts';
 import { latest } from '../latest.ts';
+import { bareConnection, callHeaders, frame } from '../../hostile/frames.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { serve } from '../serving.ts';
 
 const publishPath = '/millrace.v1.BrokerService/Publish';
+const subscribePath = '/millrace.v1.BrokerService/Subscribe';
+const message = Buffer.from('\0\0\0\0\x27{"group":"billing","topics":["orders"]}', 'latin1');
 
 async function rawSocket(port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
@@ -71,6 +74,45 @@ test('a connection of HTTP/1.1 cannot have more open requests than one of HTTP/2
   // The reset of the connection may overtake the refusal that ends it.
   await closed;
   expect(answer.join('').split('HTTP/1.1 200').length).toBeLessThanOrEqual(limits.httpConnectionCallsMax + 1);
+});
+
+test('a connection that ends with a CONNECT behind other requests leaves none of them open', async () => {
+  const account = roomyAccount();
+  const { broker, httpPort, bugs } = await serve({ account });
+  const head = `POST ${subscribePath} HTTP/1.1\r\nhost: a\r\ncontent-type: application/connect+json\r\n`;
+  const subscribe = `${head}content-length: ${message.length}\r\n\r\n${message.toString('latin1')}`;
+  const socket = await rawSocket(httpPort);
+  const closed = once(socket.resume(), 'close');
+  socket.write(subscribe.repeat(3), 'latin1');
+  await expect.poll(() => broker.streams.length, { timeout: 20_000 }).toBe(3);
+  socket.write('CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n');
+  await closed;
+  await expect.poll(() => account.kind('streams').bytes, { timeout: 20_000 }).toBe(0);
+  expect(broker.streams.map((stream) => stream.closed)).toEqual([true, true, true]);
+  expect(bugs).toEqual([]);
+});
+
+test('a closing connection of HTTP/2 whose client has gone is closed as any other', async () => {
+  const clock = new FakeClock();
+  const account = roomyAccount();
+  const { broker, httpPort, bugs } = await serve({ account, clock });
+  const startMs = clock.nowMs();
+  const socket = await bareConnection(httpPort);
+  socket.resume();
+  const headers = callHeaders(subscribePath, 'application/connect+json');
+  socket.write(Buffer.concat([frame(1, 4, 1, headers), frame(0, 1, 1, message)]));
+  await expect.poll(() => broker.streams.length, { timeout: 20_000 }).toBe(1);
+  const goaway = frame(7, 0, 0, Buffer.alloc(8));
+  const dataOfNoStream = frame(0, 0, 0, Buffer.alloc(1));
+  await new Promise((resolve) => socket.write(Buffer.concat([goaway, dataOfNoStream]), resolve));
+  socket.resetAndDestroy();
+  const held = async (): Promise<number[]> => {
+    await clock.advance(limits.keepaliveMs);
+    return [account.kind('streams').bytes, account.kind('connections').bytes];
+  };
+  await expect.poll(held, { timeout: 20_000 }).toEqual([0, 0]);
+  expect(clock.nowMs() - startMs).toBeLessThan(limits.slowReaderMs);
+  expect(bugs).toEqual([]);
 });
 
 /** A ping of a connection that is open yet. */

@@ -53,6 +53,8 @@ interface Http2Answer {
   readonly reason: string | undefined;
   readonly body: string;
   readonly rst: number | undefined;
+  /** The reason in the trailers of gRPC. */
+  readonly trailers: string | undefined;
 }
 
 async function http2Answer(
@@ -66,6 +68,8 @@ async function http2Answer(
   stream.on('error', () => undefined);
   const seen: Record<string, unknown> = {};
   const chunks: Buffer[] = [];
+  const trailers: Record<string, unknown> = {};
+  stream.on('trailers', (given: object) => void Object.assign(trailers, given));
   stream.on('response', (given) => Object.assign(seen, given)).on('data', (chunk: Buffer) => chunks.push(chunk));
   if (body !== null && !stream.writableEnded) stream.end(body);
   await closed(stream);
@@ -75,6 +79,7 @@ async function http2Answer(
     reason: seen['millrace-reason'] as string | undefined,
     body: Buffer.concat(chunks).toString(),
     rst: stream.rstCode,
+    trailers: trailers['millrace-reason'] as string | undefined,
   };
 }
 
@@ -255,6 +260,39 @@ describe('what a call does not take is refused with a reason', () => {
       await expectWell(serving);
     },
   );
+});
+
+describe('a timeout of a call', () => {
+  const types = ['application/json', 'application/grpc+json', 'application/grpc-web+json'] as const;
+
+  function timed(serving: Serving, type: string, value: string): Promise<Http2Answer> {
+    const name = type === 'application/json' ? 'connect-timeout-ms' : 'grpc-timeout';
+    const prefix = type === 'application/json' ? '' : `\0\0\0\0${String.fromCharCode(heartbeat.length)}`;
+    const headers = { ':path': heartbeatPath, 'content-type': type, [name]: value };
+    return http2Answer(serving, headers, Buffer.from(prefix + heartbeat, 'latin1'));
+  }
+
+  test.each(types)(
+    'a timeout of more than the 24 days that a timer can wait does not end a call at once: %s',
+    async (type) => {
+      const serving = await serve();
+      const warnings: string[] = [];
+      const onWarning = ({ message }: Error): void => void warnings.push(message);
+      process.on('warning', onWarning);
+      onTestFinished(() => void process.off('warning', onWarning));
+      const { status, body } = await timed(serving, type, type === 'application/json' ? '9999999999' : '99999999H');
+      expect([status, body]).toEqual([200, expect.not.stringMatching(/deadline|grpc-status: 4/)]);
+      expect(warnings).toEqual([]);
+      await expectWell(serving);
+    },
+  );
+
+  test.each(types)('a malformed timeout is refused with a reason: %s', async (type) => {
+    const serving = await serve();
+    const { reason, trailers, body } = await timed(serving, type, '1 S');
+    expect([reason, trailers, body].join()).toContain('MALFORMED_REQUEST');
+    await expectWell(serving);
+  });
 });
 
 describe('what a client leaves undone ends', () => {

@@ -213,9 +213,12 @@ export function groupStore(parts: StoreParts): GroupStore {
       // Taken before the read: a fold may write it, and drop it, before the cursors are read.
       const found = new MemoryGroupStore(database.groups);
       found.inherited = sabotage === 'LOADS_CURSORS_WITHOUT_THE_ACK_LOG' ? [] : inherited;
-      const stored: StoredCursor[] = [];
-      await reads.call(() => found.loadCursors(subscriptionIds, (one) => stored.push(one)));
-      stored.forEach(visit);
+      const stored: [StoredCursor, boolean][] = [];
+      await reads.call(() => found.loadCursors(subscriptionIds, (...one) => stored.push(one)));
+      for (const one of stored) visit(...one);
+    },
+    cursorsLoaded: (subscriptionIds) => {
+      tables.cursorsLoaded(subscriptionIds);
     },
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),

@@ -13,8 +13,7 @@ export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, inte
     clock,
     delayMs: intervalMs,
     run: async () => {
-      // A session that is closing sends no pings, and ends with its last stream.
-      if (session.destroyed || session.closed) return;
+      if (session.destroyed) return;
       if ((await within(clock, intervalMs, answered(session))) === timeUp) session.destroy();
     },
     onError: () => {
@@ -27,11 +26,15 @@ export function keepSessionAlive(session: ServerHttp2Session, clock: Clock, inte
   });
 }
 
-/** Resolves with the answer to a ping, and when the session ends. */
+/** Resolves with the answer of the client, and when the session ends. */
 function answered(session: ServerHttp2Session): Promise<void> {
   return new Promise((resolve) => {
-    session.ping(() => {
+    const answer = (): void => {
       resolve();
-    });
+    };
+    // A session that is closing may never end by itself: after a client's GOAWAY and a wrong frame
+    // Node reads no more. It sends no pings then, but settings, which are answered too.
+    if (session.closed) session.settings({}, answer);
+    else session.ping(answer);
   });
 }
