@@ -37,7 +37,7 @@ export class ClassicCalls {
 
   async join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     const { sessionTimeoutMs, rebalanceTimeoutMs, assignor, clientAssignors, metadata } = command;
-    const wishes = {
+    const options = {
       kind: 'CLASSIC',
       host,
       sessionTimeoutMs,
@@ -46,7 +46,7 @@ export class ClassicCalls {
       clientAssignors,
       metadata,
     } as const;
-    const { group, member } = await this.#admission.enter(command, wishes, true);
+    const { group, member } = await this.#admission.enter(command, options, true);
     const row = group.row(member.id);
     return {
       memberId: member.id,
