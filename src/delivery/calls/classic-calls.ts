@@ -116,10 +116,10 @@ export class ClassicCalls {
  * The partitions that a heartbeat gives back. A late call does not give back partitions that the
  * member has got after the generation that it names.
  */
-function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
+function givenBack(group: GroupModel, { memberId, revoked, generation }: HeartbeatCommand): PartitionRef[] {
   return group.refs(revoked).filter((ref) => {
     const holder = group.holder(ref);
-    return generation !== null && holder !== undefined && holder.sinceGeneration <= generation;
+    return generation !== null && holder?.memberId === memberId && holder.sinceGeneration <= generation;
   });
 }
 

@@ -206,7 +206,7 @@ export class ConsumerGroup extends GroupModel {
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
     this.members.get(memberId)?.heard(this.#context.clock.nowMs());
     if (revoked.length === 0 && this.row(memberId)?.sessionTimeoutMs === null) return;
-    this.#driver.tell({ type: 'alive', memberId, revoked });
+    this.#driver.tellAlive(memberId, revoked);
   }
 
   /**
