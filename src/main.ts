@@ -52,10 +52,10 @@ async function run({ settings, nameOf }: Start): Promise<void> {
   const signals = new StopSignals();
   for (const signal of stopSignals) {
     process.on(signal, () => {
-      const wish = signals.heard(signal, systemClock.nowMs());
+      const action = signals.heard(signal, systemClock.nowMs());
       // A second request means that the operator does not want to wait for the drain.
-      if (wish === 'exit') process.exit(exitFailed);
-      if (wish === 'nothing') return;
+      if (action === 'exit') process.exit(exitFailed);
+      if (action === 'nothing') return;
       log.info(`${signal}: draining`);
       void server.stop();
     });

@@ -41,12 +41,12 @@ export function sameMemberRow(a: MemberRow, b: MemberRow): boolean {
     a.rebalanceTimeoutMs === b.rebalanceTimeoutMs &&
     a.maxPollIntervalMs === b.maxPollIntervalMs &&
     a.joinSeq === b.joinSeq &&
-    sameWishes(a, b)
+    sameOptions(a, b)
   );
 }
 
 /** Whether the two rows are the same to an assignor. */
-export function sameWishes(a: MemberRow, b: MemberRow): boolean {
+export function sameOptions(a: MemberRow, b: MemberRow): boolean {
   return (
     a.assignor === b.assignor &&
     same(a.topicIds, b.topicIds) &&

@@ -1,7 +1,7 @@
 import { instanceFenced, memberFenced } from '../errors/rejections/members.ts';
 import { areConsistent } from './client-plan.ts';
 import type { Holdings } from './holdings.ts';
-import { sameMemberRow, sameWishes, type Member } from './member.ts';
+import { sameMemberRow, sameOptions, type Member } from './member.ts';
 import type { Rebalance } from './rebalance.ts';
 import { Roster } from './roster.ts';
 import type { MemberId, MemberRow, PartitionRef, RebalanceReason } from './snapshot.ts';
@@ -216,7 +216,7 @@ export class Membership {
     }
     this.#renew(member, nowMs);
     // A leader's join for its task is not progress on the records that it holds.
-    if (sameWishes(before, row)) return;
+    if (sameOptions(before, row)) return;
     if (joined === undefined) this.joins.set(row.memberId, { inputs: [input], before });
     this.#rebalance.call('MEMBER_CHANGED', row.memberId, nowMs);
     this.progress(row.memberId, nowMs, nowMs);
@@ -228,7 +228,7 @@ export class Membership {
   #replace(old: Member, input: JoinInput, row: MemberRow, nowMs: number): void {
     const joined = this.joins.get(old.row.memberId);
     this.joins.delete(old.row.memberId);
-    const sameAsSeen = joined === undefined && sameWishes(old.row, row);
+    const sameAsSeen = joined === undefined && sameOptions(old.row, row);
     if (joined?.before === null) this.joins.set(row.memberId, { inputs: [...joined.inputs, input], before: null });
     // No rebalance has included the changes of the old process either.
     else if (!sameAsSeen) this.changed = this.#heirChanged = true;

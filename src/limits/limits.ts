@@ -183,8 +183,10 @@ export const limits = {
    */
   publishStreamPendingMax: 1_000,
   publishStreamPendingBytesMax: 4_194_304,
-  /** HTTP/2 window of a connection and of each of its streams, for what clients send. */
+  /** HTTP/2 window of a connection that publishes, and of its streams, for what clients send. */
   receiveWindowBytes: 4_194_304,
+  /** A publish of more bytes shows that its connection needs a wide window. */
+  wideFromBytes: 16_384,
   /**
    * Calls that a client may cancel on one connection: so many at once, and so many a second. Each
    * Pull that a gateway gives up for its consumer is one. Beyond it the connection is closed, since

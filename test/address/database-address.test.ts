@@ -84,7 +84,7 @@ test('TLS is asked for by the names that libpq has for it', () => {
   expect(parseDatabaseAddress('postgresql://h/?ssl=true').tls.mode).toBe('require');
 });
 
-test('a limit of time and the wish for a writable server are understood', () => {
+test('a limit of time and the demand for a writable server are understood', () => {
   const url = 'postgresql://a,b/?connect_timeout=2&target_session_attrs=read-write';
   expect(parseDatabaseAddress(url).connectTimeoutMs).toBe(2_000);
 });

@@ -79,7 +79,7 @@ describe('members that assign by themselves', () => {
 describe('a plan', () => {
   test.each([
     ['leaves', leave('b')],
-    ['joins with other wishes', joinClassic('b', ['even'], { metadata: Uint8Array.of(1) })],
+    ['joins with other options', joinClassic('b', ['even'], { metadata: Uint8Array.of(1) })],
   ])('asks nothing of a member that %s in the same step', (_, word) => {
     const scene = planned();
     scene.step(joinClassic('c'));

@@ -290,7 +290,7 @@ export class CheckedScene extends Scene {
   #generationOnce(before: Before, effects: readonly GroupEffect[]): void {
     const rise = this.group.generation - before.snapshot.generation;
     expect([0, 1]).toContain(rise);
-    if (wishes(this.group.members()) !== wishes(before.snapshot.members)) expect(rise).toBe(1);
+    if (optionsOf(this.group.members()) !== optionsOf(before.snapshot.members)) expect(rise).toBe(1);
     const { inputs, refused, stallsChanged } = this.#turn;
     const said = new Set(effects.map(({ type }) => type));
     const planned = inputs.some((input) => input.type === 'assign' && !refused.has(input));
@@ -360,7 +360,7 @@ export class CheckedScene extends Scene {
   #replacesAlone(before: Before, effects: readonly GroupEffect[], early: boolean): void {
     const replaced = effects.find((effect) => effect.type === 'replaced');
     if (replaced === undefined || this.#turn.inputs.length !== 1 || !early || this.#turn.stallsChanged) return;
-    if (wishes(before.snapshot.members) !== wishes(this.group.members())) return;
+    if (optionsOf(before.snapshot.members) !== optionsOf(this.group.members())) return;
     const { oldMemberId, memberId } = replaced;
     const heir = <Row extends { memberId: MemberId }>(row: Row): Row =>
       row.memberId === oldMemberId ? { ...row, memberId } : row;
@@ -425,7 +425,7 @@ function orSticky(assignor: Assignor | undefined): Assignor {
 }
 
 /** What an assignor or a leader would see of the members. */
-function wishes(members: readonly MemberRow[]): string {
+function optionsOf(members: readonly MemberRow[]): string {
   return JSON.stringify(members.map((m) => [m.joinSeq, m.topicIds, m.assignor, m.clientAssignors, [...m.metadata]]));
 }
 

@@ -31,7 +31,7 @@ describe('a member that does not work on what it was given', () => {
 
   test.each([
     ['acks again', progress('a', null)],
-    ['joins again with other wishes', join('a', [1], { ...short, metadata: Uint8Array.of(1) })],
+    ['joins again with other options', join('a', [1], { ...short, metadata: Uint8Array.of(1) })],
   ])('gets its share again when it %s, not before', (_, word) => {
     const one = scene();
     one.nowMs = 10_000;

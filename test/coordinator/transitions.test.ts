@@ -288,12 +288,12 @@ describe('the transition table', () => {
   test('a transition that the table calls never does not happen', () => {
     const members = fc.constantFrom('a', 'b', 'c');
     const topics = fc.constantFrom(1, 2);
-    const wishes = fc.constantFrom(range, inTurn, unheardOf, {}, {}, {});
+    const options = fc.constantFrom(range, inTurn, unheardOf, {}, {}, {});
     const input = fc.oneof(
       {
         weight: 3,
         arbitrary: fc
-          .tuple(members, fc.subarray([1, 2], { minLength: 1 }), wishes)
+          .tuple(members, fc.subarray([1, 2], { minLength: 1 }), options)
           .map(([name, read, row]) => join(name, read, { ...row, ...short })),
       },
       members.map((name) => joinClassic(name)),

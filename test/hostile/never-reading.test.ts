@@ -74,8 +74,8 @@ test(
       const group = `wide-${(attacks += 1)}`;
       const topics = ['a', 'b'].map((letter) => letter.repeat(190) + attacks);
       for (const topic of topics) await site.createTopic(topic, 5_000);
-      const wishes = { group, topics, sessionTimeout: { seconds: 60n } };
-      const stream = subscribeUnread(site.broker.grpcPort, contentTypeOf('grpc', method), wishes);
+      const options = { group, topics, sessionTimeout: { seconds: 60n } };
+      const stream = subscribeUnread(site.broker.grpcPort, contentTypeOf('grpc', method), options);
       const memberCount = async () => (await members(site, group).catch(() => [])).length;
       await waitFor('the member is there', 60_000, 50, async () => (await memberCount()) === 1);
       const rebalance = async (): Promise<void> => {

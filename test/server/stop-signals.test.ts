@@ -4,7 +4,7 @@ import { StopSignals } from '../../src/server/stop-signals.ts';
 type Heard = readonly [
   atMs: number,
   signal: Parameters<StopSignals['heard']>[0],
-  wish: ReturnType<StopSignals['heard']>,
+  action: ReturnType<StopSignals['heard']>,
 ];
 
 test.each<[string, readonly Heard[]]>([
@@ -35,7 +35,7 @@ test.each<[string, readonly Heard[]]>([
     ],
   ],
   [
-    'another signal is another wish, however soon',
+    'another signal is a second request, however soon',
     [
       [0, 'SIGTERM', 'drain'],
       [10, 'SIGINT', 'exit'],
@@ -59,5 +59,5 @@ test.each<[string, readonly Heard[]]>([
   ],
 ])('%s', (_what, heard) => {
   const signals = new StopSignals();
-  expect(heard.map(([atMs, signal]) => signals.heard(signal, atMs))).toEqual(heard.map(([, , wish]) => wish));
+  expect(heard.map(([atMs, signal]) => signals.heard(signal, atMs))).toEqual(heard.map(([, , action]) => action));
 });

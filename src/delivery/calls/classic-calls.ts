@@ -37,7 +37,7 @@ export class ClassicCalls {
 
   async join(host: string, command: JoinGroupCommand): Promise<JoinGroupOutcome> {
     const { sessionTimeoutMs, rebalanceTimeoutMs, assignor, clientAssignors, metadata } = command;
-    const wishes = {
+    const options = {
       kind: 'CLASSIC',
       host,
       sessionTimeoutMs,
@@ -46,7 +46,7 @@ export class ClassicCalls {
       clientAssignors,
       metadata,
     } as const;
-    const { group, member } = await this.#admission.enter(command, wishes, true);
+    const { group, member } = await this.#admission.enter(command, options, true);
     const row = group.row(member.id);
     return {
       memberId: member.id,
@@ -116,10 +116,10 @@ export class ClassicCalls {
  * The partitions that a heartbeat gives back. A late call does not give back partitions that the
  * member has got after the generation that it names.
  */
-function givenBack(group: GroupModel, { revoked, generation }: HeartbeatCommand): PartitionRef[] {
+function givenBack(group: GroupModel, { memberId, revoked, generation }: HeartbeatCommand): PartitionRef[] {
   return group.refs(revoked).filter((ref) => {
     const holder = group.holder(ref);
-    return generation !== null && holder !== undefined && holder.sinceGeneration <= generation;
+    return generation !== null && holder?.memberId === memberId && holder.sinceGeneration <= generation;
   });
 }
 

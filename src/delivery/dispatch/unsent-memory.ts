@@ -6,7 +6,11 @@ import { RetryLine, type WaitingReader } from './retry-line.ts';
 /** What streams may fill that have something unread already. The rest is for those that read. */
 const shareOfUnread = 3 / 4;
 
-/** What was written to all streams and their clients have not taken, counted in the account. */
+/**
+ * What was written to all streams and their clients have not taken, counted in the account. A batch
+ * that several streams share counts for each of them: the caches may drop it, and then each of the
+ * streams could be the last one that keeps it.
+ */
 export class UnsentMemory {
   readonly #kind: Kind;
   readonly #line: RetryLine;

@@ -14,7 +14,7 @@ import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
 /** The options of a member that differ by the kind of call. */
-type MemberWishes = Omit<
+type MemberOptions = Omit<
   MemberRow,
   'memberId' | 'clientId' | 'instanceId' | 'maxPollIntervalMs' | 'topicIds' | 'joinSeq'
 >;
@@ -47,18 +47,18 @@ export class Admission {
    * @param rejoin an existing member gets the options of this call too, not only its topics.
    * @throws Rejection
    */
-  async enter(command: EnterCommand, wishes: MemberWishes, rejoin = false): Promise<Entered> {
-    this.#refuseUnknownAssignor(wishes.assignor);
+  async enter(command: EnterCommand, options: MemberOptions, rejoin = false): Promise<Entered> {
+    this.#refuseUnknownAssignor(options.assignor);
     const { memberId } = command;
     // The sign of life counts even if this broker may have been replaced. If not, the session goes
     // on.
     if (memberId !== null) this.#groups.inMemory.find(command.group)?.alive(memberId);
     refuseIfUnsure(this.#context);
-    if (memberId !== null) return this.#return(command, memberId, rejoin ? wishes : null);
+    if (memberId !== null) return this.#return(command, memberId, rejoin ? options : null);
     const topicIds = this.#groups.subscriptions.readableTopicIds(command);
     const { clientId, instanceId, maxPollIntervalMs } = command;
     const id = `${clientId}-${this.#context.random.uuid()}` as MemberId;
-    const row = { ...wishes, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
+    const row = { ...options, memberId: id, clientId, instanceId, maxPollIntervalMs, topicIds };
     const group = this.#groups.inMemory.find(command.group);
     // A new process of an instance takes the place of the old one.
     const from = (instanceId === null ? undefined : group?.rowOfInstance(instanceId)) ?? null;
@@ -97,17 +97,17 @@ export class Admission {
     });
   }
 
-  async #return(command: EnterCommand, memberId: MemberId, wishes: MemberWishes | null): Promise<Entered> {
+  async #return(command: EnterCommand, memberId: MemberId, options: MemberOptions | null): Promise<Entered> {
     const group = this.#groups.inMemory.find(command.group);
     const row = group?.row(memberId);
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.subscriptions.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
-      const to = changed(row, command, topicIds.length === 0 ? row.topicIds : topicIds, wishes);
+      const to = changed(row, command, topicIds.length === 0 ? row.topicIds : topicIds, options);
       await this.#change(group, command, topicIds, { from: row, to });
       const member = group.member(memberId);
       // Subscribe and Pull ask for records, so the member works. A JoinGroup asks for none.
-      if (wishes === null) group.worked(member);
+      if (options === null) group.worked(member);
       return { group, member };
     });
   }
@@ -174,12 +174,12 @@ function changed(
   row: MemberRow,
   command: EnterCommand,
   topicIds: readonly number[],
-  wishes: MemberWishes | null,
+  options: MemberOptions | null,
 ): JoiningRow | null {
   const { memberId, kind } = row;
   const { clientId, maxPollIntervalMs } = command;
   const instanceId = command.instanceId ?? row.instanceId;
-  if (wishes !== null) return { ...wishes, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds };
+  if (options !== null) return { ...options, kind, memberId, clientId, instanceId, maxPollIntervalMs, topicIds };
   if (instanceId === row.instanceId && sameSet(topicIds, row.topicIds)) return null;
   return { ...row, instanceId, topicIds };
 }

@@ -34,7 +34,7 @@ type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
 /** A signal that is never aborted. */
 const never = new AbortController().signal;
 
-interface StreamWishes {
+interface RequestedStream {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly autoAck: boolean;
@@ -206,7 +206,7 @@ export class ConsumerGroup extends GroupModel {
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
     this.members.get(memberId)?.heard(this.#context.clock.nowMs());
     if (revoked.length === 0 && this.row(memberId)?.sessionTimeoutMs === null) return;
-    this.#driver.tell({ type: 'alive', memberId, revoked });
+    this.#driver.tellAlive(memberId, revoked);
   }
 
   /**
@@ -223,7 +223,7 @@ export class ConsumerGroup extends GroupModel {
   }
 
   /** Opens the stream of the member. A stream that is open already ends with REPLACED. */
-  openStream(member: Member, sink: EventSink, options: StreamWishes): StreamSession {
+  openStream(member: Member, sink: EventSink, options: RequestedStream): StreamSession {
     const { clock, slowReaders, deliveryRoom, mayDeliver, rounds } = this.#context;
     for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
     member.beginStream(new Credit(options.recordsMax, options.bytesMax));

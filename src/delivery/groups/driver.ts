@@ -1,4 +1,4 @@
-import type { Group, GroupEffect, GroupInput, MemberId } from '../../coordinator/group.ts';
+import type { Group, GroupEffect, GroupInput, MemberId, PartitionRef } from '../../coordinator/group.ts';
 import { Fault } from '../../errors/fault.ts';
 import { groupDeleted, groupNotEmpty, groupTaskTooLarge } from '../../errors/rejections/groups.ts';
 import {
@@ -39,6 +39,10 @@ function memberOf(input: GroupInput): MemberId {
   return 'memberId' in input ? input.memberId : ('' as MemberId);
 }
 
+function keyOf({ topicId, partition }: PartitionRef): string {
+  return `${topicId}/${partition}`;
+}
+
 /** An input, and the promise of the call that waits for it, if one does. */
 interface Entry {
   readonly input: GroupInput;
@@ -59,6 +63,11 @@ export class GroupDriver {
   readonly #effects: GroupEffects;
   readonly #context: GroupContext;
   #next: Entry[] = [];
+  /**
+   * The members with a sign of life in `#next`, each with the partitions that it gives back. While
+   * the database hangs, heartbeats go on, and nobody waits for what they leave here.
+   */
+  readonly #alive = new Map<MemberId, Set<string> | null>();
   /** Inputs that the coordinator has taken and not answered yet. */
   #gathered: Entry[] = [];
   /** Called after each step that has effects. */
@@ -78,13 +87,22 @@ export class GroupDriver {
 
   /** Adds an input to the next bundle, without starting it. */
   add(input: GroupInput): void {
-    this.#next.push({ input, done: null });
+    if (this.#stopped === null) this.#next.push({ input, done: null });
   }
 
   /** Gives the coordinator an input for which no call waits. */
   tell(input: GroupInput): void {
     this.add(input);
     this.#start();
+  }
+
+  /** Gives the coordinator a sign of life, unless the next bundle has one that says as much. */
+  tellAlive(memberId: MemberId, revoked: readonly PartitionRef[]): void {
+    const told = this.#alive.get(memberId);
+    const news = revoked.filter((ref) => told?.has(keyOf(ref)) !== true);
+    if (told !== undefined && news.length === 0) return;
+    this.#alive.set(memberId, news.length === 0 ? null : new Set([...(told ?? []), ...news.map(keyOf)]));
+    this.tell({ type: 'alive', memberId, revoked: news });
   }
 
   /**
@@ -131,6 +149,7 @@ export class GroupDriver {
     this.#cancelTimer?.();
     for (const { done } of [...this.#gathered, ...this.#next]) done?.reject(error);
     this.#gathered = this.#next = [];
+    this.#alive.clear();
   }
 
   #start(): void {
@@ -145,6 +164,7 @@ export class GroupDriver {
     while (this.#next.length > 0 && this.#stopped === null) {
       const bundle = this.#next;
       this.#next = [];
+      this.#alive.clear();
       for (const entry of bundle) if (entry.done !== null) this.#gathered.push(entry);
       try {
         await this.#step(bundle);

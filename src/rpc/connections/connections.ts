@@ -3,6 +3,7 @@ import type { Account } from '../../account/account.ts';
 import { connectionBytes } from '../../account/kinds.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
+import { ReceiveWindows } from './receive-windows.ts';
 
 /** The log names refused connections once in this time. */
 const reportMs = 60_000;
@@ -17,12 +18,14 @@ interface ConnectionsOptions {
 export class Connections {
   readonly #o: ConnectionsOptions;
   readonly #kind: ReturnType<Account['kind']>;
+  readonly windows: ReceiveWindows;
   #refused = 0;
   #reportedMs = -Infinity;
 
   constructor(options: ConnectionsOptions) {
     this.#o = options;
     this.#kind = options.account.kind('connections');
+    this.windows = new ReceiveWindows(options.account);
   }
 
   /** Counts a new connection until it is closed. False: there is no room, and it is closed. */

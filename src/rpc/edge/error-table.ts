@@ -233,7 +233,7 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     code: 'FAILED_PRECONDITION',
     precondition: 'group_without_members',
     happened:
-      'The group has members, or somebody is joining; `members` in the metadata says how many. ' +
+      'The group has members, or a member is joining; `members` in the metadata says how many. ' +
       'DeleteGroup, ResetOffsets without `force` and CommitOffsets without a member need a ' +
       'group without any. Nothing has changed.',
     remedy: 'Let the members leave, or use `force`.',

@@ -7,12 +7,10 @@ import { sessionLimits } from '../connections/session-limits.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for six things that grpc-js cannot do:
+ * The HTTP/2 connections of a grpc-js server, for five things that grpc-js cannot do:
  *
  * - limits of headers, settings, pings and invalid frames, and one of cancelled calls that suits a
  *   gateway: Node's own, 1,000 at once and 33 a second, ends connections of ordinary clients;
- * - wider windows for what clients send: one connection publishes about three times as fast as with
- *   the 64 KiB that HTTP/2 begins with (`grpc-node.flow_control_window` works for clients only);
  * - a gate that sees each stream before grpc-js does (stream-gate.ts);
  * - a limit of connections, before they cost an HTTP/2 session;
  * - cutting them off: `forceShutdown` forgets them when channelz is off;
@@ -54,8 +52,6 @@ export class Http2Sessions {
       http2Server.on('session', (session) => {
         this.#track(session);
         this.#gate?.opened(session);
-        session.settings({ initialWindowSize: limits.receiveWindowBytes });
-        session.setLocalWindowSize(limits.receiveWindowBytes);
       });
     }
   }

@@ -5,6 +5,7 @@ import type { MemberStream, StreamEnd } from '../../delivery/ports/session.ts';
 import { malformedRequest } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
 import { answerBytesMax } from '../answers/answer-size.ts';
+import type { ReceiveWindows } from '../connections/receive-windows.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import type { Handlers, UnaryMethod } from '../handlers/handlers.ts';
@@ -27,7 +28,12 @@ import { statusOf } from './status.ts';
 
 type Respond = sendUnaryData<Buffer>;
 
-export function publishMethod(publish: PublishHandler, decoder: RequestDecoder, reportBug: ReportBug) {
+export function publishMethod(
+  publish: PublishHandler,
+  windows: ReceiveWindows,
+  decoder: RequestDecoder,
+  reportBug: ReportBug,
+) {
   return (raw: RawPublishCall, respond: Respond): void => {
     const call = new GrpcCall(raw, decoder);
     const { open } = call;
@@ -36,6 +42,7 @@ export function publishMethod(publish: PublishHandler, decoder: RequestDecoder, 
       respond(statusOf(refusal, reportBug));
       return;
     }
+    if (raw.request.length > limits.wideFromBytes) windows.widen(open.account.session);
     publish(call, raw.request).then(
       (response) => {
         open.answer(response.length);
@@ -139,12 +146,14 @@ export function subscribeMethod(
 export function publishStreamMethod(
   handlers: Handlers,
   streams: OpenStreams,
+  windows: ReceiveWindows,
   decoder: RequestDecoder,
   reportBug: ReportBug,
 ) {
   return (call: RawBidiStream): void => {
     const publisher = new GrpcCall(call, decoder);
     const { open } = publisher;
+    windows.widen(open.account.session);
     const stream = handlers.publishStream(publisher, {
       respond: (response, taken) => {
         open.answer(response.length + limits.unsentEventBytes);

@@ -49,7 +49,8 @@ export class GrpcServer {
   readonly #clock: Clock;
   #stopped: Promise<void> | null = null;
 
-  constructor({ handlers, decoder, clock, account, connections, reportBug }: GrpcServerOptions) {
+  constructor(options: GrpcServerOptions) {
+    const { clock, account, connections, reportBug } = options;
     const accounts = new ConnectionAccounts(account);
     this.#calls = new OpenCalls(clock);
     this.#clock = clock;
@@ -71,7 +72,7 @@ export class GrpcServer {
       interceptors: [servedCalls(this.#bodies, reportBug)],
     });
     this.#sessions.prepare(this.#server);
-    this.#addServices(handlers, decoder, reportBug);
+    this.#addServices(options);
   }
 
   /** @returns the port, which differs from the requested port 0. */
@@ -117,15 +118,15 @@ export class GrpcServer {
     });
   }
 
-  #addServices(handlers: Handlers, decoder: RequestDecoder, reportBug: ReportBug): void {
+  #addServices({ handlers, decoder, connections: { windows }, reportBug }: GrpcServerOptions): void {
     for (const service of services) {
       const unary = handlers.unary.filter(({ method }) => method.parent === service);
       const methods = unary.map((each) => [each.method.localName, unaryMethod(each, decoder, reportBug)] as const);
       this.#server.addService(rawService(service), {
         ...Object.fromEntries(methods),
         ...(service === BrokerService && {
-          publish: publishMethod(handlers.publish, decoder, reportBug),
-          publishStream: publishStreamMethod(handlers, this.#streams, decoder, reportBug),
+          publish: publishMethod(handlers.publish, windows, decoder, reportBug),
+          publishStream: publishStreamMethod(handlers, this.#streams, windows, decoder, reportBug),
           subscribe: subscribeMethod(handlers.subscribe, this.#streams, this.#sessions, decoder, reportBug),
         }),
       });

@@ -1,4 +1,5 @@
 import { ServerReflection } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
+import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Account } from '../../account/account.ts';
 import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
@@ -21,6 +22,16 @@ const bytesOf = new Map<string, number>(
 /** Whether a request is a call, and not one of the paths of operators, which are always served. */
 export function isCall(request: NodeRequest): boolean {
   return bytesOf.has(pathOf(request));
+}
+
+const publishPaths = new Set(
+  [BrokerService.method.publish, BrokerService.method.publishStream].map(
+    ({ parent, name }) => `/${parent.typeName}/${name}`,
+  ),
+);
+
+export function isPublish(request: NodeRequest): boolean {
+  return publishPaths.has(pathOf(request));
 }
 
 /**

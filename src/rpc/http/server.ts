@@ -13,7 +13,7 @@ import { timeUp, within } from '../../time/within.ts';
 import { Deadlines } from '../../time/deadlines.ts';
 import type { Connections } from '../connections/connections.ts';
 import { sessionLimits } from '../connections/session-limits.ts';
-import { entered, isCall } from './calls.ts';
+import { entered, isCall, isPublish } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
 import { endedByClient } from '../requests/ended-by-client.ts';
@@ -51,7 +51,6 @@ export class HttpServer {
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
     settings: {
-      initialWindowSize: limits.receiveWindowBytes,
       maxConcurrentStreams: limits.httpConnectionCallsMax,
       maxHeaderListSize: limits.requestHeaderBytesMax,
     },
@@ -150,6 +149,9 @@ export class HttpServer {
     }
     if (this.#options.cors.answered(request, response)) return;
     if (isCall(request) && !entered(this.#options, request, response)) return;
+    if ('stream' in request && isPublish(request) && request.stream.session !== undefined) {
+      this.#options.connections.windows.widen(request.stream.session);
+    }
     if (this.#rpc.serve(request, response)) return;
     this.#unread.begin(response);
     response.once('close', () => {
@@ -187,7 +189,6 @@ export class HttpServer {
   readonly #openSession = (session: ServerHttp2Session): void => {
     this.#sessions.add(session);
     this.#requests.begin(session);
-    session.setLocalWindowSize(limits.receiveWindowBytes);
     // An error closes the session, and its calls notice that.
     session.on('error', () => undefined);
     session.once('close', () => this.#sessions.delete(session));

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Http2ServerRequest } from 'node:http2';
+import { constants, type Http2ServerRequest } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { compressionRefused, malformedRequest } from '../../errors/rejections/requests.ts';
@@ -135,7 +135,10 @@ function collect({ arriving, bodies, request, response }: Incoming, bytesMax: nu
     arriving.begin(late);
     request.on('data', (chunk: Buffer) => {
       if (refusal !== null) {
-        if (!dropped.add(chunk)) refuse(refusal);
+        if (dropped.add(chunk)) return;
+        refuse(refusal);
+        // One read of the socket may bring 200,000 frames before the answer goes out.
+        if ('stream' in request) request.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
         return;
       }
       try {

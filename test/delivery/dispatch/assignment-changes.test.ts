@@ -58,11 +58,11 @@ test('a partition whose revocation ends is named again, because Revoking had nam
 });
 
 test('a member that resumes gets the whole assignment, because its new process knows nothing', async () => {
-  const wishes = { ...changes, sessionTimeoutMs: 30_000 };
-  const first = await scene.subscribe('billing', wishes);
+  const options = { ...changes, sessionTimeoutMs: 30_000 };
+  const first = await scene.subscribe('billing', options);
   first.stream!.closed('CONNECTION_LOST');
   await scene.clock.settle();
-  const again = await scene.subscribe('billing', { ...wishes, memberId: first.memberId });
+  const again = await scene.subscribe('billing', { ...options, memberId: first.memberId });
   expect(told(again)).toEqual([[[0, 1, 2, 3], undefined]]);
   const other = await scene.subscribe('billing', { memberId: first.memberId, sessionTimeoutMs: 30_000 });
   await scene.gathered();

@@ -60,11 +60,11 @@ describe('a client that takes nothing while bytes wait', () => {
   });
 
   test('a stream that was replaced and is stuck is cut off too, and not before its client had time to read', async () => {
-    const wishes = { sessionTimeoutMs: 30_000 };
-    const stream = await scene.subscribe('billing', wishes);
+    const options = { sessionTimeoutMs: 30_000 };
+    const stream = await scene.subscribe('billing', options);
     unread(stream, 100);
     await scene.clock.advance(2 * endedStreamMs);
-    await scene.subscribe('billing', { ...wishes, memberId: stream.memberId });
+    await scene.subscribe('billing', { ...options, memberId: stream.memberId });
     expect(stream.ended?.error?.reason).toBe('REPLACED');
     await scene.clock.advance(endedStreamMs - 1_000);
     expect(stream.isCut).toBe(false);

@@ -1,6 +1,6 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { builtInAssignors } from '../../../src/coordinator/assignors/built-in.ts';
-import type { MemberId } from '../../../src/coordinator/group.ts';
+import { Group, type MemberId } from '../../../src/coordinator/group.ts';
 import type { MemberAssignment, SyncGroupOutcome } from '../../../src/delivery/ports/membership.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { Scene, type FakeLog, type FakeStream } from '../scene.ts';
@@ -320,4 +320,31 @@ test('a group cannot have more topics than the limit', async () => {
   const join = (topics: readonly string[]) => scene.join('billing', { topics, memberId });
   for (let from = 0; from < 1_000; from += 100) await join(names.slice(from, from + 100));
   await expect(join([names[1_000]!])).rejects.toMatchObject({ reason: 'GROUP_TOPICS_MAX' });
+});
+
+test('heartbeats pile up while the database hangs, or the partitions that they give back are lost', async () => {
+  const { memberId } = await scene.join('billing');
+  await scene.gathered();
+  const hangs = Promise.withResolvers<void>();
+  scene.store.before = () => hangs.promise;
+  const joins = scene.join('billing', { clientId: 'other' });
+  await scene.clock.settle();
+  const step = vi.spyOn(Group.prototype, 'step');
+  onTestFinished(() => {
+    step.mockRestore();
+  });
+  const { generation } = describeGroup().group;
+  const revoked = [0, 1].map((partition) => ({ topic: 'orders', partition }));
+  for (let n = 0; n < 1_000; n++) {
+    const given = n === 500 ? revoked.slice(0, 1) : n > 600 ? revoked : [];
+    scene.delivery.membership.heartbeat({ group: 'billing', memberId, generation, revoked: given });
+  }
+  hangs.resolve();
+  await joins;
+  const told = step.mock.calls.flatMap(([inputs]) => inputs.filter(({ type }) => type === 'alive'));
+  expect(told).toEqual([
+    { type: 'alive', memberId, revoked: [] },
+    { type: 'alive', memberId, revoked: [{ topicId: 1, partition: 0 }] },
+    { type: 'alive', memberId, revoked: [{ topicId: 1, partition: 1 }] },
+  ]);
 });

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
-import { connect } from 'node:http2';
 import { status, type ServiceError } from '@grpc/grpc-js';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   AckStatus,
   BlockedOn,
@@ -348,14 +347,4 @@ describe('PublishStream', () => {
     expect(answers).toHaveLength(1);
     expect(broker.published).toHaveLength(1);
   });
-});
-
-test('a publisher that waits for a window of 64 KiB after each bit of its request', async () => {
-  const { grpcPort } = await serve();
-  const session = connect(`http://127.0.0.1:${grpcPort}`);
-  onTestFinished(() => {
-    session.destroy();
-  });
-  await expect.poll(() => session.remoteSettings?.initialWindowSize).toBe(limits.receiveWindowBytes);
-  await expect.poll(() => session.state.remoteWindowSize).toBe(limits.receiveWindowBytes);
 });

@@ -57,7 +57,7 @@ afterEach(async () => {
   await proxy.close();
 });
 
-interface Wish {
+interface Published {
   readonly partition?: number;
   readonly key?: string;
   readonly expectedOffset?: number;
@@ -65,8 +65,8 @@ interface Wish {
 }
 
 /** Publishes one record. @returns its offset, with `again` if it is a repeat. */
-async function publish(text: string, wish: Wish = {}): Promise<string> {
-  const { partition = 0, key, expectedOffset = null, stream = null } = wish;
+async function publish(text: string, options: Published = {}): Promise<string> {
+  const { partition = 0, key, expectedOffset = null, stream = null } = options;
   const command: PublishCommand = {
     topic: topic.name,
     records: selection(values(text)).set,
