@@ -176,7 +176,7 @@ export class Holdings {
 
   #free(partition: Partition): void {
     this.#turn.partitionTouched(partition);
-    this.#revoking.delete(partition);
+    if (partition.revokeDeadlineMs !== null) this.#revoking.delete(partition);
     partition.letGo();
     this.#freed.add(partition);
   }

@@ -55,6 +55,11 @@ export const limits = {
   messageBytesMax: 3_670_016,
   /** The bytes of such a message that answers with records keep free for names and attempts. */
   recordsHeadBytesMax: 65_536,
+  /**
+   * The records of one answer in JSON, in the bytes that they have in protobuf. A character of a
+   * text may need six bytes in JSON for one.
+   */
+  jsonRecordsBytesMax: 600_000,
   segmentBytesMax: 268_435_456,
   segmentAgeMsMax: 86_400_000,
 

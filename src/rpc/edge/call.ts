@@ -8,6 +8,8 @@ import type { Validation } from '../validation/validation.ts';
 /** One call, as handlers see it. */
 export interface Call {
   readonly caller: Caller;
+  /** So many bytes of records in protobuf fit into one answer in the format of the call. */
+  readonly recordsBytesMax: number;
   /** The fate of the answer. Created on demand, because most calls never use it. */
   reply(): Reply;
 }

@@ -2,6 +2,7 @@ import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import type { Hold } from '../../account/hold.ts';
 import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
+import { limits } from '../../limits/limits.ts';
 import type { Call } from '../edge/call.ts';
 import type { DecodedRequest } from '../translation/decode.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
@@ -27,6 +28,10 @@ export class GrpcCall implements Call, DecodedRequest {
     this.caller = this.open.account.caller;
     this.#call = call;
     this.#decoder = decoder;
+  }
+
+  get recordsBytesMax(): number {
+    return limits.messageBytesMax;
   }
 
   reply(): Reply {

@@ -89,7 +89,7 @@ function pullCommand(call: Call, request: PullRequest): PullCommand {
   return {
     ...enterCommand(call, request),
     maxRecords: numberOr(request.maxRecords, limits.pullRecordsDefault),
-    maxBytes: numberOr(request.maxBytes, limits.pullBytesDefault),
+    maxBytes: Math.min(numberOr(request.maxBytes, limits.pullBytesDefault), call.recordsBytesMax),
     waitMs: msOr(request.wait, 0),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     autoAck: request.autoAck,

@@ -8,13 +8,13 @@ import type { ReadMessagesCommand } from '../../broker/commands.ts';
 import { limits } from '../../limits/limits.ts';
 import { appendFields } from '../../wire/batch-event.ts';
 import { microseconds, numberOr } from '../validation/defaults.ts';
-import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
+import type { Call, HandlerContext, UnaryHandlers } from '../edge/call.ts';
 
 export function messageService({ services, validation }: HandlerContext): UnaryHandlers<typeof MessageService> {
   return {
-    async readMessages(_call, request) {
+    async readMessages(call, request) {
       validation.readMessages(request);
-      const found = await services().message.readMessages(readMessagesCommand(request));
+      const found = await services().message.readMessages(readMessagesCommand(call, request));
       const response = create(ReadMessagesResponseSchema, {
         nextOffset: BigInt(found.nextOffset),
         highWatermark: BigInt(found.highWatermark),
@@ -25,14 +25,14 @@ export function messageService({ services, validation }: HandlerContext): UnaryH
   };
 }
 
-function readMessagesCommand(request: ReadMessagesRequest): ReadMessagesCommand {
+function readMessagesCommand({ recordsBytesMax }: Call, request: ReadMessagesRequest): ReadMessagesCommand {
   return {
     topic: request.topic,
     partition: request.partition ?? 0,
     lane: request.lane ?? null,
     from: readFrom(request.from),
     maxRecords: numberOr(request.maxRecords, limits.readRecordsDefault),
-    maxBytes: numberOr(request.maxBytes, limits.readBytesDefault),
+    maxBytes: Math.min(numberOr(request.maxBytes, limits.readBytesDefault), recordsBytesMax),
   };
 }
 

@@ -1,6 +1,7 @@
 import { Code, ConnectError, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import type { Caller } from '../../broker/caller.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
+import { limits } from '../../limits/limits.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
 import { requestFacts } from '../requests/request-facts.ts';
@@ -8,12 +9,15 @@ import { requestFacts } from '../requests/request-facts.ts';
 /** A call of connect-node as the handlers see it. */
 export class HttpCall implements Call {
   readonly caller: Caller;
+  readonly recordsBytesMax: number;
   readonly #context: ConnectContext;
   #reply: Reply | null = null;
 
   constructor(context: ConnectContext) {
     this.#context = context;
-    this.caller = callerOf(context.values.get(requestFacts).host);
+    const { host, json } = context.values.get(requestFacts);
+    this.caller = callerOf(host);
+    this.recordsBytesMax = json ? limits.jsonRecordsBytesMax : limits.messageBytesMax;
   }
 
   reply(): Reply {

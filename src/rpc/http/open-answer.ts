@@ -1,13 +1,14 @@
 import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { limits } from '../../limits/limits.ts';
 import type { AnswerRoom } from '../answers/answer-room.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
 /** A connection with fewer unread bytes may be answered, however much others have not read. */
 const smallBytes = 16_384;
-/** Bytes become base64 in JSON. */
-const jsonGrowth = 4 / 3;
+/** Bytes become base64 in JSON, and a character of a text may need six bytes for one. */
+const jsonGrowth = 6;
 
 /** The answer of a request until its client has read it. The end of the response gives it back. */
 export class OpenAnswer implements RequestAnswer {
@@ -38,14 +39,15 @@ export class OpenAnswer implements RequestAnswer {
 
   reserve(protobufBytes: number): Promise<void> | null {
     if (this.#closed) return null;
-    const bytes = Math.ceil(protobufBytes * this.#growth);
+    // Only the answer with a single record that is larger than a message is larger than a message.
+    const bytes = Math.min(protobufBytes * this.#growth, limits.messageBytesMax);
     const waiting = this.#room.reserve(this.#answers, bytes);
     if (waiting === null) this.#bytes += bytes;
     return waiting === null ? null : this.#reserved(waiting, bytes);
   }
 
-  demand(protobufBytes: number): void {
-    const more = Math.ceil(protobufBytes * this.#growth) - this.#bytes;
+  demand(bytes: number): void {
+    const more = bytes - this.#bytes;
     if (this.#closed || more <= 0) return;
     if (!this.#answers.take(more)) {
       if (this.#answers.bytes + more > smallBytes) throw this.#answers.refusal(more);

@@ -1,4 +1,4 @@
-import { fromBinary, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
+import { create, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { createConnectRouter, type ConnectRouter, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
@@ -8,6 +8,8 @@ import { answerBytesMax } from '../answers/answer-size.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
+import type { Clock } from '../../time/clock.ts';
+import { AnswerEncoder } from './answer-encoder.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import { malformedMessage } from '../requests/message-decoding.ts';
@@ -18,7 +20,13 @@ import { publishStreamRoute, subscribeRoute } from './streams.ts';
  * The handlers as routes of connect-node: Connect, gRPC-Web and (over HTTP/2) gRPC, in protobuf and
  * JSON.
  */
-export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBug: ReportBug): ConnectRouter {
+export function createRoutes(
+  handlers: Handlers,
+  clock: Clock,
+  stopping: AbortSignal,
+  reportBug: ReportBug,
+): ConnectRouter {
+  const encoder = new AnswerEncoder(clock);
   const router = createConnectRouter({
     // Compression for every client that offers it costs nine tenths of the throughput.
     acceptCompression: [],
@@ -26,29 +34,33 @@ export function createRoutes(handlers: Handlers, stopping: AbortSignal, reportBu
   });
   const { publish, subscribe, publishStream } = BrokerService.method;
   const { serverReflectionInfo } = ServerReflection.method;
-  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, reportBug));
-  router.rpc(publish, publishRoute(handlers, reportBug));
-  router.rpc(subscribe, subscribeRoute(handlers, reportBug));
+  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, encoder, reportBug));
+  router.rpc(publish, publishRoute(handlers, encoder, reportBug));
+  router.rpc(subscribe, subscribeRoute(handlers, encoder, reportBug));
   router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug));
   router.rpc(serverReflectionInfo, reflectionRoute(reportBug));
   return router;
 }
 
-function unaryRoute({ method, handle }: UnaryMethod, reportBug: ReportBug) {
+/** connect-node gets an empty message, and the listener sends the encoded answer in its place. */
+function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, reportBug: ReportBug) {
   const bytesMax = answerBytesMax(method);
   return async (message: unknown, context: ConnectContext): Promise<MessageShape<DescMethodUnary['output']>> => {
     const call = new HttpCall(context);
     try {
-      const { answer } = context.values.get(requestFacts);
+      const facts = context.values.get(requestFacts);
+      const { answer, json } = facts;
       if (answer.refusal !== null) throw answer.refusal;
       const request = decodedOr(context, message);
       if (bytesMax !== null) await answer.reserve(bytesMax(request as object));
       const response = await handle(call, request);
       // The work of a Pull is undone if its answer goes nowhere.
       if (Buffer.isBuffer(response)) answer.demand(response.length);
+      const encoded = await encoder.encode(method.output, response, json);
+      if (Buffer.isBuffer(response)) answer.demand(encoded.length);
+      facts.encoded.push(encoded);
       call.answered();
-      if (Buffer.isBuffer(response)) return fromBinary(method.output, response);
-      return response as MessageShape<DescMethodUnary['output']>;
+      return create(method.output);
     } catch (error) {
       call.failed();
       throw connectErrorOf(error, reportBug);
@@ -56,13 +68,16 @@ function unaryRoute({ method, handle }: UnaryMethod, reportBug: ReportBug) {
   };
 }
 
-function publishRoute(handlers: Handlers, reportBug: ReportBug) {
+function publishRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: ReportBug) {
   return async (message: PublishRequest, context: ConnectContext) => {
     try {
-      const { answer, decoded } = context.values.get(requestFacts);
+      const facts = context.values.get(requestFacts);
+      const { answer, decoded, json } = facts;
       if (answer.refusal !== null) throw answer.refusal;
       const bytes = decoded ?? Buffer.from(toBinary(PublishRequestSchema, message));
-      return fromBinary(PublishResponseSchema, await handlers.publish(new HttpCall(context), bytes as Buffer));
+      const response = await handlers.publish(new HttpCall(context), bytes as Buffer);
+      facts.encoded.push(await encoder.encode(PublishResponseSchema, response, json));
+      return create(PublishResponseSchema);
     } catch (error) {
       throw connectErrorOf(error, reportBug);
     }

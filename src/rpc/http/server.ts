@@ -61,7 +61,7 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     const { handlers, decoder, clock, reportBug } = options;
-    const router = createRoutes(handlers, this.#stopping.signal, reportBug);
+    const router = createRoutes(handlers, clock, this.#stopping.signal, reportBug);
     this.#requests = new OpenRequests(options.account, clock);
     this.#unread = new Deadlines(clock, limits.unreadAnswerMs, (response) => {
       response.destroy();

@@ -1,7 +1,8 @@
-import { fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import type { HandlerContext as ConnectContext } from '@connectrpc/connect';
 import {
   PublishStreamResponseSchema,
+  SubscribeResponseSchema,
   type PublishStreamRequest,
   type PublishStreamResponse,
   type SubscribeRequest,
@@ -12,6 +13,7 @@ import { limits } from '../../limits/limits.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
+import type { AnswerEncoder } from './answer-encoder.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
@@ -19,10 +21,10 @@ import { malformedMessage } from '../requests/message-decoding.ts';
 import { Outbox } from './outbox.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 
-export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
+export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: ReportBug) {
   return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
     const call = new HttpCall(context);
-    const { response, isConnected } = context.values.get(requestFacts);
+    const { encoded, json, response, isConnected } = context.values.get(requestFacts);
     const answered = () => {
       call.answered();
     };
@@ -37,7 +39,10 @@ export function subscribeRoute(handlers: Handlers, reportBug: ReportBug) {
       throw connectErrorOf(error, reportBug);
     });
     try {
-      yield* sink.messages();
+      for await (const event of sink.messages()) {
+        if (json) encoded.push(await encoder.encode(SubscribeResponseSchema, event, json));
+        yield json ? create(SubscribeResponseSchema) : event;
+      }
     } finally {
       call.failed();
       sink.closed();

@@ -2,6 +2,7 @@ import { toJson, type DescMethodUnary, type JsonObject, type MessageShape } from
 import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-connect';
 import { ErrorInfoSchema, type ErrorInfo } from '../../../gen/google/rpc/error_details_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
+import { limits } from '../../limits/limits.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
 import { invalidField, malformedRequest } from '../../errors/rejections/requests.ts';
 import { callerOf } from '../edge/caller.ts';
@@ -80,7 +81,11 @@ async function listMembers(call: JsonCall, query: URLSearchParams, group: string
 }
 
 function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
-  const call = { caller: callerOf(request.socket.remoteAddress), reply: () => new Reply() };
+  const call = {
+    caller: callerOf(request.socket.remoteAddress),
+    recordsBytesMax: limits.jsonRecordsBytesMax,
+    reply: () => new Reply(),
+  };
   return async (method, fields) => {
     const unary = handlers.unary.find((one) => one.method === method);
     if (unary === undefined) throw new Error(`no handler for ${method.name}`);

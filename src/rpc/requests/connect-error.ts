@@ -1,4 +1,5 @@
-import { ConnectError } from '@connectrpc/connect';
+import { Code, ConnectError } from '@connectrpc/connect';
+import { deadlineExceeded } from '../../errors/rejections/requests.ts';
 import { reasonTrailer, rpcErrorOf, type ReportBug } from '../edge/errors.ts';
 
 /**
@@ -6,8 +7,9 @@ import { reasonTrailer, rpcErrorOf, type ReportBug } from '../edge/errors.ts';
  * edge.
  */
 export function connectErrorOf(error: unknown, reportBug: ReportBug): ConnectError {
-  // A cancelled call, or one past its deadline, ends with connect-node's own error.
-  if (error instanceof ConnectError) return error;
-  const { code, reason, message, details } = rpcErrorOf(error, reportBug);
+  const isLate = error instanceof ConnectError && error.code === Code.DeadlineExceeded;
+  // Nobody reads the error of a cancelled call, which is connect-node's own.
+  if (error instanceof ConnectError && !isLate) return error;
+  const { code, reason, message, details } = rpcErrorOf(isLate ? deadlineExceeded() : error, reportBug);
   return new ConnectError(message, code, { [reasonTrailer]: reason }, [...details], error);
 }

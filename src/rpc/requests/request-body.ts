@@ -31,7 +31,7 @@ export interface Incoming {
   readonly arriving: Deadlines<() => void>;
 }
 
-interface BodyFormat {
+export interface BodyFormat {
   readonly json: boolean;
   /**
    * Has five bytes of flags and length in front, as in all but unary calls of the Connect protocol.

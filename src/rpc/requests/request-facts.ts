@@ -33,6 +33,13 @@ export interface RequestFacts {
     readonly whenClosed: (run: () => void) => void;
   };
   readonly answer: RequestAnswer;
+  /** Whether the messages are JSON. */
+  readonly json: boolean;
+  /**
+   * Encoded messages of the answer, in their order. Each is sent in place of an empty one that
+   * connect-node gets.
+   */
+  readonly encoded: Buffer[];
   /** The decoded message, or for Publish its bytes (see request-body.ts). */
   decoded: unknown;
   /** The same of a stream: the messages that connect-node has not passed on yet, in their order. */
@@ -51,6 +58,8 @@ export const requestFacts = createContextKey<RequestFacts>({
     waits: () => undefined,
     taken: () => undefined,
   },
+  json: false,
+  encoded: [],
   decoded: undefined,
   messages: [],
 });

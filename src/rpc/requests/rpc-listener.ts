@@ -12,6 +12,7 @@ import { boundedTimeout, timeoutHeaders } from '../edge/timeouts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { connectErrorOf } from './connect-error.ts';
+import { withEncoded } from './encoded-answer.ts';
 import { endedByClient } from './ended-by-client.ts';
 import { readNoMore, refusePlainly } from './plain-refusal.ts';
 import {
@@ -22,6 +23,7 @@ import {
   isCompressed,
   readRequest,
   requestBytesMax,
+  type BodyFormat,
   type Incoming,
   type NodeRequest,
 } from './request-body.ts';
@@ -104,6 +106,9 @@ function refusalOf(handler: RouteHandler, request: NodeRequest) {
   if (request.method !== 'POST') {
     return { why: malformedRequest('a call is made with POST'), status: 405, headers: { allow: 'POST' } };
   }
+  if (handler.method.methodKind === 'bidi_streaming' && request.httpVersionMajor < 2) {
+    return { why: malformedRequest('this call needs HTTP/2'), status: 505 };
+  }
   const type = request.headers['content-type'] ?? '';
   if (bodyFormat(request) !== null && handler.supportedContentType(type)) return null;
   const isUnary = handler.method.methodKind === 'unary';
@@ -122,11 +127,14 @@ async function serve(
   request: NodeRequest,
   response: NodeResponse,
 ): Promise<void> {
+  const format = present(bodyFormat(request), 'requests of other types are refused before');
   const facts: RequestFacts = {
     host: request.socket.remoteAddress,
     isConnected: connectionOf(request),
     response: endOf(response),
-    answer: answerOf(request, response, bodyFormat(request)?.json === true),
+    answer: answerOf(request, response, format.json),
+    json: format.json,
+    encoded: [],
     decoded: undefined,
     messages: [],
   };
@@ -136,14 +144,10 @@ async function serve(
   universal.header.delete('content-length');
   // connect-node would refuse these without a reason.
   for (const name of encodingHeaders) universal.header.delete(name);
-  universal.body = bodyOf(
-    listening,
-    handler.method,
-    { ...listening, bodies: bodiesOf(request), request, response },
-    facts,
-  );
+  const incoming = { ...listening, bodies: bodiesOf(request), request, response };
+  universal.body = bodyOf(listening, handler.method, { ...incoming, format }, facts);
   const { unread, unreadStreams } = listening;
-  const answer = await handler(universal);
+  const answer = withEncoded(await handler(universal), facts.encoded, format.enveloped);
   const sending = (bytes: number): void => {
     facts.answer.sending(bytes);
   };
@@ -219,12 +223,11 @@ function partialOf({ arriving, response }: Incoming) {
 async function* bodyOf(
   { decoder, reportBug }: Pick<Listening, 'decoder' | 'reportBug'>,
   method: DescMethod,
-  incoming: Incoming,
+  incoming: Incoming & { readonly format: BodyFormat },
   facts: RequestFacts,
 ): AsyncGenerator<Uint8Array> {
-  const { request, response } = incoming;
+  const { request, response, format } = incoming;
   try {
-    const format = present(bodyFormat(request), 'requests of other types are refused before');
     if (isCompressed(request)) throw compressionRefused();
     refuseMalformedTimeouts(request);
     if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {

@@ -111,8 +111,8 @@ export function* jsonToBinarySteps(
     if (json.length > limits.uncountedRequestBytesMax) held?.holdDecoded(json.length);
     yield null;
     for (const part of jsonParts(desc, json, spanOf(json))) {
-      if (part !== null) encoded.push(toBinary(desc, part));
       yield null;
+      if (part !== null) encoded.push(toBinary(desc, part));
     }
   } catch (error) {
     throw malformed(desc, 'JSON', error);

@@ -30,12 +30,13 @@ export function spanOf(json: Buffer): Span {
 /**
  * The members of the object that the span is, in their order. The syntax within their values is not
  * checked.
- * @throws Error
+ * @throws Error also for more than `membersMax` members, before the others are looked at.
  */
-export function membersOf(json: Buffer, span: Span): JsonMember[] {
+export function membersOf(json: Buffer, span: Span, membersMax: number): JsonMember[] {
   const outline = new Outline(json, span);
   const members: JsonMember[] = [];
   outline.entries(openObject, closeObject, () => {
+    if (members.length === membersMax) throw new Error(`an object has more than ${membersMax} members`);
     const name = outline.name();
     outline.expect(colon);
     members.push({ name, ...outline.value() });

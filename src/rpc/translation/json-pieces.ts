@@ -21,12 +21,12 @@ type Member = JsonMember & { readonly field: DescField };
  */
 export function* jsonParts(desc: DescMessage, json: Buffer, span: Span, path = ''): Generator<Decoded | null> {
   if (!isLarge(span)) {
-    yield decodeText(desc, textOf(json, span), path);
+    yield yield* decodeText(desc, textOf(json, span), path);
     return;
   }
-  const members = knownMembers(desc, membersOf(json, span));
+  const members = knownMembers(desc, membersOf(json, span, limits.requestEntriesMax));
   yield null;
-  const message = decodeText(desc, skeletonOf(json, members), path);
+  const message = yield* decodeText(desc, skeletonOf(json, members), path);
   for (const member of members) {
     const { field } = member;
     const below = path === '' ? member.name : `${path}.${member.name}`;
@@ -113,8 +113,10 @@ function endOf(elements: readonly number[], index: number): number {
   return elements[2 * index + 1] ?? 0;
 }
 
-function decodeText(desc: DescMessage, text: string, path: string): Decoded {
+function* decodeText(desc: DescMessage, text: string, path: string): Generator<null, Decoded> {
   const message = fromJsonString(desc, text);
+  // One text of a request may have some MiB, which are parsed twice.
+  if (text.length > limits.bytesAtOnceMax) yield null;
   checkJsonNumbers(desc, JSON.parse(text), path);
   return message;
 }
@@ -125,15 +127,12 @@ function skeletonOf(json: Buffer, members: readonly Member[]): string {
     const { name, field } = member;
     if (isLargeList(json, member, field)) return `${JSON.stringify(name)}:[]`;
     if (isLargeMessage(json, member, field)) return `${JSON.stringify(name)}:{}`;
-    if (field.fieldKind === 'map' && isLarge(member) && isObject(json, member)) checkMap(json, member);
+    if (field.fieldKind === 'map' && isLarge(member) && isObject(json, member)) {
+      membersOf(json, member, limits.requestEntriesMax);
+    }
     return `${JSON.stringify(name)}:${textOf(json, member)}`;
   });
   return `{${texts.join(',')}}`;
-}
-
-function checkMap(json: Buffer, member: Member): void {
-  const max = limits.requestEntriesMax;
-  if (membersOf(json, member).length > max) throw new Error(`${member.name} has more than ${max} entries`);
 }
 
 /** With the errors that protobuf-es has for an unknown key and for a second one. */
