@@ -38,6 +38,7 @@ const ofMessages: readonly ErrorKind[] = [
   'MEMBER_FENCED',
   'REPLACED',
   'SYNC_TIMEOUT',
+  'PAGE_STALE',
   // The cases share connections, and a large read counts its answer before it is made.
   'CONNECTION_BUSY',
 ];
@@ -84,8 +85,8 @@ export function complaintOf(tried: Case, answer: Answer): string | null {
   if ('raw' in tried && tried.raw.answered !== null && httpStatus !== null && httpStatus !== 200) {
     return `a whole request is refused without a reason: ${told}`;
   }
-  // The answer to HEAD has no body, in which the reason would be.
-  if (httpStatus === 400 && isHead(tried)) return null;
+  // Node's client reads no body of a request that has none, and the reason would be there.
+  if (httpStatus === 400 && hasNoBody(tried)) return null;
   return httpStatus === null || httpStatuses.includes(httpStatus) ? null : `a status without a reason: ${told}`;
 }
 
@@ -107,8 +108,8 @@ function mayEnd(tried: Case, { ended, text }: Answer): boolean {
   }
 }
 
-function isHead(tried: Case): boolean {
-  return 'exchange' in tried && tried.exchange.headers[':method'] === 'HEAD';
+function hasNoBody(tried: Case): boolean {
+  return 'exchange' in tried && ['GET', 'HEAD', 'DELETE'].includes(String(tried.exchange.headers[':method']));
 }
 
 function isTimed(tried: Case): boolean {
