@@ -78,6 +78,7 @@ const code = find([
 ]).filter((path) => path !== 'test/tidy/voice.test.ts');
 const protos = find(['proto/**/*.proto']);
 const documents = find([
+  'CHANGELOG.md',
   'README.md',
   'test/hostile/*.md',
   'docs/*.md',
