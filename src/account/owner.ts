@@ -78,6 +78,13 @@ export class OwnedKind implements Counted {
     this.#bytes -= bytes;
   }
 
+  /** So many of its bytes stay counted in the kind, also when the owner closes or has closed. */
+  leave(bytes: number): Hold {
+    if (this.#isClosed()) this.#kind.force(bytes);
+    else this.#bytes -= bytes;
+    return new Hold(this.#kind, bytes);
+  }
+
   hold(bytes: number): Hold {
     if (!this.take(bytes)) throw this.refusal(bytes);
     return new Hold(this, bytes);

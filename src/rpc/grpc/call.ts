@@ -60,6 +60,7 @@ export class GrpcCall implements Call, DecodedRequest {
   /** The handler has ended, and keeps nothing of the request. */
   handled(): void {
     this.#held?.release();
+    this.open.worked();
   }
 
   /** The answer, or the first event, goes to the transport. */

@@ -4,6 +4,7 @@ import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { AnswerRoom } from '../answers/answer-room.ts';
+import { AnswerWork } from '../answers/answer-work.ts';
 import type { ConnectionAccount } from '../connections/connection-accounts.ts';
 import { Deadlines } from '../../time/deadlines.ts';
 
@@ -47,6 +48,7 @@ export class OpenCall {
   readonly #answers: OwnedKind;
   readonly #calls: OpenCalls;
   #bytes = 0;
+  #work: AnswerWork | null = null;
   #closed = false;
   /** How often the time to read the answer begins again. */
   #patience = 0;
@@ -97,12 +99,19 @@ export class OpenCall {
   reserve(bytes: number): Promise<void> | null {
     if (this.#closed) return null;
     const waiting = this.#calls.room.reserve(this.#answers, bytes);
-    if (waiting === null) this.#bytes += bytes;
-    return waiting === null ? null : this.#reserved(waiting, bytes);
+    if (waiting !== null) return this.#reserved(waiting, bytes);
+    this.#begin(bytes);
+    return null;
+  }
+
+  /** The work for which room was reserved has ended. */
+  worked(): void {
+    this.#work?.end();
   }
 
   /** Counts the answer in place of what was reserved. False: there is no room for it. */
   mayAnswer(bytes: number): boolean {
+    this.worked();
     if (this.#closed) return true;
     const more = bytes - this.#bytes;
     if (more > 0 && !this.#answers.take(more)) {
@@ -144,10 +153,15 @@ export class OpenCall {
 
   async #reserved(waiting: Promise<void>, bytes: number): Promise<void> {
     await waiting;
-    this.#bytes += bytes;
+    this.#begin(bytes);
     if (!this.#closed) return;
     this.#give(bytes);
     throw this.#answers.refusal(bytes);
+  }
+
+  #begin(bytes: number): void {
+    this.#bytes += bytes;
+    this.#work = new AnswerWork(this.#answers, this.#calls.room, bytes);
   }
 
   #await(bytes: number): void {
@@ -168,6 +182,7 @@ export class OpenCall {
     this.#calls.unread.over(this);
     streams.give(limits.openCallBytes);
     if (streams.bytes === 0 && !session.destroyed) this.#calls.idle.begin(session);
+    this.#bytes -= this.#work?.leave() ?? 0;
     if (this.#bytes > 0) this.#give(this.#bytes);
   }
 }

@@ -2,6 +2,7 @@ import type { OwnedKind } from '../../account/owner.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { AnswerRoom } from '../answers/answer-room.ts';
+import { AnswerWork } from '../answers/answer-work.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
 import type { NodeResponse } from '../requests/universal-response.ts';
 
@@ -19,6 +20,7 @@ export class OpenAnswer implements RequestAnswer {
   #bytes = 0;
   /** Of a stream: what the transport has not been given yet. */
   #waiting = 0;
+  #work: AnswerWork | null = null;
   #closed = false;
 
   constructor(answers: OwnedKind, room: AnswerRoom, response: NodeResponse, json: boolean) {
@@ -27,7 +29,7 @@ export class OpenAnswer implements RequestAnswer {
     this.#growth = json ? jsonGrowth : 1;
     response.once('close', () => {
       this.#closed = true;
-      this.#give(this.#bytes + this.#waiting);
+      this.#give(this.#bytes + this.#waiting - (this.#work?.leave() ?? 0));
     });
   }
 
@@ -42,8 +44,13 @@ export class OpenAnswer implements RequestAnswer {
     // Only the answer with a single record that is larger than a message is larger than a message.
     const bytes = Math.min(protobufBytes * this.#growth, limits.messageBytesMax);
     const waiting = this.#room.reserve(this.#answers, bytes);
-    if (waiting === null) this.#bytes += bytes;
-    return waiting === null ? null : this.#reserved(waiting, bytes);
+    if (waiting !== null) return this.#reserved(waiting, bytes);
+    this.#begin(bytes);
+    return null;
+  }
+
+  worked(): void {
+    this.#work?.end();
   }
 
   demand(bytes: number): void {
@@ -78,11 +85,16 @@ export class OpenAnswer implements RequestAnswer {
   async #reserved(waiting: Promise<void>, bytes: number): Promise<void> {
     await waiting;
     if (!this.#closed) {
-      this.#bytes += bytes;
+      this.#begin(bytes);
       return;
     }
     this.#give(bytes);
     throw this.#answers.refusal(bytes);
+  }
+
+  #begin(bytes: number): void {
+    this.#bytes += bytes;
+    this.#work = new AnswerWork(this.#answers, this.#room, bytes);
   }
 
   #give(bytes: number): void {

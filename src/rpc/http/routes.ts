@@ -47,9 +47,9 @@ function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, rep
   const bytesMax = answerBytesMax(method);
   return async (message: unknown, context: ConnectContext): Promise<MessageShape<DescMethodUnary['output']>> => {
     const call = new HttpCall(context);
+    const facts = context.values.get(requestFacts);
+    const { answer, json } = facts;
     try {
-      const facts = context.values.get(requestFacts);
-      const { answer, json } = facts;
       if (answer.refusal !== null) throw answer.refusal;
       const request = decodedOr(context, message);
       if (bytesMax !== null) await answer.reserve(bytesMax(request as object));
@@ -64,6 +64,8 @@ function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, rep
     } catch (error) {
       call.failed();
       throw connectErrorOf(error, reportBug);
+    } finally {
+      answer.worked();
     }
   };
 }

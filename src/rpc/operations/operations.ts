@@ -55,7 +55,7 @@ async function countedAnswer(request: NodeRequest, operations: Operations, room:
   const path = pathOf(request);
   if (path !== '/healthz' && path !== '/readyz' && room.refusal !== null) throw room.refusal;
   if (path.startsWith(consumerGroupsPath)) await room.reserve(limits.messageBytesMax);
-  const answer = await answerTo(request, operations);
+  const answer = await answerTo(request, operations).finally(room.worked.bind(room));
   const bytes = Buffer.byteLength(answer.body);
   room.demand(bytes);
   room.sending(bytes);

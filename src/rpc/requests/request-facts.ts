@@ -10,6 +10,8 @@ export interface RequestAnswer {
    * room, and else it is waited for. @throws Rejection BROKER_BUSY, CONNECTION_BUSY
    */
   readonly reserve: (bytes: number) => Promise<void> | null;
+  /** The work for which room was reserved has ended. Idempotent. */
+  readonly worked: () => void;
   /** Takes room for an answer that is made. @throws Rejection BROKER_BUSY, CONNECTION_BUSY */
   readonly demand: (bytes: number) => void;
   /** The transport has so many bytes of the answer, in place of those before. */
@@ -53,6 +55,7 @@ export const requestFacts = createContextKey<RequestFacts>({
   answer: {
     refusal: null,
     reserve: () => null,
+    worked: () => undefined,
     demand: () => undefined,
     sending: () => undefined,
     waits: () => undefined,
