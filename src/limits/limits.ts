@@ -209,7 +209,7 @@ export const limits = {
   /** Calls and streams open on one connection, and what the broker counts for each of them. */
   grpcConnectionCallsMax: 1_000,
   httpConnectionCallsMax: 100,
-  openCallBytes: 12_288,
+  openCallBytes: 13_312,
   /** The same over HTTP, where connect-node keeps more for a call, and most for a stream. */
   openHttpCallBytes: 24_576,
   openHttpStreamBytes: 45_056,

@@ -17,10 +17,13 @@ interface Waiting {
  * for each other, in their order. A call that finds no room for some seconds is refused.
  */
 export class AnswerRoom {
+  readonly #clock: Clock;
   readonly #waiting = new Set<Waiting>();
   readonly #deadlines: Deadlines<Waiting>;
+  #looks = false;
 
   constructor(clock: Clock) {
+    this.#clock = clock;
     this.#deadlines = new Deadlines(clock, limits.answerRoomMs, (waiting) => {
       this.#waiting.delete(waiting);
       waiting.refuse(waiting.answers.refusal(waiting.bytes));
@@ -38,8 +41,21 @@ export class AnswerRoom {
     });
   }
 
-  /** To be called when bytes were given back. */
+  /**
+   * To be called when bytes were given back. The next calls begin in a later turn of the event
+   * loop: a client that leaves resets its calls one after the other, and each would let the next
+   * one work for nobody.
+   */
   freed(): void {
+    if (this.#looks || this.#waiting.size === 0) return;
+    this.#looks = true;
+    this.#clock.soon(() => {
+      this.#looks = false;
+      this.#look();
+    });
+  }
+
+  #look(): void {
     for (const waiting of this.#waiting) {
       const { answers, bytes, begin } = waiting;
       if (answers.isShortOf(bytes)) continue;

@@ -97,7 +97,7 @@ export class OpenCall {
    * @throws Rejection BROKER_BUSY, CONNECTION_BUSY
    */
   reserve(bytes: number): Promise<void> | null {
-    if (this.#closed) return null;
+    if (this.#isGone) throw this.#answers.refusal(bytes);
     const waiting = this.#calls.room.reserve(this.#answers, bytes);
     if (waiting !== null) return this.#reserved(waiting, bytes);
     this.#begin(bytes);
@@ -153,10 +153,21 @@ export class OpenCall {
 
   async #reserved(waiting: Promise<void>, bytes: number): Promise<void> {
     await waiting;
-    this.#begin(bytes);
-    if (!this.#closed) return;
-    this.#give(bytes);
+    if (!this.#isGone) {
+      this.#begin(bytes);
+      return;
+    }
+    this.#answers.give(bytes);
+    this.#calls.room.freed();
     throw this.#answers.refusal(bytes);
+  }
+
+  /**
+   * The streams of a lost connection are destroyed at once, and close one after the other: each
+   * would let the next one work for nobody.
+   */
+  get #isGone(): boolean {
+    return this.#closed || this.#stream.destroyed || this.#stream.closed;
   }
 
   #begin(bytes: number): void {

@@ -4,7 +4,7 @@ import { limits } from '../../limits/limits.ts';
 import type { AnswerRoom } from '../answers/answer-room.ts';
 import { AnswerWork } from '../answers/answer-work.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
-import type { NodeResponse } from '../requests/universal-response.ts';
+import { isClosed, type NodeResponse } from '../requests/universal-response.ts';
 
 /** A connection with fewer unread bytes may be answered, however much others have not read. */
 const smallBytes = 16_384;
@@ -15,6 +15,7 @@ const jsonGrowth = 6;
 export class OpenAnswer implements RequestAnswer {
   readonly #answers: OwnedKind;
   readonly #room: AnswerRoom;
+  readonly #response: NodeResponse;
   readonly #growth: number;
   /** What is reserved, or what the transport has at the moment. */
   #bytes = 0;
@@ -26,6 +27,7 @@ export class OpenAnswer implements RequestAnswer {
   constructor(answers: OwnedKind, room: AnswerRoom, response: NodeResponse, json: boolean) {
     this.#answers = answers;
     this.#room = room;
+    this.#response = response;
     this.#growth = json ? jsonGrowth : 1;
     response.once('close', () => {
       this.#closed = true;
@@ -40,7 +42,7 @@ export class OpenAnswer implements RequestAnswer {
   }
 
   reserve(protobufBytes: number): Promise<void> | null {
-    if (this.#closed) return null;
+    if (this.#isGone) throw this.#answers.refusal(protobufBytes);
     // Only the answer with a single record that is larger than a message is larger than a message.
     const bytes = Math.min(protobufBytes * this.#growth, limits.messageBytesMax);
     const waiting = this.#room.reserve(this.#answers, bytes);
@@ -84,12 +86,17 @@ export class OpenAnswer implements RequestAnswer {
 
   async #reserved(waiting: Promise<void>, bytes: number): Promise<void> {
     await waiting;
-    if (!this.#closed) {
+    if (!this.#isGone) {
       this.#begin(bytes);
       return;
     }
     this.#give(bytes);
     throw this.#answers.refusal(bytes);
+  }
+
+  /** The responses of a lost connection close one after the other. */
+  get #isGone(): boolean {
+    return this.#closed || isClosed(this.#response);
   }
 
   #begin(bytes: number): void {

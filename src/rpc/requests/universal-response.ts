@@ -7,7 +7,8 @@ export type NodeResponse = ServerResponse<IncomingMessage> | Http2ServerResponse
 
 /** Whether nothing can be written any more; the response of HTTP/2 does not know it by itself. */
 export function isClosed(response: NodeResponse): boolean {
-  return 'stream' in response ? response.stream.destroyed : response.destroyed;
+  if (!('stream' in response)) return response.destroyed;
+  return response.stream.destroyed || response.stream.closed;
 }
 
 const pieceBytesMax = 65_536;

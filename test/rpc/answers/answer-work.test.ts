@@ -15,6 +15,8 @@ const bytes = 1_000;
 interface Reader {
   readonly reserve: (bytes: number) => Promise<void> | null;
   readonly worked: () => void;
+  /** Destroys the call, as the loss of its connection does, before it closes. */
+  readonly lose: () => void;
   /** Ends the call, and then its connection. */
   readonly leave: () => void;
 }
@@ -25,28 +27,32 @@ const edges: Record<string, (account: Account, clock: FakeClock) => () => Reader
     return () => {
       const owner = account.owner();
       const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
-      const stream = new EventEmitter() as ServerHttp2Stream;
+      const stream = Object.assign(new EventEmitter(), { destroyed: false }) as unknown as ServerHttp2Stream;
       const session = { destroyed: true } as Http2Session;
       OpenCall.begin(stream, { session, caller: callerOf('::1'), streams, bodies, answers }, calls);
       const call = OpenCall.ofStream(stream);
+      const lose = () => Object.assign(stream, { destroyed: true });
       const leave = () => {
+        lose();
         stream.emit('close');
         owner.close();
       };
-      return { reserve: (more) => call.reserve(more), worked: call.worked.bind(call), leave };
+      return { reserve: (more) => call.reserve(more), worked: call.worked.bind(call), lose, leave };
     };
   },
   HTTP: (account, clock) => {
     const room = new AnswerRoom(clock);
     return () => {
       const owner = account.owner();
-      const response = new EventEmitter() as NodeResponse;
+      const response = Object.assign(new EventEmitter(), { destroyed: false }) as unknown as NodeResponse;
       const answer = new OpenAnswer(owner.kind('answers'), room, response, false);
+      const lose = () => Object.assign(response, { destroyed: true });
       const leave = () => {
+        lose();
         response.emit('close');
         owner.close();
       };
-      return { reserve: (more) => answer.reserve(more), worked: answer.worked.bind(answer), leave };
+      return { reserve: (more) => answer.reserve(more), worked: answer.worked.bind(answer), lose, leave };
     };
   },
 };
@@ -65,11 +71,38 @@ test.each(Object.keys(edges))(
     await clock.settle();
     expect([begun, account.kind('answers').bytes]).toEqual([false, bytes]);
     first.worked();
+    await clock.settle();
     await waiting;
     expect([begun, account.kind('answers').bytes]).toEqual([true, bytes]);
     second.worked();
     second.worked();
     second.leave();
     expect(account.kind('answers').bytes).toBe(0);
+  },
+);
+
+test.each(Object.keys(edges))(
+  'a call whose connection was lost does no work, so the next one has its room: %s',
+  async (edge) => {
+    const clock = new FakeClock();
+    const account = smallAccount({ answers: bytes });
+    const reader = edges[edge]!(account, clock);
+    const [first, lost, third] = [reader(), reader(), reader()];
+    expect(first.reserve(bytes)).toBeNull();
+    const refused = expect(lost.reserve(bytes)).rejects.toMatchObject({
+      reason: expect.stringMatching(/_BUSY$/) as string,
+    });
+    const waiting = third.reserve(bytes);
+    lost.lose();
+    first.worked();
+    first.leave();
+    await clock.settle();
+    await Promise.all([refused, waiting]);
+    lost.leave();
+    expect(account.kind('answers').bytes).toBe(bytes);
+    third.worked();
+    third.leave();
+    expect(account.kind('answers').bytes).toBe(0);
+    expect(() => third.reserve(bytes)).toThrow();
   },
 );
