@@ -45,6 +45,8 @@ export class Reader {
    */
   readonly #fetched = new Map<string, Fetched[]>();
   readonly #room: CacheRoom;
+  /** How often logs were forgotten. */
+  #forgets = 0;
 
   constructor(options: ReaderOptions) {
     this.#o = options;
@@ -74,6 +76,7 @@ export class Reader {
 
   /** Drops the batches of a log whose topic was deleted. */
   forget(address: LogAddress): void {
+    this.#forgets += 1;
     for (const fetched of this.#fetched.get(keyOf(address)) ?? []) this.#count(fetched, -1);
     this.#fetched.delete(keyOf(address));
   }
@@ -82,10 +85,12 @@ export class Reader {
     const known = this.cached(address, offset);
     if (known !== null) return known;
     const { topicId, partition, lane } = address;
+    const forgets = this.#forgets;
     const stored = await this.#o.store.read({ topicId, partition, lane, offset, bytesMax: this.#o.fetchBytesMax });
     if (stored.length === 0) return null;
     const batches = this.#encode(address, stored);
-    this.#keep(keyOf(address), batches);
+    // The read may have outlived its topic, and nobody would drop its batches.
+    if (forgets === this.#forgets) this.#keep(keyOf(address), batches);
     return batches.find((batch) => offset < endOffset(batch)) ?? null;
   }
 

@@ -85,17 +85,20 @@ export class PostgresTopicStore implements TopicStore {
     return this.#o.writer.transaction(async (client) => {
       // The transaction of a new subscription locks this row for KEY SHARE. If it commits first,
       // this statement adds the cursors. Otherwise it sees the new partitions, and adds them
-      // itself. Appends do not lock the row, so they go on.
+      // itself. Appends do not lock the row, so they go on. The locks of the subscriptions wait for
+      // the end of a group, and leave its subscriptions out.
       await client.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topicId]);
       await client.query(
-        `WITH added AS (
+        `WITH subscribed AS (
+           SELECT id, topic_id FROM millrace.subscriptions WHERE topic_id = $1 AND state = 'ACTIVE' ORDER BY id FOR KEY SHARE
+         ), added AS (
            INSERT INTO millrace.partitions (topic_id, partition)
            SELECT t.id, generate_series((SELECT count(*)::integer FROM millrace.partitions WHERE topic_id = t.id), $2::integer - 1)
              FROM millrace.topics AS t WHERE t.id = $1
            RETURNING topic_id, partition
          )
          INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
-         SELECT s.id, added.partition, 0, 0 FROM added JOIN millrace.subscriptions AS s USING (topic_id) WHERE s.state = 'ACTIVE'`,
+         SELECT s.id, added.partition, 0, 0 FROM added JOIN subscribed AS s USING (topic_id)`,
         [topicId, count],
       );
       return (await load(client, topicId))[0] ?? null;

@@ -52,8 +52,9 @@ const foreseen: Readonly<Record<GeneratorName, Foreseen>> = {
   json: message,
   headers: {
     reasons: [...ofMessages, ...ofEdges, 'METHOD_NOT_ALLOWED'],
-    // 404 and 405 of the paths of operators, 415 of what is not gRPC, 417 of an odd `expect`.
-    httpStatuses: [404, 405, 415, 417],
+    // 403 of an origin, 404 and 405 of the paths of operators, 415 of what is not gRPC, 417 of an
+    // odd `expect`.
+    httpStatuses: [403, 404, 405, 415, 417],
     codes: [],
   },
   http1: {

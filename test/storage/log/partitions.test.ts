@@ -87,6 +87,18 @@ describe('a cancelled subscription of a topic that grows', () => {
   });
 });
 
+test('AddPartitions gives no cursors to a group that is deleted meanwhile, and is not refused', async () => {
+  const subscription = await subscribe(7, 9);
+  const other = await site.session();
+  await other.query('BEGIN');
+  await other.query('DELETE FROM millrace.consumer_groups WHERE id = $1', [groupId]);
+  const growing = grow(4);
+  await untilWaiting('topics');
+  await other.query('COMMIT');
+  expect((await growing).partitions).toHaveLength(4);
+  expect(await starts(subscription)).toEqual([]);
+});
+
 describe('a subscription that is made while the topic grows has a cursor in every partition', () => {
   let other: Client;
   beforeEach(async () => {
