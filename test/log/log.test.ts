@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { weights } from '../../src/account/weights.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { command, Gate, places, readAll, records, Scene } from './scene.ts';
@@ -42,7 +43,8 @@ describe('a publish', () => {
   });
 
   test('a publish that does not fit the queue is rejected with the name of the limit until there is room', async () => {
-    const scene = await Scene.open({ queueBytesMax: 290 });
+    const queueBytesMax = 3 * weights.queuedPublish + 290;
+    const scene = await Scene.open({ queueBytesMax });
     const gate = scene.hold('append');
     scene.publish(records('x'));
     await scene.clock.settle();
@@ -51,7 +53,7 @@ describe('a publish', () => {
     const refusal = await refusalOf(scene.publisher.publish(command('orders', records('x'.repeat(20)))));
     expect(refusal.reason).toBe('PUBLISH_QUEUE_FULL');
     expect(refusal.message).toContain('--publish-queue-bytes-max');
-    expect(refusal.metadata).toEqual({ publishQueueBytesMax: '290' });
+    expect(refusal.metadata).toEqual({ publishQueueBytesMax: `${queueBytesMax}` });
     const small = scene.publish(records('x'.repeat(10)));
     expect(scene.stats()).toMatchObject({ queuedBytes: 92, queuedRecords: 2 });
     gate.open();
