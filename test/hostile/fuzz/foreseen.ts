@@ -52,9 +52,8 @@ const foreseen: Readonly<Record<GeneratorName, Foreseen>> = {
   json: message,
   headers: {
     reasons: [...ofMessages, ...ofEdges, 'METHOD_NOT_ALLOWED'],
-    // 403 of an origin, 404 and 405 of the paths of operators, 415 of what is not gRPC, 417 of an
-    // odd `expect`.
-    httpStatuses: [403, 404, 405, 415, 417],
+    // 404 and 405 of the paths of operators, 415 of what is not gRPC, 417 of an odd `expect`.
+    httpStatuses: [404, 405, 415, 417],
     codes: [],
   },
   http1: {
@@ -83,6 +82,8 @@ export function complaintOf(tried: Case, answer: Answer): string | null {
     return code === null || row === undefined || code === row.code ? null : `the code of another reason: ${told}`;
   }
   if (code !== null) return codes.includes(code) ? null : `a code without a reason: ${told}`;
+  // Of the origin of a page: a browser shows the text to its user, and reads no reason.
+  if (httpStatus === 403) return null;
   if ('raw' in tried && tried.raw.answered !== null && httpStatus !== null && httpStatus !== 200) {
     return `a whole request is refused without a reason: ${told}`;
   }
