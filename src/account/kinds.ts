@@ -39,6 +39,8 @@ export const poolShares = { kept: 1 / 2, passing: 1 / 4 } as const;
 /** What `buffers` may have beside the publish queue and the tail cache. */
 export const otherBuffers = { share: 11 / 64, bytesMin: 32 * mib } as const;
 export const connectionBytes = 24_576;
+/** The part of it that lies on the heap: the remainder of the heap has room for all of them. */
+export const connectionHeapBytes = 8_192;
 
 export const kinds = {
   topics: {
@@ -97,6 +99,13 @@ export const kinds = {
     limit: { share: 1 / 8, bytesMin: 16 * mib },
     atLimit: 'BROKER_BUSY',
   },
+  queued: {
+    pool: 'passing',
+    counts: 'the objects and the idempotency keys of `publishes`, beside their bytes',
+    // The largest publish has 10,000 keys, which take 5 MiB.
+    limit: { share: 1 / 8, bytesMin: 8 * mib },
+    atLimit: 'BROKER_BUSY',
+  },
   starts: {
     pool: 'passing',
     counts: 'first offsets of subscriptions that are being created',
@@ -120,7 +129,7 @@ export const kinds = {
   },
   publishes: {
     pool: 'buffers',
-    counts: 'publishes until their commit',
+    counts: 'requests of publishes until their commit',
     limit: { setting: 'publishQueueBytesMax' },
     atLimit: 'PUBLISH_QUEUE_FULL',
   },

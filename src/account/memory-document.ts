@@ -1,6 +1,16 @@
 import { limits } from '../limits/limits.ts';
 import { budgetOf, containerBytes, processBytes } from './budget.ts';
-import { kinds, type AtLimit, type KindLimit, type KindName, type KindRow, type PoolName } from './kinds.ts';
+import {
+  connectionBytes,
+  connectionHeapBytes,
+  kinds,
+  poolShares,
+  type AtLimit,
+  type KindLimit,
+  type KindName,
+  type KindRow,
+  type PoolName,
+} from './kinds.ts';
 
 const mib = 1_048_576;
 const shownHeapBytes = 256 * mib;
@@ -38,6 +48,8 @@ export function memoryDocument(): string {
     ...beforeKinds,
     ...table(['kind', 'pool', 'counts', 'limit', 'at 256', 'at the limit'], rows),
     '',
+    ...onTheHeap(budget.kinds.connections),
+    '',
     ...memoryOfProcess(),
     '',
     ...whenFull,
@@ -55,6 +67,15 @@ export function memoryOfProcess(): string[] {
     'MiB for young objects, and the pool `buffers`. With the defaults that is',
     `75 + 256 + 96 + ${pools.buffers / mib} = ${processBytes(shownHeapBytes, limits) / mib} MiB. The limit of a container should be 15 % above`,
     `the sum: ${containerBytes(shownHeapBytes, limits) / mib} MiB, as in deploy/compose.yaml.`,
+  ];
+}
+
+/** What `buffers` has on the heap all the same. */
+function onTheHeap(connectionsBytes: number): string[] {
+  const bytes = (connectionsBytes / connectionBytes) * connectionHeapBytes;
+  return [
+    `Of each connection up to ${connectionHeapBytes / 1_024} KiB lie on the heap: at most ${shown(bytes)} at 256, beside the`,
+    `${shown(shownHeapBytes * (poolShares.kept + poolShares.passing))} of the first two pools. The remainder of the heap is for what is collected soon.`,
   ];
 }
 

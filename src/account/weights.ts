@@ -39,12 +39,14 @@ export const weights = {
   refusedRun: 32,
   /** An idempotency key beside its text. */
   key: 168,
-  /** A publish until its commit, beside its records. */
+  /** The objects of a publish until its commit. */
   queuedPublish: 2_432,
-  /** A record of a publish until its commit, beside the bytes of the request. */
+  /** What was scanned of a record of a publish, outside of the heap, beside the request. */
   queuedRecord: 64,
-  /** Its idempotency key, beside two bytes a character. */
+  /** The idempotency key of a waiting record, beside two bytes a character. */
   queuedKey: 32,
+  /** A record without a key beside records with one. */
+  queuedNoKey: 8,
   /** One partition in the first offsets of a subscription. */
   start: 8,
   /** A message of a request, as it is decoded. */

@@ -1,4 +1,3 @@
-import type { Counted } from '../account/hold.ts';
 import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import type { Log } from '../log/log.ts';
@@ -10,6 +9,7 @@ import type { AckRing, AckTableReference } from './ack-ring.ts';
 import { isUnknown, lostBefore, mayBeWritten, unwritten } from './outcome.ts';
 import { isPrepared, noKeys, prepare, topicsOf, type FoundKeys } from './preparation.ts';
 import { PublishQueue, type QueueLimits } from './publish-queue.ts';
+import type { QueueRoom } from './queue-room.ts';
 import { SegmentMoved, type AppendedBatch, type CommitStore } from './store.ts';
 import { TransactionPlan, type PlanLimits } from './transaction-plan.ts';
 import type { CommitUnit } from './unit.ts';
@@ -21,7 +21,7 @@ interface CommitterOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly limits: QueueLimits & PlanLimits;
-  readonly account: Counted;
+  readonly room: QueueRoom;
   readonly onFenced: () => void;
 }
 
@@ -55,7 +55,7 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#o = options;
-    this.#queue = new PublishQueue(options.limits, options.account);
+    this.#queue = new PublishQueue(options.limits, options.room);
     this.#freeSlots = Array.from({ length: options.store.appendSlots }, (_, slot) => slot);
   }
 

@@ -1,5 +1,5 @@
-import type { Counted } from '../account/hold.ts';
 import type { Topic } from '../log/topic.ts';
+import type { QueueRoom } from './queue-room.ts';
 import type { CommitUnit } from './unit.ts';
 import { present } from '../errors/present.ts';
 
@@ -27,7 +27,7 @@ export interface QueueLimits {
  */
 export class PublishQueue {
   readonly #limits: QueueLimits;
-  readonly #account: Counted;
+  readonly #room: QueueRoom;
   #waiting: Waiting[] = [];
   #bytes = 0;
   #records = 0;
@@ -35,9 +35,9 @@ export class PublishQueue {
   readonly #busy = new Set<object>();
   readonly #held = new Set<Topic>();
 
-  constructor(limits: QueueLimits, account: Counted) {
+  constructor(limits: QueueLimits, room: QueueRoom) {
     this.#limits = limits;
-    this.#account = account;
+    this.#room = room;
   }
 
   get bytes(): number {
@@ -54,7 +54,7 @@ export class PublishQueue {
 
   /** @returns whether there is room for the unit. */
   push(unit: CommitUnit): boolean {
-    if (!unit.own && !this.#account.take(unit.heldBytes)) return false;
+    if (!unit.own && !this.#room.take(unit.queued)) return false;
     this.#waiting.push({ unit, conflicts: conflictsOf(unit) });
     this.#count(unit, 1);
     return true;
@@ -129,8 +129,8 @@ export class PublishQueue {
     return removed;
   }
 
-  #giveBack({ own, heldBytes }: CommitUnit): void {
-    if (!own) this.#account.give(heldBytes);
+  #giveBack({ own, queued }: CommitUnit): void {
+    if (!own) this.#room.give(queued);
   }
 
   #count({ bytes, records }: CommitUnit, sign: 1 | -1): void {

@@ -1,9 +1,7 @@
 import type { Account } from '../account/account.ts';
-import type { Kind } from '../account/kind.ts';
 import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
-import { publishQueueFull } from '../errors/rejections/publishing.ts';
 import { topicNotFound } from '../errors/rejections/topics.ts';
 import { limits } from '../limits/limits.ts';
 import type { Log } from '../log/log.ts';
@@ -14,7 +12,8 @@ import { within } from '../time/within.ts';
 import type { AckRing } from './ack-ring.ts';
 import { Committer } from './committer.ts';
 import type { PublishCommand, PublishedRecords } from './publish.ts';
-import { heldBytes, route, type RoutedPublish } from './route.ts';
+import { nothingQueued, QueueRoom } from './queue-room.ts';
+import { queuedSize, route, type RoutedPublish } from './route.ts';
 import type { CommitStore } from './store.ts';
 import { noSettlements, type Commits, type WantedCommit } from './unit.ts';
 
@@ -43,7 +42,7 @@ const ringIntervalMs = 5_000;
 /** Checks, routes and queues the records of clients, and the commits of the broker itself. */
 export class Publisher implements Commits, BackgroundJob {
   readonly #d: PublisherDeps;
-  readonly #account: Kind;
+  readonly #room: QueueRoom;
   readonly #committer: Committer;
   readonly #keys: Every;
   /** The error for new publishes after a drain or a stop; null before. */
@@ -51,7 +50,7 @@ export class Publisher implements Commits, BackgroundJob {
 
   constructor(deps: PublisherDeps) {
     this.#d = deps;
-    this.#account = deps.account.kind('publishes');
+    this.#room = new QueueRoom(deps.account);
     const { store, log, ring, clock, random, onFenced } = deps;
     this.#committer = new Committer({
       store,
@@ -59,7 +58,7 @@ export class Publisher implements Commits, BackgroundJob {
       ring,
       clock,
       random,
-      account: this.#account,
+      room: this.#room,
       limits: {
         transactionBytesMax,
         transactionRecordsMax,
@@ -121,7 +120,7 @@ export class Publisher implements Commits, BackgroundJob {
         receipt: settlements.length === 0 ? null : this.#d.random.uuid(),
         own: true,
         bytes: routed.reduce((sum, { bytes }) => sum + bytes, 0),
-        heldBytes: 0,
+        queued: nothingQueued,
         records: routed.reduce((sum, { command }) => sum + command.records.count, 0),
         resolve,
         reject,
@@ -165,7 +164,7 @@ export class Publisher implements Commits, BackgroundJob {
       receipt: null,
       own: false,
       bytes: routed.bytes,
-      heldBytes: heldBytes(routed),
+      queued: queuedSize(routed),
       records: command.records.count,
       resolve: ([published]) => {
         resolve(present(published, 'a unit of one publish gets one answer'));
@@ -173,7 +172,7 @@ export class Publisher implements Commits, BackgroundJob {
       reject,
       ended: false,
     });
-    if (!isQueued) throw publishQueueFull({ publishQueueBytesMax: this.#account.bytesMax });
+    if (!isQueued) throw this.#room.refusal();
     if (command.committed) return answer;
     answer.catch(() => undefined);
     return Promise.resolve(null);

@@ -6,6 +6,7 @@ import { allOf, boundsPerRecord, sliceBytes, type RecordSet } from '../log/batch
 import { demandLog } from '../log/lanes.ts';
 import { partitionOf, partitionOfText } from '../log/partitioner.ts';
 import type { PublishCommand } from './publish.ts';
+import type { QueuedSize } from './queue-room.ts';
 import type { Partition, Topic } from '../log/topic.ts';
 
 /** The records of a request that go to one partition. */
@@ -49,11 +50,12 @@ export function route(topic: Topic, command: PublishCommand): RoutedPublish {
 }
 
 /** A request is in memory as a whole, and beside it what was scanned of its records. */
-export function heldBytes({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): number {
-  let held = bytes + weights.queuedPublish + records.count * weights.queuedRecord;
-  if (idempotencyKeys === null) return held;
-  for (const key of idempotencyKeys) if (key !== null) held += weights.queuedKey + 2 * key.length;
-  return held;
+export function queuedSize({ bytes, command: { records, idempotencyKeys } }: RoutedPublish): QueuedSize {
+  let heapBytes: number = weights.queuedPublish;
+  for (const key of idempotencyKeys ?? []) {
+    heapBytes += key === null ? weights.queuedNoKey : weights.queuedKey + 2 * key.length;
+  }
+  return { bytes: bytes + records.count * weights.queuedRecord, heapBytes };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { PublishCommand, PublishedRecords } from './publish.ts';
+import type { QueuedSize } from './queue-room.ts';
 import type { RoutedPublish } from './route.ts';
 import type { Settlement } from './settlements.ts';
 
@@ -20,8 +21,8 @@ export interface CommitUnit {
   readonly own: boolean;
   /** Bytes that the publishes take in the queue. */
   readonly bytes: number;
-  /** What the account counts for them, with the heap that they take; 0 for the broker's own. */
-  readonly heldBytes: number;
+  /** What the account counts for them; nothing for the broker's own. */
+  readonly queued: QueuedSize;
   readonly records: number;
   /** Gets the offsets in the order of `publishes`. */
   readonly resolve: (published: readonly PublishedRecords[]) => void;

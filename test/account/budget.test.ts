@@ -1,13 +1,18 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { budgetOf, processBytes } from '../../src/account/budget.ts';
-import { kinds, poolShares, type KindName } from '../../src/account/kinds.ts';
+import { connectionBytes, connectionHeapBytes, kinds, poolShares, type KindName } from '../../src/account/kinds.ts';
 import { limits } from '../../src/limits/limits.ts';
 
 const mib = 1_048_576;
 
 test('the pools of the heap leave too little room for what is collected', () => {
   expect(poolShares.kept + poolShares.passing).toBeLessThanOrEqual(0.75);
+});
+
+test('the pools of the heap and all connections leave no eighth of the heap', () => {
+  const connections = (kinds.connections.limit.share / connectionBytes) * connectionHeapBytes;
+  expect(poolShares.kept + poolShares.passing + connections).toBeLessThanOrEqual(7 / 8);
 });
 
 test('a kind may have more than its pool, and its limit says nothing', () => {

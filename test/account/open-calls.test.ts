@@ -5,6 +5,7 @@ import { call, connect as connectGrpc, methodPath } from '../../bench/client/ser
 import { startBroker, type BrokerProcess } from '../../bench/support/broker-process.ts';
 import { BrokerService, PullRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
+import { connectionHeapBytes } from '../../src/account/kinds.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { encode } from '../rpc/grpc-client.ts';
 import { framed } from '../rpc/raw-call.ts';
@@ -151,3 +152,27 @@ test.each<[string, number, 'grpc' | 'http', Shape]>([
   expect(bytes, 'bytes on the heap').toBeLessThanOrEqual(weight);
   expect(weight, 'the weight').toBeLessThanOrEqual(aboveMax * bytes);
 });
+
+test.each(['grpc', 'http'] as const)(
+  'a connection to the edge of %s takes more of the heap than is left for it',
+  { timeout: 180_000 },
+  async (edge) => {
+    const sessions: ClientHttp2Session[] = [];
+    const openMore = async (count: number): Promise<void> => {
+      for (let n = 0; n < count; n++) {
+        const session = connect(edge === 'grpc' ? `http://${broker.grpcAddress}` : broker.httpUrl);
+        sessions.push(session);
+        session.on('error', () => undefined);
+        await once(session, 'connect');
+        await new Promise((resolve) => session.ping(resolve));
+      }
+    };
+    await openMore(100);
+    const before = await usedBytes();
+    await openMore(300);
+    const bytes = ((await usedBytes()) - before) / 300;
+    for (const session of sessions) session.destroy();
+    expect(bytes, 'bytes on the heap').toBeLessThanOrEqual(connectionHeapBytes);
+    expect(connectionHeapBytes, 'the weight').toBeLessThanOrEqual(2 * bytes);
+  },
+);

@@ -1,4 +1,4 @@
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { afterEach, expect, test } from 'vitest';
 import { AckRequestSchema, PublishRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { textBytes, weights } from '../../src/account/weights.ts';
@@ -43,25 +43,29 @@ afterEach(() => {
   built.length = 0;
 });
 
+type Memory = ReturnType<typeof process.memoryUsage>;
+const withBuffers = ({ heapUsed, external }: Memory): number => heapUsed + external;
+const heapAlone = ({ heapUsed }: Memory): number => heapUsed;
+
 /** Buffers, which are in `external`, go some time after the collection that found them. */
-async function usedBytes(): Promise<number> {
+async function usedBytes(of: (memory: Memory) => number): Promise<number> {
   let used = Infinity;
   for (let steady = 0; steady < 3;) {
     await new Promise<void>((resolve) => setImmediate(resolve));
     globalThis.gc!();
-    const { heapUsed, external } = process.memoryUsage();
-    steady = heapUsed + external >= used - 10_000 ? steady + 1 : 0;
-    used = heapUsed + external;
+    const now = of(process.memoryUsage());
+    steady = now >= used - 10_000 ? steady + 1 : 0;
+    used = now;
   }
   return used;
 }
 
 /** How much the heap grows by what `build` returns, for each of `count` objects. */
-async function measured(count: number, build: () => unknown): Promise<number> {
+async function measured(count: number, build: () => unknown, of = withBuffers): Promise<number> {
   built.length = 0;
-  const before = await usedBytes();
+  const before = await usedBytes(of);
   built.push(await build());
-  return ((await usedBytes()) - before) / count;
+  return ((await usedBytes(of)) - before) / count;
 }
 
 function expectFits(weight: number, bytes: number): void {
@@ -250,23 +254,47 @@ test.each([1, 2, 10])(
   },
 );
 
-test('a publish of one small record weighs more than is counted while it waits, or much less', async () => {
+interface Waiting {
+  readonly publishes: number;
+  readonly queued: number;
+}
+
+/** What is counted for publishes that wait, and what they take of the memory that is asked for. */
+async function waiting(
+  count: number,
+  publish: MessageInitShape<typeof PublishRequestSchema>,
+  of: (memory: Memory) => number,
+): Promise<{ readonly counted: Waiting; readonly bytes: number }> {
   const scene = await LogScene.open({ queueBytesMax: 64 * 1_048_576 });
   scene.hold('append');
-  const publishes = scene.account.kind('publishes');
+  const [publishes, queued] = [scene.account.kind('publishes'), scene.account.kind('queued')];
   const broker = { publish: (command: PublishCommand) => scene.publisher.publish(command) };
   const context = { services: () => ({ broker }), recordBytesMax: 1_000 } as unknown as HandlerContext;
   const output = { respond: unused, end: unused, pause: () => undefined, resume: () => undefined };
-  const publish = create(PublishRequestSchema, { topic: 'orders', records: [{ value: Buffer.from('a value') }] });
-  const request = toBinary(PublishRequestSchema, publish);
-  const bytes = await measured(many, () =>
-    times(many / 500, () => {
+  const request = toBinary(PublishRequestSchema, create(PublishRequestSchema, publish));
+  const onStreams = (): unknown =>
+    times(Math.ceil(count / 500), () => {
       const stream = new PublishStream(context, output);
-      for (let n = 0; n < 500; n++) stream.receive(Buffer.allocUnsafeSlow(request.length).fill(request));
+      for (let n = 0; n < Math.min(count, 500); n++) {
+        stream.receive(Buffer.allocUnsafeSlow(request.length).fill(request));
+      }
       return stream;
-    }),
-  );
-  expectFits(publishes.bytes / many, bytes);
+    });
+  const bytes = await measured(count, onStreams, of);
+  return { counted: { publishes: publishes.bytes / count, queued: queued.bytes / count }, bytes };
+}
+
+test('a publish of one small record weighs more than is counted while it waits, or much less', async () => {
+  const one = { topic: 'orders', records: [{ value: Buffer.from('a value') }] };
+  const { counted, bytes } = await waiting(10_000, one, withBuffers);
+  expectFits(counted.publishes + counted.queued, bytes);
+});
+
+test('the idempotency keys of a publish that waits take more of the heap than is counted there', async () => {
+  // One character above U+00FF makes every character of a text two bytes wide.
+  const records = times(1_000, (n) => ({ idempotencyKey: `\u0101${n}`.padEnd(255, 'k') }));
+  const { counted, bytes } = await waiting(50, { topic: 'orders', records }, heapAlone);
+  expectFits(counted.queued, bytes);
 });
 
 test('a refused record weighs more than is counted, or much less', async () => {

@@ -3,11 +3,13 @@ import { expect, test } from 'vitest';
 import { readSettings } from '../../src/config/settings.ts';
 import type { PublishCommand } from '../../src/commit/publish.ts';
 import { PublishQueue, type QueueLimits } from '../../src/commit/publish-queue.ts';
-import { heldBytes, type RoutedPublish } from '../../src/commit/route.ts';
+import { QueueRoom } from '../../src/commit/queue-room.ts';
+import { queuedSize, type RoutedPublish } from '../../src/commit/route.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { Topic } from '../../src/log/topic.ts';
 import { systemRandom } from '../../src/time/system.ts';
 import { property } from '../coordinator/property.ts';
+import { budgetOf } from '../../src/account/budget.ts';
 import { smallAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { newStream, pending, records, topicAtWork, type PendingPublish } from '../log/scene.ts';
@@ -19,16 +21,22 @@ const roomy: QueueLimits = {
   passedMax: 100,
 };
 
-function scene({ bytesMax = 1_000, ...changes }: Partial<QueueLimits> & { bytesMax?: number } = {}) {
+interface Room {
+  readonly bytesMax: number;
+  readonly heapBytesMax: number;
+}
+
+function scene({ bytesMax = 1_000, heapBytesMax = 1_000, ...changes }: Partial<QueueLimits & Room> = {}) {
   const topic = topicAtWork(new FakeClock(), 'orders', [1, 2, 3]);
-  const account = smallAccount({ publishes: bytesMax }).kind('publishes');
-  const queue = new PublishQueue({ ...roomy, ...changes }, account);
+  const small = smallAccount({ publishes: bytesMax, queued: heapBytesMax });
+  const queue = new PublishQueue({ ...roomy, ...changes }, new QueueRoom(small));
+  const [account, heap] = [small.kind('publishes'), small.kind('queued')];
   const push = (partition: number, one: Partial<PublishCommand> = {}, values = ['x']): PendingPublish => {
     const request = pending(topic, records(...values), { partition, ...one });
     queue.push(request);
     return request;
   };
-  return { queue, push, topic, account };
+  return { queue, push, topic, account, heap };
 }
 
 test('the queue rejects a publish to the byte if it does not fit beside waiting and committing ones', () => {
@@ -50,6 +58,23 @@ test('the queue rejects a publish to the byte if it does not fit beside waiting 
   expect(account.bytes).toBe(2);
   queue.remove(() => true);
   expect(account.bytes).toBe(0);
+});
+
+test('publishes that wait fill the heap, because only the bytes of their requests have a limit', () => {
+  const { queue, push, topic, account, heap } = scene({ heapBytesMax: 2 });
+  const pushOne = (): boolean => queue.push(pending(topic, records('x'), { partition: 1 }));
+  const first = push(0);
+  expect([pushOne(), pushOne(), account.bytes, heap.bytes]).toEqual([true, false, 4, 2]);
+  queue.take(1);
+  queue.release([first]);
+  expect([pushOne(), pushOne(), account.bytes, heap.bytes]).toEqual([true, false, 4, 2]);
+});
+
+test('a publish whose bytes do not fit keeps the room of its objects', () => {
+  const { push, heap } = scene({ bytesMax: 3 });
+  push(0);
+  push(1);
+  expect(heap.bytes).toBe(1);
 });
 
 test('a request does not overtake a waiting request of its partition', () => {
@@ -149,7 +174,7 @@ const step = fc.oneof(
 test('every request is taken once, never conflicts with one in flight, and overtakes none that it conflicts with', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const { queue, topic, account } = scene({ bytesMax: 100_000, transactionBytesMax: 20, passedMax: 5 });
+      const { queue, topic, account, heap } = scene({ bytesMax: 100_000, transactionBytesMax: 20, passedMax: 5 });
       const streams = [newStream(), newStream()];
       const pushed: PendingPublish[] = [];
       const takenAll: PendingPublish[] = [];
@@ -175,7 +200,8 @@ test('every request is taken once, never conflicts with one in flight, and overt
         const waiting = pushed.filter((request) => !takenAll.includes(request));
         expect(queue.bytes).toBe(waiting.reduce((sum, { bytes }) => sum + bytes, 0));
         const held = [...waiting, ...inFlight.flat()];
-        expect(account.bytes).toBe(held.reduce((sum, { heldBytes }) => sum + heldBytes, 0));
+        expect(account.bytes).toBe(held.reduce((sum, { queued }) => sum + queued.bytes, 0));
+        expect(heap.bytes).toBe(held.length);
         expect(queue.records).toBe(waiting.reduce((sum, { command }) => sum + command.records.count, 0));
       }
       while (inFlight.length > 0) release(0);
@@ -185,7 +211,7 @@ test('every request is taken once, never conflicts with one in flight, and overt
       }
       expect(new Set(takenAll).size).toBe(pushed.length);
       expect(takenAll).toHaveLength(pushed.length);
-      expect(account.bytes).toBe(0);
+      expect([account.bytes, heap.bytes]).toEqual([0, 0]);
     }),
     property(500),
   );
@@ -233,7 +259,8 @@ test('the largest request does not fit the smallest queue, so that it is refused
   const count = limits.publishRecordsMax;
   const key = 'k'.repeat(limits.idempotencyKeyBytesMax);
   const command = { records: { count }, idempotencyKeys: Array<string>(count).fill(key) };
-  const held = heldBytes({ bytes: limits.publishBytesMax, command } as unknown as RoutedPublish);
-  expect(held).toBeLessThanOrEqual(4 * limits.publishBytesMax);
-  expect(() => readSettings(['--publish-queue-bytes-max', `${held - 1}`], {}, systemRandom)).toThrow('16777216');
+  const { bytes, heapBytes } = queuedSize({ bytes: limits.publishBytesMax, command } as unknown as RoutedPublish);
+  expect(bytes).toBeLessThanOrEqual(4 * limits.publishBytesMax);
+  expect(() => readSettings(['--publish-queue-bytes-max', `${bytes - 1}`], {}, systemRandom)).toThrow('16777216');
+  expect(heapBytes).toBeLessThanOrEqual(budgetOf(32 * 1_048_576, limits).kinds.queued);
 });

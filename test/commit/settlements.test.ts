@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { MovingRecords, Settlement } from '../../src/commit/settlements.ts';
 import { SegmentMoved } from '../../src/commit/store.ts';
-import { weights } from '../../src/account/weights.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { command, Gate, readAll, reasonOf, records, Scene } from '../log/scene.ts';
 
@@ -146,7 +145,7 @@ describe('a unit', () => {
   });
 
   test('a full queue does not reject a unit of the broker itself, and such a unit does not fill the queue', async () => {
-    const scene = await Scene.open({ queueBytesMax: 2 * weights.queuedPublish + 300 });
+    const scene = await Scene.open({ queueBytesMax: 250 });
     const gate = scene.hold('append');
     scene.publish(records('first'));
     await scene.clock.settle();

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { weights } from '../../src/account/weights.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { command, Gate, places, readAll, records, Scene } from './scene.ts';
@@ -43,7 +42,7 @@ describe('a publish', () => {
   });
 
   test('a publish that does not fit the queue is rejected with the name of the limit until there is room', async () => {
-    const queueBytesMax = 3 * weights.queuedPublish + 290;
+    const queueBytesMax = 290;
     const scene = await Scene.open({ queueBytesMax });
     const gate = scene.hold('append');
     scene.publish(records('x'));

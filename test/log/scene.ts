@@ -73,7 +73,7 @@ export function pending(
     settlements: noSettlements,
     receipt: null,
     own: false,
-    heldBytes: routed.bytes,
+    queued: { bytes: routed.bytes, heapBytes: 1 },
     records: set.count,
     resolve: ([published]) => {
       onEnd(published!);
