@@ -1,13 +1,32 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { startBroker, type BrokerProcess } from '../../bench/support/broker-process.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { allGenerators, Fuzzer } from './fuzz/fuzzer.ts';
 import { BrokerWatch } from './fuzz/broker-watch.ts';
 import { faultsOf } from './fuzz/report.ts';
+import { leave } from './fuzz/raw-exchange.ts';
 import { FuzzSite } from './fuzz/site.ts';
 import { Pair } from './pair/pair.ts';
 
 const durationMs = 60_000;
+
+test('a client that leaves while its FIN is on the way keeps a socket that never closes', async () => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const errors: Error[] = [];
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', (error) => errors.push(error));
+  await once(socket, 'connect');
+  const closed = once(socket, 'close');
+  socket.end();
+  leave(socket);
+  await closed;
+  server.close();
+  expect(errors).toEqual([]);
+});
 
 async function fuzz(database: TestDatabase, broker: BrokerProcess): Promise<void> {
   const watch = new BrokerWatch(broker);

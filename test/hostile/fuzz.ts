@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { startBroker } from '../../bench/support/broker-process.ts';
 import { openDatabase } from '../../bench/support/database.ts';
+import { describeOpen, leftOpen, noteOpen, openNow } from '../support/left-open/open.ts';
 import { allGenerators, Fuzzer, type FuzzOptions, type GeneratorName } from './fuzz/fuzzer.ts';
 import { BrokerWatch } from './fuzz/broker-watch.ts';
 import { answersText, faultsOf } from './fuzz/report.ts';
@@ -21,9 +22,13 @@ const { values } = parseArgs({
 });
 
 const progressMs = 10_000;
+/** Longer than the broker drains and PostgreSQL stops. */
+const endMsMax = 120_000;
 const [seed = '', from = '0', to = from] = values.replay?.split(':') ?? [values.seed];
 const replayed = values.replay === undefined ? null : Number(to) - Number(from) + 1;
 
+noteOpen();
+const beforeRun = new Set<object>([process.stdout, process.stderr, ...openNow()]);
 const database = await openDatabase({ databaseUrl: values['database-url'] ?? null, directory: null, size: 'smoke' });
 const name = `fuzz_${process.pid}`;
 const broker = await startBroker({ databaseUrl: await database.create(name) });
@@ -54,14 +59,32 @@ const options: FuzzOptions =
         show: null,
       }
     : { ...common, atOnce: 1, goesOn: () => watch.isAlive && begun++ < replayed, show: (text) => console.log(text) };
-const result = await new Fuzzer(site, options).run();
 
+/** A process that goes on names what keeps it. This timer does not. */
+function endSoon(step: () => string): void {
+  setTimeout(() => {
+    const left = leftOpen(beforeRun).map(describeOpen);
+    console.log(`FAULT: after ${step()} the process does not end:\n${left.join('\n')}`);
+    process.exit(1);
+  }, endMsMax).unref();
+}
+
+const result = await new Fuzzer(site, options).run();
 const seconds = Math.round((performance.now() - startedMs) / 1_000);
 console.log(`${result.requests} requests in ${result.cases} cases in ${seconds} s, peak ${watch.peakMib | 0} MiB`);
 console.log(answersText(result));
 const faults = await faultsOf(result, site, watch, pair);
 for (const fault of faults) console.log(`FAULT: ${fault}`);
-await broker.stop();
-await database.drop(name);
-await database.close();
 process.exitCode = faults.length === 0 ? 0 : 1;
+
+let ended = 'the last answer';
+endSoon(() => ended);
+site.close();
+await pair.stop();
+ended = 'the end of the pair';
+await broker.stop();
+ended = 'the end of the broker';
+await database.drop(name);
+ended = 'the end of its database';
+await database.close();
+ended = 'the end of PostgreSQL';

@@ -60,6 +60,8 @@ const codeNames = [
 export class Exchanges {
   readonly #ports: Readonly<Record<EdgeName, number>>;
   readonly #sessions = new Map<string, ClientHttp2Session>();
+  /** Those of `#sessions`, and those before them that the broker has told to end. */
+  readonly #open = new Set<ClientHttp2Session>();
   /** Why a connection ended. */
   readonly #errors = new WeakMap<ClientHttp2Session, string>();
   readonly #turns: Turns;
@@ -71,7 +73,7 @@ export class Exchanges {
   }
 
   close(): void {
-    for (const session of this.#sessions.values()) session.destroy();
+    for (const session of this.#open) session.destroy();
   }
 
   send({ edge, headers, pieces, awaits, mayBeReset, endsConnection }: Exchange): Promise<Answer> {
@@ -136,6 +138,8 @@ export class Exchanges {
     const session = connect(`http://127.0.0.1:${this.#ports[edge]}`);
     session.on('error', (error: Error) => this.#errors.set(session, error.message));
     session.on('goaway', (code) => this.#errors.set(session, `GOAWAY ${code}`));
+    this.#open.add(session);
+    session.once('close', () => this.#open.delete(session));
     return session;
   }
 }

@@ -40,7 +40,7 @@ export async function sendRaw(
     if (stays === 'silent') ended = 'held';
   }
   done.abort();
-  reset(socket);
+  leave(socket);
   return received.answers(ended, answered);
 }
 
@@ -48,9 +48,13 @@ async function leaves(turns: Turns): Promise<void> {
   await Promise.all([turns.passed(leaveTurns), pause(leaveMs)]);
 }
 
-/** Leaves no address in TIME_WAIT, because a long run would use up all of them. */
-function reset(socket: Socket): void {
-  socket.resetAndDestroy();
+/**
+ * Leaves no address in TIME_WAIT, because a long run would use up all of them. While the FIN is on
+ * its way, Node forgets a socket that is reset without closing it, and never ends by itself.
+ */
+export function leave(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** The heads of the answers of HTTP/1.1. */

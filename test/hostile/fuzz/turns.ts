@@ -46,7 +46,9 @@ export class Turns {
     return 'silent';
   }
 
+  /** Nobody waits any more. */
   close(): void {
+    this.#waiting.clear();
     this.#agent.destroy();
   }
 
