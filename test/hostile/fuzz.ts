@@ -14,6 +14,7 @@ const { values } = parseArgs({
   options: {
     requests: { type: 'string', default: '100000' },
     seed: { type: 'string', default: String(process.pid) },
+    from: { type: 'string', default: '0' },
     replay: { type: 'string' },
     'at-once': { type: 'string', default: '128' },
     only: { type: 'string', default: allGenerators.join() },
@@ -24,7 +25,7 @@ const { values } = parseArgs({
 const progressMs = 10_000;
 /** Longer than the broker drains and PostgreSQL stops. */
 const endMsMax = 120_000;
-const [seed = '', from = '0', to = from] = values.replay?.split(':') ?? [values.seed];
+const [seed = '', from = '0', to = from] = values.replay?.split(':') ?? [values.seed, values.from];
 const replayed = values.replay === undefined ? null : Number(to) - Number(from) + 1;
 
 noteOpen();

@@ -17,6 +17,7 @@ const ownConnections = 1;
 export class BrokerWatch {
   readonly #broker: BrokerProcess;
   readonly #lines: string[] = [];
+  #peakMib = 0;
 
   constructor(broker: BrokerProcess) {
     this.#broker = broker;
@@ -32,10 +33,20 @@ export class BrokerWatch {
     return exitCode === null && signalCode === null;
   }
 
-  /** The most memory that the process has had. */
+  /** The most memory that the process has had, as it was seen last. */
   get peakMib(): number {
-    const status = readFileSync(`/proc/${this.#broker.pid}/status`, 'utf8');
-    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1_024;
+    const peakKib = this.isAlive ? /VmHWM:\s+(\d+) kB/.exec(this.#status())?.[1] : undefined;
+    if (peakKib !== undefined) this.#peakMib = Number(peakKib) / 1_024;
+    return this.#peakMib;
+  }
+
+  /** Of a process that has just ended there is nothing, or no memory any more. */
+  #status(): string {
+    try {
+      return readFileSync(`/proc/${this.#broker.pid}/status`, 'utf8');
+    } catch {
+      return '';
+    }
   }
 
   /** What is wrong with the log and the memory. */
