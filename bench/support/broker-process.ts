@@ -31,6 +31,8 @@ export interface BrokerOptions {
   readonly httpPort?: number;
   /** Additional flags for the broker. */
   readonly flags?: readonly string[];
+  /** HEAP_MIB of `npm start`. Default: its own. */
+  readonly heapMib?: number;
   /** Additional flags for Node, for example `--cpu-prof`. */
   readonly nodeFlags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -142,6 +144,7 @@ function brokerArguments(
 ): string[] {
   return [
     ...script.nodeFlags,
+    ...(options.heapMib === undefined ? [] : [`--max-old-space-size=${options.heapMib}`]),
     ...(options.nodeFlags ?? []),
     script.entryPoint,
     '--grpc-port',

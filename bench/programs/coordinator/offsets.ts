@@ -30,8 +30,8 @@ export async function runOffsets(bench: Bench): Promise<void> {
   const databaseUrl = await bench.database.create(name);
   const topics = await fill(bench, databaseUrl, topicCount, groupCount);
   const cursors = groupCount * topicCount * partitionsPerTopic;
-  const nodeFlags = [`--max-old-space-size=${heapMib}`, ...profileFlags(bench)];
-  const broker = await startBroker({ databaseUrl, nodeFlags, timeoutMs: 300_000 });
+  const nodeFlags = profileFlags(bench);
+  const broker = await startBroker({ databaseUrl, heapMib, nodeFlags, timeoutMs: 300_000 });
   try {
     const startedMib = processUsage(broker.pid)?.memoryPeakMib ?? NaN;
     const groups = Array.from({ length: groupCount }, (_, at) => `group-${at + 1}`);

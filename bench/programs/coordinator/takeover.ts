@@ -121,9 +121,8 @@ async function takeOver(
   databaseUrl: string,
   { cause, groups, tree }: { readonly cause: End; readonly groups: number; readonly tree: Tree },
 ): Promise<Taken> {
-  const nodeFlags = [`--max-old-space-size=${heapMib}`, ...profileFlags(bench)];
   const { root } = tree;
-  const options = { databaseUrl, nodeFlags, ...(root !== undefined && { root }) };
+  const options = { databaseUrl, heapMib, nodeFlags: profileFlags(bench), ...(root !== undefined && { root }) };
   const active = await startBroker(options);
   let standby: BrokerProcess | null = null;
   try {

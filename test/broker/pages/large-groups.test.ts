@@ -24,7 +24,7 @@ const alone = 'alone';
 
 let site: Site;
 beforeAll(async () => {
-  site = await Site.open({ flags: ['--partitions-max', String(partitions)], nodeFlags: ['--max-old-space-size=512'] });
+  site = await Site.open({ flags: ['--partitions-max', String(partitions)], heapMib: 512 });
   for (const name of topics) await site.call(TopicService.method.createTopic, { topic: { name, partitions } });
   await join(alone);
   const joining = Array.from({ length: members }, (_, at) => join(group, `member-${at}`));

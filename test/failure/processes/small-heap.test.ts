@@ -13,7 +13,7 @@ import { Brokers } from '../brokers.ts';
  * can load all that it accepted.
  */
 
-const start = { nodeFlags: ['--max-old-space-size=96'], timeoutMs: 30_000 };
+const start = { heapMib: 96, timeoutMs: 30_000 };
 
 let brokers: Brokers;
 let postgres: Postgres;
