@@ -3,10 +3,11 @@ import { delay } from '../../../bench/support/timing.ts';
 import { HostileSite } from '../hostile-site.ts';
 
 const timeout = 240_000;
-const standsMs = 800;
+/** Longer than a busy machine keeps a small call in quiet, which the rule adds to. */
+const standsMs = 3_000;
 
 test(
-  'an attack after which small calls wait for most of a second is not reported as harmless',
+  'an attack after which small calls wait for seconds is not reported as harmless',
   { timeout },
   async () => {
     const hostile = await HostileSite.open();
