@@ -14,7 +14,10 @@ const timeout = isFull ? 3_600_000 : 240_000;
 const callsEach = 8;
 const pieces = 3_000;
 const usual = new UsualRequests();
-const keptEach = sized(4, 250);
+const keptEach = sized(2, 250);
+const atOnce = { connections: sized(2, 10), callsEach: sized(1, 25) };
+/** Field 2,000, of 4,000,000 bytes. */
+const unknown = Buffer.concat([Buffer.from([0x82, 0x7d, 0x80, 0x92, 0xf4, 0x01]), Buffer.alloc(4_000_000)]);
 const framesAtOnce = 500;
 /** More than a connection may have, at the sizes that once ended a broker. */
 const opened: Readonly<Record<EdgeName, { readonly calls: number; readonly connections: number }>> = {
@@ -67,6 +70,36 @@ const allRead = (from: ClientHttp2Session): Promise<void> =>
     });
   });
 
+/**
+ * Requests of 4 MB, whole or without their last byte. They come over some connections, so that no
+ * limit of one connection keeps them away.
+ */
+async function sendAtOnce(port: number, method: DescMethod, isWhole: boolean): Promise<void> {
+  const sessions = Array.from({ length: atOnce.connections }, () => {
+    const session = connect(`http://127.0.0.1:${port}`, { maxSessionMemory: 1_000 });
+    return session.on('error', () => undefined);
+  });
+  const answered = isWhole && !mayWait(method);
+  const taken = sessions.flatMap((session, connection) =>
+    Array.from({ length: atOnce.callsEach }, async (_, index) => {
+      const message = usual.binary(method, connection * atOnce.callsEach + index);
+      const call = openCall(session, pathOf(method)).resume();
+      const over = once(call, 'close');
+      // Without a copy of the megabytes for each request.
+      const head = Buffer.alloc(5);
+      head.writeUInt32BE(message.length + unknown.length, 1);
+      call.write(Buffer.concat([head, message]));
+      const written = new Promise<void>((resolve) => {
+        if (isWhole) call.end(unknown, resolve);
+        else call.write(unknown.subarray(0, -1), () => resolve());
+      });
+      await Promise.race(answered ? [over] : [over, written]);
+    }),
+  );
+  await Promise.all(taken);
+  for (const session of sessions) session.destroy();
+}
+
 describe.each(edges)('every call over %s', (edge) => {
   const openSome = (from: ClientHttp2Session, method: DescMethod) =>
     Array.from({ length: callsEach }, () => openCall(from, pathOf(method)));
@@ -79,6 +112,15 @@ describe.each(edges)('every call over %s', (edge) => {
         await allRead(from);
       }),
     );
+  });
+
+  test.each([
+    { what: 'requests of 4 MB', isWhole: true },
+    { what: 'requests of 4 MB without their last byte', isWhole: false },
+  ])('hundreds of $what at once are more than the broker can hold', { timeout }, async ({ isWhole }) => {
+    await onUsualTopic(async (site) => {
+      for (const method of methodsOfEdge[edge]) await sendAtOnce(portOf(site.broker, edge), method, isWhole);
+    });
   });
 
   test('requests in thousands of pieces of one byte are refused', { timeout }, async () => {
@@ -126,8 +168,6 @@ describe.each(edges)('every call over %s', (edge) => {
   });
 
   test('megabytes that the broker does not know in a request are not kept with it', { timeout }, async () => {
-    // Field 2,000, of 4,000,000 bytes.
-    const unknown = Buffer.concat([Buffer.from([0x82, 0x7d, 0x80, 0x92, 0xf4, 0x01]), Buffer.alloc(4_000_000)]);
     await onUsualTopic((site) =>
       withEachCall(site, edge, async (from, method) => {
         for (let index = 0; index < keptEach; index += 1) {

@@ -1,7 +1,13 @@
 import type { BrokerOptions } from '../../bench/support/broker-process.ts';
+import { processBytes } from '../../src/account/budget.ts';
+import { limits } from '../../src/limits/limits.ts';
 import { Site } from '../broker/site.ts';
 import { honest } from './pair/pair.ts';
 import { Watch } from './pair/watch.ts';
+
+const mib = 1_048_576;
+/** HEAP_MIB of `npm start`. */
+const defaultHeapMib = 256;
 
 /**
  * A real broker as `npm start` runs it. Only an attack gets the site, so none runs without the
@@ -18,9 +24,11 @@ export class HostileSite {
 
   /** With a topic `orders` of two partitions. */
   static async open(options: Partial<BrokerOptions> = {}): Promise<HostileSite> {
-    const site = await Site.open(options);
+    const { heapMib = defaultHeapMib } = options;
+    const site = await Site.open({ ...options, heapMib });
     await site.createTopic('orders');
-    return new HostileSite(site, await Watch.open(site.broker, site.databaseUrl));
+    const residentMibMax = Math.ceil(processBytes(heapMib * mib, limits) / mib);
+    return new HostileSite(site, await Watch.open(site.broker, site.databaseUrl, residentMibMax));
   }
 
   /** Runs the attack, and expects a broker that is well, small, quick, and has lost nothing. */

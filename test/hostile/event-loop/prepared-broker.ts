@@ -31,7 +31,9 @@ export async function prepare(site: Site, amounts: Amounts): Promise<Scene[]> {
   await each(wide, (name) => createTopic(site, name, partitions));
   await each(small, (name) => createTopic(site, name, 1, '\u00fc'.repeat(1_000)));
   await records(site);
-  const holder = await call(site, GroupService.method.joinGroup, { group: 'wide', topics: wide, sessionTimeout });
+  // A reset takes the partitions back, and this member never answers.
+  const holding = { group: 'wide', topics: wide, sessionTimeout, rebalanceTimeout: { seconds: 1n } };
+  const holder = await call(site, GroupService.method.joinGroup, holding);
   await notes(site, holder, wide);
   const join = (group: string, topics: readonly string[], more: object = {}) =>
     call(site, GroupService.method.joinGroup, { group, topics: [...topics], sessionTimeout, ...more });
@@ -67,6 +69,7 @@ export function scenesOf(holder: Joined, many: Joined, leader: Joined, smallTopi
     },
     ...{ dry_run: true, file_containing_symbol: 'millrace.v1.BrokerService', 'FetchOffsetsRequest.page_size': 10_000 },
     'StartPosition.Offsets.offset': '0',
+    'SyncGroupRequest.wait': '1s',
     'leaf up_to_offset': '0',
   };
   const of = (group: string, member: Joined | null): Scene => ({

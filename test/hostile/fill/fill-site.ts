@@ -5,6 +5,7 @@ import { call, connect } from '../../../bench/client/service-client.ts';
 import { startBroker, type BrokerProcess } from '../../../bench/support/broker-process.ts';
 import { processUsage } from '../../../bench/support/measure/usage.ts';
 import { waitFor } from '../../../bench/support/timing.ts';
+import type { KindName } from '../../../src/account/kinds.ts';
 import { AckStatus, BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
@@ -27,6 +28,8 @@ const stepsMax = 20_000;
  */
 const loadedShareMax = 1.1;
 const loadedBytesMore = 6 * mib;
+/** A cache at its limit frees a sixteenth of it at once, and the next entry may not fit. */
+const fullShareMin = 0.9;
 const pair = { topic: 'pair', group: 'pair' };
 
 /** A broker with a small heap, and an ordinary publisher and consumer beside what fills it. */
@@ -108,6 +111,14 @@ export class FillSite {
     return steps;
   }
 
+  /** Expects that the account has no room for more of the kind, except what one eviction frees. */
+  async expectFull(kind: KindName): Promise<void> {
+    const metrics = await (await fetch(`${this.#broker.httpUrl}/metrics`)).text();
+    const gauge = (name: string): number =>
+      Number(new RegExp(`^millrace_account_${name}\\{kind="${kind}"\\} (\\d+)`, 'm').exec(metrics)?.[1]);
+    expect(gauge('bytes') / gauge('limit_bytes'), `share of the limit of ${kind}`).toBeGreaterThan(fullShareMin);
+  }
+
   /** The pair publishes, gets and acks one record, which is the next one. */
   async beat(): Promise<void> {
     const value = Buffer.from(`beat ${this.#beats++}`);
@@ -166,8 +177,7 @@ export class FillSite {
 }
 
 function start(database: TestDatabase): Promise<BrokerProcess> {
-  const nodeFlags = [`--max-old-space-size=${heapMib}`, ...heapProbeFlags];
-  return startBroker({ databaseUrl: database.url, nodeFlags, timeoutMs: startMsMax });
+  return startBroker({ databaseUrl: database.url, heapMib, nodeFlags: heapProbeFlags, timeoutMs: startMsMax });
 }
 
 function inMib(bytes: number): string {

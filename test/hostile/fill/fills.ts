@@ -1,8 +1,10 @@
+import { expect } from 'vitest';
 import { connect, openServerStream } from '../../../bench/client/service-client.ts';
 import { AckAction, BrokerService, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
+import type { KindName } from '../../../src/account/kinds.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { Relay } from '../../broker/relay.ts';
 import { sessionTimeout, type FillSite } from './fill-site.ts';
@@ -17,8 +19,10 @@ export interface Fill {
   readonly step: (site: FillSite, n: number) => Promise<unknown>;
   /** How many steps go together: some 2 MiB. */
   readonly together: number;
-  /** Never rejected: so many steps are done. */
-  readonly steps?: number;
+  /** What is never rejected: after so many steps the account has no room for more of the kind. */
+  readonly unrejected?: { readonly steps: number; readonly kind: KindName };
+  /** After the fill, and after the restart: what was accepted first is still there. */
+  readonly check?: (site: FillSite) => Promise<void>;
 }
 
 const topic = (name: string, count: number) => (site: FillSite) => site.demandTopic(name, count);
@@ -102,6 +106,31 @@ async function lose(site: FillSite, n: number): Promise<void> {
   await relay.close();
 }
 
+const keyedTopics = 10;
+const keysTogether = limits.publishRecordsMax;
+
+/** Publishes one record for each key to a topic of one partition. @returns its first result. */
+async function publishKeys(site: FillSite, topic: number, keys: readonly string[]) {
+  const records = keys.map((idempotencyKey) => ({ idempotencyKey }));
+  const { results } = await site.call(BrokerService.method.publish, { topic: `keyed-${topic}`, records });
+  return results[0]!;
+}
+
+/** The first record of each topic, with a key of its own. */
+async function withKeys(site: FillSite): Promise<void> {
+  for (let topic = 0; topic < keyedTopics; topic++) {
+    await site.createTopic(`keyed-${topic}`, 1);
+    await publishKeys(site, topic, ['first']);
+  }
+}
+
+/** The keys of the first records have left the memory, and are known all the same. */
+async function knowsFirstKeys(site: FillSite): Promise<void> {
+  for (let topic = 0; topic < keyedTopics; topic++) {
+    expect(await publishKeys(site, topic, ['first'])).toMatchObject({ offset: 0n, duplicate: true });
+  }
+}
+
 /** A name that is as long as it may be. */
 const named = (start: string): string => `${start}-`.padEnd(limits.nameCharsMax, 'n');
 
@@ -116,6 +145,16 @@ export const fills = {
       });
     },
     together: 4,
+  },
+  narrow: {
+    step: (site, n) => {
+      // One character above U+00FF makes the whole text two bytes wide.
+      const description = '\u0101'.padEnd(limits.descriptionCharsMax, 'd');
+      return site.call(TopicService.method.createTopic, {
+        topic: { name: named(`narrow-${n}`), partitions: 1, description },
+      });
+    },
+    together: 16,
   },
   partitions: {
     step: async (site, n) => {
@@ -159,16 +198,16 @@ export const fills = {
     step: (site, n) => answered(site, `nacks-${n}`, AckAction.NACK),
     together: 4,
   },
-  losses: { prepare: withRecords, step: lose, together: 2, steps: 16 },
+  losses: { prepare: withRecords, step: lose, together: 2, unrejected: { steps: 16, kind: 'attempts' } },
   keys: {
-    prepare: topic('keyed', 8),
+    prepare: withKeys,
     step: (site, n) => {
-      const key = (at: number): string => `${n}-${at}`.padEnd(256, 'k');
-      const values = Array.from({ length: 5_000 }, (_, at) => ({ value: Buffer.from('v'), idempotencyKey: key(at) }));
-      return site.call(BrokerService.method.publish, { topic: 'keyed', records: values });
+      const key = (_: unknown, at: number): string => `${n}-${at}`.padEnd(limits.idempotencyKeyBytesMax, 'k');
+      return publishKeys(site, n % keyedTopics, Array.from({ length: keysTogether }, key));
     },
-    together: 1,
-    steps: 8,
+    together: 2,
+    unrejected: { steps: 66, kind: 'keys' },
+    check: knowsFirstKeys,
   },
 } as const satisfies Readonly<Record<string, Fill>>;
 
