@@ -90,6 +90,8 @@ export interface ReadMessagesCommand extends NamedLog {
   readonly from: { readonly offset: number } | { readonly timeUs: number } | null;
   readonly maxRecords: number;
   readonly maxBytes: number;
+  /** Checks a first record that is larger than `maxBytes`. @throws Rejection */
+  readonly checkRecord?: (batch: Buffer) => void;
 }
 
 export interface ReadMessagesOutcome {

@@ -26,6 +26,7 @@ export async function readMessages(
     });
     if (last < nextOffset) break;
     const field = fieldOf(codec, batch, nextOffset, last, null);
+    if (isFirst && field.length > bytesMax) command.checkRecord?.(field);
     fields.push(field);
     records += last - nextOffset + 1;
     // With the name of the partition, which may be longer than the records of a batch.

@@ -831,6 +831,7 @@ export declare type PullRequest = Message<"millrace.v1.PullRequest"> & {
   /**
    * At most this many bytes, but always at least one record, and never more than fit into one
    * answer. As JSON these are the first json_records_bytes_max = 600000 bytes.
+   * Error: FAILED_PRECONDITION, RECORD_TOO_LARGE_IN_JSON.
    * Default: 1048576. Limit: pull_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 5;
@@ -1612,8 +1613,8 @@ export declare const BrokerService: GenService<{
    * MEMBER_FENCED (unknown or removed: join again); INVALID_ARGUMENT ASSIGNOR_UNKNOWN or
    * INVALID_FIELD; RESOURCE_EXHAUSTED GROUP_MEMBERS_MAX, BROKER_FULL (no memory for another
    * member or subscription) or SLOW_READER (the client has not read the stream for
-   * slow_reader_ms = 60000: subscribe again); UNAVAILABLE DRAINING or NOT_OWNER (subscribe again,
-   * elsewhere or a little later).
+   * slow_reader_ms = 60000: subscribe again); FAILED_PRECONDITION RECORD_TOO_LARGE_IN_JSON;
+   * UNAVAILABLE DRAINING or NOT_OWNER (subscribe again, elsewhere or a little later).
    *
    * @generated from rpc millrace.v1.BrokerService.Subscribe
    */

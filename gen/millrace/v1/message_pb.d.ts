@@ -79,6 +79,7 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   /**
    * At most this many bytes, but always at least one record, and never more than fit into one
    * answer. As JSON these are the first json_records_bytes_max = 600000 bytes.
+   * Error: FAILED_PRECONDITION, RECORD_TOO_LARGE_IN_JSON.
    * Default: 1048576. Limit: read_bytes_max = 3670016.
    *
    * @generated from field: int64 max_bytes = 7;

@@ -3,6 +3,7 @@ import { memberPullsMax } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import { within } from '../../time/within.ts';
+import { fieldOf } from '../../log/batch.ts';
 import type { PullCommand } from '../ports/membership.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { ConsumerGroup } from '../groups/consumer-group.ts';
@@ -124,6 +125,7 @@ export class PullSession implements Reader {
     this.#member.given(nowMs);
     const find = (): Piece | null => this.#find(budget, nowMs, this.#command.autoAck ? taken.length : null);
     for (let piece = find(); piece !== null; piece = find()) {
+      this.#checkLarge(piece);
       const field = handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs));
       // The names of the partitions count too: records one by one may need less than their names.
       const room = Math.max(piece.bytes, budget.bytesMax - budget.bytes);
@@ -132,6 +134,14 @@ export class PullSession implements Reader {
       this.#member.ready.served(piece.seat);
     }
     return taken;
+  }
+
+  /** Other logs have their turn before the record that is refused. @throws Rejection */
+  #checkLarge({ seat, batch, first, last, bytes }: Piece): void {
+    const { checkRecord, maxBytes } = this.#command;
+    if (checkRecord === undefined || bytes <= maxBytes) return;
+    this.#member.ready.served(seat);
+    checkRecord(fieldOf(this.#context.codec, batch, first, last, null));
   }
 
   #leaseUntilMs(nowMs: number): number | null {

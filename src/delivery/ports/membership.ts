@@ -36,6 +36,8 @@ export interface SubscribeCommand extends EnterCommand {
 export interface PullCommand extends EnterCommand {
   readonly maxRecords: number;
   readonly maxBytes: number;
+  /** Checks a first record that is larger than `maxBytes`. @throws Rejection */
+  readonly checkRecord?: (batch: Buffer) => void;
   readonly waitMs: number;
   readonly sessionTimeoutMs: number;
   readonly autoAck: boolean;

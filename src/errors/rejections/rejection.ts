@@ -15,6 +15,7 @@ export const rejectionFields = {
   PARTITION_OUT_OF_RANGE: { topic: 'text', partitions: 'number?', lanes: 'number?' },
   LANE_REQUIRED: { topic: 'text', lanes: 'number' },
   OFFSET_OUT_OF_RANGE: { topic: 'text', partition: 'number', logStartOffset: 'number', highWatermark: 'number' },
+  RECORD_TOO_LARGE_IN_JSON: { topic: 'text', partition: 'number', offset: 'number' },
   ASSIGNOR_UNKNOWN: { assignorName: 'text', known: 'text' },
   TOPIC_NOT_FOUND: { topic: 'text?' },
   GROUP_NOT_FOUND: { group: 'text' },

@@ -65,3 +65,11 @@ export function offsetOutOfRange({
   const message = `partition ${partition} of topic "${topic}" has offsets ${logStartOffset} to its end at ${highWatermark}, not ${offset}`;
   return rejection('OFFSET_OUT_OF_RANGE', message, fields);
 }
+
+export function recordTooLargeInJson(
+  fields: FieldsOf<'RECORD_TOO_LARGE_IN_JSON'>,
+): RejectionOf<'RECORD_TOO_LARGE_IN_JSON'> {
+  const { topic, partition, offset } = fields;
+  const message = `record ${offset} of partition ${partition} of topic "${topic}" is too large for an answer in JSON: read it in protobuf`;
+  return rejection('RECORD_TOO_LARGE_IN_JSON', message, fields);
+}

@@ -10,6 +10,11 @@ export interface Call {
   readonly caller: Caller;
   /** So many bytes of records in protobuf fit into one answer in the format of the call. */
   readonly recordsBytesMax: number;
+  /**
+   * Checks a batch of one record that may be larger than that; absent: there is always room for it.
+   * @throws Rejection RECORD_TOO_LARGE_IN_JSON
+   */
+  readonly checkRecord?: (batch: Buffer) => void;
   /** The fate of the answer. Created on demand, because most calls never use it. */
   reply(): Reply;
 }

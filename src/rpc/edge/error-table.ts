@@ -116,6 +116,16 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The offset lies beyond the end of the partition, or before its first stored record.',
     remedy: 'Ask GetTopic for the extent of the partition.',
   },
+  RECORD_TOO_LARGE_IN_JSON: {
+    code: 'FAILED_PRECONDITION',
+    happened:
+      'The next record needs more than 3.5 MiB in JSON, which is the most that an answer has, because ' +
+      'its value is larger than some 2.5 MiB. It was not delivered, and no delivery attempt counts. The ' +
+      'metadata name it.',
+    remedy:
+      'Read it in protobuf. Or go on behind it: ReadMessages from the next offset; a group begins there ' +
+      'after ResetOffsets with force.',
+  },
   ASSIGNOR_UNKNOWN: {
     code: 'INVALID_ARGUMENT',
     happened:

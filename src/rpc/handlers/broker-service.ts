@@ -90,6 +90,7 @@ function pullCommand(call: Call, request: PullRequest): PullCommand {
     ...enterCommand(call, request),
     maxRecords: numberOr(request.maxRecords, limits.pullRecordsDefault),
     maxBytes: Math.min(numberOr(request.maxBytes, limits.pullBytesDefault), call.recordsBytesMax),
+    ...(call.checkRecord !== undefined && { checkRecord: call.checkRecord }),
     waitMs: msOr(request.wait, 0),
     sessionTimeoutMs: msOr(request.sessionTimeout, limits.sessionTimeoutMsDefault),
     autoAck: request.autoAck,

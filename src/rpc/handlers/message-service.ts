@@ -25,7 +25,10 @@ export function messageService({ services, validation }: HandlerContext): UnaryH
   };
 }
 
-function readMessagesCommand({ recordsBytesMax }: Call, request: ReadMessagesRequest): ReadMessagesCommand {
+function readMessagesCommand(
+  { recordsBytesMax, checkRecord }: Call,
+  request: ReadMessagesRequest,
+): ReadMessagesCommand {
   return {
     topic: request.topic,
     partition: request.partition ?? 0,
@@ -33,6 +36,7 @@ function readMessagesCommand({ recordsBytesMax }: Call, request: ReadMessagesReq
     from: readFrom(request.from),
     maxRecords: numberOr(request.maxRecords, limits.readRecordsDefault),
     maxBytes: Math.min(numberOr(request.maxBytes, limits.readBytesDefault), recordsBytesMax),
+    ...(checkRecord !== undefined && { checkRecord }),
   };
 }
 

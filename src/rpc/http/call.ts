@@ -4,12 +4,14 @@ import { Reply } from '../../delivery/ports/reply.ts';
 import { limits } from '../../limits/limits.ts';
 import { callerOf } from '../edge/caller.ts';
 import type { Call } from '../edge/call.ts';
+import { checkJsonField } from '../answers/json-records.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 
 /** A call of connect-node as the handlers see it. */
 export class HttpCall implements Call {
   readonly caller: Caller;
   readonly recordsBytesMax: number;
+  readonly checkRecord?: (batch: Buffer) => void;
   readonly #context: ConnectContext;
   #reply: Reply | null = null;
 
@@ -18,6 +20,7 @@ export class HttpCall implements Call {
     const { host, json } = context.values.get(requestFacts);
     this.caller = callerOf(host);
     this.recordsBytesMax = json ? limits.jsonRecordsBytesMax : limits.messageBytesMax;
+    if (json) this.checkRecord = checkJsonField;
   }
 
   reply(): Reply {

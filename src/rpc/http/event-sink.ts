@@ -1,12 +1,13 @@
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema, type SubscribeResponse } from '../../../gen/millrace/v1/broker_pb.js';
-import type { Batch, Record } from '../../../gen/millrace/v1/record_pb.js';
+import type { Batch } from '../../../gen/millrace/v1/record_pb.js';
 import type { EventSink, StreamEvent } from '../../delivery/ports/session.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import type { FramedEvent } from '../../wire/batch-event.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { encodeEvent } from '../translation/events.ts';
+import { jsonBytesOfRecord } from '../answers/json-records.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import { Outbox } from './outbox.ts';
 
@@ -121,7 +122,7 @@ function* inParts(message: SubscribeResponse): Generator<SubscribeResponse, void
   let begin = 0;
   let bytes = 0;
   for (const [index, { record }] of records.entries()) {
-    const size = jsonBytesOf(record);
+    const size = jsonBytesOfRecord(record);
     if (index > begin && bytes + size > partBytesMax) {
       yield partOf(message.generation, event.value, begin, index);
       begin = index;
@@ -131,28 +132,6 @@ function* inParts(message: SubscribeResponse): Generator<SubscribeResponse, void
   }
   yield begin === 0 ? message : partOf(message.generation, event.value, begin, records.length);
 }
-
-/** The offset, the attempt, the time, and the names of the fields. */
-const recordHeadBytes = 160;
-
-/** The most bytes of a record in JSON. */
-function jsonBytesOf(record: Record | undefined): number {
-  if (record === undefined) return recordHeadBytes;
-  const { key, value, headers, idempotencyKey } = record;
-  let chars = key.length + idempotencyKey.length;
-  let bytes = recordHeadBytes + base64Growth * value.length;
-  for (const [name, text] of Object.entries(headers)) {
-    chars += name.length + text.length;
-    bytes += headerHeadBytes;
-  }
-  return bytes + escapedCharBytes * chars;
-}
-
-/** The quotes, the colon and the comma. */
-const headerHeadBytes = 6;
-const base64Growth = 4 / 3;
-/** A control character becomes six bytes. */
-const escapedCharBytes = 6;
 
 function partOf(generation: bigint | undefined, batch: Batch, begin: number, end: number): SubscribeResponse {
   const { topic, partition, lane, records } = batch;

@@ -18,6 +18,7 @@ import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
 import { HttpEventSink } from './event-sink.ts';
 import { malformedMessage } from '../requests/message-decoding.ts';
+import { checkJsonBatch } from '../answers/json-records.ts';
 import { Outbox } from './outbox.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 
@@ -40,7 +41,7 @@ export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, repor
     });
     try {
       for await (const event of sink.messages()) {
-        if (json) encoded.push(await encoder.encode(SubscribeResponseSchema, event, json));
+        if (json) encoded.push(await encodeJson(event, encoder, reportBug));
         yield json ? create(SubscribeResponseSchema) : event;
       }
     } finally {
@@ -52,6 +53,16 @@ export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, repor
       });
     }
   };
+}
+
+/** @throws ConnectError if one record alone is too large */
+async function encodeJson(event: SubscribeResponse, encoder: AnswerEncoder, reportBug: ReportBug): Promise<Buffer> {
+  try {
+    if (event.event.case === 'batch') checkJsonBatch(event.event.value);
+    return await encoder.encode(SubscribeResponseSchema, event, true);
+  } catch (error) {
+    throw connectErrorOf(error, reportBug);
+  }
 }
 
 /** Needs HTTP/2: over HTTP/1.1 connect-node answers 505 by itself. */

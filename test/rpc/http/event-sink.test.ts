@@ -34,8 +34,8 @@ async function received(fields: readonly Buffer[]): Promise<SubscribeResponse[]>
 
 test.each([
   ['a small batch', [10, 20], [2]],
-  ['one that just fits as JSON', [98_045, 1], [2]],
-  ['one that is too large as JSON by a byte', [98_046, 1], [1, 1]],
+  ['one that just fits as JSON', [98_058, 1], [2]],
+  ['one that is too large as JSON by a byte', [98_059, 1], [1, 1]],
   ['one with a record that is larger than a part', [1, 500_000, 1, 1], [1, 1, 2]],
   ['the largest', Array.from({ length: 100 }, () => 10_000), [...Array.from({ length: 11 }, () => 9), 1]],
 ])('%s goes out in parts that hold so many records each', async (_, sizes, counts) => {
