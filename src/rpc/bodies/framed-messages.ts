@@ -42,6 +42,7 @@ export class FramedMessages {
   #messageBytes = 0;
   #pieces = 0;
   #messages = 0;
+  #readBytes = 0;
   #counted = 0;
   #closed = false;
 
@@ -51,6 +52,11 @@ export class FramedMessages {
 
   get isPartial(): boolean {
     return this.#length > 0;
+  }
+
+  /** The bytes of all messages, without what was put back. */
+  get readBytes(): number {
+    return this.#readBytes;
   }
 
   /** The messages that are complete by this chunk, each with its prefix. */
@@ -66,7 +72,9 @@ export class FramedMessages {
         this.#refuse(refusal);
         return [];
       }
-      at += this.#copy(chunk, at);
+      const copied = this.#copy(chunk, at);
+      at += copied;
+      this.#readBytes += copied;
       if (this.#messageBytes === 0 || this.#length < this.#messageBytes) continue;
       messages.push(this.#buffer);
       this.#messages += 1;

@@ -13,6 +13,10 @@ import { own, type RawBidiStream, type ServedCall } from './definition.ts';
 import { OpenCall } from './open-call.ts';
 import { statusOf } from './status.ts';
 
+/** In this time a client that reads slowly has read the answers to a whole window. */
+const pausedMs = limits.unreadAnswerMs + (1_000 * limits.receiveWindowBytes) / limits.answerReadBytesPerSecond;
+const pausedRoundsMax = Math.ceil(pausedMs / limits.partialRequestMs);
+
 /** The request of one call, as its transport and its limits see it. */
 class RequestBody {
   readonly bytesMax = limits.publishBytesMax;
@@ -23,6 +27,8 @@ class RequestBody {
   readonly #call: ServedCall;
   readonly #bodies: RequestBodies;
   #isOver = false;
+  /** How often the time of a message begins again, because the broker does not read its stream. */
+  #patience = pausedRoundsMax;
 
   constructor(call: ServedCall, single: boolean, room: OwnedKind, bodies: RequestBodies) {
     this.single = single;
@@ -31,6 +37,19 @@ class RequestBody {
     this.messages = new FramedMessages(this);
     this.#call = call;
     this.#bodies = bodies;
+  }
+
+  get readBytes(): number {
+    return this.messages.readBytes;
+  }
+
+  isComplete(): void {
+    this.#patience = pausedRoundsMax;
+  }
+
+  /** A client that never reads its answers would keep its stream paused for ever. */
+  mayBeLater(): boolean {
+    return this.stream.isPaused() && this.#patience-- > 0;
   }
 
   refused(why: Rejection): void {
@@ -117,6 +136,7 @@ export class RequestBodies {
       },
       write: (chunk) => {
         const complete = messages.write(chunk);
+        if (complete.length > 0) body.isComplete();
         if (complete.length > 0 || !messages.isPartial) this.#deadlines.over(body);
         if (messages.isPartial) this.#deadlines.beginOnce(body);
         return complete;
@@ -124,9 +144,9 @@ export class RequestBodies {
     };
   }
 
-  /** A stream that the broker does not read is not late. */
+  /** A stream that the broker does not read is not late, unless it is for very long. */
   #late(body: RequestBody): void {
-    if (body.stream.isPaused()) {
+    if (body.mayBeLater()) {
       this.#deadlines.begin(body);
       return;
     }

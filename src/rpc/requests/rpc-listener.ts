@@ -8,6 +8,7 @@ import { compressionRefused, malformedRequest } from '../../errors/rejections/re
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Deadlines } from '../../time/deadlines.ts';
+import { BufferedBodies, type BufferedBody } from '../bodies/buffered-bodies.ts';
 import { boundedTimeout, timeoutHeaders } from '../edge/timeouts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
@@ -28,7 +29,7 @@ import {
   type NodeRequest,
 } from './request-body.ts';
 import { requestFacts, type RequestAnswer, type RequestFacts } from './request-facts.ts';
-import { streamedMessages } from './streamed-messages.ts';
+import { prefixBytes, streamedMessages } from './streamed-messages.ts';
 import { universalRequestOf } from './universal-request.ts';
 import { writeResponse, type NodeResponse } from './universal-response.ts';
 
@@ -54,6 +55,7 @@ interface RpcListenerOptions {
 /** What all requests of a listener share. */
 interface Listening extends Omit<RpcListenerOptions, 'router' | 'clock'> {
   readonly arriving: Incoming['arriving'];
+  readonly buffered: BufferedBodies;
   readonly unread: Deadlines<NodeResponse>;
   /** A Subscribe stream ends by itself before, if its client takes nothing. */
   readonly unreadStreams: Deadlines<NodeResponse>;
@@ -74,6 +76,7 @@ export function createRpcListener(options: RpcListenerOptions): RpcListener {
     arriving: new Deadlines(clock, limits.partialRequestMs, (late) => {
       late();
     }),
+    buffered: new BufferedBodies(clock),
     unread: new Deadlines(clock, limits.unreadAnswerMs, cutOff),
     unreadStreams: new Deadlines(clock, limits.unreadStreamMs, cutOff),
   };
@@ -90,9 +93,9 @@ export function createRpcListener(options: RpcListenerOptions): RpcListener {
     }
     return true;
   };
-  const { arriving, unread, unreadStreams } = listening;
+  const { arriving, buffered, unread, unreadStreams } = listening;
   const stop = (): void => {
-    for (const deadlines of [arriving, unread, unreadStreams]) deadlines.stop();
+    for (const timed of [arriving, buffered, unread, unreadStreams]) timed.stop();
   };
   return { serve: listen, stop };
 }
@@ -219,9 +222,40 @@ function partialOf({ arriving, response }: Incoming) {
   };
 }
 
+/**
+ * What waits in the transport for a stream that the broker does not read. A client that is cut off
+ * for it gets no reason, because it reads no answers.
+ */
+function bufferedBody(buffered: BufferedBodies, { request, response, bodies }: Incoming) {
+  let readBytes = 0;
+  const body: BufferedBody = {
+    stream: {
+      get readableLength() {
+        return request.readableLength + ('stream' in request ? request.stream.readableLength : 0);
+      },
+    },
+    get readBytes() {
+      return readBytes;
+    },
+    room: bodies,
+    refused: () => {
+      if ('stream' in response) response.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      else response.destroy();
+    },
+  };
+  buffered.begin(body);
+  response.once('close', () => {
+    buffered.over(body);
+  });
+  const read = (bytes: number): void => {
+    readBytes += bytes;
+  };
+  return { read };
+}
+
 /** What connect-node reads in place of the body: an empty message for each message. */
 async function* bodyOf(
-  { decoder, reportBug }: Pick<Listening, 'decoder' | 'reportBug'>,
+  { decoder, buffered, reportBug }: Pick<Listening, 'decoder' | 'buffered' | 'reportBug'>,
   method: DescMethod,
   incoming: Incoming & { readonly format: BodyFormat },
   facts: RequestFacts,
@@ -235,12 +269,10 @@ async function* bodyOf(
       yield emptyBody(format);
       return;
     }
-    for await (const message of streamedMessages(
-      request,
-      requestBytesMax(method, format.json),
-      partialOf(incoming),
-      incoming.bodies,
-    )) {
+    const bytesMax = requestBytesMax(method, format.json);
+    const body = bufferedBody(buffered, incoming);
+    for await (const message of streamedMessages(request, bytesMax, partialOf(incoming), incoming.bodies)) {
+      body.read(prefixBytes + message.length);
       facts.messages.push(await decoded(decoder, { method, json: format.json }, message));
       yield emptyBody({ json: format.json, enveloped: true });
     }

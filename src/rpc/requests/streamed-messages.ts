@@ -3,7 +3,8 @@ import { compressionRefused, malformedRequest, requestTooLarge } from '../../err
 import { MessageBytes } from '../bodies/message-bytes.ts';
 import { compressedFlag } from './request-body.ts';
 
-const prefixBytes = 5;
+/** Flags, and the length of the message. */
+export const prefixBytes = 5;
 
 /** Told when the remainder of a message is awaited, and when it has come. */
 interface PartialMessage {

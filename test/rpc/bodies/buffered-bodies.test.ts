@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { limits } from '../../../src/limits/limits.ts';
 import { BufferedBodies } from '../../../src/rpc/bodies/buffered-bodies.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -11,6 +12,7 @@ test('what waits in the streams that nobody reads is counted, and a stream beyon
   const refused: string[] = [];
   const bodyOf = (name: string) => ({
     stream: { readableLength: 0 },
+    readBytes: 0,
     room: account.owner().kind('bodies'),
     refused: () => refused.push(name),
   });
@@ -31,4 +33,31 @@ test('what waits in the streams that nobody reads is counted, and a stream beyon
   expect(bodies.bytes).toBe(0);
   await clock.advance(100);
   expect([clock.pending, refused]).toEqual([0, ['second']]);
+});
+
+test('bytes that nobody reads end their stream, and one that is read slowly goes on for ever', async () => {
+  const account = smallAccount({});
+  const bodies = account.kind('bodies');
+  const clock = new FakeClock();
+  const buffered = new BufferedBodies(clock);
+  const refused: string[] = [];
+  const bodyOf = (name: string) => ({
+    stream: { readableLength: 1_000 },
+    readBytes: 0,
+    room: account.owner().kind('bodies'),
+    refused: ({ reason }: { readonly reason: string }) => refused.push(`${name} ${reason}`),
+  });
+  const [slow, stuck, empty] = [bodyOf('slow'), bodyOf('stuck'), bodyOf('empty')];
+  for (const body of [slow, stuck, empty]) buffered.begin(body);
+  await clock.advance(100);
+  empty.stream.readableLength = 0;
+  for (let minute = 0; minute < 10; minute += 1) {
+    slow.readBytes += 1_000;
+    // It never has less than before, and some of it is read, but not what came first.
+    stuck.readBytes += 90;
+    await clock.advance(limits.unreadAnswerMs);
+  }
+  expect(refused).toEqual(['stuck MALFORMED_REQUEST']);
+  expect(bodies.bytes).toBe(1_000);
+  buffered.stop();
 });
