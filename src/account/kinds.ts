@@ -27,6 +27,8 @@ export interface KindRow {
   readonly limit: KindLimit;
   /** The limit of one connection; beyond it the call gets CONNECTION_BUSY. */
   readonly ownerBytesMax?: number;
+  /** One piece alone may be larger than the limit of its connection. */
+  readonly ownerMayHaveOne?: true;
   readonly atLimit: AtLimit;
 }
 
@@ -97,6 +99,8 @@ export const kinds = {
     counts: 'requests under way as they are decoded, above 4 KiB each',
     // A plan of 100,000 partitions takes up to 29 MiB.
     limit: { share: 1 / 8, bytesMin: 16 * mib },
+    ownerBytesMax: 16 * mib,
+    ownerMayHaveOne: true,
     atLimit: 'BROKER_BUSY',
   },
   queued: {

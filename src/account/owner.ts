@@ -41,13 +41,15 @@ export class OwnedKind implements Counted {
   readonly #kind: Kind;
   readonly #isClosed: () => boolean;
   readonly #bytesMax: number;
+  readonly #mayHaveOne: boolean;
   #bytes = 0;
 
   constructor(kind: Kind, isClosed: () => boolean) {
-    const { ownerBytesMax = Infinity }: KindRow = kinds[kind.name];
+    const { ownerBytesMax = Infinity, ownerMayHaveOne }: KindRow = kinds[kind.name];
     this.#kind = kind;
     this.#isClosed = isClosed;
     this.#bytesMax = ownerBytesMax;
+    this.#mayHaveOne = ownerMayHaveOne === true;
   }
 
   get bytes(): number {
@@ -55,7 +57,9 @@ export class OwnedKind implements Counted {
   }
 
   get room(): number {
-    return this.#isClosed() ? 0 : Math.max(0, Math.min(this.#kind.room, this.#bytesMax - this.#bytes));
+    if (this.#isClosed()) return 0;
+    if (this.#mayHaveOne && this.#bytes === 0) return this.#kind.room;
+    return Math.max(0, Math.min(this.#kind.room, this.#bytesMax - this.#bytes));
   }
 
   take(bytes: number): boolean {
@@ -92,7 +96,8 @@ export class OwnedKind implements Counted {
 
   /** Whether the owner may not have so many bytes more, or has closed. */
   isShortOf(bytes: number): boolean {
-    return this.#isClosed() || this.#bytes + bytes > this.#bytesMax;
+    if (this.#isClosed()) return true;
+    return this.#bytes + bytes > this.#bytesMax && !(this.#mayHaveOne && this.#bytes === 0);
   }
 
   /** Whether all owners together have as much as they may. */

@@ -59,7 +59,7 @@ export function createRpcServers(options: RpcOptions): RpcServers {
   collectDefaultMetrics({ register: options.metrics });
   const { ready, metrics, clock, account, log } = options;
   const connections = new Connections({ account, clock, log });
-  const decoder = new RequestDecoder(clock, account.kind('decoded'));
+  const decoder = new RequestDecoder(clock);
   const grpc = new GrpcServer({ handlers, decoder, clock, account, connections, reportBug });
   const cors = new Cors(options.corsOrigins ?? [], clock, log);
   const http = new HttpServer({ handlers, ready, metrics, clock, cors, decoder, account, connections, reportBug });

@@ -113,6 +113,16 @@ describe('owners', () => {
     expect(account.owner().kind('bodies').take(1)).toBe(true);
   });
 
+  test('a connection may hold one decoded request of any size, and none beside it beyond its own limit', () => {
+    const account = smallAccount({});
+    const [connection, other] = [account.owner().kind('decoded'), account.owner().kind('decoded')];
+    const large = connection.hold(kinds.decoded.ownerBytesMax + 1);
+    expect([connection.take(1), other.take(1)]).toEqual([false, true]);
+    expect(connection.refusal(1)).toMatchObject({ reason: 'CONNECTION_BUSY' });
+    large.release();
+    expect([connection.take(1), connection.take(kinds.decoded.ownerBytesMax)]).toEqual([true, false]);
+  });
+
   test('an owner that closes leaves something counted, or a late release gives it back again', () => {
     const account = smallAccount({});
     account.kind('bodies').force(1);

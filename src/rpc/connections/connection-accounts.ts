@@ -14,6 +14,8 @@ export interface ConnectionAccount {
   readonly streams: OwnedKind;
   readonly bodies: OwnedKind;
   readonly answers: OwnedKind;
+  /** Requests in objects, which a handler may keep longer than the connection lasts. */
+  readonly decoded: OwnedKind;
 }
 
 /** The connections of an edge and their parts of the account. */
@@ -32,7 +34,8 @@ export class ConnectionAccounts {
   #open(session: Http2Session): ConnectionAccount {
     const owner = this.#account.owner();
     const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
-    const opened = { session, caller: callerOf(session.socket.remoteAddress), streams, bodies, answers };
+    const decoded = this.#account.owner().kind('decoded');
+    const opened = { session, caller: callerOf(session.socket.remoteAddress), streams, bodies, answers, decoded };
     this.#accounts.set(session, opened);
     session.once('close', () => {
       owner.close();

@@ -54,7 +54,7 @@ export class GrpcCall implements Call, DecodedRequest {
   }
 
   holdDecoded(bytes: number): void {
-    this.#held = this.#decoder.decoded.hold(bytes);
+    this.#held = this.open.account.decoded.hold(bytes);
   }
 
   /** The handler has ended, and keeps nothing of the request. */

@@ -18,6 +18,8 @@ interface Connection {
   readonly open: Set<NodeResponse>;
   readonly bodies: OwnedKind;
   readonly answers: OwnedKind;
+  /** A handler may keep its request longer than the connection lasts. */
+  readonly decoded: OwnedKind;
 }
 
 /** The open requests of each connection, and the HTTP/2 connections that have none. */
@@ -39,7 +41,9 @@ export class OpenRequests {
   begin(connection: Socket | Http2Session): void {
     const owner = this.#account.owner();
     const open = new Set<NodeResponse>();
-    this.#connections.set(connection, { open, bodies: owner.kind('bodies'), answers: owner.kind('answers') });
+    const [bodies, answers] = [owner.kind('bodies'), owner.kind('answers')];
+    const decoded = this.#account.owner().kind('decoded');
+    this.#connections.set(connection, { open, bodies, answers, decoded });
     if (!isSocket(connection)) this.#idle.begin(connection);
     (connection as Socket).once('close', () => {
       owner.close();
@@ -68,6 +72,10 @@ export class OpenRequests {
 
   bodiesOf(request: NodeRequest): OwnedKind {
     return this.#connectionOf(request).bodies;
+  }
+
+  decodedOf(request: NodeRequest): OwnedKind {
+    return this.#connectionOf(request).decoded;
   }
 
   answerOf(request: NodeRequest, response: NodeResponse, json: boolean): OpenAnswer {

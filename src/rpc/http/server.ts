@@ -67,8 +67,9 @@ export class HttpServer {
       response.destroy();
     });
     const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
+    const decodedOf = this.#requests.decodedOf.bind(this.#requests);
     const answerOf = this.#requests.answerOf.bind(this.#requests);
-    this.#rpc = createRpcListener({ router, decoder, bodiesOf, answerOf, clock, reportBug });
+    this.#rpc = createRpcListener({ router, decoder, bodiesOf, decodedOf, answerOf, clock, reportBug });
     // These timeouts end with the request's last byte, so they cut no stream.
     this.#http1 = createServer({
       // The listener refuses a late request before, with a reason.

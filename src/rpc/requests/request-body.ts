@@ -27,6 +27,8 @@ export interface Incoming {
   readonly decoder: RequestDecoder;
   /** The incomplete requests of the connection. */
   readonly bodies: OwnedKind;
+  /** What requests of the connection have become. */
+  readonly counted: OwnedKind;
   /** What is called with a request that does not arrive in time. */
   readonly arriving: Deadlines<() => void>;
 }
@@ -55,9 +57,9 @@ export function bodyFormat(request: NodeRequest): BodyFormat | null {
 export async function readRequest(incoming: Incoming, method: DescMethod, format: BodyFormat): Promise<unknown> {
   const prefixBytes = format.enveloped ? 5 : 0;
   const body = await collect(incoming, requestBytesMax(method, format.json) + prefixBytes);
-  const { decoder, response } = incoming;
+  const { decoder } = incoming;
   const message = format.enveloped ? unwrapped(body) : body;
-  return decoded(decoder, { method, json: format.json }, message, heldUntilClosed(decoder, response));
+  return decoded(decoder, { method, json: format.json }, message, heldUntilClosed(incoming));
 }
 
 export function requestBytesMax(method: DescMethod, json: boolean): number {
@@ -80,7 +82,7 @@ export async function decoded(
   return json ? decoder.json(method.input, bytes, held) : decoder.binary(method.input, bytes, held);
 }
 
-function heldUntilClosed({ decoded: counted }: RequestDecoder, response: NodeResponse): DecodedRequest {
+function heldUntilClosed({ counted, response }: Incoming): DecodedRequest {
   return {
     holdDecoded(bytes) {
       if (isClosed(response)) return;

@@ -45,8 +45,9 @@ type RouteHandler = ConnectRouter['handlers'][number];
 interface RpcListenerOptions {
   readonly router: ConnectRouter;
   readonly decoder: RequestDecoder;
-  /** The incomplete requests of a connection. */
+  /** The incomplete requests of a connection, and what its requests have become. */
   readonly bodiesOf: (request: NodeRequest) => OwnedKind;
+  readonly decodedOf: (request: NodeRequest) => OwnedKind;
   readonly answerOf: (request: NodeRequest, response: NodeResponse, json: boolean) => RequestAnswer;
   readonly clock: Clock;
   readonly reportBug: ReportBug;
@@ -125,7 +126,7 @@ function refusalOf(handler: RouteHandler, request: NodeRequest) {
 }
 
 async function serve(
-  { bodiesOf, answerOf, ...listening }: Listening,
+  { bodiesOf, decodedOf, answerOf, ...listening }: Listening,
   handler: RouteHandler,
   request: NodeRequest,
   response: NodeResponse,
@@ -147,7 +148,7 @@ async function serve(
   universal.header.delete('content-length');
   // connect-node would refuse these without a reason.
   for (const name of encodingHeaders) universal.header.delete(name);
-  const incoming = { ...listening, bodies: bodiesOf(request), request, response };
+  const incoming = { ...listening, bodies: bodiesOf(request), counted: decodedOf(request), request, response };
   universal.body = bodyOf(listening, handler.method, { ...incoming, format }, facts);
   const { unread, unreadStreams } = listening;
   const answer = withEncoded(await handler(universal), facts.encoded, format.enveloped);

@@ -1,5 +1,4 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import type { Counted } from '../../account/hold.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { atOnce, inTurns } from '../../time/in-turns.ts';
@@ -11,14 +10,11 @@ import { binarySteps, decodeBinary, jsonSteps, jsonToBinarySteps, type DecodedRe
  * steps, one request after the other, because the steps of several would add up.
  */
 export class RequestDecoder {
-  /** Where large requests are counted. */
-  readonly decoded: Counted;
   readonly #clock: Clock;
   readonly #large = new Mutex();
 
-  constructor(clock: Clock, decoded: Counted) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.decoded = decoded;
   }
 
   /**

@@ -27,9 +27,10 @@ const edges: Record<string, (account: Account, clock: FakeClock) => () => Reader
     return () => {
       const owner = account.owner();
       const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
+      const decoded = owner.kind('decoded');
       const stream = Object.assign(new EventEmitter(), { destroyed: false }) as unknown as ServerHttp2Stream;
       const session = { destroyed: true } as Http2Session;
-      OpenCall.begin(stream, { session, caller: callerOf('::1'), streams, bodies, answers }, calls);
+      OpenCall.begin(stream, { session, caller: callerOf('::1'), streams, bodies, answers, decoded }, calls);
       const call = OpenCall.ofStream(stream);
       const lose = () => Object.assign(stream, { destroyed: true });
       const leave = () => {

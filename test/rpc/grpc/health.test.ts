@@ -68,10 +68,11 @@ test('a client that reads no answers of reflection can ask for as many as it lik
   const stream = new EventEmitter() as ServerHttp2Stream;
   const owner = roomyAccount().owner();
   const [streams, bodies, answers] = [owner.kind('streams'), owner.kind('bodies'), owner.kind('answers')];
+  const decoded = owner.kind('decoded');
   const session = { destroyed: false } as Http2Session;
   OpenCall.begin(
     stream,
-    { session, caller: callerOf('::1'), streams, bodies, answers },
+    { session, caller: callerOf('::1'), streams, bodies, answers, decoded },
     new OpenCalls(new FakeClock()),
   );
   const call = Object.assign(new Duplex({ objectMode: true, read: () => undefined, write }), { call: { stream } });
