@@ -18,6 +18,7 @@ import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
 import { endedByClient } from '../requests/ended-by-client.ts';
 import { serveOperations, type Operations } from '../operations/operations.ts';
+import { SparePage } from '../operations/spare-page.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { OpenRequests } from './open-requests.ts';
 import { refusePlainly } from '../requests/plain-refusal.ts';
@@ -27,7 +28,7 @@ import type { NodeResponse } from '../requests/universal-response.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { keepSessionAlive } from '../connections/session-keepalive.ts';
 
-interface HttpServerOptions extends Operations {
+interface HttpServerOptions extends Omit<Operations, 'spareMetrics'> {
   readonly clock: Clock;
   readonly cors: Cors;
   readonly decoder: RequestDecoder;
@@ -48,6 +49,7 @@ export class HttpServer {
   readonly #requests: OpenRequests;
   /** Answers of the paths of operators. */
   readonly #unread: Deadlines<NodeResponse>;
+  readonly #operations: Operations;
   readonly #http1: Server;
   readonly #http2 = createHttp2Server({
     settings: {
@@ -66,6 +68,8 @@ export class HttpServer {
     this.#unread = new Deadlines(clock, limits.unreadAnswerMs, (response) => {
       response.destroy();
     });
+    const answers = options.account.kind('answers');
+    this.#operations = { ...options, spareMetrics: new SparePage(clock, answers, () => options.metrics.metrics()) };
     const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
     const decodedOf = this.#requests.decodedOf.bind(this.#requests);
     const answerOf = this.#requests.answerOf.bind(this.#requests);
@@ -158,7 +162,7 @@ export class HttpServer {
     response.once('close', () => {
       this.#unread.over(response);
     });
-    await serveOperations(request, response, this.#options, this.#requests.answerOf(request, response, false));
+    await serveOperations(request, response, this.#operations, this.#requests.answerOf(request, response, false));
   }
 
   /**

@@ -15,7 +15,7 @@ import { pathOf } from '../requests/rpc-listener.ts';
 /** The answer to a plain HTTP request. */
 export interface Answer {
   readonly status: number;
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly headers: Readonly<Record<string, string>>;
 }
 

@@ -8,8 +8,11 @@ import { consumerGroupsAnswer, consumerGroupsPath, type Answer } from './consume
 import { refusePlainly } from '../requests/plain-refusal.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
-import type { NodeResponse } from '../requests/universal-response.ts';
+import { isClosed, type NodeResponse } from '../requests/universal-response.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
+import type { SparePage } from './spare-page.ts';
+
+const metricsPath = '/metrics';
 
 /** Whether the broker serves, and the reason if not. */
 export interface Readiness {
@@ -21,6 +24,8 @@ export interface Operations {
   readonly handlers: Handlers;
   readonly ready: () => Readiness;
   readonly metrics: Registry;
+  /** /metrics while there is no room for answers. */
+  readonly spareMetrics: SparePage;
   readonly reportBug: ReportBug;
 }
 
@@ -36,7 +41,9 @@ export async function serveOperations(
 ): Promise<void> {
   let answer: Answer;
   try {
-    answer = await countedAnswer(request, operations, room);
+    answer = await countedAnswer(request, operations, room).catch((error: unknown) => {
+      return spareAnswer(error, request, response, operations);
+    });
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     refusePlainly(response, error, operations.reportBug);
@@ -62,6 +69,21 @@ async function countedAnswer(request: NodeRequest, operations: Operations, room:
   return answer;
 }
 
+/**
+ * A broker that others keep full is the one whose metrics are needed. What its own connection does
+ * not read is no reason for a spare answer. @throws what `countedAnswer` has thrown
+ */
+async function spareAnswer(
+  why: unknown,
+  request: NodeRequest,
+  response: NodeResponse,
+  { metrics, spareMetrics }: Operations,
+): Promise<Answer> {
+  const isFull = why instanceof Rejection && why.reason === 'BROKER_BUSY';
+  if (!isFull || pathOf(request) !== metricsPath || isClosed(response)) throw why;
+  return text(200, await spareMetrics.answer(response), metrics.contentType);
+}
+
 async function answerTo(request: NodeRequest, { handlers, ready, metrics, reportBug }: Operations): Promise<Answer> {
   switch (pathOf(request)) {
     case '/healthz':
@@ -70,7 +92,7 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
       const { ok, reason } = ready();
       return text(ok ? 200 : 503, `${ok ? 'ready' : reason}\n`);
     }
-    case '/metrics':
+    case metricsPath:
       return text(200, await metrics.metrics(), metrics.contentType);
     default: {
       const answer = await consumerGroupsAnswer(request, handlers, reportBug);
@@ -79,6 +101,6 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
   }
 }
 
-function text(status: number, body: string, type = 'text/plain; charset=utf-8'): Answer {
+function text(status: number, body: string | Buffer, type = 'text/plain; charset=utf-8'): Answer {
   return { status, body, headers: { 'content-type': type } };
 }
