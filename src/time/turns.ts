@@ -17,6 +17,13 @@ export class Turns {
     if (this.#waiting.push(run) === 1) this.#soon();
   }
 
+  /** Resolves in the turn. */
+  taken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.take(resolve);
+    });
+  }
+
   #soon(): void {
     this.#clock.soon(() => {
       this.#waiting[0]?.();

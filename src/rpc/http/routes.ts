@@ -9,6 +9,7 @@ import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
 import type { Clock } from '../../time/clock.ts';
+import { Turns } from '../../time/turns.ts';
 import { AnswerEncoder } from './answer-encoder.ts';
 import { decodedOr, HttpCall } from './call.ts';
 import { connectErrorOf } from '../requests/connect-error.ts';
@@ -38,7 +39,7 @@ export function createRoutes(
   router.rpc(publish, publishRoute(handlers, encoder, reportBug));
   router.rpc(subscribe, subscribeRoute(handlers, encoder, reportBug));
   router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug));
-  router.rpc(serverReflectionInfo, reflectionRoute(reportBug));
+  router.rpc(serverReflectionInfo, reflectionRoute(new Turns(clock), reportBug));
   return router;
 }
 
@@ -86,13 +87,23 @@ function publishRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: Rep
   };
 }
 
-/** For `buf curl`, which asks for reflection over HTTP/2 for every protocol. */
-function reflectionRoute(reportBug: ReportBug) {
+/**
+ * For `buf curl`, which asks for reflection over HTTP/2 for every protocol. The questions of all
+ * streams are answered in turns, as over gRPC.
+ */
+function reflectionRoute(turns: Turns, reportBug: ReportBug) {
   const reflection = new Reflection([...services, ServerReflection]);
   return async function* (questions: AsyncIterable<ServerReflectionRequest>, context: ConnectContext) {
     const { messages, answer } = context.values.get(requestFacts);
+    /** Questions of the present turn that may still be answered. */
+    let left = 0;
     try {
       for await (const _ of questions) {
+        if (left === 0) {
+          await turns.taken();
+          left = limits.reflectionQuestionsAtOnceMax;
+        }
+        left -= 1;
         if (answer.refusal !== null) throw answer.refusal;
         yield reflection.answer(messages.shift() as ServerReflectionRequest);
       }
