@@ -199,6 +199,17 @@ export const limits = {
    */
   streamResetBurst: 20_000,
   streamResetsPerSecond: 2_000,
+  /**
+   * Streams that end before the broker has begun with them: of one connection, and of all. Beyond
+   * either the connection is closed. One that has made so few lately is not asked for the others.
+   */
+  earlyResetBurst: 1_000,
+  earlyResetsPerSecond: 100,
+  allEarlyResetBurst: 2_000,
+  allEarlyResetsPerSecond: 500,
+  freeEarlyResets: 20,
+  /** New streams of all connections that are served in one turn of the event loop. */
+  streamsAtOnceMax: 64,
   /** Headers of one request, and their bytes as HTTP/2 counts them (32 for each header). */
   requestHeadersMax: 64,
   requestHeaderBytesMax: 16_384,

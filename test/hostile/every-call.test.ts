@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Site } from '../broker/site.ts';
 import { answerOf, framed, openCall } from '../rpc/raw-call.ts';
 import { contentTypeOf, edges, mayWait, methodsOfEdge, pathOf, portOf, type EdgeName } from './calls.ts';
-import { bareConnection, callHeaders, frame, sent, taken } from './frames.ts';
+import { bareConnection, callHeaders, frame, sent, taken } from './frames/frames.ts';
 import { HostileSite } from './hostile-site.ts';
 import { isFull, sized } from './sizes.ts';
 import { UsualRequests } from './fuzz/usual-requests.ts';

@@ -8,7 +8,7 @@ import { ServerReflectionRequestSchema } from '../../gen/grpc/reflection/v1/refl
 import { ReadMessagesRequestSchema } from '../../gen/millrace/v1/message_pb.js';
 import { encode } from '../rpc/grpc-client.ts';
 import { answerOf, framed, openCall, rawSession } from '../rpc/raw-call.ts';
-import { bareConnection, callHeaders, frame } from './frames.ts';
+import { bareConnection, callHeaders, frame } from './frames/frames.ts';
 import { HostileSite } from './hostile-site.ts';
 
 const publishPath = '/millrace.v1.BrokerService/Publish';

@@ -3,10 +3,10 @@ import type { Account } from '../../account/account.ts';
 import { connectionBytes } from '../../account/kinds.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
+import { EarlyResets } from './early-resets.ts';
+import { RareWarning } from './rare-warning.ts';
 import { ReceiveWindows } from './receive-windows.ts';
-
-/** The log names refused connections once in this time. */
-const reportMs = 60_000;
+import { StreamTurns } from './stream-turns.ts';
 
 interface ConnectionsOptions {
   readonly account: Account;
@@ -16,23 +16,27 @@ interface ConnectionsOptions {
 
 /** The open connections of both edges, in the account of memory. */
 export class Connections {
-  readonly #o: ConnectionsOptions;
   readonly #kind: ReturnType<Account['kind']>;
+  readonly #refused: RareWarning;
   readonly windows: ReceiveWindows;
-  #refused = 0;
-  #reportedMs = -Infinity;
+  readonly turns: StreamTurns;
 
-  constructor(options: ConnectionsOptions) {
-    this.#o = options;
-    this.#kind = options.account.kind('connections');
-    this.windows = new ReceiveWindows(options.account);
+  constructor({ account, clock, log }: ConnectionsOptions) {
+    this.#kind = account.kind('connections');
+    this.#refused = new RareWarning(clock, log);
+    this.windows = new ReceiveWindows(account);
+    this.turns = new StreamTurns(clock, account, new EarlyResets(clock, log));
   }
 
   /** Counts a new connection until it is closed. False: there is no room, and it is closed. */
   admitted(socket: Socket): boolean {
     if (!this.#kind.take(connectionBytes)) {
       socket.destroy();
-      this.#report();
+      const connectionsMax = Math.floor(this.#kind.bytesMax / connectionBytes);
+      this.#refused.happened(
+        (refused) => ({ refused, connectionsMax }),
+        'new connections are closed: the broker has no memory for more',
+      );
       return false;
     }
     socket.once('close', this.#closed);
@@ -42,17 +46,4 @@ export class Connections {
   readonly #closed = (): void => {
     this.#kind.give(connectionBytes);
   };
-
-  #report(): void {
-    this.#refused += 1;
-    const nowMs = this.#o.clock.nowMs();
-    if (nowMs - this.#reportedMs < reportMs) return;
-    this.#reportedMs = nowMs;
-    const connectionsMax = Math.floor(this.#kind.bytesMax / connectionBytes);
-    this.#o.log.warn(
-      { refused: this.#refused, connectionsMax },
-      'new connections are closed: the broker has no memory for more',
-    );
-    this.#refused = 0;
-  }
 }

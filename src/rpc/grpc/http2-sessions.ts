@@ -49,6 +49,7 @@ export class Http2Sessions {
     for (const http2Server of http2Servers.keys()) {
       if (this.#connections !== null) limitConnections(http2Server, this.#connections);
       this.#gate?.attach(http2Server);
+      this.#connections?.turns.attach(http2Server);
       http2Server.on('session', (session) => {
         this.#track(session);
         this.#gate?.opened(session);

@@ -94,6 +94,7 @@ export class HttpServer {
       if (!response.stream.destroyed) response.writeContinue();
       this.#serve(request, response);
     });
+    options.connections.turns.attach(this.#http2);
     this.#http2.on('session', this.#openSession);
   }
 

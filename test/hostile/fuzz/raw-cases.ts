@@ -1,5 +1,5 @@
 import { mayWait, methodsOfEdge, type EdgeName } from '../calls.ts';
-import { callHeaders, frame } from '../frames.ts';
+import { callHeaders, frame } from '../frames/frames.ts';
 import { oddHeaders, oddHosts, oddPaths } from './header-cases.ts';
 import { binaryOf, contentTypeOf, enveloped, type Sources } from './message-cases.ts';
 import type { CaseRandom } from './random.ts';

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { PullRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount } from '../../account/accounts.ts';
-import { bareConnection, callHeaders, frame } from '../../hostile/frames.ts';
+import { bareConnection, callHeaders, frame } from '../../hostile/frames/frames.ts';
 import { latest } from '../latest.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { encode } from '../grpc-client.ts';

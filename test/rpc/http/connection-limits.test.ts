@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount } from '../../account/accounts.ts';
 import { latest } from '../latest.ts';
-import { bareConnection, callHeaders, frame } from '../../hostile/frames.ts';
+import { bareConnection, callHeaders, frame } from '../../hostile/frames/frames.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { serve } from '../serving.ts';
 

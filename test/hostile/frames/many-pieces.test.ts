@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
-import { framed } from '../rpc/raw-call.ts';
-import { contentTypeOf, edges, pathOf, portOf } from './calls.ts';
+import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import { framed } from '../../rpc/raw-call.ts';
+import { contentTypeOf, edges, pathOf, portOf } from '../calls.ts';
 import { bareConnection, callHeaders, frame, sent, taken } from './frames.ts';
-import { HostileSite } from './hostile-site.ts';
-import { sized } from './sizes.ts';
+import { HostileSite } from '../hostile-site.ts';
+import { sized } from '../sizes.ts';
 
 const timeout = 600_000;
 const piecesAtOnce = 1_000;

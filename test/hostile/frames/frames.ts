@@ -26,6 +26,24 @@ export function callHeaders(path: string, contentType: string): Buffer {
   return Buffer.concat([...pseudo, Buffer.from([0x0f, 0x10]), text(contentType)]);
 }
 
+/** The same with the table of the connection. The first call fills it, and the next name it. */
+export function tabledCallHeaders(
+  path: string,
+  contentType: string,
+): { readonly first: Buffer; readonly next: Buffer } {
+  const text = (value: string) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
+  const kept = [
+    Buffer.from([0x41]),
+    text('broker'),
+    Buffer.from([0x44]),
+    text(path),
+    Buffer.from([0x5f]),
+    text(contentType),
+  ];
+  const first = Buffer.concat([Buffer.from([0x83, 0x86]), ...kept]);
+  return { first, next: Buffer.from([0x83, 0x86, 0xc0, 0xbf, 0xbe]) };
+}
+
 /** Resolves when the bytes have left, or cannot leave because the connection is closed. */
 export async function sent(socket: Socket, bytes: Buffer): Promise<void> {
   await new Promise((resolve) => socket.write(bytes, resolve));
