@@ -97,7 +97,7 @@ export const kinds = {
   decoded: {
     pool: 'passing',
     counts: 'requests under way as they are decoded, above 4 KiB each',
-    // A plan of 100,000 partitions takes up to 29 MiB.
+    // A plan of 100,000 partitions takes up to 31 MiB.
     limit: { share: 1 / 8, bytesMin: 16 * mib },
     ownerBytesMax: 16 * mib,
     ownerMayHaveOne: true,

@@ -50,7 +50,7 @@ export const weights = {
   /** One partition in the first offsets of a subscription. */
   start: 8,
   /** A message of a request, as it is decoded. */
-  decodedMessage: 176,
+  decodedMessage: 192,
   /** A number or a text in a list of a request, as it is decoded. */
   decodedScalar: 40,
   /** A connection with its HTTP/2 session. */
