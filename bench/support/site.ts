@@ -54,7 +54,7 @@ export async function withBroker<T>(
   bench: Bench,
   name: string,
   work: (site: Site) => Promise<T>,
-  options: Pick<BrokerOptions, 'flags' | 'root'> = {},
+  options: Pick<BrokerOptions, 'flags' | 'root' | 'heapMib'> = {},
 ): Promise<T> {
   const databaseName = `bench_${name}_${process.pid}`;
   const databaseUrl = await bench.database.create(databaseName);
