@@ -14,6 +14,8 @@ export function sendInPieces(call: ServedCall): void {
   const { stream } = call;
   const send = call.sendMessage.bind(call);
   call.sendMessage = (message, sent) => {
+    // The status of a deadline may wait behind an answer. A write after it would keep it back.
+    if (stream.writableEnded) return;
     if (!(message instanceof FramedEvent) || stream.destroyed || stream.closed) {
       send(message, sent);
       return;

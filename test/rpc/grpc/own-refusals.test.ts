@@ -1,5 +1,7 @@
-import type { OutgoingHttpHeaders } from 'node:http2';
-import { expect, test } from 'vitest';
+import { once } from 'node:events';
+import { connect, type OutgoingHttpHeaders } from 'node:http2';
+import { expect, onTestFinished, test } from 'vitest';
+import { ServerReflectionRequestSchema } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { PullRequestSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
 import { encode } from '../grpc-client.ts';
@@ -67,5 +69,33 @@ test('the deadline of a call has a reason, and what its handler does later is no
     expect([path, await answerOf(call)]).toMatchObject([path, { code: 4, reason: 'DEADLINE_EXCEEDED' }]);
   }
   committed.resolve();
+  expect(bugs).toEqual([]);
+});
+
+test('an answer behind the status of a deadline that waits for its client does not keep it back, and is no bug', async () => {
+  const { bugs, grpcPort } = await serve();
+  const timeout = { 'grpc-timeout': '50m' };
+  // One byte is read, so that the status waits behind the first answer.
+  const session = connect(`http://127.0.0.1:${grpcPort}`, { settings: { initialWindowSize: 1 } });
+  onTestFinished(() => {
+    session.destroy();
+  });
+  const question = framed(
+    encode(ServerReflectionRequestSchema, { messageRequest: { case: 'listServices', value: '' } }),
+  );
+  const call = openCall(session, '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', timeout);
+  call.write(question);
+  await once(call, 'response');
+  // A deadline that was set later comes later.
+  const later = openCall(rawSession(grpcPort), '/grpc.health.v1.Health/Watch', timeout);
+  later.end(framed(Buffer.alloc(0)));
+  expect(await answerOf(later)).toMatchObject({ reason: 'DEADLINE_EXCEEDED' });
+  call.write(question);
+  await new Promise((resolve) => session.ping(resolve));
+  // The first answer goes out, and the second one would follow.
+  const ended = once(call.resume(), 'trailers');
+  session.settings({ initialWindowSize: 65_535 });
+  const [trailers] = await ended;
+  expect(trailers).toMatchObject({ 'millrace-reason': 'DEADLINE_EXCEEDED' });
   expect(bugs).toEqual([]);
 });
