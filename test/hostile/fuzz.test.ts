@@ -30,7 +30,7 @@ test('a client that leaves while its FIN is on the way keeps a socket that never
 
 async function fuzz(database: TestDatabase, broker: BrokerProcess): Promise<void> {
   const watch = new BrokerWatch(broker);
-  const pair = await Pair.start(broker.grpcAddress);
+  const pair = await Pair.start(broker.grpcAddress, { brokerPid: broker.pid, databaseUrl: database.url });
   const site = await FuzzSite.open(broker);
   try {
     const seed = process.pid;

@@ -41,6 +41,8 @@ const ofMessages: readonly ErrorKind[] = [
   'PAGE_STALE',
   // The cases share connections, and a large read counts its answer before it is made.
   'CONNECTION_BUSY',
+  // On a machine on which the database stands. `faultsOf` tells whether it was the machine.
+  'NOT_OWNER',
 ];
 const ofEdges: readonly ErrorKind[] = ['UNIMPLEMENTED_METHOD', 'COMPRESSION_REFUSED', 'REQUEST_TOO_LARGE'];
 
