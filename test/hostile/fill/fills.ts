@@ -119,7 +119,10 @@ async function publishKeys(site: FillSite, topic: number, keys: readonly string[
 /** The first record of each topic, with a key of its own. */
 async function withKeys(site: FillSite): Promise<void> {
   for (let topic = 0; topic < keyedTopics; topic++) {
-    await site.createTopic(`keyed-${topic}`, 1);
+    const name = `keyed-${topic}`;
+    // Longer than any fill takes.
+    const idempotencyWindow = { seconds: 3_600n };
+    await site.call(TopicService.method.createTopic, { topic: { name, partitions: 1, idempotencyWindow } });
     await publishKeys(site, topic, ['first']);
   }
 }

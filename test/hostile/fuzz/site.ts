@@ -66,7 +66,7 @@ export class FuzzSite {
 
   /** Removes everything that any client has made; members leave soon after their connections. */
   async removeAll(): Promise<void> {
-    await waitFor('nothing to be left', 30_000, 100, async () => {
+    await waitFor('nothing to be left', 120_000, 100, async () => {
       await this.#removeWhere(() => true);
       const { groups: left } = await call(this.#client, GroupService.method.listGroups, {});
       return left.length === 0;
