@@ -149,6 +149,8 @@ export class StreamTurns {
         if (waiting.size > 0) this.#waiting.set(session, waiting);
         this.#kind.give(limits.openCallBytes);
         this.#begin(stream, session, begin);
+        // Node ends an empty body before anybody reads it. Those that listen now have missed it.
+        if (stream.readableEnded) stream.emit('end');
         break;
       }
     }

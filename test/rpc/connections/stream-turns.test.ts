@@ -29,6 +29,7 @@ class FakeStream extends EventEmitter {
   closed = false;
   headersSent = false;
   rstCode = 0;
+  readableEnded = false;
   readonly session: FakeSession;
 
   constructor(session: FakeSession) {
@@ -41,6 +42,12 @@ class FakeStream extends EventEmitter {
     this.emit('close');
   }
 
+  /** Node ends an empty body although nobody listens yet. */
+  endOfBody(): void {
+    this.readableEnded = true;
+    this.emit('end');
+  }
+
   answered(): void {
     this.headersSent = true;
     this.reset(0);
@@ -48,13 +55,16 @@ class FakeStream extends EventEmitter {
 }
 
 /** A server whose streams stay open, with its turns before it. */
-function scene(account = roomyAccount()) {
+function scene(account = roomyAccount(), serve: (stream: FakeStream) => void = () => undefined) {
   const clock = new FakeClock();
   const warnings: object[] = [];
   const resets = new EarlyResets(clock, { warn: (fields: object) => warnings.push(fields) });
   const server = new EventEmitter();
   const served: FakeStream[] = [];
-  server.on('stream', (stream: FakeStream) => served.push(stream));
+  server.on('stream', (stream: FakeStream) => {
+    served.push(stream);
+    serve(stream);
+  });
   new StreamTurns(clock, account, resets).attach(server as unknown as Http2Server);
   const open = (session: FakeSession): FakeStream => {
     const stream = new FakeStream(session);
@@ -87,6 +97,20 @@ test('a stream that is reset while it waits is never begun, and does not stay co
   await clock.advance(0);
   expect(served).toHaveLength(limits.streamsAtOnceMax);
   expect([streams.bytes, session.endedWith]).toEqual([0, null]);
+});
+
+test('who serves a stream that has waited hears of the end of its body once', async () => {
+  const ends = new Map<FakeStream, number>();
+  const { clock, open } = scene(roomyAccount(), (stream) => {
+    stream.on('end', () => ends.set(stream, (ends.get(stream) ?? 0) + 1));
+  });
+  const session = new FakeSession();
+  const opened = many(limits.streamsAtOnceMax + 2, () => open(session));
+  const [before, after] = opened.slice(-2) as [FakeStream, FakeStream];
+  before.endOfBody();
+  await clock.advance(0);
+  after.endOfBody();
+  expect([ends.get(before), ends.get(after), ends.size]).toEqual([1, 1, 2]);
 });
 
 test('a connection with more streams than a turn is not read until they are served', async () => {
