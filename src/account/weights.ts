@@ -32,7 +32,7 @@ export const weights = {
   /** The objects of a batch in a cache, beside its bytes. */
   batch: 640,
   /** A run of records in flight that went out together. */
-  deliveredRun: 208,
+  deliveredRun: 216,
   /** The sizes of the records of a batch, beside four bytes for each. */
   batchSizes: 256,
   /** A run of refused records, for which delivery may pause too. */

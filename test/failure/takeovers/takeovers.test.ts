@@ -143,9 +143,10 @@ test(
       ).toEqual([]);
     }
     await Promise.all(teams.map((team) => team.stop()));
-    if (process.env['TAKEOVERS'] !== undefined) report(times, teams, publisher);
-    // The median: one that is late on a busy machine says nothing, and takeover.test.ts holds each
-    // to its time.
+    if (process.env['TAKEOVERS'] === undefined) return;
+    report(times, teams, publisher);
+    // Of few a single one that is late on a busy machine would decide, and takeover.test.ts holds
+    // each to its time.
     for (const fault of faults) expect(percentile(times[fault], 0.5), fault).toBeLessThan(withinMs[fault]);
   },
 );
