@@ -136,10 +136,7 @@ export class Log implements BackgroundJob {
     this.#byName.delete(topic.row.name);
     this.#sorted.changed();
     this.#appends?.removeTopic(topic);
-    for (const partition of topic.partitions) {
-      partition.forget();
-      this.#reader.forget(partition.address);
-    }
+    for (const partition of topic.partitions) partition.remove();
   }
 
   topic(name: string): TopicRow | undefined {

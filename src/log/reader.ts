@@ -69,9 +69,12 @@ export class Reader {
     return null;
   }
 
-  /** @throws Fault */
-  fetch(address: LogAddress, offset: number): Promise<EncodedBatch | null> {
-    return this.#fetching.run(`${keyOf(address)}@${offset}`, () => this.#fetch(address, offset));
+  /**
+   * `isKept`: whether the batches stay for the next readers. Those of a topic that was removed
+   * would stay for nobody. @throws Fault
+   */
+  fetch(address: LogAddress, offset: number, isKept: boolean): Promise<EncodedBatch | null> {
+    return this.#fetching.run(`${keyOf(address)}@${offset}`, () => this.#fetch(address, offset, isKept));
   }
 
   /** Drops the batches of a log whose topic was deleted. */
@@ -81,7 +84,7 @@ export class Reader {
     this.#fetched.delete(keyOf(address));
   }
 
-  async #fetch(address: LogAddress, offset: number): Promise<EncodedBatch | null> {
+  async #fetch(address: LogAddress, offset: number, isKept: boolean): Promise<EncodedBatch | null> {
     const known = this.cached(address, offset);
     if (known !== null) return known;
     const { topicId, partition, lane } = address;
@@ -90,7 +93,7 @@ export class Reader {
     if (stored.length === 0) return null;
     const batches = this.#encode(address, stored);
     // The read may have outlived its topic, and nobody would drop its batches.
-    if (forgets === this.#forgets) this.#keep(keyOf(address), batches);
+    if (isKept && forgets === this.#forgets) this.#keep(keyOf(address), batches);
     return batches.find((batch) => offset < endOffset(batch)) ?? null;
   }
 

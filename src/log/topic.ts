@@ -125,6 +125,7 @@ export class Partition implements PartitionLog {
   readonly #tails: TailCache;
   readonly #tail: Tail;
   readonly #reader: Reader;
+  #isRemoved = false;
   /**
    * Most logs have at most one listener. With 100,000 logs a set for each would be a sixth of the
    * heap.
@@ -147,7 +148,7 @@ export class Partition implements PartitionLog {
 
   async fetch(offset: number): Promise<EncodedBatch | null> {
     if (offset >= this.endOffset) return null;
-    return this.#tail.find(offset) ?? this.#reader.fetch(this.address, offset);
+    return this.#tail.find(offset) ?? this.#reader.fetch(this.address, offset, !this.#isRemoved);
   }
 
   async offsetAtTime(timeUs: number): Promise<number> {
@@ -186,6 +187,13 @@ export class Partition implements PartitionLog {
   forget(): void {
     this.isKnown = false;
     this.#tail.clear();
+  }
+
+  /** The topic was removed. Its rows can be read for a while. */
+  remove(): void {
+    this.#isRemoved = true;
+    this.forget();
+    this.#reader.forget(this.address);
   }
 
   learn(end: LogEnd): void {

@@ -14,7 +14,7 @@ test('the batches of a read that outlives its topic stay in memory, where nobody
   const held = Promise.withResolvers<StoredBatch[]>();
   const store = { read: () => held.promise } as unknown as LogStore;
   const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, account });
-  const reading = reader.fetch(address, 0);
+  const reading = reader.fetch(address, 0, true);
   reader.forget(address);
   held.resolve(await scene.store.read({ ...address, offset: 0, bytesMax: 10_000 }));
   expect(await reading).not.toBeNull();

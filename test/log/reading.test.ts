@@ -132,6 +132,14 @@ test('fetched batches are bounded in memory, and the oldest fetch is dropped fir
   expect(scene.stats().readCacheBytes).toBe(0);
 });
 
+test('a reader of a topic that was removed still reads, and nothing of it stays in memory', async () => {
+  const scene = await stored(3, 1_000);
+  const log = scene.partition();
+  scene.log.removeTopic(1);
+  expect((await log.fetch(0))!.baseOffset).toBe(0);
+  expect([log.cached(0), scene.stats().readCacheBytes]).toEqual([null, 0]);
+});
+
 test('a fetch that fails does not make the next fetch fail', async () => {
   const scene = await stored(1, 10);
   scene.store.before = (call) => {
