@@ -4,6 +4,7 @@ import { connectionBytes } from '../../account/kinds.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
 import { EarlyResets } from './early-resets.ts';
+import { NativeSessions } from './native-sessions.ts';
 import { RareWarning } from './rare-warning.ts';
 import { ReceiveWindows } from './receive-windows.ts';
 import { StreamTurns } from './stream-turns.ts';
@@ -20,12 +21,14 @@ export class Connections {
   readonly #refused: RareWarning;
   readonly windows: ReceiveWindows;
   readonly turns: StreamTurns;
+  readonly natives: NativeSessions;
 
   constructor({ account, clock, log }: ConnectionsOptions) {
     this.#kind = account.kind('connections');
     this.#refused = new RareWarning(clock, log);
     this.windows = new ReceiveWindows(account);
-    this.turns = new StreamTurns(clock, account, new EarlyResets(clock, log));
+    this.natives = new NativeSessions(clock);
+    this.turns = new StreamTurns({ clock, account, resets: new EarlyResets(clock, log), natives: this.natives });
   }
 
   /** Counts a new connection until it is closed. False: there is no room, and it is closed. */

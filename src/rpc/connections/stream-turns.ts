@@ -10,6 +10,7 @@ import type { Kind } from '../../account/kind.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { EarlyResets } from './early-resets.ts';
+import type { NativeSessions } from './native-sessions.ts';
 import { pauseReading, resumeReading } from './reading.ts';
 
 type StreamEvent = [ServerHttp2Stream, IncomingHttpHeaders, number, string[]];
@@ -23,6 +24,13 @@ interface Place {
   readonly turn: number | null;
 }
 type NewStream = ServerHttp2Stream & { [place]?: Place };
+
+interface StreamTurnsOptions {
+  readonly clock: Clock;
+  readonly account: Account;
+  readonly resets: EarlyResets;
+  readonly natives: NativeSessions;
+}
 
 /** The streams of a connection that wait for a turn, and how each is begun. */
 type Waiting = Map<NewStream, () => void>;
@@ -38,6 +46,7 @@ export class StreamTurns {
   readonly #clock: Clock;
   readonly #kind: Kind;
   readonly #resets: EarlyResets;
+  readonly #natives: NativeSessions;
   readonly #waiting = new Map<Http2Session, Waiting>();
   readonly #paused = new Set<Http2Session>();
   /** One for all streams, because each call has one. */
@@ -47,10 +56,11 @@ export class StreamTurns {
   #isArmed = false;
   #last: Place | null = null;
 
-  constructor(clock: Clock, account: Account, resets: EarlyResets) {
+  constructor({ clock, account, resets, natives }: StreamTurnsOptions) {
     this.#clock = clock;
     this.#kind = account.kind('streams');
     this.#resets = resets;
+    this.#natives = natives;
     const closed = this.#closed.bind(this);
     this.#onClose = function onClose() {
       closed(this);
@@ -112,8 +122,9 @@ export class StreamTurns {
   }
 
   #closed(stream: NewStream): void {
-    const { [place]: at, rstCode, headersSent } = stream;
+    const { [place]: at, rstCode, headersSent, writableLength } = stream;
     if (at === undefined) return;
+    if (writableLength > 0) this.#natives.leaveUnwritten(at.session);
     if (at.turn === null) this.#forget(stream, at.session);
     const isEarly = at.turn === null || at.turn === this.#turn;
     if (isEarly && (rstCode !== constants.NGHTTP2_NO_ERROR || !headersSent)) this.#resets.count(at.session);

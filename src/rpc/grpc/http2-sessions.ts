@@ -7,13 +7,14 @@ import { sessionLimits } from '../connections/session-limits.ts';
 import type { StreamGate } from './stream-gate.ts';
 
 /**
- * The HTTP/2 connections of a grpc-js server, for five things that grpc-js cannot do:
+ * The HTTP/2 connections of a grpc-js server, for six things that grpc-js cannot do:
  *
  * - limits of headers, settings, pings and invalid frames, and one of cancelled calls that suits a
  *   gateway: Node's own, 1,000 at once and 33 a second, ends connections of ordinary clients;
  * - a gate that sees each stream before grpc-js does (stream-gate.ts);
  * - a limit of connections, before they cost an HTTP/2 session;
  * - cutting them off: `forceShutdown` forgets them when channelz is off;
+ * - keeping their native parts for as long as those of their streams (native-sessions.ts);
  * - distinguishing a client that cancels a stream from a lost connection: the stream ends alike.
  *
  * They are reached by private fields. Without these fields the server does not start, because its
@@ -50,6 +51,7 @@ export class Http2Sessions {
       if (this.#connections !== null) limitConnections(http2Server, this.#connections);
       this.#gate?.attach(http2Server);
       this.#connections?.turns.attach(http2Server);
+      this.#connections?.natives.attach(http2Server);
       http2Server.on('session', (session) => {
         this.#track(session);
         this.#gate?.opened(session);

@@ -95,6 +95,7 @@ export class HttpServer {
       this.#serve(request, response);
     });
     options.connections.turns.attach(this.#http2);
+    options.connections.natives.attach(this.#http2);
     this.#http2.on('session', this.#openSession);
   }
 

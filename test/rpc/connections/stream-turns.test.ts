@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events';
 import type { Http2Server } from 'node:http2';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
 import { EarlyResets } from '../../../src/rpc/connections/early-resets.ts';
+import { NativeSessions } from '../../../src/rpc/connections/native-sessions.ts';
 import { StreamTurns } from '../../../src/rpc/connections/stream-turns.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -30,6 +31,7 @@ class FakeStream extends EventEmitter {
   headersSent = false;
   rstCode = 0;
   readableEnded = false;
+  writableLength = 0;
   readonly session: FakeSession;
 
   constructor(session: FakeSession) {
@@ -65,13 +67,14 @@ function scene(account = roomyAccount(), serve: (stream: FakeStream) => void = (
     served.push(stream);
     serve(stream);
   });
-  new StreamTurns(clock, account, resets).attach(server as unknown as Http2Server);
+  const natives = new NativeSessions(clock);
+  new StreamTurns({ clock, account, resets, natives }).attach(server as unknown as Http2Server);
   const open = (session: FakeSession): FakeStream => {
     const stream = new FakeStream(session);
     server.emit('stream', stream, {}, 0, []);
     return stream;
   };
-  return { clock, warnings, served, open, streams: account.kind('streams') };
+  return { clock, warnings, served, open, natives, streams: account.kind('streams') };
 }
 
 const many = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make);
@@ -169,4 +172,15 @@ test('many connections that reset calls within their limits are closed together,
   await clock.advance(0);
   expect(hostile.filter(({ endedWith }) => endedWith === 11)).toHaveLength(100);
   expect(gateway.endedWith).toBe(null);
+});
+
+test('the session of a stream that ends with an unwritten answer is kept, and that of others is not', () => {
+  const { open, natives } = scene();
+  const leaves = vi.spyOn(natives, 'leaveUnwritten');
+  const [written, unwritten] = [new FakeSession(), new FakeSession()];
+  open(written).reset();
+  const stream = open(unwritten);
+  stream.writableLength = 1;
+  stream.reset();
+  expect(leaves.mock.calls).toEqual([[unwritten]]);
 });
