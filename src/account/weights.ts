@@ -7,7 +7,7 @@ import { connectionBytes } from './kinds.ts';
  */
 export const weights = {
   /** A topic without its texts and partitions. */
-  topic: 1_152,
+  topic: 1_408,
   /** A partition in a lane: its log and its tail. */
   partitionLog: 700,
   group: 5_760,

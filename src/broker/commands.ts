@@ -4,13 +4,15 @@ import type { NamedLog } from '../delivery/ports/offsets.ts';
 import type { PartitionStatus, TopicPartition } from '../delivery/ports/session.ts';
 import type { SubscriptionDetails } from '../delivery/ports/subscriptions.ts';
 import type { GroupSummary, MemberDetails } from '../delivery/ports/views.ts';
-import type { Page, PageRequest } from './paging.ts';
+import type { RetentionSettings } from '../retention/settings.ts';
+import type { Page, PageRequest } from './pages/paging.ts';
 
 export type * from '../delivery/ports/acks.ts';
 export type * from '../delivery/ports/membership.ts';
 export type * from '../delivery/ports/offsets.ts';
 export type * from '../delivery/ports/subscriptions.ts';
 export type * from '../delivery/ports/views.ts';
+export type * from './pages/topic-storage.ts';
 export type { MemberId } from '../delivery/ports/session.ts';
 export type { StoredRebalance } from '../delivery/ports/store.ts';
 export type { PublishCommand, PublishedRecords, PublishStreamToken } from '../commit/publish.ts';
@@ -50,12 +52,15 @@ export interface CreateTopicCommand {
   readonly partitions: number;
   readonly idempotencyWindowMs: number;
   readonly description: string;
+  readonly retention: RetentionSettings;
 }
 
 export interface UpdateTopicCommand {
   readonly name: string;
   readonly idempotencyWindowMs?: number;
   readonly description?: string;
+  /** Only what changes. */
+  readonly retention?: Partial<RetentionSettings>;
 }
 
 export interface AddPartitionsCommand {
@@ -71,6 +76,7 @@ export interface TopicDetails {
   readonly idempotencyWindowMs: number;
   readonly description: string;
   readonly createdAtMs: number;
+  readonly retention: RetentionSettings;
 }
 
 export interface TopicExtent {
@@ -84,6 +90,8 @@ export interface PartitionExtent {
   readonly lane: number;
   readonly logStartOffset: number;
   readonly highWatermark: number;
+  /** Below it every record is complete. It never falls. */
+  readonly watermark: number;
 }
 
 export interface ReadMessagesCommand extends NamedLog {

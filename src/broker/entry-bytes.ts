@@ -36,11 +36,11 @@ export function groupBytes({ name, assignor, leaderId, topics }: GroupSummary): 
 }
 
 export function topicBytes({ name, description }: TopicDetails): number {
-  return 256 + name.length + textBytes(description);
+  return 512 + name.length + textBytes(description);
 }
 
 export function partitionInfoBytes(_: PartitionExtent): number {
-  return 144;
+  return 176;
 }
 
 export function subscriptionBytes({ group, topic }: SubscriptionDetails): number {

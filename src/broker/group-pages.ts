@@ -10,7 +10,7 @@ import type {
   SyncGroupOutcome,
 } from './commands.ts';
 import { fetchedOffsetBytes, memberBytes, partitionStatusBytes, topicPartitionBytes } from './entry-bytes.ts';
-import { pageOf, type Page, type PageRequest } from './paging.ts';
+import { pageOf, type Page, type PageRequest } from './pages/paging.ts';
 import type { PartitionStatus } from '../delivery/ports/session.ts';
 
 /** Pages of the answers that show a group and its offsets. */

@@ -22,7 +22,7 @@ import type {
 } from './commands.ts';
 import { groupBytes } from './entry-bytes.ts';
 import { assignmentPage, groupPage, membersPage, offsetsPage, versionOf } from './group-pages.ts';
-import { pageOf, type Page, type PageRequest } from './paging.ts';
+import { pageOf, type Page, type PageRequest } from './pages/paging.ts';
 import { withAges } from './record-ages.ts';
 
 /** Membership of clients that call JoinGroup, offsets, and the state of groups. */

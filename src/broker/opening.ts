@@ -1,16 +1,22 @@
 import type { Account } from '../account/account.ts';
+import type { Owner } from '../account/owner.ts';
 import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import { plugged, type PluggableAssignor } from '../coordinator/assignors/pluggable.ts';
 import type { SettleCommand, SettleOutcome } from '../delivery/ports/settle.ts';
 import { Delivery } from '../delivery/delivery.ts';
+import type { WriteTrouble } from '../errors/write-trouble.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
-import type { TunableLimits } from '../limits/limits.ts';
+import type { Cleaner } from '../lifecycle/cleaner.ts';
+import { Retention } from '../lifecycle/retention.ts';
+import type { RetentionStore } from '../lifecycle/store.ts';
+import { limits, type TunableLimits } from '../limits/limits.ts';
 import { AckRing } from '../commit/ack-ring.ts';
 import { Publisher } from '../commit/publisher.ts';
 import type { CommitStore } from '../commit/store.ts';
 import type { BatchCodec } from '../log/batch.ts';
 import { Log } from '../log/log.ts';
+import type { SegmentLimits } from '../log/segment-keeper.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { jobStopMsMax } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
@@ -22,6 +28,7 @@ import { messageService } from './message-service.ts';
 import type { Services } from './services.ts';
 import { subscriptionService } from './subscription-service.ts';
 import { topicService } from './topic-service.ts';
+import type { StorageSource } from './pages/topic-storage.ts';
 import { Topics } from './topics.ts';
 
 interface BrokerOptions {
@@ -30,7 +37,10 @@ interface BrokerOptions {
     readonly commits: CommitStore;
     readonly topics: TopicStore;
     readonly groups: GroupStore;
+    readonly retention: RetentionStore;
   };
+  /** Whether the database takes writes. */
+  readonly writes: WriteTrouble;
   readonly codec: BatchCodec;
   readonly clock: Clock;
   /** The clock of session timeouts. It stands still while this process is paused. */
@@ -48,6 +58,8 @@ interface BrokerOptions {
   /** Called at least once when a write is fenced, because another broker has taken over. */
   readonly onFenced: () => void;
   readonly log: Logger;
+  /** Limits of segments for tests and benchmarks. */
+  readonly segmentLimits?: Partial<SegmentLimits>;
 }
 
 /** A broker that serves calls. */
@@ -56,7 +68,10 @@ export interface OpenBroker {
   /** Acks records together with what is published. No call of a client asks for that yet. */
   settle(command: SettleCommand): Promise<SettleOutcome>;
   /** Counters for /metrics. */
-  counts(): ReturnType<Log['stats']> & ReturnType<Publisher['stats']> & ReturnType<Delivery['views']['counts']>;
+  counts(): ReturnType<Log['stats']> &
+    ReturnType<Publisher['stats']> &
+    ReturnType<Delivery['views']['counts']> &
+    ReturnType<Retention['stats']>;
   /**
    * Rejects new work, answers accepted calls, and waits up to `graceMs` for the acks of records in
    * flight. Afterwards the cursors are durable and the streams have ended.
@@ -68,12 +83,54 @@ export interface OpenBroker {
 
 /** Loads the durable state and starts. The caller owns the database. @throws Fault */
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
-  const { stores, codec, clock, awakeClock, random, limits, account, mayDeliver, onFenced } = options;
+  const { clock } = options;
+  const owner = options.account.owner();
+  const { log, publisher, delivery, retention, topics } = partsOf(options, owner);
+  const stop = (): void => {
+    for (const part of [publisher, log, delivery, topics, retention]) void part.stop();
+    owner.close();
+  };
+  try {
+    await topics.open();
+    await retention.load();
+    await delivery.open();
+  } catch (error) {
+    // Stop the parts that have started, because the caller may try again.
+    stop();
+    throw error;
+  }
+  log.start();
+  publisher.start();
+  retention.start();
+  return {
+    services: {
+      broker: brokerService(publisher, delivery),
+      group: groupService(delivery, log, clock),
+      topic: topicService(topics, storageSource(retention, options.stores.retention)),
+      subscription: subscriptionService(delivery, log, clock),
+      message: messageService(topics, log, options.codec),
+    },
+    settle: (command) => delivery.settle(command),
+    counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.views.counts(), ...retention.stats() }),
+    async drain(graceMs) {
+      // Both at once, because a member may wait for a record of a publish under way.
+      await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
+      await within(clock, jobStopMsMax, Promise.all([log.stop(), retention.stop()]));
+      owner.close();
+    },
+    stop,
+  };
+}
+
+/** The parts of a broker, none of which has started. */
+function partsOf(options: BrokerOptions, owner: Owner) {
+  const { stores, writes, codec, clock, awakeClock, random, account, mayDeliver, onFenced } = options;
   const { ring = new AckRing() } = options;
-  const owner = account.owner();
-  const log = new Log({ store: stores.log, clock, codec, account, owner, log: options.log });
+  // The log opens after the retention exists.
+  const log = logOf(options, owner, () => retention.cleaner);
   const warn = options.log.warn.bind(options.log);
-  const publisher = new Publisher({ store: stores.commits, log, ring, clock, random, account, onFenced, warn });
+  const publishing = { log, ring, clock, random, account, writes, onFenced, warn };
+  const publisher = new Publisher({ store: stores.commits, ...publishing });
   const delivery = new Delivery({
     store: stores.groups,
     commits: stores.commits,
@@ -86,11 +143,23 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     random,
     account,
     owner,
-    limits,
+    limits: options.limits,
     mayDeliver,
     mayGrow: () => account.mayKeep,
     onFenced,
+    onFolded: (topicIds) => {
+      for (const topicId of topicIds) retention.cleaner.changed(topicId);
+    },
     log: options.log,
+  });
+  const retention = new Retention({
+    store: stores.retention,
+    logs: log,
+    groups: delivery,
+    clock,
+    random,
+    log: options.log,
+    writes,
   });
   const topics = new Topics({
     store: stores.topics,
@@ -101,39 +170,52 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     reserveCursors: (topicId, partitions) => delivery.reserveGrowth(topicId, partitions),
     onGrown: (topicId) => delivery.topicGrown(topicId),
     whileDeleted: (topicId, work) => delivery.deleteTopic(topicId, work),
-    warn,
+    onDeleted: () => {
+      retention.drops.soon();
+    },
   });
-  const stop = (): void => {
-    for (const part of [publisher, log, delivery, topics]) void part.stop();
-    owner.close();
-  };
-  try {
-    await topics.open();
-    await delivery.open();
-  } catch (error) {
-    // Stop the parts that have started, because the caller may try again.
-    stop();
-    throw error;
-  }
-  log.start();
-  publisher.start();
+  return { log, publisher, delivery, retention, topics };
+}
+
+function logOf(
+  { stores, clock, codec, account, log, segmentLimits }: BrokerOptions,
+  owner: Owner,
+  cleaner: () => Cleaner,
+): Log {
+  return new Log({
+    store: stores.log,
+    clock,
+    codec,
+    account,
+    owner,
+    log,
+    watch: {
+      added: (topic) => {
+        cleaner().added(topic);
+      },
+      changed: (topicId) => {
+        cleaner().changed(topicId);
+      },
+      removed: (topicId) => {
+        cleaner().removed(topicId);
+      },
+    },
+    ...(segmentLimits !== undefined && { segmentLimits }),
+  });
+}
+
+function storageSource({ cleaner, drops }: Retention, store: RetentionStore): StorageSource {
   return {
-    services: {
-      broker: brokerService(publisher, delivery),
-      group: groupService(delivery, log, clock),
-      topic: topicService(topics),
-      subscription: subscriptionService(delivery, log, clock),
-      message: messageService(topics, log, codec),
+    look: (topicId) => cleaner.look(topicId),
+    async firstOffsets(topicId, segments) {
+      const found = await store.firstOffsets(topicId, segments, limits.listedPartitionsMax);
+      const named = Array.from(found, ([segment, starts]) => {
+        return [segment, starts.map(({ startOffset: offset, ...log }) => ({ ...log, offset }))] as const;
+      });
+      return new Map(named);
     },
-    settle: (command) => delivery.settle(command),
-    counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.views.counts() }),
-    async drain(graceMs) {
-      // Both at once, because a member may wait for a record of a publish under way.
-      await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
-      await within(clock, jobStopMsMax, log.stop());
-      owner.close();
-    },
-    stop,
+    openDrops: (topicName) => drops.openDrops(topicName),
+    audit: (topicName, limit) => store.audit(topicName, limit),
   };
 }
 

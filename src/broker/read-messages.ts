@@ -1,7 +1,8 @@
 import { offsetOutOfRange } from '../errors/rejections/topics.ts';
 import { limits } from '../limits/limits.ts';
-import { endOffset, fieldOf, lastThatFits, type BatchCodec } from '../log/batch.ts';
+import { endOffset, fieldOf, lastThatFits, type BatchCodec, type EncodedBatch } from '../log/batch.ts';
 import type { PartitionLog } from '../log/partition-log.ts';
+import { BelowLogStart } from '../log/store.ts';
 import type { ReadMessagesCommand, ReadMessagesOutcome } from './commands.ts';
 
 /** Browses a log from a position on, without a group, a cursor or acks. */
@@ -16,7 +17,11 @@ export async function readMessages(
   let records = 0;
   let bytes = 0;
   while (records < command.maxRecords && nextOffset < log.endOffset) {
-    const batch = log.cached(nextOffset) ?? (await log.fetch(nextOffset));
+    const batch = log.cached(nextOffset) ?? (await fetched(log, nextOffset));
+    if (batch === 'GONE') {
+      nextOffset = log.startOffset;
+      continue;
+    }
     if (batch === null) break;
     // At least one record, because a record larger than `maxBytes` could never be read otherwise.
     const isFirst = records === 0;
@@ -34,6 +39,16 @@ export async function readMessages(
     nextOffset = last + 1;
   }
   return { fields, nextOffset, highWatermark: log.endOffset, logStartOffset: log.startOffset };
+}
+
+/** GONE: the records were dropped during the call, which goes on at the new start. */
+async function fetched(log: PartitionLog, offset: number): Promise<EncodedBatch | 'GONE' | null> {
+  try {
+    return await log.fetch(offset);
+  } catch (error) {
+    if (error instanceof BelowLogStart) return 'GONE';
+    throw error;
+  }
 }
 
 async function beginning({ from }: ReadMessagesCommand, log: PartitionLog): Promise<number> {

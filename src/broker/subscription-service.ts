@@ -10,7 +10,7 @@ import type {
   SubscriptionView,
 } from './commands.ts';
 import { partitionStatusBytes, subscriptionBytes } from './entry-bytes.ts';
-import { firstPage, pageOf, type Page, type PageRequest } from './paging.ts';
+import { firstPage, pageOf, type Page, type PageRequest } from './pages/paging.ts';
 import { withAges } from './record-ages.ts';
 
 /** Each call on a group waits until it is loaded. */

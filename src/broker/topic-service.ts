@@ -3,12 +3,15 @@ import type {
   CreateTopicCommand,
   TopicDetails,
   TopicExtent,
+  TopicStorage,
   UpdateTopicCommand,
 } from './commands.ts';
-import type { Page, PageRequest } from './paging.ts';
+import { topicNotFound } from '../errors/rejections/topics.ts';
+import type { Page, PageRequest } from './pages/paging.ts';
+import { topicStorage, type StorageSource } from './pages/topic-storage.ts';
 import type { Topics } from './topics.ts';
 
-export function topicService(topics: Topics) {
+export function topicService(topics: Topics, storage: StorageSource) {
   return {
     createTopic(command: CreateTopicCommand): Promise<TopicDetails> {
       return topics.create(command);
@@ -16,6 +19,13 @@ export function topicService(topics: Topics) {
 
     async getTopic(name: string, page: PageRequest): Promise<TopicExtent> {
       return topics.get(name, page);
+    },
+
+    /** A deleted topic has an answer while its drops are kept. */
+    async getTopicStorage(name: string, page: PageRequest): Promise<TopicStorage> {
+      const shown = await topicStorage(storage, { id: topics.idOf(name), name }, page);
+      if (shown === null) throw topicNotFound({ topic: name });
+      return shown;
     },
 
     updateTopic(command: UpdateTopicCommand): Promise<TopicDetails> {

@@ -8,7 +8,6 @@ import { topicBytes as topicWeight } from '../log/topic.ts';
 import type { TopicRow, TopicStore } from '../log/store.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
-import { Every } from '../time/every.ts';
 import { Mutex } from '../time/mutex.ts';
 import type {
   AddPartitionsCommand,
@@ -19,10 +18,7 @@ import type {
   UpdateTopicCommand,
 } from './commands.ts';
 import { partitionInfoBytes, topicBytes } from './entry-bytes.ts';
-import { firstPage, pageOf, type Page, type PageRequest } from './paging.ts';
-
-/** The time between two attempts to drop the tables of deleted topics. */
-const dropIntervalMs = 60_000;
+import { firstPage, pageOf, type Page, type PageRequest } from './pages/paging.ts';
 
 interface TopicsDeps {
   readonly store: TopicStore;
@@ -35,15 +31,15 @@ interface TopicsDeps {
   readonly onGrown: (topicId: number) => Promise<void>;
   /** Runs the deletion of the topic's rows once its subscriptions let it; they go with it. */
   readonly whileDeleted: (topicId: number, work: () => Promise<void>) => Promise<void>;
+  /** Called when the tables of a deleted topic have to go. */
+  readonly onDeleted: () => void;
   /** Where topics are counted. */
   readonly account: Counted;
-  readonly warn: (fields: object, message: string) => void;
 }
 
 /** Creates, changes, grows and deletes topics: in the database first, then in the log. */
 export class Topics {
   readonly #d: TopicsDeps;
-  readonly #dropping: Every;
   /**
    * The creations and deletions of a name exclude each other. A creation would otherwise find the
    * rows of a deletion under way, and teach the log a topic that is about to go.
@@ -54,24 +50,11 @@ export class Topics {
 
   constructor(deps: TopicsDeps) {
     this.#d = deps;
-    // Tables are dropped in the background, because a reader may hold one for a long time.
-    this.#dropping = new Every({
-      clock: deps.clock,
-      delayMs: dropIntervalMs,
-      run: () => deps.store.dropSegments(),
-      onError: (error) => {
-        deps.warn({ err: error }, 'tables of a deleted topic could not be dropped; they are tried again');
-      },
-    });
   }
 
   async open(): Promise<void> {
     if (this.#ending.signal.aborted) this.#ending = new AbortController();
-    const { signal } = this.#ending;
     await this.#d.log.open(await this.#d.store.loadTopics());
-    if (signal.aborted) return;
-    this.#dropping.start();
-    this.#dropping.soon();
   }
 
   create(command: CreateTopicCommand): Promise<TopicDetails> {
@@ -159,7 +142,12 @@ export class Topics {
     const { id } = this.row(name);
     this.#d.log.removeTopic(id);
     await this.#d.whileDeleted(id, () => this.#deleteRows(id));
-    this.#dropping.soon();
+    this.#d.onDeleted();
+  }
+
+  /** null if there is no topic of this name. */
+  idOf(name: string): number | null {
+    return this.#d.log.topic(name)?.id ?? null;
   }
 
   /** @throws Rejection TOPIC_NOT_FOUND */
@@ -169,9 +157,10 @@ export class Topics {
     return row;
   }
 
-  async stop(): Promise<void> {
+  /** Ends the tries of deletions. */
+  stop(): Promise<void> {
     this.#ending.abort();
-    await this.#dropping.stop();
+    return Promise.resolve();
   }
 
   async #alone<T>(name: string, change: () => Promise<T>): Promise<T> {
@@ -204,12 +193,13 @@ export class Topics {
   }
 }
 
-function extentOf({ address, startOffset, endOffset }: PartitionLog): PartitionExtent {
+function extentOf({ address, startOffset, endOffset, watermark }: PartitionLog): PartitionExtent {
   const { partition, lane } = address;
-  return { partition, lane, logStartOffset: startOffset, highWatermark: endOffset };
+  return { partition, lane, logStartOffset: startOffset, highWatermark: endOffset, watermark };
 }
 
 function detailsOf(row: TopicRow): TopicDetails {
-  const { name, semantics, idempotencyWindowMs, description, createdAtMs } = row;
-  return { name, semantics, partitions: row.partitions.length, idempotencyWindowMs, description, createdAtMs };
+  const { name, semantics, idempotencyWindowMs, description, createdAtMs, retention } = row;
+  const partitions = row.partitions.length;
+  return { name, semantics, partitions, idempotencyWindowMs, description, createdAtMs, retention };
 }

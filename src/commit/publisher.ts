@@ -2,9 +2,12 @@ import type { Account } from '../account/account.ts';
 import { present } from '../errors/present.ts';
 import { Fault } from '../errors/fault.ts';
 import { draining } from '../errors/rejections/broker.ts';
+import { noSubscriptions } from '../errors/rejections/publishing.ts';
 import { topicNotFound } from '../errors/rejections/topics.ts';
 import { limits } from '../limits/limits.ts';
+import type { WriteTrouble } from '../errors/write-trouble.ts';
 import type { Log } from '../log/log.ts';
+import type { Topic } from '../log/topic.ts';
 import { jobStopMsMax, type BackgroundJob } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { Every } from '../time/every.ts';
@@ -24,6 +27,8 @@ interface PublisherDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly account: Account;
+  /** Whether the database takes writes. Default: it does. */
+  readonly writes?: Pick<WriteTrouble, 'refuse'>;
   /** Called when a write was fenced because another broker has taken over. */
   readonly onFenced: () => void;
   readonly warn: (fields: object, message: string) => void;
@@ -156,7 +161,9 @@ export class Publisher implements Commits, BackgroundJob {
 
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
+    this.#d.writes?.refuse();
     const routed = this.#route(command);
+    refuseUnsubscribed(routed.topic);
     const { promise: answer, resolve, reject } = Promise.withResolvers<PublishedRecords>();
     const isQueued = this.#committer.push({
       publishes: [routed],
@@ -183,4 +190,9 @@ export class Publisher implements Commits, BackgroundJob {
     if (topic === undefined) throw topicNotFound({ topic: command.topic });
     return route(topic, command);
   }
+}
+
+/** A repeat of records that are stored is refused too, because nobody would get them. */
+function refuseUnsubscribed({ row: { name, retention }, live }: Topic): void {
+  if (retention.keepUnsubscribedMs === null && live === 0) throw noSubscriptions({ topic: name });
 }

@@ -57,6 +57,28 @@ export function oneOf<T extends string>(named: Named, fallback: T, choices: read
   };
 }
 
+/** Whole seconds, or `forever`. The value is in milliseconds, and null for ever. */
+export function secondsOrForever(
+  named: Named,
+  fallbackMs: number,
+  msMin: number,
+  msMax: number,
+): Setting<number | null> {
+  const range = `from ${String(msMin / 1_000)} to ${String(msMax / 1_000)}`;
+  return {
+    ...named,
+    value: 'SECONDS|forever',
+    fallback: fallbackMs,
+    shownDefault: String(fallbackMs / 1_000),
+    parse(text) {
+      if (text === 'forever') return null;
+      const ms = /^\d{1,12}$/.test(text) ? Number(text) * 1_000 : -1;
+      if (ms < msMin || ms > msMax) throw new WrongValue(`"${text}" is not a whole number ${range}, or forever`);
+      return ms;
+    },
+  };
+}
+
 /**
  * Off unless named. As a flag it takes no value; in the environment it is true or false, 1 or 0.
  */

@@ -22,6 +22,11 @@ export interface Settings {
   readonly logLevel: LogLevel;
   readonly allowUnsafeDatabase: boolean;
   readonly writeConnections: number;
+  /**
+   * The retention after completion of topics that are created without one; null: they keep
+   * everything.
+   */
+  readonly defaultRetentionMs: number | null;
   readonly brokerId: string;
   /** Paths of modules, each with one of the operator's assignors. */
   readonly assignorModules: readonly string[];
@@ -63,7 +68,8 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
   const nameOf: NameOf = (flag) => given.get(flag)?.name ?? `--${flag}`;
   const read = <T>(setting: Setting<T>): T => valueOf(setting, given);
   const { host, grpcPort, httpPort, databaseUrl, dataDir } = settingsTable;
-  const { corsOrigins, logLevel, allowUnsafeDatabase, writeConnections, brokerId, assignorModules } = settingsTable;
+  const { corsOrigins, logLevel, allowUnsafeDatabase, writeConnections, defaultRetentionMs } = settingsTable;
+  const { brokerId, assignorModules } = settingsTable;
   const settings: Settings = {
     host: read(host),
     grpcPort: read(grpcPort),
@@ -74,6 +80,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     logLevel: read(logLevel),
     allowUnsafeDatabase: read(allowUnsafeDatabase),
     writeConnections: read(writeConnections),
+    defaultRetentionMs: read(defaultRetentionMs),
     brokerId: read(brokerId) ?? inventedId(random),
     assignorModules: read(assignorModules)?.split(',') ?? [],
     limits: {

@@ -1,6 +1,6 @@
 import { parseDatabaseAddress, WrongAddress, type DatabaseAddress } from '../address/database-address.ts';
 import { limits, type TunableLimits } from '../limits/limits.ts';
-import { oneOf, onOrOff, parsed, text, wholeNumber, WrongValue, type Setting } from './setting.ts';
+import { oneOf, onOrOff, parsed, secondsOrForever, text, wholeNumber, WrongValue, type Setting } from './setting.ts';
 
 const portMax = 65_535;
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -59,6 +59,16 @@ export const settingsTable = {
     4,
     1,
     64,
+  ),
+  defaultRetentionMs: secondsOrForever(
+    {
+      flag: 'default-retention',
+      meaning:
+        'How long a topic that is created without a retention keeps records that every group has completed, in seconds.',
+    },
+    limits.afterCompletionMsDefault,
+    limits.retentionMsMin,
+    limits.retentionMsMax,
   ),
   brokerId: text(
     {

@@ -1,6 +1,7 @@
 import type { Commits } from '../commit/unit.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
 import { limits } from '../limits/limits.ts';
+import type { StoredStart } from '../log/store.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -204,6 +205,24 @@ export class Delivery {
   /** Runs the deletion of a topic, with every subscription to it. */
   async deleteTopic(topicId: number, work: () => Promise<void>): Promise<void> {
     await this.#groups.subscriptions.deleteTopic(topicId, work);
+  }
+
+  /**
+   * Runs a plan that drops records below the starts, which these subscriptions may have read no
+   * further than. Records of theirs that are MOVING end before, and none begin meanwhile.
+   */
+  whileTrimmed<T>(
+    topicId: number,
+    starts: readonly StoredStart[],
+    subscriptionIds: ReadonlySet<number>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    return this.#groups.subscriptions.whileTrimmed(topicId, starts, subscriptionIds, work);
+  }
+
+  /** Resolves when the table of cursors has all acks that are durable by now. @throws Fault */
+  foldNow(): Promise<void> {
+    return this.#context.rounds.folded();
   }
 
   /**

@@ -42,6 +42,8 @@ export interface DeliveryDeps {
   readonly mayDeliver: () => boolean;
   readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
+  /** Called after a fold, with the topics whose cursors it has written. */
+  readonly onFolded?: (topicIds: ReadonlySet<number>) => void;
   readonly log: GroupContext['log'];
   /** How many groups are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
@@ -56,6 +58,7 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
     ring,
     clock,
     onFenced,
+    onFolded: deps.onFolded,
     onFoldFailed: (error) => {
       deps.log.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
     },

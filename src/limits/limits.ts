@@ -18,7 +18,7 @@ export const limits = {
   /** Topics of a group in a list of groups, and partitions of a member wherever it is shown. */
   listedTopicsMax: 100,
   listedPartitionsMax: 1_000,
-  /** States in the filter of ListGroups. */
+  /** States in the filter of ListGroups and of ListSubscriptions. */
   listStatesMax: 10,
 
   /** One record: key, value, headers and idempotency key together. */
@@ -61,7 +61,22 @@ export const limits = {
    */
   jsonRecordsBytesMax: 600_000,
   segmentBytesMax: 268_435_456,
+  segmentAgeMsMin: 60_000,
   segmentAgeMsMax: 86_400_000,
+
+  /** Every time for which a topic keeps records. */
+  retentionMsMin: 60_000,
+  retentionMsMax: 3_153_600_000_000,
+  afterCompletionMsDefault: 604_800_000,
+  excusedKeepMsDefault: 604_800_000,
+  keepUnsubscribedMsDefault: 86_400_000,
+  /** How long the audit of drops and of ended subscriptions is kept. */
+  auditKeptMs: 7_776_000_000,
+  /** Drops of a topic, and what keeps its segments, in one answer. */
+  dropsListedMax: 100,
+  keptByMax: 1_000,
+  /** Logs of a drop that name their offsets. */
+  droppedRangesMax: 100,
 
   memberTopicsMax: 100,
   /** Topics of all members of a group together. */

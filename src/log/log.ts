@@ -1,17 +1,19 @@
 import type { Account } from '../account/account.ts';
 import type { Counted } from '../account/hold.ts';
 import type { Owner } from '../account/owner.ts';
+import { Trouble } from '../errors/trouble.ts';
 import { limits } from '../limits/limits.ts';
 import type { BackgroundJob } from '../time/background-job.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
+import { inTurns } from '../time/in-turns.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec } from './batch.ts';
 import { KeyMemory } from './known-keys.ts';
 import type { PartitionLog } from './partition-log.ts';
 import { Reader } from './reader.ts';
-import { SegmentKeeper } from './segment-keeper.ts';
-import type { LogStore, RecordPlace, TopicRow } from './store.ts';
+import { SegmentKeeper, segmentLimits, type SegmentLimits } from './segment-keeper.ts';
+import type { GapReason, LogStore, RecordPlace, StoredStart, TopicRow } from './store.ts';
 import { SortedItems } from './sorted-items.ts';
 import { TailCache } from './tail-cache.ts';
 import { Topic, topicBytes } from './topic.ts';
@@ -24,10 +26,23 @@ interface LogDeps {
   /** Counts the topics. It closes with the broker. */
   readonly owner: Owner;
   readonly log: Logger;
+  /** Default: nobody. */
+  readonly watch?: TopicWatch;
+  /** Limits of segments for tests and benchmarks. */
+  readonly segmentLimits?: Partial<SegmentLimits>;
 }
 
-/** When the log opens, it reads the ends of this many topics at a time. */
-const opensAtOnce = 8;
+/** Who follows the topics of the log. */
+interface TopicWatch {
+  added(topic: Topic): void;
+  /** Its records, settings, segments or subscriptions have changed. */
+  changed(topicId: number): void;
+  removed(topicId: number): void;
+}
+
+/** When the log opens, it reads the ends of so many topics together, by so many reads at a time. */
+const openedTogether = 20;
+const opensAtOnce = 2;
 const refreshRetryMs = 250;
 
 /** The log's view of the committer. */
@@ -53,6 +68,7 @@ export class Log implements BackgroundJob {
   readonly #keys: KeyMemory;
   readonly #counted: Counted;
   readonly #segments: SegmentKeeper;
+  readonly #missing: Trouble;
   /** Null until a committer is attached. */
   #appends: Appends | null = null;
   /** Topics whose refresh failed, each with the function that cancels the retry. */
@@ -64,6 +80,7 @@ export class Log implements BackgroundJob {
     this.#d = deps;
     const { store, clock, codec, account } = deps;
     const joinBytesMax = limits.deliveryChunkBytes;
+    this.#missing = new Trouble({ what: 'reads of records', clock, log: deps.log });
     this.#tails = new TailCache({ codec, account, joinBytesMax });
     this.#counted = deps.owner.kind('topics');
     this.#keys = new KeyMemory(account.kind('keys'));
@@ -79,6 +96,8 @@ export class Log implements BackgroundJob {
       clock,
       log: deps.log,
       topics: () => this.#byId.values(),
+      limits: { ...segmentLimits, ...deps.segmentLimits },
+      onRolled: (topicId) => deps.watch?.changed(topicId),
       whileQuiet: (topic, work) => (this.#appends === null ? work() : this.#appends.whileQuiet(topic, work)),
     });
   }
@@ -92,7 +111,7 @@ export class Log implements BackgroundJob {
   async open(rows: readonly TopicRow[]): Promise<void> {
     const waiting = [...rows];
     const openNext = async (): Promise<void> => {
-      for (let row = waiting.pop(); row !== undefined; row = waiting.pop()) await this.addTopic(row);
+      while (waiting.length > 0) await this.#addAll(waiting.splice(0, openedTogether));
     };
     await Promise.all(Array.from({ length: opensAtOnce }, openNext));
     this.#opened = true;
@@ -111,6 +130,7 @@ export class Log implements BackgroundJob {
     this.#recount(topic, () => {
       topic.row = { ...row, partitions: topic.row.partitions };
     });
+    this.#d.watch?.changed(row.id);
   }
 
   /**
@@ -135,6 +155,7 @@ export class Log implements BackgroundJob {
     this.#byId.delete(topicId);
     this.#byName.delete(topic.row.name);
     this.#sorted.changed();
+    this.#d.watch?.removed(topicId);
     this.#appends?.removeTopic(topic);
     for (const partition of topic.partitions) partition.remove();
   }
@@ -151,6 +172,20 @@ export class Log implements BackgroundJob {
   /** The topic itself, which publishes need; `topic` returns only its row. */
   topicAtWork(name: string): Topic | undefined {
     return this.#byName.get(name);
+  }
+
+  topicOf(topicId: number): Topic | undefined {
+    return this.#byId.get(topicId);
+  }
+
+  topicsAtWork(): Iterable<Topic> {
+    return this.#byId.values();
+  }
+
+  /** Resolves when the ends of the topic's logs are known. */
+  async known(topicId: number): Promise<void> {
+    const topic = this.#byId.get(topicId);
+    if (topic !== undefined && !topic.isKnown) await topic.refresh();
   }
 
   /** How many lanes each partition of the topic has. */
@@ -173,7 +208,30 @@ export class Log implements BackgroundJob {
 
   /** Counts appended bytes, so that the next segment begins in time. */
   appended(topic: Topic, bytes: number): void {
+    topic.hasData = true;
     this.#segments.appended(topic, bytes);
+    this.#d.watch?.changed(topic.row.id);
+  }
+
+  /** Moves the starts of a topic's logs behind dropped records, and tells their readers. */
+  async trim(topicId: number, starts: readonly StoredStart[], gapReason: GapReason): Promise<void> {
+    const topic = this.#byId.get(topicId);
+    if (topic === undefined) return;
+    topic.row = { ...topic.row, gapReason };
+    await inTurns(this.#d.clock, topic.trim(starts));
+  }
+
+  /** Why the last drop took records from cursors that it passed. */
+  gapReason(topicId: number): GapReason {
+    return this.#byId.get(topicId)?.row.gapReason ?? 'RETENTION';
+  }
+
+  /** Counts a subscription that has begun or ended to be ACTIVE or PAUSED. */
+  liveSubscriptions(topicId: number, by: 1 | -1): void {
+    const topic = this.#byId.get(topicId);
+    if (topic === undefined) return;
+    topic.live += by;
+    this.#d.watch?.changed(topicId);
   }
 
   /** Encodes the newest batches for their readers. */
@@ -217,16 +275,39 @@ export class Log implements BackgroundJob {
     };
   }
 
+  /** Adds topics at the load, when nobody else appends to them. */
+  async #addAll(rows: readonly TopicRow[]): Promise<void> {
+    const ends = await this.#d.store.endsOf(rows.map(({ id }) => id));
+    for (const row of rows) {
+      const ofTopic = ends.get(row.id);
+      if (ofTopic === undefined || this.#byId.has(row.id)) continue;
+      const topic = this.#made(row);
+      topic.learn(ofTopic);
+      this.#put(topic);
+    }
+  }
+
   async #add(row: TopicRow): Promise<void> {
-    const { store, codec, clock } = this.#d;
-    const parts = { store, codec, tails: this.#tails, reader: this.#reader, keys: this.#keys };
-    // The database may have keys of a topic that is older than this process.
-    const topic = new Topic(row, parts, this.#opened ? -Infinity : clock.nowMs());
+    const topic = this.#made(row);
     await topic.refresh();
+    this.#put(topic);
+  }
+
+  #made(row: TopicRow): Topic {
+    const { store, codec, clock } = this.#d;
+    const parts = { store, codec, tails: this.#tails, reader: this.#reader, keys: this.#keys, missing: this.#missing };
+    // The database may have keys of a topic that is older than this process.
+    const nowMs = clock.nowMs();
+    return new Topic(row, parts, { nowMs, keysCompleteSinceMs: this.#opened ? -Infinity : nowMs });
+  }
+
+  #put(topic: Topic): void {
+    const { row } = topic;
     this.#byId.set(row.id, topic);
     this.#byName.set(row.name, topic);
     this.#sorted.changed();
     this.#counted.force(bytesOf(topic));
+    this.#d.watch?.added(topic);
   }
 
   #recount(topic: Topic, change: () => void): void {

@@ -1,3 +1,4 @@
+import type { RetentionSettings } from '../retention/settings.ts';
 import type { StoredBatch } from './batch.ts';
 
 /**
@@ -22,15 +23,41 @@ export interface TopicRow {
   readonly partitions: readonly PartitionRow[];
   /** The segment (leaf table) that appends go to. */
   readonly segment: number;
+  readonly retention: RetentionSettings;
+  /** Why the last drop took records from cursors that it passed. */
+  readonly gapReason: GapReason;
+  /** The ACTIVE and PAUSED subscriptions, at the time of the read. */
+  readonly liveSubscriptions: number;
+  /** The time since the current segment became the current one, at the time of the read. */
+  readonly segmentAgeMs: number;
+  /** The bytes of the current segment when they were last stored. */
+  readonly segmentBytes: number;
+  /** The bytes of the segments before it. */
+  readonly sealedBytes: number;
+  /** The number of segments, with the current one. */
+  readonly segmentCount: number;
 }
 
-export interface LogEnd {
+export type GapReason = 'RETENTION' | 'MAX_AGE' | 'MAX_BYTES';
+
+/** Where the records of one log begin that are still stored. */
+export interface StoredStart {
   readonly partition: number;
   readonly lane: number;
-  /** The first stored offset. */
+  /** The first stored offset: the base of the log in the first segment that is still there. */
   readonly startOffset: number;
+}
+
+export interface LogEnd extends StoredStart {
   /** The offset that the next record will get. */
   readonly endOffset: number;
+  /** The end of the log when the current segment began. */
+  readonly segmentBaseOffset: number;
+}
+
+/** A read of records that retention has dropped. The start of the log has moved. */
+export class BelowLogStart extends Error {
+  override readonly name = 'BelowLogStart';
 }
 
 export interface ReadRequest {
@@ -54,6 +81,8 @@ export interface SegmentSize {
   readonly bytes: number;
   readonly ageMs: number;
   readonly nextIsMade: boolean;
+  /** Whether it has any record. A segment without records is never sealed. */
+  readonly hasData: boolean;
 }
 
 export interface LogStore {
@@ -63,8 +92,18 @@ export interface LogStore {
    */
   ends(topicId: number): Promise<LogEnd[]>;
   /**
+   * Reads the starts and ends of many topics without locks, and is therefore only for the load: the
+   * takeover has ended all writes of before, and nobody appends to a topic whose ends are not
+   * known. A topic that is gone is left out. @throws Fault
+   */
+  endsOf(topicIds: readonly number[]): Promise<Map<number, LogEnd[]>>;
+  /** The starts of a topic's logs, without locks; none if the topic is gone. @throws Fault */
+  starts(topicId: number): Promise<StoredStart[]>;
+  /**
    * Reads adjacent batches of about `bytesMax` bytes, and at least one unless the offset is the
    * end.
+   *
+   * @throws BelowLogStart if the offset is below the start of the log.
    */
   read(request: ReadRequest): Promise<StoredBatch[]>;
   /** The first offset that was appended at or after the time; null if there is none. */
@@ -82,10 +121,13 @@ export interface LogStore {
   makeSegment(topicId: number, current: number): Promise<void>;
   /**
    * Makes the next segment the current one, to which appends go. Does nothing if the next segment
-   * does not exist, or if `current` is not the current segment.
+   * does not exist, or if `current` is not the current segment. Stores `bytes` as those of the
+   * sealed segment, if they are given.
    * @returns the current segment after the call.
    */
-  rollSegment(topicId: number, current: number): Promise<number>;
+  rollSegment(topicId: number, current: number, bytes?: number): Promise<number>;
+  /** Stores the bytes of the current segment, for the next load. */
+  saveSegmentBytes(topicId: number, segment: number, bytes: number): Promise<void>;
   segmentSize(topicId: number, segment: number): Promise<SegmentSize>;
 }
 
@@ -95,6 +137,14 @@ export interface NewTopic {
   readonly partitions: number;
   readonly idempotencyWindowMs: number;
   readonly description: string;
+  readonly retention: RetentionSettings;
+}
+
+/** The fields that a call names. The others stay as they are in the database. */
+export interface TopicChange {
+  readonly idempotencyWindowMs?: number;
+  readonly description?: string;
+  readonly retention?: Partial<RetentionSettings>;
 }
 
 export interface TopicStore {
@@ -103,24 +153,16 @@ export interface TopicStore {
   /** Creates the topic, its partitions and its first segment, fenced; null if the name is taken. */
   createTopic(topic: NewTopic): Promise<TopicRow | null>;
   /** Changes a topic, fenced. @returns the topic after the call; null if it does not exist. */
-  updateTopic(
-    topicId: number,
-    change: { readonly idempotencyWindowMs?: number; readonly description?: string },
-  ): Promise<TopicRow | null>;
+  updateTopic(topicId: number, change: TopicChange): Promise<TopicRow | null>;
   /**
-   * Adds partitions until the topic has `count`, and cursors at offset 0 for its active
-   * subscriptions, in one fenced transaction. Does nothing if the topic has as many or more.
+   * Adds partitions until the topic has `count`, and cursors at offset 0 for its subscriptions that
+   * are not cancelled, in one fenced transaction. Does nothing if the topic has as many or more.
    * @returns the topic after the call; null if it does not exist.
    */
   addPartitions(topicId: number, count: number): Promise<TopicRow | null>;
   /**
    * Removes the topic with its subscriptions, cursors, assignments and idempotency keys in one
-   * fenced transaction. Records its segments for `dropSegments`.
+   * fenced transaction. Its tables go by the steps of a drop.
    */
   deleteTopic(topicId: number): Promise<void>;
-  /**
-   * Detaches and drops the tables of recorded segments. Those that cannot be dropped now stay
-   * recorded.
-   */
-  dropSegments(): Promise<void>;
 }

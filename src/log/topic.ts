@@ -1,11 +1,21 @@
 import { textBytes, weights } from '../account/weights.ts';
+import { Fault } from '../errors/fault.ts';
+import type { Trouble } from '../errors/trouble.ts';
+import { limits } from '../limits/limits.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import type { KeyMemory, KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
 import type { AppendListener, PartitionLog } from './partition-log.ts';
 import type { Reader } from './reader.ts';
-import type { LogEnd, LogStore, PartitionRow, TopicRow } from './store.ts';
+import {
+  BelowLogStart,
+  type LogEnd,
+  type LogStore,
+  type PartitionRow,
+  type StoredStart,
+  type TopicRow,
+} from './store.ts';
 import type { Tail, TailCache } from './tail-cache.ts';
 
 /** What a topic weighs by. */
@@ -20,7 +30,15 @@ export function topicBytes({ name, description, partitions }: TopicSize): number
   return weights.topic + textBytes(name) + textBytes(description) + partitions * weights.partitionLog;
 }
 
+interface TopicTimes {
+  readonly nowMs: number;
+  /** Since when memory has all idempotency keys. */
+  readonly keysCompleteSinceMs: number;
+}
+
 interface TopicParts {
+  /** Notes records that the database should have. */
+  readonly missing: Pick<Trouble, 'failed'>;
   readonly store: LogStore;
   readonly codec: BatchCodec;
   readonly tails: TailCache;
@@ -43,22 +61,50 @@ export class Topic {
   /** Counts the requests with keyless records, which take the partitions in turn. */
   turn = 0;
   removed = false;
+  /** The number of ACTIVE and PAUSED subscriptions. */
+  live: number;
+  /** When the current segment became the current one, by the clock of this process. */
+  segmentBeganMs: number;
+  /** Whether the current segment has records. It is not sealed without. */
+  hasData = false;
   /** Bytes of the current segment when it was last measured. */
-  segmentBytes = 0;
+  segmentBytes: number;
+  /** The bytes of it that the database has stored. */
+  savedBytes: number;
+  /** The number of segments, with the current one, and the bytes of those before it. */
+  segmentCount: number;
+  sealedBytes: number;
   /** Uncompressed bytes appended since the measurement. */
   appendedBytes = 0;
   /** Whether the next segment is known to exist. */
   nextIsMade = false;
-  readonly #refreshing = new Once<'ends', void>();
+  /** The next segment is wanted, and its table could not be made yet. */
+  wantsNext = false;
+  readonly #refreshing = new Once<'ends' | 'starts', void>();
   #forgets = 0;
   readonly #parts: TopicParts;
 
-  constructor(row: TopicRow, parts: TopicParts, keysCompleteSinceMs: number) {
+  constructor(row: TopicRow, parts: TopicParts, { nowMs, keysCompleteSinceMs }: TopicTimes) {
+    const { segment, liveSubscriptions, segmentAgeMs, segmentBytes, segmentCount, sealedBytes } = row;
     this.row = row;
-    this.segment = row.segment;
+    this.segment = segment;
+    this.live = liveSubscriptions;
+    this.segmentBeganMs = nowMs - segmentAgeMs;
+    this.segmentBytes = this.savedBytes = segmentBytes;
+    this.segmentCount = segmentCount;
+    this.sealedBytes = sealedBytes;
     this.#parts = parts;
     this.keys = parts.keys.ofTopic(keysCompleteSinceMs);
-    this.partitions = row.partitions.map((partition) => new Partition(row, partition, parts));
+    this.partitions = row.partitions.map((partition) => this.#partition(partition));
+  }
+
+  /** Moves the starts of logs behind dropped records, step by step. */
+  *trim(starts: Iterable<StoredStart>): Generator<undefined, void> {
+    let atOnce = 0;
+    for (const start of starts) {
+      this.partitions[placeInTopic(this.lanes, start)]?.trim(start.startOffset);
+      if (++atOnce % limits.entriesAtOnceMax === 0) yield;
+    }
   }
 
   /** Whether the end of every log is known. */
@@ -70,10 +116,12 @@ export class Topic {
    * Adds new partitions. Other fields of the row stay, because the rows may be older than this one.
    */
   grow(rows: readonly PartitionRow[]): void {
-    const added = rows.slice(this.partitions.length).map((row) => new Partition(this.row, row, this.#parts));
+    const added = rows.slice(this.partitions.length).map((row) => this.#partition(row));
     if (added.length === 0) return;
     // They are empty, because only this broker appends and it did not know them.
-    for (const partition of added) partition.learn({ ...partition.address, startOffset: 0, endOffset: 0 });
+    for (const partition of added) {
+      partition.learn({ ...partition.address, startOffset: 0, endOffset: 0 });
+    }
     this.partitions = [...this.partitions, ...added];
     this.row = { ...this.row, partitions: rows };
   }
@@ -98,6 +146,38 @@ export class Topic {
     this.segment = await this.#parts.store.rollSegment(this.row.id, this.segment - 1);
   }
 
+  /** A new segment begins. `bytes`: those of the one before. */
+  began(segment: number, bytes: number, nowMs: number): void {
+    if (segment !== this.segment) {
+      this.segmentCount += 1;
+      this.sealedBytes += bytes;
+    }
+    this.segment = segment;
+    this.segmentBeganMs = nowMs;
+    this.segmentBytes = this.savedBytes = 0;
+    this.hasData = false;
+    this.nextIsMade = false;
+  }
+
+  /** Takes what a look at the database has found, unless another segment is current by now. */
+  stored(current: number, sealed: readonly { readonly bytes: number }[]): void {
+    if (current !== this.segment) return;
+    this.segmentCount = sealed.length + 1;
+    this.sealedBytes = sealed.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  #partition(row: PartitionRow): Partition {
+    return new Partition(this.row, row, this.#parts, this.#refreshStarts);
+  }
+
+  /** Reads the starts of the logs again, because a read has met records that are gone. */
+  readonly #refreshStarts = (): Promise<void> =>
+    this.#refreshing.run('starts', async () => {
+      for (const start of await this.#parts.store.starts(this.row.id)) {
+        this.partitions[placeInTopic(this.lanes, start)]?.trim(start.startOffset);
+      }
+    });
+
   async #refresh(): Promise<void> {
     let ends: LogEnd[];
     let forgets: number;
@@ -106,10 +186,16 @@ export class Topic {
       ends = await this.#parts.store.ends(this.row.id);
       // An append that was forgotten during the read may lie behind the ends that it returned.
     } while (forgets !== this.#forgets);
+    this.learn(ends);
+  }
+
+  /** Takes the ends of logs that are not known. */
+  learn(ends: readonly LogEnd[]): void {
     for (const end of ends) {
       const partition = this.partitions[placeInTopic(this.lanes, end)];
       // A known end is newer, because appends to such a log went on during the read.
       if (partition?.isKnown === false) partition.learn(end);
+      if (end.endOffset > end.segmentBaseOffset) this.hasData = true;
     }
   }
 }
@@ -121,11 +207,15 @@ export class Partition implements PartitionLog {
   startOffset = 0;
   endOffset = 0;
   isKnown = false;
+  /** All records below are done, excused, or owed to nobody. It never goes back. */
+  watermark = 0;
   readonly #store: LogStore;
   readonly #tails: TailCache;
   readonly #tail: Tail;
   readonly #reader: Reader;
   #isRemoved = false;
+  readonly #refreshStarts: () => Promise<void>;
+  readonly #missing: TopicParts['missing'];
   /**
    * Most logs have at most one listener. With 100,000 logs a set for each would be a sixth of the
    * heap.
@@ -133,22 +223,50 @@ export class Partition implements PartitionLog {
   #listener: AppendListener | null = null;
   #moreListeners: Set<AppendListener> | null = null;
 
-  constructor(topic: TopicRow, row: PartitionRow, { store, tails, reader }: TopicParts) {
+  constructor(
+    topic: TopicRow,
+    row: PartitionRow,
+    { store, tails, reader, missing }: TopicParts,
+    refreshStarts: () => Promise<void>,
+  ) {
     this.id = row.id;
     this.address = { topicId: topic.id, topicName: topic.name, partition: row.partition, lane: 0 };
     this.#store = store;
     this.#tails = tails;
     this.#tail = tails.tailOf(this.address);
     this.#reader = reader;
+    this.#refreshStarts = refreshStarts;
+    this.#missing = missing;
   }
 
   cached(offset: number): EncodedBatch | null {
+    // The tail may still have records of a dropped segment.
+    if (offset < this.startOffset) return null;
     return this.#tail.find(offset) ?? this.#reader.cached(this.address, offset);
   }
 
   async fetch(offset: number): Promise<EncodedBatch | null> {
     if (offset >= this.endOffset) return null;
-    return this.#tail.find(offset) ?? this.#reader.fetch(this.address, offset, !this.#isRemoved);
+    if (offset < this.startOffset) throw this.#below(offset);
+    try {
+      return this.#tail.find(offset) ?? (await this.#reader.fetch(this.address, offset, !this.#isRemoved));
+    } catch (error) {
+      if (!(error instanceof BelowLogStart)) throw error;
+      await this.#refreshStarts();
+      if (offset < this.startOffset) throw error;
+      // A table is missing, and no drop has removed it. The reader asks again later.
+      const fault = new Fault('DATABASE_UNAVAILABLE', `the database has no records at ${this.#named(offset)}`);
+      this.#missing.failed(fault);
+      throw fault;
+    }
+  }
+
+  #below(offset: number): BelowLogStart {
+    return new BelowLogStart(`the records at ${this.#named(offset)} are gone`);
+  }
+
+  #named(offset: number): string {
+    return `offset ${offset} of partition ${this.address.partition} of topic "${this.address.topicName}"`;
   }
 
   async offsetAtTime(timeUs: number): Promise<number> {
@@ -165,6 +283,10 @@ export class Partition implements PartitionLog {
   removeListener(listener: AppendListener): void {
     if (this.#listener === listener) this.#listener = null;
     else this.#moreListeners?.delete(listener);
+  }
+
+  raiseWatermark(offset: number): void {
+    this.watermark = Math.max(this.watermark, offset);
   }
 
   /** Moves the end behind a committed batch. Its listeners are called later, by `announce`. */
@@ -196,11 +318,23 @@ export class Partition implements PartitionLog {
     this.#reader.forget(this.address);
   }
 
-  learn(end: LogEnd): void {
+  learn(end: Omit<LogEnd, 'segmentBaseOffset'>): void {
     const moved = end.endOffset !== this.endOffset;
-    this.startOffset = end.startOffset;
     this.endOffset = end.endOffset;
     this.isKnown = true;
+    this.trim(end.startOffset);
     if (moved) this.announce();
+  }
+
+  /**
+   * Moves the start behind dropped records. A lower start is out of date, because it was read
+   * before a drop that memory has seen.
+   */
+  trim(startOffset: number): void {
+    if (startOffset <= this.startOffset) return;
+    this.startOffset = startOffset;
+    this.#reader.forget(this.address);
+    this.#listener?.trimmed();
+    if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.trimmed();
   }
 }

@@ -76,6 +76,11 @@ export class Ownership {
     return this.#lease.state;
   }
 
+  /** Whether this broker has found another owner, from which it can take over. */
+  get standsBy(): boolean {
+    return this.#lease.state === 'STANDBY' && this.#standingBy !== null;
+  }
+
   /** The current or last epoch of this broker; null before the first one. */
   get epoch(): number | null {
     return this.#lease.epoch;

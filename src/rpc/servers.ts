@@ -11,7 +11,7 @@ import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
-import type { Readiness } from './operations/operations.ts';
+import type { Readiness } from './operations/readiness.ts';
 import { HttpServer } from './http/server.ts';
 import { RequestDecoder } from './translation/request-decoder.ts';
 import { createValidation } from './validation/validation.ts';
@@ -24,6 +24,8 @@ interface RpcOptions {
   /** What clients make this process hold. */
   readonly account: Account;
   readonly limits: Pick<TunableLimits, 'recordBytesMax' | 'partitionsMax'>;
+  /** The retention after completion of topics that are created without one; null: for ever. */
+  readonly defaultRetentionMs: number | null;
   /** For /readyz. */
   readonly ready: () => Readiness;
   /** For /metrics; the metrics of the process are added to it. */
@@ -55,6 +57,7 @@ export function createRpcServers(options: RpcOptions): RpcServers {
     authorize: options.authorize ?? everybody,
     validation: createValidation(options.limits),
     recordBytesMax: options.limits.recordBytesMax,
+    defaultRetentionMs: options.defaultRetentionMs,
   });
   collectDefaultMetrics({ register: options.metrics });
   const { ready, metrics, clock, account, log } = options;

@@ -5,7 +5,11 @@ import { poolNames } from '../account/kinds.ts';
 import type { HeapUse } from './heap-watch.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
-type Described = readonly [count: Exclude<keyof Counts, 'groupsByState'>, name: string, help: string];
+type Described = readonly [
+  count: Exclude<keyof Counts, 'groupsByState' | 'segmentDrops' | 'droppedBytes'>,
+  name: string,
+  help: string,
+];
 
 const gauges: readonly Described[] = [
   ['topics', 'millrace_topics', 'Topics.'],

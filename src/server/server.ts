@@ -18,6 +18,8 @@ import { greeting } from './greeting.ts';
 import { HeapWatch, heapUse } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
 import { portError } from './port-error.ts';
+import { readinessOf } from './readiness.ts';
+import type { Readiness } from '../rpc/operations/readiness.ts';
 
 /**
  * How long members may ack records in flight, and open calls may be answered, when the broker
@@ -91,6 +93,7 @@ export class Server {
       services: () => this.#open?.services ?? null,
       account: this.#account,
       limits: settings.limits,
+      defaultRetentionMs: settings.defaultRetentionMs,
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
       metrics,
@@ -224,7 +227,8 @@ export class Server {
   #openBroker(storage: Storage): Promise<OpenBroker> {
     const { settings, log, clock, random } = this.#o;
     return openBroker({
-      stores: { log: storage.log, commits: storage.commits, topics: storage.topics, groups: storage.groups },
+      stores: storage,
+      writes: storage.writes,
       codec: createBatchCodec(),
       clock,
       awakeClock: this.#awake,
@@ -238,13 +242,20 @@ export class Server {
     });
   }
 
-  /** Whether the server serves; if not, its current activity and the last failure. */
-  #readiness(): { ok: boolean; reason: string } {
-    const failure = this.#ownership?.failure ?? null;
-    if (this.#stopping) return { ok: false, reason: 'stopping' };
-    if (this.#open === null || this.#ports.grpc === 0) return { ok: false, reason: failure ?? this.#notReady };
-    if (this.#ownership?.mayDeliver() === true) return { ok: true, reason: '' };
-    return { ok: false, reason: `the database does not answer${failure === null ? '' : `; ${failure}`}` };
+  #readiness(): Readiness {
+    const writes = this.#storage?.writes;
+    return readinessOf({
+      isStopping: this.#stopping,
+      isOpen: this.#open !== null && this.#ports.grpc !== 0,
+      mayDeliver: this.#ownership?.mayDeliver() ?? false,
+      standsBy: this.#ownership?.standsBy ?? false,
+      activity: this.#notReady,
+      failure: this.#ownership?.failure ?? null,
+      refused: {
+        diskFullSinceMs: writes?.kind === 'DISK_FULL' ? writes.sinceMs : null,
+        isReadOnly: writes?.kind === 'DATABASE_READ_ONLY',
+      },
+    });
   }
 
   async #end(ending: Ending): Promise<void> {

@@ -1,10 +1,13 @@
+import type { Client } from 'pg';
 import type { DatabaseAddress } from '../address/database-address.ts';
 import type { AckTable } from '../commit/ack-ring.ts';
 import type { CommitStore } from '../commit/store.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
+import type { RetentionStore } from '../lifecycle/store.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
 import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
+import { WriteTrouble } from '../errors/write-trouble.ts';
 import { patienceMs } from '../ownership/lease-times.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
@@ -19,10 +22,11 @@ import { databaseClock, type Now } from './pg/now.ts';
 import { GroupStorage } from './groups/groups.ts';
 import { LeaseStorage, sessionName } from './ownership/lease.ts';
 import { PostgresLogStore } from './log/log-store.ts';
+import { RetentionStorage } from './retention/retention-store.ts';
 import { migrate, refuseNewerSchema, UnfitDatabase } from './migrations/migrate.ts';
 import { ServerChoice } from './sessions/server-choice.ts';
 import { PostgresTopicStore } from './log/topics.ts';
-import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
+import { ackSlot, foldSlot, groupSlot, retentionSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
 
 interface StorageOptions {
   readonly address: DatabaseAddress;
@@ -46,7 +50,10 @@ export interface Storage {
   readonly commits: CommitStore;
   readonly topics: TopicStore;
   readonly groups: GroupStore;
+  readonly retention: RetentionStore;
   readonly lease: LeaseStore;
+  /** Whether the database takes writes. */
+  readonly writes: WriteTrouble;
   /** Sets the epoch in which this broker owns the database. It fences all later writes. */
   setEpoch(epoch: number): void;
   /** @throws UnfitDatabase */
@@ -57,16 +64,19 @@ export interface Storage {
 }
 
 const answerMsMaxDefault = 30_000;
+/** The version of the schema that brought retention. */
+const retentionVersion = 11;
 /** The session of the lease, and the session that ends those of a predecessor. */
 const leaseSessions = 2;
 
 /** Opens the storage. Each connection connects for its first work. */
 export function openStorage(options: StorageOptions): Storage {
-  const { address, brokerId, appendSlots, clock, log, now = databaseClock } = options;
+  const { brokerId, appendSlots, clock, log, now = databaseClock } = options;
   const opened: Connection[] = [];
   const server = new ServerChoice();
+  const writes = new WriteTrouble(() => clock.wallMs());
   const answer = { withinMs: options.answerMsMax ?? answerMsMaxDefault, clock };
-  const open = opener(options, server, opened);
+  const open = opener(options, { server, writes }, opened);
   let current = 0;
   const epoch = (): number => current;
   const connect = (purpose: string, settings: ConnectionOptions['settings'] = {}): Connection =>
@@ -92,21 +102,14 @@ export function openStorage(options: StorageOptions): Storage {
     acksFence: { broker: brokerId, slot: ackSlot, epoch },
     filled,
   });
-  const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin });
-  const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot];
-  const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
-  const checkVersion = refuseNewerSchema;
-  const lease = new LeaseStorage({ address, server, brokerId, slots, clock, log, checkVersion, now });
+  const logStore = new PostgresLogStore({ ...shared, tables: tableWriter, maintenance: admin, clock });
+  const forget = (topicId: number): void => logStore.forgetSegments(topicId);
+  const retention = retentionStorage(open, writer, { admin, onChanged: forget, now });
+  const lease = leaseStorage(options, server);
   return {
     log: logStore,
     commits,
-    topics: new PostgresTopicStore({
-      writer: topicWriter,
-      tables: tableWriter,
-      admin,
-      now,
-      onChanged: (topicId) => logStore.forgetSegments(topicId),
-    }),
+    topics: new PostgresTopicStore({ writer: topicWriter, tables: tableWriter, admin, now, onChanged: forget }),
     groups: new GroupStorage({
       reads: groupReads,
       groups: writer(connect('groups', writerSettings), groupSlot),
@@ -115,28 +118,63 @@ export function openStorage(options: StorageOptions): Storage {
       now,
       log,
     }),
+    retention,
     lease,
-    setEpoch(next) {
-      current = next;
-    },
+    writes,
+    setEpoch: (next) => void (current = next),
     async check(allowUnsafe) {
       // The check reaches the lease's session first, so that it checks the server of the lease.
       await check(lease, admin, groupReads, allowUnsafe);
       await tellSessions(opened.length + leaseSessions, admin, log);
     },
     migrate: () =>
-      admin.run((client) => migrate(client, Infinity, (wait) => lease.endingPredecessor(client, patienceMs, wait))),
+      admin.run(async (client) => {
+        const applied = await migrate(client, Infinity, (wait) => lease.endingPredecessor(client, patienceMs, wait));
+        await tellKept(client, applied, log);
+      }),
     async close() {
+      logStore.stop();
+      retention.stop();
       await Promise.all([lease.close(), ...opened.map((connection) => connection.close())]);
     },
   };
+}
+
+type Open = ReturnType<typeof opener>;
+
+/**
+ * Its sessions have no answer limit: a look at a topic with a million cursors takes seconds, and a
+ * detach waits for the readers of its parent. Its callers report failures.
+ */
+function retentionStorage(
+  open: Open,
+  writer: (connection: Connection, slot: number) => Writer,
+  others: Pick<ConstructorParameters<typeof RetentionStorage>[0], 'admin' | 'onChanged' | 'now'>,
+): RetentionStorage {
+  return new RetentionStorage({
+    connect: (purpose) => open(purpose, {}, false),
+    writer: writer(open('retention', { settings: writerSettings }, false), retentionSlot),
+    reads: open('retention-reads', {}, false),
+    ...others,
+  });
+}
+
+function leaseStorage(options: StorageOptions, server: ServerChoice): LeaseStorage {
+  const { address, brokerId, appendSlots, clock, log, now = databaseClock } = options;
+  const others = [ackSlot, foldSlot, groupSlot, topicSlot, tableSlot, retentionSlot];
+  const slots = [...Array.from({ length: appendSlots }, (_, slot) => slot), ...others];
+  return new LeaseStorage({ address, server, brokerId, slots, clock, log, checkVersion: refuseNewerSchema, now });
 }
 
 /**
  * Makes connections, and adds each to `opened`. If `told`, failures are logged once for all
  * connections of a kind.
  */
-function opener({ address, brokerId, clock, log }: StorageOptions, server: ServerChoice, opened: Connection[]) {
+function opener(
+  { address, brokerId, clock, log }: StorageOptions,
+  { server, writes }: { readonly server: ServerChoice; readonly writes: WriteTrouble },
+  opened: Connection[],
+) {
   const troubles = new Map<string, Trouble>();
   return (purpose: string, more: Pick<ConnectionOptions, 'settings' | 'answer'>, told = true): Connection => {
     // One kind: append-0, append-1, …
@@ -149,6 +187,7 @@ function opener({ address, brokerId, clock, log }: StorageOptions, server: Serve
       applicationName,
       clock,
       server,
+      writes,
       ...more,
       ...(told ? { trouble } : {}),
     });
@@ -170,6 +209,14 @@ async function check(lease: LeaseStorage, admin: Connection, other: Connection, 
     if (error instanceof Fault && isRefusedForGood(error)) throw new UnfitDatabase(refusalOf(error));
     throw error;
   }
+}
+
+/** Says once that topics from before retention keep everything. */
+async function tellKept(client: Client, applied: readonly number[], log: Logger): Promise<void> {
+  if (!applied.includes(retentionVersion)) return;
+  const { rows } = await client.query<{ n: number }>('SELECT count(*)::integer AS n FROM millrace.topics');
+  const topics = rows[0]?.n ?? 0;
+  if (topics > 0) log.info({ topics }, 'topics from before keep everything: UpdateTopic gives them a retention');
 }
 
 /**

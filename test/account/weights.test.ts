@@ -26,6 +26,7 @@ import { cursorOf } from '../../src/delivery/subscriptions/subscription.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { roomyAccount, roomyKept } from './accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { newTopicFields } from '../support/retention/stored-segments.ts';
 
 /**
  * Compares each weight with the real objects on the heap. A weight below the truth lets clients
@@ -131,8 +132,11 @@ test('a topic without its partitions weighs more than is counted, or much less',
         idempotencyWindowMs: 120_000,
         description: '',
         createdAtMs: 1.5,
+        ...newTopicFields,
       } as const;
-      return new Topic(row, { store, codec, tails, reader, keys }, -Infinity);
+      const missing = { failed: () => undefined };
+      const times = { nowMs: 0, keysCompleteSinceMs: -Infinity };
+      return new Topic(row, { store, codec, tails, reader, keys, missing }, times);
     }),
   );
   expectFits(weights.topic, bytes);

@@ -3,6 +3,7 @@ import { RawLog, recordSetOf } from '../../bench/support/bare/raw-log.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { AppendedBatch, AppendTransaction, CommitStore } from '../../src/commit/store.ts';
 import type { TopicRow } from '../../src/log/store.ts';
+import { newTopicFields } from '../support/retention/stored-segments.ts';
 
 const topic: TopicRow = {
   id: 1,
@@ -13,6 +14,7 @@ const topic: TopicRow = {
   createdAtMs: 0,
   partitions: [0, 1].map((partition) => ({ id: partition + 10, partition })),
   segment: 1,
+  ...newTopicFields,
 };
 
 /** A store whose appends are finished by the test. */

@@ -133,7 +133,7 @@ describe('a segment that moved', () => {
     await scene.clock.settle();
     expect(publishes.map(({ ended }) => ended)).toEqual(['0/0', '1/0']);
     expect(scene.store.appended[0]!.batches.map(({ segment }) => segment)).toEqual([3, 3]);
-    expect(scene.store.shared.topic(1).segment).toBe(3);
+    expect(scene.store.shared.topic(1).segments.current.segment).toBe(3);
   });
 
   test('a publish is rejected once, although its transaction is retried on a moved segment', async () => {

@@ -40,7 +40,7 @@ describe('after an append whose outcome is unknown', () => {
   test('readers are notified of records that were committed although the answer was lost', async () => {
     const scene = await Scene.open();
     const ends: number[] = [];
-    scene.partition().addListener({ appended: () => ends.push(scene.partition().endOffset) });
+    scene.partition().addListener({ appended: () => ends.push(scene.partition().endOffset), trimmed: () => undefined });
     scene.publish(records('x'));
     await scene.clock.settle();
     loseAnswer(scene);

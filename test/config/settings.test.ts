@@ -36,6 +36,7 @@ test('with nothing set, it runs on the documented defaults and on loopback only'
     logLevel: 'info',
     allowUnsafeDatabase: false,
     writeConnections: 4,
+    defaultRetentionMs: 604_800_000,
     assignorModules: [],
   });
   expect(limits).toMatchObject(tuned);
@@ -46,6 +47,15 @@ test('a flag wins over its variable, and an empty variable counts as unset', () 
   expect(settingsOf(['--grpc-port', '1'], { GRPC_PORT: '2' }).grpcPort).toBe(1);
   expect(settingsOf(['--grpc-port=1']).grpcPort).toBe(1);
   expect(settingsOf([], { GRPC_PORT: '2', HTTP_PORT: '' })).toMatchObject({ grpcPort: 2, httpPort: 8_080 });
+});
+
+test('the retention of new topics is in seconds, or for ever, and never shorter than a topic may say', () => {
+  expect(settingsOf(['--default-retention', '3600']).defaultRetentionMs).toBe(3_600_000);
+  expect(settingsOf([], { DEFAULT_RETENTION: 'forever' }).defaultRetentionMs).toBeNull();
+  for (const wrong of ['0', '59', '1h', '-1', '3153600001', 'never'])
+    expect(errorOf([`--default-retention=${wrong}`])).toBe(
+      `--default-retention: "${wrong}" is not a whole number from 60 to 3153600000, or forever`,
+    );
 });
 
 test('assignor modules are paths with commas between them', () => {

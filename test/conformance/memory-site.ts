@@ -1,7 +1,9 @@
+import { Fault } from '../../src/errors/fault.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryGroups, MemoryGroupStore } from '../support/memory-group-store.ts';
 import { MemoryLogs, MemoryLogStore } from '../support/memory-log-store.ts';
 import { MemoryTopicStore } from '../support/memory-topic-store.ts';
+import { MemoryRetentionStore } from '../support/retention/memory-retention-store.ts';
 import type { Stores, StoreSite } from './site.ts';
 
 const appendSlots = 4;
@@ -25,7 +27,13 @@ export class MemoryStoreSite implements StoreSite {
     this.#groups.epoch += 1;
     const log = new MemoryLogStore(this.#clock, { shared: this.#logs, groups: this.#groups, appendSlots });
     const topics = new MemoryTopicStore(this.#logs, this.#groups);
-    return Promise.resolve({ log, commits: log, topics, groups: new MemoryGroupStore(this.#groups) });
+    const groups = new MemoryGroupStore(this.#groups);
+    const [epoch, logs] = [this.#logs.epoch, this.#logs];
+    const demandOwner = (): void => {
+      if (epoch !== logs.epoch) throw new Fault('FENCED', 'another broker has taken over');
+    };
+    const retention = new MemoryRetentionStore({ logs, groups: this.#groups, demandOwner });
+    return Promise.resolve({ log, commits: log, topics, groups, retention });
   }
 
   pass(ms: number): void {

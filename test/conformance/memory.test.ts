@@ -5,6 +5,7 @@ import { describeCursors } from './suites/cursors.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
 import { describeRebalances } from './suites/rebalances.suite.ts';
+import { describeRetention } from './suites/retention.suite.ts';
 import { describeSubscriptions } from './suites/subscriptions.suite.ts';
 import { describeTopics } from './suites/topics.suite.ts';
 
@@ -16,6 +17,7 @@ describe('in memory', () => {
   describeCommits(open);
   describeGroups(open);
   describeRebalances(open);
+  describeRetention(open);
   describeSubscriptions(open);
   describeCursors(open);
 });

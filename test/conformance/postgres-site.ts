@@ -34,6 +34,16 @@ export class PostgresStoreSite implements StoreSite {
     return this.#time.ms;
   }
 
+  /** A session that is not of a broker. */
+  get client(): Client {
+    return this.#site.client;
+  }
+
+  /** Another one, which ends with the site. */
+  session(): Promise<Client> {
+    return this.#site.session();
+  }
+
   async own(): Promise<Stores> {
     this.#epoch += 1;
     const storage = await this.#site.own(`broker-${this.#epoch}`, this.#epoch);

@@ -2,7 +2,14 @@ import { Connection } from '../simulation/database/connection.ts';
 import { Database } from '../simulation/database/database.ts';
 import type { Ledger } from '../simulation/ledgers/ledger.ts';
 import { SimulatedProcess } from '../simulation/brokers/process.ts';
-import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from '../simulation/database/stores.ts';
+import {
+  groupStore,
+  leaseStore,
+  logStore,
+  retentionStore,
+  topicStore,
+  type StoreParts,
+} from '../simulation/database/stores.ts';
 import { World } from '../simulation/world.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
 import type { LeaseSite, Stores, StoreSite } from './site.ts';
@@ -88,6 +95,7 @@ export class SimulationStoreSite implements StoreSite {
       commits: log,
       topics: this.#called.driven(topicStore(parts)),
       groups: this.#called.driven(groupStore(parts)),
+      retention: this.#called.driven(retentionStore(parts)),
     };
   }
 

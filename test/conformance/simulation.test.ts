@@ -6,6 +6,7 @@ import { describeGroups } from './suites/groups.suite.ts';
 import { describeLease } from './suites/lease.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
 import { describeRebalances } from './suites/rebalances.suite.ts';
+import { describeRetention } from './suites/retention.suite.ts';
 import { describeSubscriptions } from './suites/subscriptions.suite.ts';
 import { describeTopics } from './suites/topics.suite.ts';
 
@@ -17,6 +18,7 @@ describe('in the simulation', () => {
   describeCommits(open);
   describeGroups(open);
   describeRebalances(open);
+  describeRetention(open);
   describeSubscriptions(open);
   describeCursors(open);
   describeLease(() => new SimulationLeaseSite());

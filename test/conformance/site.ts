@@ -1,8 +1,10 @@
 import type { CommitStore } from '../../src/commit/store.ts';
 import type { CursorSnapshot } from '../../src/consumption/partitioned/cursor.ts';
 import type { CursorKey, FoundInAckLog, GroupStore, LoadedGroup } from '../../src/delivery/ports/store.ts';
+import type { RetentionStore } from '../../src/lifecycle/store.ts';
 import type { LogStore, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { LeaseStore } from '../../src/ownership/store.ts';
+import { keepsForever } from '../support/retention/stored-segments.ts';
 import { allCursors, allGroups } from './loads.ts';
 
 /** The stores of one broker. */
@@ -11,6 +13,7 @@ export interface Stores {
   readonly commits: CommitStore;
   readonly topics: TopicStore;
   readonly groups: GroupStore;
+  readonly retention: RetentionStore;
 }
 
 /** A database, or its twin in memory, which brokers own one after the other. */
@@ -44,9 +47,15 @@ let topics = 0;
 export async function newTopic(
   stores: Stores,
   partitions: number,
-  { name = `topic-${++topics}`, idempotencyWindowMs = 120_000 } = {},
+  { name = `topic-${++topics}`, idempotencyWindowMs = 120_000, retention = keepsForever } = {},
 ): Promise<TopicRow> {
-  const topic = await stores.topics.createTopic({ name, partitions, idempotencyWindowMs, description: 'of a test' });
+  const topic = await stores.topics.createTopic({
+    name,
+    partitions,
+    idempotencyWindowMs,
+    description: 'of a test',
+    retention,
+  });
   if (topic === null) throw new Error(`the topic ${name} is already there`);
   return topic;
 }

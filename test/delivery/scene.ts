@@ -23,6 +23,7 @@ import type { Rejection } from '../../src/errors/rejections/rejection.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
+import { BelowLogStart } from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { roomyAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -58,6 +59,7 @@ export class FakeLog implements PartitionLog {
   readonly address: LogAddress;
   startOffset = 0;
   endOffset = 0;
+  readonly watermark = 0;
   /** Batches below this offset are not in memory and must be fetched. */
   cachedFrom = 0;
   fetches = 0;
@@ -80,6 +82,12 @@ export class FakeLog implements PartitionLog {
     for (const listener of this.#listeners) listener.appended();
   }
 
+  /** Retention drops all records below the offset. */
+  trim(startOffset: number): void {
+    this.startOffset = startOffset;
+    for (const listener of this.#listeners) listener.trimmed();
+  }
+
   cached(offset: number): EncodedBatch | null {
     return offset < this.cachedFrom ? null : this.#find(offset);
   }
@@ -87,6 +95,7 @@ export class FakeLog implements PartitionLog {
   async fetch(offset: number): Promise<EncodedBatch | null> {
     this.fetches++;
     await this.gate;
+    if (offset < this.startOffset) throw new BelowLogStart('the records are gone');
     return this.#find(offset);
   }
 
@@ -112,6 +121,7 @@ export class FakeLog implements PartitionLog {
   }
 
   #find(offset: number): EncodedBatch | null {
+    if (offset < this.startOffset) return null;
     return this.#batches.find((batch) => offset >= batch.baseOffset && offset < batch.baseOffset + batch.count) ?? null;
   }
 }

@@ -45,7 +45,7 @@ test('no reader skips or repeats a record, whether its batches are cached, evict
       const scene = await Scene.open({ partitions: 2, tailBytesMax });
       const logs = [scene.partition(0), scene.partition(1)];
       const followers = [new Follower(), new Follower(), new Follower()];
-      const listener = { appended: () => undefined };
+      const listener = { appended: () => undefined, trimmed: () => undefined };
       const listening = [false, false];
       const written: string[][] = [[], []];
       for (const one of steps) {
@@ -162,7 +162,7 @@ test('a reader that keeps up never reads from the database, and is notified once
   const scene = await Scene.open();
   const log = scene.partition();
   const ends: number[] = [];
-  const listener = { appended: () => ends.push(log.endOffset) };
+  const listener = { appended: () => ends.push(log.endOffset), trimmed: () => undefined };
   log.addListener(listener);
   for (const values of [['a'], ['b', 'c']]) {
     scene.publish(records(...values));

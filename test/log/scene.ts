@@ -1,5 +1,6 @@
 import { boundsPerRecord, endOffset, type EncodedBatch, type RecordSet } from '../../src/log/batch.ts';
 import { AckRing } from '../../src/commit/ack-ring.ts';
+import { WriteTrouble } from '../../src/errors/write-trouble.ts';
 import { Publisher } from '../../src/commit/publisher.ts';
 import type { Account } from '../../src/account/account.ts';
 import { KeyMemory } from '../../src/log/known-keys.ts';
@@ -52,7 +53,9 @@ export function topicAtWork(
   const tails = new TailCache({ codec, account, joinBytesMax: 10_000 });
   const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, account });
   const keys = new KeyMemory(account.kind('keys'));
-  return new Topic(row, { store, codec, tails, reader, keys }, -Infinity);
+  const missing = { failed: () => undefined };
+  const times = { nowMs: clock.nowMs(), keysCompleteSinceMs: -Infinity };
+  return new Topic(row, { store, codec, tails, reader, keys, missing }, times);
 }
 
 /** A unit of one publish, with the fields of that publish. */
@@ -161,6 +164,7 @@ export class Scene {
     clock = new FakeClock(),
     shared = new MemoryLogs(),
     accountBytes = {},
+    writes = new WriteTrouble(() => clock.wallMs()),
   } = {}) {
     this.clock = clock;
     this.account = smallAccount({ publishes: queueBytesMax, tail: tailBytesMax, ...accountBytes });
@@ -184,6 +188,7 @@ export class Scene {
       clock,
       random: { uuid: () => `receipt-${++this.#receipts}`, fraction: () => 0.5 },
       account,
+      writes,
       onFenced: () => {
         this.fenced++;
       },

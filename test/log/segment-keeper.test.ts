@@ -3,6 +3,7 @@ import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { SegmentKeeper } from '../../src/log/segment-keeper.ts';
 import type { Topic } from '../../src/log/topic.ts';
+import type { RetentionSettings } from '../../src/retention/settings.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MemoryLogStore } from '../support/memory-log-store.ts';
 import { Gate, records, Scene, topicAtWork } from './scene.ts';
@@ -51,7 +52,7 @@ test('the next segment is made once, when the current one is half full or half i
     await append(limits.segmentBytesMax / 2 - 1);
     await clock.advance(lookIntervalMs);
     expect(store.count('makeSegment')).toBe(0);
-    if (half === 'age') store.shared.topic(1).segmentSinceMs = clock.wallMs() - limits.segmentAgeMsMax / 2;
+    if (half === 'age') store.shared.topic(1).segments.current.sinceMs = clock.wallMs() - limits.segmentAgeMsMax / 2;
     await append(half === 'age' ? 0.5 : 1);
     await clock.advance(lookIntervalMs);
     expect([store.count('makeSegment'), store.count('rollSegment')]).toEqual([1, 0]);
@@ -65,9 +66,133 @@ test('the next segment is made once, when the current one is half full or half i
 
 test('an idle topic gets no new table, however old its segment is', async () => {
   const { clock, store } = scene();
-  store.shared.topic(1).segmentSinceMs = clock.wallMs() - 10 * limits.segmentAgeMsMax;
+  store.shared.topic(1).segments.current.sinceMs = clock.wallMs() - 10 * limits.segmentAgeMsMax;
   await clock.advance(100 * lookIntervalMs);
   expect(store.calls).toEqual([]);
+});
+
+const day = 86_400_000;
+const kept: RetentionSettings = {
+  afterCompletionMs: 8 * 3_600_000,
+  excusedKeepMs: 7 * day,
+  maxAgeMs: null,
+  maxBytes: null,
+  keepUnsubscribedMs: day,
+};
+
+/** Topics with a record each, whose last append was at the start. */
+function idleScene(count: number, retention: RetentionSettings = kept) {
+  const clock = new FakeClock();
+  const store = new MemoryLogStore(clock);
+  const topics = Array.from({ length: count }, (_, index) => {
+    const topic = topicAtWork(clock, `topic-${index}`, [index + 1], store);
+    topic.row = { ...topic.row, retention };
+    topic.hasData = true;
+    topic.live = 1;
+    const stored = store.shared.topic(topic.row.id);
+    stored.segmentBytes = 1;
+    stored.segments.current.sinceMs = clock.wallMs();
+    return topic;
+  });
+  const rolled: number[] = [];
+  const keeper = new SegmentKeeper({
+    store,
+    clock,
+    log: { info: () => undefined, warn: () => undefined },
+    topics: () => topics,
+    whileQuiet: (_topic, work) => work(),
+    onRolled: (topicId) => rolled.push(topicId),
+  });
+  keeper.start();
+  return { clock, store, topics, keeper, rolled };
+}
+
+test('the last records of an idle topic come into a sealed segment, by one more table and no further one', async () => {
+  const { clock, store, topics, keeper, rolled } = idleScene(1);
+  await clock.advance(3_600_000 / 2 - lookIntervalMs);
+  expect(store.calls).toEqual([]);
+  await clock.advance(2 * lookIntervalMs);
+  expect([store.count('makeSegment'), store.count('rollSegment')]).toEqual([1, 0]);
+  await clock.advance(3_600_000 / 2);
+  expect([store.count('makeSegment'), store.count('rollSegment'), topics[0]!.segment]).toEqual([1, 1, 2]);
+  expect(rolled).toEqual([1]);
+  const { length } = store.calls;
+  await clock.advance(10 * day);
+  expect(store.calls).toHaveLength(length);
+  await keeper.stop();
+});
+
+test('an idle topic that keeps everything gets no table, since none of it could go', async () => {
+  const { clock, store, keeper } = idleScene(1, { ...kept, afterCompletionMs: null });
+  await clock.advance(10 * day);
+  expect(store.calls).toEqual([]);
+  await keeper.stop();
+});
+
+test('many idle topics at once do not keep a busy one from its next segment', async () => {
+  const { clock, store, topics, keeper } = idleScene(120);
+  let making = 0;
+  let most = 0;
+  store.before = async (call) => {
+    if (call !== 'makeSegment') return;
+    most = Math.max(most, ++making);
+    await new Promise<void>((resolve) => clock.after(100, resolve));
+    making -= 1;
+  };
+  await clock.advance(3_600_000);
+  const made = store.count('makeSegment');
+  expect([made, most]).toEqual([120, 1]);
+  const busy = topics[119]!;
+  store.shared.topic(busy.row.id).segmentBytes = limits.segmentBytesMax;
+  keeper.appended(busy, limits.segmentBytesMax);
+  await clock.advance(1_000);
+  expect(busy.segment).toBe(2);
+  await keeper.stop();
+});
+
+test('in ten seconds at most fifty idle topics are looked at', async () => {
+  const { clock, store, keeper } = idleScene(120);
+  await clock.advance(3_600_000 / 2 - lookIntervalMs);
+  expect(store.count('segmentSize')).toBe(0);
+  for (const looks of [50, 100, 120]) {
+    await clock.advance(lookIntervalMs);
+    expect(store.count('segmentSize')).toBe(looks);
+  }
+  await keeper.stop();
+});
+
+test('a segment ends after an eighth of the shortest time that its topic keeps records', async () => {
+  const { clock, store, topic, append } = scene();
+  topic.row = { ...topic.row, retention: { ...kept, maxAgeMs: 8 * 60_000 } };
+  store.shared.topic(1).segments.current.sinceMs = clock.wallMs();
+  await append(1);
+  await clock.advance(50_000);
+  expect(topic.segment).toBe(1);
+  await append(1);
+  await clock.advance(20_000);
+  expect(topic.segment).toBe(2);
+});
+
+test('the bytes of the current segment are stored now and then, so that no start has to measure all', async () => {
+  const { clock, store, append } = scene();
+  const step = limits.segmentBytesMax / 16;
+  await append(step - 1);
+  await clock.advance(lookIntervalMs);
+  expect(store.count('saveSegmentBytes')).toBe(0);
+  await append(1);
+  await clock.advance(lookIntervalMs);
+  expect([store.count('saveSegmentBytes'), store.shared.topic(1).segments.current.bytes]).toEqual([1, step]);
+  await append(1);
+  await clock.advance(lookIntervalMs);
+  expect(store.count('saveSegmentBytes')).toBe(1);
+});
+
+test('a roll stores the bytes of the segment that ends, and counts them', async () => {
+  const { store, topic, append } = scene();
+  await append(limits.segmentBytesMax / 2);
+  await append(limits.segmentBytesMax / 2);
+  expect(store.shared.topic(1).segments.sealed[0]?.bytes).toBe(limits.segmentBytesMax);
+  expect(topic).toMatchObject({ segment: 2, segmentCount: 2, sealedBytes: limits.segmentBytesMax, hasData: false });
 });
 
 test('appends go on in a full segment while the next one cannot be made, and do not each retry it', async () => {
@@ -126,7 +251,7 @@ test('an old segment ends at its next append, and the size of an idle one is not
   // Nothing more was appended, so the size is not measured every ten seconds.
   await clock.advance(20 * lookIntervalMs);
   expect(store.count('segmentSize')).toBe(1);
-  store.shared.topic(1).segmentSinceMs = clock.wallMs() - limits.segmentAgeMsMax;
+  store.shared.topic(1).segments.current.sinceMs = clock.wallMs() - limits.segmentAgeMsMax;
   await append(1);
   await clock.advance(lookIntervalMs);
   expect(topic.segment).toBe(2);

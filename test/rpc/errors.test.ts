@@ -6,7 +6,8 @@ import { expectedOffsetMismatch, publishQueueFull } from '../../src/errors/rejec
 import { invalidField, invalidFields } from '../../src/errors/rejections/requests.ts';
 import { topicNotFound } from '../../src/errors/rejections/topics.ts';
 import { limits } from '../../src/limits/limits.ts';
-import { errorTable, type ErrorKind } from '../../src/rpc/edge/error-table.ts';
+import type { ErrorKind } from '../../src/rpc/edge/error-row.ts';
+import { errorTable } from '../../src/rpc/edge/error-table.ts';
 import { rpcErrorOf } from '../../src/rpc/edge/errors.ts';
 import { statusOf } from '../../src/rpc/grpc/status.ts';
 

@@ -24,9 +24,10 @@ import type {
   SubscribeCommand,
   SyncGroupCommand,
   TopicDetails,
+  TopicStorage,
   UpdateTopicCommand,
 } from '../../src/broker/commands.ts';
-import type { Page, PageRequest } from '../../src/broker/paging.ts';
+import type { Page, PageRequest } from '../../src/broker/pages/paging.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type {
   EventSink,
@@ -70,10 +71,12 @@ export class FakeBroker implements Services {
   /** What GetGroup and ListRebalances return. */
   partitions: PartitionStatus[] = [];
   rebalances: StoredRebalance[] = [];
+  /** What GetTopicStorage returns. */
+  storage: TopicStorage = { storedBytes: 0, segments: { items: [], nextToken: '' }, keptBy: [], drops: [] };
 
   addTopic(name: string): void {
     const details = { semantics: 'PUB_SUB', partitions: 3, idempotencyWindowMs: 120_000, description: '' } as const;
-    this.topics.set(name, { name, createdAtMs: 1_700_000_000_000, ...details });
+    this.topics.set(name, { name, createdAtMs: 1_700_000_000_000, retention, ...details });
   }
 
   publish(command: PublishCommand): Promise<PublishedRecords | null> {
@@ -227,19 +230,26 @@ export class FakeBroker implements Services {
 
   async getTopic(name: string, page: PageRequest) {
     this.#called([name, page]);
-    const items = [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0 }];
+    const items = [{ partition: 0, lane: 0, logStartOffset: 0, highWatermark: 0, watermark: 0 }];
     return { topic: this.#topic(name), partitions: { items, nextToken: '' } };
+  }
+
+  async getTopicStorage(name: string, page: PageRequest): Promise<TopicStorage> {
+    this.#called([name, page]);
+    this.#topic(name);
+    return this.storage;
   }
 
   async updateTopic(command: UpdateTopicCommand): Promise<TopicDetails> {
     this.#called(command);
-    return { ...this.#topic(command.name), ...command };
+    const topic = this.#topic(command.name);
+    return { ...topic, ...command, retention: { ...topic.retention, ...command.retention } };
   }
 
   async addPartitions(command: AddPartitionsCommand) {
     this.#called(command);
     const topic = { ...this.#topic(command.name), partitions: command.partitions };
-    const extent = { lane: 0, logStartOffset: 0, highWatermark: 0 };
+    const extent = { lane: 0, logStartOffset: 0, highWatermark: 0, watermark: 0 };
     const items = Array.from({ length: command.partitions }, (_, partition) => ({ partition, ...extent }));
     return { topic, partitions: { items, nextToken: '' } };
   }
@@ -290,6 +300,14 @@ export class FakeBroker implements Services {
     return topic;
   }
 }
+
+const retention = {
+  afterCompletionMs: 604_800_000,
+  excusedKeepMs: 604_800_000,
+  maxAgeMs: null,
+  maxBytes: null,
+  keepUnsubscribedMs: 86_400_000,
+} as const;
 
 function subscription(group: string, topic: string) {
   return { id: 1, group, topic, state: 'ACTIVE', createdAtMs: 1_700_000_000_000 } as const;

@@ -226,7 +226,9 @@ export class Simulation {
 
   async #createTopic(name: string): Promise<void> {
     const partitions = this.world.whole(1, 4);
-    const command = { name, partitions, idempotencyWindowMs: 600_000, description: '' };
+    const times = { afterCompletionMs: null, excusedKeepMs: 604_800_000, maxAgeMs: null };
+    const retention = { ...times, maxBytes: null, keepUnsubscribedMs: 86_400_000 };
+    const command = { name, partitions, idempotencyWindowMs: 600_000, description: '', retention };
     for (;;) {
       try {
         await this.network.call((broker) => broker.topic.createTopic(command));

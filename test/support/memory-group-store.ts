@@ -5,6 +5,7 @@ import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../src/
 import {
   cursorName,
   type AckLogSize,
+  type CreatedSubscription,
   type CursorKey,
   type CursorReset,
   type FoldResult,
@@ -62,6 +63,14 @@ export class MemoryGroups {
   hasTopic: (topicId: number) => boolean = () => true;
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
+  /** Where cursors began, by name. */
+  readonly starts = new Map<string, number>();
+  /** The numbers of the last changes of claims, by subscription. */
+  readonly claimSeqs = new Map<number, number>();
+  /** Where the log of a topic begins. */
+  logStart: (topicId: number, partition: number, lane: number) => number = () => 0;
+  /** Called after claims on a topic have changed. */
+  onClaimed: (topicId: number) => void = () => undefined;
 
   /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
@@ -165,8 +174,27 @@ export class MemoryGroups {
     for (const { partition, lane, offset } of [...offsets, ...present]) {
       const key = { subscriptionId: id, partition, lane };
       if (this.cursors.has(cursorName(key))) continue;
-      this.cursors.set(cursorName(key), { key, cursor: begunAt(offset) });
+      const start = Math.max(offset, this.logStart(topicId, partition, lane));
+      this.cursors.set(cursorName(key), { key, cursor: begunAt(start) });
+      this.starts.set(cursorName(key), start);
     }
+  }
+
+  /** Where a subscription starts, by partition. */
+  startsOf(subscriptionId: number): LogStart[] {
+    return [...this.cursors.values()]
+      .filter(({ key }) => key.subscriptionId === subscriptionId)
+      .map(({ key, key: { partition, lane }, cursor }) => {
+        return { partition, lane, offset: this.starts.get(cursorName(key)) ?? cursor.committedOffset };
+      })
+      .sort((a, b) => a.partition - b.partition || a.lane - b.lane);
+  }
+
+  /** What is owed to the subscription has changed. */
+  claimed(subscriptionId: number): void {
+    this.claimSeqs.set(subscriptionId, (this.claimSeqs.get(subscriptionId) ?? 0) + 1);
+    const row = this.subscriptions.find(({ id }) => id === subscriptionId);
+    if (row !== undefined) this.onClaimed(row.topicId);
   }
 }
 
@@ -280,14 +308,17 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     return Promise.resolve([...rows].sort((a, b) => b.generation - a.generation).slice(0, limits.rebalancesKept));
   }
 
-  createSubscriptions(wanted: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
+  createSubscriptions(wanted: readonly NewSubscription[]): Promise<CreatedSubscription[]> {
     return this.#write('createSubscriptions', () => {
       const { groups } = this.shared;
       for (const { groupId, topicId } of wanted) {
         const isKnown = this.shared.hasTopic(topicId) && groups.some(({ id }) => id === groupId);
         if (!isKnown) throw new Fault('DATA_REFUSED', `there is no group ${groupId} or no topic ${topicId}`);
       }
-      return wanted.map((one) => this.#subscribe(one));
+      return wanted.map((one) => {
+        const row = this.#subscribe(one);
+        return { ...row, starts: this.shared.startsOf(row.id) };
+      });
     });
   }
 
@@ -298,14 +329,23 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     });
   }
 
-  resetCursors(resets: readonly CursorReset[]): Promise<void> {
+  resetCursors(resets: readonly CursorReset[]): Promise<number[]> {
     return this.#write('resetCursors', () => {
-      const { cursors } = this.shared;
-      for (const { key, offset, resets: incarnation } of resets) {
+      const { cursors, starts } = this.shared;
+      const changed = new Set<number>();
+      const stored = resets.map(({ key, offset, resets: incarnation }) => {
         const known = cursors.get(cursorName(key));
-        if (known === undefined || known.cursor.resets >= incarnation) continue;
-        cursors.set(cursorName(key), { key, cursor: begunAt(offset, incarnation) });
-      }
+        if (known === undefined) return offset;
+        if (known.cursor.resets >= incarnation) return starts.get(cursorName(key)) ?? offset;
+        const { topicId } = this.shared.subscriptions.find(({ id }) => id === key.subscriptionId)!;
+        const start = Math.max(offset, this.shared.logStart(topicId, key.partition, key.lane));
+        cursors.set(cursorName(key), { key, cursor: begunAt(start, incarnation) });
+        starts.set(cursorName(key), start);
+        changed.add(key.subscriptionId);
+        return start;
+      });
+      for (const id of changed) this.shared.claimed(id);
+      return stored;
     });
   }
 
@@ -377,6 +417,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs };
     subscriptions.push(row);
     this.shared.claim(row, offsets);
+    this.shared.claimed(row.id);
     return row;
   }
 

@@ -10,14 +10,25 @@ import {
   type AppendTransaction,
   type CommitStore,
 } from '../../src/commit/store.ts';
+import type { StoredWatermarks } from '../../src/lifecycle/store.ts';
 import type { IdempotencyHit } from '../../src/log/known-keys.ts';
-import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize, TopicRow } from '../../src/log/store.ts';
+import {
+  BelowLogStart,
+  type LogEnd,
+  type LogStore,
+  type ReadRequest,
+  type RecordPlace,
+  type SegmentSize,
+  type StoredStart,
+  type TopicRow,
+} from '../../src/log/store.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { MemoryGroups } from './memory-group-store.ts';
+import { MemoryDrops } from './retention/memory-drops.ts';
+import { logKey, newTopicFields, StoredSegments } from './retention/stored-segments.ts';
 
 interface StoredLog {
-  readonly batches: (StoredBatch & { readonly count: number; readonly byteSize: number })[];
-  startOffset: number;
+  batches: (StoredBatch & { readonly count: number; readonly byteSize: number })[];
   endOffset: number;
 }
 
@@ -29,19 +40,22 @@ interface StoredTopic {
   row: TopicRow;
   readonly logs: Map<string, StoredLog>;
   readonly keys: Map<string, StoredKey>;
-  segment: number;
+  readonly segments: StoredSegments;
+  /** Bytes appended to the current segment. */
   segmentBytes: number;
-  segmentSinceMs: number;
-  nextIsMade: boolean;
 }
-
-const logKey = (partition: number, lane: number): string => `${partition}/${lane}`;
 
 /** What the brokers of one database share of their logs. */
 export class MemoryLogs {
   readonly topics = new Map<number, StoredTopic>();
+  readonly drops = new MemoryDrops();
+  readonly watermarks = new Map<string, StoredWatermarks>();
   /** Appends of a broker of another epoch are refused. */
   epoch = 1;
+  /** The database's clock. */
+  nowMs: () => number = () => 0;
+  /** How many ACTIVE and PAUSED subscriptions a topic has. */
+  liveSubscriptions: (topicId: number) => number = () => 0;
   #topicIds = 0;
   #partitionIds = 0;
 
@@ -55,15 +69,19 @@ export class MemoryLogs {
       createdAtMs: 0,
       partitions: Array.from({ length: partitions }, (_, partition) => ({ id: ++this.#partitionIds, partition })),
       segment: 1,
+      ...newTopicFields,
       ...changes,
     };
     const logs = new Map<string, StoredLog>();
-    for (const { partition } of row.partitions) {
-      logs.set(logKey(partition, 0), { batches: [], startOffset: 0, endOffset: 0 });
-    }
-    const segment = { segment: row.segment, segmentBytes: 0, segmentSinceMs: 0, nextIsMade: false };
-    this.topics.set(row.id, { row, logs, keys: new Map(), ...segment });
+    for (const { partition } of row.partitions) logs.set(logKey(partition, 0), { batches: [], endOffset: 0 });
+    const segments = new StoredSegments(row.segment, row.createdAtMs);
+    this.topics.set(row.id, { row, logs, keys: new Map(), segments, segmentBytes: 0 });
     return row;
+  }
+
+  /** The topic as the database answers now. */
+  rowOf({ row, segments }: StoredTopic): TopicRow {
+    return { ...row, ...segments.sizes(this.nowMs()), liveSubscriptions: this.liveSubscriptions(row.id) };
   }
 
   /** The topic has `count` partitions, or as many as it has if they are more. */
@@ -73,10 +91,10 @@ export class MemoryLogs {
     while (partitions.length < count) {
       const partition = partitions.length;
       partitions.push({ id: ++this.#partitionIds, partition });
-      topic.logs.set(logKey(partition, 0), { batches: [], startOffset: 0, endOffset: 0 });
+      topic.logs.set(logKey(partition, 0), { batches: [], endOffset: 0 });
     }
     topic.row = { ...topic.row, partitions };
-    return topic.row;
+    return this.rowOf(topic);
   }
 
   topic(topicId: number): StoredTopic {
@@ -87,6 +105,36 @@ export class MemoryLogs {
 
   log(topicId: number, partition: number, lane = 0): StoredLog {
     return this.topic(topicId).logs.get(logKey(partition, lane))!;
+  }
+
+  /** The starts and ends of a topic's logs; none if it is gone. */
+  ends(topicId: number): LogEnd[] {
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) return [];
+    const { logs, row, segments } = topic;
+    return row.partitions.map(({ partition }) => {
+      const key = logKey(partition, 0);
+      const offsets = { startOffset: segments.startOf(key), segmentBaseOffset: segments.baseOf(key) };
+      return { partition, lane: 0, endOffset: logs.get(key)!.endOffset, ...offsets };
+    });
+  }
+
+  /** Removes a topic. Its tables have to go. */
+  remove(topicId: number): void {
+    const topic = this.topics.get(topicId);
+    this.topics.delete(topicId);
+    if (topic === undefined) return;
+    const ends = new Map(Array.from(topic.logs, ([key, { endOffset }]) => [key, endOffset]));
+    this.drops.deleted(topic, ends, this.nowMs());
+  }
+
+  /** Removes the segments up to this one with their records. */
+  drop(topicId: number, segment: number): void {
+    const { segments, logs } = this.topic(topicId);
+    segments.dropTo(segment);
+    for (const [key, log] of logs) {
+      log.batches = log.batches.filter(({ baseOffset }) => baseOffset >= segments.startOf(key));
+    }
   }
 
   /** The batches of a log; none if it or its topic is gone. */
@@ -155,18 +203,28 @@ export class MemoryLogStore implements LogStore, CommitStore {
   ends(topicId: number): Promise<LogEnd[]> {
     return this.#call('ends', () => {
       this.#demandOwner();
+      return this.shared.ends(topicId);
+    });
+  }
+
+  endsOf(topicIds: readonly number[]): Promise<Map<number, LogEnd[]>> {
+    return this.#call('endsOf', () => {
+      const present = topicIds.filter((id) => this.shared.topics.has(id));
+      return new Map(present.map((id) => [id, this.shared.ends(id)]));
+    });
+  }
+
+  starts(topicId: number): Promise<StoredStart[]> {
+    return this.#call('starts', () => {
       const topic = this.shared.topics.get(topicId);
-      if (topic === undefined) return [];
-      const { logs, row } = topic;
-      return row.partitions.map(({ partition }) => {
-        const { startOffset, endOffset } = logs.get(logKey(partition, 0))!;
-        return { partition, lane: 0, startOffset, endOffset };
-      });
+      return topic?.segments.starts(topic.row.partitions.length) ?? [];
     });
   }
 
   read({ topicId, partition, lane, offset, bytesMax }: ReadRequest): Promise<StoredBatch[]> {
     return this.#call('read', () => {
+      const start = this.shared.topics.get(topicId)?.segments.startOf(logKey(partition, lane)) ?? 0;
+      if (offset < start) throw new BelowLogStart(`${offset} is below ${start}`);
       const batches = this.shared.batches(topicId, partition, lane);
       const from = batches.findIndex((batch) => offset < batch.baseOffset + batch.count);
       if (from < 0) return [];
@@ -212,26 +270,36 @@ export class MemoryLogStore implements LogStore, CommitStore {
     return this.#call('makeSegment', () => {
       this.#demandOwner();
       const topic = this.shared.topics.get(topicId);
-      if (topic?.segment === current) topic.nextIsMade = true;
+      if (topic?.segments.current.segment === current) topic.segments.nextIsMade = true;
     });
   }
 
-  rollSegment(topicId: number, current: number): Promise<number> {
+  rollSegment(topicId: number, current: number, bytes?: number): Promise<number> {
     return this.#call('rollSegment', () => {
       this.#demandOwner();
       const topic = this.shared.topics.get(topicId);
       if (topic === undefined) throw topicNotFound({ deletedId: topicId });
-      if (topic.segment === current && topic.nextIsMade) this.moveSegment(topicId);
-      return topic.segment;
+      const { segments } = topic;
+      if (segments.current.segment === current && segments.nextIsMade) this.moveSegment(topicId, bytes);
+      return segments.current.segment;
+    });
+  }
+
+  saveSegmentBytes(topicId: number, segment: number, bytes: number): Promise<void> {
+    return this.#call('saveSegmentBytes', () => {
+      this.#demandOwner();
+      const current = this.shared.topics.get(topicId)?.segments.current;
+      if (current?.segment === segment) current.bytes = bytes;
     });
   }
 
   segmentSize(topicId: number): Promise<SegmentSize> {
     return this.#call('segmentSize', () => {
       const topic = this.shared.topics.get(topicId);
-      if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false };
-      const { segmentBytes, segmentSinceMs, nextIsMade } = topic;
-      return { bytes: segmentBytes, ageMs: this.#clock.wallMs() - segmentSinceMs, nextIsMade };
+      if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false, hasData: false };
+      const { segmentBytes: bytes, segments } = topic;
+      const ageMs = this.#clock.wallMs() - segments.current.sinceMs;
+      return { bytes, ageMs, nextIsMade: segments.nextIsMade, hasData: bytes > 0 };
     });
   }
 
@@ -242,13 +310,13 @@ export class MemoryLogStore implements LogStore, CommitStore {
   }
 
   /** The topic's next segment begins without its broker knowing. */
-  moveSegment(topicId: number): void {
+  moveSegment(topicId: number, bytes?: number): void {
     const topic = this.shared.topic(topicId);
-    topic.segment++;
-    topic.row = { ...topic.row, segment: topic.segment };
-    topic.nextIsMade = false;
+    const ends = new Map(Array.from(topic.logs, ([key, { endOffset }]) => [key, endOffset]));
+    const times = [...topic.logs.values()].flatMap(({ batches }) => batches.at(-1)?.appendTimeUs ?? []);
+    topic.segments.roll(this.#clock.wallMs(), ends, times.length === 0 ? null : Math.max(...times) / 1_000, bytes);
+    topic.row = { ...topic.row, segment: topic.segments.current.segment };
     topic.segmentBytes = 0;
-    topic.segmentSinceMs = this.#clock.wallMs();
   }
 
   /** How often a call was made. */
@@ -260,7 +328,7 @@ export class MemoryLogStore implements LogStore, CommitStore {
     assertWellFormed(transaction);
     this.#demandOwner();
     for (const { topicId, segment } of transaction.batches) {
-      if (this.shared.topics.get(topicId)?.segment !== segment) throw new SegmentMoved();
+      if (this.shared.topics.get(topicId)?.segments.current.segment !== segment) throw new SegmentMoved();
     }
     const storedAtMs = this.#clock.wallMs();
     const answers = transaction.batches.map(({ topicId, partition, lane, records, recordCount, byteSize }) => {

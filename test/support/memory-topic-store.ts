@@ -1,5 +1,5 @@
 import { Fault } from '../../src/errors/fault.ts';
-import type { NewTopic, TopicRow, TopicStore } from '../../src/log/store.ts';
+import type { NewTopic, TopicChange, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { MemoryGroups } from './memory-group-store.ts';
 import type { MemoryLogs } from './memory-log-store.ts';
 
@@ -19,10 +19,13 @@ export class MemoryTopicStore implements TopicStore {
     this.#groups = groups;
     this.#epoch = logs.epoch;
     groups.hasTopic = (topicId) => logs.topics.has(topicId);
+    logs.nowMs = groups.nowMs;
+    logs.liveSubscriptions = (topicId) =>
+      groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true).length;
   }
 
   loadTopics(): Promise<TopicRow[]> {
-    return Promise.resolve(Array.from(this.#logs.topics.values(), ({ row }) => row));
+    return Promise.resolve(Array.from(this.#logs.topics.values(), (topic) => this.#logs.rowOf(topic)));
   }
 
   createTopic({ name, partitions, ...rest }: NewTopic): Promise<TopicRow | null> {
@@ -36,12 +39,12 @@ export class MemoryTopicStore implements TopicStore {
     });
   }
 
-  updateTopic(topicId: number, change: Partial<TopicRow>): Promise<TopicRow | null> {
+  updateTopic(topicId: number, { retention, ...change }: TopicChange): Promise<TopicRow | null> {
     return this.#write('updateTopic', () => {
       const topic = this.#logs.topics.get(topicId);
       if (topic === undefined) return null;
-      topic.row = { ...topic.row, ...change };
-      return topic.row;
+      topic.row = { ...topic.row, ...change, retention: { ...topic.row.retention, ...retention } };
+      return this.#logs.rowOf(topic);
     });
   }
 
@@ -56,14 +59,10 @@ export class MemoryTopicStore implements TopicStore {
 
   deleteTopic(topicId: number): Promise<void> {
     return this.#write('deleteTopic', () => {
-      this.#logs.topics.delete(topicId);
+      this.#logs.remove(topicId);
       this.#groups.partitions.delete(topicId);
       this.#groups.remove((row) => row.topicId === topicId);
     });
-  }
-
-  dropSegments(): Promise<void> {
-    return Promise.resolve();
   }
 
   async #write<T>(what: keyof TopicStore, write: () => T): Promise<T> {

@@ -2,7 +2,7 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import type { Rule } from 'eslint';
 
 const base = ['limits', 'errors', 'time'];
-const machines = ['coordinator', 'consumption', 'credit'];
+const machines = ['coordinator', 'consumption', 'credit', 'retention'];
 
 /**
  * Which folders of src/ (and gen) each folder of src/ may import, beside itself.
@@ -17,12 +17,14 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   consumption: ['limits', 'errors'],
   credit: ['limits', 'errors'],
   coordinator: ['limits', 'errors'],
-  log: ['account', ...base],
+  retention: ['limits', 'errors'],
+  log: ['account', 'retention', ...base],
   commit: ['account', 'log', 'consumption', ...base],
   delivery: ['account', 'log', 'commit', ...machines, ...base],
+  lifecycle: ['account', 'log', 'delivery', 'retention', ...base],
   ownership: base,
-  storage: ['address', 'log', 'commit', 'delivery', 'ownership', ...machines, ...base],
-  broker: ['account', 'log', 'commit', 'delivery', ...machines, ...base],
+  storage: ['address', 'log', 'commit', 'delivery', 'lifecycle', 'ownership', ...machines, ...base],
+  broker: ['account', 'log', 'commit', 'delivery', 'lifecycle', ...machines, ...base],
   wire: ['log', 'commit', 'gen', 'limits', 'errors'],
   rpc: ['account', 'broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
   embedded: ['errors', 'time'],
@@ -48,6 +50,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
  */
 export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   errors: { rejections: [] },
+  broker: { pages: [] },
   consumption: { offsets: [], partitioned: ['offsets'] },
   coordinator: { assignors: [] },
   delivery: {
@@ -67,6 +70,7 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
     commit: ['pg', 'schema', 'sessions'],
     log: ['pg', 'schema', 'sessions', 'commit'],
     groups: ['pg', 'schema', 'sessions', 'commit'],
+    retention: ['pg', 'schema', 'sessions', 'log'],
     ownership: ['pg', 'sessions'],
     migrations: ['pg', 'sessions'],
   },

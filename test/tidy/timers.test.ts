@@ -28,6 +28,7 @@ const timersByHand: Readonly<Record<string, string>> = {
   'src/ownership/ownership.ts': 'the deadline of the lease machine',
   'src/rpc/bodies/buffered-bodies.ts': 'runs only while a stream of requests is open',
   'src/rpc/requests/first-bytes.ts': 'ends a connection, and nothing waits for it',
+  'src/storage/log/loaded-ends.ts': 'the end of sessions that a pause has shown to be idle',
   'src/storage/pg/answered.ts': 'ends a connection, and the work that waits for its answer fails with its error',
 };
 

@@ -30,6 +30,7 @@ const sources = [
   'consumption',
   'delivery',
   'storage',
+  'retention',
 ];
 const tests = [
   'account',
@@ -54,6 +55,7 @@ const tests = [
   'ownership',
   'package',
   'readme',
+  'retention',
   'rpc',
   'server',
   'simulation',

@@ -10,6 +10,14 @@ import { OffsetRetention } from '../../src/delivery/groups/offset-retention.ts';
 import type { GroupStore } from '../../src/delivery/ports/store.ts';
 import { AckRounds } from '../../src/delivery/rounds/ack-rounds.ts';
 import { Folds } from '../../src/delivery/rounds/folds.ts';
+import { Fault } from '../../src/errors/fault.ts';
+import { WriteTrouble } from '../../src/errors/write-trouble.ts';
+import { Cleaner } from '../../src/lifecycle/cleaner.ts';
+import { Drops } from '../../src/lifecycle/drops.ts';
+import { FreeSpace } from '../../src/lifecycle/free-space.ts';
+import type { PlannedDrop, RetentionStore, StoredFacts } from '../../src/lifecycle/store.ts';
+import { Retention } from '../../src/lifecycle/retention.ts';
+import { Watermarks } from '../../src/lifecycle/watermarks.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { Log } from '../../src/log/log.ts';
 import { SegmentKeeper } from '../../src/log/segment-keeper.ts';
@@ -127,17 +135,86 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       warn: nothing,
     });
   },
-  Topics: (clock, run) => {
+  Cleaner: (clock, run) => {
+    const facts = async (): Promise<null> => {
+      await run();
+      throw new Fault('DATABASE_UNAVAILABLE', 'so that it is looked at again');
+    };
+    const cleaner = new Cleaner({
+      ...cleaning(clock),
+      store: { facts } as unknown as RetentionStore,
+      isDiskFull: () => false,
+      onDropped: nothing,
+    });
+    cleaner.added({ row: { id: 1, name: 'orders' }, segmentCount: 2 } as unknown as Topic);
+    return cleaner;
+  },
+  Retention: (clock, run) => {
+    const facts = async (): Promise<null> => {
+      await run();
+      throw new Fault('DATABASE_UNAVAILABLE', 'so that it is looked at again');
+    };
+    const store = {
+      facts,
+      pendingDrops: () => Promise.resolve([]),
+      makeBallast: () => Promise.resolve(),
+      tidy: () => Promise.resolve(),
+      stop: nothing,
+    } as unknown as RetentionStore;
+    const retention = new Retention({ ...cleaning(clock), store, writes: new WriteTrouble(() => clock.wallMs()) });
+    retention.cleaner.added({ row: { id: 1, name: 'orders' }, segmentCount: 2 } as unknown as Topic);
+    return retention;
+  },
+  Watermarks: (clock, run) => {
+    const saveWatermarks = async (): Promise<number[]> => {
+      await run();
+      return [];
+    };
+    const partition = { watermark: 0, endOffset: 1, raiseWatermark: nothing };
+    const watermarks = new Watermarks({
+      store: { saveWatermarks } as unknown as RetentionStore,
+      topic: () => ({ partitions: [partition] }) as unknown as Topic,
+      clock,
+      onRefused: nothing,
+      onFailed: nothing,
+    });
+    const start = (): void => {
+      watermarks.found({ topicId: 1, watermarks: [{ partition: 0, lane: 0, folded: 1 }] } as unknown as StoredFacts);
+      watermarks.start();
+    };
+    return { start, stop: () => watermarks.stop() };
+  },
+  Drops: (clock, run) => {
+    const pendingDrops = async (): Promise<PlannedDrop[]> => {
+      await run();
+      return [{ topicId: 1, topicName: 'orders', segment: 1 }];
+    };
+    const table = (): Promise<never> => Promise.reject(new Fault('DATABASE_UNAVAILABLE', 'down'));
+    const store = { pendingDrops, table, stop: nothing } as unknown as RetentionStore;
+    return new Drops({ store, clock, log: silent, wantsSegment: () => false });
+  },
+  FreeSpace: (clock, run) => {
+    const hasSpace = async (): Promise<boolean> => {
+      await run();
+      return false;
+    };
+    const done = (): Promise<void> => Promise.resolve();
+    const writes = new WriteTrouble(() => clock.wallMs());
+    writes.noticed(new Fault('DISK_FULL', 'full'));
+    const store = { hasSpace, freeBallast: done, makeBallast: done };
+    return new FreeSpace({ store, writes, clock, log: silent, onFull: nothing });
+  },
+  Topics: (clock) => {
     const topics = new Topics({
-      store: { loadTopics: () => Promise.resolve([]), dropSegments: run } as unknown as TopicStore,
+      store: { loadTopics: () => Promise.resolve([]) } as unknown as TopicStore,
       log: { open: () => Promise.resolve() } as unknown as Log,
       clock,
       random,
       reserveCursors: () => ({ release: nothing }),
       onGrown: () => Promise.resolve(),
       whileDeleted: (_, work) => work(),
+      onDeleted: nothing,
       account: roomyAccount().kind('topics'),
-      warn: nothing,
     });
     return { start: () => topics.open(), stop: () => topics.stop() };
   },
@@ -147,7 +224,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
 };
 
 /** Jobs that call no store. */
-export const jobsWithoutRuns: readonly string[] = ['NackLog', 'SlowReaders', 'AwakeClock', 'HeapWatch'];
+export const jobsWithoutRuns: readonly string[] = ['NackLog', 'Topics', 'SlowReaders', 'AwakeClock', 'HeapWatch'];
 
 /**
  * Classes with a start whose stop is final, so that no loop of starts and stops fits them. Each has
@@ -163,6 +240,24 @@ export const endedForGood: Readonly<Record<string, string>> = {
   Groups: 'test/delivery',
   GroupLoader: 'test/delivery/takeovers',
 };
+
+function cleaning(clock: FakeClock) {
+  return {
+    logs: {
+      topicOf: () => undefined,
+      topicsAtWork: () => [],
+      known: () => Promise.resolve(),
+      trim: () => Promise.resolve(),
+    },
+    groups: {
+      whileTrimmed: <T>(_: number, __: unknown, ___: unknown, work: () => Promise<T>) => work(),
+      foldNow: () => Promise.resolve(),
+    },
+    clock,
+    random,
+    log: silent,
+  };
+}
 
 /** A log whose calls of one kind do `run`. */
 function logOn(clock: FakeClock, call: LogCall, run: () => Promise<void>): { store: MemoryLogStore; log: Log } {

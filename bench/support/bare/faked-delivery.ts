@@ -5,7 +5,7 @@ import { AckRing } from '../../../src/commit/ack-ring.ts';
 import { Delivery } from '../../../src/delivery/delivery.ts';
 import { Reply } from '../../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../../src/delivery/ports/session.ts';
-import type { GroupStore, NewSubscription, SubscriptionRow } from '../../../src/delivery/ports/store.ts';
+import type { GroupStore, NewSubscription, CreatedSubscription } from '../../../src/delivery/ports/store.ts';
 import type { LogAddress } from '../../../src/log/batch.ts';
 import type { PartitionLog } from '../../../src/log/partition-log.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
@@ -28,7 +28,7 @@ class ForgetfulStore implements GroupStore {
   createGroup = () => Promise.resolve(++this.#groups);
   deleteGroup = () => Promise.resolve();
   touchGroups = () => Promise.resolve();
-  resetCursors = () => Promise.resolve();
+  resetCursors = () => Promise.resolve([]);
   cancelSubscription = () => Promise.resolve();
   appendAcks = () => Promise.resolve();
   fold = () => Promise.resolve('EMPTIED' as const);
@@ -41,12 +41,13 @@ class ForgetfulStore implements GroupStore {
     return Promise.resolve();
   };
 
-  createSubscriptions(wanted: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
-    const made = wanted.map(({ groupId, topicId }) => ({
+  createSubscriptions(wanted: readonly NewSubscription[]): Promise<CreatedSubscription[]> {
+    const made = wanted.map(({ groupId, topicId, offsets: starts }) => ({
       id: ++this.#subscriptions,
       groupId,
       topicId,
       createdAtMs: 0,
+      starts,
     }));
     return Promise.resolve(made);
   }
@@ -57,6 +58,7 @@ class EmptyLog implements PartitionLog {
   readonly address: LogAddress;
   readonly startOffset = 0;
   readonly endOffset = 0;
+  readonly watermark = 0;
 
   constructor(address: LogAddress) {
     this.address = address;

@@ -38,9 +38,19 @@ export async function openRawStore(databaseUrl: string, partitions: number): Pro
     partitions,
     idempotencyWindowMs: limits.idempotencyWindowMsDefault,
     description: '',
+    retention,
   });
   return { commits: storage.commits, topic: topic!, close: () => storage.close() };
 }
+
+/** Nothing is dropped. */
+const retention = {
+  afterCompletionMs: null,
+  excusedKeepMs: 1,
+  maxAgeMs: null,
+  maxBytes: null,
+  keepUnsubscribedMs: 1,
+};
 
 async function own(databaseUrl: string): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl });

@@ -1581,10 +1581,11 @@ export declare const BrokerService: GenService<{
    * Publish appends the records of the request, all or none, in one transaction. The answer comes
    * after the commit (ack_mode COMMITTED) and gives each record its partition and offset.
    * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT (a limit, a partition, bad UTF-8: see
-   * BadRequest); FAILED_PRECONDITION EXPECTED_OFFSET_MISMATCH; RESOURCE_EXHAUSTED
-   * PUBLISH_QUEUE_FULL (retry after RetryInfo); UNAVAILABLE DATABASE_UNAVAILABLE (nothing was
-   * appended), or OUTCOME_UNKNOWN (the connection broke while committing: repeating is safe for
-   * records with idempotency keys).
+   * BadRequest); FAILED_PRECONDITION EXPECTED_OFFSET_MISMATCH, or NO_SUBSCRIPTIONS (the topic
+   * refuses publishes while nobody is subscribed); RESOURCE_EXHAUSTED PUBLISH_QUEUE_FULL or
+   * DISK_FULL (retry after RetryInfo); UNAVAILABLE DATABASE_UNAVAILABLE or DATABASE_READ_ONLY
+   * (nothing was appended), or OUTCOME_UNKNOWN (the connection broke while committing: repeating is
+   * safe for records with idempotency keys).
    *
    * @generated from rpc millrace.v1.BrokerService.Publish
    */

@@ -52,7 +52,8 @@ export declare type ReadMessagesRequest = Message<"millrace.v1.ReadMessagesReque
   from: {
     /**
      * The first offset to return.
-     * Limit: 0 to the end of the partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
+     * Limit: from the first stored record to the end of the partition. Error: OUT_OF_RANGE,
+     * OFFSET_OUT_OF_RANGE.
      *
      * @generated from field: int64 offset = 4;
      */

@@ -310,7 +310,8 @@ export declare const StartPosition_LatestSchema: GenMessage<StartPosition_Latest
 export declare type StartPosition_Offsets = Message<"millrace.v1.StartPosition.Offsets"> & {
   /**
    * The next offset to be read, for every partition that is not named in partitions.
-   * Default: 0. Limit: 0 to the end of the partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
+   * Default: the first stored record. Limit: from the first stored record to the end of each
+   * partition. Error: OUT_OF_RANGE, OFFSET_OUT_OF_RANGE.
    *
    * @generated from field: optional int64 offset = 1;
    */
@@ -349,7 +350,7 @@ export declare type StartPosition_PartitionOffset = Message<"millrace.v1.StartPo
 
   /**
    * The next offset to be read. Required.
-   * Limit: 0 to the end of the partition.
+   * Limit: from the first stored record to the end of the partition.
    *
    * @generated from field: optional int64 offset = 2;
    */

@@ -5,6 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { SubscriptionState } from "./subscription_pb.js";
 
 /**
  * Describes the file millrace/v1/topic.proto.
@@ -63,6 +64,24 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * How long records are kept. The answer names all of it. Can be updated, as a whole or by its
+   * fields.
+   * Default: after_completion 604800s, or what the operator has set by --default-retention; topics
+   * that are older than this field keep everything.
+   *
+   * @generated from field: millrace.v1.Retention retention = 7;
+   */
+  retention?: Retention | undefined;
+
+  /**
+   * What happens while nobody is subscribed. Can be updated.
+   * Default: keep_for 86400s.
+   *
+   * @generated from field: millrace.v1.ZeroSubscriptions zero_subscriptions = 8;
+   */
+  zeroSubscriptions?: ZeroSubscriptions | undefined;
 };
 
 /**
@@ -70,6 +89,83 @@ export declare type Topic = Message<"millrace.v1.Topic"> & {
  * Use `create(TopicSchema)` to create a new message.
  */
 export declare const TopicSchema: GenMessage<Topic>;
+
+/**
+ * Retention decides when records go. They go in whole segments: up to segment_bytes_max = 268435456
+ * bytes, or an eighth of the shortest time here, at most a day.
+ *
+ * @generated from message millrace.v1.Retention
+ */
+export declare type Retention = Message<"millrace.v1.Retention"> & {
+  /**
+   * When every group that is owed a record is done with it, it is kept:
+   *
+   * @generated from oneof millrace.v1.Retention.completion
+   */
+  completion: {
+    /**
+     * for this time after the later of its append and its completion. Unset in a mask that names
+     * it: the default.
+     * Default: 604800s. Limit: 60s to 3153600000s (retention_ms_min, retention_ms_max).
+     *
+     * @generated from field: google.protobuf.Duration after_completion = 1;
+     */
+    value: Duration;
+    case: "afterCompletion";
+  } | {
+    /**
+     * for ever. Only true.
+     *
+     * @generated from field: bool keep_forever = 2;
+     */
+    value: boolean;
+    case: "keepForever";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message millrace.v1.Retention.
+ * Use `create(RetentionSchema)` to create a new message.
+ */
+export declare const RetentionSchema: GenMessage<Retention>;
+
+/**
+ * ZeroSubscriptions says what happens while a topic has no subscription, or only CANCELLED ones.
+ *
+ * @generated from message millrace.v1.ZeroSubscriptions
+ */
+export declare type ZeroSubscriptions = Message<"millrace.v1.ZeroSubscriptions"> & {
+  /**
+   * Exactly one; unset means keep_for with its default.
+   *
+   * @generated from oneof millrace.v1.ZeroSubscriptions.policy
+   */
+  policy: {
+    /**
+     * Records are kept for this time from their append.
+     * Default: 86400s. Limit: 60s to 3153600000s.
+     *
+     * @generated from field: google.protobuf.Duration keep_for = 1;
+     */
+    value: Duration;
+    case: "keepFor";
+  } | {
+    /**
+     * Publish is refused unless a subscription exists: FAILED_PRECONDITION
+     * NO_SUBSCRIPTIONS. Only true.
+     *
+     * @generated from field: bool refuse_publish = 2;
+     */
+    value: boolean;
+    case: "refusePublish";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message millrace.v1.ZeroSubscriptions.
+ * Use `create(ZeroSubscriptionsSchema)` to create a new message.
+ */
+export declare const ZeroSubscriptionsSchema: GenMessage<ZeroSubscriptions>;
 
 /**
  * PartitionInfo is the extent of one log: one lane of a partition.
@@ -104,6 +200,14 @@ export declare type PartitionInfo = Message<"millrace.v1.PartitionInfo"> & {
    * @generated from field: optional int32 lane = 4;
    */
   lane?: number | undefined;
+
+  /**
+   * Below it every record is complete: each group that is owed it is done. It never goes back. It
+   * follows within minutes. Always set.
+   *
+   * @generated from field: optional int64 watermark = 5;
+   */
+  watermark?: bigint | undefined;
 };
 
 /**
@@ -239,7 +343,9 @@ export declare type UpdateTopicRequest = Message<"millrace.v1.UpdateTopicRequest
   topic?: Topic | undefined;
 
   /**
-   * Which fields to change: idempotency_window, description.
+   * Which fields to change: idempotency_window, description, retention or its fields,
+   * zero_subscriptions or its fields. A field that the mask names and the topic leaves unset gets
+   * its default.
    * Limit: at least one; request_entries_max = 20000.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
@@ -272,6 +378,383 @@ export declare type UpdateTopicResponse = Message<"millrace.v1.UpdateTopicRespon
  * Use `create(UpdateTopicResponseSchema)` to create a new message.
  */
 export declare const UpdateTopicResponseSchema: GenMessage<UpdateTopicResponse>;
+
+/**
+ * GetTopicStorageRequest asks for a page of the segments of a topic.
+ *
+ * @generated from message millrace.v1.GetTopicStorageRequest
+ */
+export declare type GetTopicStorageRequest = Message<"millrace.v1.GetTopicStorageRequest"> & {
+  /**
+   * The topic's name.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ - Error: NOT_FOUND, TOPIC_NOT_FOUND.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The greatest number of segments.
+   * Default: 100. Limit: page_size_max = 1000.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the previous page; empty for the first page.
+   * Limit: page_token_chars_max = 400 characters.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message millrace.v1.GetTopicStorageRequest.
+ * Use `create(GetTopicStorageRequestSchema)` to create a new message.
+ */
+export declare const GetTopicStorageRequestSchema: GenMessage<GetTopicStorageRequest>;
+
+/**
+ * GetTopicStorageResponse shows what is stored, why, and what went.
+ *
+ * @generated from message millrace.v1.GetTopicStorageResponse
+ */
+export declare type GetTopicStorageResponse = Message<"millrace.v1.GetTopicStorageResponse"> & {
+  /**
+   * Bytes of all segments, with those whose table is not dropped yet. Always set.
+   *
+   * @generated from field: optional int64 stored_bytes = 1;
+   */
+  storedBytes?: bigint | undefined;
+
+  /**
+   * Segments, the oldest first.
+   *
+   * @generated from field: repeated millrace.v1.StoredSegment segments = 2;
+   */
+  segments: StoredSegment[];
+
+  /**
+   * What keeps the segments, the most bytes first, on the first page. One segment may be kept by
+   * several.
+   * Limit: kept_by_max = 1000 entries.
+   *
+   * @generated from field: repeated millrace.v1.KeptBy kept_by = 3;
+   */
+  keptBy: KeptBy[];
+
+  /**
+   * The last drops, the newest first, on the first page.
+   * Limit: drops_listed_max = 100.
+   *
+   * @generated from field: repeated millrace.v1.SegmentDrop drops = 4;
+   */
+  drops: SegmentDrop[];
+
+  /**
+   * For the next page of segments; empty at the end.
+   *
+   * @generated from field: string next_page_token = 5;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message millrace.v1.GetTopicStorageResponse.
+ * Use `create(GetTopicStorageResponseSchema)` to create a new message.
+ */
+export declare const GetTopicStorageResponseSchema: GenMessage<GetTopicStorageResponse>;
+
+/**
+ * StoredSegment is a part of a topic that goes as a whole.
+ *
+ * @generated from message millrace.v1.StoredSegment
+ */
+export declare type StoredSegment = Message<"millrace.v1.StoredSegment"> & {
+  /**
+   * Its number. Always set.
+   *
+   * @generated from field: optional int64 segment = 1;
+   */
+  segment?: bigint | undefined;
+
+  /**
+   * Its size in the database with indexes; of the current one when it was last measured. Always
+   * set.
+   *
+   * @generated from field: optional int64 bytes = 2;
+   */
+  bytes?: bigint | undefined;
+
+  /**
+   * The first offset of each log in it, of the first listed_partitions_max = 1000 logs.
+   *
+   * @generated from field: repeated millrace.v1.LogOffset first_offsets = 3;
+   */
+  firstOffsets: LogOffset[];
+
+  /**
+   * The last append; unset in a segment without records.
+   *
+   * @generated from field: google.protobuf.Timestamp last_append_time = 4;
+   */
+  lastAppendTime?: Timestamp | undefined;
+
+  /**
+   * When it was first seen complete; unset while something in it is owed.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_time = 5;
+   */
+  completeTime?: Timestamp | undefined;
+
+  /**
+   * Whether appends go to it.
+   *
+   * @generated from field: bool current = 6;
+   */
+  current: boolean;
+};
+
+/**
+ * Describes the message millrace.v1.StoredSegment.
+ * Use `create(StoredSegmentSchema)` to create a new message.
+ */
+export declare const StoredSegmentSchema: GenMessage<StoredSegment>;
+
+/**
+ * LogOffset is an offset of one log.
+ *
+ * @generated from message millrace.v1.LogOffset
+ */
+export declare type LogOffset = Message<"millrace.v1.LogOffset"> & {
+  /**
+   * The partition. Always set.
+   *
+   * @generated from field: optional int32 partition = 1;
+   */
+  partition?: number | undefined;
+
+  /**
+   * The lane. Always set.
+   *
+   * @generated from field: optional int32 lane = 2;
+   */
+  lane?: number | undefined;
+
+  /**
+   * The offset. Always set.
+   *
+   * @generated from field: optional int64 offset = 3;
+   */
+  offset?: bigint | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.LogOffset.
+ * Use `create(LogOffsetSchema)` to create a new message.
+ */
+export declare const LogOffsetSchema: GenMessage<LogOffset>;
+
+/**
+ * KeptBy is one reason with the bytes that it keeps.
+ *
+ * @generated from message millrace.v1.KeptBy
+ */
+export declare type KeptBy = Message<"millrace.v1.KeptBy"> & {
+  /**
+   * The reason.
+   *
+   * @generated from field: millrace.v1.KeptReason reason = 1;
+   */
+  reason: KeptReason;
+
+  /**
+   * The group of a subscription.
+   *
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * The state of that subscription.
+   *
+   * @generated from field: millrace.v1.SubscriptionState state = 3;
+   */
+  state: SubscriptionState;
+
+  /**
+   * Bytes of the segments that this reason keeps. Always set.
+   *
+   * @generated from field: optional int64 bytes = 4;
+   */
+  bytes?: bigint | undefined;
+
+  /**
+   * Their number. Always set.
+   *
+   * @generated from field: optional int32 segments = 5;
+   */
+  segments?: number | undefined;
+
+  /**
+   * When the first of them may go by this reason; unset if that is not a matter of time.
+   *
+   * @generated from field: google.protobuf.Timestamp until_time = 6;
+   */
+  untilTime?: Timestamp | undefined;
+
+  /**
+   * The session that blocks.
+   *
+   * @generated from field: millrace.v1.BlockingSession session = 7;
+   */
+  session?: BlockingSession | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.KeptBy.
+ * Use `create(KeptBySchema)` to create a new message.
+ */
+export declare const KeptBySchema: GenMessage<KeptBy>;
+
+/**
+ * BlockingSession is a session of the database.
+ *
+ * @generated from message millrace.v1.BlockingSession
+ */
+export declare type BlockingSession = Message<"millrace.v1.BlockingSession"> & {
+  /**
+   * Its process id.
+   *
+   * @generated from field: int32 pid = 1;
+   */
+  pid: number;
+
+  /**
+   * How long its transaction has been open; unset if it has none.
+   *
+   * @generated from field: google.protobuf.Duration transaction_age = 2;
+   */
+  transactionAge?: Duration | undefined;
+
+  /**
+   * Its application_name, at most 64 characters.
+   *
+   * @generated from field: string application_name = 3;
+   */
+  applicationName: string;
+
+  /**
+   * Its state, as in pg_stat_activity.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+};
+
+/**
+ * Describes the message millrace.v1.BlockingSession.
+ * Use `create(BlockingSessionSchema)` to create a new message.
+ */
+export declare const BlockingSessionSchema: GenMessage<BlockingSession>;
+
+/**
+ * SegmentDrop is the record of a drop, kept for audit_kept_ms = 7776000000.
+ *
+ * @generated from message millrace.v1.SegmentDrop
+ */
+export declare type SegmentDrop = Message<"millrace.v1.SegmentDrop"> & {
+  /**
+   * The segment. Always set.
+   *
+   * @generated from field: optional int64 segment = 1;
+   */
+  segment?: bigint | undefined;
+
+  /**
+   * Why.
+   *
+   * @generated from field: millrace.v1.DropReason reason = 2;
+   */
+  reason: DropReason;
+
+  /**
+   * Its bytes. Always set.
+   *
+   * @generated from field: optional int64 bytes = 3;
+   */
+  bytes?: bigint | undefined;
+
+  /**
+   * When it was decided: its records are gone for all readers since then.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 4;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * When its table was dropped; unset before.
+   *
+   * @generated from field: google.protobuf.Timestamp done_time = 5;
+   */
+  doneTime?: Timestamp | undefined;
+
+  /**
+   * The offsets that went, of the first 100 logs with records.
+   *
+   * @generated from field: repeated millrace.v1.DroppedRange ranges = 6;
+   */
+  ranges: DroppedRange[];
+};
+
+/**
+ * Describes the message millrace.v1.SegmentDrop.
+ * Use `create(SegmentDropSchema)` to create a new message.
+ */
+export declare const SegmentDropSchema: GenMessage<SegmentDrop>;
+
+/**
+ * DroppedRange is what a drop took from one log.
+ *
+ * @generated from message millrace.v1.DroppedRange
+ */
+export declare type DroppedRange = Message<"millrace.v1.DroppedRange"> & {
+  /**
+   * The partition. Always set.
+   *
+   * @generated from field: optional int32 partition = 1;
+   */
+  partition?: number | undefined;
+
+  /**
+   * The lane. Always set.
+   *
+   * @generated from field: optional int32 lane = 2;
+   */
+  lane?: number | undefined;
+
+  /**
+   * The first offset. Always set.
+   *
+   * @generated from field: optional int64 first = 3;
+   */
+  first?: bigint | undefined;
+
+  /**
+   * The last offset. Always set.
+   *
+   * @generated from field: optional int64 last = 4;
+   */
+  last?: bigint | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.DroppedRange.
+ * Use `create(DroppedRangeSchema)` to create a new message.
+ */
+export declare const DroppedRangeSchema: GenMessage<DroppedRange>;
 
 /**
  * AddPartitionsRequest names the number of partitions that a topic should have.
@@ -455,6 +938,121 @@ export enum TopicSemantics {
 export declare const TopicSemanticsSchema: GenEnum<TopicSemantics>;
 
 /**
+ * KeptReason says why bytes are kept.
+ *
+ * @generated from enum millrace.v1.KeptReason
+ */
+export enum KeptReason {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: KEPT_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Appends go to the segment.
+   *
+   * @generated from enum value: KEPT_REASON_CURRENT = 1;
+   */
+  CURRENT = 1,
+
+  /**
+   * A subscription is owed something in it.
+   *
+   * @generated from enum value: KEPT_REASON_SUBSCRIPTION = 2;
+   */
+  SUBSCRIPTION = 2,
+
+  /**
+   * It is complete, and after_completion has not passed.
+   *
+   * @generated from enum value: KEPT_REASON_RETENTION = 4;
+   */
+  RETENTION = 4,
+
+  /**
+   * Nobody is subscribed, and keep_for has not passed.
+   *
+   * @generated from enum value: KEPT_REASON_ZERO_SUBSCRIPTIONS = 5;
+   */
+  ZERO_SUBSCRIPTIONS = 5,
+
+  /**
+   * The topic keeps everything.
+   *
+   * @generated from enum value: KEPT_REASON_KEEP_FOREVER = 6;
+   */
+  KEEP_FOREVER = 6,
+
+  /**
+   * It is dropped, and a session of the database blocks the removal of its table.
+   *
+   * @generated from enum value: KEPT_REASON_SESSION = 7;
+   */
+  SESSION = 7,
+
+  /**
+   * It is dropped, and its table goes soon.
+   *
+   * @generated from enum value: KEPT_REASON_DROPPING = 8;
+   */
+  DROPPING = 8,
+
+  /**
+   * An earlier segment is kept, and segments go in order.
+   *
+   * @generated from enum value: KEPT_REASON_EARLIER_SEGMENT = 9;
+   */
+  EARLIER_SEGMENT = 9,
+}
+
+/**
+ * Describes the enum millrace.v1.KeptReason.
+ */
+export declare const KeptReasonSchema: GenEnum<KeptReason>;
+
+/**
+ * DropReason says why a segment went.
+ *
+ * @generated from enum millrace.v1.DropReason
+ */
+export enum DropReason {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: DROP_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It was complete, and its retention had passed.
+   *
+   * @generated from enum value: DROP_REASON_COMPLETED = 1;
+   */
+  COMPLETED = 1,
+
+  /**
+   * Nobody was subscribed, and keep_for had passed.
+   *
+   * @generated from enum value: DROP_REASON_ZERO_SUBSCRIPTIONS = 2;
+   */
+  ZERO_SUBSCRIPTIONS = 2,
+
+  /**
+   * The topic was deleted.
+   *
+   * @generated from enum value: DROP_REASON_TOPIC_DELETED = 5;
+   */
+  TOPIC_DELETED = 5,
+}
+
+/**
+ * Describes the enum millrace.v1.DropReason.
+ */
+export declare const DropReasonSchema: GenEnum<DropReason>;
+
+/**
  * TopicService creates, shows, changes and deletes topics.
  *
  * @generated from service millrace.v1.TopicService
@@ -493,6 +1091,18 @@ export declare const TopicService: GenService<{
     methodKind: "unary";
     input: typeof UpdateTopicRequestSchema;
     output: typeof UpdateTopicResponseSchema;
+  },
+  /**
+   * GetTopicStorage shows the bytes that a topic keeps, segment by segment, what keeps them, and
+   * the last drops.
+   * Errors: NOT_FOUND TOPIC_NOT_FOUND; INVALID_ARGUMENT (a bad page token).
+   *
+   * @generated from rpc millrace.v1.TopicService.GetTopicStorage
+   */
+  getTopicStorage: {
+    methodKind: "unary";
+    input: typeof GetTopicStorageRequestSchema;
+    output: typeof GetTopicStorageResponseSchema;
   },
   /**
    * AddPartitions adds partitions to a topic while it is in use. Stored records stay where they

@@ -4,12 +4,13 @@
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_millrace_v1_subscription } from "./subscription_pb.js";
 
 /**
  * Describes the file millrace/v1/topic.proto.
  */
 export const file_millrace_v1_topic = /*@__PURE__*/
-  fileDesc("ChdtaWxscmFjZS92MS90b3BpYy5wcm90bxILbWlsbHJhY2UudjEi1gEKBVRvcGljEgwKBG5hbWUYASABKAkSLgoJc2VtYW50aWNzGAIgASgOMhsubWlsbHJhY2UudjEuVG9waWNTZW1hbnRpY3MSEgoKcGFydGl0aW9ucxgDIAEoBRI1ChJpZGVtcG90ZW5jeV93aW5kb3cYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLZGVzY3JpcHRpb24YBSABKAkSLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIrUBCg1QYXJ0aXRpb25JbmZvEhYKCXBhcnRpdGlvbhgBIAEoBUgAiAEBEh0KEGxvZ19zdGFydF9vZmZzZXQYAiABKANIAYgBARIbCg5oaWdoX3dhdGVybWFyaxgDIAEoA0gCiAEBEhEKBGxhbmUYBCABKAVIA4gBAUIMCgpfcGFydGl0aW9uQhMKEV9sb2dfc3RhcnRfb2Zmc2V0QhEKD19oaWdoX3dhdGVybWFya0IHCgVfbGFuZSI3ChJDcmVhdGVUb3BpY1JlcXVlc3QSIQoFdG9waWMYASABKAsyEi5taWxscmFjZS52MS5Ub3BpYyI4ChNDcmVhdGVUb3BpY1Jlc3BvbnNlEiEKBXRvcGljGAEgASgLMhIubWlsbHJhY2UudjEuVG9waWMiRgoPR2V0VG9waWNSZXF1ZXN0EgwKBG5hbWUYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkifgoQR2V0VG9waWNSZXNwb25zZRIhCgV0b3BpYxgBIAEoCzISLm1pbGxyYWNlLnYxLlRvcGljEi4KCnBhcnRpdGlvbnMYAiADKAsyGi5taWxscmFjZS52MS5QYXJ0aXRpb25JbmZvEhcKD25leHRfcGFnZV90b2tlbhgDIAEoCSJoChJVcGRhdGVUb3BpY1JlcXVlc3QSIQoFdG9waWMYASABKAsyEi5taWxscmFjZS52MS5Ub3BpYxIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siOAoTVXBkYXRlVG9waWNSZXNwb25zZRIhCgV0b3BpYxgBIAEoCzISLm1pbGxyYWNlLnYxLlRvcGljIjgKFEFkZFBhcnRpdGlvbnNSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcGFydGl0aW9ucxgCIAEoBSKDAQoVQWRkUGFydGl0aW9uc1Jlc3BvbnNlEiEKBXRvcGljGAEgASgLMhIubWlsbHJhY2UudjEuVG9waWMSLgoKcGFydGl0aW9ucxgCIAMoCzIaLm1pbGxyYWNlLnYxLlBhcnRpdGlvbkluZm8SFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIjoKEUxpc3RUb3BpY3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlEKEkxpc3RUb3BpY3NSZXNwb25zZRIiCgZ0b3BpY3MYASADKAsyEi5taWxscmFjZS52MS5Ub3BpYxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIgoSRGVsZXRlVG9waWNSZXF1ZXN0EgwKBG5hbWUYASABKAkiFQoTRGVsZXRlVG9waWNSZXNwb25zZSpOCg5Ub3BpY1NlbWFudGljcxIfChtUT1BJQ19TRU1BTlRJQ1NfVU5TUEVDSUZJRUQQABIbChdUT1BJQ19TRU1BTlRJQ1NfUFVCX1NVQhABMvQDCgxUb3BpY1NlcnZpY2USUAoLQ3JlYXRlVG9waWMSHy5taWxscmFjZS52MS5DcmVhdGVUb3BpY1JlcXVlc3QaIC5taWxscmFjZS52MS5DcmVhdGVUb3BpY1Jlc3BvbnNlEkcKCEdldFRvcGljEhwubWlsbHJhY2UudjEuR2V0VG9waWNSZXF1ZXN0Gh0ubWlsbHJhY2UudjEuR2V0VG9waWNSZXNwb25zZRJQCgtVcGRhdGVUb3BpYxIfLm1pbGxyYWNlLnYxLlVwZGF0ZVRvcGljUmVxdWVzdBogLm1pbGxyYWNlLnYxLlVwZGF0ZVRvcGljUmVzcG9uc2USVgoNQWRkUGFydGl0aW9ucxIhLm1pbGxyYWNlLnYxLkFkZFBhcnRpdGlvbnNSZXF1ZXN0GiIubWlsbHJhY2UudjEuQWRkUGFydGl0aW9uc1Jlc3BvbnNlEk0KCkxpc3RUb3BpY3MSHi5taWxscmFjZS52MS5MaXN0VG9waWNzUmVxdWVzdBofLm1pbGxyYWNlLnYxLkxpc3RUb3BpY3NSZXNwb25zZRJQCgtEZWxldGVUb3BpYxIfLm1pbGxyYWNlLnYxLkRlbGV0ZVRvcGljUmVxdWVzdBogLm1pbGxyYWNlLnYxLkRlbGV0ZVRvcGljUmVzcG9uc2VCNwoPY29tLm1pbGxyYWNlLnYxQgpUb3BpY1Byb3RvUAFaFm1pbGxyYWNlL3YxO21pbGxyYWNldjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChdtaWxscmFjZS92MS90b3BpYy5wcm90bxILbWlsbHJhY2UudjEivQIKBVRvcGljEgwKBG5hbWUYASABKAkSLgoJc2VtYW50aWNzGAIgASgOMhsubWlsbHJhY2UudjEuVG9waWNTZW1hbnRpY3MSEgoKcGFydGl0aW9ucxgDIAEoBRI1ChJpZGVtcG90ZW5jeV93aW5kb3cYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLZGVzY3JpcHRpb24YBSABKAkSLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCXJldGVudGlvbhgHIAEoCzIWLm1pbGxyYWNlLnYxLlJldGVudGlvbhI6ChJ6ZXJvX3N1YnNjcmlwdGlvbnMYCCABKAsyHi5taWxscmFjZS52MS5aZXJvU3Vic2NyaXB0aW9ucyJoCglSZXRlbnRpb24SNQoQYWZ0ZXJfY29tcGxldGlvbhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEhYKDGtlZXBfZm9yZXZlchgCIAEoCEgAQgwKCmNvbXBsZXRpb24iZgoRWmVyb1N1YnNjcmlwdGlvbnMSLQoIa2VlcF9mb3IYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIYCg5yZWZ1c2VfcHVibGlzaBgCIAEoCEgAQggKBnBvbGljeSLbAQoNUGFydGl0aW9uSW5mbxIWCglwYXJ0aXRpb24YASABKAVIAIgBARIdChBsb2dfc3RhcnRfb2Zmc2V0GAIgASgDSAGIAQESGwoOaGlnaF93YXRlcm1hcmsYAyABKANIAogBARIRCgRsYW5lGAQgASgFSAOIAQESFgoJd2F0ZXJtYXJrGAUgASgDSASIAQFCDAoKX3BhcnRpdGlvbkITChFfbG9nX3N0YXJ0X29mZnNldEIRCg9faGlnaF93YXRlcm1hcmtCBwoFX2xhbmVCDAoKX3dhdGVybWFyayI3ChJDcmVhdGVUb3BpY1JlcXVlc3QSIQoFdG9waWMYASABKAsyEi5taWxscmFjZS52MS5Ub3BpYyI4ChNDcmVhdGVUb3BpY1Jlc3BvbnNlEiEKBXRvcGljGAEgASgLMhIubWlsbHJhY2UudjEuVG9waWMiRgoPR2V0VG9waWNSZXF1ZXN0EgwKBG5hbWUYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkifgoQR2V0VG9waWNSZXNwb25zZRIhCgV0b3BpYxgBIAEoCzISLm1pbGxyYWNlLnYxLlRvcGljEi4KCnBhcnRpdGlvbnMYAiADKAsyGi5taWxscmFjZS52MS5QYXJ0aXRpb25JbmZvEhcKD25leHRfcGFnZV90b2tlbhgDIAEoCSJoChJVcGRhdGVUb3BpY1JlcXVlc3QSIQoFdG9waWMYASABKAsyEi5taWxscmFjZS52MS5Ub3BpYxIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siOAoTVXBkYXRlVG9waWNSZXNwb25zZRIhCgV0b3BpYxgBIAEoCzISLm1pbGxyYWNlLnYxLlRvcGljIk0KFkdldFRvcGljU3RvcmFnZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSLbAQoXR2V0VG9waWNTdG9yYWdlUmVzcG9uc2USGQoMc3RvcmVkX2J5dGVzGAEgASgDSACIAQESLAoIc2VnbWVudHMYAiADKAsyGi5taWxscmFjZS52MS5TdG9yZWRTZWdtZW50EiQKB2tlcHRfYnkYAyADKAsyEy5taWxscmFjZS52MS5LZXB0QnkSJwoFZHJvcHMYBCADKAsyGC5taWxscmFjZS52MS5TZWdtZW50RHJvcBIXCg9uZXh0X3BhZ2VfdG9rZW4YBSABKAlCDwoNX3N0b3JlZF9ieXRlcyL4AQoNU3RvcmVkU2VnbWVudBIUCgdzZWdtZW50GAEgASgDSACIAQESEgoFYnl0ZXMYAiABKANIAYgBARItCg1maXJzdF9vZmZzZXRzGAMgAygLMhYubWlsbHJhY2UudjEuTG9nT2Zmc2V0EjQKEGxhc3RfYXBwZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2N1cnJlbnQYBiABKAhCCgoIX3NlZ21lbnRCCAoGX2J5dGVzIm0KCUxvZ09mZnNldBIWCglwYXJ0aXRpb24YASABKAVIAIgBARIRCgRsYW5lGAIgASgFSAGIAQESEwoGb2Zmc2V0GAMgASgDSAKIAQFCDAoKX3BhcnRpdGlvbkIHCgVfbGFuZUIJCgdfb2Zmc2V0IpACCgZLZXB0QnkSJwoGcmVhc29uGAEgASgOMhcubWlsbHJhY2UudjEuS2VwdFJlYXNvbhINCgVncm91cBgCIAEoCRItCgVzdGF0ZRgDIAEoDjIeLm1pbGxyYWNlLnYxLlN1YnNjcmlwdGlvblN0YXRlEhIKBWJ5dGVzGAQgASgDSACIAQESFQoIc2VnbWVudHMYBSABKAVIAYgBARIuCgp1bnRpbF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdzZXNzaW9uGAcgASgLMhwubWlsbHJhY2UudjEuQmxvY2tpbmdTZXNzaW9uQggKBl9ieXRlc0ILCglfc2VnbWVudHMiewoPQmxvY2tpbmdTZXNzaW9uEgsKA3BpZBgBIAEoBRIyCg90cmFuc2FjdGlvbl9hZ2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQYXBwbGljYXRpb25fbmFtZRgDIAEoCRINCgVzdGF0ZRgEIAEoCSL6AQoLU2VnbWVudERyb3ASFAoHc2VnbWVudBgBIAEoA0gAiAEBEicKBnJlYXNvbhgCIAEoDjIXLm1pbGxyYWNlLnYxLkRyb3BSZWFzb24SEgoFYnl0ZXMYAyABKANIAYgBARIoCgR0aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglkb25lX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBnJhbmdlcxgGIAMoCzIZLm1pbGxyYWNlLnYxLkRyb3BwZWRSYW5nZUIKCghfc2VnbWVudEIICgZfYnl0ZXMiigEKDERyb3BwZWRSYW5nZRIWCglwYXJ0aXRpb24YASABKAVIAIgBARIRCgRsYW5lGAIgASgFSAGIAQESEgoFZmlyc3QYAyABKANIAogBARIRCgRsYXN0GAQgASgDSAOIAQFCDAoKX3BhcnRpdGlvbkIHCgVfbGFuZUIICgZfZmlyc3RCBwoFX2xhc3QiOAoUQWRkUGFydGl0aW9uc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRISCgpwYXJ0aXRpb25zGAIgASgFIoMBChVBZGRQYXJ0aXRpb25zUmVzcG9uc2USIQoFdG9waWMYASABKAsyEi5taWxscmFjZS52MS5Ub3BpYxIuCgpwYXJ0aXRpb25zGAIgAygLMhoubWlsbHJhY2UudjEuUGFydGl0aW9uSW5mbxIXCg9uZXh0X3BhZ2VfdG9rZW4YAyABKAkiOgoRTGlzdFRvcGljc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUQoSTGlzdFRvcGljc1Jlc3BvbnNlEiIKBnRvcGljcxgBIAMoCzISLm1pbGxyYWNlLnYxLlRvcGljEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIiChJEZWxldGVUb3BpY1JlcXVlc3QSDAoEbmFtZRgBIAEoCSIVChNEZWxldGVUb3BpY1Jlc3BvbnNlKk4KDlRvcGljU2VtYW50aWNzEh8KG1RPUElDX1NFTUFOVElDU19VTlNQRUNJRklFRBAAEhsKF1RPUElDX1NFTUFOVElDU19QVUJfU1VCEAEqkQIKCktlcHRSZWFzb24SGwoXS0VQVF9SRUFTT05fVU5TUEVDSUZJRUQQABIXChNLRVBUX1JFQVNPTl9DVVJSRU5UEAESHAoYS0VQVF9SRUFTT05fU1VCU0NSSVBUSU9OEAISGQoVS0VQVF9SRUFTT05fUkVURU5USU9OEAQSIgoeS0VQVF9SRUFTT05fWkVST19TVUJTQ1JJUFRJT05TEAUSHAoYS0VQVF9SRUFTT05fS0VFUF9GT1JFVkVSEAYSFwoTS0VQVF9SRUFTT05fU0VTU0lPThAHEhgKFEtFUFRfUkVBU09OX0RST1BQSU5HEAgSHwobS0VQVF9SRUFTT05fRUFSTElFUl9TRUdNRU5UEAkqhwEKCkRyb3BSZWFzb24SGwoXRFJPUF9SRUFTT05fVU5TUEVDSUZJRUQQABIZChVEUk9QX1JFQVNPTl9DT01QTEVURUQQARIiCh5EUk9QX1JFQVNPTl9aRVJPX1NVQlNDUklQVElPTlMQAhIdChlEUk9QX1JFQVNPTl9UT1BJQ19ERUxFVEVEEAUy0gQKDFRvcGljU2VydmljZRJQCgtDcmVhdGVUb3BpYxIfLm1pbGxyYWNlLnYxLkNyZWF0ZVRvcGljUmVxdWVzdBogLm1pbGxyYWNlLnYxLkNyZWF0ZVRvcGljUmVzcG9uc2USRwoIR2V0VG9waWMSHC5taWxscmFjZS52MS5HZXRUb3BpY1JlcXVlc3QaHS5taWxscmFjZS52MS5HZXRUb3BpY1Jlc3BvbnNlElAKC1VwZGF0ZVRvcGljEh8ubWlsbHJhY2UudjEuVXBkYXRlVG9waWNSZXF1ZXN0GiAubWlsbHJhY2UudjEuVXBkYXRlVG9waWNSZXNwb25zZRJcCg9HZXRUb3BpY1N0b3JhZ2USIy5taWxscmFjZS52MS5HZXRUb3BpY1N0b3JhZ2VSZXF1ZXN0GiQubWlsbHJhY2UudjEuR2V0VG9waWNTdG9yYWdlUmVzcG9uc2USVgoNQWRkUGFydGl0aW9ucxIhLm1pbGxyYWNlLnYxLkFkZFBhcnRpdGlvbnNSZXF1ZXN0GiIubWlsbHJhY2UudjEuQWRkUGFydGl0aW9uc1Jlc3BvbnNlEk0KCkxpc3RUb3BpY3MSHi5taWxscmFjZS52MS5MaXN0VG9waWNzUmVxdWVzdBofLm1pbGxyYWNlLnYxLkxpc3RUb3BpY3NSZXNwb25zZRJQCgtEZWxldGVUb3BpYxIfLm1pbGxyYWNlLnYxLkRlbGV0ZVRvcGljUmVxdWVzdBogLm1pbGxyYWNlLnYxLkRlbGV0ZVRvcGljUmVzcG9uc2VCNwoPY29tLm1pbGxyYWNlLnYxQgpUb3BpY1Byb3RvUAFaFm1pbGxyYWNlL3YxO21pbGxyYWNldjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_millrace_v1_subscription]);
 
 /**
  * Describes the message millrace.v1.Topic.
@@ -19,95 +20,165 @@ export const TopicSchema = /*@__PURE__*/
   messageDesc(file_millrace_v1_topic, 0);
 
 /**
+ * Describes the message millrace.v1.Retention.
+ * Use `create(RetentionSchema)` to create a new message.
+ */
+export const RetentionSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 1);
+
+/**
+ * Describes the message millrace.v1.ZeroSubscriptions.
+ * Use `create(ZeroSubscriptionsSchema)` to create a new message.
+ */
+export const ZeroSubscriptionsSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 2);
+
+/**
  * Describes the message millrace.v1.PartitionInfo.
  * Use `create(PartitionInfoSchema)` to create a new message.
  */
 export const PartitionInfoSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 1);
+  messageDesc(file_millrace_v1_topic, 3);
 
 /**
  * Describes the message millrace.v1.CreateTopicRequest.
  * Use `create(CreateTopicRequestSchema)` to create a new message.
  */
 export const CreateTopicRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 2);
+  messageDesc(file_millrace_v1_topic, 4);
 
 /**
  * Describes the message millrace.v1.CreateTopicResponse.
  * Use `create(CreateTopicResponseSchema)` to create a new message.
  */
 export const CreateTopicResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 3);
+  messageDesc(file_millrace_v1_topic, 5);
 
 /**
  * Describes the message millrace.v1.GetTopicRequest.
  * Use `create(GetTopicRequestSchema)` to create a new message.
  */
 export const GetTopicRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 4);
+  messageDesc(file_millrace_v1_topic, 6);
 
 /**
  * Describes the message millrace.v1.GetTopicResponse.
  * Use `create(GetTopicResponseSchema)` to create a new message.
  */
 export const GetTopicResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 5);
+  messageDesc(file_millrace_v1_topic, 7);
 
 /**
  * Describes the message millrace.v1.UpdateTopicRequest.
  * Use `create(UpdateTopicRequestSchema)` to create a new message.
  */
 export const UpdateTopicRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 6);
+  messageDesc(file_millrace_v1_topic, 8);
 
 /**
  * Describes the message millrace.v1.UpdateTopicResponse.
  * Use `create(UpdateTopicResponseSchema)` to create a new message.
  */
 export const UpdateTopicResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 7);
+  messageDesc(file_millrace_v1_topic, 9);
+
+/**
+ * Describes the message millrace.v1.GetTopicStorageRequest.
+ * Use `create(GetTopicStorageRequestSchema)` to create a new message.
+ */
+export const GetTopicStorageRequestSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 10);
+
+/**
+ * Describes the message millrace.v1.GetTopicStorageResponse.
+ * Use `create(GetTopicStorageResponseSchema)` to create a new message.
+ */
+export const GetTopicStorageResponseSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 11);
+
+/**
+ * Describes the message millrace.v1.StoredSegment.
+ * Use `create(StoredSegmentSchema)` to create a new message.
+ */
+export const StoredSegmentSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 12);
+
+/**
+ * Describes the message millrace.v1.LogOffset.
+ * Use `create(LogOffsetSchema)` to create a new message.
+ */
+export const LogOffsetSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 13);
+
+/**
+ * Describes the message millrace.v1.KeptBy.
+ * Use `create(KeptBySchema)` to create a new message.
+ */
+export const KeptBySchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 14);
+
+/**
+ * Describes the message millrace.v1.BlockingSession.
+ * Use `create(BlockingSessionSchema)` to create a new message.
+ */
+export const BlockingSessionSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 15);
+
+/**
+ * Describes the message millrace.v1.SegmentDrop.
+ * Use `create(SegmentDropSchema)` to create a new message.
+ */
+export const SegmentDropSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 16);
+
+/**
+ * Describes the message millrace.v1.DroppedRange.
+ * Use `create(DroppedRangeSchema)` to create a new message.
+ */
+export const DroppedRangeSchema = /*@__PURE__*/
+  messageDesc(file_millrace_v1_topic, 17);
 
 /**
  * Describes the message millrace.v1.AddPartitionsRequest.
  * Use `create(AddPartitionsRequestSchema)` to create a new message.
  */
 export const AddPartitionsRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 8);
+  messageDesc(file_millrace_v1_topic, 18);
 
 /**
  * Describes the message millrace.v1.AddPartitionsResponse.
  * Use `create(AddPartitionsResponseSchema)` to create a new message.
  */
 export const AddPartitionsResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 9);
+  messageDesc(file_millrace_v1_topic, 19);
 
 /**
  * Describes the message millrace.v1.ListTopicsRequest.
  * Use `create(ListTopicsRequestSchema)` to create a new message.
  */
 export const ListTopicsRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 10);
+  messageDesc(file_millrace_v1_topic, 20);
 
 /**
  * Describes the message millrace.v1.ListTopicsResponse.
  * Use `create(ListTopicsResponseSchema)` to create a new message.
  */
 export const ListTopicsResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 11);
+  messageDesc(file_millrace_v1_topic, 21);
 
 /**
  * Describes the message millrace.v1.DeleteTopicRequest.
  * Use `create(DeleteTopicRequestSchema)` to create a new message.
  */
 export const DeleteTopicRequestSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 12);
+  messageDesc(file_millrace_v1_topic, 22);
 
 /**
  * Describes the message millrace.v1.DeleteTopicResponse.
  * Use `create(DeleteTopicResponseSchema)` to create a new message.
  */
 export const DeleteTopicResponseSchema = /*@__PURE__*/
-  messageDesc(file_millrace_v1_topic, 13);
+  messageDesc(file_millrace_v1_topic, 23);
 
 /**
  * Describes the enum millrace.v1.TopicSemantics.
@@ -122,6 +193,34 @@ export const TopicSemanticsSchema = /*@__PURE__*/
  */
 export const TopicSemantics = /*@__PURE__*/
   tsEnum(TopicSemanticsSchema);
+
+/**
+ * Describes the enum millrace.v1.KeptReason.
+ */
+export const KeptReasonSchema = /*@__PURE__*/
+  enumDesc(file_millrace_v1_topic, 1);
+
+/**
+ * KeptReason says why bytes are kept.
+ *
+ * @generated from enum millrace.v1.KeptReason
+ */
+export const KeptReason = /*@__PURE__*/
+  tsEnum(KeptReasonSchema);
+
+/**
+ * Describes the enum millrace.v1.DropReason.
+ */
+export const DropReasonSchema = /*@__PURE__*/
+  enumDesc(file_millrace_v1_topic, 2);
+
+/**
+ * DropReason says why a segment went.
+ *
+ * @generated from enum millrace.v1.DropReason
+ */
+export const DropReason = /*@__PURE__*/
+  tsEnum(DropReasonSchema);
 
 /**
  * TopicService creates, shows, changes and deletes topics.

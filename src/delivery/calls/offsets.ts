@@ -150,10 +150,11 @@ export class Offsets {
       const { key, cursor } = log;
       return { log, key, offset: present(offsets[at], targeted), resets: cursor.resets + 1 };
     });
-    await this.#context.writer.settle((store) => store.resetCursors(resets));
-    const results = described(logs, offsets);
-    for (const { log, offset, resets: incarnation } of resets) {
-      log.cursor.reset(offset, incarnation);
+    // The log may have lost its first records meanwhile, so the stored offsets count.
+    const stored = await this.#context.writer.settle((store) => store.resetCursors(resets));
+    const results = described(logs, stored);
+    for (const [at, { log, resets: incarnation }] of resets.entries()) {
+      log.cursor.reset(present(stored[at], targeted), incarnation);
       log.recount();
       log.recountNote();
     }

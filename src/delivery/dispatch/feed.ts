@@ -91,6 +91,10 @@ export class Feed implements AppendListener {
     this.#seat?.wake();
   }
 
+  trimmed(): void {
+    // Nothing drops records yet.
+  }
+
   /** The batch that contains `offset`; null while the database is read, which wakes the seat. */
   batchAt(offset: number): EncodedBatch | null {
     const kept = this.#kept;

@@ -3,15 +3,24 @@ import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
 import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
+import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
+import type { StoredStart } from '../../log/store.ts';
+import { inTurns } from '../../time/in-turns.ts';
 import { Once } from '../../time/once.ts';
+import type { Feed } from '../dispatch/feed.ts';
 import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
-import type { GroupStore, SubscriptionRow } from '../ports/store.ts';
+import type { GroupStore, LogStart, SubscriptionRow } from '../ports/store.ts';
 import { ChosenStarts } from '../subscriptions/chosen-starts.ts';
 import { startOffsets } from '../subscriptions/start-position.ts';
-import { cursorOf, type ActiveSubscription, type LoadedCursors } from '../subscriptions/subscription.ts';
+import {
+  cursorOf,
+  type ActiveSubscription,
+  type ClaimedLog,
+  type LoadedCursors,
+} from '../subscriptions/subscription.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { LoadedGroups } from './loaded-groups.ts';
@@ -23,6 +32,8 @@ export interface TopicLogs {
   lanes(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
+  /** Counts the ACTIVE and PAUSED subscriptions of a topic, beside those at the load. */
+  liveSubscriptions?(topicId: number, change: 1 | -1): void;
 }
 
 /** A subscription with its group. */
@@ -137,7 +148,7 @@ export class Subscriptions {
     const logs = this.#topics.partitionLogs(topicId);
     const lanes = this.#topics.lanes(topicId);
     const name = logs[0]?.address.topicName ?? '';
-    const [row, offsets] = await this.#chosenStarts.create(
+    const { starts, ...row } = await this.#chosenStarts.create(
       { groupId: group.id, topicId, logs: logs.length },
       () => startOffsets(start, logs, lanes),
       async (chosen) => {
@@ -149,16 +160,13 @@ export class Subscriptions {
         // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
         const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
         if (created === undefined) throw new Error('the store made no subscription');
-        return [created, chosen] as const;
+        return created;
       },
     );
-    // The topic may have grown meanwhile. New logs begin at their start, as in the database.
-    const cursors = this.#topics.partitionLogs(topicId).map((log, at) => {
-      const committedOffset = offsets[at] ?? log.startOffset;
-      return { log, cursor: cursorOf(begunAt(committedOffset)) };
-    });
+    const claimed = startedAt(this.#topics.partitionLogs(topicId), lanes, starts);
     this.#groups.subscriptionsChanged();
-    return group.addSubscription(row, { name, lanes }, cursors);
+    this.#topics.liveSubscriptions?.(topicId, 1);
+    return group.addSubscription(row, { name, lanes }, claimed);
   }
 
   #refuseIfGone(topicId: number, topic: string): void {
@@ -186,11 +194,47 @@ export class Subscriptions {
     });
   }
 
+  /**
+   * Runs `work`, which drops records below the starts, while no record is MOVING in the logs of
+   * these subscriptions that are below a start.
+   */
+  async whileTrimmed<T>(
+    topicId: number,
+    starts: readonly StoredStart[],
+    subscriptionIds: ReadonlySet<number>,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    if (subscriptionIds.size === 0) return work();
+    const { clock, moves } = this.#context;
+    return moves.whileStill(await inTurns(clock, this.#below(topicId, starts, subscriptionIds)), work);
+  }
+
+  /** The loaded logs of the subscriptions that begin below the start. */
+  *#below(
+    topicId: number,
+    starts: readonly StoredStart[],
+    subscriptionIds: ReadonlySet<number>,
+  ): Generator<undefined, Feed[]> {
+    const below: Feed[] = [];
+    let visited = 0;
+    for (const { subscriptions } of this.#groups.all()) {
+      const subscription = subscriptions.get(topicId);
+      if (subscription === undefined || !subscriptionIds.has(subscription.row.id)) continue;
+      for (const start of starts) {
+        const feed = subscription.logs[placeInTopic(subscription.lanes, start)];
+        if (feed !== undefined && feed.cursor.committedOffset < start.startOffset) below.push(feed);
+        if (++visited % limits.entriesAtOnceMax === 0) yield;
+      }
+    }
+    return below;
+  }
+
   async cancel({ group, subscription }: FoundSubscription): Promise<void> {
     await this.#context.moves.whileStill(subscription.logs, async () => {
       await this.#store.cancelSubscription(subscription.row.id);
       const removed = group.removeSubscription(subscription.row.topicId);
       this.#groups.subscriptionsChanged();
+      this.#topics.liveSubscriptions?.(subscription.row.topicId, -1);
       await removed;
     });
   }
@@ -198,7 +242,15 @@ export class Subscriptions {
   /** The group is deleted, and so are all its subscriptions. */
   forgetGroup(group: ConsumerGroup): void {
     this.#chosenStarts.forgetOf({ groupId: group.id });
+    for (const topicId of group.subscriptions.keys()) this.#topics.liveSubscriptions?.(topicId, -1);
   }
+}
+
+/** The logs of a new subscription. Those that the topic got meanwhile begin at their start. */
+function startedAt(logs: readonly PartitionLog[], lanes: number, starts: readonly LogStart[]): ClaimedLog[] {
+  const offsets: number[] = [];
+  for (const start of starts) offsets[placeInTopic(lanes, start)] = start.offset;
+  return logs.map((log, at) => ({ log, cursor: cursorOf(begunAt(offsets[at] ?? log.startOffset)) }));
 }
 
 function placeOf({ address: { partition, lane } }: PartitionLog): { partition: number; lane: number } {

@@ -104,6 +104,11 @@ export interface NewSubscription {
   readonly offsets: readonly LogStart[];
 }
 
+/** A created or found subscription, and where it starts, by partition and lane. */
+export interface CreatedSubscription extends SubscriptionRow {
+  readonly starts: readonly LogStart[];
+}
+
 export interface GroupStore {
   /**
    * All groups, in the order of their ids. Their sizes leave out what only the ack log has.
@@ -151,15 +156,16 @@ export interface GroupStore {
   loadRebalances(groupId: number): Promise<StoredRebalance[]>;
   /**
    * Creates subscriptions and their cursors in one fenced transaction. Returns existing ones
-   * unchanged.
+   * unchanged. A start below that of its log is stored as that of the log.
    */
-  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]>;
+  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<CreatedSubscription[]>;
   cancelSubscription(subscriptionId: number): Promise<void>;
   /**
    * Begins new incarnations of cursors in one fenced transaction. Afterwards no round or fold of an
    * earlier incarnation counts, even one written later. A repeat changes nothing.
+   * @returns the stored offsets, in the order of `resets`: never below the start of the log.
    */
-  resetCursors(resets: readonly CursorReset[]): Promise<void>;
+  resetCursors(resets: readonly CursorReset[]): Promise<number[]>;
   /**
    * Folds the ack log: writes changed cursors to `cursors`, and truncates all tables of the ring
    * but `current`. The caller has turned the ring to `current`, and no settlement refers to the

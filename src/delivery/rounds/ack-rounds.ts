@@ -46,6 +46,8 @@ interface AckRoundsDeps {
   readonly clock: Clock;
   readonly onFenced: () => void;
   readonly onFoldFailed: (error: unknown) => void;
+  /** Called after a fold, with the topics whose cursors it has written. */
+  readonly onFolded?: ((topicIds: ReadonlySet<number>) => void) | undefined;
 }
 
 /**
@@ -83,7 +85,8 @@ export class AckRounds implements BackgroundJob {
 
   constructor(deps: AckRoundsDeps) {
     this.#d = deps;
-    this.#folds = new Folds({ store: deps.store, ring: deps.ring, clock: deps.clock, onFailed: deps.onFoldFailed });
+    const { store, ring, clock, onFolded } = deps;
+    this.#folds = new Folds({ store, ring, clock, onFolded, onFailed: deps.onFoldFailed });
   }
 
   /** @param found what the broker before has left in the ack log. */
@@ -112,6 +115,11 @@ export class AckRounds implements BackgroundJob {
   /** Makes the next fold write the cursor, of which `start` has found rounds in the ack log. */
   loaded(log: Feed): void {
     this.#folds.loaded(log);
+  }
+
+  /** Resolves when the cursors of all acks that are durable by now are folded. @throws Fault */
+  folded(): Promise<void> {
+    return this.#folds.now();
   }
 
   /** Leaves the cursors of the ended subscription of the log out of all later writes. */

@@ -1,9 +1,11 @@
 import type { AckRing } from '../../commit/ack-ring.ts';
+import { Fault } from '../../errors/fault.ts';
 import type { BackgroundJob } from '../../time/background-job.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Every } from '../../time/every.ts';
 import { within } from '../../time/within.ts';
 import type { Feed } from '../dispatch/feed.ts';
+import { notOwner } from '../dispatch/not-owner.ts';
 import type { AckLogCounts, GroupStore, StoredCursor } from '../ports/store.ts';
 
 /** How often the job looks whether a fold is due: the shortest time between two folds. */
@@ -24,6 +26,8 @@ interface FoldsDeps {
   readonly ring: AckRing;
   readonly clock: Clock;
   readonly onFailed: (error: unknown) => void;
+  /** Called after a fold, with the topics whose cursors it has written. */
+  readonly onFolded?: ((topicIds: ReadonlySet<number>) => void) | undefined;
 }
 
 /**
@@ -45,6 +49,8 @@ export class Folds implements BackgroundJob {
   #logHasRows = false;
   #deltas = 0;
   #lastMs = 0;
+  /** Callers that wait for the next fold. */
+  readonly #wanted: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   /** The deadline of all folds. */
   #untilMs = Infinity;
   readonly #loop: Every;
@@ -54,9 +60,7 @@ export class Folds implements BackgroundJob {
     this.#loop = new Every({
       clock: deps.clock,
       delayMs: lookIntervalMs,
-      run: async () => {
-        if (this.#isDue()) await this.#fold();
-      },
+      run: () => this.#look(),
       onError: deps.onFailed,
     });
   }
@@ -93,7 +97,17 @@ export class Folds implements BackgroundJob {
   /** Stops the job. A fold that is under way ends at the deadline. */
   stop(untilMs = -Infinity): Promise<void> {
     this.#untilMs = untilMs;
+    for (const { reject } of this.#wanted.splice(0)) reject(notOwner());
     return this.#loop.stop();
+  }
+
+  /** Resolves when all that is durable by now is in the table of cursors. @throws Fault */
+  now(): Promise<void> {
+    if (!this.#loop.isStarted) return Promise.reject(notOwner());
+    return new Promise((resolve, reject) => {
+      this.#wanted.push({ resolve, reject });
+      this.#loop.soon();
+    });
   }
 
   /**
@@ -102,6 +116,25 @@ export class Folds implements BackgroundJob {
    */
   async finish(): Promise<void> {
     if (this.#logHasRows) await this.#fold();
+  }
+
+  async #look(): Promise<void> {
+    const wanted = this.#wanted.splice(0);
+    if (!this.#isDue() && (wanted.length === 0 || !this.#logHasRows)) {
+      for (const { resolve } of wanted) resolve();
+      return;
+    }
+    try {
+      const isDone = await this.#fold();
+      const cut = new Fault('DATABASE_UNAVAILABLE', 'the ack log was not folded to its end');
+      for (const { resolve, reject } of wanted) {
+        if (isDone) resolve();
+        else reject(cut);
+      }
+    } catch (error) {
+      for (const { reject } of wanted) reject(error);
+      throw error;
+    }
   }
 
   #isDue(): boolean {
@@ -124,10 +157,11 @@ export class Folds implements BackgroundJob {
     return ring.olderAreFree;
   }
 
-  async #fold(): Promise<void> {
+  /** @returns whether all cursors are written. */
+  async #fold(): Promise<boolean> {
     const { store, ring, clock } = this.#d;
     ring.turn();
-    if (!(await this.#olderAreFree())) return;
+    if (!(await this.#olderAreFree())) return false;
     const changed = this.#changed;
     const deltas = this.#deltas;
     this.#changed = new Set();
@@ -148,7 +182,16 @@ export class Folds implements BackgroundJob {
         this.#deltas += deltas;
       } else this.#found = 0;
     }
+    if (result === 'CUT') return false;
+    this.#d.onFolded?.(topicsOf(changed));
+    return true;
   }
+}
+
+function topicsOf(logs: ReadonlySet<Feed>): ReadonlySet<number> {
+  const topicIds = new Set<number>();
+  for (const { log } of logs) topicIds.add(log.address.topicId);
+  return topicIds;
 }
 
 function* snapshotsOf(logs: ReadonlySet<Feed>): Generator<StoredCursor> {

@@ -40,7 +40,7 @@ function givenOffsets(
     if (log === undefined) throw noSuchLog(`start.offset.partitions[${index}]`, logs.length / lanes, name);
     given.set(log, offset);
   }
-  return logs.map((log) => inLog(log, given.get(log) ?? start.offset ?? 0));
+  return logs.map((log) => stored(log, given.get(log) ?? start.offset ?? log.startOffset));
 }
 
 /** @param field the path of the entry in the request. */
@@ -49,18 +49,22 @@ function noSuchLog(field: string, partitions: number, { partition, lane }: LogNa
   return invalidField(`${field}.lane`, `the topic has no lane ${lane}`);
 }
 
+/** The offset. @throws Rejection OFFSET_OUT_OF_RANGE outside of the log */
+function stored(log: PartitionLog, offset: number): number {
+  if (offset < log.startOffset) throw outOfRange(log, offset);
+  return inLog(log, offset);
+}
+
 /**
  * The offset, or the first stored one if it is higher.
  * @throws Rejection OFFSET_OUT_OF_RANGE beyond the end of the log
  */
 export function inLog(log: PartitionLog, offset: number): number {
   if (offset <= log.endOffset) return Math.max(offset, log.startOffset);
-  const { topicName: topic, partition } = log.address;
-  throw offsetOutOfRange({
-    topic,
-    partition,
-    logStartOffset: log.startOffset,
-    highWatermark: log.endOffset,
-    offset,
-  });
+  throw outOfRange(log, offset);
+}
+
+function outOfRange({ address, startOffset, endOffset }: PartitionLog, offset: number): Rejection {
+  const { topicName: topic, partition } = address;
+  return offsetOutOfRange({ topic, partition, logStartOffset: startOffset, highWatermark: endOffset, offset });
 }

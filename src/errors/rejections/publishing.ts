@@ -14,3 +14,9 @@ export function publishQueueFull(fields: FieldsOf<'PUBLISH_QUEUE_FULL'>): Reject
   const message = `more than ${fields.publishQueueBytesMax} bytes wait for their commit (--publish-queue-bytes-max): publish more slowly`;
   return rejection('PUBLISH_QUEUE_FULL', message, fields);
 }
+
+/** The topic refuses publishes while nobody is subscribed. */
+export function noSubscriptions(fields: FieldsOf<'NO_SUBSCRIPTIONS'>): RejectionOf<'NO_SUBSCRIPTIONS'> {
+  const message = `topic "${fields.topic}" refuses publishes while nobody is subscribed to it`;
+  return rejection('NO_SUBSCRIPTIONS', message, fields);
+}

@@ -22,6 +22,7 @@ export const rejectionFields = {
   SUBSCRIPTION_NOT_FOUND: { group: 'text', topic: 'text' },
   TOPIC_EXISTS: { topic: 'text' },
   SUBSCRIPTION_EXISTS: { group: 'text', topic: 'text' },
+  NO_SUBSCRIPTIONS: { topic: 'text' },
   EXPECTED_OFFSET_MISMATCH: { topic: 'text', partition: 'number', currentOffset: 'number' },
   PARTITIONS_CANNOT_SHRINK: { topic: 'text', partitions: 'number' },
   PUBLISH_QUEUE_FULL: { publishQueueBytesMax: 'number' },

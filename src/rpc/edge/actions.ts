@@ -36,6 +36,7 @@ const actions: { readonly [S in ServiceName]: { readonly [M in keyof (typeof ser
     TopicService: {
       createTopic: 'admin',
       getTopic: 'read',
+      getTopicStorage: 'read',
       updateTopic: 'admin',
       addPartitions: 'admin',
       listTopics: 'read',

@@ -46,4 +46,6 @@ export interface HandlerContext {
   services(): Services;
   readonly validation: Validation;
   readonly recordBytesMax: number;
+  /** The retention after completion of topics that are created without one; null: for ever. */
+  readonly defaultRetentionMs: number | null;
 }

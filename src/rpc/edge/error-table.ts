@@ -1,43 +1,4 @@
-import type { FaultKind } from '../../errors/fault.ts';
-import type { RejectionReason } from '../../errors/rejections/rejection.ts';
-
-/** The gRPC status codes in use. Connect has the same numbers. */
-export const codes = {
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  ALREADY_EXISTS: 6,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  ABORTED: 10,
-  OUT_OF_RANGE: 11,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-} as const;
-
-export type ErrorKind = RejectionReason | FaultKind | 'BUG';
-
-export interface ErrorRow {
-  readonly code: keyof typeof codes;
-  /** The reason in ErrorInfo, where it is not the kind itself. */
-  readonly reason?: ErrorKind;
-  /** What the caller reads instead of the error's own message, which may tell of the inside. */
-  readonly text?: string;
-  /** BadRequest: the fields that are wrong. */
-  readonly violations?: true;
-  /** RetryInfo: repeating the call makes sense after this long. */
-  readonly retryAfterMs?: number;
-  /** QuotaFailure: what is used up. */
-  readonly quota?: string;
-  /** PreconditionFailure: what the caller believed. */
-  readonly precondition?: string;
-  /** For docs/errors.md; null where the row of `reason` explains it. */
-  readonly happened: string | null;
-  /** For docs/errors.md: what the caller should do. */
-  readonly remedy: string | null;
-}
+import type { ErrorKind, ErrorRow } from './error-row.ts';
 
 /**
  * The code, the details and the meaning of each kind of error. A missing row does not compile.
@@ -168,6 +129,14 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
       'metadata is. Nothing was appended. Records that are all known by their idempotency keys ' +
       'are answered as duplicates instead.',
     remedy: 'Read what was appended meanwhile, then decide anew.',
+  },
+  NO_SUBSCRIPTIONS: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'subscription',
+    happened:
+      'The topic refuses publishes while nobody is subscribed (`refuse_publish`), and nobody is. ' +
+      'Nothing was appended, and records with known idempotency keys are refused too.',
+    remedy: 'Subscribe first, or change `zero_subscriptions` of the topic.',
   },
   PARTITIONS_CANNOT_SHRINK: {
     code: 'FAILED_PRECONDITION',
@@ -352,9 +321,25 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     retryAfterMs: 1_000,
     happened:
       'PostgreSQL does not answer, or refuses what the broker asks for, whatever the reason: ' +
-      'too few connections, a full disk, a missing right, a trigger that raises. Nothing has ' +
-      'changed.',
+      'too few connections, a missing right, a trigger that raises. Nothing has changed.',
     remedy: "Repeat after the delay. The broker's log has the cause with its SQLSTATE.",
+  },
+  DISK_FULL: {
+    code: 'RESOURCE_EXHAUSTED',
+    text: 'the disk of the database is full; nothing has changed',
+    retryAfterMs: 5_000,
+    quota: 'disk of the database',
+    happened: 'The database has no space left for what the call writes. Nothing has changed.',
+    remedy:
+      'Repeat after the delay. Give the database more space, or let topics keep less: what their ' +
+      'retention lets go frees space also while the disk is full.',
+  },
+  DATABASE_READ_ONLY: {
+    code: 'UNAVAILABLE',
+    text: 'the database takes no writes; nothing has changed',
+    retryAfterMs: 1_000,
+    happened: 'The database takes no writes: it is a standby, or somebody has set it read-only. Nothing has changed.',
+    remedy: 'Repeat after the delay. Let the database take writes, or give the broker the address of the primary.',
   },
   OUTCOME_UNKNOWN: {
     code: 'UNAVAILABLE',

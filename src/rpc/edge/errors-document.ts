@@ -1,5 +1,6 @@
 import { rejectionFields } from '../../errors/rejections/rejection.ts';
-import { errorTable, type ErrorKind, type ErrorRow } from './error-table.ts';
+import type { ErrorKind, ErrorRow } from './error-row.ts';
+import { errorTable } from './error-table.ts';
 
 /** What faults and bugs have in their metadata; of rejections their type says it. */
 const metadataOfOthers: Partial<Record<ErrorKind, Readonly<Record<string, string>>>> = { BUG: { bugId: 'text' } };

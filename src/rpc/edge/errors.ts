@@ -11,7 +11,8 @@ import { Fault } from '../../errors/fault.ts';
 import { Rejection, type FieldViolation } from '../../errors/rejections/rejection.ts';
 import { printable } from '../../errors/printable.ts';
 import { limits } from '../../limits/limits.ts';
-import { codes, errorTable, type ErrorKind, type ErrorRow } from './error-table.ts';
+import { codes, type ErrorKind, type ErrorRow } from './error-row.ts';
+import { errorTable } from './error-table.ts';
 
 /** An error as both edges send it. */
 export interface RpcError {

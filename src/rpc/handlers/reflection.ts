@@ -8,7 +8,7 @@ import {
 import { present } from '../../errors/present.ts';
 import { invalidField } from '../../errors/rejections/requests.ts';
 import { limits } from '../../limits/limits.ts';
-import { codes } from '../edge/error-table.ts';
+import { codes } from '../edge/error-row.ts';
 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 

@@ -1,5 +1,4 @@
 import { create } from '@bufbuild/protobuf';
-import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import {
   AddPartitionsResponseSchema,
   CreateTopicResponseSchema,
@@ -7,33 +6,25 @@ import {
   GetTopicResponseSchema,
   ListTopicsResponseSchema,
   PartitionInfoSchema,
-  TopicSchema,
-  TopicSemantics,
   UpdateTopicResponseSchema,
-  type CreateTopicRequest,
   type PartitionInfo,
-  type Topic,
   type TopicService,
-  type UpdateTopicRequest,
 } from '../../../gen/millrace/v1/topic_pb.js';
-import type {
-  CreateTopicCommand,
-  PartitionExtent,
-  TopicDetails,
-  TopicExtent,
-  UpdateTopicCommand,
-} from '../../broker/commands.ts';
-import { limits } from '../../limits/limits.ts';
-import { msOr, numberOr } from '../validation/defaults.ts';
+import type { PartitionExtent, TopicExtent } from '../../broker/commands.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { pageRequest, wholePageRequest } from '../translation/commands.ts';
-import { timestamp } from '../translation/responses.ts';
+import { createTopicCommand, topicMessage, updateTopicCommand } from './topic-settings.ts';
+import { topicStorageResponse } from './topic-storage.ts';
 
-export function topicService({ services, validation }: HandlerContext): UnaryHandlers<typeof TopicService> {
+export function topicService({
+  services,
+  validation,
+  defaultRetentionMs,
+}: HandlerContext): UnaryHandlers<typeof TopicService> {
   return {
     async createTopic(_call, request) {
       validation.createTopic(request);
-      const topic = await services().topic.createTopic(createTopicCommand(request));
+      const topic = await services().topic.createTopic(createTopicCommand(request, defaultRetentionMs));
       return create(CreateTopicResponseSchema, { topic: topicMessage(topic) });
     },
 
@@ -43,9 +34,15 @@ export function topicService({ services, validation }: HandlerContext): UnaryHan
       return create(GetTopicResponseSchema, topicExtent(extent));
     },
 
+    async getTopicStorage(_call, request) {
+      validation.getTopicStorage(request);
+      const shown = await services().topic.getTopicStorage(request.name, pageRequest(request));
+      return topicStorageResponse(shown);
+    },
+
     async updateTopic(_call, request) {
       validation.updateTopic(request);
-      const topic = await services().topic.updateTopic(updateTopicCommand(request));
+      const topic = await services().topic.updateTopic(updateTopicCommand(request, defaultRetentionMs));
       return create(UpdateTopicResponseSchema, { topic: topicMessage(topic) });
     },
 
@@ -70,38 +67,6 @@ export function topicService({ services, validation }: HandlerContext): UnaryHan
   };
 }
 
-function createTopicCommand(request: CreateTopicRequest): CreateTopicCommand {
-  const topic = request.topic ?? create(TopicSchema);
-  return {
-    name: topic.name,
-    partitions: numberOr(topic.partitions, limits.partitionsDefault),
-    idempotencyWindowMs: msOr(topic.idempotencyWindow, limits.idempotencyWindowMsDefault),
-    description: topic.description,
-  };
-}
-
-function updateTopicCommand(request: UpdateTopicRequest): UpdateTopicCommand {
-  const topic = request.topic ?? create(TopicSchema);
-  const paths = request.updateMask?.paths ?? [];
-  const window = msOr(topic.idempotencyWindow, limits.idempotencyWindowMsDefault);
-  return {
-    name: topic.name,
-    ...(paths.includes('idempotency_window') && { idempotencyWindowMs: window }),
-    ...(paths.includes('description') && { description: topic.description }),
-  };
-}
-
-function topicMessage(topic: TopicDetails): Topic {
-  return create(TopicSchema, {
-    name: topic.name,
-    semantics: TopicSemantics.PUB_SUB,
-    partitions: topic.partitions,
-    idempotencyWindow: durationFromMs(topic.idempotencyWindowMs),
-    description: topic.description,
-    createTime: timestamp(topic.createdAtMs),
-  });
-}
-
 function topicExtent({ topic, partitions: { items, nextToken } }: TopicExtent) {
   return { topic: topicMessage(topic), partitions: items.map(partitionInfo), nextPageToken: nextToken };
 }
@@ -112,5 +77,6 @@ function partitionInfo(extent: PartitionExtent): PartitionInfo {
     lane: extent.lane,
     logStartOffset: BigInt(extent.logStartOffset),
     highWatermark: BigInt(extent.highWatermark),
+    watermark: BigInt(extent.watermark),
   });
 }

@@ -5,6 +5,7 @@ import { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import { consumerGroupsAnswer, consumerGroupsPath, type Answer } from './consumer-groups.ts';
+import { readyzAnswer, type Readiness } from './readiness.ts';
 import { refusePlainly } from '../requests/plain-refusal.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
@@ -13,12 +14,6 @@ import type { NodeRequest } from '../requests/request-body.ts';
 import type { SparePage } from './spare-page.ts';
 
 const metricsPath = '/metrics';
-
-/** Whether the broker serves, and the reason if not. */
-export interface Readiness {
-  readonly ok: boolean;
-  readonly reason: string;
-}
 
 export interface Operations {
   readonly handlers: Handlers;
@@ -89,8 +84,8 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
     case '/healthz':
       return text(200, 'ok\n');
     case '/readyz': {
-      const { ok, reason } = ready();
-      return text(ok ? 200 : 503, `${ok ? 'ready' : reason}\n`);
+      const [status, body] = readyzAnswer(request.url ?? '', ready());
+      return text(status, `${body}\n`);
     }
     case metricsPath:
       return text(200, await metrics.metrics(), metrics.contentType);

@@ -2,7 +2,7 @@ import type { Duration } from '@bufbuild/protobuf/wkt';
 import { Assignor } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StartPosition as StartPositionMessage } from '../../../gen/millrace/v1/record_pb.js';
 import type { EnterCommand, StartPosition } from '../../broker/commands.ts';
-import { firstPage, type PageRequest } from '../../broker/paging.ts';
+import { firstPage, type PageRequest } from '../../broker/pages/paging.ts';
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import { limits } from '../../limits/limits.ts';
 import { given, microseconds, msOr, numberOr, textOr, textOrNull } from '../validation/defaults.ts';
@@ -16,13 +16,13 @@ export function startPosition(start: StartPositionMessage | undefined): StartPos
     case 'earliest':
       return { type: 'earliest' };
     case 'offset': {
-      const offset = Number(position.value.offset ?? 0n);
+      const { offset } = position.value;
       const partitions = position.value.partitions.map((entry) => ({
         partition: given(entry.partition),
         lane: entry.lane ?? null,
         offset: Number(given(entry.offset)),
       }));
-      return { type: 'offsets', offset, partitions };
+      return { type: 'offsets', offset: offset === undefined ? null : Number(offset), partitions };
     }
     case 'timestamp':
       return { type: 'time', timeUs: microseconds(position.value) };

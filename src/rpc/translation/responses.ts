@@ -33,6 +33,14 @@ export function timestamp(atMs: number): Timestamp {
   return timestampFromMs(Math.round(atMs));
 }
 
+/** The field of this name with a moment; without the field if there is none. */
+export function timestampOrUnset<F extends string>(
+  field: F,
+  atMs: number | null,
+): { readonly [name in F]?: Timestamp } {
+  return atMs === null ? {} : ({ [field]: timestamp(atMs) } as { readonly [name in F]: Timestamp });
+}
+
 export function blockedOn(reason: delivery.BlockedOn | null): BlockedOn {
   return reason === null ? BlockedOn.UNSPECIFIED : blockedOns[reason];
 }

@@ -130,6 +130,11 @@ function seconds(ms: number): string {
   return `${ms / 1_000}s`;
 }
 
+/** A case of a oneof that is chosen by true. False would choose it too, and mean nothing. */
+export const onlyTrue: Rule<boolean> = (value, field, report) => {
+  if (!value) report(field, 'is only true, or unset');
+};
+
 /** The range of google.protobuf.Timestamp: years 1 to 9999. */
 const timestampSecondsMin = -62_135_596_800n;
 const timestampSecondsMax = 253_402_300_799n;

@@ -1,16 +1,21 @@
-import type { FieldMask } from '@bufbuild/protobuf/wkt';
 import {
   AddPartitionsRequestSchema,
   CreateTopicRequestSchema,
   DeleteTopicRequestSchema,
   GetTopicRequestSchema,
+  GetTopicStorageRequestSchema,
   ListTopicsRequestSchema,
+  RetentionSchema,
   TopicSchema,
   TopicSemanticsSchema,
   UpdateTopicRequestSchema,
+  ZeroSubscriptionsSchema,
+  type Topic,
+  type UpdateTopicRequest,
 } from '../../../gen/millrace/v1/topic_pb.js';
 import { limits } from '../../limits/limits.ts';
 import * as field from './field-rules.ts';
+import { maskedRule, maskRule, topicMask, type MaskedOneof } from './masks.ts';
 import { message, type Rule, type RuledFields } from './rule.ts';
 
 /** Rules for the calls of TopicService. */
@@ -20,33 +25,51 @@ export function createTopicRule(ruled: RuledFields, partitionsMax: number) {
 }
 
 export function updateTopicRule(ruled: RuledFields, partitionsMax: number) {
-  return message(ruled, UpdateTopicRequestSchema, {
-    topic: field.required(topicRule(ruled, partitionsMax)),
-    updateMask,
-  });
+  const masked = maskedRule(topicRule(ruled, partitionsMax), topicOneofs, ['name']);
+  const changes: Rule<UpdateTopicRequest> = ({ topic, updateMask }, at, report) => {
+    if (topic !== undefined) masked({ message: topic, at: 'topic', mask: updateMask }, at, report);
+  };
+  const fields = { topic: field.required<Topic>(anything), updateMask: maskRule(topicMask) };
+  return message(ruled, UpdateTopicRequestSchema, fields, changes);
 }
 
+/** The masked rule checks the topic, because it needs the mask. */
+const anything: Rule<Topic | undefined> = () => undefined;
+
+const topicOneofs: readonly MaskedOneof<Topic>[] = [
+  {
+    cases: { 'retention.after_completion': 'afterCompletion', 'retention.keep_forever': 'keepForever' },
+    chosen: ({ retention }) => retention?.completion.case,
+  },
+  {
+    cases: { 'zero_subscriptions.keep_for': 'keepFor', 'zero_subscriptions.refuse_publish': 'refusePublish' },
+    chosen: ({ zeroSubscriptions }) => zeroSubscriptions?.policy.case,
+  },
+];
+
 function topicRule(ruled: RuledFields, partitionsMax: number) {
+  const time = field.duration(limits.retentionMsMin, limits.retentionMsMax);
   return message(ruled, TopicSchema, {
     name: field.name,
     semantics: field.oneOf(TopicSemanticsSchema),
     partitions: field.count(partitionsMax),
     idempotencyWindow: field.duration(limits.idempotencyWindowMsMin, limits.idempotencyWindowMsMax),
     description: field.text(limits.descriptionCharsMax),
+    retention: message(ruled, RetentionSchema, { afterCompletion: time, keepForever: field.onlyTrue }),
+    zeroSubscriptions: message(ruled, ZeroSubscriptionsSchema, { keepFor: time, refusePublish: field.onlyTrue }),
   });
 }
 
-const updatable = ['idempotency_window', 'description'];
-
-const updateMask: Rule<FieldMask | undefined> = (mask, at, report) => {
-  if (mask === undefined || mask.paths.length === 0) report(at, `must name at least one of ${updatable.join(', ')}`);
-  for (const path of mask?.paths ?? []) {
-    if (!updatable.includes(path)) report(at, `names a field that is not one of ${updatable.join(', ')}`);
-  }
-};
-
 export function getTopicRule(ruled: RuledFields) {
   return message(ruled, GetTopicRequestSchema, {
+    name: field.name,
+    pageSize: field.count(limits.pageSizeMax),
+    pageToken: field.pageToken,
+  });
+}
+
+export function getTopicStorageRule(ruled: RuledFields) {
+  return message(ruled, GetTopicStorageRequestSchema, {
     name: field.name,
     pageSize: field.count(limits.pageSizeMax),
     pageToken: field.pageToken,

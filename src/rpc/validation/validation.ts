@@ -27,6 +27,7 @@ import {
   createTopicRule,
   deleteTopicRule,
   getTopicRule,
+  getTopicStorageRule,
   listTopicsRule,
   updateTopicRule,
 } from './topic-rules.ts';
@@ -62,6 +63,7 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     listRebalances: validate(listRebalancesRule(ruled)),
     createTopic: validate(createTopicRule(ruled, tunable.partitionsMax)),
     getTopic: validate(getTopicRule(ruled)),
+    getTopicStorage: validate(getTopicStorageRule(ruled)),
     updateTopic: validate(updateTopicRule(ruled, tunable.partitionsMax)),
     addPartitions: validate(addPartitionsRule(ruled, tunable.partitionsMax)),
     listTopics: validate(listTopicsRule(ruled)),

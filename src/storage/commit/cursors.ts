@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
-import type { CursorKey, CursorReset, StoredCursor } from '../../delivery/ports/store.ts';
+import type { CursorKey, StoredCursor } from '../../delivery/ports/store.ts';
 import { arrayLiteral, nestedArrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { eachRow } from '../pg/each-row.ts';
 import { bigintArray, integerArray, textArray } from '../pg/number-array.ts';
@@ -195,29 +195,7 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
   };
 }
 
-/**
- * Resets cursors, each to the incarnation of its reset. A cursor that has it already is left alone,
- * so that a retry changes nothing.
- */
-export async function resetCursors(client: Client, resets: readonly CursorReset[]): Promise<void> {
-  const sorted = inOrder(resets);
-  await client.query(
-    keyedUpdate(
-      `resets = w.resets, committed_offset = w.committed_offset, acked = '{}', attempts = '{}',
-       metadata = NULL, metadata_seq = NULL`,
-      'c.resets < w.resets',
-      null,
-    ),
-    [
-      arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
-      arrayLiteral(sorted.map(({ key }) => key.partition)),
-      arrayLiteral(sorted.map(({ key }) => key.lane)),
-      arrayLiteral(sorted.map((one) => one.resets)),
-      arrayLiteral(sorted.map(({ offset }) => offset)),
-    ],
-  );
-}
-
+/** By subscription, partition and lane: the order in which rows of cursors are locked. */
 function inOrder<T extends { readonly key: CursorKey }>(rows: readonly T[]): T[] {
   return [...rows].sort(
     ({ key: a }, { key: b }) => a.subscriptionId - b.subscriptionId || a.partition - b.partition || a.lane - b.lane,

@@ -3,6 +3,7 @@ import type { GroupChange } from '../../coordinator/group.ts';
 import {
   cursorName,
   type CursorKey,
+  type CreatedSubscription,
   type CursorReset,
   type FoldResult,
   type FoundInAckLog,
@@ -12,14 +13,14 @@ import {
   type NewSubscription,
   type StoredCursor,
   type StoredRebalance,
-  type SubscriptionRow,
 } from '../../delivery/ports/store.ts';
 import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
 import type { Connection } from '../sessions/connection.ts';
-import { cursorUpdate, readCursors, readNamedCursors, resetCursors } from '../commit/cursors.ts';
+import { cursorUpdate, readCursors, readNamedCursors } from '../commit/cursors.ts';
 import { DeltaSums } from '../commit/delta-sums.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
+import { resetCursors } from './cursor-resets.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
 import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
@@ -144,7 +145,7 @@ export class GroupStorage implements GroupStore {
     return this.#d.reads.run((client) => readRebalances(client, groupId));
   }
 
-  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<SubscriptionRow[]> {
+  createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<CreatedSubscription[]> {
     return this.#d.groups.transaction((client) => createSubscriptions(client, subscriptions, this.#d.now));
   }
 
@@ -152,9 +153,10 @@ export class GroupStorage implements GroupStore {
     return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId, this.#d.now));
   }
 
-  async resetCursors(resets: readonly CursorReset[]): Promise<void> {
+  resetCursors(resets: readonly CursorReset[]): Promise<number[]> {
+    if (resets.length === 0) return Promise.resolve([]);
     // This uses the connection of the folds, for the reason in `deleteGroup`.
-    if (resets.length > 0) await this.#d.folds.transaction((client) => resetCursors(client, resets));
+    return this.#d.folds.transaction((client) => resetCursors(client, resets));
   }
 
   async fold(current: AckTable, snapshots: () => Iterable<StoredCursor>, mayGoOn = () => true): Promise<FoldResult> {

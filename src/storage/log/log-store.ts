@@ -1,15 +1,25 @@
-import type { LogEnd, LogStore, ReadRequest, RecordPlace, SegmentSize } from '../../log/store.ts';
+import {
+  BelowLogStart,
+  type LogEnd,
+  type LogStore,
+  type ReadRequest,
+  type RecordPlace,
+  type SegmentSize,
+  type StoredStart,
+} from '../../log/store.ts';
 import type { StoredBatch } from '../../log/batch.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { sqlState, undefinedTableState } from '../pg/faults.ts';
 import type { Now } from '../pg/now.ts';
 import { leafTable } from '../schema/leaf.ts';
+import { LoadedEnds } from './loaded-ends.ts';
 import { appendAges, baseAtTime, readBatches } from './read.ts';
 import {
-  endsQuery,
   lockTopicLogs,
   makeSegmentAhead,
+  readEnds,
   readSegments,
+  readStarts,
   rollSegment,
   segmentBase,
   segmentOf,
@@ -18,6 +28,7 @@ import {
 } from './segments.ts';
 import type { UnsettledSessions } from '../commit/unsettled.ts';
 import type { Writer } from '../sessions/writer.ts';
+import type { Clock } from '../../time/clock.ts';
 import { present } from '../../errors/present.ts';
 
 /** The connections that read older batches. Each runs one read at a time. */
@@ -36,6 +47,7 @@ interface LogStoreOptions {
   readonly tables: Writer;
   /** Runs vacuums, which may take long. */
   readonly maintenance: Connection;
+  readonly clock: Clock;
   readonly now: Now;
 }
 
@@ -44,12 +56,14 @@ export class PostgresLogStore implements LogStore {
   readonly #o: LogStoreOptions;
   readonly #readers: readonly Connection[];
   readonly #lookups: Connection;
+  readonly #ends: LoadedEnds;
   readonly #segments = new Map<number, Promise<SegmentBases>>();
 
   constructor(options: LogStoreOptions) {
     this.#o = options;
     this.#readers = Array.from({ length: readConnections }, (_, index) => options.connect(`read-${index}`));
     this.#lookups = options.lookups;
+    this.#ends = new LoadedEnds(options.connect, options.clock);
   }
 
   async ends(topicId: number): Promise<LogEnd[]> {
@@ -57,25 +71,34 @@ export class PostgresLogStore implements LogStore {
     return this.#o.admin.transaction(async (client) => {
       const segment = await lockTopicLogs(client, topicId, 'SHARE');
       if (segment === null) return [];
-      const { rows } = await client.query<{
-        partition: number;
-        lane: number;
-        start_offset: string;
-        end_offset: string;
-      }>(endsQuery(topicId, segment));
-      return rows.map(({ partition, lane, start_offset, end_offset }) => ({
-        partition,
-        lane,
-        startOffset: Number(start_offset),
-        endOffset: Number(end_offset),
-      }));
+      return (await readEnds(client, [{ id: topicId, segment }])).get(topicId) ?? [];
     });
+  }
+
+  endsOf(topicIds: readonly number[]): Promise<Map<number, LogEnd[]>> {
+    return this.#ends.read(topicIds);
+  }
+
+  starts(topicId: number): Promise<StoredStart[]> {
+    this.forgetSegments(topicId);
+    return this.#lookups.run((client) => readStarts(client, topicId));
   }
 
   async read(request: ReadRequest): Promise<StoredBatch[]> {
     const { topicId, partition, lane, offset } = request;
-    const segment = segmentOf(await this.#segmentsOf(topicId), partition, lane, offset);
-    return this.#reader().run((client) => this.#unlessGone(topicId, [], () => readBatches(client, segment, request)));
+    const known = await this.#segmentsOf(topicId);
+    const [first] = known.segments;
+    // A topic without segments is deleted, and has no records.
+    if (first === undefined) return [];
+    if (offset < segmentBase(known, first, partition, lane)) throw belowStart(request);
+    const segment = segmentOf(known, partition, lane, offset);
+    const read = await this.#reader().run((client) =>
+      this.#unlessGone(topicId, null, () => readBatches(client, segment, request)),
+    );
+    if (read !== null) return read;
+    // The table is gone, so what was known of the segments was too old.
+    if ((await this.#segmentsOf(topicId)).segments.length === 0) return [];
+    throw belowStart(request);
   }
 
   async offsetAtTime(topicId: number, partition: number, lane: number, timeUs: number): Promise<number | null> {
@@ -109,19 +132,33 @@ export class PostgresLogStore implements LogStore {
     await this.#o.tables.transaction((client) => makeSegmentAhead(client, topicId, current, this.#o.now));
   }
 
-  async rollSegment(topicId: number, current: number): Promise<number> {
-    const segment = await this.#o.admin.transaction((client) => rollSegment(client, topicId, current, this.#o.now));
+  async rollSegment(topicId: number, current: number, bytes?: number): Promise<number> {
+    const segment = await this.#o.admin.transaction((client) =>
+      rollSegment(client, topicId, current, bytes, this.#o.now),
+    );
     this.forgetSegments(topicId);
     // No append writes to the sealed table, so after this freeze no wraparound vacuum rewrites it.
     if (segment === current + 1) void this.#freeze(topicId, current);
     return segment;
   }
 
+  saveSegmentBytes(topicId: number, segment: number, bytes: number): Promise<void> {
+    return this.#o.admin.write({
+      name: 'segment_bytes',
+      text: 'UPDATE millrace.segments SET bytes = $3 WHERE topic_id = $1 AND segment = $2 AND sealed_at IS NULL',
+      parameters: [topicId, segment, bytes],
+    });
+  }
+
   segmentSize(topicId: number, segment: number): Promise<SegmentSize> {
     return this.#lookups.run((client) => segmentSize(client, topicId, segment, this.#o.now));
   }
 
-  /** Drops the cached segments, because the topic has a new segment or is deleted. */
+  stop(): void {
+    this.#ends.stop();
+  }
+
+  /** Drops the cached segments, because the topic has other segments now or is deleted. */
   forgetSegments(topicId: number): void {
     this.#segments.delete(topicId);
   }
@@ -132,7 +169,7 @@ export class PostgresLogStore implements LogStore {
     );
   }
 
-  /** Reads; returns `nothing` if the table was dropped, because its topic was deleted. */
+  /** Reads; returns `nothing` if the table was dropped. */
   async #unlessGone<T>(topicId: number, nothing: T, read: () => Promise<T>): Promise<T> {
     try {
       return await read();
@@ -167,4 +204,8 @@ export class PostgresLogStore implements LogStore {
       // Autovacuum freezes the table later.
     }
   }
+}
+
+function belowStart({ topicId, partition, lane, offset }: ReadRequest): BelowLogStart {
+  return new BelowLogStart(`offset ${offset} of log ${topicId}/${partition}/${lane} is not stored any more`);
 }

@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import { topicNotFound } from '../../errors/rejections/topics.ts';
-import type { SegmentSize } from '../../log/store.ts';
+import type { LogEnd, SegmentSize, StoredStart } from '../../log/store.ts';
 import { nowOf, type Now } from '../pg/now.ts';
 import { leafTable, ofLog, topicTable } from '../schema/leaf.ts';
 
@@ -121,7 +121,7 @@ type LockStrength = 'SHARE' | 'NO KEY UPDATE' | 'UPDATE';
  *
  * @returns its current segment; null if the topic is deleted.
  */
-async function lockTopic(client: Client, topicId: number, strength: LockStrength): Promise<number | null> {
+export async function lockTopic(client: Client, topicId: number, strength: LockStrength): Promise<number | null> {
   const { rows } = await client.query<{ segment: number }>(
     // The topic is locked before its partitions, as in the order of locks in append.ts. An append
     // locks only partitions, and reads the topic under those locks, because every change of
@@ -134,7 +134,7 @@ async function lockTopic(client: Client, topicId: number, strength: LockStrength
 }
 
 /** Locks all partitions of a locked topic, so that no append is in flight. */
-async function lockPartitions(client: Client, topicId: number): Promise<void> {
+export async function lockPartitions(client: Client, topicId: number): Promise<void> {
   await client.query('SELECT 1 FROM millrace.partitions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topicId]);
 }
 
@@ -149,14 +149,24 @@ export async function lockTopicLogs(client: Client, topicId: number, strength: L
   return segment;
 }
 
+/** Joins the bases of the first segment that is still there, by the parameter or number `topic`. */
+const firstBases = (topic: string): string => `LEFT JOIN millrace.segment_bases AS first_base
+    ON first_base.topic_id = p.topic_id AND first_base.partition = p.partition AND first_base.lane = 0
+   AND first_base.segment = (SELECT min(segment) FROM millrace.segments WHERE topic_id = ${topic})`;
+
+/** The start of each log of topic $1. A log that began in its first segment has no base there. */
+const startsQuery = `SELECT p.partition, 0 AS lane, coalesce(first_base.base_offset, 0) AS start_offset
+  FROM millrace.partitions AS p ${firstBases('$1')} WHERE p.topic_id = $1 ORDER BY p.partition`;
+
 /**
  * Reads the start and the end of each log of a topic. It needs their locks, from an earlier
  * statement.
  */
 export function endsQuery(topicId: number, segment: number): string {
-  return `SELECT p.partition, 0 AS lane, p.log_start_offset AS start_offset,
-       coalesce(last.end_offset, b.base_offset, 0) AS end_offset, coalesce(last.appended_at, b.last_appended_at) AS appended_at
-  FROM millrace.partitions AS p
+  return `SELECT p.topic_id, p.partition, 0 AS lane, coalesce(first_base.base_offset, 0) AS start_offset,
+       coalesce(last.end_offset, b.base_offset, 0) AS end_offset, coalesce(b.base_offset, 0) AS segment_base_offset,
+       coalesce(last.appended_at, b.last_appended_at) AS appended_at
+  FROM millrace.partitions AS p ${firstBases(String(topicId))}
   LEFT JOIN millrace.segment_bases AS b
     ON b.topic_id = p.topic_id AND b.segment = ${segment} AND b.partition = p.partition AND b.lane = 0
   LEFT JOIN LATERAL (
@@ -166,13 +176,62 @@ export function endsQuery(topicId: number, segment: number): string {
  WHERE p.topic_id = ${topicId} ORDER BY p.partition`;
 }
 
+interface StartFields {
+  readonly partition: number;
+  readonly lane: number;
+  readonly start_offset: string;
+}
+
+interface EndFields extends StartFields {
+  readonly topic_id: number;
+  readonly end_offset: string;
+  readonly segment_base_offset: string;
+}
+
+const startOf = ({ partition, lane, start_offset }: StartFields): StoredStart => ({
+  partition,
+  lane,
+  startOffset: Number(start_offset),
+});
+
+/** Reads the starts of a topic's logs. */
+export async function readStarts(client: Client, topicId: number): Promise<StoredStart[]> {
+  const { rows } = await client.query<StartFields>(startsQuery, [topicId]);
+  return rows.map(startOf);
+}
+
+interface CurrentSegment {
+  readonly id: number;
+  readonly segment: number;
+}
+
+/** Reads the starts and the ends of topics in one statement, by topic. */
+export async function readEnds(client: Client, topics: readonly CurrentSegment[]): Promise<Map<number, LogEnd[]>> {
+  const found = new Map<number, LogEnd[]>(topics.map(({ id }) => [id, []]));
+  if (topics.length === 0) return found;
+  const queries = topics.map(({ id, segment }) => `(${endsQuery(id, segment)})`);
+  const { rows } = await client.query<EndFields>(queries.join(' UNION ALL '));
+  for (const row of rows) {
+    const { topic_id: topicId, end_offset: endOffset, segment_base_offset: segmentBaseOffset } = row;
+    const end = { endOffset: Number(endOffset), segmentBaseOffset: Number(segmentBaseOffset) };
+    found.get(topicId)?.push({ ...startOf(row), ...end });
+  }
+  return found;
+}
+
 /**
  * Moves appends to the next segment, unless `current` is out of date or the next one does not
  * exist. While it locks the partitions, it waits for no lock of a table.
  *
  * @returns the current segment.
  */
-export async function rollSegment(client: Client, topicId: number, current: number, now: Now): Promise<number> {
+export async function rollSegment(
+  client: Client,
+  topicId: number,
+  current: number,
+  bytes: number | undefined,
+  now: Now,
+): Promise<number> {
   const segment = await lockTopic(client, topicId, 'NO KEY UPDATE');
   if (segment === null) throw topicNotFound({ deletedId: topicId });
   if (segment !== current || !(await isMade(client, topicId, current + 1))) return segment;
@@ -186,11 +245,12 @@ export async function rollSegment(client: Client, topicId: number, current: numb
     `WITH turned AS (
        UPDATE millrace.segments
           SET sealed_at = CASE segment WHEN $2 THEN ${nowOf('$4')} ELSE sealed_at END,
-              created_at = CASE segment WHEN $3 THEN ${nowOf('$4')} ELSE created_at END
+              created_at = CASE segment WHEN $3 THEN ${nowOf('$4')} ELSE created_at END,
+              bytes = CASE segment WHEN $2 THEN coalesce($5::bigint, bytes) ELSE bytes END
         WHERE topic_id = $1 AND segment IN ($2, $3)
      )
      UPDATE millrace.topics SET segment = $3 WHERE id = $1`,
-    [topicId, segment, next, now()],
+    [topicId, segment, next, now(), bytes ?? null],
   );
   return next;
 }
@@ -203,15 +263,24 @@ async function isMade(client: Client, topicId: number, segment: number): Promise
   return rows.length > 0;
 }
 
-/** The bytes and the age of the current segment, and whether the next one exists. */
+/**
+ * The bytes and the age of the current segment, and whether the next one exists. A table that once
+ * had a page counts as one with data, because an append that failed is rare.
+ */
 export async function segmentSize(client: Client, topicId: number, segment: number, now: Now): Promise<SegmentSize> {
-  const { rows } = await client.query<{ bytes: string; age_ms: number; next_is_made: boolean }>(
+  const { rows } = await client.query<{ bytes: string; age_ms: number; next_is_made: boolean; has_data: boolean }>(
     `SELECT coalesce(pg_total_relation_size(to_regclass($3)), 0) AS bytes,
             (extract(epoch FROM ${nowOf('$4')} - created_at) * 1000)::float8 AS age_ms,
-            EXISTS (SELECT FROM millrace.segments WHERE topic_id = $1 AND segment = $2 + 1) AS next_is_made
+            EXISTS (SELECT FROM millrace.segments WHERE topic_id = $1 AND segment = $2 + 1) AS next_is_made,
+            coalesce(pg_relation_size(to_regclass($3)), 0) > 0 AS has_data
        FROM millrace.segments WHERE topic_id = $1 AND segment = $2`,
     [topicId, segment, leafTable(topicId, segment), now()],
   );
   const row = rows[0];
-  return { bytes: Number(row?.bytes ?? 0), ageMs: row?.age_ms ?? 0, nextIsMade: row?.next_is_made ?? false };
+  return {
+    bytes: Number(row?.bytes ?? 0),
+    ageMs: row?.age_ms ?? 0,
+    nextIsMade: row?.next_is_made ?? false,
+    hasData: row?.has_data ?? false,
+  };
 }

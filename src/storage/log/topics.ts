@@ -1,29 +1,21 @@
-import { and, asc, drizzle, eq, getTableColumns, inArray, isNull, nowSql } from '../pg/drizzle.ts';
+import { asc, drizzle, eq, getTableColumns, nowSql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
-import type { NewTopic, TopicRow, TopicStore } from '../../log/store.ts';
+import type { NewTopic, TopicChange, TopicRow, TopicStore } from '../../log/store.ts';
 import type { Connection } from '../sessions/connection.ts';
 import { epochMs } from '../pg/epoch.ts';
-import { sqlState } from '../pg/faults.ts';
-import type { Now } from '../pg/now.ts';
+import { nowOf, type Now } from '../pg/now.ts';
 import { ringTables } from '../commit/idempotency.ts';
-import { leafTable, topicTable } from '../schema/leaf.ts';
-import { partitions, segmentDrops, topics } from '../schema/log-schema.ts';
+import { partitions, topics } from '../schema/log-schema.ts';
 import { nameKey } from '../schema/namespaces.ts';
-import { createFirstSegment, createTopicTable, lockTopicLogs } from './segments.ts';
+import { planDeletion } from './deletion.ts';
+import { createFirstSegment, createTopicTable, lockPartitions, lockTopic } from './segments.ts';
 import type { Writer } from '../sessions/writer.ts';
-import { oneRow } from '../pg/one-row.ts';
-
-/** A drop waits this long for readers of its table, and then leaves the table to the next call. */
-const dropLockTimeout = '2s';
-const lockNotAvailable = '55P03';
-/** PostgreSQL allows one interrupted detach for each parent table, which must be finished first. */
-const otherDetachPending = '55000';
 
 interface TopicStoreOptions {
   readonly writer: Writer;
   /** Creates tables, and may wait for sessions that lock their parents. */
   readonly tables: Writer;
-  /** Reads topics, and detaches tables, which PostgreSQL forbids in a transaction. */
+  /** Reads topics. */
   readonly admin: Connection;
   /** Called after the topic's segments have changed. */
   readonly onChanged: (topicId: number) => void;
@@ -39,12 +31,12 @@ export class PostgresTopicStore implements TopicStore {
   }
 
   loadTopics(): Promise<TopicRow[]> {
-    return this.#o.admin.run((client) => load(client));
+    return this.#o.admin.run((client) => load(client, this.#o.now));
   }
 
   createTopic(topic: NewTopic): Promise<TopicRow | null> {
     return this.#o.tables.transaction(async (client) => {
-      const { name, idempotencyWindowMs, description } = topic;
+      const { name, idempotencyWindowMs, description, retention } = topic;
       const { now } = this.#o;
       const [made] = await drizzle(client)
         .insert(topics)
@@ -53,6 +45,7 @@ export class PostgresTopicStore implements TopicStore {
           semantics: 'PUB_SUB',
           idempotencyWindowMs,
           description,
+          ...retention,
           segment: 1,
           createdAt: nowSql(now),
         })
@@ -65,19 +58,18 @@ export class PostgresTopicStore implements TopicStore {
       );
       await createTopicTable(client, made.id);
       await createFirstSegment(client, made.id, now);
-      return (await load(client, made.id))[0] ?? null;
+      return (await load(client, now, made.id))[0] ?? null;
     });
   }
 
-  updateTopic(
-    topicId: number,
-    change: { readonly idempotencyWindowMs?: number; readonly description?: string },
-  ): Promise<TopicRow | null> {
+  updateTopic(topicId: number, { retention, ...rest }: TopicChange): Promise<TopicRow | null> {
+    // A column that the call does not name is not written, because another call may change it.
+    const columns = { ...rest, ...retention };
     return this.#o.writer.transaction(async (client) => {
-      if (Object.keys(change).length > 0) {
-        await drizzle(client).update(topics).set(change).where(eq(topics.id, topicId));
+      if (Object.keys(columns).length > 0) {
+        await drizzle(client).update(topics).set(columns).where(eq(topics.id, topicId));
       }
-      return (await load(client, topicId))[0] ?? null;
+      return (await load(client, this.#o.now, topicId))[0] ?? null;
     });
   }
 
@@ -90,31 +82,31 @@ export class PostgresTopicStore implements TopicStore {
       await client.query('SELECT 1 FROM millrace.topics WHERE id = $1 FOR UPDATE', [topicId]);
       await client.query(
         `WITH subscribed AS (
-           SELECT id, topic_id FROM millrace.subscriptions WHERE topic_id = $1 AND state = 'ACTIVE' ORDER BY id FOR KEY SHARE
+           SELECT id, topic_id FROM millrace.subscriptions WHERE topic_id = $1 AND state <> 'CANCELLED' ORDER BY id FOR KEY SHARE
          ), added AS (
            INSERT INTO millrace.partitions (topic_id, partition)
            SELECT t.id, generate_series((SELECT count(*)::integer FROM millrace.partitions WHERE topic_id = t.id), $2::integer - 1)
              FROM millrace.topics AS t WHERE t.id = $1
            RETURNING topic_id, partition
          )
-         INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset)
-         SELECT s.id, added.partition, 0, 0 FROM added JOIN subscribed AS s USING (topic_id)`,
+         INSERT INTO millrace.cursors (subscription_id, partition, lane, committed_offset, start_offset)
+         SELECT s.id, added.partition, 0, 0, 0 FROM added JOIN subscribed AS s USING (topic_id)`,
         [topicId, count],
       );
-      return (await load(client, topicId))[0] ?? null;
+      return (await load(client, this.#o.now, topicId))[0] ?? null;
     });
   }
 
   async deleteTopic(topicId: number): Promise<void> {
     await this.#o.writer.transaction(async (client) => {
       // The locks wait for appends in flight. Later appends find no partitions and fail.
-      await lockTopicLogs(client, topicId, 'UPDATE');
-      await client.query(
-        `INSERT INTO millrace.segment_drops (topic_id, segment, topic_name, reason)
-         SELECT t.id, s.segment, t.name, 'TOPIC_DELETED' FROM millrace.topics AS t JOIN millrace.segments AS s ON s.topic_id = t.id
-          WHERE t.id = $1`,
-        [topicId],
-      );
+      const segment = await lockTopic(client, topicId, 'UPDATE');
+      if (segment === null) return;
+      // The cascade locks the subscriptions in the order of the heap, and other writes in that of
+      // ids.
+      await client.query('SELECT 1 FROM millrace.subscriptions WHERE topic_id = $1 ORDER BY id FOR UPDATE', [topicId]);
+      await lockPartitions(client, topicId);
+      await planDeletion(client, { id: topicId, segment }, this.#o.now);
       for (let table = 0; table < ringTables; table++) {
         await client.query(`DELETE FROM millrace.idempotency_${table} WHERE topic_id = $1`, [topicId]);
       }
@@ -122,35 +114,9 @@ export class PostgresTopicStore implements TopicStore {
     });
     this.#o.onChanged(topicId);
   }
-
-  dropSegments(): Promise<void> {
-    return this.#o.admin.run(async (client) => {
-      const database = drizzle(client);
-      const planned = await database
-        .select({ topicId: segmentDrops.topicId, segment: segmentDrops.segment })
-        .from(segmentDrops)
-        .where(isNull(segmentDrops.doneAt))
-        .orderBy(asc(segmentDrops.topicId), asc(segmentDrops.segment));
-      await client.query(`SET lock_timeout = '${dropLockTimeout}'`);
-      try {
-        for (const [topicId, drops] of Map.groupBy(planned, (drop) => drop.topicId)) {
-          const gone = await dropSegmentsOf(client, topicId, drops);
-          if (gone.length === 0) continue;
-          await database
-            .update(segmentDrops)
-            .set({ doneAt: nowSql(this.#o.now) })
-            .where(and(eq(segmentDrops.topicId, topicId), inArray(segmentDrops.segment, gone)));
-        }
-      } finally {
-        // RESET would restore the default of the role. The session has other work after an error
-        // too.
-        await client.query('SET lock_timeout = 0').catch(() => undefined);
-      }
-    });
-  }
 }
 
-async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
+async function load(client: Client, now: Now, topicId?: number): Promise<TopicRow[]> {
   const database = drizzle(client);
   const { createdAt, namespaceId: _, ...plain } = getTableColumns(topics);
   const rows = await database
@@ -164,59 +130,48 @@ async function load(client: Client, topicId?: number): Promise<TopicRow[]> {
     .orderBy(asc(partitions.topicId), asc(partitions.partition));
   const ofTopic = new Map<number, { id: number; partition: number }[]>(rows.map(({ id }) => [id, []]));
   for (const { id, topicId: owner, partition } of parts) ofTopic.get(owner)?.push({ id, partition });
-  return rows.map((row) => ({ ...row, partitions: ofTopic.get(row.id) ?? [] }));
+  const sizes = await loadSizes(client, now, topicId);
+  return rows.map(({ afterCompletionMs, excusedKeepMs, maxAgeMs, maxBytes, keepUnsubscribedMs, ...row }) => ({
+    ...row,
+    ...(sizes.get(row.id) ?? noSizes),
+    retention: { afterCompletionMs, excusedKeepMs, maxAgeMs, maxBytes, keepUnsubscribedMs },
+    partitions: ofTopic.get(row.id) ?? [],
+  }));
 }
 
-/** Drops tables of segments. @returns the segments whose tables are gone. */
-async function dropSegmentsOf(
-  client: Client,
-  topicId: number,
-  drops: readonly { segment: number }[],
-): Promise<number[]> {
-  const gone: number[] = [];
-  for (const { segment } of drops) {
-    if (await dropTable(client, leafTable(topicId, segment), topicTable(topicId))) gone.push(segment);
-  }
-  // The last segment stays planned until the topic's table is gone too. Otherwise no later call
-  // would drop that table, and a half-detached one blocks the detach of every other topic's table.
-  if (gone.length === drops.length && !(await dropEmptyTopic(client, topicId))) gone.pop();
-  return gone;
-}
+type Sizes = Pick<TopicRow, 'liveSubscriptions' | 'segmentAgeMs' | 'segmentBytes' | 'sealedBytes' | 'segmentCount'>;
 
-/**
- * Detaches a table concurrently, so that readers of its parent go on, and drops it. It finishes a
- * detach that was interrupted.
- *
- * @returns whether the table is gone.
- */
-async function dropTable(client: Client, table: string, parent: string): Promise<boolean> {
-  const { rows } = await client.query<{ pending: boolean | null }>(
-    `SELECT i.inhdetachpending AS pending FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
-      WHERE c.oid = to_regclass($1)`,
-    [table],
+const noSizes: Sizes = { liveSubscriptions: 0, segmentAgeMs: 0, segmentBytes: 0, sealedBytes: 0, segmentCount: 1 };
+
+/** Segments and live subscriptions by topic. Each is one pass over all topics, or reads one. */
+async function loadSizes(client: Client, now: Now, topicId?: number): Promise<Map<number, Sizes>> {
+  const { rows } = await client.query<{
+    id: number;
+    live: number;
+    age_ms: number;
+    bytes: number;
+    sealed_bytes: number;
+    count: number;
+  }>(
+    `WITH stored AS (
+       SELECT s.topic_id, count(*)::integer AS count,
+              coalesce(sum(s.bytes) FILTER (WHERE s.segment < t.segment), 0)::float8 AS sealed_bytes,
+              coalesce(sum(s.bytes) FILTER (WHERE s.segment = t.segment), 0)::float8 AS bytes,
+              extract(epoch FROM ${nowOf('$2')} - max(s.created_at) FILTER (WHERE s.segment = t.segment))::float8 * 1000 AS age_ms
+         FROM millrace.segments AS s JOIN millrace.topics AS t ON t.id = s.topic_id
+        WHERE s.segment <= t.segment AND ($1::integer IS NULL OR s.topic_id = $1) GROUP BY s.topic_id
+     ), subscribed AS (
+       SELECT topic_id, count(*)::integer AS live FROM millrace.subscriptions
+        WHERE state IN ('ACTIVE', 'PAUSED') AND ($1::integer IS NULL OR topic_id = $1) GROUP BY topic_id
+     )
+     SELECT stored.topic_id AS id, coalesce(live, 0) AS live, age_ms, bytes, sealed_bytes, count
+       FROM stored LEFT JOIN subscribed USING (topic_id)`,
+    [topicId ?? null, now()],
   );
-  const found = rows[0];
-  if (found === undefined) return true;
-  try {
-    if (found.pending !== null) {
-      await client.query(
-        `ALTER TABLE ${parent} DETACH PARTITION ${table} ${found.pending ? 'FINALIZE' : 'CONCURRENTLY'}`,
-      );
-    }
-    await client.query(`DROP TABLE ${table}`);
-    return true;
-  } catch (error) {
-    const state = sqlState(error);
-    if (state === lockNotAvailable || state === otherDetachPending) return false;
-    throw error;
-  }
-}
-
-/** Drops the topic's table if it has no segments left. @returns false if that failed. */
-async function dropEmptyTopic(client: Client, topicId: number): Promise<boolean> {
-  const answer = await client.query<{ left: boolean }>(
-    'SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass($1)) AS left',
-    [topicTable(topicId)],
+  return new Map(
+    rows.map(({ id, live, age_ms: segmentAgeMs, bytes: segmentBytes, sealed_bytes: sealedBytes, count }) => [
+      id,
+      { liveSubscriptions: live, segmentAgeMs, segmentBytes, sealedBytes, segmentCount: count },
+    ]),
   );
-  return oneRow(answer).left || dropTable(client, topicTable(topicId), 'millrace.record_batches');
 }

@@ -47,13 +47,15 @@ type WaitForWrites = (wait: () => Promise<void>) => Promise<void>;
 /**
  * Brings the schema up to this version (or to `upTo`), each migration in a transaction of its own.
  *
+ * @returns the versions that it applied.
  * @throws UnfitDatabase if the schema is newer than this version of Millrace.
  */
 export async function migrate(
   client: ClientBase,
   upTo = Infinity,
   waitForWrites: WaitForWrites = (wait) => wait(),
-): Promise<void> {
+): Promise<number[]> {
+  const done: number[] = [];
   await inTransaction(client, async () => {
     // CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if the schema exists.
     const answer = await client.query<{ there: boolean }>("SELECT to_regnamespace('millrace') IS NOT NULL AS there");
@@ -73,8 +75,10 @@ export async function migrate(
         migration.version,
         migration.name,
       ]);
+      done.push(migration.version);
     });
   }
+  return done;
 }
 
 export async function appliedVersion(client: ClientBase): Promise<number> {

@@ -135,7 +135,7 @@ export class LeaseStorage implements LeaseStore {
 
   async release(epoch: number | null): Promise<void> {
     try {
-      if (epoch !== null) await this.#run((client) => giveUp(client, this.#d.brokerId, epoch));
+      if (epoch !== null) await this.#run((client) => giveUp(client, this.#d.brokerId, epoch, this.#d.now));
     } finally {
       // The end of the session frees the lock, even if an unlock would not arrive.
       await this.close();
@@ -378,11 +378,11 @@ async function raiseEpoch(
     }
     // This waits for the predecessor's transactions in flight.
     await takeFence(client, broker, epoch + 1, slots);
-    await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = ${nowOf('$3')}`, [
-      broker,
-      epoch + 1,
-      now(),
-    ]);
+    // The last sign of life of the broker before, which a release has noted already.
+    const before = "CASE WHEN renewed_at = '-infinity' THEN before_renewed_at ELSE renewed_at END";
+    const renewed = `renewed_at = ${nowOf('$3')}, before_renewed_at = ${before}`;
+    const values = [broker, epoch + 1, now()];
+    await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, ${renewed}`, values);
     await signLease(client, broker);
     await client.query('COMMIT');
     return epoch + 1;
@@ -392,9 +392,8 @@ async function raiseEpoch(
   }
 }
 
-async function giveUp(client: Client, broker: string, epoch: number): Promise<void> {
-  await client.query("UPDATE millrace.broker_lease SET renewed_at = '-infinity' WHERE broker = $1 AND epoch = $2", [
-    broker,
-    epoch,
-  ]);
+async function giveUp(client: Client, broker: string, epoch: number, now: Now): Promise<void> {
+  const released = `renewed_at = '-infinity', before_renewed_at = ${nowOf('$3')}`;
+  const values = [broker, epoch, now()];
+  await client.query(`UPDATE millrace.broker_lease SET ${released} WHERE broker = $1 AND epoch = $2`, values);
 }

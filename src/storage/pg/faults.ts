@@ -12,7 +12,8 @@ export const segmentMovedState = 'MR002';
 export const undefinedTableState = '42P01';
 
 /** The meaning of a server error for the call, and for the session of the call. */
-type Meaning = 'fenced' | 'data refused' | 'session ended' | 'session stale' | 'suspect' | 'not now';
+type Meaning =
+  'fenced' | 'data refused' | 'session ended' | 'session stale' | 'suspect' | 'disk full' | 'read only' | 'not now';
 
 /**
  * The meaning of each SQLSTATE; the first row that matches decides. A state without a row means
@@ -28,6 +29,8 @@ const meanings: readonly (readonly [RegExp, Meaning])[] = [
   // The session lost a prepared statement, or a cached plan no longer matches its tables. A new
   // session has no prepared statements and no plans.
   [/^(26|34|42P05$|0A000$)/, 'session stale'],
+  [/^53100$/, 'disk full'],
+  [/^25006$/, 'read only'],
   // The role lacks a right, which the operator can grant while the broker runs.
   [/^42501$/, 'not now'],
   // The statement is wrong, or an operator has changed the tables.
@@ -37,8 +40,13 @@ const meanings: readonly (readonly [RegExp, Meaning])[] = [
 /** The server ends the session after an error of these severities, whatever its SQLSTATE. */
 const fatal = /^(FATAL|PANIC)$/;
 
+/** The server names a full disk by this state too, for example when it creates a file. */
+const ioError = '58030';
+const noSpace = /No space left on device/;
+
 function meaningOf(error: unknown, state: string): Meaning {
   if (fatal.test((error as { severity: string }).severity)) return 'session ended';
+  if (state === ioError && noSpace.test((error as Error).message)) return 'disk full';
   return meanings.find(([states]) => states.test(state))?.[1] ?? 'not now';
 }
 
@@ -68,6 +76,10 @@ export function faultOf(thrown: unknown, commitSent: boolean): Error {
         `the database refuses a statement, which may be a bug of the broker: ${error.message}`,
         error,
       );
+    case 'disk full':
+      return new Fault('DISK_FULL', `the disk of the database is full: ${error.message}`, error);
+    case 'read only':
+      return new Fault('DATABASE_READ_ONLY', `the database takes no writes: ${error.message}`, error);
     case 'session stale':
     case 'not now':
       return notNow(error);

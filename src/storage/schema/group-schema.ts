@@ -92,18 +92,32 @@ export const subscriptions = millrace.table(
     id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
     groupId: integer('group_id').notNull(),
     topicId: integer('topic_id').notNull(),
-    state: text('state', { enum: ['ACTIVE', 'CANCELLED'] })
+    state: text('state', { enum: ['ACTIVE', 'PAUSED', 'DEAD', 'CANCELLED'] })
       .notNull()
       .default('ACTIVE'),
     createdAt: timestamp('created_at', { withTimezone: true })
       .notNull()
       .default(sql`clock_timestamp()`),
     cancelledAt: timestamp('cancelled_at', { withTimezone: true }),
+    stateReason: text('state_reason', {
+      enum: ['UNKNOWN', 'CREATED', 'PAUSED', 'RESUMED', 'UNATTENDED', 'RETURNED', 'CANCELLED'],
+    })
+      .notNull()
+      .default('UNKNOWN'),
+    stateChangedAt: timestamp('state_changed_at', { withTimezone: true })
+      .notNull()
+      .default(sql`clock_timestamp()`),
+    deadAfterMs: bigint('dead_after_ms', { mode: 'number' }),
+    unattendedSince: timestamp('unattended_since', { withTimezone: true }),
+    claimSeq: integer('claim_seq').notNull().default(0),
   },
   (table) => [
-    uniqueIndex('subscriptions_active')
+    uniqueIndex('subscriptions_live')
       .on(table.groupId, table.topicId)
-      .where(sql`state = 'ACTIVE'`),
+      .where(sql`state <> 'CANCELLED'`),
+    index('subscriptions_unattended')
+      .on(table.unattendedSince)
+      .where(sql`state = 'ACTIVE' AND unattended_since IS NOT NULL AND dead_after_ms IS NOT NULL`),
     index('subscriptions_topic').on(table.topicId),
     index('subscriptions_group').on(table.groupId),
   ],
@@ -121,9 +135,41 @@ export const cursors = millrace.table(
     resets: integer('resets').notNull().default(0),
     metadata: text('metadata'),
     metadataSeq: bigint('metadata_seq', { mode: 'number' }),
+    startOffset: bigint('start_offset', { mode: 'number' }),
+    endOffset: bigint('end_offset', { mode: 'number' }),
   },
   (table) => [primaryKey({ columns: [table.subscriptionId, table.partition, table.lane] })],
 );
+
+export const cursorGaps = millrace.table(
+  'cursor_gaps',
+  {
+    subscriptionId: integer('subscription_id').notNull(),
+    partition: integer('partition').notNull(),
+    lane: integer('lane').notNull(),
+    firstOffset: bigint('first_offset', { mode: 'number' }).notNull(),
+    lastOffset: bigint('last_offset', { mode: 'number' }).notNull(),
+    reason: text('reason', { enum: ['RETENTION', 'MAX_AGE', 'MAX_BYTES'] }).notNull(),
+    at: timestamp('at', { withTimezone: true })
+      .notNull()
+      .default(sql`clock_timestamp()`),
+  },
+  (table) => [primaryKey({ columns: [table.subscriptionId, table.partition, table.lane] })],
+);
+
+export const subscriptionAudit = millrace.table('subscription_audit', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  subscriptionId: integer('subscription_id').notNull(),
+  groupName: text('group_name').notNull(),
+  topicId: integer('topic_id').notNull(),
+  topicName: text('topic_name').notNull(),
+  state: text('state').notNull(),
+  reason: text('reason', { enum: ['CANCELLED', 'OFFSET_RETENTION', 'GROUP_DELETED'] }).notNull(),
+  owedRecords: bigint('owed_records', { mode: 'number' }).notNull(),
+  at: timestamp('at', { withTimezone: true })
+    .notNull()
+    .default(sql`clock_timestamp()`),
+});
 
 const ackLogTable = (name: string) =>
   millrace.table(name, {

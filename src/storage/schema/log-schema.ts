@@ -16,6 +16,7 @@ export const brokerLease = millrace.table('broker_lease', {
   renewedAt: timeUs('renewed_at').notNull(),
   pid: integer('pid'),
   backendStart: timeUs('backend_start'),
+  beforeRenewedAt: timeUs('before_renewed_at'),
 });
 
 export const brokerFence = millrace.table(
@@ -41,6 +42,14 @@ export const topics = millrace.table(
     segment: integer('segment').notNull(),
     createdAt: timeUs('created_at').notNull().defaultNow(),
     namespaceId: integer('namespace_id').notNull().default(0),
+    afterCompletionMs: bigNumber('after_completion_ms'),
+    excusedKeepMs: bigNumber('excused_keep_ms').notNull().default(604_800_000),
+    maxAgeMs: bigNumber('max_age_ms'),
+    maxBytes: bigNumber('max_bytes'),
+    keepUnsubscribedMs: bigNumber('keep_unsubscribed_ms').default(86_400_000),
+    gapReason: text('gap_reason', { enum: ['RETENTION', 'MAX_AGE', 'MAX_BYTES'] })
+      .notNull()
+      .default('RETENTION'),
   },
   (table) => [unique().on(table.namespaceId, table.name)],
 );
@@ -51,7 +60,6 @@ export const partitions = millrace.table(
     id: integer('id').primaryKey().generatedAlwaysAsIdentity(),
     topicId: integer('topic_id').notNull(),
     partition: integer('partition').notNull(),
-    logStartOffset: bigNumber('log_start_offset').notNull().default(0),
   },
   (table) => [unique().on(table.topicId, table.partition)],
 );
@@ -63,6 +71,8 @@ export const segments = millrace.table(
     segment: integer('segment').notNull(),
     createdAt: timeUs('created_at').notNull().defaultNow(),
     sealedAt: timeUs('sealed_at'),
+    bytes: bigNumber('bytes'),
+    completedAt: timeUs('completed_at'),
   },
   (table) => [primaryKey({ columns: [table.topicId, table.segment] })],
 );
@@ -89,6 +99,11 @@ export const segmentDrops = millrace.table(
     reason: text('reason').notNull(),
     plannedAt: timeUs('planned_at').notNull().defaultNow(),
     doneAt: timeUs('done_at'),
+    bytes: bigNumber('bytes').notNull().default(0),
+    partitions: integer('partitions').array().notNull().default([]),
+    lanes: integer('lanes').array().notNull().default([]),
+    firstOffsets: bigNumber('first_offsets').array().notNull().default([]),
+    lastOffsets: bigNumber('last_offsets').array().notNull().default([]),
   },
   (table) => [primaryKey({ columns: [table.topicId, table.segment] })],
 );
@@ -111,6 +126,18 @@ export const recordBatches = millrace.table(
   },
   (table) => [primaryKey({ columns: [table.topicId, table.segment, table.partition, table.lane, table.baseOffset] })],
 );
+
+export const topicWatermarks = millrace.table(
+  'topic_watermarks',
+  {
+    topicId: integer('topic_id').notNull(),
+    lane: integer('lane').notNull(),
+    offsets: bigNumber('offsets').array().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.topicId, table.lane] })],
+);
+
+export const ballast = millrace.table('ballast', { bytes: bytea('bytes').notNull() });
 
 const idempotencyTable = <Name extends string>(name: Name) =>
   millrace.table(

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { Fault } from '../../errors/fault.ts';
 import type { Trouble } from '../../errors/trouble.ts';
+import type { WriteTrouble } from '../../errors/write-trouble.ts';
 import { Mutex } from '../../time/mutex.ts';
 import { answered, type AnswerLimit } from '../pg/answered.ts';
 import { endsConnection, faultOf, faultOfConnecting } from '../pg/faults.ts';
@@ -11,6 +12,8 @@ export interface ConnectionOptions extends SessionOptions {
   readonly answer?: AnswerLimit;
   /** Logs when work begins to fail, and when it succeeds again. */
   readonly trouble?: Trouble;
+  /** Notes that the database takes no writes. */
+  readonly writes?: WriteTrouble;
 }
 
 /** A writer must not wait for ever for a lock, or hold one for ever when its broker hangs. */
@@ -42,7 +45,7 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     options.server?.onMoved(() => {
-      this.#leave();
+      this.#leaveOther();
     });
   }
 
@@ -66,6 +69,16 @@ export class Connection {
     this.#options.trouble?.drop();
   }
 
+  /** Ends an idle session. The next work opens another one. */
+  rest(): void {
+    if (this.load === 0) this.#abandon();
+  }
+
+  /** Ends the session at once, even while work runs. The next work opens another one. */
+  leave(): void {
+    this.#abandon();
+  }
+
   /** Ends the connection at once, even while work runs. */
   destroy(): void {
     this.#closed = true;
@@ -79,7 +92,7 @@ export class Connection {
   }
 
   /** Ends the session if the session of the lease has moved to another server. */
-  #leave(): void {
+  #leaveOther(): void {
     const client = this.#client;
     if (client !== null && !(this.#options.server?.admits(identityOf(client).server) ?? true)) this.#abandon();
   }
@@ -109,6 +122,7 @@ export class Connection {
   }
 
   #tell(error: Error): void {
+    this.#options.writes?.noticed(error);
     // The log reports trouble with the database, and neither a takeover nor a close is trouble.
     if (error instanceof Fault && error.kind !== 'FENCED' && !this.#closed) this.#options.trouble?.failed(error);
   }

@@ -11,6 +11,7 @@ export const groupSlot = 1001;
 export const topicSlot = 1002;
 export const foldSlot = 1003;
 export const tableSlot = 1004;
+export const retentionSlot = 1005;
 
 /** Runs fenced transactions on one connection. None commits after another broker has taken over. */
 export class Writer {

@@ -11,6 +11,7 @@ import {
   topicBytes,
   topicPartitionBytes,
 } from '../../../src/broker/entry-bytes.ts';
+import { keptByBytes, segmentDropBytes, storedSegmentBytes } from '../../../src/broker/pages/storage-bytes.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { services } from '../../../src/rpc/handlers/handlers.ts';
 
@@ -69,6 +70,9 @@ const lists: Readonly<Record<string, Bound>> = {
   'ListTopicsResponse.topics': 'page',
   'GetTopicResponse.partitions': 'page',
   'AddPartitionsResponse.partitions': 'page',
+  'GetTopicStorageResponse.segments': 'page',
+  'GetTopicStorageResponse.kept_by': 'page',
+  'GetTopicStorageResponse.drops': 'page',
   /** The coordinator bounds the members, and `current` is left out where there is no room. */
   'AssignmentTask.members': 'page',
   'AssignmentTask.current': 'page',
@@ -163,7 +167,10 @@ test('an answer that comes in pages has the token of the next one, or it would e
 
 describe('the bytes that a page counts for an entry', () => {
   const none = null;
-  const topic = { name: '', semantics: 'PUB_SUB', partitions: 0, idempotencyWindowMs: 0, createdAtMs: 0 } as const;
+  const times = { afterCompletionMs: 0, excusedKeepMs: 0, maxAgeMs: 0, keepUnsubscribedMs: 0 };
+  const retention = { ...times, maxBytes: 0 };
+  const made = { partitions: 0, idempotencyWindowMs: 0, createdAtMs: 0, retention };
+  const topic = { name: '', semantics: 'PUB_SUB', ...made } as const;
   const place = { topic: '', partition: 0, lane: 0 };
   const progress = { committedOffset: 0, highWatermark: 0, lag: 0, inFlightRecords: 0 };
   const status = { ...place, ...progress, blockedOn: none, memberId: none, oldestUnackedAgeMs: none };
@@ -181,6 +188,9 @@ describe('the bytes that a page counts for an entry', () => {
     ...{ partitions: [], partitionCount: 0, revoking: [], revokingCount: 0, inFlightRecords: 0, stalled: false },
     ...{ sessionTimeoutMs: 0, rebalanceTimeoutMs: 0, maxPollIntervalMs: 0 },
   };
+  const keeper = { reason: 'CURRENT', subscription: none, bytes: 0, segments: 1, untilMs: none } as const;
+  const drop = { segment: 1, reason: 'COMPLETED', bytes: 0, plannedAtMs: 0, doneAtMs: 0, ranges: [] } as const;
+  const range = { partition: 0, lane: 0, first: 0, last: 0 };
   const subscription = { id: 1, group: '', topic: '', state: 'ACTIVE', createdAtMs: 0 } as const;
 
   test.each([
@@ -189,8 +199,13 @@ describe('the bytes that a page counts for an entry', () => {
     ['Member', memberBytes(member)],
     ['Group', groupBytes({ ...group, ...progress, memberCount: 0, topics: [], topicCount: 0 })],
     ['Topic', topicBytes({ ...topic, description: '' })],
-    ['PartitionInfo', partitionInfoBytes({ ...place, logStartOffset: 0, highWatermark: 0 })],
+    ['PartitionInfo', partitionInfoBytes({ ...place, logStartOffset: 0, highWatermark: 0, watermark: 0 })],
     ['Subscription', subscriptionBytes(subscription)],
+    ['StoredSegment', storedSegmentBytes(0)],
+    ['LogOffset', storedSegmentBytes(1) - storedSegmentBytes(0)],
+    ['KeptBy', keptByBytes({ ...keeper, session: { pid: 1, transactionAgeMs: 1, applicationName: '', state: '' } })],
+    ['SegmentDrop', segmentDropBytes(drop)],
+    ['DroppedRange', segmentDropBytes({ ...drop, ranges: [range] }) - segmentDropBytes(drop)],
     ['FetchedOffset', fetchedOffsetBytes({ ...place, status: 'OK', committed: none })],
   ])('a page counts no fewer bytes for a %s than its longest numbers and names need', (name, counted) => {
     const desc = services.flatMap(({ methods }) => methods.flatMap(({ output }) => [...allMessages(output)]));

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { pageOf, type Page } from '../../../src/broker/paging.ts';
+import { pageOf, type Page } from '../../../src/broker/pages/paging.ts';
 import { limits } from '../../../src/limits/limits.ts';
 
 interface Entry {

@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../../src/account/account.ts';
 import { weights } from '../../../src/account/weights.ts';
-import { firstPage } from '../../../src/broker/paging.ts';
+import { firstPage } from '../../../src/broker/pages/paging.ts';
 import type { Services } from '../../../src/broker/services.ts';
 import { openBroker, type OpenBroker } from '../../../src/broker/opening.ts';
 import { Fault } from '../../../src/errors/fault.ts';
+import { WriteTrouble } from '../../../src/errors/write-trouble.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
@@ -12,8 +13,16 @@ import { FakeClock } from '../../support/fake-clock.ts';
 import { MemoryGroups, MemoryGroupStore } from '../../support/memory-group-store.ts';
 import { MemoryLogs, MemoryLogStore } from '../../support/memory-log-store.ts';
 import { MemoryTopicStore } from '../../support/memory-topic-store.ts';
+import { MemoryRetentionStore } from '../../support/retention/memory-retention-store.ts';
 
 const name = 'orders';
+const retention = {
+  afterCompletionMs: 604_800_000,
+  excusedKeepMs: 604_800_000,
+  maxAgeMs: null,
+  maxBytes: null,
+  keepUnsubscribedMs: 86_400_000,
+};
 const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as const;
 
 /** What the brokers of one database share. */
@@ -28,7 +37,7 @@ beforeEach(async () => {
   account = roomyAccount();
   shared = { logs: new MemoryLogs(), groups: new MemoryGroups() };
   broker = await open();
-  await broker.topic.createTopic({ name, partitions: 2, idempotencyWindowMs: 120_000, description: '' });
+  await broker.topic.createTopic({ name, partitions: 2, idempotencyWindowMs: 120_000, description: '', retention });
   await broker.subscription.createSubscription(claim);
 });
 
@@ -39,8 +48,10 @@ async function open(): Promise<Services> {
   topics = new MemoryTopicStore(logs, shared.groups);
   groups = new MemoryGroupStore(shared.groups);
   const store = new MemoryLogStore(clock, { shared: logs, groups: shared.groups });
+  const cleanup = new MemoryRetentionStore({ logs, groups: shared.groups, demandOwner: () => undefined });
   opened = await openBroker({
-    stores: { log: store, commits: store, topics, groups },
+    stores: { log: store, commits: store, topics, groups, retention: cleanup },
+    writes: new WriteTrouble(() => clock.wallMs()),
     codec: createBatchCodec(),
     clock,
     awakeClock: clock,
@@ -142,8 +153,14 @@ test('a topic that is created while one of its name is deleted is there afterwar
   };
   const { topic: old } = await broker.topic.getTopic(name, firstPage);
   const deleting = broker.topic.deleteTopic(name);
-  const creating = broker.topic.createTopic({ name, partitions: 1, idempotencyWindowMs: 120_000, description: 'new' });
-  const created = expect(creating).resolves.toMatchObject({ description: 'new' });
+  const creating = broker.topic.createTopic({
+    name,
+    partitions: 1,
+    idempotencyWindowMs: 120_000,
+    description: 'new',
+    retention,
+  });
+  const created = expect(creating).resolves.toMatchObject({ description: 'new', retention });
   // Everything that does not wait for the deletion has its turn.
   await new Promise((resolve) => setImmediate(resolve));
   mayDelete.resolve();
@@ -158,7 +175,7 @@ test('a topic that is created while one of its name is deleted is there afterwar
 describe('the account', () => {
   const counted = (): number => account.kind('topics').bytes;
   const create = (topic: string, partitions: number) =>
-    broker.topic.createTopic({ name: topic, partitions, idempotencyWindowMs: 120_000, description: '' });
+    broker.topic.createTopic({ name: topic, partitions, idempotencyWindowMs: 120_000, description: '', retention });
   const bytesOf = (topic: string, partitions: number): number =>
     weights.topic + topic.length + partitions * weights.partitionLog;
 

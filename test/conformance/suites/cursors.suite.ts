@@ -221,7 +221,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
   });
 
   describe('a cursor that was reset', () => {
-    const reset = (at: number, offset: number, resets: number): Promise<void> =>
+    const reset = (at: number, offset: number, resets: number): Promise<number[]> =>
       stores.groups.resetCursors([{ key: keys[at]!, offset, resets }]);
 
     test('late rounds from before a reset do not change the cursor, not even on another broker', async () => {

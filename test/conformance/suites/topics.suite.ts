@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SegmentMoved } from '../../../src/commit/store.ts';
 import type { TopicRow } from '../../../src/log/store.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
-import { newTopic, type Stores, type StoreSite } from '../site.ts';
+import { dropAll } from '../../support/retention/drop-all.ts';
+import { newTopic as createdTopic, type Stores, type StoreSite } from '../site.ts';
 
 /** Topics with their partitions, as every TopicStore keeps them. */
 export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void {
@@ -16,8 +17,19 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
 
   afterAll(() => site.close());
 
+  /** The age of the segment grows between two reads. */
+  const ageless = (row: TopicRow): TopicRow => ({ ...row, segmentAgeMs: 0 });
+  const newTopic = async (...wanted: Parameters<typeof createdTopic>) => ageless(await createdTopic(...wanted));
   const loaded = async (topicId: number): Promise<TopicRow | undefined> =>
-    (await stores.topics.loadTopics()).find(({ id }) => id === topicId);
+    (await stores.topics.loadTopics()).map(ageless).find(({ id }) => id === topicId);
+  const updated = async (...wanted: Parameters<Stores['topics']['updateTopic']>): Promise<TopicRow | null> => {
+    const row = await stores.topics.updateTopic(...wanted);
+    return row && ageless(row);
+  };
+  const grownTo = async (topicId: number, count: number): Promise<TopicRow | null> => {
+    const row = await stores.topics.addPartitions(topicId, count);
+    return row && ageless(row);
+  };
   const append = async (at: TopicRow, partition: number, ...texts: string[]): Promise<number> =>
     (await stores.commits.append(0, transaction([batch(at, partition, values(...texts))])))[0]!.baseOffset;
 
@@ -37,35 +49,53 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
 
     test('an update of a topic changes only the fields that it names', async () => {
       const topic = await newTopic(stores, 1);
-      expect(await stores.topics.updateTopic(topic.id, {})).toEqual(topic);
-      const described = await stores.topics.updateTopic(topic.id, { description: 'orders' });
+      expect(await updated(topic.id, {})).toEqual(topic);
+      const described = await updated(topic.id, { description: 'orders' });
       expect(described).toEqual({ ...topic, description: 'orders' });
-      const changed = await stores.topics.updateTopic(topic.id, { idempotencyWindowMs: 5_000 });
+      const changed = await updated(topic.id, { idempotencyWindowMs: 5_000 });
       expect(changed).toEqual({ ...topic, description: 'orders', idempotencyWindowMs: 5_000 });
       expect(await loaded(topic.id)).toEqual(changed);
-      expect(await stores.topics.updateTopic(topic.id + 1_000_000, { description: 'none' })).toBeNull();
+      expect(await updated(topic.id + 1_000_000, { description: 'none' })).toBeNull();
+    });
+
+    test('two updates of different settings of retention lose neither, or one would revert the other', async () => {
+      const topic = await newTopic(stores, 1);
+      await Promise.all([
+        updated(topic.id, { retention: { afterCompletionMs: 60_000, maxBytes: 1_000_000_000 } }),
+        updated(topic.id, { retention: { keepUnsubscribedMs: null } }),
+        updated(topic.id, { description: 'kept' }),
+      ]);
+      const retention = {
+        ...topic.retention,
+        afterCompletionMs: 60_000,
+        maxBytes: 1_000_000_000,
+        keepUnsubscribedMs: null,
+      };
+      expect(await loaded(topic.id)).toEqual({ ...topic, description: 'kept', retention });
+      const forever = (await updated(topic.id, { retention: { afterCompletionMs: null } }))!;
+      expect(forever.retention).toEqual({ ...retention, afterCompletionMs: null });
     });
 
     test('a topic that gets more partitions keeps its own, and the new ones begin at 0', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 1, 'a', 'b');
-      const grown = (await stores.topics.addPartitions(topic.id, 5))!;
+      const grown = (await grownTo(topic.id, 5))!;
       expect(grown).toEqual({ ...topic, partitions: grown.partitions });
       expect(grown.partitions.slice(0, 2)).toEqual(topic.partitions);
       expect(grown.partitions.map(({ partition }) => partition)).toEqual([0, 1, 2, 3, 4]);
       expect(await append(grown, 4, 'x')).toBe(0);
       expect(await append(grown, 1, 'c')).toBe(2);
       expect((await stores.log.ends(topic.id)).map(({ endOffset }) => endOffset)).toEqual([0, 3, 0, 0, 1]);
-      for (const count of [5, 3, 1]) expect(await stores.topics.addPartitions(topic.id, count)).toEqual(grown);
+      for (const count of [5, 3, 1]) expect(await grownTo(topic.id, count)).toEqual(grown);
       expect(await loaded(topic.id)).toEqual(grown);
-      expect(await stores.topics.addPartitions(topic.id + 1_000_000, 4)).toBeNull();
+      expect(await grownTo(topic.id + 1_000_000, 4)).toBeNull();
     });
 
     test('partitions that are added in a later segment lose no record in the segments after it', async () => {
       const topic = await newTopic(stores, 2);
       await append(topic, 0, 'a');
       await roll(stores, topic.id, 1);
-      const grown = (await stores.topics.addPartitions(topic.id, 3))!;
+      const grown = (await grownTo(topic.id, 3))!;
       expect(grown.segment).toBe(2);
       expect(await append(grown, 2, 'x', 'y')).toBe(0);
       await roll(stores, topic.id, 2);
@@ -86,9 +116,9 @@ export function describeTopics(open: () => Promise<StoreSite> | StoreSite): void
       }
       expect(await readAll(stores, topic, 0)).toHaveLength(1);
       await stores.topics.deleteTopic(topic.id);
-      for (const _ of ['once', 'again']) await stores.topics.dropSegments();
+      for (const _ of ['once', 'again']) await dropAll(stores.retention);
       expect(await loaded(topic.id)).toBeUndefined();
-      expect(await stores.topics.addPartitions(topic.id, 4)).toBeNull();
+      expect(await grownTo(topic.id, 4)).toBeNull();
       expect(await stores.commits.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
       expect(await stores.log.ends(topic.id)).toEqual([]);
       expect(await readAll(stores, topic, 0)).toEqual([]);

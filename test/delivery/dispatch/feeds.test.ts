@@ -27,6 +27,7 @@ function storedLog(partition: number): PartitionLog & { fetches: number } {
     address: { topicId: 1, topicName: 'orders', partition, lane: 0 },
     startOffset: 0,
     endOffset: 3,
+    watermark: 0,
     fetches: 0,
     cached: () => null,
     fetch(offset) {

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { AckRing } from '../../../src/commit/ack-ring.ts';
 import { Folds } from '../../../src/delivery/rounds/folds.ts';
 import type { AckLogCounts } from '../../../src/delivery/ports/store.ts';
+import { Fault } from '../../../src/errors/fault.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { MemoryGroupStore } from '../../support/memory-group-store.ts';
 import { Scene } from '../scene.ts';
@@ -144,4 +145,53 @@ test('a fold waits for a settlement that writes to a table that it would truncat
   await clock.advance(2_000);
   await finished;
   expect(truncated).toBe(1);
+});
+
+test('a fold that is asked for writes the cursors at once, and tells which topics they are of', async () => {
+  const scene = await Scene.open();
+  const orders = scene.addTopic('orders', 1);
+  for (const log of orders) log.append(3);
+  const stream = await scene.subscribe('billing', { sessionTimeoutMs: 30_000 });
+  await scene.ack('billing', stream, { upToOffset: 1 });
+  const startMs = scene.clock.nowMs();
+  const folded = scene.delivery.foldNow();
+  await scene.clock.advance(1);
+  await folded;
+  expect(scene.clock.nowMs() - startMs).toBe(1);
+  expect([...scene.store.shared.cursors.values()].map(({ cursor }) => cursor.committedOffset)).toEqual([2]);
+  const { writes } = scene.store;
+  const again = scene.delivery.foldNow();
+  await scene.clock.advance(1);
+  await again;
+  expect(scene.store.writes).toBe(writes);
+});
+
+test('whoever waits for a fold learns that it failed, or that the broker has stopped', async () => {
+  const clock = new FakeClock();
+  const store = new MemoryGroupStore();
+  await store.readAckLog();
+  store.before = () => {
+    throw new Fault('DATABASE_UNAVAILABLE', 'down');
+  };
+  const folded: ReadonlySet<number>[] = [];
+  const folds = new Folds({
+    store,
+    ring: new AckRing(),
+    clock,
+    onFailed: () => undefined,
+    onFolded: (topicIds) => folded.push(topicIds),
+  });
+  folds.start({ cursors: 1, rounds: 1 });
+  const failed = folds.now().catch((error: Fault) => error.kind);
+  await clock.advance(1);
+  expect([await failed, folded]).toEqual(['DATABASE_UNAVAILABLE', []]);
+  store.before = () => undefined;
+  const done = folds.now();
+  await clock.advance(1);
+  await done;
+  expect(folded).toEqual([new Set()]);
+  const late = folds.now().catch((error: Fault) => error.kind);
+  void folds.stop();
+  expect(await late).toBe('FENCED');
+  await expect(folds.now()).rejects.toMatchObject({ kind: 'FENCED' });
 });

@@ -144,6 +144,8 @@ test('a standby says so, and has no gRPC port', async () => {
   const second = await brokers.standby();
   expect(await second.ready()).toBe(false);
   expect(await whyNotReady(second)).toContain('standing by');
+  const any = async (): Promise<number> => (await fetch(`${second.httpUrl}/readyz?role=any`)).status;
+  await waitFor('a standby that a rollout may go on from', 20_000, 20, async () => (await any()) === 200);
   const client = connect(second.grpcAddress);
   const refused = await call(client, BrokerService.method.publish, { topic: 'x', records: [{}] }).catch(
     (error: ServiceError) => error.code,

@@ -1,4 +1,5 @@
-import { errorTable, type ErrorKind } from '../../../src/rpc/edge/error-table.ts';
+import type { ErrorKind } from '../../../src/rpc/edge/error-row.ts';
+import { errorTable } from '../../../src/rpc/edge/error-table.ts';
 import type { Answer } from './exchange.ts';
 import type { Case, GeneratorName } from './fuzzer.ts';
 
@@ -23,6 +24,7 @@ const ofMessages: readonly ErrorKind[] = [
   'SERVICE_NOT_FOUND',
   'TOPIC_EXISTS',
   'SUBSCRIPTION_EXISTS',
+  'NO_SUBSCRIPTIONS',
   'EXPECTED_OFFSET_MISMATCH',
   'PARTITIONS_CANNOT_SHRINK',
   'GROUP_MEMBERS_MAX',

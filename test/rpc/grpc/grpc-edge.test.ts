@@ -131,7 +131,7 @@ test('every other call reaches the broker and comes back', async () => {
   const made = await client.unary(topics.createTopic, { topic: { name: 'new', idempotencyWindow: { seconds: 7n } } });
   expect(made.topic).toMatchObject({ name: 'new', partitions: 3, idempotencyWindow: { seconds: 7n } });
   expect((await client.unary(topics.getTopic, { name: 'new' })).partitions).toMatchObject([
-    { partition: 0, logStartOffset: 0n, highWatermark: 0n },
+    { partition: 0, logStartOffset: 0n, highWatermark: 0n, watermark: 0n },
   ]);
   const updateMask = { paths: ['description'] };
   await client.unary(topics.updateTopic, { topic: { name: 'new', description: 'what for' }, updateMask });
@@ -146,7 +146,7 @@ test('every other call reaches the broker and comes back', async () => {
   const position = { case: 'offset', value: { partitions } } as const;
   const created = await client.unary(claims.createSubscription, { ...claim, start: { position } });
   expect(created.subscription).toMatchObject({ id: 1n, ...claim });
-  const command = { type: 'offsets', offset: 0, partitions: [{ partition: 1, lane: null, offset: 9 }] };
+  const command = { type: 'offsets', offset: null, partitions: [{ partition: 1, lane: null, offset: 9 }] };
   expect(broker.calls.at(-1)).toEqual({ ...claim, start: command });
   await client.unary(claims.getSubscription, claim);
   await client.unary(claims.listSubscriptions, { group: 'billing', pageSize: 7 });

@@ -50,6 +50,7 @@ function open() {
     authorize: () => null,
     validation: createValidation(limits),
     recordBytesMax: limits.recordBytesMax,
+    defaultRetentionMs: null,
   };
   return { broker, commits, output, stream: new PublishStream(context, output) };
 }

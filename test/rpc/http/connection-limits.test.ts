@@ -55,7 +55,7 @@ test('a connection of HTTP/1.1 cannot have more open requests than one of HTTP/2
   let looks = 0;
   const ready = () => {
     looks += 1;
-    return { ok: true, reason: '' };
+    return { ok: true, role: 'active' as const, reasons: [] };
   };
   const { broker, httpPort } = await serve({ ready });
   const socket = await rawSocket(httpPort);

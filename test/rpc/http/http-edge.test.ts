@@ -291,10 +291,12 @@ test('a reader that stops shows what is held back, and tells when it flows again
 describe('operations', () => {
   test('health, readiness and metrics', async () => {
     let ok = false;
-    const { httpUrl } = await serve({ ready: () => ({ ok, reason: 'standing by' }) });
+    const { httpUrl } = await serve({ ready: () => ({ ok, role: 'standby', reasons: ['standing by'] }) });
     expect((await fetch(`${httpUrl}/healthz`)).status).toBe(200);
     const standby = await fetch(`${httpUrl}/readyz`);
     expect([standby.status, await standby.text()]).toEqual([503, 'standing by\n']);
+    const any = await fetch(`${httpUrl}/readyz?role=any`);
+    expect([any.status, await any.text()]).toEqual([200, 'standby\n']);
     ok = true;
     expect((await fetch(`${httpUrl}/readyz`)).status).toBe(200);
     const metrics = await fetch(`${httpUrl}/metrics`);

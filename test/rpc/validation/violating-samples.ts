@@ -34,6 +34,7 @@ import {
   CreateTopicRequestSchema,
   DeleteTopicRequestSchema,
   GetTopicRequestSchema,
+  GetTopicStorageRequestSchema,
   ListTopicsRequestSchema,
   UpdateTopicRequestSchema,
 } from '../../../gen/millrace/v1/topic_pb.js';
@@ -332,24 +333,54 @@ samples('resetOffsets', ResetOffsetsRequestSchema, { group: 'billing', to: earli
 
 const orders = { name: 'orders', partitions: 3 };
 const window = (idempotencyWindow: object) => ({ topic: { ...orders, idempotencyWindow } });
-const topicFields = [
+const tooShort = { seconds: 59n, nanos: 999_999_999 };
+const tooLong = { seconds: 3_153_600_000n, nanos: 1_000_000 };
+const kept = (retention: object) => ({ topic: { ...orders, retention } });
+const unsubscribed = (policy: object) => ({ topic: { ...orders, zeroSubscriptions: { policy } } });
+const timesOf = (retention: (time: object) => object, path: string) =>
+  [tooShort, tooLong, tooPrecise, mixedSigns, past].map((time) => [path, retention(time)] as const);
+const changeable = [
   ['topic', { topic: undefined as never }],
   ['topic.name', { topic: { name: '' } }],
-  ['topic.semantics', { topic: { ...orders, semantics: 5 as never } }],
-  ['topic.partitions', { topic: { ...orders, partitions: 1_001 } }],
-  ['topic.partitions', { topic: { ...orders, partitions: -1 } }],
   ['topic.idempotency_window', window({ nanos: 1 })],
   ['topic.idempotency_window', window({ seconds: 86_401n })],
   ['topic.description', { topic: { ...orders, description: 'x'.repeat(1_001) } }],
   ['topic.description', { topic: { ...orders, description: '\0' } }],
+  ...timesOf((value) => kept({ completion: { case: 'afterCompletion', value } }), 'topic.retention.after_completion'),
+  ...timesOf((value) => unsubscribed({ case: 'keepFor', value }), 'topic.zero_subscriptions.keep_for'),
+  ['topic.retention.keep_forever', kept({ completion: { case: 'keepForever', value: false } })],
+  ['topic.zero_subscriptions.refuse_publish', unsubscribed({ case: 'refusePublish', value: false })],
 ] as const;
-samples('createTopic', CreateTopicRequestSchema, { topic: orders }, topicFields);
-samples('updateTopic', UpdateTopicRequestSchema, { topic: orders, updateMask: { paths: ['description'] } }, [
-  ...topicFields,
-  ['update_mask', { updateMask: undefined as never }],
-  ['update_mask', { updateMask: { paths: [] } }],
-  ['update_mask', { updateMask: { paths: ['description', 'partitions'] } }],
+samples('createTopic', CreateTopicRequestSchema, { topic: orders }, [
+  ...changeable,
+  ['topic.semantics', { topic: { ...orders, semantics: 5 as never } }],
+  ['topic.partitions', { topic: { ...orders, partitions: 1_001 } }],
+  ['topic.partitions', { topic: { ...orders, partitions: -1 } }],
 ]);
+
+const masked = (...paths: string[]) => ({ updateMask: { paths } });
+const everything = masked('idempotency_window', 'description', 'retention', 'zero_subscriptions');
+const afterCompletion = kept({ completion: { case: 'afterCompletion', value: { seconds: 60n } } });
+const keepForever = kept({ completion: { case: 'keepForever', value: true } });
+const keepFor = unsubscribed({ case: 'keepFor', value: { seconds: 60n } });
+const refusePublish = unsubscribed({ case: 'refusePublish', value: true });
+samples('updateTopic', UpdateTopicRequestSchema, { topic: orders, ...everything }, [
+  ...changeable,
+  ['update_mask', { updateMask: undefined as never }],
+  ['update_mask', masked()],
+  ['update_mask', masked('description', 'partitions')],
+  ['update_mask', masked('retention.forever')],
+  ['update_mask', masked('retention.')],
+  ['update_mask', masked('toString')],
+  ['update_mask', masked('retention.after_completion', 'retention.keep_forever')],
+  ['update_mask', masked('zero_subscriptions.refuse_publish', 'retention', 'zero_subscriptions.keep_for')],
+  ['topic.retention.after_completion', { ...keepForever, ...masked('retention.after_completion') }],
+  ['topic.retention.keep_forever', { ...afterCompletion, ...masked('retention.keep_forever') }],
+  ['topic.retention.keep_forever', { ...afterCompletion, ...masked('retention', 'retention.keep_forever') }],
+  ['topic.zero_subscriptions.keep_for', { ...refusePublish, ...masked('zero_subscriptions.keep_for') }],
+  ['topic.zero_subscriptions.refuse_publish', { ...keepFor, ...masked('zero_subscriptions.refuse_publish') }],
+]);
+samples('getTopicStorage', GetTopicStorageRequestSchema, { name: 'orders' }, [['name', { name: 'a b' }], ...pages]);
 samples('getTopic', GetTopicRequestSchema, {}, [['name', { name: '' }]]);
 samples('addPartitions', AddPartitionsRequestSchema, orders, [
   ['name', { name: '' }],

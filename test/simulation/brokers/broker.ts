@@ -2,6 +2,7 @@ import { openBroker, type OpenBroker } from '../../../src/broker/opening.ts';
 import type { Services } from '../../../src/broker/services.ts';
 import type { SettleCommand, SettleOutcome } from '../../../src/delivery/ports/settle.ts';
 import { Fault } from '../../../src/errors/fault.ts';
+import { WriteTrouble } from '../../../src/errors/write-trouble.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { Ownership } from '../../../src/ownership/ownership.ts';
 import { AwakeClock } from '../../../src/time/awake-clock.ts';
@@ -13,7 +14,7 @@ import { fussy } from './fussy-assignor.ts';
 import type { Ledger } from '../ledgers/ledger.ts';
 import { SimulatedProcess } from './process.ts';
 import { CarelessRing, sabotaged, type Sabotage } from '../sabotage.ts';
-import { groupStore, leaseStore, logStore, topicStore, type StoreParts } from '../database/stores.ts';
+import { groupStore, leaseStore, logStore, retentionStore, topicStore, type StoreParts } from '../database/stores.ts';
 import type { World } from '../world.ts';
 
 const drainMs = 3_000;
@@ -142,7 +143,14 @@ export class SimulatedBroker {
     try {
       const tables = logStore(this.#parts);
       const open = await openBroker({
-        stores: { log: tables, commits: tables, topics: topicStore(this.#parts), groups: groupStore(this.#parts) },
+        stores: {
+          log: tables,
+          commits: tables,
+          topics: topicStore(this.#parts),
+          groups: groupStore(this.#parts),
+          retention: retentionStore(this.#parts),
+        },
+        writes: new WriteTrouble(() => this.process.wallMs()),
         codec: createBatchCodec(),
         assignors: [fussy],
         clock: this.process,

@@ -78,6 +78,8 @@ export class Database {
     this.log = new LogTables(world);
     this.groups.nowMs = () => world.nowMs;
     this.groups.hasTopic = (topicId) => this.log.topics.has(topicId);
+    this.log.liveSubscriptions = (topicId) =>
+      this.groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true).length;
   }
 
   get isUp(): boolean {

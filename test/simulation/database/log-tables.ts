@@ -7,21 +7,34 @@ import {
   type AppendTransaction,
   type BatchToAppend,
 } from '../../../src/commit/store.ts';
+import type { StoredWatermarks } from '../../../src/lifecycle/store.ts';
 import type { IdempotencyHit } from '../../../src/log/known-keys.ts';
-import type { LogEnd, NewTopic, ReadRequest, RecordPlace, SegmentSize, TopicRow } from '../../../src/log/store.ts';
+import {
+  BelowLogStart,
+  type LogEnd,
+  type NewTopic,
+  type ReadRequest,
+  type RecordPlace,
+  type SegmentSize,
+  type StoredStart,
+  type TopicChange,
+  type TopicRow,
+} from '../../../src/log/store.ts';
+import { MemoryDrops } from '../../support/retention/memory-drops.ts';
+import { logKey, newTopicFields, StoredSegments } from '../../support/retention/stored-segments.ts';
 import type { World } from '../world.ts';
 
 interface StoredTopic {
   row: TopicRow;
-  nextIsMade: boolean;
+  readonly segments: StoredSegments;
+  /** Bytes appended to the current segment. */
   segmentBytes: number;
-  segmentSinceMs: number;
   readonly partitions: StoredPartition[];
   readonly keys: Map<string, IdempotencyHit & { readonly atMs: number }>;
 }
 
 interface StoredPartition {
-  readonly batches: (StoredBatch & { readonly byteSize: number })[];
+  batches: (StoredBatch & { readonly byteSize: number })[];
   /** The values of the records by offset. A value identifies its record. */
   readonly values: string[];
 }
@@ -31,6 +44,10 @@ export class LogTables {
   /** Called for each written record. */
   onRecord: (topicId: number, partition: number, offset: number, value: string) => void = () => undefined;
   readonly topics = new Map<number, StoredTopic>();
+  readonly drops = new MemoryDrops();
+  readonly watermarks = new Map<string, StoredWatermarks>();
+  /** How many ACTIVE and PAUSED subscriptions a topic has. */
+  liveSubscriptions: (topicId: number) => number = () => 0;
   /** How many of the segments look full. */
   fullRate = 0;
   /** A read returns at least one batch, and no further one beyond this. */
@@ -44,7 +61,7 @@ export class LogTables {
   }
 
   rows(): TopicRow[] {
-    return Array.from(this.topics.values(), ({ row }) => row);
+    return Array.from(this.topics.values(), (topic) => this.#rowOf(topic));
   }
 
   /** -1 if there is no such topic. */
@@ -53,7 +70,7 @@ export class LogTables {
     return -1;
   }
 
-  create({ name, partitions, idempotencyWindowMs, description }: NewTopic): TopicRow | null {
+  create({ name, partitions, idempotencyWindowMs, description, retention }: NewTopic): TopicRow | null {
     if (this.rows().some((row) => row.name === name)) return null;
     const row: TopicRow = {
       id: ++this.#topicIds,
@@ -64,18 +81,24 @@ export class LogTables {
       createdAtMs: Math.floor(this.#world.nowMs),
       partitions: Array.from({ length: partitions }, (_, partition) => ({ id: ++this.#partitionIds, partition })),
       segment: 1,
+      ...newTopicFields,
+      retention,
     };
     const stored = row.partitions.map(() => ({ batches: [], values: [] }));
-    const segment = { nextIsMade: false, segmentBytes: 0, segmentSinceMs: this.#world.nowMs };
-    this.topics.set(row.id, { row, ...segment, partitions: stored, keys: new Map() });
+    const segments = new StoredSegments(1, this.#world.nowMs);
+    this.topics.set(row.id, { row, segments, segmentBytes: 0, partitions: stored, keys: new Map() });
     return row;
   }
 
-  update(topicId: number, change: Partial<TopicRow>): TopicRow | null {
+  update(topicId: number, { retention, ...change }: TopicChange): TopicRow | null {
     const topic = this.topics.get(topicId);
     if (topic === undefined) return null;
-    topic.row = { ...topic.row, ...change };
-    return topic.row;
+    topic.row = { ...topic.row, ...change, retention: { ...topic.row.retention, ...retention } };
+    return this.#rowOf(topic);
+  }
+
+  #rowOf({ row, segments }: StoredTopic): TopicRow {
+    return { ...row, ...segments.sizes(this.#world.nowMs), liveSubscriptions: this.liveSubscriptions(row.id) };
   }
 
   /** @returns the topic after the call, with at least `count` partitions. */
@@ -88,7 +111,7 @@ export class LogTables {
       topic.partitions.push({ batches: [], values: [] });
     }
     topic.row = { ...topic.row, partitions };
-    return topic.row;
+    return this.#rowOf(topic);
   }
 
   partition(topicId: number, partition: number): StoredPartition {
@@ -124,18 +147,45 @@ export class LogTables {
   }
 
   ends(topicId: number): LogEnd[] {
-    const partitions = this.topics.get(topicId)?.partitions ?? [];
-    return partitions.map(({ values }, partition) => ({
-      partition,
-      lane: 0,
-      startOffset: 0,
-      endOffset: values.length,
-    }));
+    const topic = this.topics.get(topicId);
+    if (topic === undefined) return [];
+    const { partitions, segments } = topic;
+    return partitions.map(({ values }, partition) => {
+      const key = logKey(partition, 0);
+      const offsets = { startOffset: segments.startOf(key), segmentBaseOffset: segments.baseOf(key) };
+      return { partition, lane: 0, endOffset: values.length, ...offsets };
+    });
+  }
+
+  starts(topicId: number): StoredStart[] {
+    const topic = this.topics.get(topicId);
+    return topic?.segments.starts(topic.partitions.length) ?? [];
+  }
+
+  /** Removes a topic. Its tables have to go. */
+  remove(topicId: number): void {
+    const topic = this.topics.get(topicId);
+    this.topics.delete(topicId);
+    if (topic === undefined) return;
+    const ends = new Map(topic.partitions.map(({ values }, partition) => [logKey(partition, 0), values.length]));
+    this.drops.deleted(topic, ends, this.#world.nowMs);
+  }
+
+  /** Removes the segments up to this one with their records. */
+  drop(topicId: number, segment: number): void {
+    const { segments, partitions } = this.topics.get(topicId)!;
+    segments.dropTo(segment);
+    for (const [partition, stored] of partitions.entries()) {
+      const start = segments.startOf(logKey(partition, 0));
+      stored.batches = stored.batches.filter(({ baseOffset }) => baseOffset >= start);
+    }
   }
 
   /** Copies, as rows are: what a reader does to them changes nothing here. */
   read({ topicId, partition, offset, bytesMax }: ReadRequest): StoredBatch[] {
     const batches = this.#batches(topicId, partition);
+    const start = this.topics.get(topicId)?.segments.startOf(logKey(partition, 0)) ?? 0;
+    if (offset < start) throw new BelowLogStart(`${offset} is below ${start}`);
     const from = batches.findIndex((batch) => offset < endOf(batch));
     const found: StoredBatch[] = [];
     let bytes = 0;
@@ -173,27 +223,36 @@ export class LogTables {
 
   makeSegment(topicId: number, current: number): void {
     const topic = this.topics.get(topicId);
-    if (topic?.row.segment === current) topic.nextIsMade = true;
+    if (topic?.row.segment === current) topic.segments.nextIsMade = true;
   }
 
-  roll(topicId: number, current: number): number {
+  roll(topicId: number, current: number, bytes?: number): number {
     const topic = this.topics.get(topicId);
     if (topic === undefined) throw topicNotFound({ deletedId: topicId });
-    if (topic.row.segment !== current || !topic.nextIsMade) return topic.row.segment;
+    const { segments, partitions } = topic;
+    if (segments.current.segment !== current || !segments.nextIsMade) return segments.current.segment;
+    const ends = new Map(partitions.map(({ values }, partition) => [logKey(partition, 0), values.length]));
+    const times = partitions.flatMap(({ batches }) => batches.at(-1)?.appendTimeUs ?? []);
+    segments.roll(this.#world.nowMs, ends, times.length === 0 ? null : Math.max(...times) / 1_000, bytes);
     topic.row = { ...topic.row, segment: current + 1 };
-    topic.nextIsMade = false;
     topic.segmentBytes = 0;
-    topic.segmentSinceMs = this.#world.nowMs;
-    return topic.row.segment;
+    return current + 1;
+  }
+
+  saveSegmentBytes(topicId: number, segment: number, bytes: number): void {
+    const current = this.topics.get(topicId)?.segments.current;
+    if (current?.segment === segment) current.bytes = bytes;
   }
 
   /** A share of the segments (`fullRate`) looks full. */
   segmentSize(topicId: number): SegmentSize {
     const looksFull = this.#world.chance(this.fullRate);
     const topic = this.topics.get(topicId);
-    if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false };
-    const { segmentBytes, segmentSinceMs, nextIsMade } = topic;
-    return { bytes: looksFull ? 1e9 : segmentBytes, ageMs: this.#world.nowMs - segmentSinceMs, nextIsMade };
+    if (topic === undefined) return { bytes: 0, ageMs: 0, nextIsMade: false, hasData: false };
+    const { segmentBytes, segments } = topic;
+    const ageMs = this.#world.nowMs - segments.current.sinceMs;
+    const bytes = looksFull ? 1e9 : segmentBytes;
+    return { bytes, ageMs, nextIsMade: segments.nextIsMade, hasData: segmentBytes > 0 };
   }
 
   /** The time of the next append to the partition, which never falls. */

@@ -1,8 +1,10 @@
 import type { AckRow, CommitStore } from '../../../src/commit/store.ts';
 import { cursorName, type GroupStore, type StoredCursor } from '../../../src/delivery/ports/store.ts';
+import type { RetentionStore } from '../../../src/lifecycle/store.ts';
 import type { LogStore, TopicStore } from '../../../src/log/store.ts';
 import type { LeaseStore } from '../../../src/ownership/store.ts';
 import { MemoryGroupStore, namedIn, pieces } from '../../support/memory-group-store.ts';
+import { MemoryRetentionStore } from '../../support/retention/memory-retention-store.ts';
 import type { Connection } from './connection.ts';
 import type { Database } from './database.ts';
 import type { Ledger } from '../ledgers/ledger.ts';
@@ -122,6 +124,9 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
       });
     },
     ends: (topicId) => write(parts, admin, topicLocks(database, topicId), () => log.ends(topicId)),
+    endsOf: (topicIds) =>
+      reads.call(() => new Map(topicIds.flatMap((id) => (log.topics.has(id) ? [[id, log.ends(id)]] : [])))),
+    starts: (topicId) => reads.call(() => log.starts(topicId)),
     read: (request) =>
       reads.call(() => {
         ledger.world.count('records are read from the database');
@@ -135,11 +140,15 @@ export function logStore(parts: StoreParts): LogStore & CommitStore {
       write(parts, tables, [], () => {
         log.makeSegment(topicId, current);
       }),
-    rollSegment: (topicId, current) =>
+    rollSegment: (topicId, current, bytes) =>
       write(parts, admin, topicLocks(database, topicId), () => {
-        const segment = log.roll(topicId, current);
+        const segment = log.roll(topicId, current, bytes);
         if (segment === current + 1) ledger.world.count('a segment begins');
         return segment;
+      }),
+    saveSegmentBytes: (topicId, segment, bytes) =>
+      write(parts, admin, [], () => {
+        log.saveSegmentBytes(topicId, segment, bytes);
       }),
     segmentSize: (topicId) => reads.call(() => log.segmentSize(topicId)),
     turnIdempotencyRing: () => write(parts, admin, [], () => undefined),
@@ -170,11 +179,39 @@ export function topicStore(parts: StoreParts): TopicStore {
       }),
     deleteTopic: (topicId) =>
       write(parts, connection, ['topics', ...topicLocks(parts.database, topicId)], () => {
-        log.topics.delete(topicId);
+        log.remove(topicId);
         groups.partitions.delete(topicId);
         groups.remove((row) => row.topicId === topicId);
       }),
-    dropSegments: () => connection.call(() => undefined),
+  };
+}
+
+/** What the cleanup of logs needs. */
+export function retentionStore(parts: StoreParts): RetentionStore {
+  const { log, groups } = parts.database;
+  const tables = new MemoryRetentionStore({ logs: log, groups, demandOwner: () => undefined });
+  const [plans, reads, steps] = [parts.connect(), parts.connect(), parts.connect()];
+  const fenced = <T>(locks: readonly string[], work: () => Promise<T>): Promise<T> => write(parts, plans, locks, work);
+  return {
+    facts: (topicId) => reads.call(() => tables.facts(topicId)),
+    plan: (plan) => fenced(topicLocks(parts.database, plan.facts.topicId).slice(0, 1), () => tables.plan(plan)),
+    decidedStarts: (topicId) => reads.call(() => tables.decidedStarts(topicId)),
+    saveWatermarks: (moved) => fenced([], () => tables.saveWatermarks(moved)),
+    loadWatermarks: () => reads.call(() => tables.loadWatermarks()),
+    pendingDrops: () => steps.call(() => tables.pendingDrops()),
+    table: (drop) => steps.call(() => tables.table(drop)),
+    detach: (drop) => steps.call(() => tables.detach(drop)),
+    cancelDetach: () => steps.call(() => tables.cancelDetach()),
+    finalize: (drop) => steps.call(() => tables.finalize(drop)),
+    drop: (drop) => steps.call(() => tables.drop(drop)),
+    done: (drop) => fenced([], () => tables.done(drop)),
+    firstOffsets: (...which) => reads.call(() => tables.firstOffsets(...which)),
+    audit: (topicName, limit) => reads.call(() => tables.audit(topicName, limit)),
+    tidy: () => fenced([], () => tables.tidy()),
+    hasSpace: () => reads.call(() => tables.hasSpace()),
+    freeBallast: () => fenced([], () => tables.freeBallast()),
+    makeBallast: () => fenced([], () => tables.makeBallast()),
+    stop: () => undefined,
   };
 }
 
@@ -227,7 +264,7 @@ export function groupStore(parts: StoreParts): GroupStore {
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
     resetCursors: (resets) =>
       write(parts, folds, ['cursors'], () => {
-        if (sabotage === 'LOSES_A_RESET') return;
+        if (sabotage === 'LOSES_A_RESET') return Promise.resolve(resets.map(({ offset }) => offset));
         ledger.cursorsReset(resets);
         return tables.resetCursors(resets);
       }),

@@ -5,6 +5,7 @@ import { MemoryGroupStore } from '../../support/memory-group-store.ts';
 import { Database } from '../database/database.ts';
 import { GroupLedger } from './group-ledger.ts';
 import { World } from '../world.ts';
+import { keepsForever } from '../../support/retention/stored-segments.ts';
 
 const [first, second] = ['first', 'second'] as [MemberId, MemberId];
 const orders = (...partitions: number[]) => partitions.map((partition) => ({ topic: 'orders', partition }));
@@ -18,7 +19,13 @@ beforeEach(async () => {
   world = new World(1);
   database = new Database(world);
   ledger = new GroupLedger(world, database);
-  database.log.create({ name: 'orders', partitions: 2, idempotencyWindowMs: 1_000, description: '' });
+  database.log.create({
+    name: 'orders',
+    partitions: 2,
+    idempotencyWindowMs: 1_000,
+    description: '',
+    retention: keepsForever,
+  });
   await new MemoryGroupStore(database.groups).createGroup('billing');
 });
 

@@ -5,6 +5,7 @@ import { Database } from '../database/database.ts';
 import { Ledger } from './ledger.ts';
 import { StreamOrder } from './order.ts';
 import { World } from '../world.ts';
+import { keepsForever } from '../../support/retention/stored-segments.ts';
 
 const member = 'member' as MemberId;
 const partition = { topic: 'orders', partition: 0 };
@@ -22,7 +23,13 @@ beforeEach(async () => {
   world = new World(1);
   database = new Database(world);
   ledger = new Ledger(world, database);
-  database.log.create({ name: 'orders', partitions: 1, idempotencyWindowMs: 1_000, description: '' });
+  database.log.create({
+    name: 'orders',
+    partitions: 1,
+    idempotencyWindowMs: 1_000,
+    description: '',
+    retention: keepsForever,
+  });
   const { groups, subscriptions, cursors } = database.groups;
   const held = { topicId: 1, partition: 0, memberId: member, sinceGeneration: 1 };
   const assigned = { members: new Map(), assignments: new Map([['1/0', held]]), rebalances: new Map() };

@@ -117,7 +117,7 @@ describe('a publish that committed without an answer', () => {
   test('a publish with a lost answer reaches readers, even if no other publish follows', async () => {
     const [partition] = log.partitionLogs(topic.id);
     const heard = Promise.withResolvers<void>();
-    const listener = { appended: heard.resolve };
+    const listener = { appended: heard.resolve, trimmed: () => undefined };
     partition!.addListener(listener);
     const cut = proxy.afterCommit();
     await expect(publish('lost answer')).rejects.toMatchObject(unknown);

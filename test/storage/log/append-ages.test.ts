@@ -4,6 +4,7 @@ import type { RecordPlace, TopicRow } from '../../../src/log/store.ts';
 import { databaseClock } from '../../../src/storage/pg/now.ts';
 import { appendAges } from '../../../src/storage/log/read.ts';
 import type { Storage } from '../../../src/storage/storage.ts';
+import { dropAll } from '../../support/retention/drop-all.ts';
 import { LogSite } from './log-site.ts';
 import { batch, transaction, values } from '../../log/records.ts';
 
@@ -29,7 +30,7 @@ test('the ages of a deleted topic are null, without an error', async () => {
   await append(topic, 0, 1);
   expect(await storage.log.appendAges(topic.id, [at(0, 0)])).toEqual([expect.any(Number)]);
   await storage.topics.deleteTopic(topic.id);
-  await storage.topics.dropSegments();
+  await dropAll(storage.retention);
   expect(await storage.log.appendAges(topic.id, [at(0, 0)])).toEqual([null]);
 });
 

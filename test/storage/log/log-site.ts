@@ -4,8 +4,16 @@ import { parseDatabaseAddress } from '../../../src/address/database-address.ts';
 import { databaseClock, type Now } from '../../../src/storage/pg/now.ts';
 import { takeFence } from '../../../src/storage/sessions/fence.ts';
 import { openStorage, type Storage } from '../../../src/storage/storage.ts';
-import { ackSlot, foldSlot, groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
+import {
+  ackSlot,
+  foldSlot,
+  groupSlot,
+  retentionSlot,
+  tableSlot,
+  topicSlot,
+} from '../../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../../src/time/system.ts';
+import { keepsForever } from '../../support/retention/stored-segments.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 export const appendSlots = 4;
@@ -46,6 +54,7 @@ export class LogSite {
       groupSlot,
       topicSlot,
       tableSlot,
+      retentionSlot,
     ]);
     await this.client.query('COMMIT');
     return this.storage(broker, epoch, url, answerMsMax);
@@ -69,7 +78,13 @@ export class LogSite {
 
   async topic(storage: Storage, partitions: number, idempotencyWindowMs = 120_000): Promise<TopicRow> {
     const name = `topic-${++this.#topics}`;
-    const topic = await storage.topics.createTopic({ name, partitions, idempotencyWindowMs, description: '' });
+    const topic = await storage.topics.createTopic({
+      name,
+      partitions,
+      idempotencyWindowMs,
+      description: '',
+      retention: keepsForever,
+    });
     if (topic === null) throw new Error(`${name} is there already`);
     return topic;
   }

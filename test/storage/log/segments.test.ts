@@ -4,6 +4,7 @@ import { SegmentMoved } from '../../../src/commit/store.ts';
 import type { TopicRow } from '../../../src/log/store.ts';
 import type { Storage } from '../../../src/storage/storage.ts';
 import { appendSlots, LogSite } from './log-site.ts';
+import { dropAll } from '../../support/retention/drop-all.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 
 let site: LogSite;
@@ -155,14 +156,15 @@ describe('a topic that is deleted', () => {
     }
     await storage.topics.deleteTopic(topic.id);
     expect(await storage.commits.findKeys(topic.id, 60_000, ['k'])).toEqual(new Map());
-    await storage.topics.dropSegments();
-    await storage.topics.dropSegments();
+    await dropAll(storage.retention);
+    await dropAll(storage.retention);
     expect(await tablesOf(topic.id)).toEqual([]);
     expect((await tablesOf(other.id)).length).toBe(3);
     expect(await textsOf(other, 0)).toEqual(['0:x']);
     expect((await storage.commits.findKeys(other.id, 60_000, ['k'])).size).toBe(1);
     const audit = 'SELECT count(done_at)::int AS n FROM millrace.segment_drops WHERE topic_id = $1 AND topic_name = $2';
-    expect(await site.number(audit, [topic.id, topic.name])).toBe(2);
+    // Its two segments, and the table of the topic itself.
+    expect(await site.number(audit, [topic.id, topic.name])).toBe(3);
     expect((await storage.topics.loadTopics()).map(({ id }) => id)).not.toContain(topic.id);
   });
 
@@ -173,33 +175,34 @@ describe('a topic that is deleted', () => {
     await reader.query('BEGIN');
     await reader.query('SELECT count(*) FROM millrace.messages');
     await storage.topics.deleteTopic(topic.id);
-    let dropping = true;
-    const dropped = storage.topics.dropSegments().finally(() => (dropping = false));
-    let appended = 0;
-    for (; dropping; appended++) await append(other, 1, 0, 'y');
-    await dropped;
-    expect(appended).toBeGreaterThan(10);
-    expect(await site.number('SELECT count(*) AS n FROM millrace.segment_drops WHERE done_at IS NULL')).toBe(1);
+    await dropAll(storage.retention);
+    for (let appended = 0; appended < 20; appended++) await append(other, 1, 0, 'y');
+    const left = 'SELECT count(*) AS n FROM millrace.segment_drops WHERE topic_id = $1 AND done_at IS NULL';
+    // Its segment, and the table of the topic itself.
+    expect(await site.number(left, [topic.id])).toBe(2);
     await reader.query('COMMIT');
-    await storage.topics.dropSegments();
+    await dropAll(storage.retention);
+    await dropAll(storage.retention);
     expect(await tablesOf(topic.id)).toEqual([]);
-    expect(await site.number('SELECT count(*) AS n FROM millrace.segment_drops WHERE done_at IS NULL')).toBe(0);
+    expect(await site.number(left, [topic.id])).toBe(0);
   });
 
-  test('a reader between two drops of a deleted topic leaves no table behind, and blocks no other session', async () => {
+  test('a reader of all topics delays only the table of the deleted topic, which goes when the reader ends', async () => {
     const [topic, other] = [await site.topic(storage, 1), await site.topic(storage, 1)];
     await storage.topics.deleteTopic(topic.id);
     const reader = await site.session();
     await reader.query('BEGIN');
     // Only the outermost table is locked, so that the segment can still be dropped.
     await reader.query(`LOCK TABLE ONLY millrace.record_batches IN ACCESS SHARE MODE`);
-    await storage.topics.dropSegments();
+    const dropping = dropAll(storage.retention);
+    await site.until('SELECT count(*) AS n FROM pg_stat_activity WHERE pg_blocking_pids(pid) = ARRAY[$1::int]', [
+      await pidOf(reader),
+    ]);
     expect(await tablesOf(topic.id)).toEqual([`record_batches_${topic.id}`]);
-    await storage.topics.deleteTopic(other.id);
-    await storage.topics.dropSegments();
+    await append(other, 1, 0, 'y');
     await reader.query('COMMIT');
-    await storage.topics.dropSegments();
-    expect([...(await tablesOf(topic.id)), ...(await tablesOf(other.id))]).toEqual([]);
+    await dropping;
+    expect(await tablesOf(topic.id)).toEqual([]);
   });
 
   test('a deleted topic has no records, and a read of it is no error', async () => {
@@ -208,7 +211,7 @@ describe('a topic that is deleted', () => {
     expect(await textsOf(topic, 0)).toEqual(['0:x']);
     // Another storage deletes it, so that this one still has its segments in memory.
     await site.storage('one', 1).topics.deleteTopic(topic.id);
-    await storage.topics.dropSegments();
+    await dropAll(storage.retention);
     expect(await textsOf(topic, 0)).toEqual([]);
     expect(await storage.log.offsetAtTime(topic.id, 0, 0, 0)).toBeNull();
   });

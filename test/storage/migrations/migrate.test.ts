@@ -8,6 +8,7 @@ import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/w
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { migrations, rollBack } from './roll-back.ts';
+import { keepsForever } from '../../support/retention/stored-segments.ts';
 import { catalogOf } from './catalog.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { allCursors, allGroups } from '../../conformance/loads.ts';
@@ -108,7 +109,7 @@ describe('a database of an older version', () => {
     expect(rows).toEqual([{ broker: 'one', epoch: '1' }]);
     if (filled === null) return;
     const reader = storageAt();
-    expect(await reader.topics.loadTopics()).toEqual([filled.topic]);
+    expect(await reader.topics.loadTopics()).toEqual([{ ...filled.topic, segmentAgeMs: expect.any(Number) as number }]);
     expect((await readAll(reader, filled.topic, 1)).map(({ parts }) => parts[2])).toEqual(['a', 'b']);
     expect((await reader.commits.findKeys(filled.topic.id, 60_000, ['k'])).get('k')).toEqual({
       partition: 1,
@@ -123,7 +124,13 @@ describe('a database of an older version', () => {
 
 /** Makes a topic with two records in its partition 1, the second with a key. */
 async function fill(storage: Storage) {
-  const wanted = { name: 'orders', partitions: 2, idempotencyWindowMs: 60_000, description: 'all of them' };
+  const wanted = {
+    name: 'orders',
+    partitions: 2,
+    idempotencyWindowMs: 60_000,
+    description: 'all of them',
+    retention: keepsForever,
+  };
   const topic = (await storage.topics.createTopic(wanted))!;
   const append = (...texts: string[]) => storage.commits.append(0, transaction([batch(topic, 1, values(...texts))]));
   await append('a');

@@ -7,6 +7,7 @@ import { systemClock } from '../../../src/time/system.ts';
 import { CuttingProxy } from '../../support/cutting-proxy.ts';
 import { PlainServer } from '../../support/plain-server.ts';
 import { batch, transaction, values } from '../../log/records.ts';
+import { keepsForever } from '../../support/retention/stored-segments.ts';
 
 /** Two servers that both accept writes, behind one connection string, as in a network split. */
 
@@ -58,7 +59,13 @@ async function own(storage: Storage): Promise<TopicRow> {
   await storage.migrate();
   expect(await storage.lease.takeOver(null, 2_000)).toBe(1);
   storage.setEpoch(1);
-  const wanted = { name: 'orders', partitions: 1, idempotencyWindowMs: 60_000, description: '' };
+  const wanted = {
+    name: 'orders',
+    partitions: 1,
+    idempotencyWindowMs: 60_000,
+    description: '',
+    retention: keepsForever,
+  };
   return (await storage.topics.createTopic(wanted))!;
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { codes } from '../../../src/rpc/edge/error-table.ts';
+import { codes } from '../../../src/rpc/edge/error-row.ts';
 import { documentedCodes } from '../../broker/refusal.ts';
 
 const folder = new URL('../../../proto/millrace/v1/', import.meta.url);

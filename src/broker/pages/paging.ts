@@ -1,10 +1,12 @@
-import { present } from '../errors/present.ts';
-import { limits } from '../limits/limits.ts';
+import { present } from '../../errors/present.ts';
+import { limits } from '../../limits/limits.ts';
 
 export interface PageRequest {
   readonly size: number;
   /** The `nextToken` of the page before; empty for the first. */
   readonly token: string;
+  /** Bytes of the answer beside the page's entries. Default: 0. */
+  readonly besideBytes?: number;
 }
 
 /** The page of a client that names neither a size nor a token. */
@@ -38,7 +40,7 @@ interface Listing<T, E> {
 export function pageOf<T, E>({ items, keyOf, entryOf, bytesOf }: Listing<T, E>, request: PageRequest): Page<E> {
   const from = request.token === '' ? 0 : firstBehind(items, keyOf, request.token.split('~'));
   const entries: E[] = [];
-  let bytes = 0;
+  let bytes = request.besideBytes ?? 0;
   while (entries.length < request.size && from + entries.length < items.length) {
     const entry = entryOf(itemAt(items, from + entries.length));
     bytes += bytesOf(entry);
