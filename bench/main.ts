@@ -8,6 +8,7 @@ import { runHeld } from './programs/held.ts';
 import { runLatency } from './programs/latency.ts';
 import { runPeer } from './programs/peer.ts';
 import { runRestart } from './programs/restart.ts';
+import { runRetention } from './programs/retention.ts';
 import { runTurns } from './programs/turns.ts';
 import { killBrokers } from './support/broker-process.ts';
 import { openDatabase, type Database } from './support/database.ts';
@@ -24,6 +25,7 @@ const programs: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   held: runHeld,
   peer: runPeer,
   restart: runRestart,
+  retention: runRetention,
   coordinator: runCoordinator,
   turns: runTurns,
 };
@@ -36,6 +38,7 @@ const help = `npm run bench -- NAME [options]
   held      publish and ack while another session holds a transaction open
   peer      the same work on a table with FOR UPDATE SKIP LOCKED, as a ratio
   restart   how long a broker takes to serve again
+  retention publish while segments are dropped
   coordinator
             groups: joins, heartbeats, rebalances, offset commits, their cost by size, takeover
   turns     the broker of this tree against that of another commit, by turns: CPU, WAL and rate of each message
@@ -44,6 +47,7 @@ const help = `npm run bench -- NAME [options]
   --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
                         curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
+                        retention: nothing, snapshot, reader;
                         coordinator: machine, curve, shell, heartbeats, members, large, pauses, offsets,
                         takeover; turns: append, singles, fanout, latency, joins, heartbeats)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
@@ -56,6 +60,7 @@ const help = `npm run bench -- NAME [options]
                         itself, which shows the noise
   --pairs N             turns: how often both brokers start and take their turns. Default: 12 (smoke: 1)
   --floor RATIO         turns: what the lower end of the 90 % interval of before / now must reach. Default: 0.97
+  --messages N          retention: how many are dropped in each round. Default: 2000000 (smoke: 40000)
   --strict              ends with 1 if a target is missed
 `;
 
@@ -71,6 +76,7 @@ interface Options {
   readonly against: string | null;
   readonly pairs: number;
   readonly floor: number;
+  readonly messages: number | null;
   readonly strict: boolean;
 }
 
@@ -93,6 +99,7 @@ function readOptions(args: readonly string[]): Options | null {
       against: { type: 'string' },
       pairs: { type: 'string' },
       floor: { type: 'string', default: '0.97' },
+      messages: { type: 'string' },
       strict: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -113,6 +120,7 @@ function readOptions(args: readonly string[]): Options | null {
     against: values.against ?? null,
     pairs: Number(values.pairs ?? (values.size === 'smoke' ? 1 : 12)),
     floor: Number(values.floor),
+    messages: values.messages === undefined ? null : Number(values.messages),
     strict: values.strict,
   };
 }

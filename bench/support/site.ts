@@ -23,6 +23,8 @@ export interface Bench {
   readonly pairs: number;
   /** The least that the lower end of a ratio of `turns` must reach. */
   readonly floor: number;
+  /** The messages that a round of `retention` drops; null: its default. */
+  readonly messages: number | null;
   say(text: string): void;
 }
 
@@ -54,11 +56,12 @@ export async function withBroker<T>(
   bench: Bench,
   name: string,
   work: (site: Site) => Promise<T>,
-  options: Pick<BrokerOptions, 'flags' | 'root' | 'heapMib'> = {},
+  options: Pick<BrokerOptions, 'flags' | 'root' | 'nodeFlags' | 'heapMib'> = {},
 ): Promise<T> {
   const databaseName = `bench_${name}_${process.pid}`;
   const databaseUrl = await bench.database.create(databaseName);
-  const broker = await startBroker({ databaseUrl, nodeFlags: profileFlags(bench), ...options });
+  const nodeFlags = [...profileFlags(bench), ...(options.nodeFlags ?? [])];
+  const broker = await startBroker({ databaseUrl, ...options, nodeFlags });
   const admin = connect(broker.grpcAddress);
   try {
     const result = await work({ broker, databaseUrl, withTopic: topics(admin) });

@@ -14,9 +14,10 @@ const collect = globalThis.gc;
 if (collect === undefined) throw new Error('to be run with --expose-gc');
 const servers = createRpcServers({
   services: () => new FakeBroker(),
+  defaultRetentionMs: limits.afterCompletionMsDefault,
   account: roomyAccount(),
   limits,
-  ready: () => ({ ok: true, reason: '' }),
+  ready: () => ({ ok: true, role: 'active', reasons: [] }),
   metrics: new Registry(),
   log: { error: () => undefined, warn: () => undefined },
   clock: systemClock,
