@@ -317,8 +317,9 @@ export class Simulation {
       const listed = await owner?.calls?.group.listGroups({ states: [], topic: null }, { size: 100, token: '' });
       for (const { name, state } of listed?.items ?? []) this.#states.set(name, state);
     } catch (error) {
-      // An attempt to load the groups, begun before the database was healed, has failed.
-      if (!(error instanceof Fault)) throw error;
+      // An attempt to load the groups, begun before the database was healed, has failed, or its
+      // broker is shutting down.
+      if (!(error instanceof Fault || error instanceof Rejection)) throw error;
     }
   }
 

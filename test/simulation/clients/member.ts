@@ -331,6 +331,11 @@ export abstract class Member {
     if (offsets.length === 0) return;
     const answers = await this.#say([{ ...entryOf(batch), runs: runsOf(offsets) }], taken);
     const status = answers?.[0]?.status;
+    if (status === 'UNKNOWN_OFFSET' && offsets.length > 1) {
+      // One of them may be MOVING. A call with it acks none of the others.
+      for (const offset of offsets) await this.#name(batch, [offset], taken);
+      return;
+    }
     if (status !== 'OK' && status !== 'ALREADY_ACKED') return;
     for (const offset of offsets) this.#refusalsOf(batch).delete(offset);
   }
