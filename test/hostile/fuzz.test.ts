@@ -12,7 +12,7 @@ import { Pair } from './pair/pair.ts';
 
 const durationMs = 60_000;
 
-test('a client that leaves while its FIN is on the way keeps a socket that never closes', async () => {
+test('the socket of a client that leaves while its FIN is on the way is closed', async () => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -39,7 +39,7 @@ async function restarted(site: FillSite, what: string): Promise<void> {
 }
 
 describe('a broker that was filled', () => {
-  test.each(names)('a database full of %s cannot be served by the next broker of the same size', { timeout }, (name) =>
+  test.each(names)('what a broker full of %s has stored is served by the next one of its size', { timeout }, (name) =>
     onSite(async (site) => {
       const { prepare, step, together, unrejected, check } = fillOf(name);
       await prepare?.(site);
@@ -65,26 +65,29 @@ function numbers(seed: number): (max: number) => number {
   };
 }
 
-test.each(seeds)('a database full of a mix cannot be served by the next broker: seed %d', { timeout }, (seed) =>
-  onSite(async (site) => {
-    const below = numbers(seed);
-    for (const name of mixed) await fillOf(name).prepare?.(site);
-    const left = new Set<FillName>(mixed);
-    const steps = new Map<FillName, number>();
-    for (let round = 0; left.size > 0; round++) {
-      const name = [...left][below(left.size)]!;
-      const { step, together } = fillOf(name);
-      const from = steps.get(name) ?? 0;
-      const count = 1 + below(together);
-      steps.set(name, from + count);
-      const full = await Promise.all(Array.from({ length: count }, (_, n) => site.isFull(step(site, from + n))));
-      if (full.includes(true)) left.delete(name);
-      if (round % 20 === 0) await site.beat();
-    }
-    expect(steps.size).toBe(mixed.length);
-    await restarted(site, `mix ${seed}, ${[...steps].map(([name, count]) => `${count} ${name}`).join(', ')}`);
-    // What was in flight, or refused, is not durable, so that there is room again.
-    await site.fill((n) => fillOf('held').step(site, later + n), fillOf('held').together);
-    await restarted(site, `mix ${seed} again`);
-  }),
+test.each(seeds)(
+  'what a broker full of a mix has stored is served by the next one of its size: seed %d',
+  { timeout },
+  (seed) =>
+    onSite(async (site) => {
+      const below = numbers(seed);
+      for (const name of mixed) await fillOf(name).prepare?.(site);
+      const left = new Set<FillName>(mixed);
+      const steps = new Map<FillName, number>();
+      for (let round = 0; left.size > 0; round++) {
+        const name = [...left][below(left.size)]!;
+        const { step, together } = fillOf(name);
+        const from = steps.get(name) ?? 0;
+        const count = 1 + below(together);
+        steps.set(name, from + count);
+        const full = await Promise.all(Array.from({ length: count }, (_, n) => site.isFull(step(site, from + n))));
+        if (full.includes(true)) left.delete(name);
+        if (round % 20 === 0) await site.beat();
+      }
+      expect(steps.size).toBe(mixed.length);
+      await restarted(site, `mix ${seed}, ${[...steps].map(([name, count]) => `${count} ${name}`).join(', ')}`);
+      // What was in flight, or refused, is not durable, so that there is room again.
+      await site.fill((n) => fillOf('held').step(site, later + n), fillOf('held').together);
+      await restarted(site, `mix ${seed} again`);
+    }),
 );
