@@ -34,11 +34,14 @@ export class Operator {
     const offset = world.chance(0.15) ? place.end + world.whole(1, 2) : world.whole(0, place.end);
     await this.#again(() =>
       this.#network.call(async (broker, serving) => {
-        const arrival = this.#ledger.commitArrived(serving.epoch, group, place, offset);
-        const offsets = [{ topic: place.topic, partition: place.partition, lane: 0, offset, metadata: `${offset}` }];
-        const [committed] = await broker.group.commitOffsets({ group, member: null, offsets });
-        if (serving.ended) return;
-        this.#ledger.commitAnswered(group, place, offset, arrival, committed!);
+        const commit = this.#ledger.commitArrived(serving.epoch, group, place, offset);
+        try {
+          const offsets = [{ topic: place.topic, partition: place.partition, lane: 0, offset, metadata: `${offset}` }];
+          const [committed] = await broker.group.commitOffsets({ group, member: null, offsets });
+          if (!serving.ended) this.#ledger.commitAnswered(commit, committed!);
+        } finally {
+          this.#ledger.commitEnded(commit);
+        }
       }),
     );
   }

@@ -275,9 +275,10 @@ export function groupStore(parts: StoreParts): GroupStore {
         parts,
         groups,
         lockNames(changes, ({ groupId }) => `group ${groupId}`),
-        () => {
+        async () => {
           for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
-          return tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
+          await tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
+          ledger.groupsSaved(parts.epoch());
         },
       );
       if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;

@@ -47,9 +47,18 @@ export interface Settling extends Arrival {
   overtaken: string | null;
 }
 
-/** The state at the arrival of a commit from outside. */
-export interface OutsideArrival {
-  readonly isEmpty: boolean;
+/** A commit from outside at a broker, until its answer. */
+export interface OutsideCommit {
+  readonly epoch: number;
+  readonly group: string;
+  readonly place: TopicPartition;
+  readonly offset: number;
+  /**
+   * Whether the group has had no member at any time of the call. The broker looks once at some time
+   * of it: a call that waits for the load of the group sees the group without the members that the
+   * takeover has removed.
+   */
+  wasEmpty: boolean;
   readonly resets: number;
   readonly resetting: boolean;
 }
@@ -80,6 +89,8 @@ export class Ledger {
   readonly #resetting = new Map<string, number>();
   /** Settlements that are under way, or whose outcome is unknown to their broker. */
   readonly #settling = new Set<Settling>();
+  /** Commits from outside that are under way, and whose group has had members so far. */
+  readonly #outside = new Set<OutsideCommit>();
   /** The records that the current transaction has put into the archive. */
   #archived: string[] = [];
   #appends = 0;
@@ -498,27 +509,46 @@ export class Ledger {
     return holdingOf(epoch === this.#database.epoch ? epoch : -1, holder);
   }
 
-  /** Called when a commit from outside arrives. @returns the state at that time. */
-  commitArrived(epoch: number, group: string, place: TopicPartition, offset: number): OutsideArrival {
-    const isEmpty = this.groups.row(group)?.members.size === 0;
+  /** Called when a commit from outside arrives. @returns the call, for its end. */
+  commitArrived(epoch: number, group: string, place: TopicPartition, offset: number): OutsideCommit {
+    const resets = this.#consumptions.get(this.#consumptionName(group, place))?.resets ?? 0;
+    const resetting = this.#resetting.has(`${epoch}/${group}`);
+    const commit = { epoch, group, place, offset, wasEmpty: false, resets, resetting };
+    this.#outside.add(commit);
+    this.#lookEmpty(commit);
+    return commit;
+  }
+
+  /** Called when a broker has saved groups. Only a commit at the same broker may count by that. */
+  groupsSaved(epoch: number): void {
+    for (const commit of this.#outside) if (commit.epoch === epoch) this.#lookEmpty(commit);
+  }
+
+  /** Notes that a commit from outside may count, if its group has no member now. */
+  #lookEmpty(commit: OutsideCommit): void {
+    const { group, place, offset } = commit;
+    if (this.groups.row(group)?.members.size !== 0) return;
+    commit.wasEmpty = true;
+    this.#outside.delete(commit);
     const consumption = this.#consumptions.get(this.#consumptionName(group, place));
-    for (let below = 0; isEmpty && consumption !== undefined && below < offset; below++) {
+    for (let below = 0; consumption !== undefined && below < offset; below++) {
       for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(below);
     }
-    return { isEmpty, resets: consumption?.resets ?? 0, resetting: this.#resetting.has(`${epoch}/${group}`) };
+  }
+
+  /** Called when a commit from outside has ended, with any outcome. */
+  commitEnded(commit: OutsideCommit): void {
+    this.#outside.delete(commit);
   }
 
   /** Checks the answer to a commit from outside. */
   commitAnswered(
-    group: string,
-    place: TopicPartition,
-    offset: number,
-    { isEmpty, resets, resetting }: OutsideArrival,
+    { group, place, offset, wasEmpty, resets, resetting }: OutsideCommit,
     { status, committedOffset }: Pick<CommittedOffset, 'status' | 'committedOffset'>,
   ): void {
     const where = `${group}: ${place.topic}/${place.partition}`;
     this.world.count(`a commit from outside is answered ${status}`);
-    this.world.demand(isEmpty, () => `${where}: ${status} commit from outside, and the group has members`);
+    this.world.demand(wasEmpty, () => `${where}: ${status} commit from outside, and the group has members`);
     const consumption = this.#consumptions.get(this.#consumptionName(group, place));
     if (consumption?.resets !== resets || resetting) return;
     this.#committedTold(group, place, committedOffset);
