@@ -1,7 +1,7 @@
 import { selected } from '../support/site.ts';
 import type { Bench } from '../support/site.ts';
 import { runHeartbeats } from './coordinator/heartbeats.ts';
-import { runCurve, runMachine } from './coordinator/machine.ts';
+import { runCurve, runMachine, runSteps } from './coordinator/machine.ts';
 import { runLarge } from './coordinator/large.ts';
 import { runMembers } from './coordinator/members.ts';
 import { runOffsets } from './coordinator/offsets.ts';
@@ -15,6 +15,7 @@ import { runTakeover } from './coordinator/takeover.ts';
 const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   machine: runMachine,
   curve: runCurve,
+  steps: runSteps,
   shell: runShell,
   heartbeats: runHeartbeats,
   members: runMembers,

@@ -51,6 +51,8 @@ interface BrokerOptions {
   readonly limits: TunableLimits;
   /** The operator's assignors, beside the built-in ones. */
   readonly assignors?: readonly PluggableAssignor[];
+  /** How many partitions of a group move in one turn of the event loop. Default: 10,000. */
+  readonly movesAtOnce?: number;
   /** False while this process cannot be sure that it owns the database. */
   readonly mayDeliver: () => boolean;
   /** What clients make this process hold. */
@@ -151,6 +153,7 @@ function partsOf(options: BrokerOptions, owner: Owner) {
       for (const topicId of topicIds) retention.cleaner.changed(topicId);
     },
     log: options.log,
+    ...(options.movesAtOnce !== undefined && { movesAtOnce: options.movesAtOnce }),
   });
   const retention = new Retention({
     store: stores.retention,

@@ -1,12 +1,13 @@
 import { memberFenced } from '../errors/rejections/members.ts';
+import type { TaskRoom } from './agreement.ts';
 import type { Assignor, AssignorName, Assignors } from './assignors/assignor.ts';
 import { AssignorError } from './assignors/assignor-error.ts';
 import { builtInAssignors } from './assignors/built-in.ts';
 import { sticky } from './assignors/sticky.ts';
-import { assignmentOf, clientAssignorOf } from './client-plan.ts';
+import { assignmentOf } from './client-plan.ts';
 import { Holdings } from './holdings.ts';
 import type { Member } from './member.ts';
-import { Membership, type TaskRoom } from './membership.ts';
+import { Membership } from './membership.ts';
 import { Rebalance } from './rebalance.ts';
 import type { GroupSnapshot, MemberId, MemberRow, PartitionRef } from './snapshot.ts';
 import type { GroupEffect, GroupInput, GroupState, Holder, RefusalReason } from './step.ts';
@@ -14,7 +15,7 @@ import { assignorInput, keepTargets, retarget, setTargets } from './target.ts';
 import { Turn } from './turn.ts';
 
 export type { AssignorName } from './assignors/assignor.ts';
-export type { TaskRoom } from './membership.ts';
+export type { TaskRoom } from './agreement.ts';
 export type * from './snapshot.ts';
 export type * from './step.ts';
 
@@ -147,8 +148,8 @@ export class Group {
 
   /** The rule in force: the members' own, or that of the member that joined first. */
   get assignor(): AssignorName {
-    const { roster } = this.#membership;
-    return clientAssignorOf(roster) ?? roster.first?.row.assignor ?? 'sticky';
+    const { roster, agreement } = this.#membership;
+    return agreement.rule ?? roster.first?.row.assignor ?? 'sticky';
   }
 
   /** The member that assigns the partitions of this group; null: the broker does. */

@@ -16,9 +16,10 @@ export class Holdings {
   /** No revocation is due before this time. */
   wakeMs = Infinity;
   readonly #topics = new Map<number, Topic>();
-  readonly #revoking = new Set<Partition>();
-  /** Partitions that lost their holder since partitions were last given. */
-  readonly #freed = new Set<Partition>();
+  /** The number of partitions that are being revoked. */
+  #revoking = 0;
+  /** Partitions that lost their holder since partitions were last given, each once. */
+  #freed: Partition[] = [];
   readonly #turn: Turn;
 
   constructor(turn: Turn) {
@@ -27,7 +28,7 @@ export class Holdings {
 
   /** Whether any partition is being revoked. */
   get isRevoking(): boolean {
-    return this.#revoking.size > 0;
+    return this.#revoking > 0;
   }
 
   /** Ascending by id. */
@@ -96,29 +97,26 @@ export class Holdings {
 
   /** Takes all partitions of a stalled member at once. */
   takeAll(member: Member): void {
-    for (const partition of member.held) this.#takeAway(partition, true);
+    for (let next = member.held.first; next !== null; next = member.held.first) this.#takeAway(next, true);
   }
 
   /** Frees the partitions of a member that is gone. */
   freeAll(member: Member): void {
-    for (const partition of member.held) this.#free(partition);
+    for (let next = member.held.first; next !== null; next = member.held.first) this.#free(next);
   }
 
   /** Passes the partitions of a member to its replacement, with the same generations. */
   pass(from: Member, to: Member): void {
-    for (const partition of from.held) {
-      this.#turn.partitionTouched(partition);
-      partition.hold(to, partition.sinceGeneration);
-    }
-    from.held.clear();
-    for (const topic of this.#topics.values()) {
-      for (const partition of topic.partitions) if (partition.target === from) partition.target = to;
+    to.succeed(from);
+    for (let next = from.held.first; next !== null; next = from.held.first) {
+      this.#turn.partitionTouched(next);
+      next.hold(to, next.sinceGeneration);
     }
   }
 
   /** Moves each partition a step towards its target: keep, revoke, or give. */
   reconcile(nowMs: number): void {
-    this.#freed.clear();
+    this.#takeFreed();
     for (const topic of this.topics()) for (const partition of topic.partitions) this.#reconcile(partition, nowMs);
   }
 
@@ -127,7 +125,7 @@ export class Holdings {
     if (holder === target) {
       if (holder !== null && revokeDeadlineMs !== null) this.#keepAfterAll(partition, holder);
     } else if (holder === null) {
-      this.#freed.add(partition);
+      this.#addFreed(partition);
     } else if (revokeDeadlineMs === null) {
       this.#askBack(partition, holder, nowMs);
     }
@@ -135,37 +133,41 @@ export class Holdings {
 
   giveFreed(generation: number): void {
     // Most steps are heartbeats, and free no partition.
-    if (this.#freed.size === 0) return;
-    for (const partition of this.#freed) {
+    if (this.#freed.length === 0) return;
+    for (const partition of this.#takeFreed()) {
       const { target } = partition;
       if (target === null) continue;
       this.#turn.partitionTouched(partition);
       partition.hold(target, generation);
       this.#turn.assigned(target, partition.ref);
     }
-    this.#freed.clear();
   }
 
   /** Takes the partitions whose revocation is overdue. */
   expire(nowMs: number): void {
+    if (nowMs < this.wakeMs) return;
     this.wakeMs = Infinity;
-    for (const partition of this.#revoking) {
-      const deadlineMs = partition.revokeDeadlineMs ?? Infinity;
-      if (deadlineMs <= nowMs) this.release(partition);
-      else this.wakeMs = Math.min(this.wakeMs, deadlineMs);
+    if (!this.isRevoking) return;
+    for (const topic of this.topics()) {
+      for (const partition of topic.partitions) {
+        const { revokeDeadlineMs } = partition;
+        if (revokeDeadlineMs === null) continue;
+        if (revokeDeadlineMs <= nowMs) this.release(partition);
+        else this.wakeMs = Math.min(this.wakeMs, revokeDeadlineMs);
+      }
     }
   }
 
   #keepAfterAll(partition: Partition, holder: Member): void {
     partition.revokeDeadlineMs = null;
-    this.#revoking.delete(partition);
+    this.#revoking--;
     this.#turn.kept(holder, partition.ref);
   }
 
   #askBack(partition: Partition, holder: Member, nowMs: number): void {
     partition.revokeDeadlineMs = nowMs + holder.row.rebalanceTimeoutMs;
     this.wakeMs = Math.min(this.wakeMs, partition.revokeDeadlineMs);
-    this.#revoking.add(partition);
+    this.#revoking++;
     this.#turn.revoking(holder, partition.ref, partition.revokeDeadlineMs);
   }
 
@@ -176,9 +178,22 @@ export class Holdings {
 
   #free(partition: Partition): void {
     this.#turn.partitionTouched(partition);
-    if (partition.revokeDeadlineMs !== null) this.#revoking.delete(partition);
+    if (partition.revokeDeadlineMs !== null) this.#revoking--;
     partition.letGo();
-    this.#freed.add(partition);
+    this.#addFreed(partition);
+  }
+
+  #addFreed(partition: Partition): void {
+    if (partition.isFreed) return;
+    partition.isFreed = true;
+    this.#freed.push(partition);
+  }
+
+  #takeFreed(): readonly Partition[] {
+    const freed = this.#freed;
+    this.#freed = [];
+    for (const partition of freed) partition.isFreed = false;
+    return freed;
   }
 
   #demand(topicId: number): Topic {

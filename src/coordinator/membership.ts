@@ -1,5 +1,5 @@
 import { instanceFenced, memberFenced } from '../errors/rejections/members.ts';
-import { areConsistent } from './client-plan.ts';
+import { Agreement, type TaskRoom } from './agreement.ts';
 import type { Holdings } from './holdings.ts';
 import { sameMemberRow, sameOptions, type Member } from './member.ts';
 import type { Rebalance } from './rebalance.ts';
@@ -23,12 +23,6 @@ interface Refusal {
   readonly message: string;
 }
 
-/** The room for members in an assignment task, and what a member needs of it. */
-export interface TaskRoom {
-  readonly bytesMax: number;
-  readonly bytesOf: (row: Omit<MemberRow, 'joinSeq'>) => number;
-}
-
 const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
   LEFT: 'MEMBER_LEFT',
   STREAM_LOST: 'STREAM_LOST',
@@ -42,6 +36,7 @@ const removalCause: Readonly<Record<RemovalReason, RebalanceReason>> = {
  */
 export class Membership {
   readonly roster = new Roster();
+  readonly agreement: Agreement;
   /**
    * Members that joined or changed since the last rebalance: a failing assignor refuses their
    * inputs.
@@ -61,22 +56,22 @@ export class Membership {
   readonly #holdings: Holdings;
   readonly #rebalance: Rebalance;
   readonly #turn: Turn;
-  readonly #task: TaskRoom;
 
   constructor(holdings: Holdings, rebalance: Rebalance, turn: Turn, task: TaskRoom) {
     this.#holdings = holdings;
     this.#rebalance = rebalance;
     this.#turn = turn;
-    this.#task = task;
+    this.agreement = new Agreement(this.roster, task);
   }
 
   load(row: MemberRow, nowMs: number): void {
     this.#begin(this.roster.admit(row), nowMs);
+    this.agreement.changed(null, row);
   }
 
   /** @returns the refusal; null: the join is accepted. */
   join(input: JoinInput, nowMs: number): Refusal | null {
-    const topicIds = [...new Set(input.member.topicIds)].sort((a, b) => a - b);
+    const topicIds = ascending(input.member.topicIds);
     const joining = { ...input.member, topicIds };
     const member = this.roster.find(joining.memberId);
     const instance = this.roster.findInstance(joining.instanceId);
@@ -98,6 +93,7 @@ export class Membership {
     this.#turn.memberTouched(memberId, member.row);
     this.#turn.removed(member, reason);
     this.roster.remove(member);
+    this.agreement.changed(member.row, null);
     this.#holdings.freeAll(member);
     // A member that joins and leaves between two rebalances changes nothing for the others.
     if (joined?.before !== null) this.changed = true;
@@ -164,8 +160,10 @@ export class Membership {
     if (before === null) {
       this.#turn.neverWas(member);
       this.roster.remove(member);
+      this.agreement.changed(member.row, null);
       return;
     }
+    this.agreement.changed(member.row, before);
     member.row = before;
     // The deadlines must be those of the restored row: the other row may have had none.
     this.#begin(member, nowMs);
@@ -182,27 +180,22 @@ export class Membership {
       const message = `member "${joining.memberId}" joined with another instance id, which is fixed`;
       return { reason: 'INSTANCE_ID_IN_USE', message };
     }
-    const replaced = [member, instance];
-    if (!areConsistent(joining.clientAssignors, this.roster, replaced)) {
+    const { agreement } = this;
+    const replaced = member ?? instance;
+    if (!agreement.includes(joining.clientAssignors, replaced)) {
       return { reason: 'INCONSISTENT_PROTOCOLS', message: inconsistent(joining.clientAssignors) };
     }
-    return joining.clientAssignors.length === 0 ? null : this.#taskRefusal(joining, replaced);
-  }
-
-  /** The leader must be able to read what all members tell it. */
-  #taskRefusal(joining: JoinInput['member'], replaced: readonly (Member | undefined)[]): Refusal | null {
-    const { bytesOf, bytesMax } = this.#task;
-    let bytes = bytesOf(joining);
-    for (const member of this.roster) if (!replaced.includes(member)) bytes += bytesOf(member.row);
-    if (bytes <= bytesMax) return null;
-    const message = `the members of this group would tell their leader ${bytes} bytes, more than ${bytesMax}`;
-    return { reason: 'TASK_TOO_LARGE', message };
+    if (joining.clientAssignors.length === 0) return null;
+    // The leader must be able to read what all members tell it.
+    const bytes = agreement.bytesWith(joining, replaced);
+    return bytes <= agreement.bytesMax ? null : taskTooLarge(bytes, agreement.bytesMax);
   }
 
   #admit(input: JoinInput, row: MemberRow, nowMs: number): void {
     this.#turn.memberTouched(row.memberId, null);
     this.joins.set(row.memberId, { inputs: [input], before: null });
     this.#begin(this.roster.admit(row), nowMs);
+    this.agreement.changed(null, row);
     this.#rebalance.call('MEMBER_JOINED', row.memberId, nowMs);
   }
 
@@ -213,6 +206,7 @@ export class Membership {
     if (!sameMemberRow(before, row)) {
       this.#turn.memberTouched(row.memberId, before);
       member.row = row;
+      this.agreement.changed(before, row);
     }
     this.#renew(member, nowMs);
     // A leader's join for its task is not progress on the records that it holds.
@@ -235,6 +229,7 @@ export class Membership {
     this.#turn.memberTouched(old.row.memberId, old.row);
     this.#turn.memberTouched(row.memberId, null);
     const member = this.roster.replace(old, row);
+    this.agreement.changed(old.row, row);
     this.#turn.replaced(old, member);
     this.#holdings.pass(old, member);
     this.#begin(member, nowMs);
@@ -267,6 +262,17 @@ export class Membership {
     this.changed = true;
     this.#rebalance.call('MAX_POLL_INTERVAL', member.row.memberId, nowMs);
   }
+}
+
+/** A thousand joins have a thousand lists, and nearly all of them are ascending already. */
+function ascending(topicIds: readonly number[]): readonly number[] {
+  const isAscending = topicIds.every((topicId, at) => at === 0 || topicId > (topicIds[at - 1] ?? topicId));
+  return isAscending ? topicIds.slice() : [...new Set(topicIds)].sort((a, b) => a - b);
+}
+
+function taskTooLarge(bytes: number, bytesMax: number): Refusal {
+  const message = `the members of this group would tell their leader ${bytes} bytes, more than ${bytesMax}`;
+  return { reason: 'TASK_TOO_LARGE', message };
 }
 
 function gone(memberId: MemberId, isReplaced: boolean): Refusal {

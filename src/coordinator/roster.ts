@@ -3,7 +3,9 @@ import type { MemberId, MemberRow } from './snapshot.ts';
 
 /** The members of a group: found by id and by instance id, in the order of joining. */
 export class Roster {
-  readonly #byId = new Map<MemberId, Member>();
+  #byId = new Map<MemberId, Member>();
+  /** A replacement has come behind the members that joined later. */
+  #isOutOfOrder = false;
   readonly #byInstance = new Map<string, Member>();
   #joinSeqNext = 0;
 
@@ -17,12 +19,18 @@ export class Roster {
 
   /** The member that joined first. */
   get first(): Member | undefined {
-    for (const member of this.#byId.values()) return member;
+    for (const member of this) return member;
     return undefined;
   }
 
   /** In the order of joining. */
   [Symbol.iterator](): IterableIterator<Member> {
+    // Sorted when it is read, because a thousand processes may be replaced before that.
+    if (this.#isOutOfOrder) {
+      const rows = [...this.#byId].sort(([, a], [, b]) => a.row.joinSeq - b.row.joinSeq);
+      this.#byId = new Map(rows);
+      this.#isOutOfOrder = false;
+    }
     return this.#byId.values();
   }
 
@@ -54,13 +62,10 @@ export class Roster {
 
   /** The new member takes the place of the old one in the order of joining. */
   replace(old: Member, row: MemberRow): Member {
-    const others = [...this.#byId.values()];
     const member = new Member(row);
-    this.#byId.clear();
-    for (const one of others) {
-      const standing = one === old ? member : one;
-      this.#byId.set(standing.row.memberId, standing);
-    }
+    this.#byId.delete(old.row.memberId);
+    this.#byId.set(row.memberId, member);
+    this.#isOutOfOrder = true;
     if (old.row.instanceId !== null) this.#byInstance.delete(old.row.instanceId);
     if (row.instanceId !== null) this.#byInstance.set(row.instanceId, member);
     return member;

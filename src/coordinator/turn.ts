@@ -1,3 +1,4 @@
+import { present } from '../errors/present.ts';
 import { sameMemberRow, type Member, type Partition } from './member.ts';
 import type { AssignmentRow, GroupChange, MemberId, MemberRow, PartitionRef, RebalanceRow } from './snapshot.ts';
 import type { GroupEffect, RemovalReason } from './step.ts';
@@ -19,10 +20,12 @@ export class Turn {
   readonly #rowsBefore = new Map<MemberId, MemberRow | null>();
   /** In the order of their leaving: a replacement may be gone too. */
   readonly #gone = new Map<Member, { readonly reason: RemovalReason } | { readonly heir: Member }>();
-  readonly #revoked = new Map<Member, PartitionRef[]>();
-  readonly #stalled = new Map<Member, PartitionRef[]>();
-  readonly #revoking = new Map<Member, { readonly partitions: PartitionRef[]; readonly deadlineMs: number }>();
-  readonly #assigned = new Map<Member, PartitionRef[]>();
+  readonly #revoked = new Gathered(0);
+  readonly #stalled = new Gathered(1);
+  readonly #revoking = new Gathered(2);
+  /** For each member of `#revoking`. */
+  readonly #deadlinesMs: number[] = [];
+  readonly #assigned = new Gathered(3);
   readonly #said: GroupEffect[] = [];
   #rebalances: RebalanceRow[] = [];
   /** Partitions given to a member, without those whose revocation was called off. */
@@ -45,7 +48,8 @@ export class Turn {
     this.#quiet = false;
     if (partition.touchedIn === this.#touches) return;
     partition.touchedIn = this.#touches;
-    partition.rowBefore = partition.row();
+    partition.memberBefore = partition.holder?.row.memberId ?? null;
+    partition.generationBefore = partition.sinceGeneration;
     this.#touchedPartitions.push(partition);
   }
 
@@ -58,11 +62,8 @@ export class Turn {
    */
   replaced(old: Member, member: Member): void {
     this.#gone.set(old, { heir: member });
-    for (const taken of [this.#revoked, this.#stalled]) {
-      const partitions = taken.get(old);
-      if (partitions !== undefined) taken.set(member, partitions);
-      taken.delete(old);
-    }
+    this.#revoked.pass(old, member);
+    this.#stalled.pass(old, member);
   }
 
   /** Undoes the join of the member and of those that it replaced. */
@@ -75,7 +76,7 @@ export class Turn {
   }
 
   revoked(member: Member, ref: PartitionRef, stalled: boolean): void {
-    append(stalled ? this.#stalled : this.#revoked, member, ref);
+    (stalled ? this.#stalled : this.#revoked).add(member, ref);
     this.revokedCount++;
   }
 
@@ -92,21 +93,19 @@ export class Turn {
 
   revoking(member: Member, ref: PartitionRef, deadlineMs: number): void {
     this.#quiet = false;
-    const known = this.#revoking.get(member);
-    if (known === undefined) this.#revoking.set(member, { partitions: [ref], deadlineMs });
-    else known.partitions.push(ref);
+    if (this.#revoking.add(member, ref)) this.#deadlinesMs.push(deadlineMs);
   }
 
   assigned(member: Member, ref: PartitionRef): void {
     this.#quiet = false;
     this.assignedCount++;
-    append(this.#assigned, member, ref);
+    this.#assigned.add(member, ref);
   }
 
   /** Calls off the revocation of the partition. */
   kept(member: Member, ref: PartitionRef): void {
     this.#quiet = false;
-    append(this.#assigned, member, ref);
+    this.#assigned.add(member, ref);
   }
 
   /** The effects of the step; the turn is empty again afterwards. */
@@ -116,12 +115,11 @@ export class Turn {
     const effects = [...this.#persist(generation, rowNow), ...this.#announce(generation)];
     this.#generation = generation;
     this.#quiet = true;
-    for (const partition of this.#touchedPartitions) partition.rowBefore = null;
     this.#touchedPartitions = [];
     this.#touches = {};
-    for (const gathered of [this.#rowsBefore, this.#gone, this.#stalled]) gathered.clear();
-    for (const gathered of [this.#revoked, this.#revoking, this.#assigned]) gathered.clear();
-    this.#said.length = this.assignedCount = this.revokedCount = 0;
+    for (const changed of [this.#rowsBefore, this.#gone, this.#revoked, this.#stalled]) changed.clear();
+    for (const changed of [this.#revoking, this.#assigned]) changed.clear();
+    this.#said.length = this.#deadlinesMs.length = this.assignedCount = this.revokedCount = 0;
     this.#rebalances = [];
     return effects;
   }
@@ -153,12 +151,12 @@ export class Turn {
     const putAssignments: AssignmentRow[] = [];
     const removedAssignments: PartitionRef[] = [];
     for (const partition of this.#touchedPartitions) {
-      const { rowBefore: before } = partition;
+      const { memberBefore, generationBefore } = partition;
+      partition.memberBefore = null;
       const row = partition.row();
       if (row === null) removedAssignments.push(partition.ref);
       // The row is unchanged if two processes of one instance have replaced each other.
-      else if (row.memberId !== before?.memberId || row.sinceGeneration !== before.sinceGeneration)
-        putAssignments.push(row);
+      else if (row.memberId !== memberBefore || row.sinceGeneration !== generationBefore) putAssignments.push(row);
     }
     return { putAssignments, removedAssignments: except(removedAssignments, putAssignments) };
   }
@@ -171,22 +169,68 @@ export class Turn {
       else effects.push({ type: 'removed', memberId, reason: gone.reason });
     }
     effects.push(...this.#taken(this.#stalled, true), ...this.#taken(this.#revoked, false));
-    for (const [{ row }, { partitions, deadlineMs }] of this.#revoking) {
-      effects.push({ type: 'revoking', memberId: row.memberId, generation, partitions, deadlineMs });
+    for (const [at, { memberId, partitions }] of this.#revoking.lists().entries()) {
+      const deadlineMs = present(this.#deadlinesMs[at], 'each revoking member has a deadline');
+      effects.push({ type: 'revoking', memberId, generation, partitions, deadlineMs });
     }
-    for (const [{ row }, added] of this.#assigned) {
-      effects.push({ type: 'assigned', memberId: row.memberId, generation, added });
+    for (const { memberId, partitions } of this.#assigned.lists()) {
+      effects.push({ type: 'assigned', memberId, generation, added: partitions });
     }
     for (const rebalance of this.#rebalances) effects.push({ type: 'rebalanced', rebalance });
     return effects;
   }
 
-  #taken(from: ReadonlyMap<Member, readonly PartitionRef[]>, stalled: boolean): GroupEffect[] {
-    return Array.from(from).flatMap(([member, partitions]) => {
+  #taken(from: Gathered, stalled: boolean): GroupEffect[] {
+    return from.lists().flatMap(({ member, memberId, partitions }) => {
       // A removed member has lost everything, so a second message about some of it would be noise.
-      if (this.#gone.has(member)) return [];
-      return [{ type: 'revoked', memberId: member.row.memberId, partitions, stalled }];
+      return this.#gone.has(member) ? [] : [{ type: 'revoked', memberId, partitions, stalled }];
     });
+  }
+}
+
+/**
+ * Partitions of members, in the order in which the members came. A member keeps the list of its own
+ * while the turn is open, because a map would be asked for every partition that moves.
+ */
+class Gathered {
+  readonly #slot: number;
+  #members: Member[] = [];
+
+  constructor(slot: number) {
+    this.#slot = slot;
+  }
+
+  /** @returns whether it is the first partition of the member. */
+  add(member: Member, ref: PartitionRef): boolean {
+    const list = member.gathered?.[this.#slot];
+    if (list) {
+      list.push(ref);
+      return false;
+    }
+    member.gathered ??= [null, null, null, null];
+    member.gathered[this.#slot] = [ref];
+    this.#members.push(member);
+    return true;
+  }
+
+  pass(old: Member, member: Member): void {
+    const list = old.gathered?.[this.#slot];
+    if (!list) return;
+    member.gathered ??= [null, null, null, null];
+    member.gathered[this.#slot] = list;
+    if (old.gathered !== null) old.gathered[this.#slot] = null;
+    this.#members = [...this.#members.filter((one) => one !== old), member];
+  }
+
+  lists(): { readonly member: Member; readonly memberId: MemberId; readonly partitions: readonly PartitionRef[] }[] {
+    return this.#members.map((member) => {
+      return { member, memberId: member.row.memberId, partitions: member.gathered?.[this.#slot] ?? [] };
+    });
+  }
+
+  clear(): void {
+    for (const { gathered } of this.#members) if (gathered !== null) gathered[this.#slot] = null;
+    this.#members.length = 0;
   }
 }
 
@@ -194,12 +238,7 @@ export class Turn {
 function except(removed: PartitionRef[], put: readonly PartitionRef[]): PartitionRef[] {
   if (removed.length === 0 || put.length === 0) return removed;
   const key = ({ topicId, partition }: PartitionRef): string => `${topicId}/${partition}`;
-  const kept = new Set(put.map(key));
+  const topicIds = new Set(removed.map(({ topicId }) => topicId));
+  const kept = new Set(put.filter(({ topicId }) => topicIds.has(topicId)).map(key));
   return removed.filter((ref) => !kept.has(key(ref)));
-}
-
-function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
-  const list = lists.get(key);
-  if (list === undefined) lists.set(key, [value]);
-  else list.push(value);
 }

@@ -47,7 +47,11 @@ export interface DeliveryDeps {
   readonly log: GroupContext['log'];
   /** How many groups are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
+  /** How many partitions of a group move in one turn of the event loop. Default: 10,000. */
+  readonly movesAtOnce?: number;
 }
+
+const movesAtOnce = 10_000;
 
 /** What all groups share. */
 export function sharedContext(deps: DeliveryDeps): GroupContext {
@@ -80,6 +84,7 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
     deliveryRoom: new DeliveryRoom(deps),
     delivered: { records: 0, bytes: 0 },
     log: deps.log,
+    movesAtOnce: deps.movesAtOnce ?? movesAtOnce,
     counts: { rebalances: 0, rebalanceMs: 0, heartbeats: 0, sessionTimeouts: 0, fencedCalls: 0, commits: 0 },
   };
 }

@@ -1,5 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Group } from '../../src/coordinator/group.ts';
+import type { GroupInput } from '../../src/coordinator/group.ts';
 import { CheckedScene } from './invariants.ts';
+import { property } from './property.ts';
 import { alive, assign, drained, id, join, joinClassic, leave, progress, tick, topic, partitionsOf } from './scene.ts';
 
 const types = (effects: readonly { readonly type: string }[]) => effects.map(({ type }) => type);
@@ -138,5 +142,66 @@ describe('a takeover', () => {
     scene.takeOver();
     scene.step(tick);
     expect([scene.group.generation, scene.group.awaitsPlan]).toEqual([3, true]);
+  });
+});
+
+describe('the room of the task for a leader', () => {
+  const bytesMax = 1_000;
+  const bytesOf = ({ metadata }: { readonly metadata: Uint8Array }): number => metadata.length;
+  const process = (instance: number, time: number) => `m${instance}-${time}`;
+  const joinWith = (member: number, time: number, bytes: number, rules: string[]): GroupInput => {
+    return joinClassic(process(member, time), rules, { instanceId: `m${member}`, metadata: new Uint8Array(bytes) });
+  };
+
+  test('a member that left, changed or was replaced still counts in the room of a task, or one that is there does not', () => {
+    const inputs = fc.array(
+      fc.record({
+        what: fc.constantFrom('join', 'join', 'leave'),
+        member: fc.nat(5),
+        time: fc.nat(1),
+        bytes: fc.nat(600),
+        rules: fc.constantFrom<string[]>(['even'], ['even', 'odd'], ['odd', 'even'], ['odd'], []),
+      }),
+      { maxLength: 40 },
+    );
+    const sums = fc.property(inputs, (steps) => {
+      const group = new Group({ generation: 0, members: [], assignments: [] }, 0, { task: { bytesMax, bytesOf } });
+      for (const { what, member, time, bytes, rules } of steps) {
+        const others = group.members().filter(({ instanceId }) => instanceId !== `m${member}`);
+        const input = what === 'leave' ? leave(process(member, time)) : joinWith(member, time, bytes, rules);
+        const refused = group.step([input], 0).find(({ type }) => type === 'refused');
+        if (what === 'leave') continue;
+        const total = others.reduce((sum, row) => sum + bytesOf(row), bytes);
+        const common = ['even', 'odd'].some((rule) =>
+          [...others.map((row) => row.clientAssignors), rules].every((of) => of.includes(rule)),
+        );
+        const agrees = others.length === 0 || common || (rules.length === 0 && others[0]?.clientAssignors.length === 0);
+        const tooLarge = rules.length > 0 && total > bytesMax;
+        const reason = agrees ? (tooLarge ? 'TASK_TOO_LARGE' : undefined) : 'INCONSISTENT_PROTOCOLS';
+        expect(refused === undefined ? undefined : 'reason' in refused && refused.reason).toBe(reason);
+        const first = group
+          .members()[0]
+          ?.clientAssignors.find((rule) => group.members().every((row) => row.clientAssignors.includes(rule)));
+        expect(group.assignor).toBe(first ?? 'sticky');
+      }
+    });
+    fc.assert(sums, property(200));
+  });
+
+  test('a thousand members that join, come back and change at once are each weighed against all others', () => {
+    let weighed = 0;
+    const task = {
+      bytesMax: Infinity,
+      bytesOf: () => {
+        weighed++;
+        return 1;
+      },
+    };
+    const group = new Group({ generation: 0, members: [], assignments: [] }, 0, { task });
+    const all = (time: number, rules: string[]) =>
+      Array.from({ length: 1_000 }, (_, at) => joinWith(at, time, 1, rules));
+    for (const joins of [all(0, ['even']), all(1, ['even']), all(1, ['even', 'odd'])]) group.step(joins, 0);
+    expect(group.members().length).toBe(1_000);
+    expect(weighed).toBeLessThanOrEqual(10_000);
   });
 });

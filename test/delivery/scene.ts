@@ -266,6 +266,8 @@ export class Scene {
       /** Default: the clock itself. */
       awakeClock?: Clock;
       loadedTogetherMax?: number;
+      /** Default: 1, so that each effect of a step takes a turn of its own. */
+      movesAtOnce?: number;
       account?: Account;
     } = {},
   ) {
@@ -291,6 +293,7 @@ export class Scene {
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
       ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
+      movesAtOnce: options.movesAtOnce ?? 1,
       account: this.account,
       owner: this.owner,
       limits: {
@@ -328,7 +331,7 @@ export class Scene {
   static async open(options: ConstructorParameters<typeof Scene>[0] = {}): Promise<Scene> {
     const scene = new Scene(options);
     await scene.delivery.open();
-    await scene.delivery.allLoaded();
+    await scene.wait(scene.delivery.allLoaded());
     return scene;
   }
 

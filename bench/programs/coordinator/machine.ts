@@ -1,4 +1,5 @@
 import type { GroupMachineResult, GroupMachineSpec } from '../../load/group-machine.ts';
+import type { GroupStepsResult, GroupStepsSpec } from '../../support/bare/group-steps.ts';
 import { againstNLogN, exponentOfNLogN, fittedExponent } from '../../support/measure/curve.ts';
 import type { Point } from '../../support/measure/curve.ts';
 import { Histogram } from '../../support/histogram.ts';
@@ -50,6 +51,34 @@ export async function runMachine(bench: Bench): Promise<void> {
   bench.report.atLeast('machine: heartbeats, many groups', 1_000_000, perSecond(inMany), '/s');
   bench.report.atLeast('machine: heartbeats, one group', 1_000_000, perSecond(inOne), '/s');
   await rebalances(bench);
+}
+
+/** The longest step at the limits: 1,000 members and 100,000 partitions. */
+export async function runSteps(bench: Bench): Promise<void> {
+  bench.say('the longest step');
+  const size = bySize(bench, {
+    smoke: { members: 100, topics: 10, partitions: 1_000, times: 2 },
+    full: { members: 1_000, topics: 100, partitions: 100_000, times: 5 },
+  });
+  const assignors = ['sticky', 'range', 'round_robin', 'the leader'];
+  const results: GroupStepsResult[] = [];
+  for (const assignor of assignors) {
+    const leaderAssigns = assignor === 'the leader';
+    const spec = { ...size, assignor: leaderAssigns ? 'sticky' : assignor, leaderAssigns };
+    results.push(await measureApart<GroupStepsSpec, GroupStepsResult>('group-steps', spec, profileFlags(bench)));
+  }
+  const events = Object.keys(results[0]!);
+  bench.report.section(
+    `The coordinator alone: the longest step, ms of CPU, best time; ${size.members} members, ${size.partitions} partitions`,
+    ['event', 'times', ...assignors],
+    events.map((event) => [event, size.times, ...results.map((result) => Math.min(...result[event]!))]),
+    [
+      'A step does not give way to other work. An event takes several: revoked partitions come back in one of their own.',
+      'The best time counts, because a busy machine and a collection of garbage make the others longer.',
+    ],
+  );
+  const ofOne = results.flatMap((result) => ['one joins', 'one leaves'].map((event) => Math.min(...result[event]!)));
+  bench.report.atMost('steps: one joins or leaves, CPU', 100, Math.max(...ofOne), 'ms');
 }
 
 async function rebalances(bench: Bench): Promise<void> {

@@ -1,12 +1,12 @@
 import { Group } from '../../../src/coordinator/group.ts';
-import type { GroupEffect, GroupInput, MemberId } from '../../../src/coordinator/group.ts';
+import type { GroupEffect, GroupInput, MemberId, MemberRow } from '../../../src/coordinator/group.ts';
 
 /**
  * The coordinator of a group alone. Its decisions count as durable at once. Members release revoked
  * partitions at once, as members with nothing in flight do. A step ends when no partition moves.
  */
 export class DrivenGroup {
-  readonly #group = new Group({ generation: 0, members: [], assignments: [] }, 0);
+  readonly group = new Group({ generation: 0, members: [], assignments: [] }, 0);
   /** The number of rows that a store would have written. */
   rowsWritten = 0;
 
@@ -16,19 +16,20 @@ export class DrivenGroup {
   }
 
   step(inputs: readonly GroupInput[], nowMs = 0): void {
-    for (let next = inputs; next.length > 0;) next = this.#givenBack(this.#group.step(next, nowMs));
+    for (let next = inputs; next.length > 0;) next = this.givenBack(this.group.step(next, nowMs));
   }
 
   /** One heartbeat. */
   alive(memberId: MemberId, nowMs: number): void {
-    this.#group.step([{ type: 'alive', memberId, revoked: [] }], nowMs);
+    this.group.step([{ type: 'alive', memberId, revoked: [] }], nowMs);
   }
 
   get memberCount(): number {
-    return this.#group.memberCount;
+    return this.group.memberCount;
   }
 
-  #givenBack(effects: readonly GroupEffect[]): GroupInput[] {
+  /** Counts the rows of a step. @returns the inputs that its effects cause. */
+  givenBack(effects: readonly GroupEffect[]): GroupInput[] {
     const drained: GroupInput[] = [];
     for (const effect of effects) {
       if (effect.type === 'refused') throw new Error(`the coordinator rejected an input: ${effect.message}`);
@@ -44,7 +45,12 @@ export class DrivenGroup {
   }
 }
 
-export function joining(name: string, topics: number, assignor: string): GroupInput {
+export function joining(
+  name: string,
+  topics: number,
+  assignor: string,
+  options: Partial<Pick<MemberRow, 'instanceId' | 'clientAssignors'>> = {},
+): GroupInput {
   return {
     type: 'join',
     member: {
@@ -60,6 +66,7 @@ export function joining(name: string, topics: number, assignor: string): GroupIn
       clientAssignors: [],
       metadata: new Uint8Array(),
       topicIds: Array.from({ length: topics }, (_, at) => at + 1),
+      ...options,
     },
   };
 }

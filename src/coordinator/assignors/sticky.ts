@@ -1,5 +1,6 @@
 import { NOBODY, readersByTopic, type Assignment, type Assignor, type AssignorInput } from './assignor.ts';
 import { LeastMoves } from './least-moves.ts';
+import { present } from '../../errors/present.ts';
 
 /**
  * Balanced first, then as few moves as possible from the current assignment.
@@ -35,7 +36,6 @@ function assignEqual(
 ): Assignment {
   const room = shares(input, readers, members);
   const assignment = new Map<number, Int32Array>();
-  const open: { owners: Int32Array; partition: number }[] = [];
   input.topics.forEach((topic, index) => {
     const owners = new Int32Array(topic.partitions).fill(NOBODY);
     assignment.set(topic.topicId, owners);
@@ -43,16 +43,18 @@ function assignEqual(
     const previous = input.previous.get(topic.topicId);
     for (let partition = 0; partition < owners.length; partition++) {
       const holder = previous?.[partition] ?? NOBODY;
-      const left = room[holder] ?? 0;
-      if (left === 0) {
-        open.push({ owners, partition });
-      } else {
-        owners[partition] = holder;
-        room[holder] = left - 1;
-      }
+      const left = holder === NOBODY ? 0 : (room[holder] ?? 0);
+      if (left === 0) continue;
+      owners[partition] = holder;
+      room[holder] = left - 1;
     }
   });
-  deal(open, members, room);
+  const read = input.topics.filter((_, index) => readers[index]?.length !== 0);
+  deal(
+    read.map(({ topicId }) => present(assignment.get(topicId), 'each topic has owners')),
+    members,
+    room,
+  );
   return assignment;
 }
 
@@ -76,23 +78,22 @@ function shares(input: AssignorInput, readers: readonly (readonly number[])[], m
 }
 
 /**
- * In turn, so that the partitions of one topic spread over members instead of filling one at a
- * time.
+ * Gives out the partitions without an owner, in turn, so that those of one topic spread over
+ * members instead of filling one at a time.
  */
-function deal(
-  open: readonly { readonly owners: Int32Array; readonly partition: number }[],
-  members: readonly number[],
-  room: Int32Array,
-): void {
+function deal(topics: readonly Int32Array[], members: readonly number[], room: Int32Array): void {
   let takers = members.filter((member) => (room[member] ?? 0) > 0);
   let turn = 0;
-  for (const { owners, partition } of open) {
-    if (turn === takers.length) {
-      takers = takers.filter((member) => (room[member] ?? 0) > 0);
-      turn = 0;
+  for (const owners of topics) {
+    for (let partition = 0; partition < owners.length; partition++) {
+      if (owners[partition] !== NOBODY) continue;
+      if (turn === takers.length) {
+        takers = takers.filter((member) => (room[member] ?? 0) > 0);
+        turn = 0;
+      }
+      const taker = present(takers[turn++], 'the shares of the members are as many as partitions');
+      owners[partition] = taker;
+      room[taker] = (room[taker] ?? 0) - 1;
     }
-    const taker = takers[turn++] ?? NOBODY;
-    owners[partition] = taker;
-    room[taker] = (room[taker] ?? 0) - 1;
   }
 }

@@ -81,7 +81,7 @@ export class ClassicCalls {
       knownGeneration === null ||
       group.generation > knownGeneration ||
       member.assignmentVersion !== member.syncedVersion;
-    const ready = (): boolean => !group.members.has(member.id) || (!group.awaitsPlan && isNews());
+    const ready = (): boolean => !group.members.has(member.id) || (!group.awaitsPlan && !group.isMoving && isNews());
     if (!(await group.watch(ready, command.waitMs, command.signal))) {
       throw syncTimeout({ generation: group.generation });
     }
@@ -123,15 +123,33 @@ function givenBack(group: GroupModel, { memberId, revoked, generation }: Heartbe
   });
 }
 
-/** The partitions of the member. They are in order without a sort, because those of a group are. */
-function heldBy(group: GroupModel, { id }: Member): HeldPartition[] {
+/**
+ * The partitions of the member, in order. Those of a group are in order without a sort. The few of
+ * a member in a large group are sorted, because a thousand members may ask at once.
+ */
+function heldBy(group: GroupModel, member: Member): HeldPartition[] {
+  const subscriptions = group.sortedSubscriptions();
+  const all = subscriptions.reduce((sum, { logs }) => sum + logs.length, 0);
+  if (member.seats.length * seatsAgainstLogs < all) return heldInOrder(member);
   const held: HeldPartition[] = [];
-  for (const { logs } of group.sortedSubscriptions()) {
+  for (const { logs } of subscriptions) {
     for (const { key, place, seat } of logs) {
-      if (key.lane === 0 && seat?.member.id === id) held.push({ place, revoking: seat.revoking });
+      if (key.lane === 0 && seat?.member === member) held.push({ place, revoking: seat.revoking });
     }
   }
   return held;
+}
+
+/** A seat takes as long to sort as so many logs to look at. */
+const seatsAgainstLogs = 30;
+
+function heldInOrder({ seats }: Member): HeldPartition[] {
+  const held = seats.filter(({ feed }) => feed.key.lane === 0);
+  held.sort(({ feed: { place: a } }, { feed: { place: b } }) => {
+    if (a.topic !== b.topic) return a.topic < b.topic ? -1 : 1;
+    return a.partition - b.partition;
+  });
+  return held.map(({ feed, revoking }) => ({ place: feed.place, revoking }));
 }
 
 /** Whether the member is the leader, and must send a plan for the current generation. */

@@ -349,6 +349,11 @@ export class ConsumerGroup extends GroupModel {
     return this.#driver.feed({ type: 'tick' });
   }
 
+  /** Whether a rebalance is carried out on some members, and on others not yet. */
+  get isMoving(): boolean {
+    return this.#driver.isMoving;
+  }
+
   tellDraining(deadlineAtMs: number): void {
     for (const member of this.members.values()) {
       for (const reader of member.readers) {

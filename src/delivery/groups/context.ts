@@ -38,4 +38,6 @@ export interface GroupContext extends HandOut, FeedParts {
   /** False while this broker cannot be sure that it still owns its groups. */
   readonly mayDeliver: () => boolean;
   readonly mayGrow: MayGrow;
+  /** The partitions of a group that move in one turn of the event loop. */
+  readonly movesAtOnce: number;
 }

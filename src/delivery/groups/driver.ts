@@ -11,11 +11,15 @@ import {
   planStale,
 } from '../../errors/rejections/members.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
+import { Slices } from '../../time/slices.ts';
 import { timeUp, within } from '../../time/within.ts';
 import type { GroupContext } from './context.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
 import type { GroupEffects } from './effects.ts';
 import type { GroupModel } from './model.ts';
+
+/** A call that is answered takes as long as so many partitions. */
+const callWork = 50;
 
 type Refused = Extract<GroupEffect, { type: 'refused' }>;
 
@@ -37,6 +41,17 @@ const rejectionOf: Readonly<Record<Refused['reason'], (explanation: string, memb
 function memberOf(input: GroupInput): MemberId {
   if (input.type === 'join') return input.member.memberId;
   return 'memberId' in input ? input.memberId : ('' as MemberId);
+}
+
+/**
+ * Effects that name the generation of their step. Removed and replaced members learn no more of it.
+ */
+const namesGeneration: ReadonlySet<GroupEffect['type']> = new Set(['revoked', 'revoking', 'assigned', 'rebalanced']);
+
+/** In partitions that move. */
+function workOf(effect: GroupEffect): number {
+  if (effect.type === 'assigned') return callWork + effect.added.length;
+  return 'partitions' in effect ? callWork + effect.partitions.length : callWork;
 }
 
 function keyOf({ topicId, partition }: PartitionRef): string {
@@ -73,6 +88,8 @@ export class GroupDriver {
   /** Called after each step that has effects. */
   readonly #watchers = new Set<() => void>();
   #stepping = false;
+  #moving = false;
+  readonly #slices: Slices;
   #cancelTimer: (() => void) | null = null;
   #timerAtMs = Infinity;
   /** Why calls get no answer any more. */
@@ -83,6 +100,15 @@ export class GroupDriver {
     this.#machine = machine;
     this.#effects = effects;
     this.#context = context;
+    this.#slices = new Slices(context.clock, context.movesAtOnce);
+  }
+
+  /**
+   * Whether a part of a step is carried out, and the rest of it not yet. What a member holds then
+   * is of no generation.
+   */
+  get isMoving(): boolean {
+    return this.#moving;
   }
 
   /** Adds an input to the next bundle, without starting it. */
@@ -161,7 +187,10 @@ export class GroupDriver {
   async #stepAll(): Promise<void> {
     // Inputs of the same turn of the event loop join the bundle during this await.
     await Promise.resolve();
+    this.#slices.begin();
     while (this.#next.length > 0 && this.#stopped === null) {
+      if (!this.#slices.add(this.#next.length)) await this.#slices.next(this.#next.length);
+      if (this.#stopped !== null) break;
       const bundle = this.#next;
       this.#next = [];
       this.#alive.clear();
@@ -183,23 +212,51 @@ export class GroupDriver {
     const nowMs = clock.nowMs();
     const effects = this.#machine.step([...this.#progress(nowMs), ...bundle.map(({ input }) => input)], nowMs);
     const { preparing } = this.#machine;
+    let { generation } = this.#state;
     for (const effect of effects) {
       if (effect.type === 'refused') this.#refuse(effect);
       if (effect.type !== 'persist') continue;
-      await writer.save(this.#state.id, effect.change);
-      this.#state.persisted(effect.change.generation);
+      const { change } = effect;
+      const rows = change.putAssignments.length + change.removedAssignments.length;
+      if (!this.#slices.add(rows)) await this.#slices.next(rows);
+      if (this.#stopped !== null) return;
+      await writer.save(this.#state.id, change);
+      this.#slices.begin();
+      ({ generation } = change);
     }
-    if (this.#stopped !== null) return;
-    if (effects.length > 0) this.#carryOut(effects);
-    if (preparing) return;
-    for (const { done } of this.#gathered.splice(0)) done?.resolve();
+    if (effects.length > 0 && this.#stopped === null) await this.#carryOut(effects, generation);
+    if (!preparing && this.#gathered.length > 0) await this.#answer();
   }
 
-  #carryOut(effects: readonly GroupEffect[]): void {
+  /**
+   * Carries out a durable step. No other step begins before its end: inputs that come between two
+   * slices go into the next one. The generation is that of the step as soon as a member learns of
+   * it, and not before all members have lost what they have lost in it.
+   */
+  async #carryOut(effects: readonly GroupEffect[], generation: number): Promise<void> {
+    this.#moving = true;
     for (const effect of effects) {
+      const work = workOf(effect);
+      const hasRoom = this.#slices.add(work) || effect.type === 'revoked';
+      if (!hasRoom) await this.#slices.next(work);
+      if (this.#stopped !== null) return;
+      if (namesGeneration.has(effect.type)) this.#state.persisted(generation);
       for (const partition of this.#effects.carryOut(effect)) this.tell({ type: 'drained', partition });
     }
-    for (const look of [...this.#watchers]) look();
+    this.#state.persisted(generation);
+    this.#moving = false;
+    for (const look of [...this.#watchers]) {
+      if (!this.#slices.add(callWork)) await this.#slices.next(callWork);
+      if (this.#stopped !== null) return;
+      if (this.#watchers.has(look)) look();
+    }
+  }
+
+  async #answer(): Promise<void> {
+    for (let entry = this.#gathered.shift(); entry !== undefined; entry = this.#gathered.shift()) {
+      entry.done?.resolve();
+      if (!this.#slices.add(callWork)) await this.#slices.next(callWork);
+    }
   }
 
   /** The progress of the members whose max poll interval may be over. */

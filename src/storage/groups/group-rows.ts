@@ -236,6 +236,20 @@ async function putAssignments(client: Client, assignments: readonly AssignmentOu
   // The rows are in the order of the key. A join may move rows on every page of 100,000 partitions,
   // and the write takes a third longer in the order of the members that lose them.
   put.sort((a, b) => a.groupId - b.groupId || a.row.topicId - b.row.topicId || a.row.partition - b.row.partition);
+  // In pieces, because the rows of 100,000 partitions keep the event loop for too long at once.
+  for (let first = 0; first < put.length; first += assignmentsAtOnce) {
+    await putSome(client, put.slice(first, first + assignmentsAtOnce));
+  }
+}
+
+const assignmentsAtOnce = 20_000;
+
+interface PutAssignment {
+  readonly groupId: number;
+  readonly row: AssignmentRow;
+}
+
+async function putSome(client: Client, put: readonly PutAssignment[]): Promise<void> {
   const rows = put.map(({ row }) => row);
   await client.query(
     `INSERT INTO millrace.group_assignments (group_id, topic_id, partition, member_id, since_generation)

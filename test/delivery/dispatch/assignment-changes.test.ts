@@ -6,7 +6,8 @@ import { Scene, type FakeStream } from '../scene.ts';
 const changes = { assignmentChanges: true };
 let scene: Scene;
 beforeEach(async () => {
-  scene = await Scene.open();
+  // The stream of a member opens after its partitions have come, in one turn with them.
+  scene = await Scene.open({ movesAtOnce: 10_000 });
   scene.addTopic('orders', 4);
 });
 

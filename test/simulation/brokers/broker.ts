@@ -153,6 +153,8 @@ export class SimulatedBroker {
         writes: new WriteTrouble(() => this.process.wallMs()),
         codec: createBatchCodec(),
         assignors: [fussy],
+        // Each effect and each answer takes a turn of its own, so that anything may come between.
+        movesAtOnce: 1,
         clock: this.process,
         awakeClock: this.#awake,
         random: this.process,
