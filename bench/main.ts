@@ -187,10 +187,22 @@ async function main(options: Options): Promise<number> {
   return options.strict && report.checks.some((check) => !check.pass) ? 1 : 0;
 }
 
+/** A fault of the command line is one line. A fault of a benchmark has its stack. */
+async function exitCode(): Promise<number> {
+  let options: Options | null;
+  try {
+    options = readOptions(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+  if (options !== null) return main(options);
+  process.stdout.write(help);
+  return 0;
+}
+
 try {
-  const options = readOptions(process.argv.slice(2));
-  if (options === null) process.stdout.write(help);
-  else process.exitCode = await main(options);
+  process.exitCode = await exitCode();
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   process.exitCode = 1;

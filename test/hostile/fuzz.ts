@@ -10,17 +10,63 @@ import { Pair } from './pair/pair.ts';
 
 /** The fuzzer by hand; README.md beside this file has its options. */
 
-const { values } = parseArgs({
-  options: {
-    requests: { type: 'string', default: '100000' },
-    seed: { type: 'string', default: String(process.pid) },
-    from: { type: 'string', default: '0' },
-    replay: { type: 'string' },
-    'at-once': { type: 'string', default: '128' },
-    only: { type: 'string', default: allGenerators.join() },
-    'database-url': { type: 'string' },
-  },
-});
+const help = `node test/hostile/fuzz.ts [options]
+
+  --requests N          ends after so many. Default: 100000
+  --seed N              of the cases. Default: a new one
+  --from INDEX          begins with this case of the seed. Default: 0
+  --replay SEED:INDEX[:INDEX]
+                        that case, or those from one to another, with what they send and get
+  --at-once N           requests under way. Default: 128
+  --only NAME[,NAME]    only the cases of these generators: ${[...new Set(allGenerators)].join(', ')}
+  --database-url URL    a PostgreSQL whose user may create databases. Default: an embedded one
+`;
+
+const isGenerator = (name: string): boolean => allGenerators.some((generator) => generator === name);
+
+/**
+ * @returns null if the command line asks for help.
+ * @throws Error that names the fault of the command line
+ */
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      requests: { type: 'string', default: '100000' },
+      seed: { type: 'string', default: String(process.pid) },
+      from: { type: 'string', default: '0' },
+      replay: { type: 'string' },
+      'at-once': { type: 'string', default: '128' },
+      only: { type: 'string', default: allGenerators.join() },
+      'database-url': { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return null;
+  for (const flag of ['requests', 'seed', 'from', 'at-once'] as const) {
+    if (!/^\d+$/.test(values[flag])) throw new Error(`--${flag}: ${values[flag]} is not a number`);
+  }
+  if (values.replay !== undefined && !/^\d+(:\d+){1,2}$/.test(values.replay)) {
+    throw new Error(`--replay: ${values.replay} is not a seed and a case`);
+  }
+  const unknown = values.only.split(',').find((name) => !isGenerator(name));
+  if (unknown !== undefined) throw new Error(`--only: ${unknown} is no generator`);
+  return values;
+}
+
+/** Ends the process with its help, or with the fault of its command line. */
+function optionsOrEnd(): NonNullable<ReturnType<typeof readOptions>> {
+  try {
+    const read = readOptions();
+    if (read !== null) return read;
+    process.stdout.write(help);
+    process.exit(0);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(1);
+  }
+}
+
+const values = optionsOrEnd();
 
 const progressMs = 10_000;
 /** Longer than the broker drains and PostgreSQL stops. */
