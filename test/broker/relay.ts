@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { closed } from '../rpc/raw-call.ts';
 
 /**
  * Stands between clients and a port of the broker, so that a client can vanish as a machine does,
@@ -9,7 +10,7 @@ export class Relay {
   readonly port: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  readonly #toBroker: Promise<unknown>[] = [];
+  readonly #toBroker: Promise<void>[] = [];
   #held = false;
   #silent = false;
 
@@ -18,7 +19,7 @@ export class Relay {
     this.port = (server.address() as AddressInfo).port;
     server.on('connection', (client) => {
       const broker = connect(target, '127.0.0.1');
-      this.#toBroker.push(once(broker, 'close'));
+      this.#toBroker.push(closed(broker));
       for (const [from, to] of [
         [client, broker],
         [broker, client],

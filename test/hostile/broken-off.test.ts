@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { closed } from '../rpc/raw-call.ts';
 import { methodsOfEdge } from './calls.ts';
 import { HostileSite } from './hostile-site.ts';
 
@@ -24,11 +25,12 @@ describe('a client that vanishes in the middle of its request', () => {
             `${verb} /${parent.typeName}/${name} HTTP/1.1\r\nHost: x\r\nContent-Type: ${type}\r\nContent-Length: 50\r\n\r\n{`,
         );
         const gone = heads.map(async (head) => {
-          const socket = connect(broker.httpPort, '127.0.0.1').on('error', () => undefined);
+          const socket = connect(broker.httpPort, '127.0.0.1');
+          const over = closed(socket);
           await once(socket, 'connect');
           // The broker gets the request and the reset together.
           socket.write(head, () => socket.resetAndDestroy());
-          await once(socket, 'close');
+          await over;
         });
         await Promise.all(gone);
       }

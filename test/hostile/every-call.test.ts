@@ -3,7 +3,7 @@ import { connect, type ClientHttp2Session } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Site } from '../broker/site.ts';
-import { answerOf, framed, openCall } from '../rpc/raw-call.ts';
+import { answerOf, closed, framed, openCall } from '../rpc/raw-call.ts';
 import { contentTypeOf, edges, mayWait, methodsOfEdge, pathOf, portOf, type EdgeName } from './calls.ts';
 import { bareConnection, callHeaders, frame, sent, taken } from './frames/frames.ts';
 import { HostileSite } from './hostile-site.ts';
@@ -84,7 +84,7 @@ async function sendAtOnce(port: number, method: DescMethod, isWhole: boolean): P
     Array.from({ length: atOnce.callsEach }, async (_, index) => {
       const message = usual.binary(method, connection * atOnce.callsEach + index);
       const call = openCall(session, pathOf(method)).resume();
-      const over = once(call, 'close');
+      const over = closed(call);
       // Without a copy of the megabytes for each request.
       const head = Buffer.alloc(5);
       head.writeUInt32BE(message.length + unknown.length, 1);
@@ -172,7 +172,7 @@ describe.each(edges)('every call over %s', (edge) => {
       withEachCall(site, edge, async (from, method) => {
         for (let index = 0; index < keptEach; index += 1) {
           const call = openCall(from, pathOf(method)).resume();
-          const gone = once(call, 'close');
+          const gone = closed(call);
           const request = framed(Buffer.concat([usual.binary(method, index), unknown]));
           const written = new Promise<void>((resolve) => call.end(request, resolve));
           // A call that may wait goes on while the next one begins.

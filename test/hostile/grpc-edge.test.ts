@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { connect, type ClientHttp2Stream } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -7,7 +6,7 @@ import { Health, HealthCheckRequestSchema } from '../../gen/grpc/health/v1/healt
 import { ServerReflectionRequestSchema } from '../../gen/grpc/reflection/v1/reflection_pb.js';
 import { ReadMessagesRequestSchema } from '../../gen/millrace/v1/message_pb.js';
 import { encode } from '../rpc/grpc-client.ts';
-import { answerOf, framed, openCall, rawSession } from '../rpc/raw-call.ts';
+import { answerOf, closed, framed, openCall, rawSession } from '../rpc/raw-call.ts';
 import { bareConnection, callHeaders, frame } from './frames/frames.ts';
 import { HostileSite } from './hostile-site.ts';
 
@@ -23,7 +22,7 @@ beforeAll(async () => {
 }, timeout);
 afterAll(() => hostile.close(), timeout);
 
-const closed = (calls: readonly ClientHttp2Stream[]) => Promise.all(calls.map((call) => answerOf(call)));
+const allAnswered = (calls: readonly ClientHttp2Stream[]) => Promise.all(calls.map((call) => answerOf(call)));
 
 test('hundreds of requests of 4 MB without their last byte', { timeout }, async () => {
   await hostile.attack(async (site) => {
@@ -33,7 +32,7 @@ test('hundreds of requests of 4 MB without their last byte', { timeout }, async 
       Array.from({ length: 25 }, async () => {
         const call = openCall(session, publishPath);
         // Taken whole, or refused.
-        const ended = Promise.race([once(call, 'close'), once(call.resume(), 'end')]);
+        const ended = closed(call.resume());
         await Promise.race([ended, new Promise((resolve) => call.write(most, resolve))]);
       }),
     );
@@ -72,7 +71,7 @@ test('hundreds of compressed requests that unpack to a thousand times their size
       call.end(three);
       return call;
     });
-    await closed(calls);
+    await allAnswered(calls);
   });
 });
 
@@ -83,7 +82,7 @@ test('hundreds of watches of services with names of a megabyte', { timeout }, as
     for (let round = 0; round < 268; round += 1) {
       const call = openCall(session, `/${Health.typeName}/Watch`);
       call.end(question);
-      await closed([call]);
+      await allAnswered([call]);
     }
   });
 });
@@ -160,7 +159,7 @@ test('streams that the broker does not read at the moment, each with megabytes t
       const calls = Array.from({ length: 30 }, () => openCall(session, reflectionPath));
       await Promise.all(
         calls.map(async (call) => {
-          const over = once(call, 'close').catch(() => undefined);
+          const over = closed(call);
           const answered = new Promise((resolve) => call.once('response', resolve));
           call.write(questions);
           await Promise.race([over, answered]);

@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { BrokerService, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../src/limits/limits.ts';
 import { encode } from './grpc-client.ts';
+import { closed } from './raw-call.ts';
 import { serve, type Serving } from './serving.ts';
 
 const { pull, subscribe } = BrokerService.method;
@@ -99,11 +100,11 @@ const frame = (type: number, flags: number, stream: number, payload: readonly nu
 
 test.each(edges)('over $edge a client that does nothing but cancel is cut off in the end', async ({ portOf }) => {
   const socket = connectSocket(portOf(await serve()), '127.0.0.1');
-  socket.on('error', () => undefined).resume();
-  const closed = once(socket, 'close');
+  socket.resume();
+  const over = closed(socket);
   const post = [0x83, 0x86, 0x84];
   const begin = [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, []), frame(1, 4, 1, post)];
   const resets = Buffer.alloc(13 * limits.streamResetBurst * 5, frame(3, 0, 1, [0, 0, 0, 8]));
   socket.write(Buffer.concat([...begin, resets]));
-  await closed;
+  await over;
 });

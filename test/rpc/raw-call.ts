@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
+import type { Duplex } from 'node:stream';
 import { onTestFinished } from 'vitest';
 
 /** A connection of bare HTTP/2, for requests that no gRPC library sends. */
@@ -27,6 +28,16 @@ export function openCall(
     ...headers,
   });
   return stream.on('error', () => undefined);
+}
+
+/**
+ * Resolves when a connection or a call is over, in whatever way. Bytes that are on their way while
+ * the other side closes are answered with a reset, so an error says no more than an end.
+ */
+export function closed(stream: Duplex): Promise<void> {
+  stream.on('error', () => undefined);
+  if (stream.closed) return Promise.resolve();
+  return new Promise((resolve) => stream.once('close', () => resolve()));
 }
 
 export interface RawAnswer {

@@ -1,5 +1,5 @@
-import { once } from 'node:events';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import { closed } from '../../rpc/raw-call.ts';
 import { contentTypeOf, pathOf, type EdgeName } from '../calls.ts';
 import { bareConnection, callHeaders, frame, sent } from './frames.ts';
 
@@ -19,13 +19,13 @@ export const headersOf = (edge: EdgeName): Buffer => callHeaders(pathOf(pull), c
 /** @returns whether the broker ended the connection before all of it was sent. */
 export async function flood(port: number, edge: EdgeName, { first, more }: Flood): Promise<boolean> {
   const socket = await bareConnection(port);
-  const closed = once(socket.resume(), 'close').then(() => true);
+  const over = closed(socket.resume());
   socket.write(first(edge));
   let sentBytes = 0;
   for (let index = 0; sentBytes < bytesMax && !socket.destroyed;) {
     const bytes = Buffer.concat(Array.from({ length: framesAtOnce }, () => more(edge, index++)));
     sentBytes += bytes.length;
-    await Promise.race([closed, sent(socket, bytes)]);
+    await Promise.race([over, sent(socket, bytes)]);
   }
   if (socket.destroyed) return true;
   socket.resetAndDestroy();

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { closed } from '../../rpc/raw-call.ts';
 
 /** Bare frames of HTTP/2 on a socket, for clients that keep to no settings of the server. */
 export async function bareConnection(port: number): Promise<Socket> {
@@ -61,5 +62,5 @@ export async function taken(socket: Socket): Promise<void> {
     });
   });
   socket.write(frame(6, 0, 0, Buffer.from('all read')));
-  await Promise.race([answered, once(socket, 'close')]);
+  await Promise.race([answered, closed(socket)]);
 }

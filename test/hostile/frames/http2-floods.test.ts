@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { closed } from '../../rpc/raw-call.ts';
 import { edges, portOf, type EdgeName } from '../calls.ts';
 import { HostileSite } from '../hostile-site.ts';
 import { flood, headersOf, wholeCall, type Flood } from './flood.ts';
@@ -72,7 +72,7 @@ test('an upgrade of HTTP/1.1 to HTTP/2 is not made, and its request is answered'
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     const upgrade = 'connection: upgrade, http2-settings, close\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n';
     socket.write(`GET /healthz HTTP/1.1\r\nhost: a\r\n${upgrade}\r\n`);
-    await once(socket, 'close');
+    await closed(socket);
     return Buffer.concat(chunks).toString();
   });
   expect(answer).toMatch(/^HTTP\/1\.1 200 /);

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
-import { framed } from '../../rpc/raw-call.ts';
+import { closed, framed } from '../../rpc/raw-call.ts';
 import { contentTypeOf, edges, pathOf, portOf } from '../calls.ts';
 import { bareConnection, callHeaders, frame, sent, taken } from './frames.ts';
 import { HostileSite } from '../hostile-site.ts';
@@ -34,7 +33,7 @@ async function readUntil(socket: Socket, text: string): Promise<string> {
       if (seen.includes(text)) resolve();
     });
   });
-  await Promise.race([found, once(socket, 'close')]);
+  await Promise.race([found, closed(socket)]);
   return seen;
 }
 

@@ -1,8 +1,8 @@
-import { once } from 'node:events';
 import { connect, constants } from 'node:http2';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../../src/limits/limits.ts';
+import { closed } from '../../rpc/raw-call.ts';
 import { contentTypeOf, edges, pathOf, portOf, type EdgeName } from '../calls.ts';
 import { HostileSite } from '../hostile-site.ts';
 import { sized } from '../sizes.ts';
@@ -20,17 +20,17 @@ beforeAll(async () => {
 afterAll(() => hostile.close(), timeout);
 
 /** Opens and resets calls, fewer than one connection may; the table makes each of 35 bytes. */
-async function resetMany(port: number, edge: EdgeName): Promise<boolean> {
+async function resetMany(port: number, edge: EdgeName): Promise<void> {
   const socket = await bareConnection(port);
-  const closed = once(socket.resume(), 'close').then(() => true);
+  const over = closed(socket.resume());
   const { first, next } = tabledCallHeaders(pathOf(pull), contentTypeOf(edge, pull));
   const calls = Array.from({ length: resetsOfEach }, (_, index) => {
     const stream = 2 * index + 1;
     return Buffer.concat([frame(1, 5, stream, index === 0 ? first : next), frame(3, 0, stream, cancel)]);
   });
-  await Promise.race([closed, sent(socket, Buffer.concat(calls))]);
+  await Promise.race([over, sent(socket, Buffer.concat(calls))]);
   socket.end();
-  return Promise.race([closed, once(socket, 'close').then(() => true)]);
+  await over;
 }
 
 test.each(edges)(

@@ -1,9 +1,9 @@
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { connectionBytes } from '../../../src/account/kinds.ts';
 import { smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
+import { closed } from '../raw-call.ts';
 import { serve } from '../serving.ts';
 
 function open(port: number): Socket {
@@ -25,12 +25,12 @@ test('connections beyond those that the broker has memory for are closed at once
   const ports = [grpcPort, httpPort];
   const first = [grpcPort, grpcPort, grpcPort].map(open);
   await expect.poll(() => kind.bytes).toBe(3 * connectionBytes);
-  for (const port of [...ports, ...ports]) await once(open(port), 'close');
+  for (const port of [...ports, ...ports]) await closed(open(port));
   // The log is not a place that a client may fill.
   expect(warnings).toEqual([{ refused: 1, connectionsMax: 3 }]);
   expect([kind.bytes, kind.refused]).toEqual([3 * connectionBytes, 4]);
   await clock.advance(60_000);
-  await once(open(grpcPort), 'close');
+  await closed(open(grpcPort));
   expect(warnings[1]).toEqual({ refused: 4, connectionsMax: 3 });
   // Some leave, and one is reset.
   first[0]!.end();

@@ -6,7 +6,7 @@ import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount } from '../../account/accounts.ts';
 import { contentTypeOf, edges, pathOf } from '../../hostile/calls.ts';
 import { bareConnection, callHeaders, frame } from '../../hostile/frames/frames.ts';
-import { rawSession } from '../raw-call.ts';
+import { closed, rawSession } from '../raw-call.ts';
 import { serve } from '../serving.ts';
 
 const { pull } = BrokerService.method;
@@ -39,14 +39,14 @@ test.each(edges)(
     const socket = await bareConnection(port);
     const received: Buffer[] = [];
     socket.on('data', (chunk: Buffer) => received.push(chunk));
-    const closed = once(socket, 'close');
+    const over = closed(socket);
     const headers = callHeaders(pathOf(pull), contentTypeOf(edge, pull));
     const calls = Array.from({ length: 4 * limits.earlyResetBurst }, (_, index) => {
       const stream = 2 * index + 1;
       return Buffer.concat([frame(1, 5, stream, headers), frame(3, 0, stream, cancel)]);
     });
     socket.write(Buffer.concat(calls));
-    await closed;
+    await over;
     expect(goawayCode(Buffer.concat(received))).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     expect(warnings).toEqual([{ connections: 1, peer: '127.0.0.1' }]);
     expect(broker.calls.length).toBeLessThan(limits.earlyResetBurst);

@@ -9,7 +9,7 @@ import { bareConnection, callHeaders, frame } from '../../hostile/frames/frames.
 import { latest } from '../latest.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { encode } from '../grpc-client.ts';
-import { answerOf, framed, openCall, rawSession } from '../raw-call.ts';
+import { answerOf, closed, framed, openCall, rawSession } from '../raw-call.ts';
 import { serve } from '../serving.ts';
 
 const watchPath = '/grpc.health.v1.Health/Watch';
@@ -81,7 +81,7 @@ test('a connection whose client sends very many settings is closed', async () =>
   const socket = await bare(grpcPort);
   const setting = Buffer.from([0, 4, 0, 0, 255, 255]);
   socket.write(frame(4, 0, 0, Buffer.concat(Array.from({ length: limits.http2SettingsMax + 1 }, () => setting))));
-  await once(socket.resume(), 'close');
+  await closed(socket.resume());
 });
 
 test('a connection whose client sends frames that are invalid is closed after a hundred of them', async () => {
@@ -89,9 +89,9 @@ test('a connection whose client sends frames that are invalid is closed after a 
   const socket = await bare(grpcPort);
   const invalid = Buffer.concat([callHeaders(checkPath, 'application/grpc'), Buffer.from([0x00, 1, 0x41, 1, 0x61])]);
   let sent = 0;
-  const closed = once(socket.resume(), 'close');
+  const over = closed(socket.resume());
   for (; sent < 2 * limits.http2InvalidFramesMax; sent += 1) socket.write(frame(1, 4, 2 * sent + 1, invalid));
-  await closed;
+  await over;
   expect(bugs).toEqual([]);
 });
 

@@ -13,6 +13,7 @@ import { Fault } from '../../../src/errors/fault.ts';
 import { replaced as replacedStream } from '../../../src/errors/rejections/members.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { memberId, oneRecord } from '../fake-broker.ts';
+import { closed } from '../raw-call.ts';
 import { serve, type Serving } from '../serving.ts';
 
 const registry = createRegistry(file_google_rpc_error_details);
@@ -316,11 +317,10 @@ describe('operations', () => {
     const { httpPort, httpUrl } = await serve();
     for (const words of ['', 'PRI ', 'hello\r\n\r\n', 'POST /millrace.v1.BrokerService/Publish HTTP/1.1\r\n']) {
       const socket = connect(httpPort, '127.0.0.1');
-      socket.on('error', () => undefined);
       await once(socket, 'connect');
       socket.end(words);
       socket.resume();
-      await once(socket, 'close');
+      await closed(socket);
     }
     expect((await fetch(`${httpUrl}/healthz`)).status).toBe(200);
   });
