@@ -23,7 +23,7 @@ export function connectImpatiently(address: string): Client {
 }
 
 /** For a call: a frozen broker answers nothing, and its machine still takes connections. */
-export const inTime = () => ({ deadline: Date.now() + 3_000 });
+export const inTime = (patienceMs = 3_000) => ({ deadline: Date.now() + patienceMs });
 
 export async function createTopic(address: string, name: string): Promise<void> {
   const client = connect(address);
@@ -112,6 +112,7 @@ export interface Delivery {
  */
 export class Consumer {
   readonly deliveries: Delivery[] = [];
+  readonly received = new Set<number>();
   /**
    * Deliveries of records whose ack had been confirmed to this consumer before: there must be none.
    */
@@ -127,7 +128,7 @@ export class Consumer {
   #running: Promise<void> | null = null;
 
   constructor(addresses: readonly string[], group: string, topic: string, acks = true) {
-    this.#clients = addresses.map((address) => connect(address));
+    this.#clients = addresses.map((address) => connectImpatiently(address));
     this.#group = group;
     this.#topic = topic;
     this.#acks = acks;
@@ -136,10 +137,6 @@ export class Consumer {
   start(): this {
     this.#running = this.#run();
     return this;
-  }
-
-  get received(): Set<number> {
-    return new Set(this.deliveries.map(({ n }) => n));
   }
 
   /** Records whose ack was confirmed to this consumer. */
@@ -193,6 +190,7 @@ export class Consumer {
 
   #note(delivery: Delivery): void {
     this.deliveries.push(delivery);
+    this.received.add(delivery.n);
     if (delivery.offset <= (this.#acked.get(delivery.partition) ?? -1n)) this.afterAck.push(delivery);
   }
 

@@ -77,6 +77,8 @@ export interface MemberOptions {
   readonly instanceId?: string;
   /** Default: 30. null: it lives as long as its stream. */
   readonly sessionTimeoutS?: number | null;
+  /** How long it waits for the answer of a call. Default: 3,000. */
+  readonly patienceMs?: number;
   readonly maxPollIntervalS?: number;
   readonly rebalanceTimeoutS?: number;
   /** Default: true. Otherwise it keeps what it gets. */
@@ -123,6 +125,10 @@ abstract class SessionMember {
   /** Serves at one broker until that fails or `signal` aborts. */
   protected abstract serve(client: Client, signal: AbortSignal): Promise<void>;
 
+  protected inTime(): { deadline: number } {
+    return inTime(this.o.patienceMs);
+  }
+
   protected heard(): void {
     this.heardFrom = this.#clients[this.#turn % this.#clients.length]!.address;
     this.heardMs = performance.now();
@@ -141,7 +147,7 @@ abstract class SessionMember {
     const { group, topic, ledger } = this.o;
     const acks = batches.map(({ partition, records }) => ({ topic, partition, upToOffset: records.at(-1)!.offset }));
     const request = { group, memberId: this.memberId, generation, acks: acks as AckEntry[] };
-    const { results } = await call(client, BrokerService.method.ack, request, inTime());
+    const { results } = await call(client, BrokerService.method.ack, request, this.inTime());
     this.heard();
     results.forEach((result, index) => {
       const { partition, upToOffset } = acks[index]!;
@@ -162,7 +168,7 @@ abstract class SessionMember {
       if (signal.aborted) return;
       if (this.memberId === '') throw unanswered;
       if (this.o.sessionTimeoutS === null) continue;
-      await call(client, BrokerService.method.heartbeat, { group, memberId: this.memberId }, inTime());
+      await call(client, BrokerService.method.heartbeat, { group, memberId: this.memberId }, this.inTime());
       this.beats++;
       this.heard();
     }
@@ -320,16 +326,21 @@ export class ClassicMember extends SessionMember {
           start: { position: { case: 'earliest', value: {} } },
           sessionTimeout: seconds(sessionTimeoutS ?? 30),
         },
-        inTime(),
+        this.inTime(),
       );
       this.memberId = joined.memberId;
     }
     const { memberId } = this;
     while (!signal.aborted) {
-      const pulled = await call(client, BrokerService.method.pull, { group, memberId, wait: seconds(1) }, inTime());
+      const pulled = await call(
+        client,
+        BrokerService.method.pull,
+        { group, memberId, wait: seconds(1) },
+        this.inTime(),
+      );
       this.heard();
       if (pulled.generation! !== this.#generation) {
-        const synced = await call(client, GroupService.method.syncGroup, { group, memberId }, inTime());
+        const synced = await call(client, GroupService.method.syncGroup, { group, memberId }, this.inTime());
         this.#generation = synced.generation!;
       }
       for (const batch of pulled.batches) this.note(batch);
