@@ -9,7 +9,7 @@ import { connectionHeapBytes } from '../../src/account/kinds.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { encode } from '../rpc/grpc-client.ts';
 import { framed } from '../rpc/raw-call.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../support/database.ts';
 
 /**
  * Compares what the account counts for an open call with the heap of a broker process, because
@@ -28,7 +28,7 @@ let broker: BrokerProcess;
 let inspector: WebSocket;
 
 beforeAll(async () => {
-  database = await createTestDatabase();
+  database = await createMigratedDatabase();
   broker = await startBroker({ databaseUrl: database.url, nodeFlags: ['--inspect=127.0.0.1:0'] });
   const [url] = /ws:\/\/\S+/.exec(broker.output()) ?? [];
   inspector = new WebSocket(url!);

@@ -7,7 +7,7 @@ import { BrokerService } from '../../gen/millrace/v1/broker_pb.js';
 import { MessageService } from '../../gen/millrace/v1/message_pb.js';
 import { TopicService } from '../../gen/millrace/v1/topic_pb.js';
 import { failureOf } from '../rpc/grpc-client.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../support/database.ts';
 import { connectRefusal, grpcRefusal, type ConnectError, type Refusal } from './refusal.ts';
 
 /**
@@ -28,7 +28,7 @@ export class Site {
   }
 
   static async open(options: Partial<BrokerOptions> = {}): Promise<Site> {
-    const database = await createTestDatabase();
+    const database = await createMigratedDatabase();
     try {
       return new Site(await startBroker({ databaseUrl: database.url, ...options }), database);
     } catch (error) {

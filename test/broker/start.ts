@@ -23,9 +23,9 @@ export class Start {
   readonly #ended: Promise<unknown>;
 
   constructor(flags: readonly string[], { env = {}, ...options }: StartOptions = {}) {
-    const { PATH } = process.env;
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
     this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entryPoint, ...flags], {
-      env: { PATH, ...env },
+      env: { PATH, NODE_COMPILE_CACHE, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       ...options,
     });

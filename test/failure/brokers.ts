@@ -1,6 +1,6 @@
 import { startBroker, type BrokerOptions, type BrokerProcess } from '../../bench/support/broker-process.ts';
 import { waitFor } from '../../bench/support/timing.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../support/database.ts';
 
 /** Real broker processes on one database, all ended with it. */
 export class Brokers {
@@ -11,8 +11,8 @@ export class Brokers {
     this.database = database;
   }
 
-  static async open(): Promise<Brokers> {
-    return new Brokers(await createTestDatabase());
+  static async open(makeDatabase = createMigratedDatabase): Promise<Brokers> {
+    return new Brokers(await makeDatabase());
   }
 
   /** One that serves. */

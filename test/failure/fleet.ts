@@ -6,7 +6,7 @@ import { startBroker, type BrokerProcess } from '../../bench/support/broker-proc
 import { freePort } from '../../bench/support/free-port.ts';
 import { waitFor } from '../../bench/support/timing.ts';
 import { CuttingProxy } from '../support/cutting-proxy.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../support/database.ts';
 import { whyNotReady } from './brokers.ts';
 import { connectImpatiently, inTime } from './clients.ts';
 
@@ -108,7 +108,7 @@ export class Fleet {
 
   /** `nodeFlags`: of the first process of each seat. */
   static async open(nodeFlags: readonly [readonly string[], readonly string[]] = [[], []]): Promise<Fleet> {
-    const database = await createTestDatabase();
+    const database = await createMigratedDatabase();
     const postgres = new Postgres({ connectionString: database.url });
     await postgres.connect();
     const fleet = new Fleet(database, postgres, [

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { startBroker, type BrokerProcess } from '../../bench/support/broker-process.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../support/database.ts';
 import { allGenerators, Fuzzer } from './fuzz/fuzzer.ts';
 import { BrokerWatch } from './fuzz/broker-watch.ts';
 import { faultsOf } from './fuzz/report.ts';
@@ -57,7 +57,7 @@ async function fuzz(database: TestDatabase, broker: BrokerProcess): Promise<void
 }
 
 test('no request that is broken in any way gets an answer that nobody foresaw', { timeout: 240_000 }, async () => {
-  const database = await createTestDatabase();
+  const database = await createMigratedDatabase();
   const broker = await startBroker({ databaseUrl: database.url });
   try {
     await fuzz(database, broker);

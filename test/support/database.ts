@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import { inject } from 'vitest';
 import { systemRandom } from '../../src/time/system.ts';
 
-/** An empty database of its own on the run's server. */
+/** A database of its own on the run's server. */
 export interface TestDatabase {
   readonly url: string;
   readonly name: string;
@@ -11,13 +11,22 @@ export interface TestDatabase {
 }
 
 /**
- * Makes a fresh database. Drop it in `afterAll`; the run's server goes with the run, but others
+ * Makes an empty database. Drop it in `afterAll`; the run's server goes with the run, but others
  * share its disk till then.
  */
-export async function createTestDatabase(): Promise<TestDatabase> {
+export function createTestDatabase(): Promise<TestDatabase> {
+  return create('');
+}
+
+/** Makes a database that has the schema of this version and nothing else. */
+export function createMigratedDatabase(): Promise<TestDatabase> {
+  return create(inject('likeMigrated'));
+}
+
+async function create(options: string): Promise<TestDatabase> {
   const server = inject('databaseServerUrl');
   const name = `test_${systemRandom.uuid().replaceAll('-', '')}`;
-  await execute(server, `CREATE DATABASE ${name}`);
+  await execute(server, `CREATE DATABASE ${name} ${options}`);
   const url = new URL(server);
   url.pathname = `/${name}`;
   return { url: url.href, name, drop: () => execute(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };

@@ -7,13 +7,14 @@ import { waitFor } from '../../../bench/support/timing.ts';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { grpcDetails } from '../../rpc/grpc-client.ts';
+import { createTestDatabase } from '../../support/database.ts';
 import { Brokers, whyNotReady } from '../brokers.ts';
 import { createTopic } from '../clients.ts';
 
 let brokers: Brokers;
 let admin: Client;
 beforeEach(async () => {
-  brokers = await Brokers.open();
+  brokers = await Brokers.open(createTestDatabase);
   admin = new Client({ connectionString: brokers.database.url });
   await admin.connect();
 });

@@ -10,7 +10,7 @@ import { AckStatus, BrokerService } from '../../../gen/millrace/v1/broker_pb.js'
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import { grpcRefusal } from '../../broker/refusal.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../../support/database.ts';
 import type { failureOf } from '../../rpc/grpc-client.ts';
 import { heapProbeFlags, probesIn } from './heap-probe.ts';
 
@@ -48,7 +48,7 @@ export class FillSite {
   }
 
   static async open(): Promise<FillSite> {
-    const database = await createTestDatabase();
+    const database = await createMigratedDatabase();
     const site = new FillSite(await start(database), database);
     await site.createTopic(pair.topic, 1);
     const start_ = { position: { case: 'earliest', value: {} } } as const;

@@ -9,10 +9,9 @@ import type { FoldResult, StoredCursor } from '../../../src/delivery/ports/store
 import { PostgresCommitStore } from '../../../src/storage/commit/commit-store.ts';
 import { UnsettledSessions } from '../../../src/storage/commit/unsettled.ts';
 import { GroupStorage } from '../../../src/storage/groups/groups.ts';
-import { migrate } from '../../../src/storage/migrations/migrate.ts';
 import { ackSlot, foldSlot, groupSlot, Writer } from '../../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../../src/time/system.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../../support/database.ts';
 
 /** The storage of groups, with the ring of ack tables of a broker. */
 export class SiteStorage extends GroupStorage {
@@ -50,10 +49,9 @@ export class GroupSite {
   }
 
   static async open(): Promise<GroupSite> {
-    const database = await createTestDatabase();
+    const database = await createMigratedDatabase();
     const client = new Client({ connectionString: database.url });
     await client.connect();
-    await migrate(client);
     await client.query(
       `INSERT INTO millrace.topics (name, semantics, idempotency_window_ms, description, segment)
        SELECT 'topic-' || n, 'PUB_SUB', 1000, '', 1 FROM generate_series(1, 9) AS n ORDER BY n`,

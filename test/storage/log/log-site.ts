@@ -14,7 +14,7 @@ import {
 } from '../../../src/storage/sessions/writer.ts';
 import { systemClock } from '../../../src/time/system.ts';
 import { keepsForever } from '../../support/retention/stored-segments.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createMigratedDatabase, type TestDatabase } from '../../support/database.ts';
 
 export const appendSlots = 4;
 const silent = { info: () => undefined, warn: () => undefined };
@@ -36,12 +36,10 @@ export class LogSite {
   }
 
   static async open(): Promise<LogSite> {
-    const database = await createTestDatabase();
+    const database = await createMigratedDatabase();
     const client = new Client({ connectionString: database.url });
     await client.connect();
-    const site = new LogSite(database, client);
-    await site.storage('nobody', 0).migrate();
-    return site;
+    return new LogSite(database, client);
   }
 
   /** Makes `broker` the owner in that epoch. */
