@@ -225,6 +225,8 @@ export const limits = {
   freeEarlyResets: 20,
   /** New streams of all connections that are served in one turn of the event loop. */
   streamsAtOnceMax: 64,
+  /** Bytes of bodies that a connection brings in one turn of the event loop, and one read more. */
+  readAtOnceBytes: 262_144,
   /** Headers of one request, and their bytes as HTTP/2 counts them (32 for each header). */
   requestHeadersMax: 64,
   requestHeaderBytesMax: 16_384,

@@ -82,7 +82,7 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
     answers: ['edge', 'validation'],
     translation: ['edge', 'validation'],
     handlers: ['edge', 'translation', 'validation'],
-    requests: ['edge', 'bodies', 'translation'],
+    requests: ['edge', 'connections', 'bodies', 'translation'],
     operations: ['edge', 'translation', 'handlers', 'requests'],
     grpc: ['edge', 'connections', 'bodies', 'answers', 'translation', 'handlers'],
     http: ['edge', 'connections', 'bodies', 'answers', 'translation', 'handlers', 'requests', 'operations'],

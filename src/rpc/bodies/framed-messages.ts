@@ -23,6 +23,8 @@ interface FramedMessagesOptions {
   readonly single: boolean;
   /** The incomplete messages of the connection, in bytes. */
   readonly room: OwnedKind;
+  /** Called with the bytes of each piece, before anything else. */
+  received(bytes: number): void;
   /** Called once; nothing is taken after it. */
   refused(why: Rejection): void;
   /** Takes bytes back that come again later. */
@@ -62,6 +64,7 @@ export class FramedMessages {
   /** The messages that are complete by this chunk, each with its prefix. */
   write(chunk: Buffer): Buffer[] {
     const messages: Buffer[] = [];
+    this.#o.received(chunk.length);
     for (let at = 0; at < chunk.length && !this.#closed;) {
       if (messages.length === messagesAtOnce) {
         this.#o.putBack(chunk.subarray(at));

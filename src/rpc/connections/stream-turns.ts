@@ -20,6 +20,7 @@ const place = Symbol('place');
 /** Where a stream stands. The streams of a connection that are begun in one turn share it. */
 interface Place {
   readonly session: Http2Session;
+  readonly turns: StreamTurns;
   /** Null while the stream waits. */
   readonly turn: number | null;
 }
@@ -41,6 +42,10 @@ type Waiting = Map<NewStream, () => void>;
  * each turn a number of streams is begun at once. The others wait until a later turn, in which the
  * connections alternate, and those that are reset before cost nothing more. A connection that has
  * more streams than its turn is not read until they are begun.
+ *
+ * The bodies come in turns too. Node reads a socket up to 32 times before it looks at the next one,
+ * so that ten connections may bring 20 MB in one turn, and the small calls of others would wait for
+ * all of it. A connection is read no further than a part of that, and goes on in the next turn.
  */
 export class StreamTurns {
   readonly #clock: Clock;
@@ -49,6 +54,8 @@ export class StreamTurns {
   readonly #natives: NativeSessions;
   readonly #waiting = new Map<Http2Session, Waiting>();
   readonly #paused = new Set<Http2Session>();
+  /** The bytes of bodies that each connection has brought in this turn. */
+  readonly #read = new Map<Http2Session, number>();
   /** One for all streams, because each call has one. */
   readonly #onClose: (this: NewStream) => void;
   #turn = 0;
@@ -80,6 +87,14 @@ export class StreamTurns {
     });
   }
 
+  /** A body of the connection has brought so many bytes more. */
+  received(session: Http2Session, bytes: number): void {
+    this.#arm();
+    const read = (this.#read.get(session) ?? 0) + bytes;
+    this.#read.set(session, read);
+    if (read >= limits.readAtOnceBytes) this.#pause(session);
+  }
+
   #arrived(stream: NewStream, begin: () => void): void {
     const { session } = stream;
     if (stream.destroyed || stream.closed || session === undefined) {
@@ -97,14 +112,16 @@ export class StreamTurns {
 
   #begin(stream: NewStream, session: Http2Session, begin: () => void): void {
     this.#left -= 1;
-    if (this.#last?.session !== session || this.#last.turn !== this.#turn) this.#last = { session, turn: this.#turn };
+    if (this.#last?.session !== session || this.#last.turn !== this.#turn) {
+      this.#last = { session, turns: this, turn: this.#turn };
+    }
     stream[place] = this.#last;
     begin();
   }
 
   #wait(stream: NewStream, session: Http2Session, begin: () => void): void {
     stream.on('error', ignore);
-    stream[place] = { session, turn: null };
+    stream[place] = { session, turns: this, turn: null };
     if (!this.#kind.take(limits.openCallBytes)) {
       // It is refused, or takes the room that is left.
       this.#begin(stream, session, begin);
@@ -143,6 +160,7 @@ export class StreamTurns {
     this.#clock.soon(() => {
       this.#isArmed = false;
       this.#left = limits.streamsAtOnceMax;
+      this.#read.clear();
       this.#beginWaiting();
       this.#readOn();
       this.#turn += 1;
@@ -180,4 +198,10 @@ export class StreamTurns {
 /** Of a stream that nobody listens to, and whose client has reset it. */
 function ignore(): void {
   // There is nothing to do, and without a listener the process would end.
+}
+
+/** To be called with each piece of a body that a stream has brought. */
+export function countRead(stream: ServerHttp2Stream, bytes: number): void {
+  const at = (stream as NewStream)[place];
+  at?.turns.received(at.session, bytes);
 }

@@ -9,6 +9,7 @@ import { BufferedBodies } from '../bodies/buffered-bodies.ts';
 import { Deadlines } from '../../time/deadlines.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { FramedMessages } from '../bodies/framed-messages.ts';
+import { countRead } from '../connections/stream-turns.ts';
 import { own, type RawBidiStream, type ServedCall } from './definition.ts';
 import { OpenCall } from './open-call.ts';
 import { statusOf } from './status.ts';
@@ -50,6 +51,10 @@ class RequestBody {
   /** A client that never reads its answers would keep its stream paused for ever. */
   mayBeLater(): boolean {
     return this.stream.isPaused() && this.#patience-- > 0;
+  }
+
+  received(bytes: number): void {
+    countRead(this.stream, bytes);
   }
 
   refused(why: Rejection): void {

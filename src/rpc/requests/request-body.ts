@@ -10,6 +10,7 @@ import { MessageBytes } from '../bodies/message-bytes.ts';
 import type { DecodedRequest } from '../translation/decode.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
 import { readNoMore } from './plain-refusal.ts';
+import { countRead } from '../connections/stream-turns.ts';
 import { isClosed, type NodeResponse } from './universal-response.ts';
 
 /**
@@ -136,6 +137,7 @@ function collect({ arriving, bodies, request, response }: Incoming, bytesMax: nu
     };
     arriving.begin(late);
     request.on('data', (chunk: Buffer) => {
+      if ('stream' in request) countRead(request.stream, chunk.length);
       if (refusal !== null) {
         if (dropped.add(chunk)) return;
         refuse(refusal);

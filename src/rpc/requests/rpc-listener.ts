@@ -9,6 +9,7 @@ import { limits } from '../../limits/limits.ts';
 import type { Clock } from '../../time/clock.ts';
 import { Deadlines } from '../../time/deadlines.ts';
 import { BufferedBodies, type BufferedBody } from '../bodies/buffered-bodies.ts';
+import { countRead } from '../connections/stream-turns.ts';
 import { boundedTimeout, timeoutHeaders } from '../edge/timeouts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { RequestDecoder } from '../translation/request-decoder.ts';
@@ -250,6 +251,7 @@ function bufferedBody(buffered: BufferedBodies, { request, response, bodies }: I
   });
   const read = (bytes: number): void => {
     readBytes += bytes;
+    if ('stream' in request) countRead(request.stream, bytes);
   };
   return { read };
 }

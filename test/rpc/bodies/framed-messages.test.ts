@@ -12,6 +12,7 @@ function messagesOf({ single = false, bytesMax = 100_000, roomBytes = 1_000_000 
     bytesMax,
     single,
     room,
+    received: () => undefined,
     refused: ({ reason }) => refusals.push(reason),
     putBack: (rest) => rests.push(rest),
   });
@@ -70,6 +71,7 @@ test.each([true, false])(
         bytesMax: 12_000_000,
         single,
         room: connection.kind('bodies'),
+        received: () => undefined,
         refused: ({ reason }) => refusals.push(reason),
         putBack: () => undefined,
       });

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events';
-import type { Http2Server } from 'node:http2';
+import type { Http2Server, ServerHttp2Stream } from 'node:http2';
 import { expect, test, vi } from 'vitest';
 import { limits } from '../../../src/limits/limits.ts';
 import { EarlyResets } from '../../../src/rpc/connections/early-resets.ts';
 import { NativeSessions } from '../../../src/rpc/connections/native-sessions.ts';
-import { StreamTurns } from '../../../src/rpc/connections/stream-turns.ts';
+import { countRead, StreamTurns } from '../../../src/rpc/connections/stream-turns.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
@@ -133,6 +133,25 @@ test('a connection whose client does not take what is written to it is not read 
   greedy.handle.writeQueueSize = 1;
   await clock.advance(0);
   expect(greedy.reads).toBe(false);
+});
+
+test('a connection that brings more than its part of a turn is read on in the next turn', async () => {
+  const { clock, open } = scene();
+  const [greedy, other] = [new FakeSession(), new FakeSession()];
+  const [one, two] = [open(greedy), open(greedy)];
+  const small = open(other);
+  const bring = (stream: FakeStream, bytes: number) => {
+    countRead(stream as unknown as ServerHttp2Stream, bytes);
+  };
+  for (let turn = 0; turn < 3; turn += 1) {
+    bring(one, limits.readAtOnceBytes / 2);
+    bring(small, limits.readAtOnceBytes - 1);
+    expect([greedy.reads, other.reads]).toEqual([true, true]);
+    bring(two, limits.readAtOnceBytes / 2);
+    expect([greedy.reads, other.reads]).toEqual([false, true]);
+    await clock.advance(0);
+    expect([greedy.reads, other.reads]).toEqual([true, true]);
+  }
 });
 
 test('streams that may not wait, because the account has no room, are served at once and refused', () => {
