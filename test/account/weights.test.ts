@@ -325,6 +325,7 @@ const context = {
   random: { uuid: () => 'id', fraction: () => 0.5 },
   writer: { save: () => Promise.resolve() },
   counts: {},
+  movesAtOnce: 10_000,
   log: { info: () => undefined, warn: () => undefined },
 } as unknown as GroupContext;
 
