@@ -9,7 +9,8 @@ import { Site } from '../site.ts';
 
 const { publish, subscribe, pull, ack, heartbeat } = BrokerService.method;
 const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
-const { createTopic, getTopic, updateTopic, addPartitions, deleteTopic, listTopics } = TopicService.method;
+const { createTopic, getTopic, getTopicStorage, updateTopic } = TopicService.method;
+const { addPartitions, deleteTopic, listTopics } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription, listSubscriptions } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
@@ -45,6 +46,7 @@ describe.each([
   test.each([
     wrong(createTopic, { topic: { name } }, ['topic.name']),
     wrong(getTopic, { name }, ['name']),
+    wrong(getTopicStorage, { name }, ['name']),
     wrong(updateTopic, { topic: { name }, updateMask: { paths: ['description'] } }, ['topic.name']),
     wrong(addPartitions, { name }, ['name', 'partitions']),
     wrong(deleteTopic, { name }, ['name']),

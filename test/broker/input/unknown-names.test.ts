@@ -10,7 +10,7 @@ import { Site } from '../site.ts';
 const { publish, subscribe, pull, ack, heartbeat } = BrokerService.method;
 const { joinGroup, syncGroup, leaveGroup, getGroup, deleteGroup } = GroupService.method;
 const { commitOffsets, fetchOffsets, resetOffsets } = GroupService.method;
-const { createTopic, getTopic, updateTopic, addPartitions, deleteTopic } = TopicService.method;
+const { createTopic, getTopic, getTopicStorage, updateTopic, addPartitions, deleteTopic } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
@@ -47,6 +47,7 @@ describe('an unknown topic is named, with how to make it', () => {
     row(createSubscription, { group: 'billing', topic: 'nowhere' }),
     row(readMessages, { topic: 'nowhere' }),
     row(getTopic, { name: 'nowhere' }),
+    row(getTopicStorage, { name: 'nowhere' }),
     row(updateTopic, { topic: { name: 'nowhere' }, updateMask: { paths: ['description'] } }),
     row(addPartitions, { name: 'nowhere', partitions: 9 }),
     row(deleteTopic, { name: 'nowhere' }),

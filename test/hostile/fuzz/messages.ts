@@ -17,7 +17,13 @@ const isSet = 0.75;
 const texts = ['', 'a', 'x'.repeat(300), 'ü', '\u0000', '\u0085', '\u202e', '🙂', ' ', 'a b', '../..', "'; --"];
 const int32s = [0, 0, 0, 1, 2, 3, 100, -1, 1_000, 10_001, 2_147_483_647, -2_147_483_648];
 const int64s = ['0', '0', '1', '2', '5', '100', '-1', '9007199254740992', '9223372036854775807'];
-const durations = ['0s', '1s', '10s', '30s', '0.001s', '-1s', '315576000000s', '0.000000001s'];
+const durations = ['0s', '1s', '10s', '30s', '60s', '3600s', '0.001s', '-1s', '315576000000s', '0.000000001s'];
+/** Of all calls that have one. */
+const masks = [
+  ...['description', 'description,partitions', 'name', ''],
+  ...['retention', 'retention.afterCompletion,zeroSubscriptions', 'retention.keepForever', 'retention.nothing'],
+  ...['zeroSubscriptions.keepFor', 'zeroSubscriptions.refusePublish'],
+];
 const timestamps = ['1970-01-01T00:00:00Z', '2026-01-01T00:00:00.5Z', '9999-12-31T23:59:59Z', '0001-01-01T00:00:00Z'];
 
 /** Messages of a type by reflection, most of them valid. */
@@ -35,7 +41,7 @@ export class Messages {
       case 'google.protobuf.Timestamp':
         return random.pick(timestamps);
       case 'google.protobuf.FieldMask':
-        return random.pick(['description', 'description,partitions', 'name', '']);
+        return random.pick(masks);
       default:
         return this.#fields(desc, random, depth);
     }
