@@ -216,7 +216,7 @@ async function tellKept(client: Client, applied: readonly number[], log: Logger)
   if (!applied.includes(retentionVersion)) return;
   const { rows } = await client.query<{ n: number }>('SELECT count(*)::integer AS n FROM millrace.topics');
   const topics = rows[0]?.n ?? 0;
-  if (topics > 0) log.info({ topics }, 'topics from before keep everything: UpdateTopic gives them a retention');
+  if (topics > 0) log.warn({ topics }, 'topics from before keep everything: UpdateTopic gives them a retention');
 }
 
 /**

@@ -37,7 +37,10 @@ afterEach(async () => {
 
 /** The storage of the owner, after the migration to the newest version. */
 async function own(): Promise<Storage> {
-  const log = { info: (_: object, text: string) => told.push(text), warn: () => undefined };
+  const log = {
+    info: (_: object, text: string) => told.push(text),
+    warn: (_: object, text: string) => told.push(text),
+  };
   const address = parseDatabaseAddress(database.url);
   const storage = openStorage({ address, brokerId: 'one', appendSlots: 1, clock: systemClock, log });
   cleanups.push(() => storage.close());
