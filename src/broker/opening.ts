@@ -149,7 +149,7 @@ function partsOf(options: BrokerOptions, owner: Owner) {
     mayDeliver,
     mayGrow: () => account.mayKeep,
     onFenced,
-    onFolded: (topicIds) => {
+    onCursorsWritten: (topicIds) => {
       for (const topicId of topicIds) retention.cleaner.changed(topicId);
     },
     log: options.log,

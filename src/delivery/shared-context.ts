@@ -42,8 +42,8 @@ export interface DeliveryDeps {
   readonly mayDeliver: () => boolean;
   readonly mayGrow: MayGrow;
   readonly onFenced: () => void;
-  /** Called after a fold, with the topics whose cursors it has written. */
-  readonly onFolded?: (topicIds: ReadonlySet<number>) => void;
+  /** Called with the topics whose cursors a fold or a reset has written. Default: nobody asks. */
+  readonly onCursorsWritten?: (topicIds: ReadonlySet<number>) => void;
   readonly log: GroupContext['log'];
   /** How many groups are loaded together. Default: 100. */
   readonly loadedTogetherMax?: number;
@@ -56,13 +56,14 @@ const movesAtOnce = 10_000;
 /** What all groups share. */
 export function sharedContext(deps: DeliveryDeps): GroupContext {
   const { store, commits, ring, clock, random, codec, mayDeliver, mayGrow, onFenced } = deps;
+  const onCursorsWritten = deps.onCursorsWritten ?? (() => undefined);
   const rounds = new AckRounds({
     store,
     commits,
     ring,
     clock,
     onFenced,
-    onFolded: deps.onFolded,
+    onFolded: onCursorsWritten,
     onFoldFailed: (error) => {
       deps.log.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
     },
@@ -78,6 +79,7 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
     lostAttempts: new LostAttempts(deps),
     mayGrow,
     rounds,
+    onCursorsWritten,
     moves: new Moves(rounds),
     writer: new GroupWriter({ store, clock, random, onFenced }),
     slowReaders: new SlowReaders(deps),

@@ -238,6 +238,8 @@ export class FakeCommits implements Commits {
 
 /** The delivery of a broker, with topics and a store in memory, and a clock that the test moves. */
 export class Scene {
+  /** The topics whose cursors were written, once for each time. */
+  readonly written: number[] = [];
   readonly clock: FakeClock;
   readonly store: MemoryGroupStore;
   readonly topics = new Map<string, FakeLog[]>();
@@ -304,6 +306,9 @@ export class Scene {
       },
       mayDeliver: () => this.mayDeliver,
       mayGrow: () => this.mayGrow,
+      onCursorsWritten: (topicIds) => {
+        for (const topicId of topicIds) this.written.push(topicId);
+      },
       onFenced: () => {
         this.fenced++;
       },

@@ -158,6 +158,7 @@ export class Offsets {
       log.recount();
       log.recountNote();
     }
+    this.#context.onCursorsWritten(new Set(logs.map(({ log }) => log.address.topicId)));
     this.#retention.touch(group);
     return results;
   }

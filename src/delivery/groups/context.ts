@@ -28,6 +28,8 @@ export interface GroupContext extends HandOut, FeedParts {
   readonly random: Random;
   readonly writer: GroupWriter;
   readonly rounds: AckRounds;
+  /** Called with the topics whose cursors are written. */
+  readonly onCursorsWritten: (topicIds: ReadonlySet<number>) => void;
   readonly moves: Moves;
   readonly lostAttempts: LostAttempts;
   readonly assignors: Assignors;

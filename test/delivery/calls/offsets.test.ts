@@ -336,6 +336,15 @@ describe('a reset', () => {
     expect(again.batches.flatMap(({ attempts }) => attempts)).toEqual(again.offsets.map(() => 1));
   });
 
+  test('a reset alone lets the cleaner know that a topic has less to keep, and a dry run does not', async () => {
+    await emptyGroup();
+    scene.written.length = 0;
+    await reset({ type: 'latest' }, { dryRun: true });
+    expect(scene.written).toEqual([]);
+    await reset({ type: 'latest' });
+    expect(scene.written).toEqual([logs[0]!.address.topicId]);
+  });
+
   test('a reset goes to the place that it names, within the stored log', async () => {
     await emptyGroup();
     logs[0]!.startOffset = 2;
