@@ -141,6 +141,7 @@ export class Faults {
       if (broker.process.frozen) broker.thaw();
     }
     for (const intruder of this.#intruders) intruder.crash();
+    for (const claimant of this.#simulation.claimants) claimant.heal();
     for (const group of groups) {
       if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
       this.#stick(group);

@@ -40,6 +40,10 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   COMPLETES_BEFORE_THE_APPEND: /is completed by a settlement and not in the archive/,
   FOLDS_A_SETTLEMENT_AWAY: /the fold takes the ack of .* back|was archived by .* and goes out again/,
   COUNTS_AN_ATTEMPT_FOR_A_SLOW_READER: /goes out to .* as attempt \d+, and was attempt \d+ when its client did not/,
+  DROPS_WHAT_IS_OWED: /goes \(COMPLETED\), and .* is owed to \d+/,
+  DROPS_TOO_EARLY: /goes \(\w+\), and .* stays for [\d.]+ ms more/,
+  KEEPS_WHAT_IS_DONE: /ms after the last record was done segment \d+ of .* has to go/,
+  LIFTS_THE_WATERMARK: /the watermark of .* passes \d+, owed to \d+/,
   APPLIES_TWICE: /was archived by .* and goes out again|is archived by a settlement and was complete before/,
 };
 

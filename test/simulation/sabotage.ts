@@ -1,5 +1,6 @@
 import { AckRing } from '../../src/commit/ack-ring.ts';
 import type { Services } from '../../src/broker/services.ts';
+import type { StoredFacts } from '../../src/lifecycle/store.ts';
 import type { MemberStream } from '../../src/delivery/ports/session.ts';
 import type { Ledger } from './ledgers/ledger.ts';
 
@@ -50,12 +51,36 @@ export type Sabotage =
   /** Treats the end of a stream whose client does not read as the loss of its connection. */
   | 'COUNTS_AN_ATTEMPT_FOR_A_SLOW_READER'
   /** Treats a settlement with a lost answer as one that was not written. */
-  | 'APPLIES_TWICE';
+  | 'APPLIES_TWICE'
+  /** Drops a segment that is owed, because it looks for what is owed one segment too late. */
+  | 'DROPS_WHAT_IS_OWED'
+  /** Drops segments without waiting for their time. */
+  | 'DROPS_TOO_EARLY'
+  /** Lets subscriptions hold back what they have done. */
+  | 'KEEPS_WHAT_IS_DONE'
+  /** Shows what is owed as complete. */
+  | 'LIFTS_THE_WATERMARK';
 
 /** A ring that ignores its references, so that no fold waits for a settlement. */
 export class CarelessRing extends AckRing {
   override get olderAreFree(): boolean {
     return true;
+  }
+}
+
+/** The facts of a topic, as the sabotage makes them wrong. */
+export function wrongFacts(sabotage: Sabotage, facts: StoredFacts | null): StoredFacts | null {
+  switch (facts === null ? null : sabotage) {
+    case 'DROPS_WHAT_IS_OWED':
+      return { ...facts!, claims: facts!.claims.map((claim) => ({ ...claim, needs: claim.needs + 1 })) };
+    case 'DROPS_TOO_EARLY':
+      return { ...facts!, sealed: facts!.sealed.map((one) => ({ ...one, lastAppendMs: 0, completedAtMs: 0 })) };
+    case 'KEEPS_WHAT_IS_DONE':
+      return { ...facts!, claims: facts!.claims.map((claim) => ({ ...claim, needs: 1 })) };
+    case 'LIFTS_THE_WATERMARK':
+      return { ...facts!, watermarks: facts!.watermarks.map((one) => ({ ...one, folded: null })) };
+    default:
+      return facts;
   }
 }
 

@@ -3,8 +3,10 @@ import type { Services } from '../../src/broker/services.ts';
 import type { GroupState } from '../../src/coordinator/group.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { Rejection } from '../../src/errors/rejections/rejection.ts';
+import type { RetentionSettings } from '../../src/retention/settings.ts';
 import { SimulatedBroker } from './brokers/broker.ts';
 import { archiveTopic } from './clients/archive.ts';
+import { Claimant } from './clients/claimant.ts';
 import { ClassicMember } from './clients/classic-member.ts';
 import type { SettleCommand, SettleOutcome } from '../../src/delivery/ports/settle.ts';
 import { Database } from './database/database.ts';
@@ -34,6 +36,8 @@ export interface SimulatedGroup {
  * How long a healed system may take to converge, because old sessions and leases must expire first.
  */
 const convergenceMsMax = 90_000;
+/** How long it may take until segments that nobody needs are gone: folds, looks, retention. */
+const cleaningMsMax = 180_000;
 const traceLines = 60;
 const partitionsMax = 6;
 
@@ -50,6 +54,7 @@ export class Simulation {
   readonly brokers: SimulatedBroker[] = [];
   readonly groups: SimulatedGroup[] = [];
   readonly operator: Operator;
+  readonly claimants: Claimant[] = [];
   troubled = true;
   /** Whether members archive records through settlements. */
   readonly archives: boolean;
@@ -170,6 +175,7 @@ export class Simulation {
     await world.run(troubleMs);
     faults.heal();
     await this.#converge();
+    await this.#clean();
     this.ledger.confirmedAll();
     await world.run(1);
   }
@@ -183,6 +189,11 @@ export class Simulation {
     }
     for (let group = 0; group < world.whole(1, 3); group++) {
       this.#addGroup(`group-${group}`, group === 0 ? topics : [world.pick(topics)!], forMs);
+    }
+    for (let claimant = 0; claimant < world.whole(0, 2); claimant++) {
+      const claiming = new Claimant(world, this.network, this.ledger, `${claimant}`, world.pick(topics)!);
+      this.claimants.push(claiming);
+      void claiming.run();
     }
     if (this.archives && world.chance(0.3)) this.#addGroup('group-archive', [archiveTopic], forMs);
   }
@@ -224,10 +235,21 @@ export class Simulation {
     };
   }
 
+  /** Most topics let their records go within seconds. */
+  #retention(): RetentionSettings {
+    const { world } = this;
+    return {
+      afterCompletionMs: world.chance(0.25) ? null : world.between(500, 10_000),
+      excusedKeepMs: world.between(500, 20_000),
+      maxAgeMs: null,
+      maxBytes: null,
+      keepUnsubscribedMs: world.between(500, 20_000),
+    };
+  }
+
   async #createTopic(name: string): Promise<void> {
     const partitions = this.world.whole(1, 4);
-    const times = { afterCompletionMs: null, excusedKeepMs: 604_800_000, maxAgeMs: null };
-    const retention = { ...times, maxBytes: null, keepUnsubscribedMs: 86_400_000 };
+    const retention = this.#retention();
     const command = { name, partitions, idempotencyWindowMs: 600_000, description: '', retention };
     for (;;) {
       try {
@@ -291,6 +313,20 @@ export class Simulation {
       return missing === null;
     });
     if (!done) throw new Violation(`${convergenceMsMax} ms after the last fault ${missing}`);
+  }
+
+  /** What nobody needs goes, also while nothing else happens. */
+  async #clean(): Promise<void> {
+    const { world, ledger } = this;
+    let left: string | null = null;
+    let lookedMs = 0;
+    const done = await world.run(cleaningMsMax, () => {
+      if (world.nowMs - lookedMs < 1_000) return false;
+      lookedMs = world.nowMs;
+      left = ledger.retention.overdue();
+      return left === null;
+    });
+    if (!done) throw new Violation(`${cleaningMsMax} ms after the last record was done ${left}`);
   }
 
   #missing(): string | null {

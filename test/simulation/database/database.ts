@@ -82,6 +82,11 @@ export class Database {
       this.groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true).length;
   }
 
+  /** The subscriptions of a topic that are not cancelled. */
+  subscriptionsOf(topicId: number): readonly { readonly id: number }[] {
+    return this.groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true);
+  }
+
   get isUp(): boolean {
     return this.#up;
   }

@@ -1,6 +1,6 @@
 import type { AckRow, CommitStore } from '../../../src/commit/store.ts';
 import { cursorName, type GroupStore, type StoredCursor } from '../../../src/delivery/ports/store.ts';
-import type { RetentionStore } from '../../../src/lifecycle/store.ts';
+import type { DropPlan, RetentionStore } from '../../../src/lifecycle/store.ts';
 import type { LogStore, TopicStore } from '../../../src/log/store.ts';
 import type { LeaseStore } from '../../../src/ownership/store.ts';
 import { MemoryGroupStore, namedIn, pieces } from '../../support/memory-group-store.ts';
@@ -8,7 +8,8 @@ import { MemoryRetentionStore } from '../../support/retention/memory-retention-s
 import type { Connection } from './connection.ts';
 import type { Database } from './database.ts';
 import type { Ledger } from '../ledgers/ledger.ts';
-import type { Sabotage } from '../sabotage.ts';
+import type { GoingSegment } from '../ledgers/retention-ledger.ts';
+import { wrongFacts, type Sabotage } from '../sabotage.ts';
 
 /** Shared by all stores of a broker. */
 export interface StoreParts {
@@ -174,7 +175,7 @@ export function topicStore(parts: StoreParts): TopicStore {
         const row = log.addPartitions(topicId, count);
         if (row === null) return null;
         groups.addPartitions(topicId, row.partitions.length);
-        ledger.subscribed(groups.subscriptions.filter((subscription) => subscription.topicId === topicId));
+        ledger.subscribed(groups.subscriptions.filter((one) => one.topicId === topicId && one.cancelled !== true));
         return row;
       }),
     deleteTopic: (topicId) =>
@@ -186,17 +187,43 @@ export function topicStore(parts: StoreParts): TopicStore {
   };
 }
 
+/** The segments that a plan lets go, as they are before. */
+function goingSegments({ log }: Database, { facts, drop }: DropPlan): GoingSegment[] {
+  const topic = log.topics.get(facts.topicId);
+  return drop.flatMap(({ segment, reason }) => {
+    const sealed = topic?.segments.sealed.filter((one) => one.segment >= segment) ?? [];
+    if (topic === undefined || sealed[0]?.segment !== segment) return [];
+    const bytesFrom = sealed.reduce((sum, { bytes }) => sum + bytes, topic.segmentBytes);
+    return [{ segment, reason, ranges: topic.segments.rangesOf(segment), bytesFrom }];
+  });
+}
+
 /** What the cleanup of logs needs. */
 export function retentionStore(parts: StoreParts): RetentionStore {
-  const { log, groups } = parts.database;
+  const { ledger, sabotage, database } = parts;
+  const { log, groups } = database;
   const tables = new MemoryRetentionStore({ logs: log, groups, demandOwner: () => undefined });
   const [plans, reads, steps] = [parts.connect(), parts.connect(), parts.connect()];
   const fenced = <T>(locks: readonly string[], work: () => Promise<T>): Promise<T> => write(parts, plans, locks, work);
   return {
-    facts: (topicId) => reads.call(() => tables.facts(topicId)),
-    plan: (plan) => fenced(topicLocks(parts.database, plan.facts.topicId).slice(0, 1), () => tables.plan(plan)),
+    facts: (topicId) => reads.call(async () => wrongFacts(sabotage, await tables.facts(topicId))),
+    plan: (plan) =>
+      fenced(topicLocks(database, plan.facts.topicId).slice(0, 1), async () => {
+        const going = goingSegments(database, plan);
+        const planned = await tables.plan(plan);
+        if (typeof planned === 'string') return planned;
+        ledger.retention.dropped(plan.facts.topicId, going.slice(0, planned.dropped.length));
+        return planned;
+      }),
     decidedStarts: (topicId) => reads.call(() => tables.decidedStarts(topicId)),
-    saveWatermarks: (moved) => fenced([], () => tables.saveWatermarks(moved)),
+    saveWatermarks: (moved) =>
+      fenced([], async () => {
+        const saved = await tables.saveWatermarks(moved);
+        for (const { facts, offsets } of moved) {
+          if (saved.includes(facts.topicId)) ledger.retention.watermarksSaved(facts.topicId, offsets);
+        }
+        return saved;
+      }),
     loadWatermarks: () => reads.call(() => tables.loadWatermarks()),
     pendingDrops: () => steps.call(() => tables.pendingDrops()),
     table: (drop) => steps.call(() => tables.table(drop)),
@@ -263,10 +290,11 @@ export function groupStore(parts: StoreParts): GroupStore {
     deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
     resetCursors: (resets) =>
-      write(parts, folds, ['cursors'], () => {
-        if (sabotage === 'LOSES_A_RESET') return Promise.resolve(resets.map(({ offset }) => offset));
-        ledger.cursorsReset(resets);
-        return tables.resetCursors(resets);
+      write(parts, folds, ['cursors'], async () => {
+        if (sabotage === 'LOSES_A_RESET') return resets.map(({ offset }) => offset);
+        const offsets = await tables.resetCursors(resets);
+        ledger.cursorsReset(resets.map((reset, at) => ({ ...reset, offset: offsets[at] ?? reset.offset })));
+        return offsets;
       }),
     // A transaction that goes on after its connection was cut still locks its rows, so later writes
     // wait for it.
@@ -297,7 +325,11 @@ export function groupStore(parts: StoreParts): GroupStore {
           return rows;
         },
       ),
-    cancelSubscription: (subscriptionId) => write(parts, groups, [], () => tables.cancelSubscription(subscriptionId)),
+    cancelSubscription: (subscriptionId) =>
+      write(parts, groups, [], async () => {
+        await tables.cancelSubscription(subscriptionId);
+        ledger.cancelled(subscriptionId);
+      }),
     async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
       const fold = async (piece: readonly StoredCursor[]): Promise<void> => {

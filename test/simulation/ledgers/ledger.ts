@@ -10,9 +10,11 @@ import { Fault } from '../../../src/errors/fault.ts';
 import type { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import { leaseMs } from '../../../src/ownership/lease-times.ts';
 import { archivedRecord, archiveTopic } from '../clients/archive.ts';
+import { claimPrefix } from '../clients/claimant.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from '../database/database.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
+import { RetentionLedger } from './retention-ledger.ts';
 import type { World } from '../world.ts';
 
 type IdleEvent = Extract<StreamEvent, { readonly type: 'idle' }>;
@@ -71,6 +73,8 @@ export class Ledger {
   readonly world: World;
   /** Checks memberships and assignments. */
   readonly groups: GroupLedger;
+  /** Checks which segments go. */
+  readonly retention: RetentionLedger;
   readonly #database: Database;
   readonly #consumptions = new Map<string, Consumption>();
   /** The confirmed place of each record, by its value. */
@@ -100,6 +104,7 @@ export class Ledger {
     this.world = world;
     this.#database = database;
     this.groups = new GroupLedger(world, database);
+    this.retention = new RetentionLedger(world, database);
     database.observer = {
       writing: (epoch) => {
         world.demand(epoch === database.epoch, () => `a broker of epoch ${epoch} wrote in epoch ${database.epoch}`);
@@ -113,6 +118,7 @@ export class Ledger {
       const where = `${topicId}/${partition}@${offset}`;
       world.demand(!this.#written.has(value), () => `${value} is at ${this.#written.get(value)} and at ${where}`);
       this.#written.set(value, where);
+      this.retention.appended(topicId, partition);
       if (topicId === database.log.idOf(archiveTopic)) this.#archived.push(archivedRecord(value));
     };
   }
@@ -145,12 +151,20 @@ export class Ledger {
       for (const { key, cursor } of this.#database.groups.cursors.values()) {
         if (key.subscriptionId !== id || this.#cursors.has(nameOf(key))) continue;
         this.#cursors.set(nameOf(key), cursor);
+        this.retention.begun(key, topicId, cursor);
+        const group = this.#database.groups.groups.find((one) => one.id === groupId)!;
+        if (group.name.startsWith(claimPrefix)) continue;
         const consumption = new Consumption();
         consumption.start = cursor.committedOffset;
-        const group = this.#database.groups.groups.find((one) => one.id === groupId)!;
         this.#consumptions.set(`${group.name}:${topicId}/${key.partition}`, consumption);
       }
     }
+  }
+
+  /** A subscription without members was cancelled. Its acks need not be folded any more. */
+  cancelled(subscriptionId: number): void {
+    for (const name of this.#cursors.keys()) if (name.startsWith(`${subscriptionId}/`)) this.#cursors.delete(name);
+    this.retention.ended(subscriptionId);
   }
 
   /**
@@ -270,12 +284,16 @@ export class Ledger {
   /** Checks a round of acks that is being committed. */
   acksWritten({ deltas }: Pick<AckRow, 'deltas'>): void {
     for (const { key, delta } of deltas) {
-      const before = this.#cursors.get(nameOf(key))!;
+      const before = this.#cursors.get(nameOf(key));
+      if (before === undefined) continue;
       const after = mergeDelta(before, delta);
       this.#cursors.set(nameOf(key), after);
-      const consumption = this.#consumptionOf(key);
+      const consumption = this.#findConsumption(key);
       for (let offset = before.committedOffset; offset < endOf(after); offset++) {
         if (!isAcked(after, offset) || isAcked(before, offset)) continue;
+        this.retention.done(key, offset);
+        // A claimant has no members, and may commit anything.
+        if (consumption === undefined) continue;
         const where = `${nameOf(key)}@${offset}`;
         const known = consumption.sent.has(offset) || consumption.excused.has(offset);
         this.world.demand(known, () => `${where} is acked and was never sent`);
@@ -287,12 +305,14 @@ export class Ledger {
   /** Takes resets of cursors. Those that are at the new incarnation already stay as they are. */
   cursorsReset(resets: readonly CursorReset[]): void {
     for (const { key, offset, resets: incarnation } of resets) {
-      const before = this.#cursors.get(nameOf(key))!;
-      if (before.resets >= incarnation) continue;
+      const before = this.#cursors.get(nameOf(key));
+      if (before === undefined || before.resets >= incarnation) continue;
       this.world.note(`${nameOf(key)} begins anew at ${offset}`);
       this.world.count(`a cursor is reset ${offset < before.committedOffset ? 'to the past' : 'ahead'}`);
-      this.#cursors.set(nameOf(key), begunAt(offset, incarnation));
-      this.#consumptionOf(key).begin(offset, incarnation);
+      const begun = begunAt(offset, incarnation);
+      this.#cursors.set(nameOf(key), begun);
+      this.retention.begun(key, this.#topicOf(key), begun);
+      this.#findConsumption(key)?.begin(offset, incarnation);
     }
   }
 
@@ -303,10 +323,15 @@ export class Ledger {
       for (const { deltas } of this.#database.groups.ackLog) {
         for (const one of deltas) if (nameOf(one.key) === nameOf(key)) now = mergeDelta(now, one.delta);
       }
-      const before = this.#cursors.get(nameOf(key))!;
+      const before = this.#cursors.get(nameOf(key));
+      if (before === undefined) continue;
       for (let offset = now.committedOffset; offset < endOf(before); offset++) {
         if (!isAcked(before, offset) || isAcked(now, offset)) continue;
         this.world.violated(`the fold takes the ack of ${nameOf(key)}@${offset} back`);
+      }
+      // A fold may write acks before their round does.
+      for (let offset = before.committedOffset; offset < endOf(now); offset++) {
+        if (isAcked(now, offset)) this.retention.done(key, offset);
       }
       this.#cursors.set(nameOf(key), now);
     }
@@ -633,10 +658,18 @@ export class Ledger {
     return null;
   }
 
-  #consumptionOf({ subscriptionId, partition }: CursorKey): Consumption {
+  #topicOf({ subscriptionId }: CursorKey): number {
+    return this.#database.groups.subscriptions.find(({ id }) => id === subscriptionId)!.topicId;
+  }
+
+  #consumptionOf(key: CursorKey): Consumption {
+    return this.#findConsumption(key)!;
+  }
+
+  #findConsumption({ subscriptionId, partition }: CursorKey): Consumption | undefined {
     const { subscriptions, groups } = this.#database.groups;
     const { groupId, topicId } = subscriptions.find(({ id }) => id === subscriptionId)!;
-    return this.#consumption(groups.find(({ id }) => id === groupId)!.name, topicId, partition);
+    return this.#consumptions.get(`${groups.find(({ id }) => id === groupId)!.name}:${topicId}/${partition}`);
   }
 
   #consumptionName(group: string, { topic, partition }: TopicPartition): string {
