@@ -48,7 +48,7 @@ const help = `npm run bench -- NAME [options]
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
                         curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
                         retention: nothing, snapshot, reader;
-                        coordinator: machine, curve, steps, shell, heartbeats, members, large, pauses,
+                        coordinator: machine, curve, steps, shell, scrape, heartbeats, members, large, pauses,
                         offsets, takeover; turns: append, singles, fanout, latency, joins, heartbeats)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
   --database-url URL    a PostgreSQL to measure on; its user must be allowed to create databases.

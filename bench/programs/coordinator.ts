@@ -6,6 +6,7 @@ import { runLarge } from './coordinator/large.ts';
 import { runMembers } from './coordinator/members.ts';
 import { runOffsets } from './coordinator/offsets.ts';
 import { runPauses } from './coordinator/pauses.ts';
+import { runScrape } from './coordinator/scrape.ts';
 import { runShell } from './coordinator/shell.ts';
 import { runTakeover } from './coordinator/takeover.ts';
 
@@ -17,6 +18,7 @@ const parts: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   curve: runCurve,
   steps: runSteps,
   shell: runShell,
+  scrape: runScrape,
   heartbeats: runHeartbeats,
   members: runMembers,
   large: runLarge,

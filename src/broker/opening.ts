@@ -6,6 +6,7 @@ import { plugged, type PluggableAssignor } from '../coordinator/assignors/plugga
 import type { SettleCommand, SettleOutcome } from '../delivery/ports/settle.ts';
 import { Delivery } from '../delivery/delivery.ts';
 import type { WriteTrouble } from '../errors/write-trouble.ts';
+import type { ConsumedTopic } from '../metrics/consumption.ts';
 import type { GroupStore } from '../delivery/ports/store.ts';
 import type { Cleaner } from '../lifecycle/cleaner.ts';
 import { Retention } from '../lifecycle/retention.ts';
@@ -18,6 +19,8 @@ import type { BatchCodec } from '../log/batch.ts';
 import { Log } from '../log/log.ts';
 import type { SegmentLimits } from '../log/segment-keeper.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
+import type { TopicNumbers } from '../log/topic.ts';
+import type { LatencyHistogram } from '../metrics/latency-histogram.ts';
 import { jobStopMsMax } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
@@ -74,6 +77,14 @@ export interface OpenBroker {
     ReturnType<Publisher['stats']> &
     ReturnType<Delivery['views']['counts']> &
     ReturnType<Retention['stats']>;
+  /** How long publishes, acks and transactions take, since the start of this owner. */
+  readonly times: Readonly<Record<'publish' | 'ack' | 'commit', LatencyHistogram>>;
+  /** Single groups and topics in numbers. */
+  readonly detail: {
+    readonly topics: () => Iterable<TopicNumbers>;
+    readonly subscriptions: () => Iterable<ConsumedTopic>;
+    readonly appendAges: Log['appendAges'];
+  };
   /**
    * Rejects new work, answers accepted calls, and waits up to `graceMs` for the acks of records in
    * flight. Afterwards the cursors are durable and the streams have ended.
@@ -114,6 +125,12 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
     },
     settle: (command) => delivery.settle(command),
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.views.counts(), ...retention.stats() }),
+    times: { ...publisher.times, ack: delivery.ackTimes },
+    detail: {
+      topics: () => log.numbers(),
+      subscriptions: () => delivery.views.consumed(),
+      appendAges: (topicId, places) => log.appendAges(topicId, places),
+    },
     async drain(graceMs) {
       // Both at once, because a member may wait for a record of a publish under way.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);

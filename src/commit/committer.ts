@@ -3,6 +3,7 @@ import { Fault } from '../errors/fault.ts';
 import type { Log } from '../log/log.ts';
 import { topicNotFound } from '../errors/rejections/topics.ts';
 import type { Topic } from '../log/topic.ts';
+import { LatencyHistogram } from '../metrics/latency-histogram.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { AckRing, AckTableReference } from './ack-ring.ts';
@@ -52,6 +53,8 @@ export class Committer {
   appends = 0;
   appendedRecords = 0;
   appendedBytes = 0;
+  /** Transactions, from their first byte to the answer of the database. */
+  readonly commitTimes = new LatencyHistogram();
 
   constructor(options: CommitterOptions) {
     this.#o = options;
@@ -216,7 +219,14 @@ export class Committer {
   async #write(slot: number, plan: TransactionPlan): Promise<void> {
     const transaction = plan.build(this.#o.ring.current);
     const isEmpty = transaction.batches.length === 0 && transaction.acks === null;
-    this.#committed(plan, isEmpty ? [] : await this.#o.store.append(slot, transaction));
+    if (isEmpty) {
+      this.#committed(plan, []);
+      return;
+    }
+    const begunMs = this.#o.clock.nowMs();
+    const appended = await this.#o.store.append(slot, transaction);
+    this.commitTimes.observe(this.#o.clock.nowMs() - begunMs);
+    this.#committed(plan, appended);
   }
 
   /**

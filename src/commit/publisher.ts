@@ -8,6 +8,7 @@ import { limits } from '../limits/limits.ts';
 import type { WriteTrouble } from '../errors/write-trouble.ts';
 import type { Log } from '../log/log.ts';
 import type { Topic } from '../log/topic.ts';
+import { LatencyHistogram } from '../metrics/latency-histogram.ts';
 import { jobStopMsMax, type BackgroundJob } from '../time/background-job.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { Every } from '../time/every.ts';
@@ -50,6 +51,7 @@ export class Publisher implements Commits, BackgroundJob {
   readonly #room: QueueRoom;
   readonly #committer: Committer;
   readonly #keys: Every;
+  readonly #publishTimes = new LatencyHistogram();
   /** The error for new publishes after a drain or a stop; null before. */
   #closed: Error | null = null;
 
@@ -159,12 +161,19 @@ export class Publisher implements Commits, BackgroundJob {
     return { queuedRecords: queue.records, queuedBytes: queue.bytes, appends, appendedRecords, appendedBytes };
   }
 
+  /** Publishes from their arrival until they are durable, and transactions. */
+  get times(): { readonly publish: LatencyHistogram; readonly commit: LatencyHistogram } {
+    return { publish: this.#publishTimes, commit: this.#committer.commitTimes };
+  }
+
   #enqueue(command: PublishCommand): Promise<PublishedRecords | null> {
     if (this.#closed !== null) throw this.#closed;
     this.#d.writes?.refuse();
     const routed = this.#route(command);
     refuseUnsubscribed(routed.topic);
     const { promise: answer, resolve, reject } = Promise.withResolvers<PublishedRecords>();
+    const { clock } = this.#d;
+    const begunMs = clock.nowMs();
     const isQueued = this.#committer.push({
       publishes: [routed],
       settlements: noSettlements,
@@ -174,6 +183,7 @@ export class Publisher implements Commits, BackgroundJob {
       queued: queuedSize(routed),
       records: command.records.count,
       resolve: ([published]) => {
+        this.#publishTimes.observe(clock.nowMs() - begunMs);
         resolve(present(published, 'a unit of one publish gets one answer'));
       },
       reject,

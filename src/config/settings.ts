@@ -19,6 +19,8 @@ export interface Settings {
   /** null: start an embedded PostgreSQL in `dataDir`. */
   readonly database: DatabaseAddress | null;
   readonly dataDir: string;
+  /** 0: not known. */
+  readonly databaseBytesMax: number;
   readonly logLevel: LogLevel;
   readonly allowUnsafeDatabase: boolean;
   readonly writeConnections: number;
@@ -67,7 +69,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
   const given: Given = new Map([...readEnvironment(env), ...flags]);
   const nameOf: NameOf = (flag) => given.get(flag)?.name ?? `--${flag}`;
   const read = <T>(setting: Setting<T>): T => valueOf(setting, given);
-  const { host, grpcPort, httpPort, databaseUrl, dataDir } = settingsTable;
+  const { host, grpcPort, httpPort, databaseUrl, dataDir, databaseBytesMax } = settingsTable;
   const { corsOrigins, logLevel, allowUnsafeDatabase, writeConnections, defaultRetentionMs } = settingsTable;
   const { brokerId, assignorModules } = settingsTable;
   const settings: Settings = {
@@ -77,6 +79,7 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv, ra
     corsOrigins: read(corsOrigins)?.split(',') ?? [],
     database: read(databaseUrl),
     dataDir: read(dataDir),
+    databaseBytesMax: read(databaseBytesMax),
     logLevel: read(logLevel),
     allowUnsafeDatabase: read(allowUnsafeDatabase),
     writeConnections: read(writeConnections),

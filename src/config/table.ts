@@ -49,6 +49,16 @@ export const settingsTable = {
     './data',
     refusePath,
   ),
+  databaseBytesMax: wholeNumber(
+    {
+      flag: 'database-bytes-max',
+      meaning:
+        'How large the database may become, in bytes, for the metric of its free room; 0: not known. The free disk of an embedded PostgreSQL is measured.',
+    },
+    0,
+    0,
+    999_999_999_999_999,
+  ),
   logLevel: oneOf({ flag: 'log-level', meaning: 'The least severe level that is logged.' }, 'info', logLevels),
   allowUnsafeDatabase: onOrOff({
     flag: 'allow-unsafe-database',

@@ -2,6 +2,7 @@ import type { Commits } from '../commit/unit.ts';
 import { draining, notOwner } from '../errors/rejections/broker.ts';
 import { limits } from '../limits/limits.ts';
 import type { StoredStart } from '../log/store.ts';
+import { LatencyHistogram } from '../metrics/latency-histogram.ts';
 import { pause } from '../time/pause.ts';
 import { within } from '../time/within.ts';
 import { applyAcks } from './calls/acks.ts';
@@ -38,6 +39,8 @@ export class Delivery {
   readonly membership: ClassicCalls;
   readonly subscriptions: SubscriptionCalls;
   readonly views: GroupViews;
+  /** Acks from their arrival until they are durable. */
+  readonly ackTimes = new LatencyHistogram();
   readonly #retention: OffsetRetention;
   readonly #nacks: NackLog;
   readonly #context: GroupContext;
@@ -75,7 +78,7 @@ export class Delivery {
     });
     this.offsets = new Offsets(this.#groups, this.#retention, this.#context);
     this.subscriptions = new SubscriptionCalls(this.#groups, this.#admission, this.#retention);
-    this.views = new GroupViews(this.#groups, store, this.#context);
+    this.views = new GroupViews(this.#groups, store, this.#context, deps.topics);
   }
 
   /**
@@ -159,13 +162,15 @@ export class Delivery {
   async ack(command: AckCommand): Promise<AckOutcome[]> {
     const group = this.#groups.inMemory.get(command.group);
     group.atWork(command.memberId);
+    const { clock, rounds } = this.#context;
+    const begunMs = clock.nowMs();
     const { outcomes, isWritten, nacks } = applyAcks(group, command, this.#context);
     for (const nack of nacks) this.#nacks.write(nack);
     // Entries that changed nothing wait too: ALREADY_ACKED may depend on an ack that is not durable
     // yet. A rejection and a RELEASE write nothing, so a proof that this broker is the owner
     // replaces their write.
-    const { rounds } = this.#context;
     await (isWritten ? rounds.durable() : rounds.proven());
+    this.ackTimes.observe(clock.nowMs() - begunMs);
     return outcomes.map((outcome) => outcome());
   }
 

@@ -237,11 +237,13 @@ export class Cleaner implements BackgroundJob {
   }
 
   #dropped(topicId: number, dropped: readonly DroppedSegment[]): void {
+    const topicOf = this.#d.logs.topicOf(topicId);
     for (const { reason, bytes } of dropped) {
       this.#drops[reason] += 1;
       this.#droppedBytes[reason] += bytes;
+      topicOf?.dropped(reason);
     }
-    const topic = this.#d.logs.topicOf(topicId)?.row.name;
+    const topic = topicOf?.row.name;
     const segments = dropped.map(({ segment, reason }) => `${segment} ${reason}`).join(', ');
     const bytes = dropped.reduce((sum, one) => sum + one.bytes, 0);
     this.#d.log.info({ topic, segments, bytes }, 'segments of a topic are dropped');

@@ -16,7 +16,7 @@ import { SegmentKeeper, segmentLimits, type SegmentLimits } from './segment-keep
 import type { GapReason, LogStore, RecordPlace, StoredStart, TopicRow } from './store.ts';
 import { SortedItems } from './sorted-items.ts';
 import { TailCache } from './tail-cache.ts';
-import { Topic, topicBytes } from './topic.ts';
+import { Topic, topicBytes, type TopicNumbers } from './topic.ts';
 
 interface LogDeps {
   readonly store: LogStore;
@@ -191,6 +191,16 @@ export class Log implements BackgroundJob {
   /** How many lanes each partition of the topic has. */
   lanes(topicId: number): number {
     return this.#byId.get(topicId)?.lanes ?? 1;
+  }
+
+  /** How many records the logs of the topic have got together. */
+  appendedRecords(topicId: number): number {
+    return this.#byId.get(topicId)?.ends ?? 0;
+  }
+
+  /** For metrics of each topic. The caller takes a few at a time. */
+  *numbers(): Generator<TopicNumbers> {
+    for (const topic of this.#byId.values()) yield topic.numbers();
   }
 
   /** Sorted by partition and lane; empty if there is no such topic. */

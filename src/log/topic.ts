@@ -2,6 +2,7 @@ import { textBytes, weights } from '../account/weights.ts';
 import { Fault } from '../errors/fault.ts';
 import type { Trouble } from '../errors/trouble.ts';
 import { limits } from '../limits/limits.ts';
+import type { DropReason } from '../retention/decision.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import type { KeyMemory, KnownKeys } from './known-keys.ts';
@@ -46,11 +47,38 @@ interface TopicParts {
   readonly keys: KeyMemory;
 }
 
+/** A topic in numbers. */
+export interface TopicNumbers {
+  readonly id: number;
+  readonly name: string;
+  /** Since it was made. */
+  readonly appendedRecords: number;
+  /** The records of all logs from their watermarks on. */
+  readonly watermarkLag: number;
+  readonly segments: number;
+  /** Those of the current segment as of its last measurement, and what was appended since. */
+  readonly storedBytes: number;
+  /** Segments that went since the start of this owner. */
+  readonly drops: ReadonlyMap<DropReason, number>;
+}
+
+const noDrops: TopicNumbers['drops'] = new Map();
+
+/** What a log needs of its topic, to which it adds its own changes. */
+interface SumOfLogs {
+  /** The sum of the ends of all logs. */
+  ends: number;
+  /** The sum of their watermarks. */
+  watermarks: number;
+  /** Reads the starts of the logs again, because a read has met records that are gone. */
+  refreshStarts(): Promise<void>;
+}
+
 /**
  * A topic that the broker serves: its partitions, its cached idempotency keys, and its current
  * segment.
  */
-export class Topic {
+export class Topic implements SumOfLogs {
   row: TopicRow;
   segment: number;
   readonly keys: KnownKeys;
@@ -58,6 +86,10 @@ export class Topic {
   readonly lanes: number = 1;
   /** Replaced when the topic grows, so that a caller's list does not change during its work. */
   partitions: readonly Partition[];
+  ends = 0;
+  watermarks = 0;
+  /** Segments that went, by reason. Most topics have none. */
+  #drops: Map<DropReason, number> | null = null;
   /** Counts the requests with keyless records, which take the partitions in turn. */
   turn = 0;
   removed = false;
@@ -131,6 +163,14 @@ export class Topic {
     return this.#refreshing.run('ends', () => this.#refresh());
   }
 
+  refreshStarts(): Promise<void> {
+    return this.#refreshing.run('starts', async () => {
+      for (const start of await this.#parts.store.starts(this.row.id)) {
+        this.partitions[placeInTopic(this.lanes, start)]?.trim(start.startOffset);
+      }
+    });
+  }
+
   /** Forgets the ends of the partitions and all keys, because an append has an unknown outcome. */
   forget(partitions: Iterable<Partition>, nowMs: number): void {
     this.#forgets++;
@@ -166,17 +206,28 @@ export class Topic {
     this.sealedBytes = sealed.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  #partition(row: PartitionRow): Partition {
-    return new Partition(this.row, row, this.#parts, this.#refreshStarts);
+  /** Counts a segment that went. */
+  dropped(reason: DropReason): void {
+    this.#drops ??= new Map();
+    this.#drops.set(reason, (this.#drops.get(reason) ?? 0) + 1);
   }
 
-  /** Reads the starts of the logs again, because a read has met records that are gone. */
-  readonly #refreshStarts = (): Promise<void> =>
-    this.#refreshing.run('starts', async () => {
-      for (const start of await this.#parts.store.starts(this.row.id)) {
-        this.partitions[placeInTopic(this.lanes, start)]?.trim(start.startOffset);
-      }
-    });
+  numbers(): TopicNumbers {
+    const { row, ends, segmentCount, sealedBytes, segmentBytes, appendedBytes } = this;
+    return {
+      id: row.id,
+      name: row.name,
+      appendedRecords: ends,
+      watermarkLag: Math.max(0, ends - this.watermarks),
+      segments: segmentCount,
+      storedBytes: sealedBytes + segmentBytes + appendedBytes,
+      drops: this.#drops ?? noDrops,
+    };
+  }
+
+  #partition(row: PartitionRow): Partition {
+    return new Partition(this.row, row, this.#parts, this);
+  }
 
   async #refresh(): Promise<void> {
     let ends: LogEnd[];
@@ -213,9 +264,9 @@ export class Partition implements PartitionLog {
   readonly #tails: TailCache;
   readonly #tail: Tail;
   readonly #reader: Reader;
-  #isRemoved = false;
-  readonly #refreshStarts: () => Promise<void>;
   readonly #missing: TopicParts['missing'];
+  readonly #sum: SumOfLogs;
+  #isRemoved = false;
   /**
    * Most logs have at most one listener. With 100,000 logs a set for each would be a sixth of the
    * heap.
@@ -223,19 +274,14 @@ export class Partition implements PartitionLog {
   #listener: AppendListener | null = null;
   #moreListeners: Set<AppendListener> | null = null;
 
-  constructor(
-    topic: TopicRow,
-    row: PartitionRow,
-    { store, tails, reader, missing }: TopicParts,
-    refreshStarts: () => Promise<void>,
-  ) {
+  constructor(topic: TopicRow, row: PartitionRow, { store, tails, reader, missing }: TopicParts, sum: SumOfLogs) {
     this.id = row.id;
     this.address = { topicId: topic.id, topicName: topic.name, partition: row.partition, lane: 0 };
     this.#store = store;
     this.#tails = tails;
     this.#tail = tails.tailOf(this.address);
     this.#reader = reader;
-    this.#refreshStarts = refreshStarts;
+    this.#sum = sum;
     this.#missing = missing;
   }
 
@@ -252,7 +298,7 @@ export class Partition implements PartitionLog {
       return this.#tail.find(offset) ?? (await this.#reader.fetch(this.address, offset, !this.#isRemoved));
     } catch (error) {
       if (!(error instanceof BelowLogStart)) throw error;
-      await this.#refreshStarts();
+      await this.#sum.refreshStarts();
       if (offset < this.startOffset) throw error;
       // A table is missing, and no drop has removed it. The reader asks again later.
       const fault = new Fault('DATABASE_UNAVAILABLE', `the database has no records at ${this.#named(offset)}`);
@@ -286,12 +332,14 @@ export class Partition implements PartitionLog {
   }
 
   raiseWatermark(offset: number): void {
-    this.watermark = Math.max(this.watermark, offset);
+    if (offset <= this.watermark) return;
+    this.#sum.watermarks += offset - this.watermark;
+    this.watermark = offset;
   }
 
   /** Moves the end behind a committed batch. Its listeners are called later, by `announce`. */
   committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
-    this.endOffset = batch.baseOffset + count;
+    this.#end(batch.baseOffset + count);
     // A log without readers, or of a deleted topic, must not evict batches that are read.
     if (this.isKnown && this.#isHeard) this.#tails.add(this.#tail, batch, count, bytes);
   }
@@ -300,6 +348,11 @@ export class Partition implements PartitionLog {
   announce(): void {
     this.#listener?.appended();
     if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.appended();
+  }
+
+  #end(endOffset: number): void {
+    this.#sum.ends += endOffset - this.endOffset;
+    this.endOffset = endOffset;
   }
 
   get #isHeard(): boolean {
@@ -320,7 +373,7 @@ export class Partition implements PartitionLog {
 
   learn(end: Omit<LogEnd, 'segmentBaseOffset'>): void {
     const moved = end.endOffset !== this.endOffset;
-    this.endOffset = end.endOffset;
+    this.#end(end.endOffset);
     this.isKnown = true;
     this.trim(end.startOffset);
     if (moved) this.announce();

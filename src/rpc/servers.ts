@@ -7,10 +7,12 @@ import type { TunableLimits } from '../limits/limits.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { everybody, type Authorize } from './edge/caller.ts';
 import { Connections } from './connections/connections.ts';
+import { CallCounts } from './edge/call-counts.ts';
 import type { ReportBug } from './edge/errors.ts';
 import { GrpcServer } from './grpc/server.ts';
 import { createHandlers } from './handlers/handlers.ts';
 import { Cors } from './http/cors.ts';
+import type { Numbers } from './operations/operations.ts';
 import type { Readiness } from './operations/readiness.ts';
 import { HttpServer } from './http/server.ts';
 import { RequestDecoder } from './translation/request-decoder.ts';
@@ -30,6 +32,8 @@ interface RpcOptions {
   readonly ready: () => Readiness;
   /** For /metrics; the metrics of the process are added to it. */
   readonly metrics: Registry;
+  /** For /metrics too. */
+  readonly numbers: Numbers;
   readonly log: Pick<Logger, 'error' | 'warn'>;
   /** Origins of web pages that may call the broker; none by default, `*` for all. */
   readonly corsOrigins?: readonly string[];
@@ -51,7 +55,8 @@ export interface RpcServers {
 }
 
 export function createRpcServers(options: RpcOptions): RpcServers {
-  const reportBug = bugReporter(options);
+  const calls = new CallCounts();
+  const reportBug = bugReporter(options, calls);
   const handlers = createHandlers({
     services: () => serving(options.services()),
     authorize: options.authorize ?? everybody,
@@ -60,12 +65,13 @@ export function createRpcServers(options: RpcOptions): RpcServers {
     defaultRetentionMs: options.defaultRetentionMs,
   });
   collectDefaultMetrics({ register: options.metrics });
-  const { ready, metrics, clock, account, log } = options;
+  const { ready, metrics, numbers, clock, account, log } = options;
   const connections = new Connections({ account, clock, log });
   const decoder = new RequestDecoder(clock);
-  const grpc = new GrpcServer({ handlers, decoder, clock, account, connections, reportBug });
+  const shared = { handlers, decoder, clock, account, connections, calls, reportBug };
+  const grpc = new GrpcServer(shared);
   const cors = new Cors(options.corsOrigins ?? [], clock, log);
-  const http = new HttpServer({ handlers, ready, metrics, clock, cors, decoder, account, connections, reportBug });
+  const http = new HttpServer({ ...shared, ready, metrics, numbers, cors });
   return {
     startGrpc: (host, port) => grpc.start(host, port),
     startHttp: (host, port) => http.start(host, port),
@@ -80,10 +86,15 @@ function serving(services: Services | null): Services {
   return services;
 }
 
-function bugReporter({ random, log }: RpcOptions): ReportBug {
-  return (error) => {
+function bugReporter({ random, log }: RpcOptions, calls: CallCounts): ReportBug {
+  const report = (error: unknown): string => {
     const bugId = random.uuid();
     log.error({ err: error, bugId }, 'a bug: a call failed with an error that is neither a rejection nor a fault');
     return bugId;
   };
+  return Object.assign(report, {
+    refused: (reason: string) => {
+      calls.refused(reason);
+    },
+  });
 }

@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises';
 import { parseDatabaseAddress, type DatabaseAddress } from '../address/database-address.ts';
 import { startEmbeddedPostgres } from '../embedded/embedded.ts';
 import type { Settings } from '../config/settings.ts';
@@ -9,6 +10,8 @@ export interface Database {
   readonly address: DatabaseAddress;
   /** The connection string for psql; null for a database that the operator named. */
   readonly shownUrl: string | null;
+  /** How many bytes a database of this size may grow; null if that is not known. */
+  freeBytes(databaseBytes: number): Promise<number | null>;
   stop(): Promise<void>;
 }
 
@@ -17,11 +20,17 @@ export interface Database {
  * @throws EmbeddedPostgresError
  */
 export async function provideDatabase(settings: Settings, log: Logger, signal: AbortSignal): Promise<Database> {
+  const { dataDir, databaseBytesMax } = settings;
   if (settings.database !== null) {
-    return { address: settings.database, shownUrl: null, stop: () => Promise.resolve() };
+    return {
+      address: settings.database,
+      shownUrl: null,
+      freeBytes: (bytes) => Promise.resolve(databaseBytesMax === 0 ? null : Math.max(0, databaseBytesMax - bytes)),
+      stop: () => Promise.resolve(),
+    };
   }
   const embedded = await startEmbeddedPostgres({
-    dataDir: settings.dataDir,
+    dataDir,
     signal,
     log: {
       info: (message) => {
@@ -35,6 +44,10 @@ export async function provideDatabase(settings: Settings, log: Logger, signal: A
   return {
     address: parseDatabaseAddress(embedded.brokerConnectionString),
     shownUrl: embedded.connectionString,
+    async freeBytes() {
+      const { bavail, bsize } = await statfs(dataDir);
+      return bavail * bsize;
+    },
     stop: () => embedded.stop(),
   };
 }

@@ -53,6 +53,7 @@ const counters: readonly Described[] = [
 
 /** The states of groups at work; a deleted group is not among them. */
 const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'] as const;
+const dropReasons = ['COMPLETED', 'ZERO_SUBSCRIPTIONS', 'MAX_AGE', 'MAX_BYTES'] as const;
 
 /**
  * Puts the broker's numbers on /metrics. Each scrape counts all of them at once: the first metric
@@ -79,6 +80,7 @@ export function exposeMetrics(
       const now = counts();
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
       for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
+      showDrops(now);
       for (const [count, counter] of counted) {
         // The broker counts by itself, but a counter of prom-client can only be added to.
         counter.reset();
@@ -87,6 +89,7 @@ export function exposeMetrics(
     },
   });
   const showAccount = exposeAccount(registers, account);
+  const showDrops = exposeDrops(registers);
   const heapKept = new Gauge({
     name: 'millrace_heap_kept_bytes',
     help: 'What the last full collection of the heap left in it, in bytes.',
@@ -101,6 +104,25 @@ export function exposeMetrics(
   });
   const shown = gauges.map(([count, name, help]) => [count, new Gauge({ name, help, registers })] as const);
   const counted = counters.map(([count, name, help]) => [count, new Counter({ name, help, registers })] as const);
+}
+
+/** @returns what sets the metrics of dropped segments. */
+function exposeDrops(registers: Registry[]): (counts: Counts | null) => void {
+  const byReason = { labelNames: ['reason'], registers };
+  const segments = new Counter({
+    name: 'millrace_dropped_segments_total',
+    help: 'Segments that went, of all topics, by reason.',
+    ...byReason,
+  });
+  const bytes = new Counter({ name: 'millrace_dropped_bytes_total', help: 'Their bytes.', ...byReason });
+  return (counts) => {
+    segments.reset();
+    bytes.reset();
+    for (const reason of dropReasons) {
+      segments.inc({ reason }, counts?.segmentDrops[reason] ?? 0);
+      bytes.inc({ reason }, counts?.droppedBytes[reason] ?? 0);
+    }
+  };
 }
 
 /** @returns what sets the metrics of the account. */

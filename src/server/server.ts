@@ -17,6 +17,7 @@ import { provideDatabase, type Database } from './database.ts';
 import { greeting } from './greeting.ts';
 import { HeapWatch, heapUse } from './heap-watch.ts';
 import { exposeMetrics } from './metrics.ts';
+import { BrokerNumbers } from './numbers.ts';
 import { portError } from './port-error.ts';
 import { readinessOf } from './readiness.ts';
 import type { Readiness } from '../rpc/operations/readiness.ts';
@@ -97,6 +98,12 @@ export class Server {
       corsOrigins: settings.corsOrigins,
       ready: () => this.#readiness(),
       metrics,
+      numbers: new BrokerNumbers({
+        open: () => this.#open,
+        store: () => this.#storage?.numbers ?? null,
+        freeBytes: (bytes) => this.#database?.freeBytes(bytes) ?? Promise.resolve(null),
+        clock,
+      }),
       log,
       clock: this.#awake,
       random,

@@ -9,6 +9,7 @@ import { Fault } from '../errors/fault.ts';
 import { Trouble } from '../errors/trouble.ts';
 import { WriteTrouble } from '../errors/write-trouble.ts';
 import { patienceMs } from '../ownership/lease-times.ts';
+import type { NumbersStore } from '../metrics/database-numbers.ts';
 import type { LeaseStore } from '../ownership/store.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Logger } from '../time/logger.ts';
@@ -24,6 +25,7 @@ import { LeaseStorage, sessionName } from './ownership/lease.ts';
 import { PostgresLogStore } from './log/log-store.ts';
 import { RetentionStorage } from './retention/retention-store.ts';
 import { migrate, refuseNewerSchema, UnfitDatabase } from './migrations/migrate.ts';
+import { numbersSettings, PostgresNumbers } from './numbers/database-numbers.ts';
 import { ServerChoice } from './sessions/server-choice.ts';
 import { PostgresTopicStore } from './log/topics.ts';
 import { ackSlot, foldSlot, groupSlot, retentionSlot, tableSlot, topicSlot, Writer } from './sessions/writer.ts';
@@ -52,6 +54,7 @@ export interface Storage {
   readonly groups: GroupStore;
   readonly retention: RetentionStore;
   readonly lease: LeaseStore;
+  readonly numbers: NumbersStore;
   /** Whether the database takes writes. */
   readonly writes: WriteTrouble;
   /** Sets the epoch in which this broker owns the database. It fences all later writes. */
@@ -120,6 +123,7 @@ export function openStorage(options: StorageOptions): Storage {
     }),
     retention,
     lease,
+    numbers: new PostgresNumbers(connect('numbers', numbersSettings)),
     writes,
     setEpoch: (next) => void (current = next),
     async check(allowUnsafe) {

@@ -33,6 +33,7 @@ test('with nothing set, it runs on the documented defaults and on loopback only'
     corsOrigins: [],
     database: null,
     dataDir: './data',
+    databaseBytesMax: 0,
     logLevel: 'info',
     allowUnsafeDatabase: false,
     writeConnections: 4,

@@ -288,6 +288,7 @@ export class Scene {
       topics: {
         topic: (name) => this.#topicOf(name),
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
+        appendedRecords: (topicId) => this.#logsOf(topicId).reduce((sum, { endOffset }) => sum + endOffset, 0),
         partitionLogs: (topicId) => this.#logsOf(topicId),
       },
       codec,

@@ -152,7 +152,9 @@ export class CleanerScene {
       },
     };
     const row = { id: topicId, name: `topic-${topicId}` };
-    const topic = { row, segmentCount: current, partitions: [partition], stored: () => undefined } as unknown as Topic;
+    const nothing = (): void => undefined;
+    const calls = { stored: nothing, dropped: nothing };
+    const topic = { row, segmentCount: current, partitions: [partition], ...calls } as unknown as Topic;
     this.topics.set(topicId, topic);
     this.cleaner.added(topic);
     return scene;

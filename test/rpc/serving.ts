@@ -27,6 +27,7 @@ export async function serve(overrides: Partial<Parameters<typeof createRpcServer
     limits,
     defaultRetentionMs: limits.afterCompletionMsDefault,
     ready: () => ({ ok: true, role: 'active', reasons: [] }),
+    numbers: { families: () => Promise.resolve([]), detail: () => Promise.resolve([]) },
     metrics: new Registry(),
     log: { error: (entry: Record<string, unknown>) => bugs.push(entry), warn: () => undefined },
     clock: systemClock,

@@ -2,6 +2,8 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import type { Rule } from 'eslint';
 
 const base = ['limits', 'errors', 'time'];
+/** The base, and the model of metrics, for the folders that count. */
+const counting = ['metrics', ...base];
 const machines = ['coordinator', 'consumption', 'credit', 'retention'];
 
 /**
@@ -12,6 +14,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   limits: [],
   errors: [],
   time: [],
+  metrics: [],
   account: ['limits', 'errors'],
   address: [],
   consumption: ['limits', 'errors'],
@@ -19,14 +22,14 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   coordinator: ['limits', 'errors'],
   retention: ['limits', 'errors'],
   log: ['account', 'retention', ...base],
-  commit: ['account', 'log', 'consumption', ...base],
-  delivery: ['account', 'log', 'commit', ...machines, ...base],
+  commit: ['account', 'log', 'consumption', ...counting],
+  delivery: ['account', 'log', 'commit', ...machines, ...counting],
   lifecycle: ['account', 'log', 'delivery', 'retention', ...base],
   ownership: base,
-  storage: ['address', 'log', 'commit', 'delivery', 'lifecycle', 'ownership', ...machines, ...base],
-  broker: ['account', 'log', 'commit', 'delivery', 'lifecycle', ...machines, ...base],
+  storage: ['address', 'log', 'commit', 'delivery', 'lifecycle', 'ownership', ...machines, ...counting],
+  broker: ['account', 'log', 'commit', 'delivery', 'lifecycle', ...machines, ...counting],
   wire: ['log', 'commit', 'gen', 'limits', 'errors'],
-  rpc: ['account', 'broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...base],
+  rpc: ['account', 'broker', 'wire', 'gen', 'log', 'delivery', ...machines, ...counting],
   embedded: ['errors', 'time'],
   config: ['account', 'address', 'limits', 'time'],
   server: [
@@ -40,7 +43,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     'rpc',
     'storage',
     'wire',
-    ...base,
+    ...counting,
   ],
 };
 
@@ -61,7 +64,7 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
     subscriptions: ['ports', 'kept', 'dispatch'],
     groups: ['ports', 'kept', 'dispatch', 'rounds', 'subscriptions'],
     calls: ['ports', 'kept', 'dispatch', 'rounds', 'subscriptions', 'groups'],
-    views: ['ports', 'dispatch', 'groups'],
+    views: ['ports', 'dispatch', 'subscriptions', 'groups'],
   },
   storage: {
     pg: [],
@@ -71,6 +74,7 @@ export const roomsOf: Readonly<Record<string, Readonly<Record<string, readonly s
     log: ['pg', 'schema', 'sessions', 'commit'],
     groups: ['pg', 'schema', 'sessions', 'commit'],
     retention: ['pg', 'schema', 'sessions', 'log'],
+    numbers: ['pg', 'sessions'],
     ownership: ['pg', 'sessions'],
     migrations: ['pg', 'sessions'],
   },

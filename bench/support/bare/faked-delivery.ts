@@ -8,6 +8,7 @@ import type { EventSink, MemberStream, StreamEvent } from '../../../src/delivery
 import type { GroupStore, NewSubscription, CreatedSubscription } from '../../../src/delivery/ports/store.ts';
 import type { LogAddress } from '../../../src/log/batch.ts';
 import type { PartitionLog } from '../../../src/log/partition-log.ts';
+import type { TopicNumbers } from '../../../src/log/topic.ts';
 import { systemClock, systemRandom } from '../../../src/time/system.ts';
 
 /**
@@ -106,6 +107,8 @@ export class FakedDelivery {
           const id = ids.get(name);
           return id === undefined ? undefined : { id, name };
         },
+        // Every group has lag, and no log has its record: a scrape then looks at all logs of a row.
+        appendedRecords: () => 1_000,
         lanes: () => 1,
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
       },
@@ -124,6 +127,14 @@ export class FakedDelivery {
 
   get rowsWritten(): number {
     return this.#store.rowsWritten;
+  }
+
+  /** The topics as a scrape shows them. */
+  topicNumbers(): TopicNumbers[] {
+    return this.topics.map((name, at) => {
+      const records = { appendedRecords: 1_000, watermarkLag: 1_000 };
+      return { id: at + 1, name, ...records, segments: 1, storedBytes: 0, drops: new Map() };
+    });
   }
 
   /**

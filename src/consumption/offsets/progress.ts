@@ -59,9 +59,14 @@ export class Progress {
     return this.#metadata?.text ?? '';
   }
 
+  /** The number of acked records. */
+  get completedRecords(): number {
+    return this.#committed + this.#ackedCount;
+  }
+
   /** The number of un-acked records below the end of the log. */
   lag(endOffset: number): number {
-    return Math.max(0, endOffset - this.#committed - this.#ackedCount);
+    return Math.max(0, endOffset - this.completedRecords);
   }
 
   isAcked(first: number, last: number): boolean {

@@ -140,6 +140,10 @@ export class Cursor {
     return this.#progress.attempts.of(offset) + 1;
   }
 
+  get completedRecords(): number {
+    return this.#progress.completedRecords;
+  }
+
   /** The number of un-acked records below the end of the log. */
   lag(endOffset: number): number {
     return this.#progress.lag(endOffset);

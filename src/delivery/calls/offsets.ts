@@ -155,7 +155,7 @@ export class Offsets {
     const results = described(logs, stored);
     for (const [at, { log, resets: incarnation }] of resets.entries()) {
       log.cursor.reset(present(stored[at], targeted), incarnation);
-      log.recount();
+      log.begun();
       log.recountNote();
     }
     this.#context.onCursorsWritten(new Set(logs.map(({ log }) => log.address.topicId)));

@@ -1,6 +1,7 @@
 import { weights } from '../../account/weights.ts';
 import type { Cursor, Freed } from '../../consumption/partitioned/cursor.ts';
 import type { MemberId } from '../../coordinator/group.ts';
+import type { Consumption } from '../../metrics/consumption.ts';
 import { batchBytes, endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
 import type { Clock } from '../../time/clock.ts';
@@ -49,10 +50,15 @@ export class Feed implements AppendListener {
   #holeBytes = 0;
   #attemptBytes = 0;
   #noteBytes = 0;
+  /** What the sums of the subscription have of this log. */
+  readonly #consumption: Consumption;
+  #completedRecords = 0;
+  #inFlightRecords = 0;
   /** The begin of the last ack round in which the cursor moved. */
   #lastRoundMs = -Infinity;
 
-  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, { clock, memory, kept }: FeedParts) {
+  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, parts: FeedParts, consumption: Consumption) {
+    const { clock, memory, kept } = parts;
     this.key = key;
     this.place = { topic: log.address.topicName, partition: key.partition };
     this.cursor = cursor;
@@ -60,8 +66,9 @@ export class Feed implements AppendListener {
     this.#clock = clock;
     this.#memory = memory;
     this.#account = kept;
+    this.#consumption = consumption;
     log.addListener(this);
-    this.recount();
+    this.begun();
     this.recountNote();
   }
 
@@ -112,7 +119,8 @@ export class Feed implements AppendListener {
    * Follows a delivery. Drops the kept batch after its last record has gone out: a repeated
    * delivery reads it again.
    */
-  delivered(batch: EncodedBatch, last: number): void {
+  delivered(batch: EncodedBatch, first: number, last: number): void {
+    this.#consumption.deliveredRecords += last - first + 1;
     this.recount();
     if (batch === this.#kept && last === endOffset(batch) - 1) this.#drop();
   }
@@ -144,9 +152,18 @@ export class Feed implements AppendListener {
     };
   }
 
+  /** Counts the log from a new begin of its cursor, which acks nothing. */
+  begun(): void {
+    const { completedRecords } = this.cursor;
+    this.#consumption.completedRecords += completedRecords - this.#completedRecords;
+    this.#completedRecords = completedRecords;
+    this.recount();
+  }
+
   /** Counts the deliveries, acked runs and attempts of the cursor, after a change of them. */
   recount(): void {
     if (this.#closed) return;
+    this.#sum();
     const deliveryBytes = deliveryBytesOf(this.cursor);
     if (deliveryBytes !== this.#deliveryBytes) {
       this.#deliveryBytes = recounted(this.#account.deliveries, this.#deliveryBytes, deliveryBytes);
@@ -187,6 +204,20 @@ export class Feed implements AppendListener {
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
+  }
+
+  #sum(): void {
+    const { completedRecords, inFlightRecords } = this.cursor;
+    if (completedRecords !== this.#completedRecords) {
+      const acked = completedRecords - this.#completedRecords;
+      this.#consumption.completedRecords += acked;
+      this.#consumption.ackedRecords += acked;
+      this.#completedRecords = completedRecords;
+    }
+    if (inFlightRecords !== this.#inFlightRecords) {
+      this.#consumption.inFlightRecords += inFlightRecords - this.#inFlightRecords;
+      this.#inFlightRecords = inFlightRecords;
+    }
   }
 
   #giveBack(): void {

@@ -109,7 +109,7 @@ export function handOut(piece: Piece, credit: Credit, to: HandOut, leaseUntilMs:
   const attemptOf = cursor.hasAttempts ? (offset: number): number => cursor.attemptOf(offset) : null;
   const field = fieldOf(to.codec, batch, first, last, attemptOf);
   cursor.deliver(first, last, new BatchSizes(batch), leaseUntilMs);
-  feed.delivered(batch, last);
+  feed.delivered(batch, first, last);
   credit.take(records, bytes);
   to.delivered.records += records;
   to.delivered.bytes += bytes;

@@ -30,6 +30,8 @@ export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
   /** How many lanes each partition of the topic has. */
   lanes(topicId: number): number;
+  /** How many records the logs of the topic have got together. */
+  appendedRecords(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
   /** Counts the ACTIVE and PAUSED subscriptions of a topic, beside those at the load. */

@@ -3,6 +3,7 @@ import { begunAt, Cursor, type CursorBounds, type CursorSnapshot } from '../../c
 import { limits } from '../../limits/limits.ts';
 import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
+import { Consumption } from '../../metrics/consumption.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
 import type { CursorKey, StoredCursor, SubscriptionRow } from '../ports/store.ts';
@@ -62,6 +63,8 @@ export class ActiveSubscription {
   readonly topicName: string;
   /** The number of lanes of each partition. */
   readonly lanes: number;
+  /** Sums over all logs. */
+  readonly consumption = new Consumption();
   readonly #parts: FeedParts;
   readonly #logs: Feed[] = [];
   readonly #hold: Hold;
@@ -121,7 +124,7 @@ export class ActiveSubscription {
     for (const { log, cursor } of claimed) {
       const { partition, lane } = log.address;
       const key = { subscriptionId: this.row.id, partition, lane };
-      this.#logs.push(new Feed(key, cursor, log, this.#parts));
+      this.#logs.push(new Feed(key, cursor, log, this.#parts, this.consumption));
     }
   }
 }

@@ -3,9 +3,11 @@ import { present } from '../../errors/present.ts';
 import { limits } from '../../limits/limits.ts';
 import type { GroupFilter, GroupSummary, GroupView, MemberDetails } from '../ports/views.ts';
 import type { GroupModel } from '../groups/model.ts';
+import type { ActiveSubscription } from '../subscriptions/subscription.ts';
 import type { GroupContext } from '../groups/context.ts';
 import type { BlockedOn, TopicPartition } from '../ports/session.ts';
 import type { Feed } from '../dispatch/feed.ts';
+import type { TopicLogs } from '../groups/subscriptions.ts';
 
 /** Groups as answers and metrics show them. */
 
@@ -106,7 +108,7 @@ function heldByMembers(group: GroupModel): ReadonlyMap<MemberId, Held> {
  * `unloaded`: the number of groups that are not in memory yet. While there are some, the counts
  * that depend on all groups are not known: NaN.
  */
-function sumsOf(groups: readonly GroupModel[], unloaded: number): Sums {
+function sumsOf(groups: readonly GroupModel[], unloaded: number, topics: AppendedLogs): Sums {
   const none = unloaded > 0 ? NaN : 0;
   const groupsByState = {
     EMPTY: none,
@@ -117,33 +119,44 @@ function sumsOf(groups: readonly GroupModel[], unloaded: number): Sums {
   };
   const sums = { members: none, inFlightRecords: none, lag: none };
   for (const group of groups) {
-    const { lag, inFlightRecords } = extentOf(group);
     groupsByState[group.phase]++;
     sums.members += group.members.size;
-    sums.inFlightRecords += inFlightRecords;
-    sums.lag += lag;
+    for (const subscription of group.subscriptions.values()) {
+      sums.inFlightRecords += subscription.consumption.inFlightRecords;
+      sums.lag += lagOf(subscription, topics);
+    }
   }
   return { groups: groups.length + unloaded, groupsByState, ...sums };
 }
 
 type Sums = Pick<DeliveryCounts, 'groups' | 'groupsByState' | 'members' | 'inFlightRecords' | 'lag'>;
 
-/** The sums over all cursors are counted once in this time, because anybody may ask for them. */
+/** The topics as the sums need them. */
+export type AppendedLogs = Pick<TopicLogs, 'appendedRecords'>;
+
+/** The un-acked records of a subscription, from sums: a million cursors take too long to visit. */
+export function lagOf({ row, consumption }: ActiveSubscription, topics: AppendedLogs): number {
+  return Math.max(0, topics.appendedRecords(row.topicId) - consumption.completedRecords);
+}
+
+/** The sums over all groups are counted once in this time, because anybody may ask for them. */
 const sumsKeptMs = 1_000;
 
 export class GroupSums {
   readonly #clock: GroupContext['clock'];
+  readonly #topics: AppendedLogs;
   #last: { readonly atMs: number; readonly unloaded: number; readonly sums: Sums } | null = null;
 
-  constructor(clock: GroupContext['clock']) {
+  constructor(clock: GroupContext['clock'], topics: AppendedLogs) {
     this.#clock = clock;
+    this.#topics = topics;
   }
 
   of(groups: readonly GroupModel[], unloaded: number): Sums {
     const nowMs = this.#clock.nowMs();
     const isFresh = this.#last?.unloaded === unloaded && nowMs - this.#last.atMs < sumsKeptMs;
     if (this.#last === null || !isFresh) {
-      this.#last = { atMs: nowMs, unloaded, sums: sumsOf(groups, unloaded) };
+      this.#last = { atMs: nowMs, unloaded, sums: sumsOf(groups, unloaded, this.#topics) };
     }
     return this.#last.sums;
   }

@@ -1,9 +1,20 @@
 import { limits } from '../../limits/limits.ts';
 import type { GroupContext } from '../groups/context.ts';
+import type { ConsumedTopic } from '../../metrics/consumption.ts';
+import { consumedOf } from './consumed.ts';
 import type { Groups } from '../groups/groups.ts';
 import type { GroupStore, StoredRebalance } from '../ports/store.ts';
 import type { GroupFilter, GroupSummary, GroupView } from '../ports/views.ts';
-import { countsOf, GroupSums, isShown, summaryOf, viewOf, type DeliveryCounts } from './describe.ts';
+import {
+  countsOf,
+  GroupSums,
+  isShown,
+  summaryOf,
+  lagOf,
+  viewOf,
+  type AppendedLogs,
+  type DeliveryCounts,
+} from './describe.ts';
 
 /** The groups as answers and metrics show them. */
 export class GroupViews {
@@ -11,12 +22,14 @@ export class GroupViews {
   readonly #store: Pick<GroupStore, 'loadRebalances'>;
   readonly #context: GroupContext;
   readonly #sums: GroupSums;
+  readonly #topics: AppendedLogs;
 
-  constructor(groups: Groups, store: Pick<GroupStore, 'loadRebalances'>, context: GroupContext) {
+  constructor(groups: Groups, store: Pick<GroupStore, 'loadRebalances'>, context: GroupContext, topics: AppendedLogs) {
     this.#groups = groups;
     this.#store = store;
     this.#context = context;
-    this.#sums = new GroupSums(context.clock);
+    this.#sums = new GroupSums(context.clock, topics);
+    this.#topics = topics;
   }
 
   /** @throws Rejection GROUP_NOT_FOUND */
@@ -40,6 +53,15 @@ export class GroupViews {
    */
   async rebalances(name: string): Promise<StoredRebalance[]> {
     return this.#store.loadRebalances(this.#groups.inMemory.get(name).id);
+  }
+
+  /** The subscriptions of all groups, for metrics of each. The caller takes a few at a time. */
+  *consumed(): Generator<ConsumedTopic> {
+    for (const group of this.#groups.inMemory.all()) {
+      for (const subscription of group.subscriptions.values()) {
+        yield consumedOf(group, subscription, lagOf(subscription, this.#topics));
+      }
+    }
   }
 
   /** The numbers for the metrics. */

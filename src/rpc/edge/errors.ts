@@ -34,11 +34,22 @@ interface ErrorDetail {
  */
 export const reasonTrailer = 'millrace-reason';
 
-/** Logs a bug. @returns the id under which it stands in the log. */
-export type ReportBug = (error: unknown) => string;
+/** Where the errors of calls are noted. */
+export interface ReportBug {
+  /** Logs a bug. @returns the id under which it stands in the log. */
+  (error: unknown): string;
+  /** Counts an error that a client gets. */
+  readonly refused?: (reason: string) => void;
+}
 
 /** The one conversion of whatever a call threw into what its client gets. */
 export function rpcErrorOf(error: unknown, reportBug: ReportBug): RpcError {
+  const answer = convert(error, reportBug);
+  reportBug.refused?.(answer.reason);
+  return answer;
+}
+
+function convert(error: unknown, reportBug: ReportBug): RpcError {
   if (error instanceof Rejection) return rejected(error);
   if (error instanceof Fault) return described(error.kind, error.message, {}, []);
   const bugId = reportBug(error);

@@ -8,6 +8,7 @@ import type {
 } from '@grpc/grpc-js';
 import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import { BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
+import type { MethodCalls } from '../edge/call-counts.ts';
 import type { SentStatus } from './status.ts';
 
 /**
@@ -82,6 +83,8 @@ export function asBuffer(bytes: Uint8Array): Buffer {
 
 /** The private parts of a call of grpc-js that this edge uses; a test pins them. */
 export interface ServedCall {
+  /** Where this edge counts the call when it ends; undefined afterwards. */
+  calls: MethodCalls | undefined;
   readonly stream: ServerHttp2Stream;
   decoder: { write(chunk: Buffer): Buffer[] };
   /** At the end of the request, also by a reset; then the handler gets the message. */

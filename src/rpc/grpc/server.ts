@@ -10,6 +10,7 @@ import { Turns } from '../../time/turns.ts';
 import { timeUp, within } from '../../time/within.ts';
 import { ConnectionAccounts } from '../connections/connection-accounts.ts';
 import type { Connections } from '../connections/connections.ts';
+import type { CallCounts } from '../edge/call-counts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
@@ -35,6 +36,7 @@ interface GrpcServerOptions {
   readonly clock: Clock;
   readonly account: Account;
   readonly connections: Connections;
+  readonly calls: CallCounts;
   readonly reportBug: ReportBug;
 }
 
@@ -69,7 +71,7 @@ export class GrpcServer {
       // channelz reads the clock twice for each message.
       'grpc.enable_channelz': 0,
       'grpc.max_concurrent_streams': limits.grpcConnectionCallsMax,
-      interceptors: [servedCalls(this.#bodies, reportBug)],
+      interceptors: [servedCalls(this.#bodies, options.calls, reportBug)],
     });
     this.#sessions.prepare(this.#server);
     this.#addServices(options);

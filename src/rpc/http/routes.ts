@@ -1,10 +1,16 @@
 import { create, toBinary, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
-import { createConnectRouter, type ConnectRouter, type HandlerContext as ConnectContext } from '@connectrpc/connect';
+import {
+  createConnectRouter,
+  type ConnectError,
+  type ConnectRouter,
+  type HandlerContext as ConnectContext,
+} from '@connectrpc/connect';
 import { ServerReflection, type ServerReflectionRequest } from '../../../gen/grpc/reflection/v1/reflection_pb.js';
 import { BrokerService, PublishRequestSchema, PublishResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { PublishRequest } from '../../../gen/millrace/v1/broker_pb.js';
 import { limits } from '../../limits/limits.ts';
 import { answerBytesMax } from '../answers/answer-size.ts';
+import type { CallCounts, MethodCalls } from '../edge/call-counts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { services, type Handlers, type UnaryMethod } from '../handlers/handlers.ts';
 import { Reflection } from '../handlers/reflection.ts';
@@ -17,16 +23,19 @@ import { malformedMessage } from '../requests/message-decoding.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 import { publishStreamRoute, subscribeRoute } from './streams.ts';
 
+interface RouteParts {
+  readonly handlers: Handlers;
+  readonly clock: Clock;
+  readonly calls: CallCounts;
+  readonly stopping: AbortSignal;
+  readonly reportBug: ReportBug;
+}
+
 /**
  * The handlers as routes of connect-node: Connect, gRPC-Web and (over HTTP/2) gRPC, in protobuf and
  * JSON.
  */
-export function createRoutes(
-  handlers: Handlers,
-  clock: Clock,
-  stopping: AbortSignal,
-  reportBug: ReportBug,
-): ConnectRouter {
+export function createRoutes({ handlers, clock, calls, stopping, reportBug }: RouteParts): ConnectRouter {
   const encoder = new AnswerEncoder(clock);
   const router = createConnectRouter({
     // Compression for every client that offers it costs nine tenths of the throughput.
@@ -35,16 +44,18 @@ export function createRoutes(
   });
   const { publish, subscribe, publishStream } = BrokerService.method;
   const { serverReflectionInfo } = ServerReflection.method;
-  for (const unary of handlers.unary) router.rpc(unary.method, unaryRoute(unary, encoder, reportBug));
-  router.rpc(publish, publishRoute(handlers, encoder, reportBug));
-  router.rpc(subscribe, subscribeRoute(handlers, encoder, reportBug));
-  router.rpc(publishStream, publishStreamRoute(handlers, stopping, reportBug));
+  for (const unary of handlers.unary) {
+    router.rpc(unary.method, unaryRoute(unary, encoder, calls.of(unary.method), reportBug));
+  }
+  router.rpc(publish, publishRoute(handlers, encoder, calls.of(publish), reportBug));
+  router.rpc(subscribe, subscribeRoute(handlers, encoder, calls.of(subscribe), reportBug));
+  router.rpc(publishStream, publishStreamRoute(handlers, stopping, calls.of(publishStream), reportBug));
   router.rpc(serverReflectionInfo, reflectionRoute(new Turns(clock), reportBug));
   return router;
 }
 
 /** connect-node gets an empty message, and the listener sends the encoded answer in its place. */
-function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, reportBug: ReportBug) {
+function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, calls: MethodCalls, reportBug: ReportBug) {
   const bytesMax = answerBytesMax(method);
   return async (message: unknown, context: ConnectContext): Promise<MessageShape<DescMethodUnary['output']>> => {
     const call = new HttpCall(context);
@@ -61,17 +72,18 @@ function unaryRoute({ method, handle }: UnaryMethod, encoder: AnswerEncoder, rep
       if (Buffer.isBuffer(response)) answer.demand(encoded.length);
       facts.encoded.push(encoded);
       call.answered();
+      calls.answered();
       return create(method.output);
     } catch (error) {
       call.failed();
-      throw connectErrorOf(error, reportBug);
+      throw failed(calls, connectErrorOf(error, reportBug));
     } finally {
       answer.worked();
     }
   };
 }
 
-function publishRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: ReportBug) {
+function publishRoute(handlers: Handlers, encoder: AnswerEncoder, calls: MethodCalls, reportBug: ReportBug) {
   return async (message: PublishRequest, context: ConnectContext) => {
     try {
       const facts = context.values.get(requestFacts);
@@ -80,11 +92,17 @@ function publishRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: Rep
       const bytes = decoded ?? Buffer.from(toBinary(PublishRequestSchema, message));
       const response = await handlers.publish(new HttpCall(context), bytes as Buffer);
       facts.encoded.push(await encoder.encode(PublishResponseSchema, response, json));
+      calls.answered();
       return create(PublishResponseSchema);
     } catch (error) {
-      throw connectErrorOf(error, reportBug);
+      throw failed(calls, connectErrorOf(error, reportBug));
     }
   };
+}
+
+function failed(calls: MethodCalls, error: ConnectError): ConnectError {
+  calls.ended(error.code);
+  return error;
 }
 
 /**

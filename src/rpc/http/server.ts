@@ -17,7 +17,7 @@ import { entered, isCall, isPublish } from './calls.ts';
 import type { Cors } from './cors.ts';
 import { tellVersion } from '../requests/first-bytes.ts';
 import { endedByClient } from '../requests/ended-by-client.ts';
-import { serveOperations, type Operations } from '../operations/operations.ts';
+import { metricsText, serveOperations, type Operations } from '../operations/operations.ts';
 import { SparePage } from '../operations/spare-page.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { OpenRequests } from './open-requests.ts';
@@ -63,13 +63,13 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     const { handlers, decoder, clock, reportBug } = options;
-    const router = createRoutes(handlers, clock, this.#stopping.signal, reportBug);
+    const router = createRoutes({ handlers, clock, calls: options.calls, stopping: this.#stopping.signal, reportBug });
     this.#requests = new OpenRequests(options.account, clock);
     this.#unread = new Deadlines(clock, limits.unreadAnswerMs, (response) => {
       response.destroy();
     });
     const answers = options.account.kind('answers');
-    this.#operations = { ...options, spareMetrics: new SparePage(clock, answers, () => options.metrics.metrics()) };
+    this.#operations = { ...options, spareMetrics: new SparePage(clock, answers, () => metricsText(options)) };
     const bodiesOf = this.#requests.bodiesOf.bind(this.#requests);
     const decodedOf = this.#requests.decodedOf.bind(this.#requests);
     const answerOf = this.#requests.answerOf.bind(this.#requests);

@@ -1,5 +1,5 @@
 import { create, fromBinary } from '@bufbuild/protobuf';
-import type { HandlerContext as ConnectContext } from '@connectrpc/connect';
+import { ConnectError, type HandlerContext as ConnectContext } from '@connectrpc/connect';
 import {
   PublishStreamResponseSchema,
   SubscribeResponseSchema,
@@ -10,6 +10,7 @@ import {
 } from '../../../gen/millrace/v1/broker_pb.js';
 import type { StreamEnd } from '../../delivery/ports/session.ts';
 import { limits } from '../../limits/limits.ts';
+import type { MethodCalls } from '../edge/call-counts.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { PublishStream } from '../handlers/publish-stream.ts';
@@ -22,7 +23,7 @@ import { checkJsonBatch } from '../answers/json-records.ts';
 import { Outbox } from './outbox.ts';
 import { requestFacts } from '../requests/request-facts.ts';
 
-export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, reportBug: ReportBug) {
+export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, calls: MethodCalls, reportBug: ReportBug) {
   return async function* (message: SubscribeRequest, context: ConnectContext): AsyncGenerator<SubscribeResponse> {
     const call = new HttpCall(context);
     const { encoded, json, response, isConnected } = context.values.get(requestFacts);
@@ -37,14 +38,22 @@ export function subscribeRoute(handlers: Handlers, encoder: AnswerEncoder, repor
     });
     const member = await handlers.subscribe(call, decodedOr(context, message), sink).catch((error: unknown) => {
       call.failed();
-      throw connectErrorOf(error, reportBug);
+      const refused = connectErrorOf(error, reportBug);
+      calls.ended(refused.code);
+      throw refused;
     });
+    const ending = new StreamEnding(calls);
     try {
       for await (const event of sink.messages()) {
         if (json) encoded.push(await encodeJson(event, encoder, reportBug));
         yield json ? create(SubscribeResponseSchema) : event;
       }
+      ending.inOrder();
+    } catch (error) {
+      ending.failed(error);
+      throw error;
     } finally {
+      ending.count(context.signal.aborted);
       call.failed();
       sink.closed();
       // What the broker has sent may wait in the response for a client that does not read.
@@ -66,7 +75,12 @@ async function encodeJson(event: SubscribeResponse, encoder: AnswerEncoder, repo
 }
 
 /** Needs HTTP/2: over HTTP/1.1 connect-node answers 505 by itself. */
-export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, reportBug: ReportBug) {
+export function publishStreamRoute(
+  handlers: Handlers,
+  stopping: AbortSignal,
+  calls: MethodCalls,
+  reportBug: ReportBug,
+) {
   return async function* (
     requests: AsyncIterable<PublishStreamRequest>,
     context: ConnectContext,
@@ -101,9 +115,15 @@ export function publishStreamRoute(handlers: Handlers, stopping: AbortSignal, re
       outbox.drop();
     });
     void receiveAll(requests, messages, stream, reading);
+    const ending = new StreamEnding(calls);
     try {
       for await (const bytes of outbox.items()) yield fromBinary(PublishStreamResponseSchema, bytes);
+      ending.inOrder();
+    } catch (error) {
+      ending.failed(error);
+      throw error;
     } finally {
+      ending.count(context.signal.aborted);
       stream.closed();
       stopping.removeEventListener('abort', drain);
     }
@@ -126,6 +146,30 @@ async function receiveAll(
     stream.refuse(malformedMessage(error));
   }
 }
+
+/** How a stream ends. connect-node leaves the generator of a stream that its client has ended. */
+class StreamEnding {
+  readonly #calls: MethodCalls;
+  #code = cancelled;
+
+  constructor(calls: MethodCalls) {
+    this.#calls = calls;
+  }
+
+  inOrder(): void {
+    this.#code = 0;
+  }
+
+  failed(error: unknown): void {
+    this.#code = ConnectError.from(error).code;
+  }
+
+  count(isAborted: boolean): void {
+    this.#calls.ended(isAborted ? cancelled : this.#code);
+  }
+}
+
+const cancelled = 1;
 
 class Gate {
   #opened: Promise<void> = Promise.resolve();

@@ -1,23 +1,15 @@
 import { toJson, type DescMethodUnary, type JsonObject, type MessageShape } from '@bufbuild/protobuf';
-import { codeToHttpStatus, codeToString } from '@connectrpc/connect/protocol-connect';
-import { ErrorInfoSchema, type ErrorInfo } from '../../../gen/google/rpc/error_details_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { limits } from '../../limits/limits.ts';
 import { Reply } from '../../delivery/ports/reply.ts';
-import { invalidField, malformedRequest } from '../../errors/rejections/requests.ts';
 import { callerOf } from '../edge/caller.ts';
-import { rpcErrorOf, type ReportBug } from '../edge/errors.ts';
+import type { ReportBug } from '../edge/errors.ts';
 import { decodeJson } from '../translation/decode.ts';
 import type { Handlers } from '../handlers/handlers.ts';
 import type { NodeRequest } from '../requests/request-body.ts';
 import { pathOf } from '../requests/rpc-listener.ts';
-
-/** The answer to a plain HTTP request. */
-export interface Answer {
-  readonly status: number;
-  readonly body: string | Buffer;
-  readonly headers: Readonly<Record<string, string>>;
-}
+import { json, notAllowed, refused, type Answer } from './answers.ts';
+import { decoded, parametersOf, queryOf, single } from './query.ts';
 
 /** A path and its query, as the requests that they mean. */
 type Route = (call: JsonCall, query: URLSearchParams) => Promise<JsonObject>;
@@ -28,9 +20,6 @@ type Route = (call: JsonCall, query: URLSearchParams) => Promise<JsonObject>;
 type JsonCall = (method: DescMethodUnary, request: JsonObject) => Promise<JsonObject>;
 
 export const consumerGroupsPath = '/consumer-groups';
-/** Node passes each byte of a path as one character, so UTF-8 must be decoded here. */
-const beyondAscii = /[^\x21-\x7e]/;
-
 /**
  * Consumer groups for operators and their tools: GET of /consumer-groups, /consumer-groups/{group}
  * and /consumer-groups/{group}/assignments answers what ListGroups, GetGroup with ListRebalances,
@@ -96,60 +85,7 @@ function jsonCall(handlers: Handlers, request: NodeRequest): JsonCall {
   };
 }
 
-/** The values of each parameter. @throws Rejection for an unknown parameter. */
-function parametersOf(query: URLSearchParams, names: readonly string[]): Record<string, string[]> {
-  const found: Record<string, string[]> = {};
-  for (const name of new Set(query.keys())) {
-    if (!names.includes(name))
-      throw invalidField(name, `is no parameter of this path; it has ${names.join(', ') || 'none'}`);
-    found[name] = query.getAll(name);
-  }
-  return found;
-}
-
-function single(parameters: Readonly<Record<string, readonly string[]>>): Record<string, string> {
-  const entries = Object.entries(parameters).map(([name, [value = '', ...more]]) => {
-    if (more.length > 0) throw invalidField(name, 'is given more than once');
-    return [name, value] as const;
-  });
-  return Object.fromEntries(entries);
-}
-
 /** STABLE or, as JSON has it, GROUP_STATE_STABLE. */
 function stateName(state: string): string {
   return state.startsWith('GROUP_STATE_') ? state : `GROUP_STATE_${state}`;
-}
-
-/** Strict, because URLSearchParams replaces invalid UTF-8 and keeps an invalid %. */
-function queryOf(request: NodeRequest, path: string): URLSearchParams {
-  const query = request.url?.slice(path.length + 1) ?? '';
-  decoded(query);
-  return new URLSearchParams(query);
-}
-
-function decoded(text: string): string {
-  try {
-    if (beyondAscii.test(text)) throw new URIError('not a URI');
-    return decodeURIComponent(text);
-  } catch {
-    const why = 'has a % that is not followed by a byte of UTF-8, or a character that a URL must not have';
-    throw malformedRequest(`the path or its query ${why}`);
-  }
-}
-
-function refused(error: unknown, reportBug: ReportBug): Answer {
-  const { code, message, details } = rpcErrorOf(error, reportBug);
-  const info = details.find(({ desc }) => desc === ErrorInfoSchema)?.value as ErrorInfo | undefined;
-  return json(codeToHttpStatus(code), { code: codeToString(code), reason: info?.reason ?? '', message });
-}
-
-function notAllowed(path: string): Answer {
-  const body = { code: 'unimplemented', reason: 'METHOD_NOT_ALLOWED', message: `${path} can only be read: use GET` };
-  const { headers, ...answer } = json(405, body);
-  return { ...answer, headers: { ...headers, allow: 'GET, HEAD' } };
-}
-
-function json(status: number, body: JsonObject): Answer {
-  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' };
-  return { status, body: `${JSON.stringify(body)}\n`, headers };
 }

@@ -1,10 +1,16 @@
 import type { Registry } from 'prom-client';
+import type { DetailRequest } from '../../metrics/detail.ts';
+import type { Family } from '../../metrics/family.ts';
+import { textOf } from '../../metrics/text.ts';
+import type { CallCounts } from '../edge/call-counts.ts';
 import { printable } from '../../errors/printable.ts';
 import type { ReportBug } from '../edge/errors.ts';
 import { Rejection } from '../../errors/rejections/rejection.ts';
 import { limits } from '../../limits/limits.ts';
 import type { Handlers } from '../handlers/handlers.ts';
-import { consumerGroupsAnswer, consumerGroupsPath, type Answer } from './consumer-groups.ts';
+import { notAllowed, refused, text, type Answer } from './answers.ts';
+import { consumerGroupsAnswer, consumerGroupsPath } from './consumer-groups.ts';
+import { detailRequest } from './detail-request.ts';
 import { readyzAnswer, type Readiness } from './readiness.ts';
 import { refusePlainly } from '../requests/plain-refusal.ts';
 import type { RequestAnswer } from '../requests/request-facts.ts';
@@ -14,6 +20,15 @@ import type { NodeRequest } from '../requests/request-body.ts';
 import type { SparePage } from './spare-page.ts';
 
 const metricsPath = '/metrics';
+const detailPath = '/metrics/detail';
+
+/** The numbers of the broker for /metrics, beside those of the registry. */
+export interface Numbers {
+  /** Resolves soon, if need be without what the database does not answer in time. */
+  families(): Promise<readonly Family[]>;
+  /** The series of single groups and topics; nothing while this process stands by. */
+  detail(request: DetailRequest): Promise<readonly Family[]>;
+}
 
 export interface Operations {
   readonly handlers: Handlers;
@@ -21,12 +36,14 @@ export interface Operations {
   readonly metrics: Registry;
   /** /metrics while there is no room for answers. */
   readonly spareMetrics: SparePage;
+  readonly numbers: Numbers;
+  readonly calls: CallCounts;
   readonly reportBug: ReportBug;
 }
 
 /**
  * The paths of operators and their tools over plain HTTP: /healthz, /readyz, /metrics,
- * /consumer-groups.
+ * /metrics/detail, /consumer-groups.
  */
 export async function serveOperations(
   request: NodeRequest,
@@ -56,7 +73,7 @@ export async function serveOperations(
 async function countedAnswer(request: NodeRequest, operations: Operations, room: RequestAnswer): Promise<Answer> {
   const path = pathOf(request);
   if (path !== '/healthz' && path !== '/readyz' && room.refusal !== null) throw room.refusal;
-  if (path.startsWith(consumerGroupsPath)) await room.reserve(limits.messageBytesMax);
+  if (path.startsWith(consumerGroupsPath) || path === detailPath) await room.reserve(limits.messageBytesMax);
   const answer = await answerTo(request, operations).finally(room.worked.bind(room));
   const bytes = Buffer.byteLength(answer.body);
   room.demand(bytes);
@@ -79,7 +96,8 @@ async function spareAnswer(
   return text(200, await spareMetrics.answer(response), metrics.contentType);
 }
 
-async function answerTo(request: NodeRequest, { handlers, ready, metrics, reportBug }: Operations): Promise<Answer> {
+async function answerTo(request: NodeRequest, operations: Operations): Promise<Answer> {
+  const { handlers, ready, metrics, reportBug } = operations;
   switch (pathOf(request)) {
     case '/healthz':
       return text(200, 'ok\n');
@@ -88,7 +106,9 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
       return text(status, `${body}\n`);
     }
     case metricsPath:
-      return text(200, await metrics.metrics(), metrics.contentType);
+      return text(200, await metricsText(operations), metrics.contentType);
+    case detailPath:
+      return detailAnswer(request, operations);
     default: {
       const answer = await consumerGroupsAnswer(request, handlers, reportBug);
       return answer ?? text(404, `there is no ${printable(pathOf(request))} here\n`);
@@ -96,6 +116,21 @@ async function answerTo(request: NodeRequest, { handlers, ready, metrics, report
   }
 }
 
-function text(status: number, body: string | Buffer, type = 'text/plain; charset=utf-8'): Answer {
-  return { status, body, headers: { 'content-type': type } };
+/** All that /metrics has. */
+export async function metricsText({
+  metrics,
+  numbers,
+  calls,
+}: Pick<Operations, 'metrics' | 'numbers' | 'calls'>): Promise<string> {
+  const families = [...calls.families(), ...(await numbers.families())];
+  return `${await metrics.metrics()}\n${textOf(families)}`;
+}
+
+async function detailAnswer(request: NodeRequest, { metrics, numbers, reportBug }: Operations): Promise<Answer> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(pathOf(request));
+  try {
+    return text(200, textOf(await numbers.detail(detailRequest(request))), metrics.contentType);
+  } catch (error) {
+    return refused(error, reportBug);
+  }
 }

@@ -8,6 +8,7 @@ import { handOut, nextPiece } from '../../../src/delivery/dispatch/piece.ts';
 import type { MemberId } from '../../../src/coordinator/group.ts';
 import type { EncodedBatch } from '../../../src/log/batch.ts';
 import type { PartitionLog } from '../../../src/log/partition-log.ts';
+import { Consumption } from '../../../src/metrics/consumption.ts';
 import { roomyKept, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { Scene } from '../scene.ts';
@@ -49,11 +50,13 @@ function behind(count: number): { member: Member; seats: readonly Seat[]; memory
   for (let partition = 0; partition < count; partition++) {
     const key = { subscriptionId: 1, partition, lane: 0 };
     member.hold(
-      new Feed(key, new Cursor(begunAt(0), cursorBounds), storedLog(partition), {
-        clock,
-        memory,
-        kept,
-      }),
+      new Feed(
+        key,
+        new Cursor(begunAt(0), cursorBounds),
+        storedLog(partition),
+        { clock, memory, kept },
+        new Consumption(),
+      ),
     );
   }
   return { member, seats: member.seats, memory, clock };
@@ -133,11 +136,9 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const log = storedLog(0);
   log.fetch = () => Promise.reject(new Error('the database is away'));
   const cursor = new Cursor(begunAt(0), cursorBounds);
-  const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, {
-    clock,
-    memory: new FeedMemory(smallAccount({ feeds: bytesMax })),
-    kept: roomyKept(),
-  });
+  const key = { subscriptionId: 1, partition: 0, lane: 0 };
+  const parts = { clock, memory: new FeedMemory(smallAccount({ feeds: bytesMax })), kept: roomyKept() };
+  const feed = new Feed(key, cursor, log, parts, new Consumption());
   feed.batchAt(0);
   await clock.settle();
   expect(clock.pending).toBe(1);

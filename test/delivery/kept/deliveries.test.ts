@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { Consumption } from '../../../src/metrics/consumption.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { weights } from '../../../src/account/weights.ts';
 import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
@@ -207,7 +208,8 @@ test('records in flight keep the bytes of their batch in memory, of which nobody
   log.append(20);
   const batch = new WeakRef(log.cached(0)!.bytes);
   const parts = { clock, memory: new FeedMemory(roomyAccount()), kept: roomyKept() };
-  const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursorOf(begunAt(0)), log, parts);
+  const key = { subscriptionId: 1, partition: 0, lane: 0 };
+  const feed = new Feed(key, cursorOf(begunAt(0)), log, parts, new Consumption());
   const member = new Member('a' as MemberId);
   member.hold(feed);
   const credit = new Credit(100, 10_000);

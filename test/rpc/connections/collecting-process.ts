@@ -18,6 +18,7 @@ const servers = createRpcServers({
   account: roomyAccount(),
   limits,
   ready: () => ({ ok: true, role: 'active', reasons: [] }),
+  numbers: { families: () => Promise.resolve([]), detail: () => Promise.resolve([]) },
   metrics: new Registry(),
   log: { error: () => undefined, warn: () => undefined },
   clock: systemClock,
