@@ -141,7 +141,12 @@ export class Consumer {
 
   /** Records whose ack was confirmed to this consumer. */
   get ackedRecords(): number {
-    return this.deliveries.filter(({ partition, offset }) => offset <= (this.#acked.get(partition) ?? -1n)).length;
+    return this.#ackedDeliveries().length;
+  }
+
+  /** The numbers of those. */
+  get acked(): Set<number> {
+    return new Set(this.#ackedDeliveries().map(({ n }) => n));
   }
 
   async until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
@@ -186,6 +191,10 @@ export class Consumer {
       const upToOffset = event.value.records.at(-1)!.offset!;
       if (this.#acks) void this.#ack(client, { memberId, generation: generation!, partition, upToOffset });
     }
+  }
+
+  #ackedDeliveries(): Delivery[] {
+    return this.deliveries.filter(({ partition, offset }) => offset <= (this.#acked.get(partition) ?? -1n));
   }
 
   #note(delivery: Delivery): void {
