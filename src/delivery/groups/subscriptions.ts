@@ -233,10 +233,13 @@ export class Subscriptions {
 
   async cancel({ group, subscription }: FoundSubscription): Promise<void> {
     await this.#context.moves.whileStill(subscription.logs, async () => {
-      await this.#store.cancelSubscription(subscription.row.id);
-      const removed = group.removeSubscription(subscription.row.topicId);
+      const { id, topicId } = subscription.row;
+      await this.#store.cancelSubscription(id);
+      // Another cancel may have come first, and the group may have another subscription since.
+      if (group.subscriptions.get(topicId) !== subscription) return;
+      const removed = group.removeSubscription(topicId);
       this.#groups.subscriptionsChanged();
-      this.#topics.liveSubscriptions?.(subscription.row.topicId, -1);
+      this.#topics.liveSubscriptions?.(topicId, -1);
       await removed;
     });
   }
