@@ -4,7 +4,7 @@ import type { Rule } from 'eslint';
 const base = ['limits', 'errors', 'time'];
 /** The base, and the model of metrics, for the folders that count. */
 const counting = ['metrics', ...base];
-const machines = ['coordinator', 'consumption', 'credit', 'retention'];
+const machines = ['coordinator', 'consumption', 'credit', 'subscription', 'retention'];
 
 /**
  * Which folders of src/ (and gen) each folder of src/ may import, beside itself.
@@ -20,11 +20,12 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   consumption: ['limits', 'errors'],
   credit: ['limits', 'errors'],
   coordinator: ['limits', 'errors'],
+  subscription: ['limits', 'errors'],
   retention: ['limits', 'errors'],
   log: ['account', 'retention', ...base],
   commit: ['account', 'log', 'consumption', ...counting],
   delivery: ['account', 'log', 'commit', ...machines, ...counting],
-  lifecycle: ['account', 'log', 'delivery', 'retention', ...base],
+  lifecycle: ['account', 'log', 'delivery', 'retention', 'subscription', ...base],
   ownership: base,
   storage: ['address', 'log', 'commit', 'delivery', 'lifecycle', 'ownership', ...machines, ...counting],
   broker: ['account', 'log', 'commit', 'delivery', 'lifecycle', ...machines, ...counting],

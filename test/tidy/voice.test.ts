@@ -31,6 +31,7 @@ const sources = [
   'consumption',
   'delivery',
   'storage',
+  'subscription',
   'retention',
 ];
 const tests = [
@@ -62,6 +63,7 @@ const tests = [
   'server',
   'simulation',
   'storage',
+  'subscription',
   'support',
   'tidy',
   'time',
