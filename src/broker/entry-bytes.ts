@@ -44,7 +44,7 @@ export function partitionInfoBytes(_: PartitionExtent): number {
 }
 
 export function subscriptionBytes({ group, topic }: SubscriptionDetails): number {
-  return 208 + group.length + topic.length;
+  return 448 + group.length + topic.length;
 }
 
 export function fetchedOffsetBytes({ topic, committed }: FetchedOffset): number {

@@ -16,6 +16,7 @@ import { AckRing } from '../commit/ack-ring.ts';
 import { Publisher } from '../commit/publisher.ts';
 import type { CommitStore } from '../commit/store.ts';
 import type { BatchCodec } from '../log/batch.ts';
+import { Attendance } from '../lifecycle/attendance.ts';
 import { Log } from '../log/log.ts';
 import type { SegmentLimits } from '../log/segment-keeper.ts';
 import type { LogStore, TopicStore } from '../log/store.ts';
@@ -98,9 +99,9 @@ export interface OpenBroker {
 export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   const { clock } = options;
   const owner = options.account.owner();
-  const { log, publisher, delivery, retention, topics } = partsOf(options, owner);
+  const { log, publisher, delivery, attendance, retention, topics } = partsOf(options, owner);
   const stop = (): void => {
-    for (const part of [publisher, log, delivery, topics, retention]) void part.stop();
+    for (const part of [attendance, publisher, log, delivery, topics, retention]) void part.stop();
     owner.close();
   };
   try {
@@ -114,6 +115,7 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
   }
   log.start();
   publisher.start();
+  attendance.start();
   retention.start();
   return {
     services: {
@@ -132,9 +134,10 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       appendAges: (topicId, places) => log.appendAges(topicId, places),
     },
     async drain(graceMs) {
+      const looks = attendance.stop();
       // Both at once, because a member may wait for a record of a publish under way.
       await Promise.all([publisher.drain(), delivery.drain(graceMs), topics.stop()]);
-      await within(clock, jobStopMsMax, Promise.all([log.stop(), retention.stop()]));
+      await within(clock, jobStopMsMax, Promise.all([looks, log.stop(), retention.stop()]));
       owner.close();
     },
     stop,
@@ -159,6 +162,7 @@ function partsOf(options: BrokerOptions, owner: Owner) {
     codec,
     assignors: registry(options.assignors ?? [], log),
     clock: awakeClock,
+    steadyClock: clock,
     random,
     account,
     owner,
@@ -181,6 +185,7 @@ function partsOf(options: BrokerOptions, owner: Owner) {
     log: options.log,
     writes,
   });
+  const attendance = new Attendance({ clock, log: options.log, look: () => delivery.lookForDead() });
   const topics = new Topics({
     store: stores.topics,
     log,
@@ -194,7 +199,7 @@ function partsOf(options: BrokerOptions, owner: Owner) {
       retention.drops.soon();
     },
   });
-  return { log, publisher, delivery, retention, topics };
+  return { log, publisher, delivery, attendance, retention, topics };
 }
 
 function logOf(

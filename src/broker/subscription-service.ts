@@ -6,6 +6,7 @@ import type {
   ListedLog,
   ListedSubscription,
   SubscriptionDetails,
+  SubscriptionFilter,
   SubscriptionPage,
   SubscriptionView,
 } from './commands.ts';
@@ -27,14 +28,27 @@ export function subscriptionService(delivery: Delivery, log: Log, clock: Clock) 
       return { subscription, partitions: { ...partitions, items: await withAges(partitions.items, log, clock) } };
     },
 
-    async listSubscriptions(
-      filter: { readonly group: string | null; readonly topic: string | null },
-      page: PageRequest,
-    ): Promise<Page<SubscriptionDetails>> {
+    async listSubscriptions(filter: SubscriptionFilter, page: PageRequest): Promise<Page<SubscriptionDetails>> {
       await delivery.allLoaded();
       const items = delivery.subscriptions.list(filter);
       const entryOf = (listed: ListedSubscription): SubscriptionDetails => delivery.subscriptions.details(listed);
       return pageOf({ items, keyOf: ({ row }) => [row.id], entryOf, bytesOf: subscriptionBytes }, page);
+    },
+
+    /** @param deadAfterMs null: it never dies. */
+    async updateSubscription(group: string, topic: string, deadAfterMs: number | null): Promise<SubscriptionDetails> {
+      await delivery.loaded(group);
+      return delivery.subscriptions.update(group, topic, deadAfterMs);
+    },
+
+    async pauseSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+      await delivery.loaded(group);
+      return delivery.subscriptions.pause(group, topic);
+    },
+
+    async resumeSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+      await delivery.loaded(group);
+      return delivery.subscriptions.resume(group, topic);
     },
 
     async cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {

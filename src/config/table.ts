@@ -111,7 +111,8 @@ export const limitsTable: { readonly [Name in keyof TunableLimits]: Setting<numb
   groupMembersMax: limit('groupMembersMax', 'Most members of a group.', 1, 100_000),
   offsetRetentionMs: limit(
     'offsetRetentionMs',
-    'How long a group without members keeps its offsets, in milliseconds. Then it is deleted. 0: for ever.',
+    'How long a group without members keeps its offsets, in milliseconds. Then it is deleted, if none of its ' +
+      'subscriptions is ACTIVE or PAUSED. 0: for ever.',
     0,
     315_360_000_000,
   ),

@@ -26,6 +26,7 @@ import { OffsetRetention } from './groups/offset-retention.ts';
 import { Offsets } from './calls/offsets.ts';
 import { PullSession } from './calls/pull.ts';
 import { SubscriptionCalls } from './calls/subscription-calls.ts';
+import { refuseCancelled } from './subscriptions/cancelled.ts';
 import { GroupViews } from './views/group-views.ts';
 import type { EventSink, MemberStream } from './ports/session.ts';
 import { sharedContext, type DeliveryDeps } from './shared-context.ts';
@@ -93,6 +94,14 @@ export class Delivery {
   }
 
   /**
+   * Ends the lives of the subscriptions that have been without a member for too long. It asks the
+   * database only if there may be some. @throws Fault, Rejection NOT_OWNER
+   */
+  lookForDead(): Promise<void> {
+    return this.#context.lives.look(this.#context.writer);
+  }
+
+  /**
    * Resolves when the group is in memory, if there is one of this name.
    * @throws Fault, Rejection NOT_OWNER
    */
@@ -141,6 +150,7 @@ export class Delivery {
       clientAssignors: [],
       metadata: nothing,
     });
+    refuseCancelled(group, this.#context, member.id);
     member.anonymous = command.memberId === null && command.instanceId === null;
     const pulled = await new PullSession(group, member, command, this.#context).run();
     if (pulled.acked.length > 0) {
@@ -249,6 +259,7 @@ export class Delivery {
     await within(clock, untilMs - clock.nowMs(), Promise.all([retention, loading]));
     for (const group of groups) group.stop(draining('subscribe'));
     this.#context.moves.stop();
+    this.#context.jumps.stop();
     this.#context.deliveryRoom.stop();
     await Promise.all([this.#nacks.stop(), this.#context.slowReaders.stop()]);
   }
@@ -259,6 +270,7 @@ export class Delivery {
     this.#ending.abort();
     this.#context.writer.stop();
     this.#context.moves.stop();
+    this.#context.jumps.stop();
     this.#context.deliveryRoom.stop();
     const error = notOwner('TAKEN_OVER');
     const jobs = [this.#groups.stop(error), this.#context.rounds.stop(), this.#retention.stop(), this.#nacks.stop()];

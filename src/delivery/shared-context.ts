@@ -5,18 +5,21 @@ import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
+import type { GapReason } from '../log/store.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { Account } from '../account/account.ts';
 import type { Owner } from '../account/owner.ts';
 import { AckRounds } from './rounds/ack-rounds.ts';
+import { Jumps } from './rounds/jumps.ts';
 import { Moves } from './rounds/moves.ts';
 import type { GroupContext } from './groups/context.ts';
 import { Kept } from './kept/kept.ts';
 import { LostAttempts } from './kept/lost-attempts.ts';
 import { DeliveryRoom } from './dispatch/delivery-room.ts';
 import { FeedMemory } from './dispatch/feed-memory.ts';
-import type { MayGrow } from './dispatch/growth.ts';
+import type { MayGrow } from './kept/growth.ts';
 import { GroupWriter } from './groups/group-writer.ts';
+import { SubscriptionLives } from './groups/subscription-life.ts';
 import type { TopicLogs } from './groups/subscriptions.ts';
 import { SlowReaders, type SlowReadersDeps } from './dispatch/slow-readers.ts';
 import type { GroupStore } from './ports/store.ts';
@@ -32,7 +35,10 @@ export interface DeliveryDeps {
   readonly codec: BatchCodec;
   /** Default: the built-in assignors. */
   readonly assignors?: Assignors;
+  /** It stands still while this process is stopped. */
   readonly clock: Clock;
+  /** Runs on meanwhile. Default: `clock`. */
+  readonly steadyClock?: Clock;
   readonly random: Random;
   readonly account: Account;
   /** Counts what this broker keeps. It closes with the broker. */
@@ -68,8 +74,20 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
       deps.log.warn({ err: error }, 'the ack log could not be folded into the cursors; it is tried again');
     },
   });
+  const moves = new Moves(rounds);
+  const gapReason = (topicId: number): GapReason => deps.topics.gapReason(topicId);
+  const lives = new SubscriptionLives({
+    clock: deps.steadyClock ?? clock,
+    log: deps.log,
+    live: (topicId, change) => {
+      deps.topics.liveSubscriptions?.(topicId, change);
+    },
+  });
+  const onSubscriptions = lives.changed.bind(lives);
   return {
     clock,
+    lives,
+    topicName: (topicId) => deps.topics.partitionLogs(topicId)[0]?.address.topicName,
     memory: new FeedMemory(deps.account),
     random,
     codec,
@@ -80,8 +98,9 @@ export function sharedContext(deps: DeliveryDeps): GroupContext {
     mayGrow,
     rounds,
     onCursorsWritten,
-    moves: new Moves(rounds),
-    writer: new GroupWriter({ store, clock, random, onFenced }),
+    moves,
+    jumps: new Jumps({ store, moves, rounds, clock, log: deps.log, gapReason, onFenced }),
+    writer: new GroupWriter({ store, clock, random, onFenced, onSubscriptions }),
     slowReaders: new SlowReaders(deps),
     deliveryRoom: new DeliveryRoom(deps),
     delivered: { records: 0, bytes: 0 },

@@ -162,6 +162,11 @@ export const limits = {
   /** How long a group without members keeps its offsets; 0: for ever. */
   offsetRetentionMs: 604_800_000,
 
+  /** How long a subscription without a member lives. */
+  deadAfterMsDefault: 240_000,
+  deadAfterMsMin: 30_000,
+  deadAfterMsMax: 31_536_000_000,
+
   /** Errors travel in trailers, of which clients take 8 KiB: a few violations, and short texts. */
   errorViolationsMax: 10,
   errorTextCharsMax: 150,

@@ -236,8 +236,10 @@ export class Log implements BackgroundJob {
     return this.#byId.get(topicId)?.row.gapReason ?? 'RETENTION';
   }
 
-  /** Counts a subscription that has begun or ended to be ACTIVE or PAUSED. */
-  liveSubscriptions(topicId: number, by: 1 | -1): void {
+  /**
+   * Counts a subscription that has begun or ended to be ACTIVE or PAUSED; 0: a DEAD one has ended.
+   */
+  liveSubscriptions(topicId: number, by: 1 | 0 | -1): void {
     const topic = this.#byId.get(topicId);
     if (topic === undefined) return;
     topic.live += by;

@@ -49,6 +49,7 @@ const counters: readonly Described[] = [
     'millrace_uncounted_attempts_total',
     'How often lost deliveries of a cursor were not counted as attempts, because there was no memory.',
   ],
+  ['gapRecords', 'millrace_gap_records_total', 'Records that groups were owed when retention dropped them.'],
 ];
 
 /** The states of groups at work; a deleted group is not among them. */

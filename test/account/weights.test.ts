@@ -1,5 +1,5 @@
 import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AckRequestSchema, PublishRequestSchema, SubscribeRequestSchema } from '../../gen/millrace/v1/broker_pb.js';
 import { textBytes, weights } from '../../src/account/weights.ts';
 import { Attempts } from '../../src/consumption/offsets/attempts.ts';
@@ -9,7 +9,9 @@ import type { AssignmentRow, MemberId, MemberRow } from '../../src/coordinator/g
 import { FeedMemory } from '../../src/delivery/dispatch/feed-memory.ts';
 import { ConsumerGroup } from '../../src/delivery/groups/consumer-group.ts';
 import type { GroupContext } from '../../src/delivery/groups/context.ts';
+import { SubscriptionLives } from '../../src/delivery/groups/subscription-life.ts';
 import { groupBytes, memberBytes, subscriptionBytes } from '../../src/delivery/kept/sizes.ts';
+import type { SubscriptionRow } from '../../src/delivery/ports/store.ts';
 import { KeyMemory } from '../../src/log/known-keys.ts';
 import { BatchSizes, type StoredBatch } from '../../src/log/batch.ts';
 import { Reader } from '../../src/log/reader.ts';
@@ -316,8 +318,17 @@ test('a refused record weighs more than is counted, or much less', async () => {
   expectFits(weights.refusedRun, bytes);
 });
 
+const emptyLives = () => new SubscriptionLives({ clock, log: { info: () => undefined }, live: () => undefined });
+let lives = emptyLives();
+beforeEach(() => {
+  lives = emptyLives();
+});
+
 /** What groups need to be loaded. Nothing of it lets them work. */
 const context = {
+  get lives() {
+    return lives;
+  },
   clock,
   memory: new FeedMemory(account),
   assignors: builtInAssignors,
@@ -393,12 +404,21 @@ test('a member with long texts weighs more than is counted, or much less', async
   expectFits(memberBytes(row(0)), bytes);
 });
 
+/** A row as the database answers it. It may die, and its numbers do not fit into 32 bits. */
+function subscriptionOf(id: number): SubscriptionRow {
+  return {
+    ...{ id, groupId: id, topicId: 1, claimSeq: far + id, createdAtMs: far + id },
+    ...{ state: text('ACTIVE', 6) as 'ACTIVE', stateReason: text('CREATED', 7) as 'CREATED' },
+    ...{ stateChangedAtMs: far + id, deadAfterMs: far, unattendedSinceMs: far + id, unattendedForMs: 1.5 },
+  };
+}
+
 /** Subscribes groups to one topic. Resolves when their coordinators have its partitions too. */
 async function subscribed(topic: Topic, groups: readonly ConsumerGroup[]): Promise<void> {
   for (const group of groups) {
-    const row = { id: group.id, groupId: group.id, topicId: 1 } as Parameters<ConsumerGroup['addSubscription']>[0];
+    const row = subscriptionOf(group.id);
     const claimed = topic.partitions.map((log) => ({ log, cursor: cursorOf(begunAt(far)) }));
-    for (const { cursor } of group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed).logs) {
+    for (const { cursor } of group.addSubscription(row, { name: 'wide', lanes: 1 }, claimed, true).logs) {
       worked(cursor, 1, (one) => one.ackRuns([far, far]));
     }
     await group.settled();

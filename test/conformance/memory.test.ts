@@ -3,6 +3,7 @@ import { MemoryStoreSite } from './memory-site.ts';
 import { describeCommits } from './suites/commits.suite.ts';
 import { describeCursors } from './suites/cursors.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
+import { describeLives } from './suites/life.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
 import { describeRebalances } from './suites/rebalances.suite.ts';
 import { describeRetention } from './suites/retention.suite.ts';
@@ -19,5 +20,6 @@ describe('in memory', () => {
   describeRebalances(open);
   describeRetention(open);
   describeSubscriptions(open);
+  describeLives(open);
   describeCursors(open);
 });

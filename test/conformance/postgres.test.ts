@@ -4,6 +4,7 @@ import { describeCommits } from './suites/commits.suite.ts';
 import { describeCursors } from './suites/cursors.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
 import { describeLease } from './suites/lease.suite.ts';
+import { describeLives } from './suites/life.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
 import { describeRebalances } from './suites/rebalances.suite.ts';
 import { describeRetention } from './suites/retention.suite.ts';
@@ -23,6 +24,7 @@ describe('on PostgreSQL', () => {
   describeRebalances(open);
   describeRetention(open);
   describeSubscriptions(open);
+  describeLives(open);
   describeCursors(open);
   describeLease(() => PostgresLeaseSite.open());
 });

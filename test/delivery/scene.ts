@@ -20,10 +20,12 @@ import { Reply } from '../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../src/delivery/ports/session.ts';
 import { Fault, type FaultKind } from '../../src/errors/fault.ts';
 import type { Rejection } from '../../src/errors/rejections/rejection.ts';
+import { Attendance } from '../../src/lifecycle/attendance.ts';
 import { limits } from '../../src/limits/limits.ts';
 import type { BatchCodec, EncodedBatch, LogAddress } from '../../src/log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../src/log/partition-log.ts';
 import { BelowLogStart } from '../../src/log/store.ts';
+import { Consumption } from '../../src/metrics/consumption.ts';
 import type { Clock } from '../../src/time/clock.ts';
 import { roomyAccount } from '../account/accounts.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -246,6 +248,10 @@ export class Scene {
   readonly ring = new AckRing();
   readonly commits = new FakeCommits();
   readonly delivery: Delivery;
+  /** Looks for dead subscriptions, once it is started. */
+  readonly attendance: Attendance;
+  /** The change of the number of living subscriptions, by topic id. */
+  readonly live = new Map<number, number>();
   /** The fields of the lines of the log, without warnings. */
   readonly said: object[] = [];
   readonly warned: object[] = [];
@@ -280,6 +286,15 @@ export class Scene {
     this.store.shared.nowMs = () => this.clock.nowMs();
     this.topics = options.topics ?? new Map<string, FakeLog[]>();
     const seed = options.seed ?? 'id';
+    const log = {
+      info: (fields: object, message: string) => {
+        this.said.push({ ...fields, message });
+        this.logged.push(`${message} ${JSON.stringify(fields)}`);
+      },
+      warn: (fields: object, message: string) => {
+        this.warned.push({ ...fields, message });
+      },
+    };
     this.delivery = new Delivery({
       store: this.store,
       commits: this.store,
@@ -290,9 +305,14 @@ export class Scene {
         lanes: (topicId) => this.#logsOf(topicId).at(-1)!.address.lane + 1,
         appendedRecords: (topicId) => this.#logsOf(topicId).reduce((sum, { endOffset }) => sum + endOffset, 0),
         partitionLogs: (topicId) => this.#logsOf(topicId),
+        gapReason: () => 'RETENTION',
+        liveSubscriptions: (topicId, change) => {
+          this.live.set(topicId, (this.live.get(topicId) ?? 0) + change);
+        },
       },
       codec,
       clock: options.awakeClock ?? this.clock,
+      steadyClock: this.clock,
       random: { uuid: () => `${seed}${this.#ids++}`, fraction: () => 0.5 },
       ...(options.assignors !== undefined && { assignors: options.assignors }),
       ...(options.loadedTogetherMax !== undefined && { loadedTogetherMax: options.loadedTogetherMax }),
@@ -313,16 +333,9 @@ export class Scene {
       onFenced: () => {
         this.fenced++;
       },
-      log: {
-        info: (fields, message) => {
-          this.said.push({ ...fields, message });
-          this.logged.push(`${message} ${JSON.stringify(fields)}`);
-        },
-        warn: (fields, message) => {
-          this.warned.push({ ...fields, message });
-        },
-      },
+      log,
     });
+    this.attendance = new Attendance({ clock: this.clock, log, look: () => this.delivery.lookForDead() });
   }
 
   #logsOf(topicId: number): FakeLog[] {
@@ -504,6 +517,12 @@ export class Scene {
     return promise;
   }
 }
+
+/** What a log of its own needs of its subscription. */
+export const ownSubscription = { groupName: 'billing', isPaused: false, consumption: new Consumption() };
+
+/** For a log that keeps its beginning. */
+export const noJumps = { begin: () => undefined };
 
 /** The reply of a call whose answer reaches its client. */
 export function handedOver(): Reply {

@@ -8,6 +8,7 @@ import type {
   AddPartitionsCommand,
   CommitOffsetsCommand,
   CommittedOffset,
+  CreateSubscriptionCommand,
   CreateTopicCommand,
   FetchedOffset,
   FetchOffsetsCommand,
@@ -22,6 +23,8 @@ import type {
   ResetOffsetsCommand,
   StoredRebalance,
   SubscribeCommand,
+  SubscriptionDetails,
+  SubscriptionFilter,
   SyncGroupCommand,
   TopicDetails,
   TopicStorage,
@@ -264,9 +267,10 @@ export class FakeBroker implements Services {
     this.topics.delete(name);
   }
 
-  async createSubscription(command: { group: string; topic: string }) {
+  async createSubscription(command: CreateSubscriptionCommand) {
     this.#called(command);
-    return { subscription: subscription(command.group, command.topic), partitions: { items: [], nextToken: '' } };
+    const { group, topic, deadAfterMs = 240_000 } = command;
+    return { subscription: { ...subscription(group, topic), deadAfterMs }, partitions: { items: [], nextToken: '' } };
   }
 
   async getSubscription(group: string, topic: string, page: PageRequest) {
@@ -274,14 +278,29 @@ export class FakeBroker implements Services {
     return { subscription: subscription(group, topic), partitions: { items: [], nextToken: '' } };
   }
 
-  async listSubscriptions(filter: unknown, page: PageRequest): Promise<Page<never>> {
+  async listSubscriptions(filter: SubscriptionFilter, page: PageRequest): Promise<Page<never>> {
     this.#called([filter, page]);
     return { items: [], nextToken: '' };
   }
 
-  async cancelSubscription(group: string, topic: string) {
+  async updateSubscription(group: string, topic: string, deadAfterMs: number | null): Promise<SubscriptionDetails> {
+    this.#called([group, topic, deadAfterMs]);
+    return { ...subscription(group, topic), deadAfterMs };
+  }
+
+  async pauseSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
     this.#called([group, topic]);
-    return { ...subscription(group, topic), state: 'CANCELLED' } as const;
+    return { ...subscription(group, topic), state: 'PAUSED', stateReason: 'PAUSED' };
+  }
+
+  async resumeSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+    this.#called([group, topic]);
+    return { ...subscription(group, topic), stateReason: 'RESUMED' };
+  }
+
+  async cancelSubscription(group: string, topic: string): Promise<SubscriptionDetails> {
+    this.#called([group, topic]);
+    return { ...subscription(group, topic), state: 'CANCELLED', stateReason: 'CANCELLED' };
   }
 
   async readMessages(command: ReadMessagesCommand) {
@@ -309,8 +328,10 @@ const retention = {
   keepUnsubscribedMs: 86_400_000,
 } as const;
 
-function subscription(group: string, topic: string) {
-  return { id: 1, group, topic, state: 'ACTIVE', createdAtMs: 1_700_000_000_000 } as const;
+function subscription(group: string, topic: string): SubscriptionDetails {
+  const life = { state: 'ACTIVE', stateReason: 'CREATED', stateChangedAtMs: 1_700_000_000_000 } as const;
+  const death = { deadAfterMs: 240_000, unattendedSinceMs: null };
+  return { id: 1, group, topic, createdAtMs: 1_700_000_000_000, ...life, ...death };
 }
 
 /** An encoded batch as the log gives it: field 4 of an event. */

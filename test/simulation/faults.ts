@@ -77,6 +77,15 @@ export class Faults {
       () => {
         this.#disturb(ReconnectingMember);
       },
+      () => {
+        this.#pause();
+      },
+      () => {
+        this.#die();
+      },
+      () => {
+        this.#cancel();
+      },
     ].filter(() => world.chance(0.6));
     simulation.database.breakRate = world.pick([0, 0.001, 0.01, 0.05])!;
     this.#intervalMs = world.between(300, 4_000);
@@ -97,10 +106,11 @@ export class Faults {
    */
   strike(groupName: string): void {
     const { world, groups, operator } = this.#simulation;
-    if (this.#healed || !world.chance(0.15)) return;
-    const group = groups.find(({ site }) => site.group === groupName)!;
+    if (this.#healed) return;
     // The database is slow for long enough that a fold may begin before the outcome is known.
     if (world.chance(0.3)) this.#slowDatabase(world.between(1_000, 6_000));
+    if (!world.chance(0.15)) return;
+    const group = groups.find(({ site }) => site.group === groupName)!;
     world.after(world.between(0, 8), () => {
       if (this.#healed) return;
       if (world.chance(0.3)) void operator.reset(group.site);
@@ -143,8 +153,11 @@ export class Faults {
     for (const intruder of this.#intruders) intruder.crash();
     for (const claimant of this.#simulation.claimants) claimant.heal();
     for (const group of groups) {
-      if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
-      this.#stick(group);
+      if (world.chance(0.15)) this.#simulation.letDie(group);
+      else {
+        if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
+        this.#stick(group);
+      }
     }
     world.after(networkDelayMsMax, () => {
       for (const group of groups) for (const member of group.members) member.readAll();
@@ -287,7 +300,7 @@ export class Faults {
   }
 
   /** Ends all members of a group. While it is empty, the operator may change its offsets. */
-  #abandon(group: SimulatedGroup): void {
+  #abandon(group: SimulatedGroup, forMs = this.#simulation.world.between(1_000, 12_000)): void {
     const { world, operator } = this.#simulation;
     for (const member of group.members.filter(({ alive }) => alive)) {
       if (world.chance(0.8)) void member.leave();
@@ -298,9 +311,36 @@ export class Faults {
         void (world.chance(0.6) ? operator.commit(group.site) : operator.reset(group.site));
       });
     }
-    world.after(world.between(1_000, 12_000), () => {
+    world.after(forMs, () => {
       if (group.members.every(({ alive }) => !alive)) this.#simulation.startMember(group);
     });
+  }
+
+  /** Pauses a subscription for a while. The last resume comes when all is healed. */
+  #pause(): void {
+    const { world, groups, lives } = this.#simulation;
+    const group = world.pick(groups);
+    if (group === undefined) return;
+    void lives.pause(group.site.group, group.site.topics);
+    world.after(world.between(500, 8_000), () => {
+      void lives.resume(group.site.group, group.site.topics);
+    });
+  }
+
+  /** Ends all members of a group for longer than its subscriptions live. */
+  #die(): void {
+    const { world, groups, lives } = this.#simulation;
+    const group = world.pick(groups);
+    if (group === undefined) return;
+    void lives.hasten(group.site.group, group.site.topics);
+    this.#abandon(group, world.between(1_000, 25_000));
+  }
+
+  #cancel(): void {
+    const { world, groups, lives } = this.#simulation;
+    const group = world.pick(groups);
+    // A cancel ends what the runs are for.
+    if (group !== undefined && world.chance(0.3)) void lives.cancel(group.site.group, group.site.topics);
   }
 
   #leave(): void {

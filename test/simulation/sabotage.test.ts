@@ -44,6 +44,12 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   DROPS_TOO_EARLY: /goes \(\w+\), and .* stays for [\d.]+ ms more/,
   KEEPS_WHAT_IS_DONE: /ms after the last record was done segment \d+ of .* has to go/,
   LIFTS_THE_WATERMARK: /the watermark of .* passes \d+, owed to \d+/,
+  A_DEAD_ONE_HOLDS_BACK: /is dead, and segment \d+ of .* has to go/,
+  JUMPS_WITHOUT_A_GAP: /is acked and was never sent|is acked by an ack that should not count/,
+  PAUSES_ON_PAPER: /records go out of .*, which is PAUSED/,
+  FORGETS_SIGNS_OF_LIFE: /dies as left at \d+(\.\d+)?, and was heard at/,
+  A_RETURN_LOSES_ITS_PLACE:
+    /comes before @\d+, which is not acked|ms after the last fault .* is committed at \d+ of \d+/,
   APPLIES_TWICE: /was archived by .* and goes out again|is archived by a settlement and was complete before/,
 };
 

@@ -59,7 +59,17 @@ export type Sabotage =
   /** Lets subscriptions hold back what they have done. */
   | 'KEEPS_WHAT_IS_DONE'
   /** Shows what is owed as complete. */
-  | 'LIFTS_THE_WATERMARK';
+  | 'LIFTS_THE_WATERMARK'
+  /** Lets DEAD subscriptions hold back what they are owed, for ever. */
+  | 'A_DEAD_ONE_HOLDS_BACK'
+  /** Lets cursors jump without a trace of what they have lost. */
+  | 'JUMPS_WITHOUT_A_GAP'
+  /** Writes that a subscription is PAUSED, and delivers on. */
+  | 'PAUSES_ON_PAPER'
+  /** Counts the time without a member from the takeover, whatever it has heard since. */
+  | 'FORGETS_SIGNS_OF_LIFE'
+  /** Begins DEAD subscriptions at the ends of their logs. */
+  | 'A_RETURN_LOSES_ITS_PLACE';
 
 /** A ring that ignores its references, so that no fold waits for a settlement. */
 export class CarelessRing extends AckRing {
@@ -77,6 +87,8 @@ export function wrongFacts(sabotage: Sabotage, facts: StoredFacts | null): Store
       return { ...facts!, sealed: facts!.sealed.map((one) => ({ ...one, lastAppendMs: 0, completedAtMs: 0 })) };
     case 'KEEPS_WHAT_IS_DONE':
       return { ...facts!, claims: facts!.claims.map((claim) => ({ ...claim, needs: 1 })) };
+    case 'A_DEAD_ONE_HOLDS_BACK':
+      return { ...facts!, claims: facts!.claims.map((claim) => ({ ...claim, state: 'ACTIVE' })) };
     case 'LIFTS_THE_WATERMARK':
       return { ...facts!, watermarks: facts!.watermarks.map((one) => ({ ...one, folded: null })) };
     default:

@@ -15,6 +15,7 @@ import { fussy } from './brokers/fussy-assignor.ts';
 import { Ledger } from './ledgers/ledger.ts';
 import type { Answer, Member, MemberSite } from './clients/member.ts';
 import { Network } from './network.ts';
+import { hastenedMsMax, LifeOperator } from './clients/life-operator.ts';
 import { Operator } from './clients/operator.ts';
 import { PullMember } from './clients/pull-member.ts';
 import { Publisher } from './clients/publisher.ts';
@@ -35,7 +36,7 @@ export interface SimulatedGroup {
 /**
  * How long a healed system may take to converge, because old sessions and leases must expire first.
  */
-const convergenceMsMax = 90_000;
+const convergenceMsMax = 180_000;
 /** How long it may take until segments that nobody needs are gone: folds, looks, retention. */
 const cleaningMsMax = 180_000;
 const traceLines = 60;
@@ -55,6 +56,7 @@ export class Simulation {
   readonly groups: SimulatedGroup[] = [];
   readonly operator: Operator;
   readonly claimants: Claimant[] = [];
+  readonly lives: LifeOperator;
   troubled = true;
   /** Whether members archive records through settlements. */
   readonly archives: boolean;
@@ -62,6 +64,14 @@ export class Simulation {
   #faults: Faults | null = null;
   readonly #sabotage: Sabotage;
   readonly #publishers: Publisher[] = [];
+  /**
+   * Groups whose subscriptions have to die before they get a member again, some not before all is
+   * dropped that nobody but them is owed.
+   */
+  readonly #dying = new Map<SimulatedGroup, boolean>();
+  /** A segment that had to go at the last look. */
+  #kept: string | null = null;
+  #keptAtMs = -Infinity;
   /** The state of each group, from the owner. */
   readonly #states = new Map<string, GroupState>();
 
@@ -76,6 +86,7 @@ export class Simulation {
     this.ledger = new Ledger(this.world, this.database);
     this.network = new Network(this.world, this.ledger, () => this.brokers);
     this.operator = new Operator(this.world, this.network, this.ledger);
+    this.lives = new LifeOperator(this.world, this.network, this.ledger);
     this.archives = this.world.chance(0.5);
   }
 
@@ -122,6 +133,18 @@ export class Simulation {
     group.members.push(member);
     member.start();
     return member;
+  }
+
+  /** Ends the members of a group until its subscriptions are DEAD, if it has members. */
+  letDie(group: SimulatedGroup): void {
+    const row = this.ledger.groups.row(group.site.group);
+    if (row === undefined || row.members.size === 0) {
+      this.startMember(group);
+      return;
+    }
+    this.#dying.set(group, this.world.chance(0.7));
+    // At once, so that it is owed what the publishers still have.
+    endMembers(group);
   }
 
   /** Adds one or two partitions to the topic, up to the maximum. */
@@ -277,8 +300,13 @@ export class Simulation {
       return { topic, partition, lane, offset: upToOffset! + 1, metadata: '' };
     });
     const committed = await broker.group.commitOffsets({ group, member: { memberId, generation }, offsets });
-    const outcomes = committed.map(({ status, committedOffset }) => {
-      if (status === 'UNKNOWN_PARTITION') throw new Violation(`${group} does not know what it has delivered`);
+    const outcomes = committed.map(({ status, committedOffset }, index) => {
+      if (status === 'UNKNOWN_PARTITION') {
+        // A cancel may come first.
+        const isCancelled = this.ledger.hasBegunAnew(group, entries[index]!, arrival.resets[index]!);
+        if (!isCancelled) throw new Violation(`${group} does not know what it has delivered`);
+        return { status: 'STALE_GENERATION' as const, committedOffset };
+      }
       return { status: status === 'NOT_ADVANCED' ? ('ALREADY_ACKED' as const) : status, committedOffset };
     });
     if (!serving.ended) this.ledger.ackAnswered(command, arrival, outcomes, 'COMMIT');
@@ -317,21 +345,55 @@ export class Simulation {
 
   /** What nobody needs goes, also while nothing else happens. */
   async #clean(): Promise<void> {
-    const { world, ledger } = this;
     let left: string | null = null;
-    let lookedMs = 0;
-    const done = await world.run(cleaningMsMax, () => {
-      if (world.nowMs - lookedMs < 1_000) return false;
-      lookedMs = world.nowMs;
-      left = ledger.retention.overdue();
-      return left === null;
-    });
+    const done = await this.world.run(cleaningMsMax, () => (left = this.#overdue()) === null);
     if (!done) throw new Violation(`${cleaningMsMax} ms after the last record was done ${left}`);
   }
 
   #missing(): string | null {
     if (this.#publishers.some(({ done }) => !done)) return 'a publisher is not done';
-    return this.ledger.missing() ?? this.#unsettled();
+    return this.#unlived() ?? this.ledger.missing() ?? this.#unsettled();
+  }
+
+  /** What keeps subscriptions from being ACTIVE; null if all are. */
+  #unlived(): string | null {
+    const { groups, log } = this.database;
+    for (const { groupId, topicId, state } of groups.subscriptions.live()) {
+      if (state !== 'PAUSED') continue;
+      const { name } = groups.groups.find(({ id }) => id === groupId)!;
+      const topic = log.topics.get(topicId)!.row.name;
+      void this.lives.resume(name, [topic]);
+      return `${name}:${topic} is PAUSED`;
+    }
+    for (const [group, untilDropped] of this.#dying) {
+      const { group: name, topics } = group.site;
+      const { id } = this.ledger.groups.row(name)!;
+      const left = groups.subscriptions.live().find((row) => row.groupId === id && row.state !== 'DEAD');
+      if (left !== undefined) {
+        // A supervisor may have started another one.
+        endMembers(group);
+        if ((left.deadAfterMs ?? Infinity) > hastenedMsMax) void this.lives.hasten(name, topics);
+        return `${name} has no member, and its subscription ${left.id} is ${left.state}`;
+      }
+      const kept = untilDropped ? this.#overdue() : null;
+      if (kept !== null) return `${name} is dead, and ${kept}`;
+      this.world.count('a group whose subscriptions are dead gets a member');
+      // The next owner finds them dead.
+      if (this.world.chance(0.5)) this.brokers.find(({ epoch }) => epoch === this.database.epoch)?.kill();
+      this.#dying.delete(group);
+      this.startMember(group);
+    }
+    return null;
+  }
+
+  /** A segment that has to go; null if none has to. A look takes a while, so it is one a second. */
+  #overdue(): string | null {
+    const { world, ledger } = this;
+    if (this.#kept === null || world.nowMs - this.#keptAtMs >= 1_000) {
+      this.#keptAtMs = world.nowMs;
+      this.#kept = ledger.retention.overdue();
+    }
+    return this.#kept;
   }
 
   /** What keeps a group from rest; null if all groups are at rest. */
@@ -366,4 +428,9 @@ export class Simulation {
     const last = trace.slice(-traceLines).join('\n');
     return new Violation(`seed ${this.seed}: ${what}\n\nto run it again: ${again}\n\nwhat happened last:\n${last}`);
   }
+}
+
+/** Lets the live members of a group leave. */
+function endMembers({ members }: SimulatedGroup): void {
+  for (const member of members.filter(({ alive }) => alive)) void member.leave();
 }

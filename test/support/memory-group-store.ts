@@ -6,21 +6,28 @@ import {
   cursorName,
   type AckLogSize,
   type CreatedSubscription,
+  type CursorJump,
   type CursorKey,
   type CursorReset,
   type FoldResult,
   type FoundInAckLog,
+  type GroupEnd,
   type GroupStore,
   type LoadedGroup,
   type LogStart,
   type ListedGroup,
   type NewSubscription,
+  type OwedRecords,
+  type SavedChange,
   type StoredCursor,
   type StoredRebalance,
+  type SubscriptionChange,
+  type SubscriptionInput,
   type SubscriptionRow,
 } from '../../src/delivery/ports/store.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
+import { MemorySubscriptions } from './groups/memory-subscriptions.ts';
 import { startsAt } from './starts.ts';
 
 interface GroupRow {
@@ -52,25 +59,32 @@ export class MemoryGroups {
   readonly groups: GroupRow[] = [];
   /** The ids of groups that were deleted are not given again. */
   groupsEver = 0;
-  /** The database's clock. */
-  nowMs: () => number = () => 0;
-  readonly subscriptions: (SubscriptionRow & { cancelled?: boolean })[] = [];
+  readonly subscriptions = new MemorySubscriptions();
   readonly cursors = new Map<string, StoredCursor>();
+  /** The claim of each cursor: where it begins, and where it ends once it is cancelled. */
+  readonly claims = new Map<string, { readonly start: number; readonly end: number | null }>();
   readonly ackLog: AckRow[] = [];
+  /** What cursors have jumped over, until a reset. */
+  readonly gaps = new Map<string, CursorJump['gap']>();
   /** How many partitions the topics have that a topic store made or that have grown. */
   readonly partitions = new Map<number, number>();
   /** Whether there is such a topic. Tests without a topic store have any. */
   hasTopic: (topicId: number) => boolean = () => true;
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
-  /** Where cursors began, by name. */
-  readonly starts = new Map<string, number>();
-  /** The numbers of the last changes of claims, by subscription. */
-  readonly claimSeqs = new Map<number, number>();
-  /** Where the log of a topic begins. */
+  /** The start of a log. Tests without segments have 0. */
   logStart: (topicId: number, partition: number, lane: number) => number = () => 0;
-  /** Called after claims on a topic have changed. */
-  onClaimed: (topicId: number) => void = () => undefined;
+
+  /** The database's clock. */
+  get nowMs(): () => number {
+    return this.subscriptions.nowMs;
+  }
+
+  set nowMs(nowMs: () => number) {
+    this.subscriptions.nowMs = nowMs;
+  }
+
+  isAttended = (groupId: number): boolean => (this.groups.find(({ id }) => id === groupId)?.members.size ?? 0) > 0;
 
   /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
@@ -99,15 +113,13 @@ export class MemoryGroups {
 
   /** The subscriptions of a group or a topic that is gone, with their cursors. */
   remove(isGone: (row: SubscriptionRow) => boolean): void {
-    for (const row of this.subscriptions) {
-      if (!isGone(row)) continue;
-      row.cancelled = true;
-      for (const [name, { key }] of this.cursors) if (key.subscriptionId === row.id) this.cursors.delete(name);
-    }
+    const gone = new Set(this.subscriptions.all().flatMap((row) => (isGone(row) ? [row.id] : [])));
+    for (const [name, { key }] of this.cursors) if (gone.has(key.subscriptionId)) this.cursors.delete(name);
+    this.subscriptions.remove(({ id }) => gone.has(id));
   }
 
   listed({ id, name, members }: GroupRow): ListedGroup {
-    const active = this.subscriptions.filter(({ groupId, cancelled }) => groupId === id && cancelled !== true);
+    const active = this.subscriptions.live().filter(({ groupId }) => groupId === id);
     const ids = new Set(active.map((row) => row.id));
     const cursors = [...this.cursors.values()].filter(({ key }) => ids.has(key.subscriptionId));
     const sum = (of: (one: StoredCursor['cursor']) => number): number =>
@@ -132,7 +144,7 @@ export class MemoryGroups {
   sizesOf(rows: readonly AckRow[]): AckLogSize[] {
     const sizes = new Map<number, AckLogSize['size']>();
     for (const key of namedIn(rows)) {
-      const groupId = this.subscriptions.find(({ id }) => id === key.subscriptionId)?.groupId;
+      const groupId = this.subscriptions.find(key.subscriptionId)?.groupId;
       const deltas = rows.flatMap((row) => row.deltas.filter((one) => cursorName(one.key) === cursorName(key)));
       const { acked, attempts, metadata } = deltas.reduce((sum, { delta }) => mergeDelta(sum, delta), begunAt(0));
       if (groupId === undefined || (acked.length === 0 && attempts.length === 0 && metadata === null)) continue;
@@ -162,7 +174,7 @@ export class MemoryGroups {
    */
   addPartitions(topicId: number, count: number): void {
     this.partitions.set(topicId, count);
-    for (const row of this.subscriptions) if (row.topicId === topicId && row.cancelled !== true) this.claim(row, []);
+    for (const row of this.subscriptions.live()) if (row.topicId === topicId) this.claim(row, []);
   }
 
   /**
@@ -176,7 +188,7 @@ export class MemoryGroups {
       if (this.cursors.has(cursorName(key))) continue;
       const start = Math.max(offset, this.logStart(topicId, partition, lane));
       this.cursors.set(cursorName(key), { key, cursor: begunAt(start) });
-      this.starts.set(cursorName(key), start);
+      this.claims.set(cursorName(key), { start, end: null });
     }
   }
 
@@ -184,17 +196,19 @@ export class MemoryGroups {
   startsOf(subscriptionId: number): LogStart[] {
     return [...this.cursors.values()]
       .filter(({ key }) => key.subscriptionId === subscriptionId)
-      .map(({ key, key: { partition, lane }, cursor }) => {
-        return { partition, lane, offset: this.starts.get(cursorName(key)) ?? cursor.committedOffset };
+      .map(({ key: { partition, lane }, cursor }) => {
+        const claim = this.claims.get(cursorName({ subscriptionId, partition, lane }));
+        return { partition, lane, offset: claim?.start ?? cursor.committedOffset };
       })
       .sort((a, b) => a.partition - b.partition || a.lane - b.lane);
   }
 
-  /** What is owed to the subscription has changed. */
-  claimed(subscriptionId: number): void {
-    this.claimSeqs.set(subscriptionId, (this.claimSeqs.get(subscriptionId) ?? 0) + 1);
-    const row = this.subscriptions.find(({ id }) => id === subscriptionId);
-    if (row !== undefined) this.onClaimed(row.topicId);
+  endClaim(subscriptionId: number, ends: readonly LogStart[]): void {
+    for (const { partition, lane, offset } of ends) {
+      const name = cursorName({ subscriptionId, partition, lane });
+      const claim = this.claims.get(name);
+      if (claim !== undefined) this.claims.set(name, { ...claim, end: offset });
+    }
   }
 }
 
@@ -226,7 +240,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
   readAckLog(): Promise<FoundInAckLog> {
     return this.#read('readAckLog', () => {
       const { ackLog, subscriptions } = this.shared;
-      const active = subscriptions.filter(({ cancelled }) => cancelled !== true);
+      const active = subscriptions.live();
       this.inherited = rowsWith(ackLog, ({ subscriptionId }) => active.some(({ id }) => id === subscriptionId));
       const { length: rounds } = this.inherited;
       return { cursors: namedIn(this.inherited).length, rounds, sizes: this.shared.sizesOf(this.inherited) };
@@ -241,7 +255,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
         id,
         name,
         snapshot: { generation, members: [...members.values()].sort(byJoin), assignments: [...assignments.values()] },
-        subscriptions: subscriptions.filter((row) => row.groupId === id && row.cancelled !== true),
+        subscriptions: subscriptions.live().filter((row) => row.groupId === id),
         emptyForMs: emptySinceMs === null ? null : this.shared.nowMs() - emptySinceMs,
       })),
     );
@@ -280,12 +294,20 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     });
   }
 
-  deleteGroup(groupId: number): Promise<void> {
-    return this.#write('deleteGroup', () => {
-      const { groups } = this.shared;
+  endGroup(groupId: number, reason: GroupEnd, owed: readonly OwedRecords[]): Promise<boolean> {
+    return this.#write('endGroup', () => {
+      const { groups, subscriptions } = this.shared;
+      const of = subscriptions.live().filter((row) => row.groupId === groupId);
+      const isNeeded = this.shared.isAttended(groupId) || of.some(({ state }) => state !== 'DEAD');
+      if (reason === 'OFFSET_RETENTION' && isNeeded) return false;
+      subscriptions.ended(groupId, reason, owed);
+      const ids = new Set(of.map(({ id }) => id));
+      for (const [name, { key }] of this.shared.cursors) {
+        if (ids.has(key.subscriptionId)) this.shared.cursors.delete(name);
+      }
       const at = groups.findIndex(({ id }) => id === groupId);
       if (at >= 0) groups.splice(at, 1);
-      this.shared.remove((row) => row.groupId === groupId);
+      return true;
     });
   }
 
@@ -297,9 +319,19 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     });
   }
 
-  saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
+  saveGroups(changes: readonly SavedChange[], isRepeat: boolean): Promise<SubscriptionRow[]> {
     return this.#write('saveGroups', () => {
+      const before = new Map(this.shared.groups.map(({ id, members }) => [id, new Set(members.keys())]));
       for (const { groupId, change } of changes) this.#save(groupId, change);
+      const { subscriptions } = this.shared;
+      const ids = new Set(changes.map(({ groupId }) => groupId));
+      const left = new Set<number>();
+      for (const { id, members } of this.shared.groups) {
+        if (ids.has(id) && [...(before.get(id) ?? [])].some((member) => !members.has(member))) left.add(id);
+      }
+      const came = new Set(changes.flatMap(({ groupId, change }) => (change.putMembers.length > 0 ? [groupId] : [])));
+      const changed = subscriptions.saved(changes, { left, came }, this.shared.isAttended);
+      return isRepeat ? subscriptions.live().filter(({ groupId }) => ids.has(groupId)) : changed;
     });
   }
 
@@ -315,36 +347,54 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
         const isKnown = this.shared.hasTopic(topicId) && groups.some(({ id }) => id === groupId);
         if (!isKnown) throw new Fault('DATA_REFUSED', `there is no group ${groupId} or no topic ${topicId}`);
       }
-      return wanted.map((one) => {
-        const row = this.#subscribe(one);
-        return { ...row, starts: this.shared.startsOf(row.id) };
-      });
+      return wanted.map((one) => this.#subscribe(one));
     });
   }
 
-  cancelSubscription(subscriptionId: number): Promise<void> {
-    return this.#write('cancelSubscription', () => {
-      const row = this.shared.subscriptions.find(({ id }) => id === subscriptionId);
-      if (row !== undefined) row.cancelled = true;
+  changeSubscription(subscriptionId: number, input: SubscriptionInput): Promise<SubscriptionChange> {
+    return this.#write(input.type === 'CANCEL' ? 'cancelSubscription' : 'changeSubscription', () => {
+      const { subscriptions } = this.shared;
+      const isOver = subscriptions.find(subscriptionId)?.state === 'CANCELLED';
+      if (input.type === 'CANCEL' && !isOver) this.shared.endClaim(subscriptionId, input.ends);
+      return subscriptions.change(subscriptionId, input, this.shared.isAttended);
+    });
+  }
+
+  markDead(subscriptionIds: readonly number[]): Promise<SubscriptionRow[]> {
+    return this.#write('markDead', () => this.shared.subscriptions.markDead(subscriptionIds));
+  }
+
+  saveGaps(jumps: readonly CursorJump[]): Promise<void> {
+    return this.#write('saveGaps', () => {
+      const { cursors, gaps } = this.shared;
+      for (const { key, resets, gap } of jumps) {
+        const name = cursorName(key);
+        if (cursors.get(name)?.cursor.resets !== resets) continue;
+        const before = gaps.get(name);
+        const touches = before !== undefined && before.last + 1 >= gap.first;
+        gaps.set(name, touches ? { ...gap, first: Math.min(before.first, gap.first) } : gap);
+      }
     });
   }
 
   resetCursors(resets: readonly CursorReset[]): Promise<number[]> {
     return this.#write('resetCursors', () => {
-      const { cursors, starts } = this.shared;
+      const { cursors, claims, subscriptions } = this.shared;
       const changed = new Set<number>();
       const stored = resets.map(({ key, offset, resets: incarnation }) => {
         const known = cursors.get(cursorName(key));
         if (known === undefined) return offset;
-        if (known.cursor.resets >= incarnation) return starts.get(cursorName(key)) ?? offset;
-        const { topicId } = this.shared.subscriptions.find(({ id }) => id === key.subscriptionId)!;
+        const { topicId, state } = subscriptions.find(key.subscriptionId)!;
+        if (known.cursor.resets >= incarnation || state === 'CANCELLED')
+          return claims.get(cursorName(key))?.start ?? offset;
         const start = Math.max(offset, this.shared.logStart(topicId, key.partition, key.lane));
         cursors.set(cursorName(key), { key, cursor: begunAt(start, incarnation) });
-        starts.set(cursorName(key), start);
+        claims.set(cursorName(key), { start, end: null });
+        this.shared.gaps.delete(cursorName(key));
         changed.add(key.subscriptionId);
         return start;
       });
-      for (const id of changed) this.shared.claimed(id);
+      subscriptions.claimed([...changed]);
       return stored;
     });
   }
@@ -407,18 +457,12 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     for (const row of change.putAssignments) group.assignments.set(`${row.topicId}/${row.partition}`, row);
   }
 
-  #subscribe({ groupId, topicId, offsets }: NewSubscription): SubscriptionRow {
+  #subscribe({ groupId, topicId, deadAfterMs, offsets }: NewSubscription): CreatedSubscription {
     const { subscriptions } = this.shared;
-    const known = subscriptions.find(
-      (row) => row.groupId === groupId && row.topicId === topicId && row.cancelled !== true,
-    );
-    if (known !== undefined) return known;
-    const createdAtMs = Math.floor(this.shared.nowMs());
-    const row = { id: subscriptions.length + 1, groupId, topicId, createdAtMs };
-    subscriptions.push(row);
-    this.shared.claim(row, offsets);
-    this.shared.claimed(row.id);
-    return row;
+    const known = subscriptions.live().find((row) => row.groupId === groupId && row.topicId === topicId);
+    const row = known ?? subscriptions.create(groupId, topicId, deadAfterMs);
+    if (known === undefined) this.shared.claim(row, offsets);
+    return { row, starts: this.shared.startsOf(row.id) };
   }
 
   async #read<T>(what: string, read: () => T): Promise<T> {

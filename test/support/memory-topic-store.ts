@@ -2,6 +2,7 @@ import { Fault } from '../../src/errors/fault.ts';
 import type { NewTopic, TopicChange, TopicRow, TopicStore } from '../../src/log/store.ts';
 import type { MemoryGroups } from './memory-group-store.ts';
 import type { MemoryLogs } from './memory-log-store.ts';
+import { logKey } from './retention/stored-segments.ts';
 
 /** TopicStore in memory, over the logs and groups that the other stores have. */
 export class MemoryTopicStore implements TopicStore {
@@ -21,7 +22,9 @@ export class MemoryTopicStore implements TopicStore {
     groups.hasTopic = (topicId) => logs.topics.has(topicId);
     logs.nowMs = groups.nowMs;
     logs.liveSubscriptions = (topicId) =>
-      groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true).length;
+      groups.subscriptions.live().filter((row) => row.topicId === topicId && row.state !== 'DEAD').length;
+    groups.logStart = (topicId, partition, lane) =>
+      logs.topics.get(topicId)?.segments.startOf(logKey(partition, lane)) ?? 0;
   }
 
   loadTopics(): Promise<TopicRow[]> {

@@ -23,6 +23,7 @@ const timersByHand: Readonly<Record<string, string>> = {
   'src/delivery/dispatch/stream-session.ts': 'the earliest deadline of what the stream delivers, and its idle time',
   'src/delivery/groups/driver.ts': 'the earliest deadline of the coordinator',
   'src/delivery/rounds/ack-rounds.ts': 'a round begins when an ack wants it',
+  'src/delivery/rounds/jumps.ts': 'one retry for each write of gaps that has failed',
   'src/errors/trouble.ts': 'the end of a quiet time, and src/errors imports nothing',
   'src/log/log.ts': 'one retry for each topic whose ends are not known',
   'src/ownership/ownership.ts': 'the deadline of the lease machine',

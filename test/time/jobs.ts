@@ -12,6 +12,7 @@ import { AckRounds } from '../../src/delivery/rounds/ack-rounds.ts';
 import { Folds } from '../../src/delivery/rounds/folds.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { WriteTrouble } from '../../src/errors/write-trouble.ts';
+import { Attendance } from '../../src/lifecycle/attendance.ts';
 import { Cleaner } from '../../src/lifecycle/cleaner.ts';
 import { Drops } from '../../src/lifecycle/drops.ts';
 import { FreeSpace } from '../../src/lifecycle/free-space.ts';
@@ -135,6 +136,7 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
       warn: nothing,
     });
   },
+  Attendance: (clock, run) => new Attendance({ clock, log: silent, look: run }),
   Cleaner: (clock, run) => {
     const facts = async (): Promise<null> => {
       await run();

@@ -5,7 +5,7 @@ import { AckRing } from '../../../src/commit/ack-ring.ts';
 import { Delivery } from '../../../src/delivery/delivery.ts';
 import { Reply } from '../../../src/delivery/ports/reply.ts';
 import type { EventSink, MemberStream, StreamEvent } from '../../../src/delivery/ports/session.ts';
-import type { GroupStore, NewSubscription, CreatedSubscription } from '../../../src/delivery/ports/store.ts';
+import type { CreatedSubscription, GroupStore, NewSubscription } from '../../../src/delivery/ports/store.ts';
 import type { LogAddress } from '../../../src/log/batch.ts';
 import type { PartitionLog } from '../../../src/log/partition-log.ts';
 import type { TopicNumbers } from '../../../src/log/topic.ts';
@@ -27,10 +27,12 @@ class ForgetfulStore implements GroupStore {
   cursorsLoaded = () => undefined;
   loadRebalances = () => Promise.resolve([]);
   createGroup = () => Promise.resolve(++this.#groups);
-  deleteGroup = () => Promise.resolve();
+  endGroup = () => Promise.resolve(true);
   touchGroups = () => Promise.resolve();
-  resetCursors = () => Promise.resolve([]);
-  cancelSubscription = () => Promise.resolve();
+  resetCursors: GroupStore['resetCursors'] = (resets) => Promise.resolve(resets.map(({ offset }) => offset));
+  changeSubscription: GroupStore['changeSubscription'] = () => Promise.resolve({ type: 'GONE' });
+  saveGaps = () => Promise.resolve();
+  markDead: GroupStore['markDead'] = () => Promise.resolve([]);
   appendAcks = () => Promise.resolve();
   fold = () => Promise.resolve('EMPTIED' as const);
 
@@ -39,17 +41,16 @@ class ForgetfulStore implements GroupStore {
       this.rowsWritten += change.putMembers.length + change.putAssignments.length;
       this.rowsWritten += change.removedMembers.length + change.removedAssignments.length;
     }
-    return Promise.resolve();
+    return Promise.resolve([]);
   };
 
   createSubscriptions(wanted: readonly NewSubscription[]): Promise<CreatedSubscription[]> {
-    const made = wanted.map(({ groupId, topicId, offsets: starts }) => ({
-      id: ++this.#subscriptions,
-      groupId,
-      topicId,
-      createdAtMs: 0,
-      starts,
-    }));
+    const made = wanted.map(({ groupId, topicId, deadAfterMs, offsets: starts }) => {
+      const life = { state: 'ACTIVE', stateReason: 'CREATED', stateChangedAtMs: 0, deadAfterMs } as const;
+      const attended = { unattendedSinceMs: null, unattendedForMs: null, claimSeq: 1 };
+      const row = { id: ++this.#subscriptions, groupId, topicId, createdAtMs: 0, ...life, ...attended };
+      return { row, starts };
+    });
     return Promise.resolve(made);
   }
 }
@@ -110,6 +111,7 @@ export class FakedDelivery {
         // Every group has lag, and no log has its record: a scrape then looks at all logs of a row.
         appendedRecords: () => 1_000,
         lanes: () => 1,
+        gapReason: () => 'RETENTION',
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
       },
       codec: { encode: unused, join: unused, cut: unused },

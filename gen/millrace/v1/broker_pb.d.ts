@@ -1445,6 +1445,13 @@ export enum BlockedOn {
    * @generated from enum value: BLOCKED_ON_DEAD_LETTER = 10;
    */
   DEAD_LETTER = 10,
+
+  /**
+   * The subscription is PAUSED. ResumeSubscription continues it.
+   *
+   * @generated from enum value: BLOCKED_ON_PAUSED = 11;
+   */
+  PAUSED = 11,
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { StartPosition } from "./record_pb.js";
 import type { PartitionStatus } from "./broker_pb.js";
 
@@ -55,6 +55,53 @@ export declare type Subscription = Message<"millrace.v1.Subscription"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Why it is in that state.
+   *
+   * @generated from field: millrace.v1.SubscriptionStateReason state_reason = 6;
+   */
+  stateReason: SubscriptionStateReason;
+
+  /**
+   * Since when.
+   *
+   * @generated from field: google.protobuf.Timestamp state_time = 7;
+   */
+  stateTime?: Timestamp | undefined;
+
+  /**
+   * When it dies without members.
+   *
+   * @generated from oneof millrace.v1.Subscription.death
+   */
+  death: {
+    /**
+     * After this time without a member, counted from the last sign of life.
+     * Default: 240s. Limit: 30s to 31536000s (dead_after_ms_min, dead_after_ms_max). Can be
+     * updated.
+     *
+     * @generated from field: google.protobuf.Duration dead_after = 8;
+     */
+    value: Duration;
+    case: "deadAfter";
+  } | {
+    /**
+     * Never; only true. So it is with subscriptions that are older than this field. Can be updated.
+     *
+     * @generated from field: bool never_dies = 9;
+     */
+    value: boolean;
+    case: "neverDies";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Since when its group has no member: the last sign of life. Unset while it has one, and before
+   * the first.
+   *
+   * @generated from field: google.protobuf.Timestamp unattended_since = 10;
+   */
+  unattendedSince?: Timestamp | undefined;
 };
 
 /**
@@ -92,6 +139,30 @@ export declare type CreateSubscriptionRequest = Message<"millrace.v1.CreateSubsc
    * @generated from field: millrace.v1.StartPosition start = 3;
    */
   start?: StartPosition | undefined;
+
+  /**
+   * When it dies without members.
+   *
+   * @generated from oneof millrace.v1.CreateSubscriptionRequest.death
+   */
+  death: {
+    /**
+     * After this time without a member.
+     * Default: 240s. Limit: 30s to 31536000s (dead_after_ms_min, dead_after_ms_max).
+     *
+     * @generated from field: google.protobuf.Duration dead_after = 4;
+     */
+    value: Duration;
+    case: "deadAfter";
+  } | {
+    /**
+     * Never. Only true.
+     *
+     * @generated from field: bool never_dies = 5;
+     */
+    value: boolean;
+    case: "neverDies";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -250,6 +321,15 @@ export declare type ListSubscriptionsRequest = Message<"millrace.v1.ListSubscrip
    * @generated from field: string page_token = 4;
    */
   pageToken: string;
+
+  /**
+   * Only those in one of these states.
+   * Default: ACTIVE, PAUSED and DEAD. Limit: list_states_max = 10; not CANCELLED, which is not
+   * listed.
+   *
+   * @generated from field: repeated millrace.v1.SubscriptionState states = 5;
+   */
+  states: SubscriptionState[];
 };
 
 /**
@@ -265,7 +345,7 @@ export declare const ListSubscriptionsRequestSchema: GenMessage<ListSubscription
  */
 export declare type ListSubscriptionsResponse = Message<"millrace.v1.ListSubscriptionsResponse"> & {
   /**
-   * Active subscriptions, ordered by id.
+   * Subscriptions, ordered by id.
    *
    * @generated from field: repeated millrace.v1.Subscription subscriptions = 1;
    */
@@ -284,6 +364,153 @@ export declare type ListSubscriptionsResponse = Message<"millrace.v1.ListSubscri
  * Use `create(ListSubscriptionsResponseSchema)` to create a new message.
  */
 export declare const ListSubscriptionsResponseSchema: GenMessage<ListSubscriptionsResponse>;
+
+/**
+ * UpdateSubscriptionRequest changes a subscription.
+ *
+ * @generated from message millrace.v1.UpdateSubscriptionRequest
+ */
+export declare type UpdateSubscriptionRequest = Message<"millrace.v1.UpdateSubscriptionRequest"> & {
+  /**
+   * The subscription, by its group and topic, and the new values.
+   *
+   * @generated from field: millrace.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+
+  /**
+   * Which fields to change: dead_after, never_dies. A field that the mask names and the
+   * subscription leaves unset sets the default.
+   * Limit: at least one; request_entries_max = 20000.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.UpdateSubscriptionRequest.
+ * Use `create(UpdateSubscriptionRequestSchema)` to create a new message.
+ */
+export declare const UpdateSubscriptionRequestSchema: GenMessage<UpdateSubscriptionRequest>;
+
+/**
+ * UpdateSubscriptionResponse has the updated subscription.
+ *
+ * @generated from message millrace.v1.UpdateSubscriptionResponse
+ */
+export declare type UpdateSubscriptionResponse = Message<"millrace.v1.UpdateSubscriptionResponse"> & {
+  /**
+   * The subscription.
+   *
+   * @generated from field: millrace.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.UpdateSubscriptionResponse.
+ * Use `create(UpdateSubscriptionResponseSchema)` to create a new message.
+ */
+export declare const UpdateSubscriptionResponseSchema: GenMessage<UpdateSubscriptionResponse>;
+
+/**
+ * PauseSubscriptionRequest names a subscription.
+ *
+ * @generated from message millrace.v1.PauseSubscriptionRequest
+ */
+export declare type PauseSubscriptionRequest = Message<"millrace.v1.PauseSubscriptionRequest"> & {
+  /**
+   * The group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   *
+   * @generated from field: string topic = 2;
+   */
+  topic: string;
+};
+
+/**
+ * Describes the message millrace.v1.PauseSubscriptionRequest.
+ * Use `create(PauseSubscriptionRequestSchema)` to create a new message.
+ */
+export declare const PauseSubscriptionRequestSchema: GenMessage<PauseSubscriptionRequest>;
+
+/**
+ * PauseSubscriptionResponse has the paused subscription.
+ *
+ * @generated from message millrace.v1.PauseSubscriptionResponse
+ */
+export declare type PauseSubscriptionResponse = Message<"millrace.v1.PauseSubscriptionResponse"> & {
+  /**
+   * The subscription.
+   *
+   * @generated from field: millrace.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.PauseSubscriptionResponse.
+ * Use `create(PauseSubscriptionResponseSchema)` to create a new message.
+ */
+export declare const PauseSubscriptionResponseSchema: GenMessage<PauseSubscriptionResponse>;
+
+/**
+ * ResumeSubscriptionRequest names a subscription.
+ *
+ * @generated from message millrace.v1.ResumeSubscriptionRequest
+ */
+export declare type ResumeSubscriptionRequest = Message<"millrace.v1.ResumeSubscriptionRequest"> & {
+  /**
+   * The group.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * The topic.
+   * Limit: name_chars_max = 200 characters of A-Z a-z 0-9 . _ -
+   *
+   * @generated from field: string topic = 2;
+   */
+  topic: string;
+};
+
+/**
+ * Describes the message millrace.v1.ResumeSubscriptionRequest.
+ * Use `create(ResumeSubscriptionRequestSchema)` to create a new message.
+ */
+export declare const ResumeSubscriptionRequestSchema: GenMessage<ResumeSubscriptionRequest>;
+
+/**
+ * ResumeSubscriptionResponse has the resumed subscription.
+ *
+ * @generated from message millrace.v1.ResumeSubscriptionResponse
+ */
+export declare type ResumeSubscriptionResponse = Message<"millrace.v1.ResumeSubscriptionResponse"> & {
+  /**
+   * The subscription.
+   *
+   * @generated from field: millrace.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+};
+
+/**
+ * Describes the message millrace.v1.ResumeSubscriptionResponse.
+ * Use `create(ResumeSubscriptionResponseSchema)` to create a new message.
+ */
+export declare const ResumeSubscriptionResponseSchema: GenMessage<ResumeSubscriptionResponse>;
 
 /**
  * CancelSubscriptionRequest names a subscription.
@@ -360,6 +587,21 @@ export enum SubscriptionState {
    * @generated from enum value: SUBSCRIPTION_STATE_CANCELLED = 2;
    */
   CANCELLED = 2,
+
+  /**
+   * Messages are owed and nothing is delivered, by PauseSubscription.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_PAUSED = 3;
+   */
+  PAUSED = 3,
+
+  /**
+   * Its group has had no member for dead_after. It holds nothing back, and a member makes it
+   * ACTIVE.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_DEAD = 4;
+   */
+  DEAD = 4,
 }
 
 /**
@@ -368,10 +610,71 @@ export enum SubscriptionState {
 export declare const SubscriptionStateSchema: GenEnum<SubscriptionState>;
 
 /**
+ * SubscriptionStateReason says why a subscription is in its state.
+ *
+ * @generated from enum millrace.v1.SubscriptionStateReason
+ */
+export enum SubscriptionStateReason {
+  /**
+   * Not known: older than this field.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It was created.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_CREATED = 1;
+   */
+  CREATED = 1,
+
+  /**
+   * PauseSubscription.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_PAUSED = 2;
+   */
+  PAUSED = 2,
+
+  /**
+   * ResumeSubscription.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_RESUMED = 3;
+   */
+  RESUMED = 3,
+
+  /**
+   * Its group had no member for dead_after.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_UNATTENDED = 4;
+   */
+  UNATTENDED = 4,
+
+  /**
+   * A member came back.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_RETURNED = 5;
+   */
+  RETURNED = 5,
+
+  /**
+   * CancelSubscription.
+   *
+   * @generated from enum value: SUBSCRIPTION_STATE_REASON_CANCELLED = 6;
+   */
+  CANCELLED = 6,
+}
+
+/**
+ * Describes the enum millrace.v1.SubscriptionStateReason.
+ */
+export declare const SubscriptionStateReasonSchema: GenEnum<SubscriptionStateReason>;
+
+/**
  * SubscriptionService manages the claims of groups on topics. A subscription may exist before any
  * consumer: from its start on, the topic owes every message to the group. Subscribe, Pull and
  * JoinGroup create subscriptions by themselves. A subscription ends with its group: by DeleteGroup,
- * or when the group has been unused for the offset retention.
+ * or when the group has been unused for the offset retention and all its subscriptions are DEAD.
  *
  * @generated from service millrace.v1.SubscriptionService
  */
@@ -412,8 +715,45 @@ export declare const SubscriptionService: GenService<{
     output: typeof ListSubscriptionsResponseSchema;
   },
   /**
+   * UpdateSubscription changes the fields that update_mask names.
+   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; INVALID_ARGUMENT (an unknown or fixed field in the
+   * mask).
+   *
+   * @generated from rpc millrace.v1.SubscriptionService.UpdateSubscription
+   */
+  updateSubscription: {
+    methodKind: "unary";
+    input: typeof UpdateSubscriptionRequestSchema;
+    output: typeof UpdateSubscriptionResponseSchema;
+  },
+  /**
+   * PauseSubscription stops deliveries. Members keep their partitions and may ack what they have.
+   * Messages stay owed. A repeat changes nothing.
+   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION SUBSCRIPTION_STATE (it is DEAD).
+   *
+   * @generated from rpc millrace.v1.SubscriptionService.PauseSubscription
+   */
+  pauseSubscription: {
+    methodKind: "unary";
+    input: typeof PauseSubscriptionRequestSchema;
+    output: typeof PauseSubscriptionResponseSchema;
+  },
+  /**
+   * ResumeSubscription goes on where the pause began. A repeat changes nothing.
+   * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION SUBSCRIPTION_STATE (it is DEAD).
+   *
+   * @generated from rpc millrace.v1.SubscriptionService.ResumeSubscription
+   */
+  resumeSubscription: {
+    methodKind: "unary";
+    input: typeof ResumeSubscriptionRequestSchema;
+    output: typeof ResumeSubscriptionResponseSchema;
+  },
+  /**
    * CancelSubscription ends the claim. Un-acked messages are no longer owed to the group, and its
-   * members lose the topic's partitions. A later subscription under the same names is a new one.
+   * members lose the topic's partitions. Streams and waiting Pulls of members that read the topic
+   * end with FAILED_PRECONDITION SUBSCRIPTION_CANCELLED, and such a member cannot subscribe to the
+   * topic again. A later subscription under the same names is a new one.
    * Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
    *
    * @generated from rpc millrace.v1.SubscriptionService.CancelSubscription

@@ -121,6 +121,15 @@ export declare type Retention = Message<"millrace.v1.Retention"> & {
     value: boolean;
     case: "keepForever";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * How long a record that only DEAD subscriptions are owed is kept after their death.
+   * after_completion holds if it is longer.
+   * Default: 604800s. Limit: 60s to 3153600000s.
+   *
+   * @generated from field: google.protobuf.Duration excused_keep_for = 3;
+   */
+  excusedKeepFor?: Duration | undefined;
 };
 
 /**
@@ -151,7 +160,7 @@ export declare type ZeroSubscriptions = Message<"millrace.v1.ZeroSubscriptions">
     case: "keepFor";
   } | {
     /**
-     * Publish is refused unless a subscription exists: FAILED_PRECONDITION
+     * Publish is refused unless an ACTIVE or PAUSED subscription exists: FAILED_PRECONDITION
      * NO_SUBSCRIPTIONS. Only true.
      *
      * @generated from field: bool refuse_publish = 2;
@@ -202,8 +211,8 @@ export declare type PartitionInfo = Message<"millrace.v1.PartitionInfo"> & {
   lane?: number | undefined;
 
   /**
-   * Below it every record is complete: each group that is owed it is done. It never goes back. It
-   * follows within minutes. Always set.
+   * Below it every record is complete: each group that is owed it is done, or excused. It never
+   * goes back. It follows within minutes. Always set.
    *
    * @generated from field: optional int64 watermark = 5;
    */
@@ -958,11 +967,18 @@ export enum KeptReason {
   CURRENT = 1,
 
   /**
-   * A subscription is owed something in it.
+   * A subscription that is ACTIVE or PAUSED is owed something in it.
    *
    * @generated from enum value: KEPT_REASON_SUBSCRIPTION = 2;
    */
   SUBSCRIPTION = 2,
+
+  /**
+   * Only DEAD subscriptions are owed something in it, and excused_keep_for has not passed.
+   *
+   * @generated from enum value: KEPT_REASON_DEAD_SUBSCRIPTION = 3;
+   */
+  DEAD_SUBSCRIPTION = 3,
 
   /**
    * It is complete, and after_completion has not passed.

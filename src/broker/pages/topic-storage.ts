@@ -3,6 +3,7 @@ import type { OpenDrop } from '../../lifecycle/drops.ts';
 import type { BlockingSession, StoredDrop } from '../../lifecycle/store.ts';
 import { limits } from '../../limits/limits.ts';
 import type { KeepReason, KeptSegment, OwedClaim } from '../../retention/decision.ts';
+import type { SubscriptionState } from '../../subscription/life.ts';
 import { pageOf, type Page, type PageRequest } from './paging.ts';
 import { keptByBytes, segmentDropBytes, storedSegmentBytes } from './storage-bytes.ts';
 
@@ -41,7 +42,7 @@ export interface StoredSegment {
 export interface KeptBy {
   readonly reason: KeepReason['type'] | 'SESSION' | 'DROPPING';
   /** The subscription that needs the segments; null for other reasons. */
-  readonly subscription: { readonly group: string; readonly state: OwedClaim['state'] } | null;
+  readonly subscription: { readonly group: string; readonly state: SubscriptionState } | null;
   readonly bytes: number;
   readonly segments: number;
   /** When the first of the segments may go by this reason; null if no time ends it. */

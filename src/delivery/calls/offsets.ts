@@ -18,6 +18,7 @@ import { refuseUnlessEmpty } from '../groups/refusals.ts';
 import { noteBytes } from '../kept/sizes.ts';
 import { resetTargets, selectedLogs } from './reset-target.ts';
 import { present } from '../../errors/present.ts';
+import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
 
 /** The calls on the offsets of a group: CommitOffsets, FetchOffsets and ResetOffsets. */
 export class Offsets {
@@ -129,7 +130,10 @@ export class Offsets {
       const topicIds = new Set(logs.map(({ log }) => log.address.topicId));
       const { moves } = this.#context;
       return group.withheld([...topicIds], () => {
-        return moves.whileStill(logs, () => this.#begin(group, logs, command.to));
+        return moves.whileStill(logs, () => {
+          refuseIfEnded(group.name, logs);
+          return this.#begin(group, logs, command.to);
+        });
       });
     });
   }
@@ -155,13 +159,18 @@ export class Offsets {
     const results = described(logs, stored);
     for (const [at, { log, resets: incarnation }] of resets.entries()) {
       log.cursor.reset(present(stored[at], targeted), incarnation);
-      log.begun();
-      log.recountNote();
+      log.wasReset();
     }
     this.#context.onCursorsWritten(new Set(logs.map(({ log }) => log.address.topicId)));
     this.#retention.touch(group);
     return results;
   }
+}
+
+/** A subscription may end while a reset waits for its members. */
+function refuseIfEnded(group: string, logs: readonly Feed[]): void {
+  const ended = logs.find(({ isClosed }) => isClosed);
+  if (ended !== undefined) throw subscriptionNotFound({ group, topic: ended.topic });
 }
 
 /** By how many bytes the notes may grow. A shorter note makes no room for others of its call. */

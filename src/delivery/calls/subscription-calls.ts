@@ -3,10 +3,12 @@ import type { Admission } from '../groups/admission.ts';
 import type { Groups } from '../groups/groups.ts';
 import type { GroupModel } from '../groups/model.ts';
 import type { OffsetRetention } from '../groups/offset-retention.ts';
+import type { CalledInput, FoundSubscription } from '../groups/subscriptions.ts';
 import type {
   CreateSubscriptionCommand,
   ListedSubscription,
   SubscriptionDetails,
+  SubscriptionFilter,
   SubscriptionView,
 } from '../ports/subscriptions.ts';
 import { byId, type ActiveSubscription } from '../subscriptions/subscription.ts';
@@ -35,12 +37,15 @@ export class SubscriptionCalls {
     return viewOf(group, subscription);
   }
 
-  /** The active subscriptions that the filter selects, ordered by id. */
-  list(filter: { readonly group: string | null; readonly topic: string | null }): readonly ListedSubscription[] {
+  /** The subscriptions that the filter selects, ordered by id. */
+  list({ group, topic, states }: SubscriptionFilter): readonly ListedSubscription[] {
     const groups = this.#groups.inMemory;
-    const ofGroup = filter.group === null ? null : groups.find(filter.group)?.subscriptions.values();
+    const ofGroup = group === null ? null : groups.find(group)?.subscriptions.values();
     const found = ofGroup === null ? groups.subscriptions() : byId(ofGroup ?? []);
-    return filter.topic === null ? found : found.filter(({ topicName }) => topicName === filter.topic);
+    if (topic === null && states.length === 0) return found;
+    return found.filter(({ topicName, row }) => {
+      return (topic === null || topicName === topic) && (states.length === 0 || states.includes(row.state));
+    });
   }
 
   /** A subscription that `list` has just found. */
@@ -50,15 +55,44 @@ export class SubscriptionCalls {
     return detailsOf(group, present(group.subscriptions.get(topicId), 'a listed subscription is there'));
   }
 
+  /** @throws Rejection SUBSCRIPTION_NOT_FOUND, SUBSCRIPTION_STATE if it is DEAD */
+  pause(groupName: string, topicName: string): Promise<SubscriptionDetails> {
+    return this.#change(groupName, topicName, { type: 'PAUSE' });
+  }
+
+  /** @throws Rejection SUBSCRIPTION_NOT_FOUND, SUBSCRIPTION_STATE if it is DEAD */
+  resume(groupName: string, topicName: string): Promise<SubscriptionDetails> {
+    return this.#change(groupName, topicName, { type: 'RESUME' });
+  }
+
+  /**
+   * @param deadAfterMs null: it never dies.
+   * @throws Rejection SUBSCRIPTION_NOT_FOUND
+   */
+  update(groupName: string, topicName: string, deadAfterMs: number | null): Promise<SubscriptionDetails> {
+    return this.#change(groupName, topicName, { type: 'UPDATE', deadAfterMs });
+  }
+
   /** @throws Rejection SUBSCRIPTION_NOT_FOUND */
   cancel(groupName: string, topicName: string): Promise<SubscriptionDetails> {
+    return this.#using(groupName, topicName, async (found) => {
+      const row = await this.#groups.subscriptions.cancel(found);
+      return detailsOf(found.group, found.subscription, row);
+    });
+  }
+
+  #change(groupName: string, topicName: string, input: CalledInput): Promise<SubscriptionDetails> {
+    return this.#using(groupName, topicName, async (found) => {
+      await this.#groups.subscriptions.change(found, input);
+      return detailsOf(found.group, found.subscription);
+    });
+  }
+
+  /** Runs `work` on the subscription, whose group is not deleted meanwhile. */
+  #using<T>(groupName: string, topicName: string, work: (found: FoundSubscription) => Promise<T>): Promise<T> {
     const { subscriptions } = this.#groups;
     subscriptions.get(groupName, topicName);
-    return this.#groups.within(groupName, async () => {
-      const found = subscriptions.get(groupName, topicName);
-      await subscriptions.cancel(found);
-      return detailsOf(found.group, found.subscription, 'CANCELLED');
-    });
+    return this.#groups.within(groupName, () => work(subscriptions.get(groupName, topicName)));
   }
 }
 
@@ -66,11 +100,8 @@ function viewOf(group: GroupModel, subscription: ActiveSubscription): Subscripti
   return { subscription: detailsOf(group, subscription), logs: subscription.logs };
 }
 
-function detailsOf(
-  group: GroupModel,
-  subscription: ActiveSubscription,
-  state: SubscriptionDetails['state'] = 'ACTIVE',
-): SubscriptionDetails {
-  const { row, topicName } = subscription;
-  return { id: row.id, group: group.name, topic: topicName, state, createdAtMs: row.createdAtMs };
+function detailsOf(group: GroupModel, subscription: ActiveSubscription, row = subscription.row): SubscriptionDetails {
+  const { id, createdAtMs, state, stateReason, stateChangedAtMs, deadAfterMs, unattendedSinceMs } = row;
+  const life = { state, stateReason, stateChangedAtMs, deadAfterMs, unattendedSinceMs };
+  return { id, group: group.name, topic: subscription.topicName, createdAtMs, ...life };
 }

@@ -1,12 +1,13 @@
-import { weights } from '../../account/weights.ts';
+import assert from 'node:assert/strict';
 import type { Cursor, Freed } from '../../consumption/partitioned/cursor.ts';
 import type { MemberId } from '../../coordinator/group.ts';
 import type { Consumption } from '../../metrics/consumption.ts';
 import { batchBytes, endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
+import { BelowLogStart } from '../../log/store.ts';
 import type { Clock } from '../../time/clock.ts';
-import { recounted, type Kept } from '../kept/kept.ts';
-import { noteBytes } from '../kept/sizes.ts';
+import type { Kept } from '../kept/kept.ts';
+import { CountedCursor } from './counted-cursor.ts';
 import type { FeedMemory } from './feed-memory.ts';
 import type { BlockedOn, PartitionStatus, TopicPartition } from '../ports/session.ts';
 import type { CursorKey } from '../ports/store.ts';
@@ -19,21 +20,29 @@ export interface FeedParts {
   readonly memory: FeedMemory;
   /** What clients make the broker keep. */
   readonly kept: Kept;
+  /** Lets cursors jump that lie below the start of their log. */
+  readonly jumps: { begin(feed: Feed): void };
+}
+
+/** The subscription of a feed. */
+interface FeedSubscription {
+  readonly groupName: string;
+  readonly isPaused: boolean;
+  /** The sums over its logs. */
+  readonly consumption: Consumption;
 }
 
 /**
  * A log as one subscription consumes it: the cursor, and the batches to deliver. Its seat connects
  * it with the member that holds the log.
  */
-export class Feed implements AppendListener {
+export class Feed extends CountedCursor implements AppendListener {
   readonly key: CursorKey;
   /** The partition as events name it. All events share this object. */
   readonly place: TopicPartition;
-  readonly cursor: Cursor;
   readonly log: PartitionLog;
-  readonly #clock: Clock;
-  readonly #memory: FeedMemory;
-  readonly #account: Kept;
+  readonly #subscription: FeedSubscription;
+  readonly #parts: FeedParts;
   #seat: Seat | null = null;
   /**
    * A batch from the database, kept for this cursor even if the caches of the log have dropped it.
@@ -41,35 +50,22 @@ export class Feed implements AppendListener {
   #kept: EncodedBatch | null = null;
   #fetching = false;
   #cancelRetry: (() => void) | null = null;
-  #closed = false;
-  /**
-   * Bytes that the account counts for the deliveries, the acked runs, the attempts and the note of
-   * the cursor.
-   */
-  #deliveryBytes = 0;
-  #holeBytes = 0;
-  #attemptBytes = 0;
-  #noteBytes = 0;
-  /** What the sums of the subscription have of this log. */
-  readonly #consumption: Consumption;
-  #completedRecords = 0;
-  #inFlightRecords = 0;
   /** The begin of the last ack round in which the cursor moved. */
   #lastRoundMs = -Infinity;
 
-  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, parts: FeedParts, consumption: Consumption) {
-    const { clock, memory, kept } = parts;
+  constructor(key: CursorKey, cursor: Cursor, log: PartitionLog, parts: FeedParts, subscription: FeedSubscription) {
+    super(cursor, parts.kept, subscription.consumption);
+    this.#subscription = subscription;
     this.key = key;
     this.place = { topic: log.address.topicName, partition: key.partition };
-    this.cursor = cursor;
     this.log = log;
-    this.#clock = clock;
-    this.#memory = memory;
-    this.#account = kept;
-    this.#consumption = consumption;
+    this.#parts = parts;
     log.addListener(this);
-    this.begun();
-    this.recountNote();
+    this.trimmed();
+  }
+
+  get groupName(): string {
+    return this.#subscription.groupName;
   }
 
   get topic(): string {
@@ -83,30 +79,61 @@ export class Feed implements AppendListener {
 
   /** Gives the log to the member of the seat. */
   taken(seat: Seat): void {
-    if (this.#seat === null && !this.#closed) this.#account.cursors.force(weights.heldCursor);
+    this.countHeld(true);
     this.#seat = seat;
   }
 
   /** Takes the log from the member of the seat. */
   left(): void {
-    if (this.#seat !== null && !this.#closed) this.#account.cursors.give(weights.heldCursor);
+    this.countHeld(false);
     this.#seat = null;
     this.#drop();
+  }
+
+  /** Whether the subscription is PAUSED, so that nothing new goes out. */
+  get isPaused(): boolean {
+    return this.#subscription.isPaused;
   }
 
   appended(): void {
     this.#seat?.wake();
   }
 
+  /** Whether retention has dropped un-acked records. The cursor jumps then. */
+  get isBelowStart(): boolean {
+    return this.cursor.committedOffset < this.log.startOffset;
+  }
+
+  /** The log may begin behind the cursor now. */
   trimmed(): void {
-    // Nothing drops records yet.
+    if (this.isBelowStart && !this.isClosed) this.#parts.jumps.begin(this);
+  }
+
+  /** Jumps to the offset, at which the log begins. @returns the number of records that are lost. */
+  jump(start: number): number {
+    const lost = this.cursor.lag(start);
+    const freed = this.cursor.advance(start);
+    assert(freed.status === 'OK', 'a cursor that jumps has no MOVING records');
+    this.begun();
+    this.#forgetFailedRead();
+    this.#seat?.member.regain(freed.records, freed.bytes);
+    this.#seat?.wake();
+    return lost;
+  }
+
+  /** Follows a reset of the cursor. */
+  wasReset(): void {
+    this.begun();
+    this.recountNote();
+    // A drop may have passed the new place before memory had it.
+    this.trimmed();
   }
 
   /** The batch that contains `offset`; null while the database is read, which wakes the seat. */
   batchAt(offset: number): EncodedBatch | null {
     const kept = this.#kept;
     if (kept !== null && offset >= kept.baseOffset && offset < endOffset(kept)) {
-      this.#memory.used(this);
+      this.#parts.memory.used(this);
       return kept;
     }
     this.#drop();
@@ -120,7 +147,7 @@ export class Feed implements AppendListener {
    * delivery reads it again.
    */
   delivered(batch: EncodedBatch, first: number, last: number): void {
-    this.#consumption.deliveredRecords += last - first + 1;
+    this.#subscription.consumption.deliveredRecords += last - first + 1;
     this.recount();
     if (batch === this.#kept && last === endOffset(batch) - 1) this.#drop();
   }
@@ -152,81 +179,13 @@ export class Feed implements AppendListener {
     };
   }
 
-  /** Counts the log from a new begin of its cursor, which acks nothing. */
-  begun(): void {
-    const { completedRecords } = this.cursor;
-    this.#consumption.completedRecords += completedRecords - this.#completedRecords;
-    this.#completedRecords = completedRecords;
-    this.recount();
-  }
-
-  /** Counts the deliveries, acked runs and attempts of the cursor, after a change of them. */
-  recount(): void {
-    if (this.#closed) return;
-    this.#sum();
-    const deliveryBytes = deliveryBytesOf(this.cursor);
-    if (deliveryBytes !== this.#deliveryBytes) {
-      this.#deliveryBytes = recounted(this.#account.deliveries, this.#deliveryBytes, deliveryBytes);
-    }
-    const holeBytes = this.cursor.holes * weights.hole;
-    if (holeBytes !== this.#holeBytes) {
-      this.#holeBytes = recounted(this.#account.holes, this.#holeBytes, holeBytes);
-    }
-    const attemptBytes = this.cursor.attemptRuns * weights.attemptRun;
-    if (attemptBytes !== this.#attemptBytes) {
-      this.#attemptBytes = recounted(this.#account.attempts, this.#attemptBytes, attemptBytes);
-    }
-  }
-
-  /** Whether acks of so many runs ahead of the committed offset, or within attempts, have room. */
-  hasRoomForHoles(runs: number): boolean {
-    const { holes, attempts } = this.#account;
-    if (runs * weights.hole > holes.room) return false;
-    return !this.cursor.hasAttempts || runs * weights.attemptRun <= attempts.room;
-  }
-
-  /** The bytes that the account counts for the note of the cursor. */
-  get noteBytes(): number {
-    return this.#noteBytes;
-  }
-
-  /** Counts the note of the cursor, after a change of it. */
-  recountNote(): void {
-    if (this.#closed) return;
-    this.#noteBytes = recounted(this.#account.notes, this.#noteBytes, noteBytes(this.cursor.metadata));
-  }
-
   close(): void {
-    if (this.#closed) return;
-    this.#giveBack();
-    this.#closed = true;
-    this.#cancelRetry?.();
+    if (this.isClosed) return;
+    this.endCount();
+    this.#forgetFailedRead();
     this.#drop();
     this.#seat?.close();
     this.log.removeListener(this);
-  }
-
-  #sum(): void {
-    const { completedRecords, inFlightRecords } = this.cursor;
-    if (completedRecords !== this.#completedRecords) {
-      const acked = completedRecords - this.#completedRecords;
-      this.#consumption.completedRecords += acked;
-      this.#consumption.ackedRecords += acked;
-      this.#completedRecords = completedRecords;
-    }
-    if (inFlightRecords !== this.#inFlightRecords) {
-      this.#consumption.inFlightRecords += inFlightRecords - this.#inFlightRecords;
-      this.#inFlightRecords = inFlightRecords;
-    }
-  }
-
-  #giveBack(): void {
-    const { cursors, deliveries, holes, attempts, notes } = this.#account;
-    deliveries.give(this.#deliveryBytes);
-    if (this.#seat !== null) cursors.give(weights.heldCursor);
-    holes.give(this.#holeBytes);
-    attempts.give(this.#attemptBytes);
-    notes.give(this.#noteBytes);
   }
 
   async #fetch(offset: number): Promise<void> {
@@ -234,36 +193,48 @@ export class Feed implements AppendListener {
     try {
       const batch = await this.log.fetch(offset);
       this.#fetching = false;
-      if (this.#closed) return;
+      if (this.isClosed) return;
       if (batch !== null) this.#keep(batch);
       this.#seat?.wake();
-    } catch {
-      // The database does not answer. `#fetching` stays set, so that a busy pump does not ask all
-      // the time.
-      if (this.#closed) return;
-      this.#cancelRetry = this.#clock.after(readRetryMs, () => {
-        this.#fetching = false;
-        this.#seat?.wake();
-      });
+    } catch (error) {
+      if (!this.isClosed) this.#fetchFailed(error);
     }
+  }
+
+  #fetchFailed(error: unknown): void {
+    if (error instanceof BelowLogStart) {
+      // The start of the log is behind the offset by now, so the next look does not read again.
+      this.#fetching = false;
+      this.#seat?.wake();
+      return;
+    }
+    // The database does not answer. `#fetching` stays set, so that a busy pump does not ask all the
+    // time.
+    this.#cancelRetry = this.#parts.clock.after(readRetryMs, () => {
+      this.#forgetFailedRead();
+      this.#seat?.wake();
+    });
+  }
+
+  #forgetFailedRead(): void {
+    if (this.#cancelRetry === null) return;
+    this.#cancelRetry();
+    this.#cancelRetry = null;
+    this.#fetching = false;
   }
 
   /** Does nothing without a holder, because the next one may begin at another offset. */
   #keep(batch: EncodedBatch): void {
     if (this.#seat === null) return;
     this.#kept = batch;
-    this.#memory.keep(this, batchBytes(batch));
+    this.#parts.memory.keep(this, batchBytes(batch));
   }
 
   #drop(): void {
     if (this.#kept === null) return;
     this.#kept = null;
-    this.#memory.drop(this);
+    this.#parts.memory.drop(this);
   }
-}
-
-function deliveryBytesOf({ inFlight, refusedRuns }: Cursor): number {
-  return inFlight.pieces * weights.deliveredRun + inFlight.sizeBytes + refusedRuns * weights.refusedRun;
 }
 
 /** The member of a seat, as the seat and its log need it. */

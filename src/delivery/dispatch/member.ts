@@ -55,6 +55,8 @@ export class Member {
   /** The last progress; or, with nothing to ack, the last delivery, assignment or end of a read. */
   #busySinceMs = 0;
   #heardMs = -Infinity;
+  /** The last sign of life, also of a stream that only reads. */
+  #seenMs = -Infinity;
   /** How the last stream ended; null without a stream, or if the member has read since. */
   #streamEnd: StreamEnd | null = null;
   /** Records that count in the credit but are MOVING, so that the member cannot ack them. */
@@ -165,6 +167,7 @@ export class Member {
 
   readerGone(reader: Reader, nowMs: number): boolean {
     this.given(nowMs);
+    this.#seenMs = nowMs;
     return this.readers.delete(reader);
   }
 
@@ -178,6 +181,12 @@ export class Member {
 
   heard(nowMs: number): void {
     this.#heardMs = nowMs;
+    this.#seenMs = nowMs;
+  }
+
+  /** When the member was last known to live. An open reader is a sign of life. */
+  seenMs(nowMs: number): number {
+    return this.readers.size > 0 ? nowMs : this.#seenMs;
   }
 
   /**

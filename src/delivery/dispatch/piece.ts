@@ -39,6 +39,8 @@ export function nextPiece(
 ): Look {
   if (seat.revoking) return { blockedOn: 'REVOKING', untilMs: null };
   const { feed } = seat;
+  if (feed.isPaused) return { blockedOn: 'PAUSED', untilMs: null };
+  if (feed.isBelowStart) return { blockedOn: 'READING', untilMs: null };
   const next = feed.cursor.next(feed.log.endOffset, nowMs);
   if (next.type === 'blocked') {
     const blockedOn = next.on === 'MOVING' ? 'DEAD_LETTER' : next.on;

@@ -2,7 +2,16 @@ import type { Seat } from './feed.ts';
 import type { BlockedOn } from '../ports/session.ts';
 
 /** The reasons of a member's logs. The first one counts, because acting on it helps most. */
-const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY', 'REVOKING', 'READING', 'CAUGHT_UP'];
+const urgency: readonly BlockedOn[] = [
+  'CREDIT',
+  'WINDOW',
+  'DEAD_LETTER',
+  'RETRY',
+  'REVOKING',
+  'READING',
+  'PAUSED',
+  'CAUGHT_UP',
+];
 
 /**
  * The logs of a member, divided into those that may have records for its readers (ready) and those
@@ -24,9 +33,10 @@ const urgency: readonly BlockedOn[] = ['CREDIT', 'WINDOW', 'DEAD_LETTER', 'RETRY
  * | RETRY | `timePassed`; `settle`, after an ack of the refused records |
  * | CREDIT | `creditReturned`, from any log of the member; `timePassed`, to split the batch |
  * | REVOKING | `Member.hold`, if the member keeps the log |
+ * | PAUSED | `ActiveSubscription.wake`, when the subscription is no longer PAUSED |
  *
- * A log also becomes ready when the member gets it, when it is revoked (its reason changes), and
- * when a stream begins.
+ * A log also becomes ready when the member gets it, when it is revoked or paused (its reason
+ * changes), and when a stream begins.
  */
 export class ReadyLogs {
   readonly #ready = new Queue();

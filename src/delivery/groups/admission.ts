@@ -8,9 +8,10 @@ import type { CreateSubscriptionCommand } from '../ports/subscriptions.ts';
 import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { Groups } from './groups.ts';
+import { refuseCancelled } from '../subscriptions/cancelled.ts';
 import type { ActiveSubscription } from '../subscriptions/subscription.ts';
 import type { Member } from '../dispatch/member.ts';
-import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { refuseUnlessMayGrow } from '../kept/growth.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 
 /** The options of a member that differ by the kind of call. */
@@ -78,7 +79,8 @@ export class Admission {
   }
 
   /** @throws Rejection SUBSCRIPTION_EXISTS, GROUP_TOPICS_MAX, TOPIC_NOT_FOUND, BROKER_FULL */
-  async createSubscription({ group: name, topic, start }: CreateSubscriptionCommand): Promise<Created> {
+  async createSubscription(command: CreateSubscriptionCommand): Promise<Created> {
+    const { group: name, topic, start, deadAfterMs } = command;
     const topicId = this.#groups.subscriptions.topicId(topic);
     const known = this.#groups.inMemory.find(name)?.subscriptions.has(topicId) === true;
     const reserved = this.#groups.reservations.join(name, known ? [] : [topicId]);
@@ -88,7 +90,7 @@ export class Admission {
       if (group.subscriptions.size >= limits.groupTopicsMax) {
         throw groupTopicsMax({ group: name, groupTopicsMax: limits.groupTopicsMax });
       }
-      const subscription = await this.#groups.subscriptions.demand(group, topic, start);
+      const subscription = await this.#groups.subscriptions.demand(group, topic, start, deadAfterMs);
       await group.settled();
       return { group, subscription };
     };
@@ -103,6 +105,8 @@ export class Admission {
     if (group === undefined || row === undefined) throw await this.#fenced(group, memberId, command.instanceId);
     const topicIds = this.#groups.subscriptions.readableTopicIds(command);
     return this.#groups.occupy(group, async () => {
+      // The call would subscribe the group again, and the member would not learn of the cancel.
+      refuseCancelled(group, this.#context, memberId, topicIds.length === 0 ? row.topicIds : topicIds);
       const to = changed(row, command, topicIds.length === 0 ? row.topicIds : topicIds, options);
       await this.#change(group, command, topicIds, { from: row, to });
       const member = group.member(memberId);

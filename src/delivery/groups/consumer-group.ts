@@ -9,7 +9,7 @@ import {
 import type { MovingRecords } from '../../commit/settlements.ts';
 import type { OffsetRuns } from '../../consumption/partitioned/cursor.ts';
 import { Credit } from '../../credit/credit.ts';
-import { groupDeleted } from '../../errors/rejections/groups.ts';
+import { groupDeleted, subscriptionCancelled } from '../../errors/rejections/groups.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 import { assignorFailed, memberFenced, replaced, slowReader } from '../../errors/rejections/members.ts';
 import { limits } from '../../limits/limits.ts';
@@ -24,9 +24,10 @@ import { notOwner, refuseIfUnsure, unsureOwner } from '../dispatch/not-owner.ts'
 import { GroupEffects } from './effects.ts';
 import { GroupModel } from './model.ts';
 import type { Reply } from '../ports/reply.ts';
-import type { EventSink, StreamEnd, StreamEvent } from '../ports/session.ts';
+import type { EventSink, StreamEnd } from '../ports/session.ts';
 import { StreamSession } from '../dispatch/stream-session.ts';
 import type { LoadedGroup, SubscriptionRow } from '../ports/store.ts';
+import { refuseCancelled } from '../subscriptions/cancelled.ts';
 import { ActiveSubscription, type ClaimedLog, type SubscribedTopic } from '../subscriptions/subscription.ts';
 
 type LoadedIdentity = Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>;
@@ -68,9 +69,15 @@ export class ConsumerGroup extends GroupModel {
   }
 
   /** Adds a subscription with its cursors. Its members get the partitions with the next step. */
-  addSubscription(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[]): ActiveSubscription {
-    const subscription = new ActiveSubscription(row, topic, claimed, this.#context);
+  addSubscription(
+    row: SubscriptionRow,
+    topic: SubscribedTopic,
+    claimed: readonly ClaimedLog[],
+    isNew: boolean,
+  ): ActiveSubscription {
+    const subscription = new ActiveSubscription(row, { groupName: this.name, ...topic }, claimed, this.#context);
     this.keep(subscription);
+    this.#context.lives.added(subscription, isNew);
     this.#driver.add({ type: 'topic', topicId: row.topicId, partitions: subscription.partitions });
     return subscription;
   }
@@ -98,12 +105,24 @@ export class ConsumerGroup extends GroupModel {
     const subscription = this.subscriptions.get(topicId);
     if (subscription === undefined) return;
     this.drop(subscription);
+    this.#context.lives.removed(subscription);
     for (const log of subscription.logs) {
       this.#context.rounds.forget(log);
       this.#effects.takeBack(log, false);
     }
     subscription.close();
     await this.#driver.feed({ type: 'topic', topicId, partitions: 0 });
+  }
+
+  /** Ends the readers of the members of a topic whose subscription was cancelled. */
+  subscriptionCancelled(topicId: number, topicName: string): void {
+    for (const member of this.members.values()) {
+      if (this.row(member.id)?.topicIds.includes(topicId) !== true) continue;
+      for (const reader of [...member.readers]) {
+        reader.end(subscriptionCancelled({ group: this.name, topic: topicName }));
+        if (reader instanceof StreamSession) this.#streamEnded(member, reader, 'ENDED');
+      }
+    }
   }
 
   /** @throws Rejection MEMBER_FENCED if the group does not have the member */
@@ -126,7 +145,8 @@ export class ConsumerGroup extends GroupModel {
     this.#makeRoom(row.memberId);
     const known = this.members.get(row.memberId);
     const member = known ?? new Member(row.memberId);
-    member.heard(this.#context.clock.nowMs());
+    const nowMs = this.#context.clock.nowMs();
+    member.heard(nowMs);
     this.members.set(row.memberId, member);
     if (reply !== null && !this.#isKnownInstance(row.instanceId)) member.reply = reply;
     const joining = this.#driver.feed({ type: 'join', member: row, returning: reply === null });
@@ -134,7 +154,7 @@ export class ConsumerGroup extends GroupModel {
     try {
       await joining;
     } catch (error) {
-      if (known === undefined && this.row(row.memberId) === undefined) this.forgetMember(row.memberId);
+      if (known === undefined && this.row(row.memberId) === undefined) this.forgetMember(row.memberId, nowMs);
       throw error;
     } finally {
       this.recountMember(row.memberId);
@@ -166,14 +186,14 @@ export class ConsumerGroup extends GroupModel {
    * partitions that the second still needs.
    */
   withheld<T>(topicIds: readonly number[], work: () => Promise<T>): Promise<T> {
-    const hold = (held: boolean): Promise<unknown> =>
-      Promise.all(topicIds.map((topicId) => this.#driver.feed({ type: 'hold', topicId, held })));
-    const isFree = (topicId: number): boolean =>
-      this.subscriptions.get(topicId)?.logs.every((log) => log.seat === null) ?? true;
+    const hold = (isHeld: boolean): Promise<unknown> =>
+      Promise.all(topicIds.map((topicId) => this.#driver.feed({ type: 'hold', topicId, held: isHeld })));
+    // One that ends meanwhile counts as free: members may have partitions of the next one.
+    const held = topicIds.flatMap((topicId) => this.subscriptions.get(topicId) ?? []);
     return this.#withholding.take(async () => {
       try {
         await hold(true);
-        const free = await this.watch(() => topicIds.every(isFree), limits.rebalanceTimeoutMsMax, never);
+        const free = await this.watch(() => held.every(({ isFree }) => isFree), limits.rebalanceTimeoutMsMax, never);
         if (!free) throw new Error('a partition is held for longer than any rebalance timeout');
         return await work();
       } finally {
@@ -222,10 +242,17 @@ export class ConsumerGroup extends GroupModel {
     }
   }
 
-  /** Opens the stream of the member. A stream that is open already ends with REPLACED. */
+  /**
+   * Opens the stream of the member. A stream that is open already ends with REPLACED.
+   * @throws Rejection SUBSCRIPTION_CANCELLED if that came after the call had found the member.
+   */
   openStream(member: Member, sink: EventSink, options: RequestedStream): StreamSession {
+    this.#refuseReader(member);
     const { clock, slowReaders, deliveryRoom, mayDeliver, rounds } = this.#context;
-    for (const reader of member.readers) if (reader instanceof StreamSession) this.#replace(member, reader);
+    for (const reader of [...member.readers].filter((one) => one instanceof StreamSession)) {
+      member.readers.delete(reader);
+      reader.end(replaced(member.id));
+    }
     member.beginStream(new Credit(options.recordsMax, options.bytesMax));
     const session: StreamSession = new StreamSession({
       member,
@@ -246,7 +273,7 @@ export class ConsumerGroup extends GroupModel {
         this.#streamEnded(member, session, 'ENDED');
       },
       generation: () => this.generation,
-      joined: () => this.#joined(member),
+      joined: () => this.joined(member.id),
       ackNow: ({ seat: { feed }, first, last }) => {
         const freed = feed.cursor.ackRuns([first, last]);
         rounds.mark(feed);
@@ -258,22 +285,14 @@ export class ConsumerGroup extends GroupModel {
     return session;
   }
 
-  #joined({ id }: Member): StreamEvent {
-    const row = this.row(id);
-    const sessionTimeoutMs = row?.sessionTimeoutMs ?? null;
-    return {
-      type: 'joined',
-      memberId: id,
-      generation: this.generation,
-      heartbeatIntervalMs: sessionTimeoutMs === null ? null : limits.heartbeatIntervalMs,
-      sessionTimeoutMs,
-      maxPollIntervalMs: row?.maxPollIntervalMs ?? limits.maxPollIntervalMsDefault,
-    };
-  }
-
-  #replace(member: Member, session: StreamSession): void {
-    member.readers.delete(session);
-    session.end(replaced(member.id));
+  /** Without its stream a member without a session timeout has nothing to live by. */
+  #refuseReader(member: Member): void {
+    try {
+      refuseCancelled(this, this.#context, member.id);
+    } catch (error) {
+      if (this.row(member.id)?.sessionTimeoutMs === null) void this.leave(member.id, 'LEFT');
+      throw error;
+    }
   }
 
   /** Stops the session, whose transport is closed. */
@@ -354,19 +373,14 @@ export class ConsumerGroup extends GroupModel {
     return this.#driver.isMoving;
   }
 
-  tellDraining(deadlineAtMs: number): void {
-    for (const member of this.members.values()) {
-      for (const reader of member.readers) {
-        if (reader instanceof StreamSession) reader.drain(deadlineAtMs);
-        else reader.end(null);
-      }
-    }
-  }
-
   /** Stops everything of the group in this process. `error` is null if the group is deleted. */
   stop(error: Rejection | null): void {
     this.#driver.stop(error === null ? groupDeleted('the group is deleted') : notOwner());
     for (const member of this.members.values()) this.#effects.endReaders(member, error);
+    for (const subscription of this.subscriptions.values()) {
+      if (error === null) this.#context.lives.removed(subscription);
+      else this.#context.lives.forgotten(subscription);
+    }
     this.giveBack();
   }
 

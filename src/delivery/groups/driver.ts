@@ -220,7 +220,7 @@ export class GroupDriver {
       const rows = change.putAssignments.length + change.removedAssignments.length;
       if (!this.#slices.add(rows)) await this.#slices.next(rows);
       if (this.#stopped !== null) return;
-      await writer.save(this.#state.id, change);
+      await writer.save(this.#state.id, change, () => this.#state.heardAgoMs(clock.nowMs()));
       this.#slices.begin();
       ({ generation } = change);
     }

@@ -137,7 +137,7 @@ export class GroupEffects {
       const { topicId, partition } = feed.log.address;
       if (feed.key.lane === 0) asked.push({ topicId, partition });
     }
-    this.#state.forgetMember(oldMemberId);
+    this.#state.forgetMember(oldMemberId, this.#context.clock.nowMs());
     this.endReaders(old, instanceFenced({ memberId: oldMemberId }));
     return asked;
   }
@@ -146,7 +146,7 @@ export class GroupEffects {
     if (reason === 'SESSION_TIMEOUT') this.#context.counts.sessionTimeouts++;
     const member = this.#state.members.get(memberId);
     if (member === undefined) return;
-    this.#state.forgetMember(memberId);
+    this.#state.forgetMember(memberId, this.#context.clock.nowMs());
     // A member that left or cancelled its stream has not failed. A record may have killed a lost
     // one.
     const mayHaveFailed = reason !== 'LEFT' && !member.hasStopped;

@@ -4,14 +4,12 @@ import { Backoff } from '../../time/backoff.ts';
 import type { Clock, Random } from '../../time/clock.ts';
 import { pause } from '../../time/pause.ts';
 import { notOwner } from '../dispatch/not-owner.ts';
-import type { GroupStore } from '../ports/store.ts';
+import type { GroupStore, SavedChange, SubscriptionRow } from '../ports/store.ts';
 
 /** The wait before a write with an unknown outcome is repeated. */
 const repeatMs = 250;
 
-interface Waiting {
-  readonly groupId: number;
-  readonly change: GroupChange;
+interface Waiting extends SavedChange {
   readonly done: PromiseWithResolvers<void>;
 }
 
@@ -28,36 +26,51 @@ export class GroupWriter {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #onFenced: () => void;
+  readonly #onSubscriptions: (rows: readonly SubscriptionRow[]) => void;
   #waiting: Waiting[] = [];
   #writing = false;
+  /** The last write has failed, and may have committed. */
+  #isRepeat = false;
   /** Aborted by the stop. Ends the pauses between tries. */
   readonly #ending = new AbortController();
 
-  constructor(deps: { store: GroupStore; clock: Clock; random: Random; onFenced: () => void }) {
+  constructor(deps: {
+    store: GroupStore;
+    clock: Clock;
+    random: Random;
+    onFenced: () => void;
+    /** Called with the subscriptions that a write has changed, before it is reported as durable. */
+    onSubscriptions: (rows: readonly SubscriptionRow[]) => void;
+  }) {
     this.#store = deps.store;
     this.#clock = deps.clock;
     this.#backoff = new Backoff(deps.clock, deps.random);
     this.#onFenced = deps.onFenced;
+    this.#onSubscriptions = deps.onSubscriptions;
   }
 
   /** Resolves when the change is durable. Rejects with FENCED if another broker has taken over. */
-  save(groupId: number, change: GroupChange): Promise<void> {
+  save(groupId: number, change: GroupChange, heardAgoMs: () => number | null): Promise<void> {
     if (this.#ending.signal.aborted) return Promise.reject(notOwner());
     const done = Promise.withResolvers<void>();
-    this.#waiting.push({ groupId, change, done });
+    this.#waiting.push({ groupId, change, heardAgoMs, done });
     if (!this.#writing) void this.#writeAll();
     return done.promise;
   }
 
   /**
    * Runs another write, which must be harmless to repeat. A write with an unknown outcome is
-   * repeated until the outcome is known. A write that has changed nothing fails. @throws Fault
+   * repeated until the outcome is known. A write that has changed nothing fails.
+   * @param known is called with the result before the answer of any later write counts.
+   * @throws Fault
    */
-  async settle<T>(write: (store: GroupStore) => Promise<T>): Promise<T> {
+  async settle<T>(write: (store: GroupStore) => Promise<T>, known?: (result: T) => void): Promise<T> {
     for (let unknown = false; ;) {
       if (this.#ending.signal.aborted) throw notOwner();
       try {
-        return await write(this.#store);
+        const result = await write(this.#store);
+        known?.(result);
+        return result;
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
         if (error.kind === 'FENCED') this.#onFenced();
@@ -80,12 +93,14 @@ export class GroupWriter {
       const taken = this.#waiting;
       this.#waiting = [];
       try {
-        await this.#store.saveGroups(taken);
+        this.#onSubscriptions(await this.#store.saveGroups(taken, this.#isRepeat));
+        this.#isRepeat = false;
         this.#backoff.reset();
         for (const one of taken) one.done.resolve();
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
         this.#waiting = [...taken, ...this.#waiting];
+        this.#isRepeat = true;
         if (error.kind === 'FENCED') {
           this.stop();
           this.#onFenced();

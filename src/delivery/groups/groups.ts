@@ -1,9 +1,9 @@
 import { present } from '../../errors/present.ts';
 import { groupNotEmpty } from '../../errors/rejections/groups.ts';
 import { Once } from '../../time/once.ts';
-import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { refuseUnlessMayGrow } from '../kept/growth.ts';
 import { Reservations } from '../kept/reservations.ts';
-import type { FoundInAckLog, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
+import type { FoundInAckLog, GroupEnd, GroupStore, LoadedGroup, NamedGroup } from '../ports/store.ts';
 import { LoadedCursors } from '../subscriptions/subscription.ts';
 import { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
@@ -166,22 +166,27 @@ export class Groups {
    * either comes first, and the group stays, or comes later, and joins a new group. @throws
    * Rejection GROUP_NOT_FOUND, GROUP_NOT_EMPTY
    */
-  async delete(name: string): Promise<void> {
+  async delete(name: string, reason: GroupEnd = 'GROUP_DELETED'): Promise<void> {
     while (this.#deleting.has(name)) await this.#deleting.endedOf(name);
     const group = this.inMemory.get(name);
     if (this.#callers.has(group)) throw groupNotEmpty({ group: name, members: 0 });
     refuseUnlessEmpty(group);
-    await this.#deleting.run(name, () => this.#delete(group));
+    await this.#deleting.run(name, () => this.#delete(group, reason));
   }
 
-  #delete(group: ConsumerGroup): Promise<void> {
+  #delete(group: ConsumerGroup, reason: GroupEnd): Promise<void> {
     const feeds = [...group.subscriptions.values()].flatMap(({ logs }) => logs);
-    return this.#context.moves.whileStill(feeds, () => this.#deleteStill(group));
+    return this.#context.moves.whileStill(feeds, () => this.#deleteStill(group, reason));
   }
 
-  async #deleteStill(group: ConsumerGroup): Promise<void> {
-    await group.end();
-    await this.#context.writer.settle((store) => store.deleteGroup(group.id));
+  async #deleteStill(group: ConsumerGroup, reason: GroupEnd): Promise<void> {
+    if (reason === 'GROUP_DELETED') await group.end();
+    const owed = Array.from(group.subscriptions.values(), (subscription) => {
+      return { subscriptionId: subscription.row.id, records: subscription.owedRecords() };
+    });
+    const isGone = await this.#context.writer.settle((store) => store.endGroup(group.id, reason, owed));
+    if (!isGone) throw groupNotEmpty({ group: group.name, members: 0 });
+    if (reason === 'OFFSET_RETENTION') await group.end();
     this.inMemory.remove(group);
     this.subscriptions.forgetGroup(group);
     for (const { logs } of group.subscriptions.values()) for (const log of logs) this.#context.rounds.forget(log);

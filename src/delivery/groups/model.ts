@@ -7,11 +7,13 @@ import type {
   MemberRow,
   PartitionRef,
 } from '../../coordinator/group.ts';
+import { limits } from '../../limits/limits.ts';
 import { SortedItems } from '../../log/sorted-items.ts';
 import type { Feed } from '../dispatch/feed.ts';
 import type { Member } from '../dispatch/member.ts';
+import { StreamSession } from '../dispatch/stream-session.ts';
 import type { NamedLog } from '../ports/offsets.ts';
-import type { TopicPartition } from '../ports/session.ts';
+import type { StreamEvent, TopicPartition } from '../ports/session.ts';
 import type { LoadedGroup } from '../ports/store.ts';
 import { Hold } from '../../account/hold.ts';
 import type { Kept } from '../kept/kept.ts';
@@ -37,6 +39,8 @@ export class GroupModel {
   readonly #hold: Hold;
   readonly #keptMembers: KeptMembers;
   #generation: number;
+  /** The last sign of life of the members that have gone. */
+  #seenMs = -Infinity;
 
   constructor(loaded: Pick<LoadedGroup, 'id' | 'name' | 'snapshot'>, machine: Group, kept: Kept) {
     this.id = loaded.id;
@@ -130,8 +134,19 @@ export class GroupModel {
     if (row !== undefined && this.members.has(memberId)) this.#keptMembers.count(row);
   }
 
+  /**
+   * The time since the last sign of life of any member, also of one that has gone; null if this
+   * broker has got none.
+   */
+  heardAgoMs(nowMs: number): number | null {
+    let seenMs = this.#seenMs;
+    for (const member of this.members.values()) seenMs = Math.max(seenMs, member.seenMs(nowMs));
+    return seenMs === -Infinity ? null : Math.max(0, nowMs - seenMs);
+  }
+
   /** Removes a member that is gone. */
-  forgetMember(memberId: MemberId): void {
+  forgetMember(memberId: MemberId, nowMs: number): void {
+    this.#seenMs = Math.max(this.#seenMs, this.members.get(memberId)?.seenMs(nowMs) ?? -Infinity);
     this.members.delete(memberId);
     this.#keptMembers.forget(memberId);
   }
@@ -195,5 +210,28 @@ export class GroupModel {
     // Another topic may have this name by now.
     const { topicName } = subscription;
     if (this.#byTopicName.get(topicName) === subscription) this.#byTopicName.delete(topicName);
+  }
+
+  /** The first event of a stream of the member. */
+  joined(memberId: MemberId): StreamEvent {
+    const row = this.row(memberId);
+    const sessionTimeoutMs = row?.sessionTimeoutMs ?? null;
+    return {
+      type: 'joined',
+      memberId,
+      generation: this.generation,
+      heartbeatIntervalMs: sessionTimeoutMs === null ? null : limits.heartbeatIntervalMs,
+      sessionTimeoutMs,
+      maxPollIntervalMs: row?.maxPollIntervalMs ?? limits.maxPollIntervalMsDefault,
+    };
+  }
+
+  tellDraining(deadlineAtMs: number): void {
+    for (const member of this.members.values()) {
+      for (const reader of member.readers) {
+        if (reader instanceof StreamSession) reader.drain(deadlineAtMs);
+        else reader.end(null);
+      }
+    }
   }
 }

@@ -24,7 +24,8 @@ interface OffsetRetentionDeps {
 }
 
 /**
- * Deletes groups that have had no members, and no use of their offsets, for the time of retention.
+ * Deletes groups that have had no members, and no use of their offsets, for the time of retention,
+ * and all of whose subscriptions are DEAD: nothing is removed that is owed to a living one.
  * The store writes since when a group is empty with the removal of the last member. The broker
  * reads that time once, with the load, so a look costs no query. A group may live one interval
  * longer than its retention, never shorter.
@@ -82,7 +83,9 @@ export class OffsetRetention implements BackgroundJob {
       const known = before.get(group);
       this.#note(group, known?.generation === group.generation ? known.sinceMs : nowMs);
     }
-    const due = [...this.#empty].filter(([, { sinceMs }]) => retentionMs > 0 && nowMs - sinceMs >= retentionMs);
+    const due = [...this.#empty].filter(([group, { sinceMs }]) => {
+      return retentionMs > 0 && nowMs - sinceMs >= retentionMs && holdsNothing(group);
+    });
     await this.#writeTouched();
     for (const [group] of due) await this.#delete(group);
   }
@@ -105,9 +108,9 @@ export class OffsetRetention implements BackgroundJob {
     // A member may have joined, or a call used the offsets, while other groups were deleted.
     const known = this.#empty.get(group);
     if (!this.#loop.isStarted || known === undefined || known.generation !== group.generation) return;
-    if (clock.nowMs() - known.sinceMs < retentionMs) return;
+    if (clock.nowMs() - known.sinceMs < retentionMs || !holdsNothing(group)) return;
     try {
-      await groups.delete(group.name);
+      await groups.delete(group.name, 'OFFSET_RETENTION');
       log.info(
         { group: group.name },
         'a group was deleted with its offsets: it has had no members for offset_retention_ms',
@@ -121,4 +124,10 @@ export class OffsetRetention implements BackgroundJob {
       );
     }
   }
+}
+
+/** Whether all subscriptions of the group are DEAD. Cancelled ones are not in memory. */
+function holdsNothing({ subscriptions }: ConsumerGroup): boolean {
+  for (const { row } of subscriptions.values()) if (row.state !== 'DEAD') return false;
+  return true;
 }

@@ -1,18 +1,18 @@
 import type { Counted } from '../../account/hold.ts';
 import { begunAt } from '../../consumption/partitioned/cursor.ts';
 import { present } from '../../errors/present.ts';
-import { subscriptionNotFound } from '../../errors/rejections/groups.ts';
+import { subscriptionNotFound, subscriptionState } from '../../errors/rejections/groups.ts';
 import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
-import type { StoredStart } from '../../log/store.ts';
+import type { GapReason, StoredStart } from '../../log/store.ts';
 import { inTurns } from '../../time/in-turns.ts';
 import { Once } from '../../time/once.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import { refuseUnlessMayGrow } from '../dispatch/growth.ts';
+import { refuseUnlessMayGrow } from '../kept/growth.ts';
 import type { StartPosition } from '../ports/subscriptions.ts';
-import type { GroupStore, LogStart, SubscriptionRow } from '../ports/store.ts';
+import type { GroupStore, LogStart, SubscriptionInput, SubscriptionRow } from '../ports/store.ts';
 import { ChosenStarts } from '../subscriptions/chosen-starts.ts';
 import { startOffsets } from '../subscriptions/start-position.ts';
 import {
@@ -25,6 +25,9 @@ import type { ConsumerGroup } from './consumer-group.ts';
 import type { GroupContext } from './context.ts';
 import type { LoadedGroups } from './loaded-groups.ts';
 
+/** What a call may do to a subscription that goes on. */
+export type CalledInput = Exclude<SubscriptionInput, { readonly type: 'CANCEL' }>;
+
 /** The topics as delivery sees them. */
 export interface TopicLogs {
   topic(name: string): { readonly id: number; readonly name: string } | undefined;
@@ -34,18 +37,20 @@ export interface TopicLogs {
   appendedRecords(topicId: number): number;
   /** By partition and lane; empty for a missing topic. Another list when the topic grows. */
   partitionLogs(topicId: number): readonly PartitionLog[];
+  /** Why the last drop took records of the topic from cursors that it passed. */
+  gapReason(topicId: number): GapReason;
   /** Counts the ACTIVE and PAUSED subscriptions of a topic, beside those at the load. */
-  liveSubscriptions?(topicId: number, change: 1 | -1): void;
+  liveSubscriptions?(topicId: number, change: 1 | 0 | -1): void;
 }
 
 /** A subscription with its group. */
-interface FoundSubscription {
+export interface FoundSubscription {
   readonly group: ConsumerGroup;
   readonly subscription: ActiveSubscription;
 }
 
 export interface SubscriptionsDeps {
-  readonly store: Pick<GroupStore, 'createSubscriptions' | 'cancelSubscription'>;
+  readonly store: Pick<GroupStore, 'createSubscriptions'>;
   readonly topics: TopicLogs;
   readonly context: GroupContext;
   /** Counts the first offsets of subscriptions that are being created. */
@@ -124,7 +129,7 @@ export class Subscriptions {
     const logs = topicLogs.map((log) => {
       return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
     });
-    for (const feed of group.addSubscription(row, { name, lanes }, logs).logs) {
+    for (const feed of group.addSubscription(row, { name, lanes }, logs, false).logs) {
       if (loaded.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
     }
     this.#groups.subscriptionsChanged();
@@ -137,20 +142,33 @@ export class Subscriptions {
     await Promise.all(topics.map((topic) => this.demand(group, topic, start)));
   }
 
-  /** Finds or creates the subscription. */
-  async demand(group: ConsumerGroup, topic: string, start: StartPosition): Promise<ActiveSubscription> {
+  /**
+   * Finds or creates the subscription.
+   * @param deadAfterMs of one that is created; null: it never dies.
+   */
+  async demand(
+    group: ConsumerGroup,
+    topic: string,
+    start: StartPosition,
+    deadAfterMs: number | null = limits.deadAfterMsDefault,
+  ): Promise<ActiveSubscription> {
     const topicId = this.topicId(topic);
     const known = group.subscriptions.get(topicId);
     if (known !== undefined) return known;
     refuseUnlessMayGrow(this.#context.mayGrow);
-    return this.#making.run(`${group.id}/${topicId}`, () => this.#make(group, topicId, start));
+    return this.#making.run(`${group.id}/${topicId}`, () => this.#make(group, topicId, start, deadAfterMs));
   }
 
-  async #make(group: ConsumerGroup, topicId: number, start: StartPosition): Promise<ActiveSubscription> {
+  async #make(
+    group: ConsumerGroup,
+    topicId: number,
+    start: StartPosition,
+    deadAfterMs: number | null,
+  ): Promise<ActiveSubscription> {
     const logs = this.#topics.partitionLogs(topicId);
     const lanes = this.#topics.lanes(topicId);
     const name = logs[0]?.address.topicName ?? '';
-    const { starts, ...row } = await this.#chosenStarts.create(
+    const { row, starts } = await this.#chosenStarts.create(
       { groupId: group.id, topicId, logs: logs.length },
       () => startOffsets(start, logs, lanes),
       async (chosen) => {
@@ -158,7 +176,7 @@ export class Subscriptions {
           ...placeOf(present(logs[at], 'each start is that of a log')),
           offset,
         }));
-        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, offsets }]);
+        const creating = this.#store.createSubscriptions([{ groupId: group.id, topicId, deadAfterMs, offsets }]);
         // The topic may be deleted meanwhile. The store refuses the row then, or deletes it.
         const [created] = await creating.finally(() => this.#refuseIfGone(topicId, name));
         if (created === undefined) throw new Error('the store made no subscription');
@@ -167,8 +185,7 @@ export class Subscriptions {
     );
     const claimed = startedAt(this.#topics.partitionLogs(topicId), lanes, starts);
     this.#groups.subscriptionsChanged();
-    this.#topics.liveSubscriptions?.(topicId, 1);
-    return group.addSubscription(row, { name, lanes }, claimed);
+    return group.addSubscription(row, { name, lanes }, claimed, true);
   }
 
   #refuseIfGone(topicId: number, topic: string): void {
@@ -207,8 +224,13 @@ export class Subscriptions {
     work: () => Promise<T>,
   ): Promise<T> {
     if (subscriptionIds.size === 0) return work();
-    const { clock, moves } = this.#context;
-    return moves.whileStill(await inTurns(clock, this.#below(topicId, starts, subscriptionIds)), work);
+    const { clock, moves, jumps } = this.#context;
+    const below = await inTurns(clock, this.#below(topicId, starts, subscriptionIds));
+    return moves.whileStill(below, async () => {
+      const result = await work();
+      await jumps.ended(below);
+      return result;
+    });
   }
 
   /** The loaded logs of the subscriptions that begin below the start. */
@@ -231,23 +253,50 @@ export class Subscriptions {
     return below;
   }
 
-  async cancel({ group, subscription }: FoundSubscription): Promise<void> {
-    await this.#context.moves.whileStill(subscription.logs, async () => {
-      const { id, topicId } = subscription.row;
-      await this.#store.cancelSubscription(id);
+  /**
+   * Ends the claim, also while members read the topic: their readers end.
+   * @returns the last row of the subscription.
+   */
+  async cancel(found: FoundSubscription): Promise<SubscriptionRow> {
+    const { group, subscription } = found;
+    const { topicId } = subscription.row;
+    return this.#context.moves.whileStill(subscription.logs, async () => {
+      const ends = { type: 'CANCEL', ends: subscription.ends(), owedRecords: subscription.owedRecords() } as const;
+      const row = await this.#write(found, ends);
       // Another cancel may have come first, and the group may have another subscription since.
-      if (group.subscriptions.get(topicId) !== subscription) return;
+      if (group.subscriptions.get(topicId) !== subscription) return row;
       const removed = group.removeSubscription(topicId);
       this.#groups.subscriptionsChanged();
-      this.#topics.liveSubscriptions?.(topicId, -1);
+      group.subscriptionCancelled(topicId, subscription.topicName);
       await removed;
+      return row;
     });
+  }
+
+  /** @throws Rejection SUBSCRIPTION_STATE, SUBSCRIPTION_NOT_FOUND */
+  async change(found: FoundSubscription, input: CalledInput): Promise<void> {
+    await this.#write(found, input);
+  }
+
+  async #write({ group, subscription }: FoundSubscription, input: SubscriptionInput): Promise<SubscriptionRow> {
+    const { id } = subscription.row;
+    const { lives, writer } = this.#context;
+    const change = await writer.settle(
+      (store) => store.changeSubscription(id, input),
+      (known) => {
+        if (known.type === 'STORED') lives.changed([known.row]);
+      },
+    );
+    if (change.type === 'STORED') return change.row;
+    const names = { group: group.name, topic: subscription.topicName };
+    // A cancel or a deletion may come first.
+    if (change.type === 'GONE' || change.state === 'CANCELLED') throw subscriptionNotFound(names);
+    throw subscriptionState({ ...names, state: change.state });
   }
 
   /** The group is deleted, and so are all its subscriptions. */
   forgetGroup(group: ConsumerGroup): void {
     this.#chosenStarts.forgetOf({ groupId: group.id });
-    for (const topicId of group.subscriptions.keys()) this.#topics.liveSubscriptions?.(topicId, -1);
   }
 }
 

@@ -14,7 +14,8 @@ export type BlockedOn =
   | 'CAUGHT_UP'
   | 'READING'
   | 'MAX_POLL_INTERVAL'
-  | 'DEAD_LETTER';
+  | 'DEAD_LETTER'
+  | 'PAUSED';
 
 export interface TopicPartition {
   readonly topic: string;

@@ -2,16 +2,77 @@ import type { GroupChange, GroupSnapshot, RebalanceRow } from '../../coordinator
 import type { AckTable } from '../../commit/ack-ring.ts';
 import type { CursorKey } from '../../consumption/offsets/cursor-key.ts';
 import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
+import type { GapReason } from '../../log/store.ts';
+import type { LifeInput, StateReason, SubscriptionLife, SubscriptionState } from '../../subscription/life.ts';
 
 export { cursorName, type CursorKey } from '../../consumption/offsets/cursor-key.ts';
 
 /** What delivery needs of the database. `src/storage` implements the port on PostgreSQL. */
 
+/** A subscription. All times but `unattendedForMs` are those of the database's clock. */
 export interface SubscriptionRow {
   readonly id: number;
   readonly groupId: number;
   readonly topicId: number;
   readonly createdAtMs: number;
+  readonly state: SubscriptionState;
+  readonly stateReason: StateReason;
+  readonly stateChangedAtMs: number;
+  /** null: it never dies. */
+  readonly deadAfterMs: number | null;
+  /** The last sign of life of the last member; null with a member, and before the first one. */
+  readonly unattendedSinceMs: number | null;
+  /** The time since then, when the row was read. */
+  readonly unattendedForMs: number | null;
+  /** Rises with every change of what is owed to the subscription, or of what it holds back. */
+  readonly claimSeq: number;
+}
+
+/** The life of the subscription, for the machine. */
+export function lifeOf(row: SubscriptionRow): SubscriptionLife {
+  const { state, stateReason: reason, stateChangedAtMs: changedAtMs, deadAfterMs, unattendedSinceMs } = row;
+  return { state, reason, changedAtMs, deadAfterMs, unattendedSinceMs };
+}
+
+/** What a call changes in the life of a subscription. */
+export type SubscriptionInput =
+  | { readonly type: 'PAUSE' | 'RESUME' }
+  | Extract<LifeInput, { type: 'UPDATE' }>
+  | {
+      readonly type: 'CANCEL';
+      /** The ends of the logs, up to which the subscription is owed. */
+      readonly ends: readonly LogStart[];
+      /** How many records below the ends are not acked, for the audit. */
+      readonly owedRecords: number;
+    };
+
+/** The outcome of a change. FORBIDDEN changes nothing; GONE: there is no such subscription. */
+export type SubscriptionChange =
+  | { readonly type: 'STORED'; readonly row: SubscriptionRow }
+  | { readonly type: 'FORBIDDEN'; readonly state: SubscriptionState }
+  | { readonly type: 'GONE' };
+
+/** A created or found subscription, and where it starts. */
+export interface CreatedSubscription {
+  readonly row: SubscriptionRow;
+  /** By partition and lane. */
+  readonly starts: readonly LogStart[];
+}
+
+/** A decision of a coordinator, to be written. */
+export interface SavedChange {
+  readonly groupId: number;
+  readonly change: GroupChange;
+  /** The time since the last sign of life of the group's members; null: this broker heard none. */
+  readonly heardAgoMs: () => number | null;
+}
+
+export type GroupEnd = 'OFFSET_RETENTION' | 'GROUP_DELETED';
+
+/** What a subscription is owed when its group ends, for the audit. */
+export interface OwedRecords {
+  readonly subscriptionId: number;
+  readonly records: number;
 }
 
 /** A group that may not be in memory yet. */
@@ -22,7 +83,7 @@ export interface NamedGroup {
 
 /** What an unloaded group has in the database, as far as it costs memory once it is loaded. */
 export interface GroupSize {
-  /** The topics of its active subscriptions. */
+  /** The topics of its subscriptions that are not cancelled. */
   readonly topicIds: readonly number[];
   readonly cursors: number;
   readonly members: number;
@@ -73,6 +134,21 @@ export interface CursorReset {
   readonly resets: number;
 }
 
+/** Records of a log that a group was owed when retention dropped them. Both ends are included. */
+interface LogGap {
+  readonly first: number;
+  readonly last: number;
+  readonly reason: GapReason;
+}
+
+/** What a cursor is about to jump over. */
+export interface CursorJump {
+  readonly key: CursorKey;
+  /** The incarnation of the cursor. */
+  readonly resets: number;
+  readonly gap: LogGap;
+}
+
 /** What the predecessor has left in the ack log. Cursors of ended subscriptions do not count. */
 export interface AckLogCounts {
   readonly cursors: number;
@@ -101,12 +177,9 @@ export interface LogStart {
 export interface NewSubscription {
   readonly groupId: number;
   readonly topicId: number;
+  /** null: it never dies. */
+  readonly deadAfterMs: number | null;
   readonly offsets: readonly LogStart[];
-}
-
-/** A created or found subscription, and where it starts, by partition and lane. */
-export interface CreatedSubscription extends SubscriptionRow {
-  readonly starts: readonly LogStart[];
 }
 
 export interface GroupStore {
@@ -120,7 +193,10 @@ export interface GroupStore {
    * until then a fold truncates nothing.
    */
   readAckLog(): Promise<FoundInAckLog>;
-  /** Groups with their active subscriptions, ordered by id. A group that is gone is left out. */
+  /**
+   * Groups with their subscriptions that are not cancelled, ordered by id. A group that is gone is
+   * left out.
+   */
   loadGroups(groupIds: readonly number[]): Promise<LoadedGroup[]>;
   /**
    * Calls `visit` with each cursor of the subscriptions, in no order, with the ack log applied to
@@ -139,19 +215,24 @@ export interface GroupStore {
   /** Creates the group, or finds it. */
   createGroup(name: string): Promise<number>;
   /**
-   * Removes a group with its members, subscriptions and cursors in one fenced transaction. The
-   * caller has made sure that the group has no members. Does nothing if the group is gone.
+   * Removes a group with its members, subscriptions and cursors in one fenced transaction, and
+   * writes an audit row for each of its subscriptions. The caller has made sure that the group has
+   * no members. Does nothing if the group is gone. OFFSET_RETENTION does nothing either if a member
+   * or a subscription that is ACTIVE or PAUSED is there.
+   * @returns whether the group is gone.
    */
-  deleteGroup(groupId: number): Promise<void>;
+  endGroup(groupId: number, reason: GroupEnd, owed: readonly OwedRecords[]): Promise<boolean>;
   /**
    * Starts the retention of offsets again for groups without members, after a use of their offsets.
    */
   touchGroups(groupIds: readonly number[]): Promise<void>;
   /**
    * Writes members, generations and assignments of any number of groups in one fenced transaction,
-   * and since when each group is empty.
+   * since when each group is empty, and what that changes in the lives of its subscriptions.
+   * @param isRepeat the write before may have committed.
+   * @returns the subscriptions whose life has changed; in a repeat all of the groups.
    */
-  saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void>;
+  saveGroups(changes: readonly SavedChange[], isRepeat: boolean): Promise<SubscriptionRow[]>;
   /** The last rebalances of a group, the newest first. */
   loadRebalances(groupId: number): Promise<StoredRebalance[]>;
   /**
@@ -159,7 +240,18 @@ export interface GroupStore {
    * unchanged. A start below that of its log is stored as that of the log.
    */
   createSubscriptions(subscriptions: readonly NewSubscription[]): Promise<CreatedSubscription[]>;
-  cancelSubscription(subscriptionId: number): Promise<void>;
+  /** Changes the life of a subscription in one fenced transaction. A repeat changes nothing. */
+  changeSubscription(subscriptionId: number, input: SubscriptionInput): Promise<SubscriptionChange>;
+  /**
+   * Ends the lives of those subscriptions that have been unattended for too long, in one fenced
+   * transaction. @returns all of the named ones as they are now, but those that are gone.
+   */
+  markDead(subscriptionIds: readonly number[]): Promise<SubscriptionRow[]>;
+  /**
+   * Notes what cursors are about to jump over, in one fenced transaction. A gap that touches the
+   * one before is joined with it. A cursor that was reset meanwhile, or is gone, is left out.
+   */
+  saveGaps(jumps: readonly CursorJump[]): Promise<void>;
   /**
    * Begins new incarnations of cursors in one fenced transaction. Afterwards no round or fold of an
    * earlier incarnation counts, even one written later. A repeat changes nothing.

@@ -6,7 +6,7 @@ import type { PartitionLog } from '../../log/partition-log.ts';
 import { Consumption } from '../../metrics/consumption.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
-import type { CursorKey, StoredCursor, SubscriptionRow } from '../ports/store.ts';
+import type { CursorKey, LogStart, StoredCursor, SubscriptionRow } from '../ports/store.ts';
 
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
@@ -59,7 +59,7 @@ export interface SubscribedTopic {
 
 /** A subscription in memory, with one feed for each log of its topic. */
 export class ActiveSubscription {
-  readonly row: SubscriptionRow;
+  readonly groupName: string;
   readonly topicName: string;
   /** The number of lanes of each partition. */
   readonly lanes: number;
@@ -68,14 +68,49 @@ export class ActiveSubscription {
   readonly #parts: FeedParts;
   readonly #logs: Feed[] = [];
   readonly #hold: Hold;
+  #row: SubscriptionRow;
 
-  constructor(row: SubscriptionRow, topic: SubscribedTopic, claimed: readonly ClaimedLog[], parts: FeedParts) {
-    this.row = row;
+  constructor(
+    row: SubscriptionRow,
+    topic: SubscribedTopic & { readonly groupName: string },
+    claimed: readonly ClaimedLog[],
+    parts: FeedParts,
+  ) {
+    this.#row = row;
+    this.groupName = topic.groupName;
     this.topicName = topic.name;
     this.lanes = topic.lanes;
     this.#parts = parts;
     this.#hold = new Hold(parts.kept.cursors, 0);
     this.#claim(claimed);
+  }
+
+  /** The row as the database has it. Another one when it changes. */
+  get row(): SubscriptionRow {
+    return this.#row;
+  }
+
+  get isPaused(): boolean {
+    return this.#row.state === 'PAUSED';
+  }
+
+  changed(row: SubscriptionRow): void {
+    this.#row = row;
+  }
+
+  /** Makes all logs ready that a member holds. */
+  wake(): void {
+    for (const { seat } of this.#logs) seat?.wake();
+  }
+
+  /** The ends of the logs, up to which the subscription is owed. */
+  ends(): LogStart[] {
+    return this.#logs.map(({ key: { partition, lane }, log }) => ({ partition, lane, offset: log.endOffset }));
+  }
+
+  /** How many records are owed and not acked. */
+  owedRecords(): number {
+    return this.#logs.reduce((sum, { cursor, log }) => sum + cursor.lag(log.endOffset), 0);
   }
 
   /** The number of partitions of the topic. */
@@ -113,6 +148,11 @@ export class ActiveSubscription {
     return this.#logs.reduce((sum, { seat }) => (seat === null ? sum + 1 : sum), 0);
   }
 
+  /** Whether no member holds any of the logs, as after the end of the subscription. */
+  get isFree(): boolean {
+    return this.#logs.every(({ isClosed, seat }) => isClosed || seat === null);
+  }
+
   /** Closes the logs, and gives back what the account counts. Idempotent. */
   close(): void {
     for (const log of this.#logs) log.close();
@@ -124,7 +164,7 @@ export class ActiveSubscription {
     for (const { log, cursor } of claimed) {
       const { partition, lane } = log.address;
       const key = { subscriptionId: this.row.id, partition, lane };
-      this.#logs.push(new Feed(key, cursor, log, this.#parts, this.consumption));
+      this.#logs.push(new Feed(key, cursor, log, this.#parts, this));
     }
   }
 }

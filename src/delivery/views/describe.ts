@@ -30,6 +30,8 @@ export interface DeliveryCounts {
   readonly commits: number;
   /** How often the attempts of a cursor stayed uncounted, because there was no memory. */
   readonly uncountedAttempts: number;
+  /** Records that groups were owed when retention dropped them. */
+  readonly gapRecords: number;
   /** Bytes of the batches that were read from the database and are not delivered yet. */
   readonly feedBytes: number;
 }
@@ -164,8 +166,9 @@ export class GroupSums {
 
 export function countsOf(
   sums: Sums,
-  { delivered, counts, lostAttempts, memory }: Pick<GroupContext, 'delivered' | 'counts' | 'lostAttempts' | 'memory'>,
+  context: Pick<GroupContext, 'delivered' | 'counts' | 'lostAttempts' | 'memory' | 'jumps'>,
 ): DeliveryCounts {
+  const { delivered, counts, lostAttempts, memory, jumps } = context;
   const { rebalanceMs, ...counted } = counts;
   return {
     ...sums,
@@ -174,6 +177,7 @@ export function countsOf(
     ...counted,
     rebalanceSeconds: rebalanceMs / 1_000,
     uncountedAttempts: lostAttempts.uncounted,
+    gapRecords: jumps.lostRecords,
     feedBytes: memory.bytes,
   };
 }

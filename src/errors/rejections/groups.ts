@@ -45,3 +45,19 @@ export function subscriptionExists(fields: FieldsOf<'SUBSCRIPTION_EXISTS'>): Rej
   const message = `group "${fields.group}" is subscribed to topic "${fields.topic}" already`;
   return rejection('SUBSCRIPTION_EXISTS', message, fields);
 }
+
+/** `state`: the one that forbids the call. */
+export function subscriptionState(fields: FieldsOf<'SUBSCRIPTION_STATE'>): RejectionOf<'SUBSCRIPTION_STATE'> {
+  const { group, topic, state } = fields;
+  const what = `the subscription of group "${group}" to topic "${topic}" is ${state}`;
+  const remedy = state === 'DEAD' ? ': a member of the group makes it ACTIVE' : '';
+  return rejection('SUBSCRIPTION_STATE', what + remedy, fields);
+}
+
+export function subscriptionCancelled(
+  fields: FieldsOf<'SUBSCRIPTION_CANCELLED'>,
+): RejectionOf<'SUBSCRIPTION_CANCELLED'> {
+  const { group, topic } = fields;
+  const message = `the subscription of group "${group}" to topic "${topic}" was cancelled while this member had it`;
+  return rejection('SUBSCRIPTION_CANCELLED', message, fields);
+}

@@ -17,6 +17,6 @@ export function publishQueueFull(fields: FieldsOf<'PUBLISH_QUEUE_FULL'>): Reject
 
 /** The topic refuses publishes while nobody is subscribed. */
 export function noSubscriptions(fields: FieldsOf<'NO_SUBSCRIPTIONS'>): RejectionOf<'NO_SUBSCRIPTIONS'> {
-  const message = `topic "${fields.topic}" refuses publishes while nobody is subscribed to it`;
+  const message = `topic "${fields.topic}" refuses publishes while no subscription to it is ACTIVE or PAUSED`;
   return rejection('NO_SUBSCRIPTIONS', message, fields);
 }

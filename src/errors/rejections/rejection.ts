@@ -20,6 +20,8 @@ export const rejectionFields = {
   TOPIC_NOT_FOUND: { topic: 'text?' },
   GROUP_NOT_FOUND: { group: 'text' },
   SUBSCRIPTION_NOT_FOUND: { group: 'text', topic: 'text' },
+  SUBSCRIPTION_STATE: { group: 'text', topic: 'text', state: 'text' },
+  SUBSCRIPTION_CANCELLED: { group: 'text', topic: 'text' },
   TOPIC_EXISTS: { topic: 'text' },
   SUBSCRIPTION_EXISTS: { group: 'text', topic: 'text' },
   NO_SUBSCRIPTIONS: { topic: 'text' },

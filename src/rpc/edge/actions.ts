@@ -46,6 +46,9 @@ const actions: { readonly [S in ServiceName]: { readonly [M in keyof (typeof ser
       createSubscription: 'manage',
       getSubscription: 'read',
       listSubscriptions: 'read',
+      updateSubscription: 'manage',
+      pauseSubscription: 'manage',
+      resumeSubscription: 'manage',
       cancelSubscription: 'manage',
     },
     GroupService: {

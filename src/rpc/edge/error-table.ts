@@ -111,6 +111,21 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     happened: 'The group has no subscription to the topic.',
     remedy: 'Create it, or correct the names.',
   },
+  SUBSCRIPTION_STATE: {
+    code: 'FAILED_PRECONDITION',
+    precondition: 'state',
+    happened:
+      'The state of the subscription forbids the call: a DEAD one can be neither paused nor resumed. ' +
+      '`state` in the metadata names it. Nothing has changed.',
+    remedy: 'Let a member of the group come, which makes the subscription ACTIVE; or cancel it.',
+  },
+  SUBSCRIPTION_CANCELLED: {
+    code: 'FAILED_PRECONDITION',
+    happened:
+      'CancelSubscription has ended a subscription of the member. Its streams and waiting Pulls have ' +
+      'ended, and a call with its `member_id` that names the topic is refused.',
+    remedy: 'Drop what is in flight. Go on without the topic, or join as a new member to subscribe anew.',
+  },
   TOPIC_EXISTS: {
     code: 'ALREADY_EXISTS',
     happened: 'There is a topic of this name.',
@@ -134,8 +149,9 @@ export const errorTable: Readonly<Record<ErrorKind, ErrorRow>> = {
     code: 'FAILED_PRECONDITION',
     precondition: 'subscription',
     happened:
-      'The topic refuses publishes while nobody is subscribed (`refuse_publish`), and nobody is. ' +
-      'Nothing was appended, and records with known idempotency keys are refused too.',
+      'The topic refuses publishes while nobody is subscribed (`refuse_publish`), and no subscription ' +
+      'to it is ACTIVE or PAUSED. Nothing was appended, and records with known idempotency keys are ' +
+      'refused too.',
     remedy: 'Subscribe first, or change `zero_subscriptions` of the topic.',
   },
   PARTITIONS_CANNOT_SHRINK: {

@@ -4,16 +4,17 @@ import {
   CreateSubscriptionResponseSchema,
   GetSubscriptionResponseSchema,
   ListSubscriptionsResponseSchema,
-  SubscriptionSchema,
-  SubscriptionState,
-  type Subscription,
+  PauseSubscriptionResponseSchema,
+  ResumeSubscriptionResponseSchema,
+  UpdateSubscriptionResponseSchema,
   type SubscriptionService,
 } from '../../../gen/millrace/v1/subscription_pb.js';
-import type { SubscriptionDetails, SubscriptionPage } from '../../broker/commands.ts';
-import { textOrNull } from '../validation/defaults.ts';
+import type { SubscriptionPage } from '../../broker/commands.ts';
+import { given } from '../validation/defaults.ts';
 import type { HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { pageRequest, startPosition, wholePageRequest } from '../translation/commands.ts';
-import { partitionStatuses, timestamp } from '../translation/responses.ts';
+import { partitionStatuses } from '../translation/responses.ts';
+import { deadAfterMs, subscriptionFilter, subscriptionMessage } from './subscriptions.ts';
 
 export function subscriptionService({
   services,
@@ -23,7 +24,8 @@ export function subscriptionService({
     async createSubscription(_call, request) {
       validation.createSubscription(request);
       const { group, topic } = request;
-      const command = { group, topic, start: startPosition(request.start) };
+      const start = startPosition(request.start);
+      const command = { group, topic, start, deadAfterMs: deadAfterMs(request.death) };
       const made = await services().subscription.createSubscription(command);
       return create(CreateSubscriptionResponseSchema, withCursors(made));
     },
@@ -37,10 +39,30 @@ export function subscriptionService({
 
     async listSubscriptions(_call, request) {
       validation.listSubscriptions(request);
-      const filter = { group: textOrNull(request.group), topic: textOrNull(request.topic) };
+      const filter = subscriptionFilter(request);
       const page = await services().subscription.listSubscriptions(filter, pageRequest(request));
       const subscriptions = page.items.map(subscriptionMessage);
       return create(ListSubscriptionsResponseSchema, { subscriptions, nextPageToken: page.nextToken });
+    },
+
+    async updateSubscription(_call, request) {
+      validation.updateSubscription(request);
+      const { group, topic, death } = given(request.subscription);
+      // Each path of the mask means the one setting that can change.
+      const changed = await services().subscription.updateSubscription(group, topic, deadAfterMs(death));
+      return create(UpdateSubscriptionResponseSchema, { subscription: subscriptionMessage(changed) });
+    },
+
+    async pauseSubscription(_call, request) {
+      validation.pauseSubscription(request);
+      const paused = await services().subscription.pauseSubscription(request.group, request.topic);
+      return create(PauseSubscriptionResponseSchema, { subscription: subscriptionMessage(paused) });
+    },
+
+    async resumeSubscription(_call, request) {
+      validation.resumeSubscription(request);
+      const resumed = await services().subscription.resumeSubscription(request.group, request.topic);
+      return create(ResumeSubscriptionResponseSchema, { subscription: subscriptionMessage(resumed) });
     },
 
     async cancelSubscription(_call, request) {
@@ -57,14 +79,4 @@ function withCursors({ subscription, partitions }: SubscriptionPage) {
     partitions: partitionStatuses(partitions.items),
     nextPageToken: partitions.nextToken,
   };
-}
-
-function subscriptionMessage(subscription: SubscriptionDetails): Subscription {
-  return create(SubscriptionSchema, {
-    id: BigInt(subscription.id),
-    group: subscription.group,
-    topic: subscription.topic,
-    state: SubscriptionState[subscription.state],
-    createTime: timestamp(subscription.createdAtMs),
-  });
 }

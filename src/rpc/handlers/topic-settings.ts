@@ -53,7 +53,7 @@ export function updateTopicCommand(
 function retentionOf({ retention, zeroSubscriptions }: Topic, defaultRetentionMs: number | null): RetentionSettings {
   return {
     afterCompletionMs: afterCompletionMs(retention?.completion, defaultRetentionMs),
-    excusedKeepMs: limits.excusedKeepMsDefault,
+    excusedKeepMs: msOr(retention?.excusedKeepFor, limits.excusedKeepMsDefault),
     maxAgeMs: null,
     maxBytes: null,
     keepUnsubscribedMs: keepUnsubscribedMs(zeroSubscriptions?.policy),
@@ -95,12 +95,13 @@ export function topicMessage(topic: TopicDetails): Topic {
   });
 }
 
-function retentionMessage({ afterCompletionMs }: RetentionSettings): Retention {
+function retentionMessage({ afterCompletionMs, excusedKeepMs }: RetentionSettings): Retention {
   return create(RetentionSchema, {
     completion:
       afterCompletionMs === null
         ? { case: 'keepForever', value: true }
         : { case: 'afterCompletion', value: durationFromMs(afterCompletionMs) },
+    excusedKeepFor: durationFromMs(excusedKeepMs),
   });
 }
 

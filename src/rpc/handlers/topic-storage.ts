@@ -15,19 +15,6 @@ import type { BlockingSession, KeptBy, StoredDrop, StoredSegment, TopicStorage }
 import { limits } from '../../limits/limits.ts';
 import { timestamp, timestampOrUnset } from '../translation/responses.ts';
 
-/** No subscription dies yet. */
-const keptReasons: Readonly<Record<KeptBy['reason'], KeptReason>> = {
-  CURRENT: KeptReason.CURRENT,
-  SUBSCRIPTION: KeptReason.SUBSCRIPTION,
-  DEAD_SUBSCRIPTION: KeptReason.UNSPECIFIED,
-  RETENTION: KeptReason.RETENTION,
-  ZERO_SUBSCRIPTIONS: KeptReason.ZERO_SUBSCRIPTIONS,
-  KEEP_FOREVER: KeptReason.KEEP_FOREVER,
-  SESSION: KeptReason.SESSION,
-  DROPPING: KeptReason.DROPPING,
-  EARLIER_SEGMENT: KeptReason.EARLIER_SEGMENT,
-};
-
 /** No topic has a cap yet. */
 const dropReasons: Readonly<Record<StoredDrop['reason'], DropReason>> = {
   COMPLETED: DropReason.COMPLETED,
@@ -61,8 +48,8 @@ function segmentInit(one: StoredSegment): MessageInitShape<typeof StoredSegmentS
 
 function keptByInit({ reason, subscription, bytes, segments, untilMs, session }: KeptBy) {
   return {
-    reason: keptReasons[reason],
-    ...(subscription !== null && { group: subscription.group, state: SubscriptionState.ACTIVE }),
+    reason: KeptReason[reason],
+    ...(subscription !== null && { group: subscription.group, state: SubscriptionState[subscription.state] }),
     bytes: BigInt(bytes),
     segments,
     ...timestampOrUnset('untilTime', untilMs),

@@ -23,6 +23,7 @@ const blockedOns: Readonly<Record<delivery.BlockedOn, BlockedOn>> = {
   READING: BlockedOn.READING,
   MAX_POLL_INTERVAL: BlockedOn.MAX_POLL_INTERVAL,
   DEAD_LETTER: BlockedOn.DEAD_LETTER,
+  PAUSED: BlockedOn.PAUSED,
 };
 
 /**

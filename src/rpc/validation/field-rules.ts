@@ -130,6 +130,9 @@ function seconds(ms: number): string {
   return `${ms / 1_000}s`;
 }
 
+/** Of a field that the rule of its whole message checks. */
+export const anything: Rule<unknown> = () => undefined;
+
 /** A case of a oneof that is chosen by true. False would choose it too, and mean nothing. */
 export const onlyTrue: Rule<boolean> = (value, field, report) => {
   if (!value) report(field, 'is only true, or unset');

@@ -13,12 +13,18 @@ export interface MaskedOneof<M> {
 export const topicMask = {
   idempotency_window: ['idempotencyWindowMs'],
   description: ['description'],
-  retention: ['afterCompletionMs'],
+  retention: ['afterCompletionMs', 'excusedKeepMs'],
   'retention.after_completion': ['afterCompletionMs'],
   'retention.keep_forever': ['afterCompletionMs'],
+  'retention.excused_keep_for': ['excusedKeepMs'],
   zero_subscriptions: ['keepUnsubscribedMs'],
   'zero_subscriptions.keep_for': ['keepUnsubscribedMs'],
   'zero_subscriptions.refuse_publish': ['keepUnsubscribedMs'],
+} as const satisfies MaskTable<string>;
+
+export const subscriptionMask = {
+  dead_after: ['deadAfterMs'],
+  never_dies: ['deadAfterMs'],
 } as const satisfies MaskTable<string>;
 
 /** The settings that the mask names. */

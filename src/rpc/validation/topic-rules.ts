@@ -29,12 +29,9 @@ export function updateTopicRule(ruled: RuledFields, partitionsMax: number) {
   const changes: Rule<UpdateTopicRequest> = ({ topic, updateMask }, at, report) => {
     if (topic !== undefined) masked({ message: topic, at: 'topic', mask: updateMask }, at, report);
   };
-  const fields = { topic: field.required<Topic>(anything), updateMask: maskRule(topicMask) };
+  const fields = { topic: field.required(field.anything), updateMask: maskRule(topicMask) };
   return message(ruled, UpdateTopicRequestSchema, fields, changes);
 }
-
-/** The masked rule checks the topic, because it needs the mask. */
-const anything: Rule<Topic | undefined> = () => undefined;
 
 const topicOneofs: readonly MaskedOneof<Topic>[] = [
   {
@@ -55,7 +52,11 @@ function topicRule(ruled: RuledFields, partitionsMax: number) {
     partitions: field.count(partitionsMax),
     idempotencyWindow: field.duration(limits.idempotencyWindowMsMin, limits.idempotencyWindowMsMax),
     description: field.text(limits.descriptionCharsMax),
-    retention: message(ruled, RetentionSchema, { afterCompletion: time, keepForever: field.onlyTrue }),
+    retention: message(ruled, RetentionSchema, {
+      afterCompletion: time,
+      keepForever: field.onlyTrue,
+      excusedKeepFor: time,
+    }),
     zeroSubscriptions: message(ruled, ZeroSubscriptionsSchema, { keepFor: time, refusePublish: field.onlyTrue }),
   });
 }

@@ -21,6 +21,9 @@ import {
   createSubscriptionRule,
   getSubscriptionRule,
   listSubscriptionsRule,
+  pauseSubscriptionRule,
+  resumeSubscriptionRule,
+  updateSubscriptionRule,
 } from './subscription-rules.ts';
 import {
   addPartitionsRule,
@@ -71,6 +74,9 @@ export function createValidation(tunable: Pick<TunableLimits, 'partitionsMax'>) 
     createSubscription: validate(createSubscriptionRule(ruled, start)),
     getSubscription: validate(getSubscriptionRule(ruled)),
     listSubscriptions: validate(listSubscriptionsRule(ruled)),
+    updateSubscription: validate(updateSubscriptionRule(ruled)),
+    pauseSubscription: validate(pauseSubscriptionRule(ruled)),
+    resumeSubscription: validate(resumeSubscriptionRule(ruled)),
     cancelSubscription: validate(cancelSubscriptionRule(ruled)),
     readMessages: validate(readMessagesRule(ruled)),
   };

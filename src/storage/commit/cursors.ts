@@ -196,7 +196,7 @@ function fullUpdate(plain: readonly BinaryValue[], sorted: readonly StoredCursor
 }
 
 /** By subscription, partition and lane: the order in which rows of cursors are locked. */
-function inOrder<T extends { readonly key: CursorKey }>(rows: readonly T[]): T[] {
+export function inOrder<T extends { readonly key: CursorKey }>(rows: readonly T[]): T[] {
   return [...rows].sort(
     ({ key: a }, { key: b }) => a.subscriptionId - b.subscriptionId || a.partition - b.partition || a.lane - b.lane,
   );

@@ -36,7 +36,7 @@ export async function resetCursors(client: Client, resets: readonly CursorReset[
 /**
  * A sub-select finds each row by its key, as in a fold: a join, planned while the table was empty,
  * scans it for each row. No row moves between look-up and update, because folds and resets share a
- * connection.
+ * connection. A claim that has ended stays as it is.
  */
 const resetText = `
   WITH w AS MATERIALIZED (
@@ -45,7 +45,8 @@ const resetText = `
              WHERE f.subscription_id = v.subscription_id AND f.partition = v.partition AND f.lane = v.lane) AS place
       FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[])
            AS v (subscription_id, partition, lane, resets, committed_offset),
-           LATERAL (SELECT s.topic_id FROM millrace.subscriptions AS s WHERE s.id = v.subscription_id OFFSET 0) AS u
+           LATERAL (SELECT s.topic_id FROM millrace.subscriptions AS s
+                     WHERE s.id = v.subscription_id AND s.state <> 'CANCELLED' OFFSET 0) AS u
   )
   UPDATE millrace.cursors AS c
      SET resets = w.resets, committed_offset = w.start, start_offset = w.start, acked = '{}', attempts = '{}',

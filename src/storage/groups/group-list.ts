@@ -32,7 +32,7 @@ export async function listGroups(client: Client): Promise<ListedGroup[]> {
         SELECT group_id, array_agg(topic_id)::text AS topic_ids, sum(cursors) AS cursors, sum(notes) AS notes,
                sum(note_bytes) AS note_bytes, sum(holes) AS holes, sum(attempts) AS attempts
           FROM millrace.subscriptions LEFT JOIN per_subscription ON subscription_id = id
-         WHERE state = 'ACTIVE' GROUP BY group_id
+         WHERE state <> 'CANCELLED' GROUP BY group_id
       ), joined AS (
         SELECT group_id, count(*) AS members,
                sum(octet_length(metadata) + octet_length(member_id) + octet_length(client_id) + octet_length(host)

@@ -1,16 +1,14 @@
-import { and, drizzle, eq, sql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
 import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
 import type { LoadedGroup } from '../../delivery/ports/store.ts';
 import { arrayLiteral, parseArrayLiteral } from '../pg/array-literal.ts';
 import { eachRow } from '../pg/each-row.ts';
 import { nowOf, type Now } from '../pg/now.ts';
-import { subscriptionColumns } from './group-rows.ts';
-import { subscriptions } from '../schema/group-schema.ts';
+import { readSubscriptions } from './subscriptions.ts';
 import { present } from '../../errors/present.ts';
 
 /**
- * Groups with their members, assignments and active subscriptions, in the order of their ids.
+ * Groups with their members, assignments and subscriptions, in the order of their ids.
  * PostgreSQL returns one row for each group and table, because a row for each member or partition
  * takes twice the CPU time, mostly in the garbage collector.
  */
@@ -25,11 +23,7 @@ export async function loadGroups(client: Client, groupIds: readonly number[], no
   });
   const members = await loadMembers(client, ids);
   const assignments = await loadAssignments(client, ids, members);
-  const db = drizzle({ client });
-  const active = await db
-    .select(subscriptionColumns)
-    .from(subscriptions)
-    .where(and(eq(subscriptions.state, 'ACTIVE'), sql`${subscriptions.groupId} = ANY (${ids}::integer[])`));
+  const active = await readSubscriptions(client, { groupIds }, now);
   const claims = Map.groupBy(active, ({ groupId }) => groupId);
   return groups.map(([id, name, generation, emptyForMs]) => ({
     id,

@@ -1,11 +1,14 @@
 import { and, drizzle, eq, inArray, isNotNull, nowSql } from '../pg/drizzle.ts';
 import type { Client } from 'pg';
-import type { AssignmentRow, GroupChange, MemberId, MemberRow } from '../../coordinator/group.ts';
+import type { AssignmentRow, MemberId, MemberRow } from '../../coordinator/group.ts';
+import type { GroupEnd, OwedRecords, SavedChange, SubscriptionRow } from '../../delivery/ports/store.ts';
+import { lockTopicsOfDead, saveAttendance, type GroupAttendance } from './attendance.ts';
 import { saveRebalances } from './rebalances.ts';
+import { auditEnds } from './subscription-audit.ts';
+import { lockTopicsOf } from './claims.ts';
 import { arrayLiteral, nestedArrayLiteral } from '../pg/array-literal.ts';
-import { epochMs } from '../pg/epoch.ts';
 import { nowOf, type Now } from '../pg/now.ts';
-import { consumerGroups, groupAssignments, subscriptions } from '../schema/group-schema.ts';
+import { consumerGroups, groupAssignments } from '../schema/group-schema.ts';
 import { isNamed, nameKey } from '../schema/namespaces.ts';
 
 /** Creates a group, or finds the one of that name. */
@@ -24,13 +27,35 @@ export async function createGroup(client: Client, name: string, now: Now): Promi
 }
 
 /**
- * Deletes a group with all its rows. Assignments have no foreign key, so they need their own
- * DELETE.
+ * Deletes a group with all its rows, and writes the audit. Assignments have no foreign key, so they
+ * need their own DELETE.
+ * @returns whether it is gone. OFFSET_RETENTION leaves a group that is used.
  */
-export async function deleteGroup(client: Client, groupId: number): Promise<void> {
+export async function endGroup(
+  client: Client,
+  groupId: number,
+  reason: GroupEnd,
+  owed: readonly OwedRecords[],
+  now: Now,
+): Promise<boolean> {
+  await lockTopicsOf(client, "group_id = $1 AND state <> 'CANCELLED'", [groupId]);
+  await client.query('SELECT 1 FROM millrace.consumer_groups WHERE id = $1 FOR UPDATE', [groupId]);
+  const { rows } = await client.query<[id: number, state: SubscriptionRow['state']]>({
+    rowMode: 'array',
+    text: `SELECT id, state FROM millrace.subscriptions WHERE group_id = $1 AND state <> 'CANCELLED' ORDER BY id FOR UPDATE`,
+    values: [groupId],
+  });
+  if (reason === 'OFFSET_RETENTION') {
+    const members = await client.query('SELECT 1 FROM millrace.group_members WHERE group_id = $1 LIMIT 1', [groupId]);
+    if (members.rows.length > 0 || rows.some(([, state]) => state !== 'DEAD')) return false;
+  }
+  const records = new Map(owed.map((one) => [one.subscriptionId, one.records]));
+  const ended = rows.map(([subscriptionId]) => ({ subscriptionId, records: records.get(subscriptionId) ?? 0 }));
+  await auditEnds(client, reason, ended, now);
   const db = drizzle({ client });
   await db.delete(consumerGroups).where(eq(consumerGroups.id, groupId));
   await db.delete(groupAssignments).where(eq(groupAssignments.groupId, groupId));
+  return true;
 }
 
 /** Restarts the time since which each empty group is empty. */
@@ -41,24 +66,40 @@ export async function touchGroups(client: Client, groupIds: readonly number[], n
     .where(and(inArray(consumerGroups.id, [...groupIds]), isNotNull(consumerGroups.emptySince)));
 }
 
-interface Change {
-  readonly groupId: number;
-  readonly change: GroupChange;
-}
-
 /**
  * Writes the changes; the last of several changes of one row wins. Each statement writes the rows
  * of all groups, so that a thousand rebalances take as many round trips as one.
+ * @returns the subscriptions whose life has changed.
  */
-export async function saveGroups(client: Client, changes: readonly Change[], now: Now): Promise<void> {
+export async function saveGroups(
+  client: Client,
+  changes: readonly SavedChange[],
+  now: Now,
+): Promise<SubscriptionRow[]> {
   const { generations, members, assignments } = lastOfEach(changes);
+  const came = new Set(changes.flatMap(({ groupId, change }) => (change.putMembers.length > 0 ? [groupId] : [])));
+  await lockTopicsOfDead(client, [...came]);
   await saveGenerations(client, generations);
-  await removeMembers(client, members);
+  const left = await removeMembers(client, members);
   await removeAssignments(client, assignments);
   await putMembers(client, members);
   await noteEmptiness(client, members, now);
   await putAssignments(client, assignments);
   await saveRebalances(client, changes, now);
+  return saveAttendance(client, attendancesOf(changes, came, left), now);
+}
+
+/** The groups whose attendance a save may change. */
+function attendancesOf(
+  changes: readonly SavedChange[],
+  came: ReadonlySet<number>,
+  left: ReadonlySet<number>,
+): GroupAttendance[] {
+  const of = Map.groupBy(changes, ({ groupId }) => groupId);
+  return Array.from(new Set([...came, ...left]), (groupId) => {
+    const agos = (of.get(groupId) ?? []).flatMap(({ heardAgoMs }) => heardAgoMs() ?? []);
+    return { groupId, came: came.has(groupId), heardAgoMs: agos.length > 0 ? Math.min(...agos) : null };
+  });
 }
 
 /** The row of a key after the save; null if the save deletes it. */
@@ -70,7 +111,7 @@ interface Outcome<Row, Key> {
 type MemberOutcome = Outcome<MemberRow, MemberId>;
 type AssignmentOutcome = Outcome<AssignmentRow, { readonly topicId: number; readonly partition: number }>;
 
-function lastOfEach(changes: readonly Change[]): {
+function lastOfEach(changes: readonly SavedChange[]): {
   generations: ReadonlyMap<number, number>;
   members: MemberOutcome[];
   assignments: AssignmentOutcome[];
@@ -88,12 +129,12 @@ function lastOfEach(changes: readonly Change[]): {
   };
 }
 
-function memberOutcomes({ groupId, change }: Change): MemberOutcome[] {
+function memberOutcomes({ groupId, change }: SavedChange): MemberOutcome[] {
   const gone = change.removedMembers.map((key) => ({ groupId, key, row: null }));
   return [...gone, ...change.putMembers.map((row) => ({ groupId, key: row.memberId, row }))];
 }
 
-function assignmentOutcomes({ groupId, change }: Change): AssignmentOutcome[] {
+function assignmentOutcomes({ groupId, change }: SavedChange): AssignmentOutcome[] {
   const gone = change.removedAssignments.map((key) => ({ groupId, key, row: null }));
   return [...gone, ...change.putAssignments.map((row) => ({ groupId, key: row, row }))];
 }
@@ -118,13 +159,15 @@ async function saveGenerations(client: Client, generations: ReadonlyMap<number, 
   );
 }
 
-async function removeMembers(client: Client, members: readonly MemberOutcome[]): Promise<void> {
+/** @returns the groups that have lost a member. A repeat finds none. */
+async function removeMembers(client: Client, members: readonly MemberOutcome[]): Promise<Set<number>> {
   const gone = members.filter(({ row }) => row === null);
-  if (gone.length === 0) return;
-  await removeKeyed(client, 'group_members', { group_id: 'integer', member_id: 'text' }, [
+  if (gone.length === 0) return new Set();
+  const removed = await removeKeyed(client, 'group_members', { group_id: 'integer', member_id: 'text' }, [
     arrayLiteral(gone.map(({ groupId }) => groupId)),
     gone.map(({ key }) => key),
   ]);
+  return new Set(removed);
 }
 
 async function removeAssignments(client: Client, assignments: readonly AssignmentOutcome[]): Promise<void> {
@@ -140,22 +183,25 @@ async function removeAssignments(client: Client, assignments: readonly Assignmen
 /**
  * Deletes rows; a sub-select finds each by its key. A join, planned after an ANALYZE of the empty
  * table, scans the table for each row, which took minutes for 100,000. No row moves between look-up
- * and delete, because the groups are locked.
+ * and delete, because the groups are locked. @returns the groups of the deleted rows.
  */
 async function removeKeyed(
   client: Client,
   table: string,
   key: Readonly<Record<string, 'integer' | 'text'>>,
   values: readonly (string | readonly string[])[],
-): Promise<void> {
+): Promise<number[]> {
   const columns = Object.keys(key);
   const arrays = Object.values(key).map((type, at) => `$${at + 1}::${type}[]`);
-  await client.query(
-    `DELETE FROM millrace.${table} WHERE ctid = ANY (ARRAY(
+  const { rows } = await client.query<[groupId: number]>({
+    rowMode: 'array',
+    text: `DELETE FROM millrace.${table} WHERE ctid = ANY (ARRAY(
        SELECT (SELECT t.ctid FROM millrace.${table} AS t WHERE ${columns.map((one) => `t.${one} = w.${one}`).join(' AND ')})
-         FROM unnest(${arrays.join(', ')}) AS w (${columns.join(', ')})))`,
-    [...values],
-  );
+         FROM unnest(${arrays.join(', ')}) AS w (${columns.join(', ')})))
+           RETURNING group_id`,
+    values: [...values],
+  });
+  return rows.map(([groupId]) => groupId);
 }
 
 interface PutMember {
@@ -265,11 +311,3 @@ async function putSome(client: Client, put: readonly PutAssignment[]): Promise<v
     ],
   );
 }
-
-/** The columns of a subscription for the broker. */
-export const subscriptionColumns = {
-  id: subscriptions.id,
-  groupId: subscriptions.groupId,
-  topicId: subscriptions.topicId,
-  createdAtMs: epochMs(subscriptions.createdAt),
-};

@@ -1,18 +1,24 @@
 import { Fault } from '../../errors/fault.ts';
-import type { GroupChange } from '../../coordinator/group.ts';
 import {
   cursorName,
-  type CursorKey,
   type CreatedSubscription,
+  type CursorJump,
+  type CursorKey,
   type CursorReset,
   type FoldResult,
   type FoundInAckLog,
+  type GroupEnd,
   type GroupStore,
   type LoadedGroup,
   type ListedGroup,
   type NewSubscription,
+  type OwedRecords,
+  type SavedChange,
   type StoredCursor,
   type StoredRebalance,
+  type SubscriptionChange,
+  type SubscriptionInput,
+  type SubscriptionRow,
 } from '../../delivery/ports/store.ts';
 import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
@@ -20,12 +26,15 @@ import type { Connection } from '../sessions/connection.ts';
 import { cursorUpdate, readCursors, readNamedCursors } from '../commit/cursors.ts';
 import { DeltaSums } from '../commit/delta-sums.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
+import { markDead } from './attendance.ts';
+import { saveGaps } from './gaps.ts';
 import { resetCursors } from './cursor-resets.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
-import { createGroup, deleteGroup, saveGroups, touchGroups } from './group-rows.ts';
+import { createGroup, endGroup, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
-import { activeSubscriptions, cancelSubscription, createSubscriptions } from './subscriptions.ts';
+import { changeSubscription } from './subscription-changes.ts';
+import { activeSubscriptions, createSubscriptions, readSubscriptions } from './subscriptions.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Writer } from '../sessions/writer.ts';
 import type { Now } from '../pg/now.ts';
@@ -127,18 +136,24 @@ export class GroupStorage implements GroupStore {
     return this.#d.groups.transaction((client) => createGroup(client, name, this.#d.now));
   }
 
-  deleteGroup(groupId: number): Promise<void> {
+  endGroup(groupId: number, reason: GroupEnd, owed: readonly OwedRecords[]): Promise<boolean> {
     // This uses the connection of the folds, so that the two never lock cursors in different
     // orders.
-    return this.#d.folds.transaction((client) => deleteGroup(client, groupId));
+    return this.#d.folds.transaction((client) => endGroup(client, groupId, reason, owed, this.#d.now));
   }
 
   touchGroups(groupIds: readonly number[]): Promise<void> {
     return this.#d.groups.transaction((client) => touchGroups(client, groupIds, this.#d.now));
   }
 
-  async saveGroups(changes: readonly { readonly groupId: number; readonly change: GroupChange }[]): Promise<void> {
-    if (changes.length > 0) await this.#d.groups.transaction((client) => saveGroups(client, changes, this.#d.now));
+  async saveGroups(changes: readonly SavedChange[], isRepeat: boolean): Promise<SubscriptionRow[]> {
+    if (changes.length === 0) return [];
+    const { groups, now } = this.#d;
+    return groups.transaction(async (client) => {
+      const changed = await saveGroups(client, changes, now);
+      const groupIds = changes.map(({ groupId }) => groupId);
+      return isRepeat ? readSubscriptions(client, { groupIds }, now) : changed;
+    });
   }
 
   loadRebalances(groupId: number): Promise<StoredRebalance[]> {
@@ -149,13 +164,25 @@ export class GroupStorage implements GroupStore {
     return this.#d.groups.transaction((client) => createSubscriptions(client, subscriptions, this.#d.now));
   }
 
-  cancelSubscription(subscriptionId: number): Promise<void> {
-    return this.#d.groups.transaction((client) => cancelSubscription(client, subscriptionId, this.#d.now));
+  changeSubscription(subscriptionId: number, input: SubscriptionInput): Promise<SubscriptionChange> {
+    // A cancel writes cursors. A fold finds their rows by place, so nobody else may move them.
+    const writer = input.type === 'CANCEL' ? this.#d.folds : this.#d.groups;
+    return writer.transaction((client) => changeSubscription(client, subscriptionId, input, this.#d.now));
   }
 
-  resetCursors(resets: readonly CursorReset[]): Promise<number[]> {
-    if (resets.length === 0) return Promise.resolve([]);
-    // This uses the connection of the folds, for the reason in `deleteGroup`.
+  async markDead(subscriptionIds: readonly number[]): Promise<SubscriptionRow[]> {
+    if (subscriptionIds.length === 0) return [];
+    return this.#d.groups.transaction((client) => markDead(client, subscriptionIds, this.#d.now));
+  }
+
+  async saveGaps(jumps: readonly CursorJump[]): Promise<void> {
+    // This uses the connection of the folds, as resets and deletions do.
+    if (jumps.length > 0) await this.#d.folds.transaction((client) => saveGaps(client, jumps, this.#d.now));
+  }
+
+  async resetCursors(resets: readonly CursorReset[]): Promise<number[]> {
+    // This uses the connection of the folds, for the reason in `endGroup`.
+    if (resets.length === 0) return [];
     return this.#d.folds.transaction((client) => resetCursors(client, resets));
   }
 

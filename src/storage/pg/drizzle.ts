@@ -12,7 +12,7 @@ import type * as PgCore from 'drizzle-orm/pg-core';
  */
 const require = createRequire(import.meta.url);
 
-export const { and, asc, desc, DrizzleQueryError, eq, getTableColumns, inArray, isNotNull, sql } =
+export const { and, asc, desc, DrizzleQueryError, eq, getTableColumns, inArray, isNotNull, ne, sql } =
   require('drizzle-orm') as typeof Drizzle;
 export const { drizzle } = require('drizzle-orm/node-postgres') as typeof NodePostgres;
 export const {

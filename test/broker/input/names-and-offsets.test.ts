@@ -12,6 +12,7 @@ const { joinGroup, syncGroup, leaveGroup, getGroup } = GroupService.method;
 const { createTopic, getTopic, getTopicStorage, updateTopic } = TopicService.method;
 const { addPartitions, deleteTopic, listTopics } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription, listSubscriptions } = SubscriptionService.method;
+const { updateSubscription, pauseSubscription, resumeSubscription } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
 let site: Site;
@@ -65,6 +66,12 @@ describe.each([
     wrong(createSubscription, { group: name, topic: name }, ['group', 'topic']),
     wrong(getSubscription, { group: name, topic: name }, ['group', 'topic']),
     wrong(cancelSubscription, { group: name, topic: name }, ['group', 'topic']),
+    wrong(pauseSubscription, { group: name, topic: name }, ['group', 'topic']),
+    wrong(resumeSubscription, { group: name, topic: name }, ['group', 'topic']),
+    wrong(updateSubscription, { subscription: { group: name, topic: name }, updateMask: { paths: ['dead_after'] } }, [
+      'subscription.group',
+      'subscription.topic',
+    ]),
     wrong(listSubscriptions, { group: name }, ['group']),
     wrong(readMessages, { topic: name }, ['topic']),
   ])('$name rejects an invalid name with $fields', async ({ refused, fields }) => {

@@ -45,6 +45,7 @@ describe('a retention that cannot be is refused by its field, and the topic stay
     ['a negative time', afterCompletion({ seconds: -60n }), 'retention.after_completion'],
     ['more than a hundred years', afterCompletion({ seconds: 3_153_600_001n }), 'retention.after_completion'],
     ['not for ever', keepForever(false), 'retention.keep_forever'],
+    ['a short excuse', { retention: { excusedKeepFor: second } }, 'retention.excused_keep_for'],
     ['a short time without subscriptions', keepFor(second), 'zero_subscriptions.keep_for'],
     ['no time without subscriptions', keepFor({}), 'zero_subscriptions.keep_for'],
     ['publishes that are not refused', refuse(false), 'zero_subscriptions.refuse_publish'],

@@ -12,6 +12,7 @@ const { joinGroup, syncGroup, leaveGroup, getGroup, deleteGroup } = GroupService
 const { commitOffsets, fetchOffsets, resetOffsets } = GroupService.method;
 const { createTopic, getTopic, getTopicStorage, updateTopic, addPartitions, deleteTopic } = TopicService.method;
 const { createSubscription, getSubscription, cancelSubscription } = SubscriptionService.method;
+const { updateSubscription, pauseSubscription, resumeSubscription } = SubscriptionService.method;
 const { readMessages } = MessageService.method;
 
 let site: Site;
@@ -106,6 +107,12 @@ describe('an unknown subscription is named', () => {
   test.each([
     row(getSubscription, { group: 'nobody', topic: 'orders' }),
     row(cancelSubscription, { group: 'nobody', topic: 'orders' }),
+    row(pauseSubscription, { group: 'nobody', topic: 'orders' }),
+    row(resumeSubscription, { group: 'nobody', topic: 'orders' }),
+    row(updateSubscription, {
+      subscription: { group: 'nobody', topic: 'orders' },
+      updateMask: { paths: ['dead_after'] },
+    }),
     row(getSubscription, { group: 'billing', topic: 'nowhere' }),
   ])('%s of an unknown subscription is rejected', async (_name, refused) => {
     expect((await refused(site)).reason).toBe('SUBSCRIPTION_NOT_FOUND');

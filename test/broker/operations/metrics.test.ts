@@ -43,6 +43,7 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter' | 'histogram'>> = {
   millrace_session_timeouts_total: 'counter',
   millrace_fenced_calls_total: 'counter',
   millrace_offset_commits_total: 'counter',
+  millrace_gap_records_total: 'counter',
   millrace_uncounted_attempts_total: 'counter',
   millrace_dropped_segments_total: 'counter',
   millrace_dropped_bytes_total: 'counter',

@@ -191,7 +191,8 @@ describe('the bytes that a page counts for an entry', () => {
   const keeper = { reason: 'CURRENT', subscription: none, bytes: 0, segments: 1, untilMs: none } as const;
   const drop = { segment: 1, reason: 'COMPLETED', bytes: 0, plannedAtMs: 0, doneAtMs: 0, ranges: [] } as const;
   const range = { partition: 0, lane: 0, first: 0, last: 0 };
-  const subscription = { id: 1, group: '', topic: '', state: 'ACTIVE', createdAtMs: 0 } as const;
+  const life = { stateReason: 'CREATED', stateChangedAtMs: 0, deadAfterMs: 0, unattendedSinceMs: 0 } as const;
+  const subscription = { id: 1, group: '', topic: '', state: 'ACTIVE', createdAtMs: 0, ...life } as const;
 
   test.each([
     ['TopicPartition', topicPartitionBytes(place)],

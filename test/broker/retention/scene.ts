@@ -85,6 +85,11 @@ export class RetentionScene {
     await this.#site.close();
   }
 
+  /** The time of the database. */
+  get nowMs(): number {
+    return this.#site.nowMs;
+  }
+
   /** Moves the time of the database. */
   pass(ms: number): void {
     this.#site.pass(ms);

@@ -7,6 +7,7 @@ import type { TopicRow } from '../../../src/log/store.ts';
 import { startsAt } from '../../support/starts.ts';
 import { batch, readAll, roll, transaction, values } from '../../log/records.ts';
 import { cursorsOf, keysOf, newGroup, newTopic, type Stores, type StoreSite } from '../site.ts';
+import { createIn } from '../../support/groups/group-writes.ts';
 
 const windowMs = 60_000;
 
@@ -120,9 +121,7 @@ export function describeCommits(open: () => Promise<StoreSite> | StoreSite): voi
 
     beforeEach(async () => {
       const { id: groupId } = await newGroup(stores);
-      const [made] = await stores.groups.createSubscriptions([
-        { groupId, topicId: topic.id, offsets: startsAt([0, 0, 0]) },
-      ]);
+      const [made] = await createIn(stores.groups, [{ groupId, topicId: topic.id, offsets: startsAt([0, 0, 0]) }]);
       [key] = keysOf(made!.id, 1) as [CursorKey];
     });
 

@@ -12,6 +12,7 @@ import { property } from '../../coordinator/property.ts';
 import { attemptRunsOf } from '../../consumption/partitioned/oracle.ts';
 import { startsAt } from '../../support/starts.ts';
 import { cursorsOf, keysOf, newGroup, newTopic, readAckLog, type Stores, type StoreSite } from '../site.ts';
+import { cancelIn, createIn } from '../../support/groups/group-writes.ts';
 
 function delta(
   committedOffset: number,
@@ -55,7 +56,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
     const topic = await newTopic(stores, 3);
     ({ id: groupId } = await newGroup(stores));
     const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([10, 10, 10]) }];
-    const [subscription] = await stores.groups.createSubscriptions(wanted);
+    const [subscription] = await createIn(stores.groups, wanted);
     keys = keysOf(subscription!.id, 3);
   }
 
@@ -104,7 +105,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
     test('rounds of deleted cursors change nothing', async () => {
       await append(delta(20), delta(21), delta(22));
-      await stores.groups.cancelSubscription(keys[0]!.subscriptionId);
+      await cancelIn(stores.groups, keys[0]!.subscriptionId);
       expect(await loaded()).toEqual([]);
       await fold(delta(20), delta(21));
       expect(await loaded()).toEqual([]);
@@ -112,7 +113,7 @@ export function describeCursors(open: () => Promise<StoreSite> | StoreSite): voi
 
     test('a new owner keeps what the ack log has of subscriptions that have ended', async () => {
       await append(delta(12, [14, 15]), delta(11));
-      await stores.groups.cancelSubscription(keys[0]!.subscriptionId);
+      await cancelIn(stores.groups, keys[0]!.subscriptionId);
       await takeOver();
       expect(await readAckLog(stores)).toEqual({ cursors: 0, rounds: 1, sizes: [] });
     });

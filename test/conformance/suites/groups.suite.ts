@@ -10,6 +10,7 @@ import {
   type StoreSite,
 } from '../site.ts';
 import { startsAt } from '../../support/starts.ts';
+import { cancelIn, createIn, endIn, saveIn } from '../../support/groups/group-writes.ts';
 
 const hourMs = 3_600_000;
 
@@ -53,8 +54,8 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
 
   afterAll(() => site.close());
 
-  const save = (groupId: number, one: GroupChange): Promise<void> =>
-    stores.groups.saveGroups([{ groupId, change: one }]);
+  const save = (groupId: number, one: GroupChange): Promise<unknown> =>
+    saveIn(stores.groups, [{ groupId, change: one }]);
   const snapshotOf = async (name: string) => (await findGroup(stores, name))?.snapshot;
 
   describe('a group', () => {
@@ -102,7 +103,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
     test('the last of several changes of a group in one save wins', async () => {
       const { name, id: groupId } = await newGroup(stores);
       const [a, b] = [member('a'), member('b', { joinSeq: 2 })];
-      await stores.groups.saveGroups([
+      await saveIn(stores.groups, [
         { groupId, change: change(1, { putMembers: [a], putAssignments: [held(0, a)] }) },
         {
           groupId,
@@ -117,7 +118,8 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
     test('two groups in one save do not affect each other', async () => {
       const groups = [await newGroup(stores), await newGroup(stores)];
       const a = member('a');
-      await stores.groups.saveGroups(
+      await saveIn(
+        stores.groups,
         groups.map(({ id: groupId }, at) => ({
           groupId,
           change: change(at + 1, { putMembers: [a], putAssignments: [held(at, a)] }),
@@ -130,8 +132,8 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
 
     test('a save skips a deleted group, and writes the other groups', async () => {
       const [gone, stays] = [await newGroup(stores), await newGroup(stores)];
-      await stores.groups.deleteGroup(gone.id);
-      await stores.groups.saveGroups([
+      await endIn(stores.groups, gone.id);
+      await saveIn(stores.groups, [
         { groupId: gone.id, change: change(1) },
         { groupId: stays.id, change: change(2) },
       ]);
@@ -182,15 +184,15 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
       const topic = await newTopic(stores, 2);
       const [x, y] = [await newGroup(stores), await newGroup(stores)];
       const wanted = (groupId: number, ...offsets: number[]) =>
-        stores.groups.createSubscriptions([{ groupId, topicId: topic.id, offsets: startsAt(offsets) }]);
+        createIn(stores.groups, [{ groupId, topicId: topic.id, offsets: startsAt(offsets) }]);
       const [first] = await wanted(x.id, 1, 2);
-      await stores.groups.cancelSubscription(first!.id);
+      await cancelIn(stores.groups, first!.id);
       const [second] = await wanted(x.id, 3, 0);
       const [others] = await wanted(y.id, 7, 0);
       const kept = (await findGroup(stores, y.name))?.subscriptions;
       expect(kept).toMatchObject([{ id: others!.id }]);
       await save(x.id, change(1, { putAssignments: [held(0, member('a'))] }));
-      for (const _ of ['once', 'again']) await stores.groups.deleteGroup(x.id);
+      for (const _ of ['once', 'again']) await endIn(stores.groups, x.id);
       expect(await findGroup(stores, x.name)).toBeUndefined();
       expect((await findGroup(stores, y.name))?.subscriptions).toEqual(kept);
       const left = await subscriptionsWithCursors(stores);
@@ -204,7 +206,7 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
     const topic = await newTopic(stores, 1);
     const { name, id: groupId } = await newGroup(stores);
     const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([7]) }];
-    const [subscription] = await stores.groups.createSubscriptions(wanted);
+    const [subscription] = await createIn(stores.groups, wanted);
     const old = stores;
     stores = await site.own();
     const key = { subscriptionId: subscription!.id, partition: 0, lane: 0 };
@@ -212,10 +214,10 @@ export function describeGroups(open: () => Promise<StoreSite> | StoreSite): void
     const unwanted = `${name}-other`;
     for (const write of [
       () => old.groups.createGroup(unwanted),
-      () => old.groups.saveGroups([{ groupId, change: change(9, { putMembers: [member('a')] }) }]),
-      () => old.groups.createSubscriptions([{ groupId, topicId: topic.id + 1, offsets: startsAt([0]) }]),
-      () => old.groups.cancelSubscription(subscription!.id),
-      () => old.groups.deleteGroup(groupId),
+      () => saveIn(old.groups, [{ groupId, change: change(9, { putMembers: [member('a')] }) }]),
+      () => createIn(old.groups, [{ groupId, topicId: topic.id + 1, offsets: startsAt([0]) }]),
+      () => cancelIn(old.groups, subscription!.id),
+      () => endIn(old.groups, groupId),
       () => old.groups.touchGroups([groupId]),
       () => old.groups.resetCursors([{ key, offset: 0, resets: 1 }]),
       () => old.groups.fold(1, () => [{ key, cursor }]),

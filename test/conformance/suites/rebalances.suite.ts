@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GroupChange, MemberId, RebalanceRow } from '../../../src/coordinator/group.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { newGroup, type Stores, type StoreSite } from '../site.ts';
+import { endIn, saveIn } from '../../support/groups/group-writes.ts';
 
 function rebalance(generation: number, more: Partial<RebalanceRow> = {}): RebalanceRow {
   return {
@@ -51,9 +52,9 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
       });
       const second = rebalance(2, { causes: [{ reason: 'TAKEOVER', memberId: null, count: 1 }], revokedCount: 2 });
       const begunMs = site.nowMs;
-      await stores.groups.saveGroups([{ groupId, change: change(1, first) }]);
+      await saveIn(stores.groups, [{ groupId, change: change(1, first) }]);
       site.pass(60_000);
-      await stores.groups.saveGroups([{ groupId, change: change(2, second) }]);
+      await saveIn(stores.groups, [{ groupId, change: change(2, second) }]);
       const found = await stores.groups.loadRebalances(groupId);
       expect(found).toMatchObject([second, first]);
       const [newest, oldest] = found.map(({ endedAtMs }) => endedAtMs);
@@ -64,7 +65,7 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
 
     test('the rebalances of a group are not those of another group', async () => {
       const [{ id: one }, { id: other }] = [await newGroup(stores), await newGroup(stores)];
-      await stores.groups.saveGroups([
+      await saveIn(stores.groups, [
         { groupId: one, change: change(4, rebalance(4)) },
         { groupId: other, change: change(9, rebalance(8), rebalance(9)) },
       ]);
@@ -75,45 +76,45 @@ export function describeRebalances(open: () => Promise<StoreSite> | StoreSite): 
     test('rebalances that are saved again after an unknown outcome are there once and unchanged', async () => {
       const { id: groupId } = await newGroup(stores);
       const save = { groupId, change: change(2, rebalance(1), rebalance(2, { durationMs: 7 })) };
-      await stores.groups.saveGroups([save]);
+      await saveIn(stores.groups, [save]);
       const before = await stores.groups.loadRebalances(groupId);
       site.pass(60_000);
-      await stores.groups.saveGroups([save]);
+      await saveIn(stores.groups, [save]);
       expect(await stores.groups.loadRebalances(groupId)).toEqual(before);
       expect(before.map(({ durationMs }) => durationMs)).toEqual([7, 0]);
     });
 
     test('only the last hundred rebalances of a group are kept, and other groups keep theirs', async () => {
       const [{ id: one }, { id: other }] = [await newGroup(stores), await newGroup(stores)];
-      await stores.groups.saveGroups([{ groupId: other, change: change(1, rebalance(1)) }]);
+      await saveIn(stores.groups, [{ groupId: other, change: change(1, rebalance(1)) }]);
       const kept = limits.rebalancesKept;
       for (let generation = 1; generation <= kept + 5; generation++) {
-        await stores.groups.saveGroups([{ groupId: one, change: change(generation, rebalance(generation)) }]);
+        await saveIn(stores.groups, [{ groupId: one, change: change(generation, rebalance(generation)) }]);
       }
       expect(await generations(one)).toEqual(Array.from({ length: kept }, (_, n) => kept + 5 - n));
       const many = Array.from({ length: kept + 50 }, (_, n) => rebalance(1_000 + n));
-      await stores.groups.saveGroups([{ groupId: one, change: change(1_000 + many.length, ...many) }]);
+      await saveIn(stores.groups, [{ groupId: one, change: change(1_000 + many.length, ...many) }]);
       expect(await generations(one)).toEqual(Array.from({ length: kept }, (_, n) => 1_000 + kept + 49 - n));
       expect(await generations(other)).toEqual([1]);
     });
 
     test('the rebalances of a group are deleted with it', async () => {
       const { name, id: groupId } = await newGroup(stores);
-      await stores.groups.saveGroups([{ groupId, change: change(1, rebalance(1)) }]);
-      await stores.groups.deleteGroup(groupId);
+      await saveIn(stores.groups, [{ groupId, change: change(1, rebalance(1)) }]);
+      await endIn(stores.groups, groupId);
       expect(await stores.groups.loadRebalances(groupId)).toEqual([]);
       expect(await stores.groups.loadRebalances(await stores.groups.createGroup(name))).toEqual([]);
     });
 
     test('a fenced broker adds no rebalance, and its successor reads all of them', async () => {
       const { id: groupId } = await newGroup(stores);
-      await stores.groups.saveGroups([{ groupId, change: change(1, rebalance(1)) }]);
+      await saveIn(stores.groups, [{ groupId, change: change(1, rebalance(1)) }]);
       const stale = stores;
       stores = await site.own();
-      await expect(stale.groups.saveGroups([{ groupId, change: change(2, rebalance(2)) }])).rejects.toMatchObject({
+      await expect(saveIn(stale.groups, [{ groupId, change: change(2, rebalance(2)) }])).rejects.toMatchObject({
         kind: 'FENCED',
       });
-      await stores.groups.saveGroups([{ groupId, change: change(3, rebalance(3)) }]);
+      await saveIn(stores.groups, [{ groupId, change: change(3, rebalance(3)) }]);
       expect(await generations(groupId)).toEqual([3, 1]);
     });
   });

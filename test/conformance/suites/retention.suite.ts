@@ -56,7 +56,7 @@ export function describeRetention(open: () => Promise<StoreSite> | StoreSite): v
     const { id: groupId } = await newGroup(stores);
     const wanted = { groupId, topicId, offsets: startsAt(offsets), deadAfterMs: null };
     const [made] = await stores.groups.createSubscriptions([wanted]);
-    return made!.id;
+    return made!.row.id;
   }
 
   async function fold(subscriptionId: number, ...offsets: number[]): Promise<void> {
@@ -331,13 +331,13 @@ export function describeRetention(open: () => Promise<StoreSite> | StoreSite): v
       const topic = await fourSegments();
       await stores.retention.plan(planOf(await facts(topic.id), 2));
       const { id: groupId } = await newGroup(stores);
-      const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([0, 2]) }];
+      const wanted = [{ groupId, topicId: topic.id, deadAfterMs: null, offsets: startsAt([0, 2]) }];
       const [made] = await stores.groups.createSubscriptions(wanted);
       expect(made!.starts.map(({ offset }) => offset)).toEqual([3, 2]);
-      const keys = [0, 1].map((partition) => ({ subscriptionId: made!.id, partition, lane: 0 }));
+      const keys = [0, 1].map((partition) => ({ subscriptionId: made!.row.id, partition, lane: 0 }));
       const resets = keys.map((key) => ({ key, offset: 0, resets: 1 }));
       expect(await stores.groups.resetCursors(resets)).toEqual([3, 1]);
-      expect((await cursorsOf(stores, made!.id)).map(({ committedOffset }) => committedOffset)).toEqual([3, 1]);
+      expect((await cursorsOf(stores, made!.row.id)).map(({ committedOffset }) => committedOffset)).toEqual([3, 1]);
     });
 
     test('a roll between the facts and the plan does not matter, and a repeated plan drops nothing twice', async () => {

@@ -3,6 +3,7 @@ import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
 import type { TopicRow } from '../../../src/log/store.ts';
 import { startsAt } from '../../support/starts.ts';
 import { cursorsOf, findGroup, newGroup, newTopic, type Stores, type StoreSite } from '../site.ts';
+import { cancelIn, createIn, endIn } from '../../support/groups/group-writes.ts';
 
 /** Subscriptions and their first cursors, as every GroupStore and TopicStore keeps them. */
 export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite): void {
@@ -25,7 +26,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
 
   const subscribe = async (...offsets: number[]): Promise<number> => {
     const wanted = [{ groupId: group.id, topicId: topic.id, offsets: startsAt(offsets) }];
-    return (await stores.groups.createSubscriptions(wanted))[0]!.id;
+    return (await createIn(stores.groups, wanted))[0]!.id;
   };
   const starts = async (subscriptionId: number): Promise<number[]> =>
     (await cursorsOf(stores, subscriptionId)).map(({ committedOffset }) => committedOffset);
@@ -37,12 +38,12 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
       const other = await newTopic(stores, 1);
       const begunMs = site.nowMs;
       const wanted = [{ groupId, topicId: topic.id, offsets: startsAt([7, 0, 9]) }];
-      const [made] = await stores.groups.createSubscriptions(wanted);
+      const [made] = await createIn(stores.groups, wanted);
       expect(made).toMatchObject({ groupId, topicId: topic.id });
       expect(made!.createdAtMs).toBeGreaterThanOrEqual(Math.floor(begunMs));
       expect(made!.createdAtMs).toBeLessThanOrEqual(site.nowMs);
       site.pass(60_000);
-      const again = await stores.groups.createSubscriptions([
+      const again = await createIn(stores.groups, [
         { groupId, topicId: other.id, offsets: startsAt([5]) },
         { groupId, topicId: topic.id, offsets: startsAt([100, 100, 100]) },
         { groupId, topicId: other.id, offsets: startsAt([6]) },
@@ -56,7 +57,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
 
     test('a cancelled subscription stays cancelled, and the next one of its group and topic is new', async () => {
       const first = await subscribe(7, 8, 9);
-      for (const _ of ['once', 'again']) await stores.groups.cancelSubscription(first);
+      for (const _ of ['once', 'again']) await cancelIn(stores.groups, first);
       expect((await findGroup(stores, group.name))?.subscriptions).toEqual([]);
       expect(await starts(first)).toEqual([]);
       const second = await subscribe(3, 3, 3);
@@ -70,12 +71,12 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
         { groupId, topicId: topic.id, offsets: startsAt([0]) },
         { groupId, topicId: topic.id + 1_000_000, offsets: startsAt([0]) },
       ];
-      await expect(stores.groups.createSubscriptions(wanted)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
+      await expect(createIn(stores.groups, wanted)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
       expect((await findGroup(stores, group.name))?.subscriptions).toEqual([]);
     });
 
     test('a subscription of a deleted group is rejected', async () => {
-      await stores.groups.deleteGroup(group.id);
+      await endIn(stores.groups, group.id);
       await expect(subscribe(0, 0, 0)).rejects.toMatchObject({ kind: 'DATA_REFUSED' });
     });
 
@@ -102,7 +103,7 @@ export function describeSubscriptions(open: () => Promise<StoreSite> | StoreSite
 
     test('a cancelled subscription does not come back when its topic grows', async () => {
       const subscription = await subscribe(7, 8, 9);
-      await stores.groups.cancelSubscription(subscription);
+      await cancelIn(stores.groups, subscription);
       await grow(5);
       expect(await starts(subscription)).toEqual([]);
     });

@@ -73,9 +73,9 @@ test('a member that resumes gets the whole assignment, because its new process k
   expect(other.assigned).toHaveLength(2);
 });
 
-test('the end of a subscription is sent as a change that removes its partitions', async () => {
+test('the end of a topic is sent as a change that removes its partitions', async () => {
   const stream = await scene.subscribe('billing', changes);
-  await scene.wait(scene.delivery.subscriptions.cancel('billing', 'orders'));
+  await scene.wait(scene.delivery.deleteTopic(1, () => Promise.resolve()));
   await scene.clock.settle();
   expect(told(stream).at(-1)).toEqual([[], [0, 1, 2, 3]]);
 });

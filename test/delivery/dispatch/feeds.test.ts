@@ -8,10 +8,9 @@ import { handOut, nextPiece } from '../../../src/delivery/dispatch/piece.ts';
 import type { MemberId } from '../../../src/coordinator/group.ts';
 import type { EncodedBatch } from '../../../src/log/batch.ts';
 import type { PartitionLog } from '../../../src/log/partition-log.ts';
-import { Consumption } from '../../../src/metrics/consumption.ts';
 import { roomyKept, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { Scene } from '../scene.ts';
+import { noJumps, ownSubscription, Scene } from '../scene.ts';
 
 /** The bytes that a batch of one record takes in the memory of feeds. */
 const batchBytes = 100 + Uint32Array.BYTES_PER_ELEMENT;
@@ -54,8 +53,13 @@ function behind(count: number): { member: Member; seats: readonly Seat[]; memory
         key,
         new Cursor(begunAt(0), cursorBounds),
         storedLog(partition),
-        { clock, memory, kept },
-        new Consumption(),
+        {
+          clock,
+          memory,
+          kept,
+          jumps: noJumps,
+        },
+        ownSubscription,
       ),
     );
   }
@@ -136,9 +140,8 @@ test('a log that is closed while a failed read of it waits to be tried again lea
   const log = storedLog(0);
   log.fetch = () => Promise.reject(new Error('the database is away'));
   const cursor = new Cursor(begunAt(0), cursorBounds);
-  const key = { subscriptionId: 1, partition: 0, lane: 0 };
-  const parts = { clock, memory: new FeedMemory(smallAccount({ feeds: bytesMax })), kept: roomyKept() };
-  const feed = new Feed(key, cursor, log, parts, new Consumption());
+  const parts = { clock, memory: new FeedMemory(smallAccount({ feeds: bytesMax })), kept: roomyKept(), jumps: noJumps };
+  const feed = new Feed({ subscriptionId: 1, partition: 0, lane: 0 }, cursor, log, parts, ownSubscription);
   feed.batchAt(0);
   await clock.settle();
   expect(clock.pending).toBe(1);

@@ -11,16 +11,24 @@ let scene: Scene;
 beforeEach(async () => {
   scene = await Scene.open();
   scene.addTopic('orders', 2)[0]!.append(3);
+  scene.attendance.start();
 });
 
 async function successor(before: Scene): Promise<Scene> {
   before.store.shared.epoch++;
   const store = new MemoryGroupStore(before.store.shared);
-  return Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
+  const next = await Scene.open({ store, clock: before.clock, topics: before.topics, seed: 'next' });
+  next.attendance.start();
+  return next;
 }
 
 const subscription = (group = 'billing', at = scene) =>
   at.wait(at.delivery.subscriptions.create({ group, topic: 'orders', start: earliest }));
+/** A group that has had a member. */
+const attended = async (group = 'billing', at = scene): Promise<void> => {
+  const stream = await at.subscribe(group);
+  stream.stream!.closed('CANCELLED');
+};
 const remove = (group = 'billing') => scene.wait(scene.delivery.deleteGroup(group));
 const groups = (at = scene) => at.delivery.views.names({ states: [], topic: null });
 
@@ -71,7 +79,7 @@ describe('a group that is deleted', () => {
   test('a subscription that is cancelled beside a deletion of its group hears of no other owner', async () => {
     await subscription();
     const gate = Promise.withResolvers<void>();
-    scene.store.before = (write) => (write === 'deleteGroup' ? gate.promise : undefined);
+    scene.store.before = (write) => (write === 'endGroup' ? gate.promise : undefined);
     const removing = remove();
     const cancelling = scene.delivery.subscriptions.cancel('billing', 'orders');
     const refused = expect(scene.wait(cancelling)).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
@@ -103,7 +111,7 @@ describe('a group that is deleted', () => {
       }),
     );
     const gate = Promise.withResolvers<void>();
-    scene.store.before = (write) => (write === 'deleteGroup' ? gate.promise : undefined);
+    scene.store.before = (write) => (write === 'endGroup' ? gate.promise : undefined);
     const removing = remove();
     const twice = expect(remove()).rejects.toMatchObject({ reason: 'GROUP_NOT_FOUND' });
     await scene.clock.settle();
@@ -120,14 +128,14 @@ describe('a group that is deleted', () => {
   test('a group stays if the database rejects its deletion, and is gone if only the answer was lost', async () => {
     await subscription();
     scene.store.before = (write) => {
-      if (write === 'deleteGroup') throw new Fault('DATABASE_UNAVAILABLE', 'not now');
+      if (write === 'endGroup') throw new Fault('DATABASE_UNAVAILABLE', 'not now');
     };
     await expect(remove()).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
     expect(groups()).toEqual(['billing']);
     scene.store.before = () => undefined;
     let lost = 1;
     scene.store.after = (write) => {
-      if (write === 'deleteGroup' && lost-- > 0) throw new Fault('OUTCOME_UNKNOWN', 'the answer is lost');
+      if (write === 'endGroup' && lost-- > 0) throw new Fault('OUTCOME_UNKNOWN', 'the answer is lost');
     };
     await remove();
     expect(groups()).toEqual([]);
@@ -145,8 +153,11 @@ describe('a group without members', () => {
     await scene.clock.advance(120_000);
     expect(groups()).toEqual([]);
     expect(scene.store.shared.groups).toEqual([]);
-    const deletions = scene.logged.filter((line) => !line.startsWith('rebalanced'));
-    expect(deletions).toEqual([expect.stringContaining('"billing"')]);
+    const lines = scene.logged.filter((line) => !line.startsWith('rebalanced'));
+    expect(lines).toEqual([
+      expect.stringContaining('"state":"DEAD"'),
+      expect.stringContaining('a group was deleted with its offsets'),
+    ]);
   });
 
   test('the retention of a group starts again after each member, however short its stay', async () => {
@@ -160,15 +171,13 @@ describe('a group without members', () => {
     expect(groups()).toEqual([]);
   });
 
-  test('the retention of a group starts again after a commit, a reset and a new subscription', async () => {
-    await subscription();
+  test('the retention of a group starts again after a commit and a reset', async () => {
+    await attended();
     const offsets = [{ topic: 'orders', partition: 0, lane: 0, offset: 1, metadata: '' }];
     const selection = { topics: [], partitions: [], to: earliest, dryRun: false, force: false };
-    scene.addTopic('more', 1);
     for (const use of [
       () => scene.delivery.offsets.commit({ group: 'billing', member: null, offsets }),
       () => scene.delivery.offsets.reset({ group: 'billing', ...selection }),
-      () => scene.delivery.subscriptions.create({ group: 'billing', topic: 'more', start: earliest }),
     ]) {
       await scene.clock.advance(hourMs - 120_000);
       await scene.wait<unknown>(use());
@@ -184,7 +193,7 @@ describe('a group without members', () => {
   });
 
   test('the retention of a group goes on at the next owner, and starts there if the members died with the old owner', async () => {
-    await subscription('early');
+    await attended('early');
     await scene.clock.advance(hourMs - 120_000);
     await scene.subscribe('late');
     const next = await successor(scene);
@@ -194,9 +203,18 @@ describe('a group without members', () => {
     expect(groups(next)).toEqual([]);
   });
 
+  test('a group with a subscription that is owed something is kept, however long it is empty', async () => {
+    await attended();
+    await subscription('never');
+    await scene.wait(scene.delivery.subscriptions.update('billing', 'orders', null));
+    await scene.clock.advance(10 * hourMs);
+    expect(groups()).toEqual(['billing', 'never']);
+    expect(await scene.wait(scene.store.endGroup(1, 'OFFSET_RETENTION', []))).toBe(false);
+  });
+
   test('a group that waits for the end of its retention costs no write', async () => {
-    await subscription();
-    await scene.clock.advance(120_000);
+    await attended();
+    await scene.clock.advance(360_000);
     const { writes } = scene.store;
     await scene.clock.advance(hourMs / 2);
     expect(scene.store.writes).toBe(writes);
@@ -205,8 +223,9 @@ describe('a group without members', () => {
   test('a group stays for ever if the retention is 0', async () => {
     scene = await Scene.open({ offsetRetentionMs: 0 });
     scene.addTopic('orders', 1);
-    await subscription();
-    await scene.clock.advance(100 * hourMs);
+    scene.attendance.start();
+    await attended();
+    await scene.clock.advance(10 * hourMs);
     expect(groups()).toEqual(['billing']);
   });
 });

@@ -1,5 +1,4 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { Consumption } from '../../../src/metrics/consumption.ts';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { weights } from '../../../src/account/weights.ts';
 import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
@@ -13,7 +12,7 @@ import type { MemberId } from '../../../src/coordinator/group.ts';
 import { limits } from '../../../src/limits/limits.ts';
 import { roomyAccount, roomyKept, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { FakeLog, offsetsOf, Scene, type FakeStream } from '../scene.ts';
+import { FakeLog, noJumps, offsetsOf, ownSubscription, Scene, type FakeStream } from '../scene.ts';
 
 const run = weights.deliveredRun;
 const lookMs = 50;
@@ -207,9 +206,9 @@ test('records in flight keep the bytes of their batch in memory, of which nobody
   const log = new FakeLog(1, 'orders', 0);
   log.append(20);
   const batch = new WeakRef(log.cached(0)!.bytes);
-  const parts = { clock, memory: new FeedMemory(roomyAccount()), kept: roomyKept() };
+  const parts = { clock, memory: new FeedMemory(roomyAccount()), kept: roomyKept(), jumps: noJumps };
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
-  const feed = new Feed(key, cursorOf(begunAt(0)), log, parts, new Consumption());
+  const feed = new Feed(key, cursorOf(begunAt(0)), log, parts, ownSubscription);
   const member = new Member('a' as MemberId);
   member.hold(feed);
   const credit = new Credit(100, 10_000);

@@ -42,7 +42,7 @@ describe('a new subscription', () => {
         reason: 'OFFSET_OUT_OF_RANGE',
         fields: { topic: 'orders', partition, logStartOffset: partition === 0 ? 5 : 3, highWatermark: 10 },
       });
-      expect(scene.store.shared.subscriptions).toEqual([]);
+      expect(scene.store.shared.subscriptions.all()).toEqual([]);
     },
   );
 

@@ -11,7 +11,11 @@ import {
 } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { MessageService } from '../../../gen/millrace/v1/message_pb.js';
-import { SubscriptionService } from '../../../gen/millrace/v1/subscription_pb.js';
+import {
+  SubscriptionService,
+  SubscriptionState,
+  SubscriptionStateReason,
+} from '../../../gen/millrace/v1/subscription_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
 import type { PullCommand } from '../../../src/broker/commands.ts';
 import { Fault } from '../../../src/errors/fault.ts';
@@ -147,13 +151,21 @@ test('every other call reaches the broker and comes back', async () => {
   const created = await client.unary(claims.createSubscription, { ...claim, start: { position } });
   expect(created.subscription).toMatchObject({ id: 1n, ...claim });
   const command = { type: 'offsets', offset: null, partitions: [{ partition: 1, lane: null, offset: 9 }] };
-  expect(broker.calls.at(-1)).toEqual({ ...claim, start: command });
+  expect(broker.calls.at(-1)).toEqual({ ...claim, start: command, deadAfterMs: 240_000 });
   await client.unary(claims.getSubscription, claim);
   await client.unary(claims.listSubscriptions, { group: 'billing', pageSize: 7 });
   expect(broker.calls.at(-1)).toEqual([
-    { group: 'billing', topic: null },
+    { group: 'billing', topic: null, states: [] },
     { size: 7, token: '' },
   ]);
+  const neverDies = { case: 'neverDies', value: true } as const;
+  const change = { subscription: { ...claim, death: neverDies }, updateMask: { paths: ['never_dies'] } };
+  expect((await client.unary(claims.updateSubscription, change)).subscription?.death).toEqual(neverDies);
+  expect(broker.calls.at(-1)).toEqual(['billing', 'orders', null]);
+  const paused = await client.unary(claims.pauseSubscription, claim);
+  expect(paused.subscription?.state).toBe(SubscriptionState.PAUSED);
+  const resumed = await client.unary(claims.resumeSubscription, claim);
+  expect(resumed.subscription?.stateReason).toBe(SubscriptionStateReason.RESUMED);
   await client.unary(claims.cancelSubscription, claim);
 
   const groups = GroupService.method;

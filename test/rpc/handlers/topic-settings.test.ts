@@ -40,6 +40,7 @@ test('what a topic says of its retention wins over the default of the broker', (
   const afterCompletion = { completion: { case: 'afterCompletion', value: minute } } as const;
   expect(created({ retention: afterCompletion }, null).afterCompletionMs).toBe(60_000);
   expect(created({ retention: { completion: { case: 'keepForever', value: true } } }).afterCompletionMs).toBeNull();
+  expect(created({ retention: { excusedKeepFor: minute } })).toEqual({ ...defaults, excusedKeepMs: 60_000 });
   const refuse = { policy: { case: 'refusePublish', value: true } } as const;
   expect(created({ zeroSubscriptions: refuse }).keepUnsubscribedMs).toBeNull();
   const keep = { policy: { case: 'keepFor', value: minute } } as const;
@@ -50,7 +51,7 @@ describe('an update', () => {
   const whole: TopicInit = {
     description: 'new',
     idempotencyWindow: minute,
-    retention: { completion: { case: 'keepForever', value: true } },
+    retention: { completion: { case: 'keepForever', value: true }, excusedKeepFor: minute },
     zeroSubscriptions: { policy: { case: 'refusePublish', value: true } },
   };
 
@@ -58,6 +59,7 @@ describe('an update', () => {
     ['description', { description: 'new' }],
     ['idempotency_window', { idempotencyWindowMs: 60_000 }],
     ['retention.keep_forever', { retention: { afterCompletionMs: null } }],
+    ['retention.excused_keep_for', { retention: { excusedKeepMs: 60_000 } }],
     ['zero_subscriptions', { retention: { keepUnsubscribedMs: null } }],
     ['zero_subscriptions.refuse_publish', { retention: { keepUnsubscribedMs: null } }],
   ])('an update of %s changes nothing else, whatever else the topic says', (path, change) => {
@@ -65,7 +67,7 @@ describe('an update', () => {
   });
 
   test('an update of fields that the topic leaves unset sets their defaults', () => {
-    expect(changed({}, 'retention').retention).toEqual({ afterCompletionMs: week });
+    expect(changed({}, 'retention').retention).toEqual({ afterCompletionMs: week, excusedKeepMs: week });
     expect(changed({}, 'zero_subscriptions.refuse_publish').retention).toEqual({ keepUnsubscribedMs: day });
     expect(changed({}, 'retention.keep_forever').retention).toEqual({ afterCompletionMs: week });
   });
@@ -82,7 +84,10 @@ test('an answer names all of the retention, also what the client has not asked f
     retention: defaults,
   };
   expect(topicMessage(topic)).toMatchObject({
-    retention: { completion: { case: 'afterCompletion', value: { seconds: 604_800n } } },
+    retention: {
+      completion: { case: 'afterCompletion', value: { seconds: 604_800n } },
+      excusedKeepFor: { seconds: 604_800n },
+    },
     zeroSubscriptions: { policy: { case: 'keepFor', value: { seconds: 86_400n } } },
   });
   const open = { ...topic, retention: { ...defaults, afterCompletionMs: null, keepUnsubscribedMs: null } };

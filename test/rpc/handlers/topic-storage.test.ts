@@ -22,20 +22,19 @@ test('a topic that stores nothing says so by zeros that are set', () => {
 test('what keeps a segment is named: the group and its state, the time, or the session with its age', () => {
   const session = { pid: 7, transactionAgeMs: 1_500.4, applicationName: 'psql', state: 'idle in transaction' };
   const keptBy: KeptBy[] = [
-    { ...kept, reason: 'SUBSCRIPTION', subscription: { group: 'billing', state: 'ACTIVE' } },
-    { ...kept, reason: 'RETENTION', untilMs: 9_000 },
+    { ...kept, reason: 'DEAD_SUBSCRIPTION', subscription: { group: 'billing', state: 'DEAD' }, untilMs: 9_000 },
     { ...kept, reason: 'SESSION', session },
     { ...kept, reason: 'SESSION', session: { ...session, transactionAgeMs: null, state: null } },
   ];
-  const [owed, timed, blocked, hidden] = topicStorageResponse({ ...nothing, keptBy }).keptBy;
-  expect(owed).toMatchObject({
-    reason: KeptReason.SUBSCRIPTION,
+  const [dead, blocked, hidden] = topicStorageResponse({ ...nothing, keptBy }).keptBy;
+  expect(dead).toMatchObject({
+    reason: KeptReason.DEAD_SUBSCRIPTION,
     group: 'billing',
-    state: SubscriptionState.ACTIVE,
+    state: SubscriptionState.DEAD,
     bytes: 0n,
     segments: 1,
+    untilTime: { seconds: 9n },
   });
-  expect(timed).toMatchObject({ reason: KeptReason.RETENTION, untilTime: { seconds: 9n } });
   expect(blocked).toMatchObject({
     reason: KeptReason.SESSION,
     session: { pid: 7, transactionAge: { seconds: 1n, nanos: 500_000_000 }, state: 'idle in transaction' },
@@ -60,7 +59,7 @@ test('a drop says what went, of so many logs as an answer has room for', () => {
 
 test('each reason to keep and to drop has a name of its own in the contract', () => {
   const reasons = [
-    ...['CURRENT', 'SUBSCRIPTION', 'RETENTION', 'ZERO_SUBSCRIPTIONS', 'KEEP_FOREVER'],
+    ...['CURRENT', 'SUBSCRIPTION', 'DEAD_SUBSCRIPTION', 'RETENTION', 'ZERO_SUBSCRIPTIONS', 'KEEP_FOREVER'],
     ...['EARLIER_SEGMENT', 'SESSION', 'DROPPING'],
   ] as KeptBy['reason'][];
   const { keptBy } = topicStorageResponse({ ...nothing, keptBy: reasons.map((reason) => ({ ...kept, reason })) });

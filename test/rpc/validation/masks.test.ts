@@ -15,7 +15,7 @@ test('a wrong field that the mask does not name is ignored, or a whole topic tha
   const wrong = {
     partitions: 1_000_000,
     idempotencyWindow: { nanos: 1 },
-    retention: { completion: { case: 'keepForever', value: false } },
+    retention: { completion: { case: 'keepForever', value: false }, excusedKeepFor: { seconds: 1n } },
     zeroSubscriptions: { policy: { case: 'keepFor', value: { seconds: 1n } } },
   };
   expect(() => {

@@ -28,6 +28,10 @@ import {
   CreateSubscriptionRequestSchema,
   GetSubscriptionRequestSchema,
   ListSubscriptionsRequestSchema,
+  PauseSubscriptionRequestSchema,
+  ResumeSubscriptionRequestSchema,
+  SubscriptionState,
+  UpdateSubscriptionRequestSchema,
 } from '../../../gen/millrace/v1/subscription_pb.js';
 import {
   AddPartitionsRequestSchema,
@@ -347,6 +351,7 @@ const changeable = [
   ['topic.description', { topic: { ...orders, description: 'x'.repeat(1_001) } }],
   ['topic.description', { topic: { ...orders, description: '\0' } }],
   ...timesOf((value) => kept({ completion: { case: 'afterCompletion', value } }), 'topic.retention.after_completion'),
+  ...timesOf((value) => kept({ excusedKeepFor: value }), 'topic.retention.excused_keep_for'),
   ...timesOf((value) => unsubscribed({ case: 'keepFor', value }), 'topic.zero_subscriptions.keep_for'),
   ['topic.retention.keep_forever', kept({ completion: { case: 'keepForever', value: false } })],
   ['topic.zero_subscriptions.refuse_publish', unsubscribed({ case: 'refusePublish', value: false })],
@@ -394,11 +399,45 @@ samples('deleteTopic', DeleteTopicRequestSchema, {}, [['name', { name: 'a b' }]]
 
 const claim = { group: 'billing', topic: 'orders' };
 const claims = [...names, ['topic', { topic: '' }]] as const;
-samples('createSubscription', CreateSubscriptionRequestSchema, claim, [...claims, ...starts]);
+const deaths = (at: string, change: (death: object) => object) =>
+  [
+    [`${at}dead_after`, { case: 'deadAfter', value: { seconds: 29n, nanos: 999_999_999 } }],
+    [`${at}dead_after`, { case: 'deadAfter', value: { seconds: 31_536_000n, nanos: 1_000_000 } }],
+    [`${at}dead_after`, { case: 'deadAfter', value: mixedSigns }],
+    [`${at}never_dies`, { case: 'neverDies', value: false }],
+  ].map(([path, death]) => [path as string, change(death as object)] as const);
+samples('createSubscription', CreateSubscriptionRequestSchema, claim, [
+  ...claims,
+  ...starts,
+  ...deaths('', (death) => ({ death })),
+]);
+const dying = (death: object) => ({ subscription: { ...claim, death } });
+const deadAfter = dying({ case: 'deadAfter', value: { seconds: 30n } });
+const neverDies = dying({ case: 'neverDies', value: true });
+samples('updateSubscription', UpdateSubscriptionRequestSchema, { subscription: claim, ...masked('dead_after') }, [
+  ['subscription', { subscription: undefined as never }],
+  ['subscription.group', { subscription: { ...claim, group: 'a b' } }],
+  ['subscription.topic', { subscription: { ...claim, topic: '' } }],
+  ...deaths('subscription.', dying).map(([path, change]) => {
+    return [path, { ...change, ...masked(path.replace('subscription.', '')) }] as const;
+  }),
+  ['update_mask', { updateMask: undefined as never }],
+  ['update_mask', masked()],
+  ['update_mask', masked('state')],
+  ['update_mask', masked('dead_after', 'never_dies')],
+  ['subscription.dead_after', { ...neverDies, ...masked('dead_after') }],
+  ['subscription.never_dies', { ...deadAfter, ...masked('never_dies') }],
+]);
+samples('pauseSubscription', PauseSubscriptionRequestSchema, claim, claims);
+samples('resumeSubscription', ResumeSubscriptionRequestSchema, claim, claims);
 samples('getSubscription', GetSubscriptionRequestSchema, claim, claims);
 samples('cancelSubscription', CancelSubscriptionRequestSchema, claim, claims);
 samples('listSubscriptions', ListSubscriptionsRequestSchema, {}, [
   ...pages,
+  ['states', { states: Array.from({ length: 11 }, () => SubscriptionState.DEAD) }],
+  ['states[1]', { states: [SubscriptionState.ACTIVE, SubscriptionState.UNSPECIFIED] }],
+  ['states[0]', { states: [SubscriptionState.CANCELLED] }],
+  ['states[0]', { states: [99 as never] }],
   ['group', { group: 'a b' }],
   ['topic', { topic: 'a b' }],
 ]);

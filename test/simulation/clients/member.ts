@@ -140,6 +140,7 @@ export abstract class Member {
     if (reason === 'INSTANCE_FENCED') this.#stop();
     const gone = reason === 'MEMBER_FENCED' || reason === 'GROUP_NOT_FOUND';
     if (gone && (entering || this.instanceId === null)) this.forgetMembership();
+    if (reason === 'SUBSCRIPTION_CANCELLED') this.#startOver();
   }
 
   /** Stops, because another process has the instance. Work in hand may still be finished. */
@@ -153,6 +154,16 @@ export abstract class Member {
       this.crash();
       fenced(this);
     });
+  }
+
+  /** Joins as another member, which subscribes again. The old one leaves, if that is not lost. */
+  #startOver(): void {
+    const { network, group } = this.site;
+    const { memberId } = this;
+    if (memberId !== null) {
+      void network.call((broker) => broker.group.leaveGroup({ group, memberId })).catch(() => undefined);
+    }
+    this.forgetMembership();
   }
 
   protected forgetMembership(): void {
@@ -217,8 +228,10 @@ export abstract class Member {
       if (memberId !== null) {
         try {
           const beat = await network.call(async (broker, { epoch }) => {
+            const atMs = world.nowMs;
             const answer = await broker.broker.heartbeat({ group, memberId, generation, revoked });
             ledger.groups.generationTold({ epoch, group, memberId }, answer.generation);
+            ledger.lives.heard(group, { epoch, atMs });
             return answer;
           });
           if (this.memberId === memberId) this.generation = Math.max(this.generation, beat.generation);

@@ -21,6 +21,8 @@ export class Connection {
   readonly #database: Database;
   readonly #link: Link;
   #session: Session | null = null;
+  /** Resolves when the last answer under way arrives. */
+  #lastAnswer = Promise.resolve();
   /** The calls that wait for an answer. They fail when the session ends. */
   readonly #pending = new Set<() => void>();
   #onLost: () => void = () => undefined;
@@ -92,7 +94,7 @@ export class Connection {
     try {
       const value = await work(session);
       if (breaksAt === 'BACK') this.#database.end(session, true);
-      await this.#world.pause(this.#tripMs());
+      await this.#back();
       settle(() => {
         resolve(value);
       });
@@ -108,6 +110,13 @@ export class Connection {
 
   #tripMs(): number {
     return this.#world.chance(0.01) ? this.#world.between(5, 100) : this.#world.between(0.05, 0.5);
+  }
+
+  /** Answers come in the order of the commits, because a connection does one thing at a time. */
+  #back(): Promise<void> {
+    const before = this.#lastAnswer;
+    this.#lastAnswer = this.#world.pause(this.#tripMs()).then(() => before);
+    return this.#lastAnswer;
   }
 
   #connected(): Session | null {

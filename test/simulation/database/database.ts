@@ -1,6 +1,8 @@
 import { Fault } from '../../../src/errors/fault.ts';
 import type { LeaseRow, LeaseSight } from '../../../src/ownership/store.ts';
+import type { SubscriptionState } from '../../../src/subscription/life.ts';
 import { MemoryGroups } from '../../support/memory-group-store.ts';
+import { logKey } from '../../support/retention/stored-segments.ts';
 import { LogTables } from './log-tables.ts';
 import type { World } from '../world.ts';
 
@@ -79,12 +81,19 @@ export class Database {
     this.groups.nowMs = () => world.nowMs;
     this.groups.hasTopic = (topicId) => this.log.topics.has(topicId);
     this.log.liveSubscriptions = (topicId) =>
-      this.groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true).length;
+      this.groups.subscriptions.live().filter((row) => row.topicId === topicId && row.state !== 'DEAD').length;
+    this.groups.logStart = (topicId, partition, lane) =>
+      this.log.topics.get(topicId)?.segments.startOf(logKey(partition, lane)) ?? 0;
   }
 
   /** The subscriptions of a topic that are not cancelled. */
-  subscriptionsOf(topicId: number): readonly { readonly id: number }[] {
-    return this.groups.subscriptions.filter((row) => row.topicId === topicId && row.cancelled !== true);
+  subscriptionsOf(
+    topicId: number,
+  ): { readonly id: number; readonly state: SubscriptionState; readonly diedAtMs: number }[] {
+    return this.groups.subscriptions
+      .live()
+      .filter((row) => row.topicId === topicId)
+      .map(({ id, state, stateChangedAtMs }) => ({ id, state, diedAtMs: stateChangedAtMs }));
   }
 
   get isUp(): boolean {
@@ -228,6 +237,9 @@ export class Database {
     // A session that ended during the takeover has rolled it back.
     if (session.open) {
       this.#fenceEpoch = epoch;
+      const renewedAtMs = this.#lease?.renewedAtMs ?? -Infinity;
+      // A release has written when the owner before last lived.
+      if (renewedAtMs !== -Infinity) this.groups.subscriptions.beforeRenewedAtMs = renewedAtMs;
       this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs, renewals: 0 };
       this.#renewedAtMs.set(epoch, this.#world.nowMs);
       this.observer.takenOver(epoch, session.broker);
@@ -253,6 +265,7 @@ export class Database {
   release(session: Session, epoch: number | null): void {
     if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) {
       this.#lease.renewedAtMs = -Infinity;
+      this.groups.subscriptions.beforeRenewedAtMs = this.#world.nowMs;
       this.#lease.renewals += 1;
     }
     if (this.#lock === session) this.#lock = null;

@@ -1,4 +1,5 @@
 import type { AckRow, CommitStore } from '../../../src/commit/store.ts';
+import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
 import { cursorName, type GroupStore, type StoredCursor } from '../../../src/delivery/ports/store.ts';
 import type { DropPlan, RetentionStore } from '../../../src/lifecycle/store.ts';
 import type { LogStore, TopicStore } from '../../../src/log/store.ts';
@@ -175,7 +176,7 @@ export function topicStore(parts: StoreParts): TopicStore {
         const row = log.addPartitions(topicId, count);
         if (row === null) return null;
         groups.addPartitions(topicId, row.partitions.length);
-        ledger.subscribed(groups.subscriptions.filter((one) => one.topicId === topicId && one.cancelled !== true));
+        ledger.subscribed(groups.subscriptions.live().filter((subscription) => subscription.topicId === topicId));
         return row;
       }),
     deleteTopic: (topicId) =>
@@ -242,6 +243,8 @@ export function retentionStore(parts: StoreParts): RetentionStore {
   };
 }
 
+const lockOf = (subscriptionId: number): string => `subscription ${subscriptionId}`;
+
 function lockNames<T>(rows: readonly T[], nameOf: (row: T) => string): string[] {
   return [...new Set(rows.map(nameOf))];
 }
@@ -258,6 +261,24 @@ function copied<T>(value: T): T {
 export function groupStore(parts: StoreParts): GroupStore {
   const { database, ledger, sabotage } = parts;
   const tables = new MemoryGroupStore(database.groups);
+  /** Does what a commit does to lives, and lets the ledger check it. */
+  const living = async <T>(work: () => Promise<T>): Promise<T> => {
+    const { subscriptions } = database.groups;
+    const before = new Map(subscriptions.all().map((row) => [row.id, row]));
+    const done = await work();
+    ledger.lives.changed(parts.epoch(), before, subscriptions.all());
+    return done;
+  };
+  /** The cursor of a DEAD subscription as a sabotaged broker takes it. */
+  const atEnd = (stored: StoredCursor): StoredCursor => {
+    const { subscriptionId, partition } = stored.key;
+    const row = database.groups.subscriptions.find(subscriptionId)!;
+    if (row.state !== 'DEAD') return stored;
+    const { length } = database.log.partition(row.topicId, partition).values;
+    return { ...stored, cursor: begunAt(length, stored.cursor.resets) };
+  };
+  const rowsOf = (groupIds: readonly number[]): string[] =>
+    database.groups.subscriptions.live().flatMap((row) => (groupIds.includes(row.groupId) ? [lockOf(row.id)] : []));
   const [groups, folds, reads] = [parts.connect(), parts.connect(), parts.connect()];
   return {
     listGroups: () => reads.call(() => tables.listGroups()),
@@ -281,37 +302,56 @@ export function groupStore(parts: StoreParts): GroupStore {
       await reads.call(() => found.loadCursors(subscriptionIds, (...one) => stored.push(one)));
       // A cursor that the ack log names is folded although it does not move.
       const isFolded = sabotage !== 'FOLDS_ONLY_WHAT_MOVES';
-      for (const [one, inAckLog] of stored) visit(one, inAckLog && isFolded);
+      for (const [one, inAckLog] of stored) {
+        visit(sabotage === 'A_RETURN_LOSES_ITS_PLACE' ? atEnd(one) : one, inAckLog && isFolded);
+      }
     },
     cursorsLoaded: (subscriptionIds) => {
       tables.cursorsLoaded(subscriptionIds);
     },
     createGroup: (name) => write(parts, groups, [`group ${name}`], () => tables.createGroup(name)),
-    deleteGroup: (groupId) => write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.deleteGroup(groupId)),
+    endGroup: (groupId, reason, owed) =>
+      write(parts, folds, [`group ${groupId}`, 'cursors'], () => tables.endGroup(groupId, reason, owed)),
     touchGroups: (groupIds) => write(parts, groups, [], () => tables.touchGroups(groupIds)),
+    saveGaps: (jumps) =>
+      write(parts, folds, ['cursors'], async () => {
+        if (sabotage === 'JUMPS_WITHOUT_A_GAP') return;
+        await tables.saveGaps(jumps);
+        ledger.gapsSaved(jumps);
+      }),
     resetCursors: (resets) =>
       write(parts, folds, ['cursors'], async () => {
         if (sabotage === 'LOSES_A_RESET') return resets.map(({ offset }) => offset);
         const offsets = await tables.resetCursors(resets);
-        ledger.cursorsReset(resets.map((reset, at) => ({ ...reset, offset: offsets[at] ?? reset.offset })));
+        const begun = resets.map((reset, at) => ({ ...reset, offset: offsets[at] ?? reset.offset }));
+        const { subscriptions } = database.groups;
+        ledger.cursorsReset(begun.filter(({ key }) => subscriptions.find(key.subscriptionId)?.state !== 'CANCELLED'));
         return offsets;
       }),
     // A transaction that goes on after its connection was cut still locks its rows, so later writes
     // wait for it.
-    saveGroups: (changes) => {
+    saveGroups: (changes, isRepeat) => {
       const saved = write(
         parts,
         groups,
-        lockNames(changes, ({ groupId }) => `group ${groupId}`),
+        [...lockNames(changes, ({ groupId }) => `group ${groupId}`), ...rowsOf(changes.map(({ groupId }) => groupId))],
         async () => {
           for (const { groupId, change } of changes) ledger.groups.saved(groupId, change, parts.epoch());
-          await tables.saveGroups(changes.map(({ groupId, change }) => copied({ groupId, change })));
+          const stored = changes.map(({ groupId, change, heardAgoMs }) => {
+            return {
+              groupId,
+              change: copied(change),
+              heardAgoMs: sabotage === 'FORGETS_SIGNS_OF_LIFE' ? () => null : heardAgoMs,
+            };
+          });
+          const rows = await living(() => tables.saveGroups(stored, isRepeat));
           ledger.groupsSaved(parts.epoch());
+          return rows;
         },
       );
       if (sabotage !== 'TELLS_BEFORE_IT_IS_DURABLE') return saved;
       saved.catch(() => undefined);
-      return Promise.resolve();
+      return Promise.resolve([]);
     },
     loadRebalances: (groupId) => reads.call(() => tables.loadRebalances(groupId)),
     createSubscriptions: (wanted) =>
@@ -320,16 +360,21 @@ export function groupStore(parts: StoreParts): GroupStore {
         groups,
         lockNames(wanted, ({ groupId, topicId }) => `claim ${groupId}/${topicId}`),
         async () => {
-          const rows = await tables.createSubscriptions(wanted);
-          ledger.subscribed(rows);
-          return rows;
+          const created = await tables.createSubscriptions(wanted);
+          ledger.subscribed(created.map(({ row }) => row));
+          return created;
         },
       ),
-    cancelSubscription: (subscriptionId) =>
-      write(parts, groups, [], async () => {
-        await tables.cancelSubscription(subscriptionId);
-        ledger.cancelled(subscriptionId);
+    changeSubscription: (subscriptionId, input) =>
+      write(parts, input.type === 'CANCEL' ? folds : groups, [lockOf(subscriptionId)], async () => {
+        const before = database.groups.subscriptions.find(subscriptionId)?.state;
+        const change = await living(() => tables.changeSubscription(subscriptionId, input));
+        if (input.type === 'CANCEL' && before !== 'CANCELLED') ledger.cancelled(subscriptionId);
+        const isOnPaper = sabotage === 'PAUSES_ON_PAPER' && change.type === 'STORED' && change.row.state === 'PAUSED';
+        return isOnPaper ? { ...change, row: { ...change.row, state: 'ACTIVE' } } : change;
       }),
+    markDead: (subscriptionIds) =>
+      write(parts, groups, subscriptionIds.map(lockOf), () => living(() => tables.markDead(subscriptionIds))),
     async fold(current, snapshots, mayGoOn = () => true) {
       const written = new Set<string>();
       const fold = async (piece: readonly StoredCursor[]): Promise<void> => {

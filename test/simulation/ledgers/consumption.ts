@@ -37,9 +37,21 @@ export class Consumption {
   /** Deliveries that a slow reader had in flight: the next one must be the same attempt. */
   readonly keptAttempts = new Map<number, LastDelivery>();
   /** The first offset that the group must get. */
-  start = 0;
-  /** The incarnation of the cursor: the number of its resets. */
-  resets = 0;
+  start: number;
+  /** Rises with each reset of the cursor, and with the end and the begin of a subscription. */
+  resets: number;
+  /** Whether the subscription is CANCELLED, and there is no other one yet. */
+  ended = false;
+  /** What the incarnation of a reset adds to. */
+  readonly #resetsBefore: number;
+
+  /** @param before that of the subscription before, of the same names. */
+  constructor(start: number, before?: Consumption) {
+    this.start = start;
+    this.resets = this.#resetsBefore = before === undefined ? 0 : before.resets + 1;
+    // A broker that was replaced may deliver by what it knows of the subscription before.
+    for (const offset of before?.namedEver ?? []) this.namedEver.add(offset);
+  }
 
   /** The attempts of the record may rise, because its member refuses or settles it. */
   forgetAttempt(offset: number): void {
@@ -54,13 +66,19 @@ export class Consumption {
     }
   }
 
+  /** The claim ends: what is on its way counts no more. */
+  end(): void {
+    this.ended = true;
+    this.resets++;
+  }
+
   /**
    * Begins a new incarnation at the offset. Older acks no longer count, and the records from there
    * on come again.
    */
   begin(offset: number, resets: number): void {
     this.start = offset;
-    this.resets = resets;
+    this.resets = this.#resetsBefore + resets;
     const { sent, acked, named, namedByRuns, refused, excused, settling, archived } = this;
     for (const set of [sent, acked, named, namedByRuns, refused, excused, settling, archived]) set.clear();
     this.deliveries.clear();

@@ -3,7 +3,7 @@ import { begunAt, mergeDelta, type CursorSnapshot } from '../../../src/consumpti
 import type { AckCommand, AckOutcome } from '../../../src/delivery/ports/acks.ts';
 import type { CommittedOffset, ResetOffset } from '../../../src/delivery/ports/offsets.ts';
 import type { StreamEvent, TopicPartition } from '../../../src/delivery/ports/session.ts';
-import type { CursorKey, CursorReset, SubscriptionRow } from '../../../src/delivery/ports/store.ts';
+import type { CursorJump, CursorKey, CursorReset, SubscriptionRow } from '../../../src/delivery/ports/store.ts';
 import type { AckRow } from '../../../src/commit/store.ts';
 import type { SettleCommand, SettleOutcome } from '../../../src/delivery/ports/settle.ts';
 import { Fault } from '../../../src/errors/fault.ts';
@@ -14,6 +14,7 @@ import { claimPrefix } from '../clients/claimant.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from '../database/database.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
+import { LifeLedger } from './lives.ts';
 import { RetentionLedger } from './retention-ledger.ts';
 import type { World } from '../world.ts';
 
@@ -75,8 +76,15 @@ export class Ledger {
   readonly groups: GroupLedger;
   /** Checks which segments go. */
   readonly retention: RetentionLedger;
+  /** Checks the lives of subscriptions. */
+  readonly lives: LifeLedger;
   readonly #database: Database;
+  /** By group, topic and partition: that of the last subscription. */
   readonly #consumptions = new Map<string, Consumption>();
+  /** By cursor: those of all subscriptions. */
+  readonly #consumptionsOf = new Map<string, Consumption>();
+  /** The last subscription of each group and topic. */
+  readonly #subscriptions = new Map<string, number>();
   /** The confirmed place of each record, by its value. */
   readonly #confirmed = new Map<string, string>();
   readonly #written = new Map<string, string>();
@@ -105,6 +113,7 @@ export class Ledger {
     this.#database = database;
     this.groups = new GroupLedger(world, database);
     this.retention = new RetentionLedger(world, database);
+    this.lives = new LifeLedger(world, database);
     database.observer = {
       writing: (epoch) => {
         world.demand(epoch === database.epoch, () => `a broker of epoch ${epoch} wrote in epoch ${database.epoch}`);
@@ -154,16 +163,20 @@ export class Ledger {
         this.retention.begun(key, topicId, cursor);
         const group = this.#database.groups.groups.find((one) => one.id === groupId)!;
         if (group.name.startsWith(claimPrefix)) continue;
-        const consumption = new Consumption();
-        consumption.start = cursor.committedOffset;
-        this.#consumptions.set(`${group.name}:${topicId}/${key.partition}`, consumption);
+        const name = `${group.name}:${topicId}/${key.partition}`;
+        const consumption = new Consumption(cursor.committedOffset, this.#consumptions.get(name));
+        this.#consumptions.set(name, consumption);
+        this.#consumptionsOf.set(nameOf(key), consumption);
+        this.#subscriptions.set(`${group.name}:${topicId}`, id);
       }
     }
   }
 
-  /** A subscription without members was cancelled. Its acks need not be folded any more. */
+  /** Called when a commit cancels a subscription. Its acks need not be folded any more. */
   cancelled(subscriptionId: number): void {
-    for (const name of this.#cursors.keys()) if (name.startsWith(`${subscriptionId}/`)) this.#cursors.delete(name);
+    for (const { key } of this.#database.groups.cursors.values()) {
+      if (key.subscriptionId === subscriptionId) this.#findConsumption(key)?.end();
+    }
     this.retention.ended(subscriptionId);
   }
 
@@ -262,7 +275,7 @@ export class Ledger {
 
   #recordsOf({ subscriptionId, partition }: CursorKey): string {
     const { subscriptions, groups } = this.#database.groups;
-    const { groupId, topicId } = subscriptions.find(({ id }) => id === subscriptionId)!;
+    const { groupId, topicId } = subscriptions.find(subscriptionId)!;
     const { name } = groups.find(({ id }) => id === groupId)!;
     return `${name}:${this.#database.log.topics.get(topicId)!.row.name}/${partition}`;
   }
@@ -284,8 +297,7 @@ export class Ledger {
   /** Checks a round of acks that is being committed. */
   acksWritten({ deltas }: Pick<AckRow, 'deltas'>): void {
     for (const { key, delta } of deltas) {
-      const before = this.#cursors.get(nameOf(key));
-      if (before === undefined) continue;
+      const before = this.#cursors.get(nameOf(key))!;
       const after = mergeDelta(before, delta);
       this.#cursors.set(nameOf(key), after);
       const consumption = this.#findConsumption(key);
@@ -305,8 +317,8 @@ export class Ledger {
   /** Takes resets of cursors. Those that are at the new incarnation already stay as they are. */
   cursorsReset(resets: readonly CursorReset[]): void {
     for (const { key, offset, resets: incarnation } of resets) {
-      const before = this.#cursors.get(nameOf(key));
-      if (before === undefined || before.resets >= incarnation) continue;
+      const before = this.#cursors.get(nameOf(key))!;
+      if (before.resets >= incarnation) continue;
       this.world.note(`${nameOf(key)} begins anew at ${offset}`);
       this.world.count(`a cursor is reset ${offset < before.committedOffset ? 'to the past' : 'ahead'}`);
       const begun = begunAt(offset, incarnation);
@@ -316,15 +328,33 @@ export class Ledger {
     }
   }
 
+  /** Takes gaps that are durable: nobody has to handle what lies in them, which must be gone. */
+  gapsSaved(jumps: readonly CursorJump[]): void {
+    for (const { key, resets, gap } of jumps) {
+      const cursor = this.#cursors.get(nameOf(key))!;
+      const consumption = this.#findConsumption(key);
+      if (cursor.resets !== resets || consumption === undefined) continue;
+      this.world.note(`${nameOf(key)} loses @${gap.first} to @${gap.last}`);
+      this.world.count('a cursor jumps over what a drop has taken');
+      const start = this.#database.groups.logStart(this.#topicOf(key), key.partition, key.lane);
+      this.world.demand(gap.last < start, () => `${nameOf(key)} loses @${gap.last}, and its log begins at ${start}`);
+      for (let offset = gap.first; offset <= gap.last; offset++) {
+        if (isAcked(cursor, offset)) continue;
+        for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(offset);
+      }
+    }
+  }
+
   /** Checks that a fold has lost no ack. */
   folded(): void {
     for (const { key, cursor } of this.#database.groups.cursors.values()) {
+      // Nothing is owed to a cancelled subscription, so nobody folds its last acks.
+      if (this.#database.groups.subscriptions.find(key.subscriptionId)?.state === 'CANCELLED') continue;
       let now = cursor;
       for (const { deltas } of this.#database.groups.ackLog) {
         for (const one of deltas) if (nameOf(one.key) === nameOf(key)) now = mergeDelta(now, one.delta);
       }
-      const before = this.#cursors.get(nameOf(key));
-      if (before === undefined) continue;
+      const before = this.#cursors.get(nameOf(key))!;
       for (let offset = now.committedOffset; offset < endOf(before); offset++) {
         if (!isAcked(before, offset) || isAcked(now, offset)) continue;
         this.world.violated(`the fold takes the ack of ${nameOf(key)}@${offset} back`);
@@ -352,7 +382,8 @@ export class Ledger {
       isOwner || this.#database.sinceRenewalMs(epoch) < leaseMs,
       () => `epoch ${epoch} delivers to ${memberId} ${this.#database.sinceRenewalMs(epoch)} ms after its renewal`,
     );
-    if (!isOwner) this.world.count('a broker delivers that does not know yet that it was replaced');
+    if (isOwner) this.lives.sent(this.#subscriptions.get(`${group}:${topicId}`)!);
+    else this.world.count('a broker delivers that does not know yet that it was replaced');
     for (const { offset, value, attempt } of records) {
       this.counts.sent++;
       if (attempt > 2) this.world.count('a record goes out for the third time or more');
@@ -466,6 +497,12 @@ export class Ledger {
       return consumption.resets;
     });
     return { epoch, holders, resets, resetting: this.#resetting.has(`${epoch}/${group}`) };
+  }
+
+  /** Whether the claim has ended, or its cursor was reset, since it had so many resets. */
+  hasBegunAnew(group: string, { topic, partition }: TopicPartition, resets: number): boolean {
+    const { resets: now, ended } = this.#consumption(group, this.#topicId(topic), partition);
+    return ended || now !== resets;
   }
 
   /** Checks the answer to an ack, or to a commit of a member, which is a cumulative ack. */
@@ -640,6 +677,7 @@ export class Ledger {
   /** What prevents that every group has handled every record; null if nothing does. */
   missing(): string | null {
     for (const [name, consumption] of this.#consumptions) {
+      if (consumption.ended) return `${name} is cancelled, and its members have not subscribed anew`;
       const [group, topicId, partition] = name.split(/[:/]/) as [string, string, string];
       const { values } = this.#database.log.partition(Number(topicId), Number(partition));
       const cursor = this.#cursors.get(this.#cursorName(group, Number(topicId), Number(partition)))!;
@@ -659,17 +697,16 @@ export class Ledger {
   }
 
   #topicOf({ subscriptionId }: CursorKey): number {
-    return this.#database.groups.subscriptions.find(({ id }) => id === subscriptionId)!.topicId;
+    return this.#database.groups.subscriptions.find(subscriptionId)!.topicId;
   }
 
   #consumptionOf(key: CursorKey): Consumption {
     return this.#findConsumption(key)!;
   }
 
-  #findConsumption({ subscriptionId, partition }: CursorKey): Consumption | undefined {
-    const { subscriptions, groups } = this.#database.groups;
-    const { groupId, topicId } = subscriptions.find(({ id }) => id === subscriptionId)!;
-    return this.#consumptions.get(`${groups.find(({ id }) => id === groupId)!.name}:${topicId}/${partition}`);
+  /** Undefined for a claimant, which has no members. */
+  #findConsumption(key: CursorKey): Consumption | undefined {
+    return this.#consumptionsOf.get(nameOf(key));
   }
 
   #consumptionName(group: string, { topic, partition }: TopicPartition): string {
@@ -685,10 +722,8 @@ export class Ledger {
   }
 
   #cursorName(group: string, topicId: number, partition: number): string {
-    const { subscriptions } = this.#database.groups;
-    const groupId = this.groups.row(group)!.id;
-    const { id } = subscriptions.find((one) => one.groupId === groupId && one.topicId === topicId)!;
-    return nameOf({ subscriptionId: id, partition, lane: 0 });
+    const subscriptionId = this.#subscriptions.get(`${group}:${topicId}`)!;
+    return nameOf({ subscriptionId, partition, lane: 0 });
   }
 
   #topicId(name: string): number {

@@ -34,8 +34,7 @@ beforeEach(async () => {
   const held = { topicId: 1, partition: 0, memberId: member, sinceGeneration: 1 };
   const assigned = { members: new Map(), assignments: new Map([['1/0', held]]), rebalances: new Map() };
   groups.push({ id: 1, name: 'billing', generation: 1, ...assigned, emptySinceMs: 0 });
-  const row = { id: 1, groupId: 1, topicId: 1, createdAtMs: 0 };
-  subscriptions.push(row);
+  const row = subscriptions.create(1, 1, null);
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
   cursors.set('1/0/0', { key, cursor: begunAt(0) });
   ledger.subscribed([row]);

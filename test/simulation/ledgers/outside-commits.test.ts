@@ -29,8 +29,7 @@ beforeEach(() => {
   members = new Map();
   const row = { id: 1, name: 'billing', generation: 1, members, assignments: new Map(), rebalances: new Map() };
   groups.push({ ...row, emptySinceMs: 0 });
-  const subscription = { id: 1, groupId: 1, topicId: 1, createdAtMs: 0 };
-  subscriptions.push(subscription);
+  const subscription = subscriptions.create(1, 1, null);
   const key = { subscriptionId: 1, partition: 0, lane: 0 };
   cursors.set('1/0/0', { key, cursor: begunAt(0) });
   ledger.subscribed([subscription]);

@@ -91,7 +91,7 @@ export class RetentionLedger {
 
   /** Checks watermarks: they never go back, and pass no record that is owed. */
   watermarksSaved(topicId: number, offsets: readonly number[]): void {
-    const owners = this.#database.subscriptionsOf(topicId);
+    const owners = this.#database.subscriptionsOf(topicId).filter(({ state }) => state !== 'DEAD');
     offsets.forEach((watermark, partition) => {
       const log = logName(topicId, partition);
       const before = this.#watermarks.get(log) ?? 0;
@@ -138,7 +138,7 @@ export class RetentionLedger {
     if (owners.length === 0 && keepUnsubscribedMs !== null) return sealedMs + keepUnsubscribedMs;
     let dueMs = sealedMs + afterCompletionMs;
     for (const { place, record } of this.#recordsIn(topicId, ranges)) {
-      if (this.#owedTo(owners, place).length > 0) return Infinity;
+      for (const owner of this.#owedTo(owners, place)) dueMs = Math.max(dueMs, excusedUntilMs(owner, settings));
       dueMs = Math.max(dueMs, record.owedMs + afterCompletionMs);
     }
     return dueMs;
@@ -163,8 +163,10 @@ export class RetentionLedger {
         );
       case 'COMPLETED':
         for (const { place } of this.#recordsIn(topicId, ranges)) {
-          const [owner] = this.#owedTo(owners, place);
-          if (owner !== undefined) return `${nameOf(place)} is owed to ${owner.id}`;
+          const owner = this.#owedTo(owners, place).find(
+            (one) => this.#world.nowMs < excusedUntilMs(one, settings) - roundingMs,
+          );
+          if (owner !== undefined) return `${nameOf(place)} is owed to ${owner.id}, which is ${owner.state}`;
         }
         return this.#tooSoon(topicId, ranges, ({ owedMs }) => owedMs + after);
     }
@@ -211,6 +213,12 @@ export class RetentionLedger {
     if (records === undefined) this.#records.set(log, (records = []));
     return records;
   }
+}
+
+/** When what is owed to the subscription may go all the same. */
+function excusedUntilMs({ state, diedAtMs }: Owner, { excusedKeepMs, afterCompletionMs }: RetentionSettings): number {
+  if (state !== 'DEAD') return Infinity;
+  return diedAtMs + Math.max(excusedKeepMs, afterCompletionMs ?? Infinity);
 }
 
 const nameOf = ({ topicId, partition, offset }: Place): string => `${logName(topicId, partition)}@${offset}`;

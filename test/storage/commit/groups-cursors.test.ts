@@ -6,6 +6,7 @@ import type { CursorKey, StoredCursor } from '../../../src/delivery/ports/store.
 import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from '../groups/group-site.ts';
 import { allCursors } from '../../conformance/loads.ts';
+import { cancelIn, createIn } from '../../support/groups/group-writes.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
@@ -27,7 +28,7 @@ beforeEach(async () => {
   await takeOver();
   await store.readAckLog();
   const groupId = await store.createGroup('billing');
-  const [subscription] = await store.createSubscriptions([{ groupId, topicId: 1, offsets: startsAt([10, 10, 10]) }]);
+  const [subscription] = await createIn(store, [{ groupId, topicId: 1, offsets: startsAt([10, 10, 10]) }]);
   keys = [0, 1, 2].map((partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
 });
 
@@ -71,7 +72,7 @@ describe('the ack log', () => {
   test('rounds of deleted cursors change nothing', async () => {
     await append(delta(20), delta(21), delta(22));
     const [{ subscriptionId }] = keys as [CursorKey];
-    await store.cancelSubscription(subscriptionId);
+    await cancelIn(store, subscriptionId);
     expect(await loaded()).toEqual([]);
     await site.client.query('DELETE FROM millrace.subscriptions');
     expect(await loaded()).toEqual([]);
@@ -163,7 +164,7 @@ describe('a fold', () => {
     const count = 5_001;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
-    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
+    const [subscription] = await createIn(store, [{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
     const round = (offset: number) => store.appendRound({ deltas: wide.map((key) => ({ key, delta: delta(offset) })) });
     const committed = async (): Promise<Set<number>> => {
@@ -198,7 +199,7 @@ describe('a fold', () => {
     const count = 50_000;
     const groupId = await store.createGroup('wide');
     const offsets = Array.from({ length: count }, () => 10);
-    const [subscription] = await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
+    const [subscription] = await createIn(store, [{ groupId, topicId: 2, offsets: startsAt(offsets) }]);
     const wide = offsets.map((_, partition) => ({ subscriptionId: subscription!.id, partition, lane: 0 }));
     const acked = ({ partition }: CursorKey) => delta(11 + (partition % 7), partition % 5 === 0 ? [30, 31] : []);
     for (let from = 0; from < count; from += 10_000) {
@@ -359,11 +360,10 @@ test('30,000 cursors are folded and reset in seconds, although the statistics ar
   const count = 30_000;
   const groupId = await store.createGroup('large');
   const offsets = Array.from({ length: count }, () => 0);
-  const subscribe = async () =>
-    (await store.createSubscriptions([{ groupId, topicId: 2, offsets: startsAt(offsets) }]))[0]!.id;
+  const subscribe = async () => (await createIn(store, [{ groupId, topicId: 2, offsets: startsAt(offsets) }]))[0]!.id;
   // The table has pages, but no rows.
-  await store.cancelSubscription(await subscribe());
-  await store.cancelSubscription(keys[0]!.subscriptionId);
+  await cancelIn(store, await subscribe());
+  await cancelIn(store, keys[0]!.subscriptionId);
   await site.client.query('DELETE FROM millrace.subscriptions');
   await site.client.query('ANALYZE millrace.cursors');
   const subscriptionId = await subscribe();

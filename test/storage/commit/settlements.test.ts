@@ -15,6 +15,7 @@ import { LogSite } from '../log/log-site.ts';
 import { readAll, selection, values } from '../../log/records.ts';
 import { allCursors } from '../../conformance/loads.ts';
 import { roomyAccount } from '../../account/accounts.ts';
+import { createIn } from '../../support/groups/group-writes.ts';
 
 let site: LogSite;
 let proxy: CuttingProxy;
@@ -32,9 +33,7 @@ beforeEach(async () => {
   storage = await site.own('one', 1, proxy.url);
   topic = await site.topic(storage, 1);
   const groupId = await storage.groups.createGroup('billing');
-  const [subscription] = await storage.groups.createSubscriptions([
-    { groupId, topicId: topic.id, offsets: startsAt([0]) },
-  ]);
+  const [subscription] = await createIn(storage.groups, [{ groupId, topicId: topic.id, offsets: startsAt([0]) }]);
   key = { subscriptionId: subscription!.id, partition: 0, lane: 0 };
   fenced = 0;
   await work(storage.commits);

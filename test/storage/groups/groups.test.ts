@@ -4,6 +4,7 @@ import { begunAt } from '../../../src/consumption/partitioned/cursor.ts';
 import { startsAt } from '../../support/starts.ts';
 import { GroupSite, type SiteStorage } from './group-site.ts';
 import { allCursors, allGroups } from '../../conformance/loads.ts';
+import { cancelIn, createIn, endIn, saveIn } from '../../support/groups/group-writes.ts';
 
 let site: GroupSite;
 let store: SiteStorage;
@@ -52,11 +53,11 @@ describe('a group', () => {
     const groupId = await store.createGroup('large');
     const a = member('a');
     const putAssignments = Array.from({ length: 30_000 }, (_, partition) => held(partition, a));
-    await store.saveGroups([{ groupId, change: change(1, { putMembers: [a], putAssignments }) }]);
-    await store.saveGroups([{ groupId, change: change(2, { removedAssignments: putAssignments }) }]);
+    await saveIn(store, [{ groupId, change: change(1, { putMembers: [a], putAssignments }) }]);
+    await saveIn(store, [{ groupId, change: change(2, { removedAssignments: putAssignments }) }]);
     await site.client.query('ANALYZE millrace.group_assignments');
-    await store.saveGroups([{ groupId, change: change(3, { putAssignments }) }]);
-    await store.saveGroups([{ groupId, change: change(4, { removedAssignments: putAssignments }) }]);
+    await saveIn(store, [{ groupId, change: change(3, { putAssignments }) }]);
+    await saveIn(store, [{ groupId, change: change(4, { removedAssignments: putAssignments }) }]);
     const { rows } = await site.client.query('SELECT 1 FROM millrace.group_assignments WHERE group_id = $1', [groupId]);
     expect(rows).toEqual([]);
   }, 20_000);
@@ -65,13 +66,13 @@ describe('a group', () => {
 describe('a group without members', () => {
   test('a group without members is deleted with all its rows, and with no row of another group', async () => {
     const [x, y] = [await store.createGroup('x'), await store.createGroup('y')];
-    const [of] = await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: startsAt([1, 2]) }]);
-    await store.cancelSubscription(of!.id);
-    await store.createSubscriptions([{ groupId: x, topicId: 1, offsets: startsAt([3]) }]);
-    const [others] = await store.createSubscriptions([{ groupId: y, topicId: 1, offsets: startsAt([7]) }]);
-    await store.saveGroups([{ groupId: x, change: change(1, { putAssignments: [held(0, member('a'))] }) }]);
-    await store.deleteGroup(x);
-    await store.deleteGroup(x);
+    const [of] = await createIn(store, [{ groupId: x, topicId: 1, offsets: startsAt([1, 2]) }]);
+    await cancelIn(store, of!.id);
+    await createIn(store, [{ groupId: x, topicId: 1, offsets: startsAt([3]) }]);
+    const [others] = await createIn(store, [{ groupId: y, topicId: 1, offsets: startsAt([7]) }]);
+    await saveIn(store, [{ groupId: x, change: change(1, { putAssignments: [held(0, member('a'))] }) }]);
+    await endIn(store, x);
+    await endIn(store, x);
     expect((await allGroups(store)).map(({ name, subscriptions }) => [name, subscriptions.length])).toEqual([['y', 1]]);
     expect((await allCursors(store)).map(({ key }) => key.subscriptionId)).toEqual([others!.id]);
     for (const table of ['subscriptions', 'cursors']) expect(await site.count(table)).toBe(1);

@@ -3,6 +3,7 @@ import type { GroupChange, MemberId, RebalanceRow } from '../../../src/coordinat
 import { limits } from '../../../src/limits/limits.ts';
 import type { GroupStorage } from '../../../src/storage/groups/groups.ts';
 import { GroupSite } from './group-site.ts';
+import { saveIn } from '../../support/groups/group-writes.ts';
 
 let site: GroupSite;
 let store: GroupStorage;
@@ -48,15 +49,15 @@ const generations = async (groupId: number): Promise<number[]> =>
 describe('the rebalances of a group', () => {
   test('only the last hundred rebalances of a group are kept, and other groups keep theirs', async () => {
     const [one, other] = [await store.createGroup('billing'), await store.createGroup('shipping')];
-    await store.saveGroups([{ groupId: other, change: change(1, rebalance(1)) }]);
+    await saveIn(store, [{ groupId: other, change: change(1, rebalance(1)) }]);
     const kept = limits.rebalancesKept;
     for (let generation = 1; generation <= kept + 5; generation++) {
-      await store.saveGroups([{ groupId: one, change: change(generation, rebalance(generation)) }]);
+      await saveIn(store, [{ groupId: one, change: change(generation, rebalance(generation)) }]);
     }
     expect(await generations(one)).toEqual(Array.from({ length: kept }, (_, n) => kept + 5 - n));
     expect(await site.count('group_rebalances')).toBe(kept + 1);
     const many = Array.from({ length: kept + 50 }, (_, n) => rebalance(1_000 + n));
-    await store.saveGroups([{ groupId: one, change: change(1_000 + many.length, ...many) }]);
+    await saveIn(store, [{ groupId: one, change: change(1_000 + many.length, ...many) }]);
     expect(await generations(one)).toEqual(Array.from({ length: kept }, (_, n) => 1_000 + kept + 49 - n));
     expect(await site.count('group_rebalances')).toBe(kept + 1);
   });

@@ -6,6 +6,7 @@ import type { Storage } from '../../../src/storage/storage.ts';
 import { LogSite } from './log-site.ts';
 import { batch, transaction, values } from '../../log/records.ts';
 import { startsAt } from '../../support/starts.ts';
+import { cancelIn, createIn } from '../../support/groups/group-writes.ts';
 
 let site: LogSite;
 let storage: Storage;
@@ -28,7 +29,7 @@ afterAll(() => site.close());
 const grow = async (count: number): Promise<TopicRow> => (await storage.topics.addPartitions(topic.id, count))!;
 
 const subscribe = async (...offsets: number[]): Promise<number> => {
-  const [made] = await storage.groups.createSubscriptions([{ groupId, topicId: topic.id, offsets: startsAt(offsets) }]);
+  const [made] = await createIn(storage.groups, [{ groupId, topicId: topic.id, offsets: startsAt(offsets) }]);
   return made!.id;
 };
 
@@ -81,7 +82,7 @@ describe('a topic that gets more partitions', () => {
 describe('a cancelled subscription of a topic that grows', () => {
   test('a cancelled subscription gets no cursors when its topic grows', async () => {
     const subscription = await subscribe(7, 9);
-    await storage.groups.cancelSubscription(subscription);
+    await cancelIn(storage.groups, subscription);
     await grow(4);
     expect(await starts(subscription)).toEqual([7, 9]);
   });
@@ -135,7 +136,8 @@ test('groups that subscribe concurrently to topics that grow have all partitions
   const ids = await Promise.all(Array.from({ length: 12 }, (_, n) => storage.groups.createGroup(`crowd-${n}`)));
   const growing = topics.flatMap(({ id }) => [3, 4, 5].map((count) => storage.topics.addPartitions(id, count)));
   const subscribing = ids.map((group) =>
-    storage.groups.createSubscriptions(
+    createIn(
+      storage.groups,
       topics.map(({ id }) => ({ groupId: group, topicId: id, offsets: startsAt([7, 9]) })),
     ),
   );

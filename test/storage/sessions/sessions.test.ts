@@ -12,6 +12,7 @@ import { takeFence } from '../../../src/storage/sessions/fence.ts';
 import { groupSlot, tableSlot, topicSlot } from '../../../src/storage/sessions/writer.ts';
 import { startsAt } from '../../support/starts.ts';
 import { allGroups } from '../../conformance/loads.ts';
+import { createIn } from '../../support/groups/group-writes.ts';
 
 let site: LogSite;
 let role: string;
@@ -130,9 +131,7 @@ test('times, bytes and numbers are read correctly, whatever form the defaults gi
   expect(age).toBeGreaterThanOrEqual(0);
   expect(age).toBeLessThan(20_000);
   const groupId = await storage.groups.createGroup('g');
-  const [subscription] = await storage.groups.createSubscriptions([
-    { groupId, topicId: topic.id, offsets: startsAt([0]) },
-  ]);
+  const [subscription] = await createIn(storage.groups, [{ groupId, topicId: topic.id, offsets: startsAt([0]) }]);
   await site.client.query("UPDATE millrace.subscriptions SET created_at = '2026-02-03T04:05:06.789Z'");
   const [group] = await allGroups(storage.groups);
   expect(group!.subscriptions).toMatchObject([

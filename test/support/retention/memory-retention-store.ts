@@ -52,7 +52,7 @@ export class MemoryRetentionStore implements RetentionStore {
     const { groups, logs } = options;
     groups.logStart = (topicId, partition, lane) =>
       logs.topics.get(topicId)?.segments.startOf(logKey(partition, lane)) ?? 0;
-    groups.onClaimed = (topicId) => {
+    groups.subscriptions.onClaimed = (topicId) => {
       this.#claimed(topicId);
     };
   }
@@ -287,12 +287,7 @@ const seqsOf = (claims: readonly OwedClaim[]): string =>
 
 /** The subscriptions of a topic that are not cancelled. */
 function claimRows(groups: MemoryGroups, topicId: number) {
-  return groups.subscriptions
-    .filter((row) => row.topicId === topicId && row.cancelled !== true)
-    .map((row): typeof row & Pick<OwedClaim, 'state' | 'claimSeq'> & { readonly stateChangedAtMs: number } => ({
-      ...row,
-      state: 'ACTIVE',
-      claimSeq: groups.claimSeqs.get(row.id) ?? 0,
-      stateChangedAtMs: row.createdAtMs,
-    }));
+  return groups.subscriptions.live().flatMap(({ state, ...row }) => {
+    return row.topicId === topicId && state !== 'CANCELLED' ? [{ ...row, state }] : [];
+  });
 }

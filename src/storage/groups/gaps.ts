@@ -1,0 +1,37 @@
+import type { Client } from 'pg';
+import type { CursorJump } from '../../delivery/ports/store.ts';
+import { inOrder } from '../commit/cursors.ts';
+import { arrayLiteral } from '../pg/array-literal.ts';
+import { nowOf, type Now } from '../pg/now.ts';
+
+/**
+ * Stores what cursors are about to jump over. A gap that touches the one before is joined with it,
+ * and others take its place, because the group has acked what lies between. The incarnations need
+ * no lock, because all resets and deletions take the connection of this call.
+ */
+export async function saveGaps(client: Client, jumps: readonly CursorJump[], now: Now): Promise<void> {
+  const sorted = inOrder(jumps);
+  await client.query(
+    `INSERT INTO millrace.cursor_gaps AS g (subscription_id, partition, lane, first_offset, last_offset, reason, at)
+     SELECT w.subscription_id, w.partition, w.lane, w.first_offset, w.last_offset, w.reason, ${nowOf('$8')}
+       FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[], $6::bigint[], $7::text[])
+              WITH ORDINALITY AS w (subscription_id, partition, lane, resets, first_offset, last_offset, reason, place)
+      WHERE w.resets = (SELECT c.resets FROM millrace.cursors AS c
+                         WHERE c.subscription_id = w.subscription_id AND c.partition = w.partition AND c.lane = w.lane)
+      ORDER BY w.place
+     ON CONFLICT (subscription_id, partition, lane) DO UPDATE
+        SET first_offset = CASE WHEN g.last_offset + 1 >= excluded.first_offset
+                                THEN least(g.first_offset, excluded.first_offset) ELSE excluded.first_offset END,
+            last_offset = excluded.last_offset, reason = excluded.reason, at = excluded.at`,
+    [
+      arrayLiteral(sorted.map(({ key }) => key.subscriptionId)),
+      arrayLiteral(sorted.map(({ key }) => key.partition)),
+      arrayLiteral(sorted.map(({ key }) => key.lane)),
+      arrayLiteral(sorted.map(({ resets }) => resets)),
+      arrayLiteral(sorted.map(({ gap }) => gap.first)),
+      arrayLiteral(sorted.map(({ gap }) => gap.last)),
+      sorted.map(({ gap }) => gap.reason),
+      now(),
+    ],
+  );
+}
