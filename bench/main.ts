@@ -47,7 +47,7 @@ const help = `npm run bench -- NAME [options]
   --size smoke|full     smoke: seconds, to see that it runs; full: minutes, for figures. Default: full
   --only REGEX          only scenarios whose name matches (append: batches, singles; fanout: groups, paced, wal,
                         curve; latency: 100, 2000, 20000; peer: queue, fan-out to 4, fan-out to 16;
-                        retention: nothing, snapshot, reader;
+                        restart: work, dead; retention: nothing, snapshot, reader;
                         coordinator: machine, curve, steps, shell, scrape, heartbeats, members, large, pauses,
                         offsets, takeover; turns: append, singles, fanout, latency, joins, heartbeats)
   --json FILE           where the results go as JSON. Default: bench/results/NAME-SIZE.json
