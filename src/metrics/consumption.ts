@@ -15,6 +15,8 @@ export interface ConsumedTopic {
   readonly topic: string;
   readonly topicId: number;
   readonly members: number;
+  /** Of the subscription. */
+  readonly state: string;
   readonly lagRecords: number;
   readonly inFlightRecords: number;
   readonly deliveredRecords: number;

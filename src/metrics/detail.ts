@@ -16,6 +16,8 @@ export interface GroupDetail {
   readonly group: string;
   readonly topic: string;
   readonly members: number;
+  /** Of the subscription. */
+  readonly state: string;
   readonly lagRecords: number;
   readonly inFlightRecords: number;
   readonly deliveredRecords: number;
@@ -82,6 +84,12 @@ const ofGroups: readonly Series<GroupDetail>[] = [
     of: (row) => row.inFlightRecords,
   },
   { name: 'millrace_group_members', kind: 'gauge', help: 'Members of the group.', of: (row) => row.members },
+  {
+    name: 'millrace_group_subscription_state',
+    kind: 'gauge',
+    help: '1 for the state of the subscription.',
+    of: ({ state }) => [{ label: { state }, value: 1 }],
+  },
 ];
 
 const ofTopics: readonly Series<TopicDetail>[] = [

@@ -6,7 +6,7 @@ import type { HeapUse } from './heap-watch.ts';
 
 type Counts = ReturnType<OpenBroker['counts']>;
 type Described = readonly [
-  count: Exclude<keyof Counts, 'groupsByState' | 'segmentDrops' | 'droppedBytes'>,
+  count: Exclude<keyof Counts, 'groupsByState' | 'subscriptionsByState' | 'segmentDrops' | 'droppedBytes'>,
   name: string,
   help: string,
 ];
@@ -54,6 +54,8 @@ const counters: readonly Described[] = [
 
 /** The states of groups at work; a deleted group is not among them. */
 const states = ['EMPTY', 'PREPARING_REBALANCE', 'COMPLETING_REBALANCE', 'STABLE'] as const;
+/** A cancelled subscription is not in memory. */
+const subscriptionStates = ['ACTIVE', 'PAUSED', 'DEAD'] as const;
 const dropReasons = ['COMPLETED', 'ZERO_SUBSCRIPTIONS', 'MAX_AGE', 'MAX_BYTES'] as const;
 
 /**
@@ -81,6 +83,7 @@ export function exposeMetrics(
       const now = counts();
       for (const [count, gauge] of shown) gauge.set(now?.[count] ?? 0);
       for (const state of states) byState.set({ state }, now?.groupsByState[state] ?? 0);
+      for (const state of subscriptionStates) byLife.set({ state }, now?.subscriptionsByState[state] ?? 0);
       showDrops(now);
       for (const [count, counter] of counted) {
         // The broker counts by itself, but a counter of prom-client can only be added to.
@@ -100,6 +103,12 @@ export function exposeMetrics(
   const byState = new Gauge({
     name: 'millrace_groups_by_state',
     help: 'Consumer groups in each state.',
+    labelNames: ['state'],
+    registers,
+  });
+  const byLife = new Gauge({
+    name: 'millrace_subscriptions_by_state',
+    help: 'Subscriptions in each state.',
     labelNames: ['state'],
     registers,
   });

@@ -28,7 +28,7 @@ class DetailScene {
   add(group: string, topicId: number, lagRecords: number, behind = lagRecords > 0 ? 1 : 0): void {
     const firstUnacked = (max: number): RecordPlace[] =>
       Array.from({ length: Math.min(max, behind) }, (_, partition) => ({ partition, lane: 0, offset: 7 }));
-    const counts = { members: 2, inFlightRecords: 3, deliveredRecords: 40, ackedRecords: 30 };
+    const counts = { members: 2, state: 'ACTIVE', inFlightRecords: 3, deliveredRecords: 40, ackedRecords: 30 };
     this.subscriptions.push({ group, topic: `topic-${topicId}`, topicId, lagRecords, ...counts, firstUnacked });
   }
 
@@ -72,6 +72,8 @@ test('each group and topic has its series, and each topic the sum of its groups'
     'millrace_group_in_flight_records{group="shipping",topic="topic-1"} 3',
     'millrace_group_members{group="billing",topic="topic-1"} 2',
     'millrace_group_members{group="shipping",topic="topic-1"} 2',
+    'millrace_group_subscription_state{group="billing",topic="topic-1",state="ACTIVE"} 1',
+    'millrace_group_subscription_state{group="shipping",topic="topic-1",state="ACTIVE"} 1',
     'millrace_topic_appended_records_total{topic="topic-1"} 900',
     'millrace_topic_lag_records{topic="topic-1"} 15',
     'millrace_topic_watermark_lag_records{topic="topic-1"} 12',

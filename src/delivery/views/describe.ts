@@ -1,5 +1,6 @@
 import type { GroupState, MemberId, MemberRow } from '../../coordinator/group.ts';
 import { present } from '../../errors/present.ts';
+import type { SubscriptionState } from '../../subscription/life.ts';
 import { limits } from '../../limits/limits.ts';
 import type { GroupFilter, GroupSummary, GroupView, MemberDetails } from '../ports/views.ts';
 import type { GroupModel } from '../groups/model.ts';
@@ -14,6 +15,7 @@ import type { TopicLogs } from '../groups/subscriptions.ts';
 export interface DeliveryCounts {
   readonly groups: number;
   readonly groupsByState: Readonly<Record<GroupState, number>>;
+  readonly subscriptionsByState: Readonly<Record<SubscriptionState, number>>;
   readonly members: number;
   readonly inFlightRecords: number;
   readonly lag: number;
@@ -119,19 +121,24 @@ function sumsOf(groups: readonly GroupModel[], unloaded: number, topics: Appende
     STABLE: none,
     DEAD: none,
   };
+  const subscriptionsByState = { ACTIVE: none, PAUSED: none, DEAD: none, CANCELLED: none };
   const sums = { members: none, inFlightRecords: none, lag: none };
   for (const group of groups) {
     groupsByState[group.phase]++;
     sums.members += group.members.size;
     for (const subscription of group.subscriptions.values()) {
+      subscriptionsByState[subscription.row.state]++;
       sums.inFlightRecords += subscription.consumption.inFlightRecords;
       sums.lag += lagOf(subscription, topics);
     }
   }
-  return { groups: groups.length + unloaded, groupsByState, ...sums };
+  return { groups: groups.length + unloaded, groupsByState, subscriptionsByState, ...sums };
 }
 
-type Sums = Pick<DeliveryCounts, 'groups' | 'groupsByState' | 'members' | 'inFlightRecords' | 'lag'>;
+type Sums = Pick<
+  DeliveryCounts,
+  'groups' | 'groupsByState' | 'subscriptionsByState' | 'members' | 'inFlightRecords' | 'lag'
+>;
 
 /** The topics as the sums need them. */
 export type AppendedLogs = Pick<TopicLogs, 'appendedRecords'>;

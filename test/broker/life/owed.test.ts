@@ -223,8 +223,7 @@ describe('what a DEAD subscription keeps', () => {
     await zombie.leave();
     scene.pass(4 * minute);
     await scene.until('the death', async () => (await stateOf('zombie')) === 'DEAD');
-    // The retention after completion is an hour from the look that finds it, and the excused time is
-    // two hours.
+    // The retention is an hour from the look that finds completion, and the excused time two hours.
     await scene.looked('orders');
     scene.pass(2 * hour - minute);
     await scene.looked('orders');

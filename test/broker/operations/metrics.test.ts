@@ -17,6 +17,7 @@ const kinds: Readonly<Record<string, 'gauge' | 'counter' | 'histogram'>> = {
   millrace_topics: 'gauge',
   millrace_groups: 'gauge',
   millrace_groups_by_state: 'gauge',
+  millrace_subscriptions_by_state: 'gauge',
   millrace_members: 'gauge',
   millrace_in_flight_records: 'gauge',
   millrace_lag_records: 'gauge',

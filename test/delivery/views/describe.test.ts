@@ -254,7 +254,10 @@ describe('the numbers for /metrics', () => {
     await gathered();
     await scene.subscribe('audit');
     expect(stream.of('revoking')).toHaveLength(1);
-    const { groups, groupsByState, members } = scene.delivery.views.counts();
+    await scene.wait(scene.delivery.subscriptions.pause('shipping', 'orders'));
+    await scene.clock.advance(1_000);
+    const { groups, groupsByState, subscriptionsByState, members } = scene.delivery.views.counts();
+    expect(subscriptionsByState).toEqual({ ACTIVE: 2, PAUSED: 1, DEAD: 0, CANCELLED: 0 });
     expect({ groups, members }).toEqual({ groups: 3, members: 3 });
     expect(groupsByState).toEqual({ EMPTY: 1, PREPARING_REBALANCE: 0, COMPLETING_REBALANCE: 1, STABLE: 1, DEAD: 0 });
     expect(Object.keys(groupsByState)).toContain(new Group({ generation: 0, members: [], assignments: [] }, 0).state());
