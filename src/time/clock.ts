@@ -13,7 +13,10 @@ export interface Clock {
    * Milliseconds of a clock that never goes back. Durations and deadlines in memory use this one.
    */
   nowMs(): number;
-  /** Calls `run` once, `delayMs` from now. The returned function cancels it. */
+  /**
+   * Calls `run` once, `delayMs` from now, or soon if that has passed. The returned function cancels
+   * it.
+   */
   after(delayMs: number, run: () => void): () => void;
   /** Calls `run` once, after the input that has already arrived has been handled. */
   soon(run: () => void): void;

@@ -13,7 +13,8 @@ export const systemClock: Clock = {
       const rest = ms - timerMsMax;
       timer = rest > 0 ? setTimeout(arm, timerMsMax, rest) : setTimeout(run, ms);
     };
-    arm(delayMs);
+    // Node warns of a time that has passed.
+    arm(Math.max(0, delayMs));
     return () => {
       clearTimeout(timer);
     };
