@@ -224,7 +224,7 @@ describe('what a DEAD subscription keeps', () => {
     scene.pass(4 * minute);
     await scene.until('the death', async () => (await stateOf('zombie')) === 'DEAD');
     // The retention is an hour from the look that finds completion, and the excused time two hours.
-    await scene.looked('orders');
+    await scene.completed('orders', 2);
     scene.pass(2 * hour - minute);
     await scene.looked('orders');
     expect(await scene.drops('orders')).toEqual([]);
@@ -263,7 +263,7 @@ describe('what a DEAD subscription keeps', () => {
     await scene.looked('letters');
     expect(await scene.drops('letters')).toEqual([]);
     await scene.services.subscription.cancelSubscription('gone', 'letters');
-    await scene.looked('letters');
+    await scene.completed('letters', 2);
     scene.pass(hour);
     await scene.until('two drops', async () => (await scene.drops('letters')).length === 2);
   });

@@ -58,11 +58,7 @@ test('complete records go after their retention and not a minute before, and wha
   await scene.looked('orders');
   const third = (await scene.storage('orders')).segments.items[2]!.firstOffsets[0]!.offset;
   await scene.commit('billing', 'orders', third);
-  await scene.until('the marks of two complete segments', async () => {
-    return (
-      (await scene.storage('orders')).segments.items.filter(({ completedAtMs }) => completedAtMs !== null).length === 2
-    );
-  });
+  await scene.completed('orders', 2);
   scene.pass(hour - minute);
   await scene.looked('orders');
   expect(await scene.drops('orders')).toEqual([]);
@@ -181,9 +177,7 @@ test('fault 10: a partition without a single ack is owed in full, also one that 
   await scene.commit('billing', 'orders', before);
   // A cursor of which the database has no row has done nothing.
   await scene.query('DELETE FROM millrace.cursors WHERE partition = 1');
-  await scene.until('the mark of the first segment', async () => {
-    return (await scene.storage('orders')).segments.items[0]?.completedAtMs != null;
-  });
+  await scene.completed('orders', 1);
   scene.pass(10 * day);
   await scene.until('its drop', async () => (await scene.drops('orders')).length === 1);
   await scene.looked('orders');
@@ -198,11 +192,7 @@ test('a reset into the past takes the mark of completion away, and what is owed 
   await scene.looked('orders');
   const second = (await scene.storage('orders')).segments.items[1]!.firstOffsets[0]!.offset;
   await scene.commit('billing', 'orders', published);
-  await scene.until('the marks of both', async () => {
-    return (
-      (await scene.storage('orders')).segments.items.filter(({ completedAtMs }) => completedAtMs !== null).length === 2
-    );
-  });
+  await scene.completed('orders', 2);
   const to = { type: 'offset', offset: second } as const;
   await scene.services.group.resetOffsets({
     group: 'billing',
@@ -236,11 +226,7 @@ test('the stalled group of one topic does not keep the space of another', async 
   await scene.fill('stalled', 2);
   const published = await scene.fill('busy', 2);
   await scene.commit('billing', 'busy', published);
-  await scene.until('the marks', async () => {
-    return (
-      (await scene.storage('busy')).segments.items.filter(({ completedAtMs }) => completedAtMs !== null).length === 2
-    );
-  });
+  await scene.completed('busy', 2);
   scene.pass(hour);
   await scene.until('the end of the drops', async () => {
     const drops = await scene.drops('busy');

@@ -163,6 +163,14 @@ export class RetentionScene {
     });
   }
 
+  /** Resolves when so many segments were found complete. Their retention counts from then. */
+  async completed(topic: string, segments: number): Promise<void> {
+    await this.until(`${segments} complete segments`, async () => {
+      const { items } = (await this.storage(topic)).segments;
+      return items.filter(({ completedAtMs }) => completedAtMs !== null).length === segments;
+    });
+  }
+
   storage(topic: string) {
     return this.services.topic.getTopicStorage(topic, { size: 1_000, token: '' });
   }

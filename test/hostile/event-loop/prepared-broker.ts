@@ -64,6 +64,8 @@ export function scenesOf(holder: Joined, many: Joined, leader: Joined, smallTopi
       'CreateTopicRequest.topic': true,
       'UpdateTopicRequest.topic': true,
       'UpdateTopicRequest.update_mask': 'description',
+      'UpdateSubscriptionRequest.subscription': true,
+      'UpdateSubscriptionRequest.update_mask': 'neverDies',
       'ResetOffsetsRequest.earliest': {},
       force: true,
     },
