@@ -1,5 +1,5 @@
 import { otherTree } from '../support/other-tree.ts';
-import { median, medianInterval } from '../support/measure/paired.ts';
+import { mean, median, medianInterval } from '../support/measure/paired.ts';
 import { bySize, selected, withBroker } from '../support/site.ts';
 import type { Bench, Site } from '../support/site.ts';
 import type { Cell } from '../support/table.ts';
@@ -32,8 +32,8 @@ const withoutWal = new Set(['heartbeats']);
  * V8 optimizes differs from process to process by more than most changes do.
  */
 export async function runTurns(bench: Bench): Promise<void> {
-  const other = bench.against === null ? null : await otherTree(bench.against);
-  const options = other === null ? {} : { root: other.root };
+  const compared = bench.against === null ? null : await otherTree(bench.against);
+  const options = compared === null ? {} : { root: compared.root };
   const loads = Object.keys(turnLoads).filter((load) => selected(bench, load));
   const pairs = new Map(loads.map((load): [string, Pair[]] => [load, []]));
   try {
@@ -41,7 +41,7 @@ export async function runTurns(bench: Bench): Promise<void> {
       await withBroker(bench, 'turns_other', (before) => withThisTree(bench, before, start, pairs), options);
     }
   } finally {
-    await other?.remove();
+    await compared?.remove();
   }
   for (const [load, taken] of pairs) report(bench, load, taken);
 }
@@ -55,9 +55,10 @@ async function withThisTree(bench: Bench, before: Site, start: number, pairs: Ma
   });
 }
 
+/** The measured turns of two brokers. */
 interface Pair {
-  readonly before: Turn;
-  readonly now: Turn;
+  readonly before: readonly Turn[];
+  readonly now: readonly Turn[];
 }
 
 async function takeTurns(
@@ -74,20 +75,23 @@ async function takeTurns(
   // The first turns are not measured, because they compile code and create files.
   await turn('before');
   await turn('now');
-  if (isBeforeFirst) {
-    const before = await turn('before');
-    return { before, now: await turn('now') };
-  }
-  const now = await turn('now');
-  return { before: await turn('before'), now };
+  const taken = { before: [] as Turn[], now: [] as Turn[] };
+  for (const which of isBeforeFirst ? beforeFirst : beforeFirst.map(other)) taken[which].push(await turn(which));
+  return taken;
 }
+
+/** What grows or fades over the turns of a pair affects both sides alike in this order. */
+const beforeFirst: readonly (keyof Pair)[] = ['before', 'now', 'now', 'before'];
+const other = (which: keyof Pair): keyof Pair => (which === 'before' ? 'now' : 'before');
 
 function report(bench: Bench, name: string, pairs: readonly Pair[]): void {
   const rows: Cell[][] = [];
   for (const figure of shown(name, pairs)) {
-    const ratios = pairs.map(({ before, now }) => figure.of(before) / figure.of(now));
+    const valueOf = (turns: readonly Turn[]): number => mean(turns.map((turn) => figure.of(turn)));
+    const ratios = pairs.map(({ before, now }) => valueOf(before) / valueOf(now));
+    bench.say(`${name}: ${figure.name}, before / now by pair: ${ratios.map((ratio) => ratio.toFixed(3)).join(' ')}`);
     const { median: middle, low, high } = medianInterval(ratios, bench.seed);
-    const value = (which: keyof Pair): number => median(pairs.map((pair) => figure.of(pair[which])));
+    const value = (which: keyof Pair): number => median(pairs.map((pair) => valueOf(pair[which])));
     rows.push([figure.name, value('before'), value('now'), middle, low, high]);
     if (figure.judged) {
       bench.report.atLeast(`${name}: ${figure.name}, before / now, lower end`, bench.floor, low, 'times');
@@ -103,5 +107,5 @@ function report(bench: Bench, name: string, pairs: readonly Pair[]): void {
 
 function shown(name: string, pairs: readonly Pair[]): readonly Figure[] {
   const costs = withoutWal.has(name) ? figures.filter((figure) => figure.name !== 'WAL B/msg') : figures;
-  return pairs.some(({ now }) => now.latency !== null) ? [...costs, ...latencyFigures] : costs;
+  return pairs.some(({ now }) => now.some(({ latency }) => latency !== null)) ? [...costs, ...latencyFigures] : costs;
 }

@@ -1,3 +1,5 @@
+import { mean } from './paired.ts';
+
 /** The time of a measurement at one size. */
 export interface Point {
   readonly n: number;
@@ -34,8 +36,4 @@ export function againstNLogN(from: Point, to: Point): number {
 
 function nLogN(n: number): number {
   return n * Math.log(n);
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
