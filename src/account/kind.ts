@@ -81,7 +81,8 @@ export class Kind implements Counted {
   }
 
   give(bytes: number): void {
-    assert(bytes >= 0 && bytes <= this.#bytes, `${bytes} bytes of ${this.name} come back, of ${this.#bytes}`);
+    const isTaken = bytes >= 0 && bytes <= this.#bytes;
+    if (!isTaken) assert.fail(`${bytes} bytes of ${this.name} come back, of ${this.#bytes}`);
     this.#bytes -= bytes;
     this.#pool.bytes -= bytes;
   }

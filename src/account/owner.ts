@@ -77,7 +77,8 @@ export class OwnedKind implements Counted {
 
   give(bytes: number): void {
     if (this.#isClosed()) return;
-    assert(bytes <= this.#bytes, `${bytes} bytes of ${this.#kind.name} come back, of ${this.#bytes} of this owner`);
+    const isTaken = bytes <= this.#bytes;
+    if (!isTaken) assert.fail(`${bytes} bytes of ${this.#kind.name} come back, of ${this.#bytes} of this owner`);
     this.#kind.give(bytes);
     this.#bytes -= bytes;
   }

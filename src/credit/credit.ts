@@ -38,7 +38,8 @@ export class Credit {
 
   /** Takes credit for a delivery, which must fit. */
   take(records: number, bytes: number): void {
-    assert(records > 0 && bytes >= 0 && this.fits(records, bytes), `${records} records of ${bytes} bytes do not fit`);
+    const isAllowed = records > 0 && bytes >= 0 && this.fits(records, bytes);
+    if (!isAllowed) assert.fail(`${records} records of ${bytes} bytes do not fit`);
     this.#records += records;
     this.#bytes += bytes;
   }

@@ -63,8 +63,9 @@ export class Position {
   /** Moves past first … last, which go out. */
   deliver(first: number, last: number): void {
     const isNext = first === this.#skip(this.#offset) && last >= first && first < this.#inFlight.lowestMoving;
-    assert(isNext, `${first} to ${last} is not what goes next`);
-    assert((this.#inFlight.at(first)?.first ?? Infinity) > last, `${first} to ${last} is in flight already`);
+    if (!isNext) assert.fail(`${first} to ${last} is not what goes next`);
+    const isFree = (this.#inFlight.at(first)?.first ?? Infinity) > last;
+    if (!isFree) assert.fail(`${first} to ${last} is in flight already`);
     this.#offset = last + 1;
     this.handOutBelow(last + 1);
   }
