@@ -1,7 +1,9 @@
 import type { Client } from 'pg';
+import { present } from '../../errors/present.ts';
 import { topicNotFound } from '../../errors/rejections/topics.ts';
 import type { LogEnd, SegmentSize, StoredStart } from '../../log/store.ts';
 import { nowOf, type Now } from '../pg/now.ts';
+import { arrayLiteral } from '../pg/array-literal.ts';
 import { leafTable, ofLog, topicTable } from '../schema/leaf.ts';
 
 /** How long an attach waits for a session that alters or analyzes the topic's table. */
@@ -149,30 +151,43 @@ export async function lockTopicLogs(client: Client, topicId: number, strength: L
   return segment;
 }
 
-/** Joins the bases of the first segment that is still there, by the parameter or number `topic`. */
-const firstBases = (topic: string): string => `LEFT JOIN millrace.segment_bases AS first_base
+/** Joins the bases of the first segment that is still there. */
+const firstBases = `LEFT JOIN millrace.segment_bases AS first_base
     ON first_base.topic_id = p.topic_id AND first_base.partition = p.partition AND first_base.lane = 0
-   AND first_base.segment = (SELECT min(segment) FROM millrace.segments WHERE topic_id = ${topic})`;
+   AND first_base.segment = (SELECT min(segment) FROM millrace.segments WHERE topic_id = p.topic_id)`;
 
 /** The start of each log of topic $1. A log that began in its first segment has no base there. */
 const startsQuery = `SELECT p.partition, 0 AS lane, coalesce(first_base.base_offset, 0) AS start_offset
-  FROM millrace.partitions AS p ${firstBases('$1')} WHERE p.topic_id = $1 ORDER BY p.partition`;
+  FROM millrace.partitions AS p ${firstBases} WHERE p.topic_id = $1 ORDER BY p.partition`;
 
 /**
- * Reads the start and the end of each log of a topic. It needs their locks, from an earlier
- * statement.
+ * The starts of the logs of topics $1, and where the current segments $2 of these began. Joins of
+ * the table of each topic with these would be planned for each, and take twice as long at a load.
+ */
+const basesQuery = `SELECT p.topic_id, p.partition, 0 AS lane, coalesce(first_base.base_offset, 0) AS start_offset,
+       coalesce(b.base_offset, 0) AS segment_base_offset
+  FROM unnest($1::integer[], $2::integer[]) AS t (id, segment)
+  JOIN millrace.partitions AS p ON p.topic_id = t.id ${firstBases}
+  LEFT JOIN millrace.segment_bases AS b
+    ON b.topic_id = p.topic_id AND b.segment = t.segment AND b.partition = p.partition AND b.lane = 0
+ ORDER BY p.topic_id, p.partition`;
+
+/** The end of the last batch of the log `p.partition`, if its segment has one. */
+const lastBatch = (topicId: number, segment: number): string =>
+  `SELECT base_offset + record_count AS end_offset, appended_at FROM ${leafTable(topicId, segment)}
+    WHERE ${ofLog(topicId, segment, 'p.partition', '0')} ORDER BY base_offset DESC LIMIT 1`;
+
+/**
+ * The end of each log of a topic, and the time of its last append. It needs their locks, from an
+ * earlier statement.
  */
 export function endsQuery(topicId: number, segment: number): string {
-  return `SELECT p.topic_id, p.partition, 0 AS lane, coalesce(first_base.base_offset, 0) AS start_offset,
-       coalesce(last.end_offset, b.base_offset, 0) AS end_offset, coalesce(b.base_offset, 0) AS segment_base_offset,
+  return `SELECT p.partition, 0 AS lane, coalesce(last.end_offset, b.base_offset, 0) AS end_offset,
        coalesce(last.appended_at, b.last_appended_at) AS appended_at
-  FROM millrace.partitions AS p ${firstBases(String(topicId))}
+  FROM millrace.partitions AS p
   LEFT JOIN millrace.segment_bases AS b
     ON b.topic_id = p.topic_id AND b.segment = ${segment} AND b.partition = p.partition AND b.lane = 0
-  LEFT JOIN LATERAL (
-    SELECT base_offset + record_count AS end_offset, appended_at FROM ${leafTable(topicId, segment)}
-     WHERE ${ofLog(topicId, segment, 'p.partition', '0')} ORDER BY base_offset DESC LIMIT 1
-  ) AS last ON true
+  LEFT JOIN LATERAL (${lastBatch(topicId, segment)}) AS last ON true
  WHERE p.topic_id = ${topicId} ORDER BY p.partition`;
 }
 
@@ -182,9 +197,8 @@ interface StartFields {
   readonly start_offset: string;
 }
 
-interface EndFields extends StartFields {
+interface BaseFields extends StartFields {
   readonly topic_id: number;
-  readonly end_offset: string;
   readonly segment_base_offset: string;
 }
 
@@ -205,16 +219,32 @@ interface CurrentSegment {
   readonly segment: number;
 }
 
-/** Reads the starts and the ends of topics in one statement, by topic. */
+/**
+ * Reads the start and the end of each log of topics. It needs locks of the logs, from an earlier
+ * statement, or that nobody appends.
+ */
 export async function readEnds(client: Client, topics: readonly CurrentSegment[]): Promise<Map<number, LogEnd[]>> {
   const found = new Map<number, LogEnd[]>(topics.map(({ id }) => [id, []]));
   if (topics.length === 0) return found;
-  const queries = topics.map(({ id, segment }) => `(${endsQuery(id, segment)})`);
-  const { rows } = await client.query<EndFields>(queries.join(' UNION ALL '));
+  const { rows } = await client.query<BaseFields>(basesQuery, [
+    arrayLiteral(topics.map(({ id }) => id)),
+    arrayLiteral(topics.map(({ segment }) => segment)),
+  ]);
   for (const row of rows) {
-    const { topic_id: topicId, end_offset: endOffset, segment_base_offset: segmentBaseOffset } = row;
-    const end = { endOffset: Number(endOffset), segmentBaseOffset: Number(segmentBaseOffset) };
-    found.get(topicId)?.push({ ...startOf(row), ...end });
+    const base = Number(row.segment_base_offset);
+    found.get(row.topic_id)?.push({ ...startOf(row), endOffset: base, segmentBaseOffset: base });
+  }
+  const lastOf = ({ id, segment }: CurrentSegment): string => {
+    const partitions = `generate_series(0, ${(found.get(id)?.length ?? 0) - 1})`;
+    return `SELECT ${id} AS topic_id, p.partition, last.end_offset
+      FROM ${partitions} AS p (partition) CROSS JOIN LATERAL (${lastBatch(id, segment)}) AS last`;
+  };
+  const { rows: last } = await client.query<{ topic_id: number; partition: number; end_offset: string }>(
+    topics.map(lastOf).join(' UNION ALL '),
+  );
+  for (const { topic_id: topicId, partition, end_offset: endOffset } of last) {
+    const ends = present(found.get(topicId), 'the database answers for the topics of the query');
+    ends[partition] = { ...present(ends[partition], 'each number is that of a log'), endOffset: Number(endOffset) };
   }
   return found;
 }
