@@ -8,7 +8,7 @@ import type { Topics } from './topics.ts';
 export function messageService(topics: Topics, log: Log, codec: BatchCodec) {
   return {
     async readMessages(command: ReadMessagesCommand): Promise<ReadMessagesOutcome> {
-      const topic = topics.row(command.topic);
+      const topic = await topics.opened(command.topic);
       const found = demandLog(topic.name, log.partitionLogs(topic.id), log.lanes(topic.id), command);
       return readMessages(command, found, codec);
     },

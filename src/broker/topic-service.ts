@@ -17,7 +17,7 @@ export function topicService(topics: Topics, storage: StorageSource) {
       return topics.create(command);
     },
 
-    async getTopic(name: string, page: PageRequest): Promise<TopicExtent> {
+    getTopic(name: string, page: PageRequest): Promise<TopicExtent> {
       return topics.get(name, page);
     },
 

@@ -54,7 +54,7 @@ export class Topics {
 
   async open(): Promise<void> {
     if (this.#ending.signal.aborted) this.#ending = new AbortController();
-    await this.#d.log.open(await this.#d.store.loadTopics());
+    this.#d.log.open(await this.#d.store.loadTopics());
   }
 
   create(command: CreateTopicCommand): Promise<TopicDetails> {
@@ -79,8 +79,9 @@ export class Topics {
     }
   }
 
-  get(name: string, page: PageRequest): TopicExtent {
-    const row = this.row(name);
+  /** @throws Rejection TOPIC_NOT_FOUND, Fault */
+  async get(name: string, page: PageRequest): Promise<TopicExtent> {
+    const row = await this.opened(name);
     const items = this.#d.log.partitionLogs(row.id);
     const keyOf = ({ address: { partition, lane } }: PartitionLog): number[] => [partition, lane];
     const partitions = pageOf({ items, keyOf, entryOf: extentOf, bytesOf: partitionInfoBytes }, page);
@@ -148,6 +149,13 @@ export class Topics {
   /** null if there is no topic of this name. */
   idOf(name: string): number | null {
     return this.#d.log.topic(name)?.id ?? null;
+  }
+
+  /** The topic, once the ends of its logs are known. @throws Rejection TOPIC_NOT_FOUND, Fault */
+  async opened(name: string): Promise<TopicRow> {
+    await this.#d.log.untilOpen(this.row(name).id);
+    // It may have been changed or deleted meanwhile.
+    return this.row(name);
   }
 
   /** @throws Rejection TOPIC_NOT_FOUND */

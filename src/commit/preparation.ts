@@ -24,7 +24,9 @@ export async function prepare(
   store: Pick<CommitStore, 'findKeys'>,
   nowMs: number,
 ): Promise<FoundKeys> {
-  for (const topic of topicsOf(units)) if (!topic.isKnown) await topic.refresh();
+  const unknown = [...topicsOf(units)].filter(({ isKnown }) => !isKnown);
+  // At the load, topics for which one waits are read together.
+  await Promise.all(unknown.map((topic) => topic.refresh()));
   const found = Array.from(unknownKeys(units, nowMs), async ([topic, keys]) => {
     return [topic, await store.findKeys(topic.row.id, topic.row.idempotencyWindowMs, [...keys])] as const;
   });

@@ -7,7 +7,8 @@ import { demandLog } from '../log/lanes.ts';
 import { partitionOf, partitionOfText } from '../log/partitioner.ts';
 import type { PublishCommand } from './publish.ts';
 import type { QueuedSize } from './queue-room.ts';
-import type { Partition, Topic } from '../log/topic.ts';
+import type { Partition } from '../log/partition.ts';
+import type { Topic } from '../log/topic.ts';
 
 /** The records of a request that go to one partition. */
 export interface Share {

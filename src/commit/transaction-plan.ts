@@ -9,7 +9,8 @@ import type { RoutedPublish, Share } from './route.ts';
 import type { Settlement } from './settlements.ts';
 import type { AckRow, AppendedBatch, AppendTransaction, BatchToAppend } from './store.ts';
 import type { CommitUnit } from './unit.ts';
-import type { Partition, Topic } from '../log/topic.ts';
+import type { Partition } from '../log/partition.ts';
+import type { Topic } from '../log/topic.ts';
 
 export interface PlanLimits {
   readonly batchBytesMax: number;
@@ -166,11 +167,9 @@ export class TransactionPlan {
 
   /** The results of the commit: the offsets of the batches, the places of the keys, the answers. */
   settle(appended: readonly AppendedBatch[]): {
-    readonly logs: readonly {
-      readonly topic: Topic;
-      readonly partition: Partition;
+    readonly logs: readonly (Pick<PlannedLog, 'topic' | 'partition'> & {
       readonly batches: readonly CommittedBatch[];
-    }[];
+    })[];
     readonly keys: readonly { readonly topic: Topic; readonly key: string; readonly hit: IdempotencyHit }[];
     readonly answers: readonly { readonly unit: CommitUnit; readonly published: readonly PublishedRecords[] }[];
   } {

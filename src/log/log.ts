@@ -9,6 +9,7 @@ import type { Logger } from '../time/logger.ts';
 import { inTurns } from '../time/in-turns.ts';
 import { Once } from '../time/once.ts';
 import type { BatchCodec } from './batch.ts';
+import { EndsLoader } from './ends-loader.ts';
 import { KeyMemory } from './known-keys.ts';
 import type { PartitionLog } from './partition-log.ts';
 import { Reader } from './reader.ts';
@@ -40,9 +41,6 @@ interface TopicWatch {
   removed(topicId: number): void;
 }
 
-/** When the log opens, it reads the ends of so many topics together, by so many reads at a time. */
-const openedTogether = 20;
-const opensAtOnce = 2;
 const refreshRetryMs = 250;
 
 /** The log's view of the committer. */
@@ -68,6 +66,7 @@ export class Log implements BackgroundJob {
   readonly #keys: KeyMemory;
   readonly #counted: Counted;
   readonly #segments: SegmentKeeper;
+  readonly #ends: EndsLoader;
   readonly #missing: Trouble;
   /** Null until a committer is attached. */
   #appends: Appends | null = null;
@@ -83,6 +82,11 @@ export class Log implements BackgroundJob {
     this.#missing = new Trouble({ what: 'reads of records', clock, log: deps.log });
     this.#tails = new TailCache({ codec, account, joinBytesMax });
     this.#counted = deps.owner.kind('topics');
+    this.#ends = new EndsLoader({
+      store,
+      clock,
+      trouble: new Trouble({ what: 'the load of the ends of the logs', clock, log: deps.log }),
+    });
     this.#keys = new KeyMemory(account.kind('keys'));
     this.#reader = new Reader({
       store,
@@ -107,14 +111,27 @@ export class Log implements BackgroundJob {
     this.#appends = appends;
   }
 
-  /** Adds all topics and reads the start and end of their logs. @throws Fault */
-  async open(rows: readonly TopicRow[]): Promise<void> {
-    const waiting = [...rows];
-    const openNext = async (): Promise<void> => {
-      while (waiting.length > 0) await this.#addAll(waiting.splice(0, openedTogether));
-    };
-    await Promise.all(Array.from({ length: opensAtOnce }, openNext));
+  /**
+   * Adds all topics. The starts and ends of their logs are read from `start` on, while calls are
+   * served: a call that needs them waits for `untilOpen`.
+   */
+  open(rows: readonly TopicRow[]): void {
+    for (const row of rows) {
+      if (this.#byId.has(row.id)) continue;
+      const topic = this.#made(row, (isUrgent) => this.#ends.opened(row.id, isUrgent));
+      this.#put(topic);
+      this.#ends.add(topic);
+    }
     this.#opened = true;
+  }
+
+  /**
+   * Resolves when the starts and ends of the topic's logs have been read once.
+   * @param isUrgent a call waits for them.
+   * @throws Fault
+   */
+  async untilOpen(topicId: number, isUrgent = true): Promise<void> {
+    await this.#byId.get(topicId)?.untilOpen(isUrgent);
   }
 
   /** Adds a topic. Repeated and concurrent calls add it once. @throws Fault */
@@ -182,10 +199,11 @@ export class Log implements BackgroundJob {
     return this.#byId.values();
   }
 
-  /** Resolves when the ends of the topic's logs are known. */
+  /** Resolves when the ends of the topic's logs are known. No call waits for them. @throws Fault */
   async known(topicId: number): Promise<void> {
     const topic = this.#byId.get(topicId);
-    if (topic !== undefined && !topic.isKnown) await topic.refresh();
+    await topic?.untilOpen(false);
+    if (topic?.isKnown === false) await topic.refresh();
   }
 
   /** How many lanes each partition of the topic has. */
@@ -198,9 +216,9 @@ export class Log implements BackgroundJob {
     return this.#byId.get(topicId)?.ends ?? 0;
   }
 
-  /** For metrics of each topic. The caller takes a few at a time. */
+  /** For metrics of each topic that has opened. The caller takes a few at a time. */
   *numbers(): Generator<TopicNumbers> {
-    for (const topic of this.#byId.values()) yield topic.numbers();
+    for (const topic of this.#byId.values()) if (topic.isOpen) yield topic.numbers();
   }
 
   /** Sorted by partition and lane; empty if there is no such topic. */
@@ -269,13 +287,14 @@ export class Log implements BackgroundJob {
   start(): void {
     this.#stopped = false;
     this.#segments.start();
+    this.#ends.start();
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.#stopped = true;
     for (const cancel of this.#refreshes.values()) cancel();
     this.#refreshes.clear();
-    return this.#segments.stop();
+    await Promise.all([this.#segments.stop(), this.#ends.stop()]);
   }
 
   /** For /metrics. */
@@ -287,30 +306,22 @@ export class Log implements BackgroundJob {
     };
   }
 
-  /** Adds topics at the load, when nobody else appends to them. */
-  async #addAll(rows: readonly TopicRow[]): Promise<void> {
-    const ends = await this.#d.store.endsOf(rows.map(({ id }) => id));
-    for (const row of rows) {
-      const ofTopic = ends.get(row.id);
-      if (ofTopic === undefined || this.#byId.has(row.id)) continue;
-      const topic = this.#made(row);
-      topic.learn(ofTopic);
-      this.#put(topic);
-    }
-  }
-
   async #add(row: TopicRow): Promise<void> {
-    const topic = this.#made(row);
+    const topic = this.#made(row, null);
     await topic.refresh();
     this.#put(topic);
   }
 
-  #made(row: TopicRow): Topic {
+  #made(row: TopicRow, untilOpened: ((isUrgent: boolean) => Promise<void>) | null): Topic {
     const { store, codec, clock } = this.#d;
     const parts = { store, codec, tails: this.#tails, reader: this.#reader, keys: this.#keys, missing: this.#missing };
     // The database may have keys of a topic that is older than this process.
     const nowMs = clock.nowMs();
-    return new Topic(row, parts, { nowMs, keysCompleteSinceMs: this.#opened ? -Infinity : nowMs });
+    return new Topic(row, parts, {
+      nowMs,
+      keysCompleteSinceMs: this.#opened ? -Infinity : nowMs,
+      untilOpened,
+    });
   }
 
   #put(topic: Topic): void {

@@ -1,23 +1,11 @@
 import { textBytes, weights } from '../account/weights.ts';
-import { Fault } from '../errors/fault.ts';
-import type { Trouble } from '../errors/trouble.ts';
 import { limits } from '../limits/limits.ts';
 import type { DropReason } from '../retention/decision.ts';
 import { Once } from '../time/once.ts';
-import type { BatchCodec, EncodedBatch, LogAddress } from './batch.ts';
 import type { KeyMemory, KnownKeys } from './known-keys.ts';
 import { placeInTopic } from './lanes.ts';
-import type { AppendListener, PartitionLog } from './partition-log.ts';
-import type { Reader } from './reader.ts';
-import {
-  BelowLogStart,
-  type LogEnd,
-  type LogStore,
-  type PartitionRow,
-  type StoredStart,
-  type TopicRow,
-} from './store.ts';
-import type { Tail, TailCache } from './tail-cache.ts';
+import { Partition, type PartitionParts, type SumOfLogs } from './partition.ts';
+import type { LogEnd, PartitionRow, StoredStart, TopicRow } from './store.ts';
 
 /** What a topic weighs by. */
 interface TopicSize {
@@ -31,20 +19,16 @@ export function topicBytes({ name, description, partitions }: TopicSize): number
   return weights.topic + textBytes(name) + textBytes(description) + partitions * weights.partitionLog;
 }
 
-interface TopicTimes {
+interface TopicParts extends PartitionParts {
+  readonly keys: KeyMemory;
+}
+
+interface TopicOpening {
   readonly nowMs: number;
   /** Since when memory has all idempotency keys. */
   readonly keysCompleteSinceMs: number;
-}
-
-interface TopicParts {
-  /** Notes records that the database should have. */
-  readonly missing: Pick<Trouble, 'failed'>;
-  readonly store: LogStore;
-  readonly codec: BatchCodec;
-  readonly tails: TailCache;
-  readonly reader: Reader;
-  readonly keys: KeyMemory;
+  /** Resolves when `opened` was called; null: nobody calls it. */
+  readonly untilOpened: ((isUrgent: boolean) => Promise<void>) | null;
 }
 
 /** A topic in numbers. */
@@ -63,16 +47,6 @@ export interface TopicNumbers {
 }
 
 const noDrops: TopicNumbers['drops'] = new Map();
-
-/** What a log needs of its topic, to which it adds its own changes. */
-interface SumOfLogs {
-  /** The sum of the ends of all logs. */
-  ends: number;
-  /** The sum of their watermarks. */
-  watermarks: number;
-  /** Reads the starts of the logs again, because a read has met records that are gone. */
-  refreshStarts(): Promise<void>;
-}
 
 /**
  * A topic that the broker serves: its partitions, its cached idempotency keys, and its current
@@ -112,11 +86,13 @@ export class Topic implements SumOfLogs {
   nextIsMade = false;
   /** The next segment is wanted, and its table could not be made yet. */
   wantsNext = false;
+  /** Null once the ends of the logs have been read. */
+  #untilOpened: TopicOpening['untilOpened'];
   readonly #refreshing = new Once<'ends' | 'starts', void>();
   #forgets = 0;
   readonly #parts: TopicParts;
 
-  constructor(row: TopicRow, parts: TopicParts, { nowMs, keysCompleteSinceMs }: TopicTimes) {
+  constructor(row: TopicRow, parts: TopicParts, { nowMs, keysCompleteSinceMs, untilOpened }: TopicOpening) {
     const { segment, liveSubscriptions, segmentAgeMs, segmentBytes, segmentCount, sealedBytes } = row;
     this.row = row;
     this.segment = segment;
@@ -126,6 +102,7 @@ export class Topic implements SumOfLogs {
     this.segmentCount = segmentCount;
     this.sealedBytes = sealedBytes;
     this.#parts = parts;
+    this.#untilOpened = untilOpened;
     this.keys = parts.keys.ofTopic(keysCompleteSinceMs);
     this.partitions = row.partitions.map((partition) => this.#partition(partition));
   }
@@ -137,6 +114,28 @@ export class Topic implements SumOfLogs {
       this.partitions[placeInTopic(this.lanes, start)]?.trim(start.startOffset);
       if (++atOnce % limits.entriesAtOnceMax === 0) yield;
     }
+  }
+
+  /** Whether the ends of the logs have ever been read. */
+  get isOpen(): boolean {
+    return this.#untilOpened === null;
+  }
+
+  /**
+   * Resolves when the ends of the logs have been read once.
+   * @param isUrgent a call waits for them.
+   * @throws Fault
+   */
+  async untilOpen(isUrgent = true): Promise<void> {
+    await this.#untilOpened?.(isUrgent);
+  }
+
+  /** Takes the ends of the logs as they were before this broker appended. */
+  opened(ends: readonly LogEnd[]): void {
+    // By now the logs may have had appends.
+    if (this.#untilOpened === null) return;
+    this.#untilOpened = null;
+    if (!this.removed) this.#learn(ends);
   }
 
   /** Whether the end of every log is known. */
@@ -160,6 +159,7 @@ export class Topic implements SumOfLogs {
 
   /** Reads the start and end of all logs. Concurrent calls share one read. @throws Fault */
   refresh(): Promise<void> {
+    if (!this.isOpen) return this.untilOpen();
     return this.#refreshing.run('ends', () => this.#refresh());
   }
 
@@ -237,157 +237,16 @@ export class Topic implements SumOfLogs {
       ends = await this.#parts.store.ends(this.row.id);
       // An append that was forgotten during the read may lie behind the ends that it returned.
     } while (forgets !== this.#forgets);
-    this.learn(ends);
+    this.#learn(ends);
   }
 
   /** Takes the ends of logs that are not known. */
-  learn(ends: readonly LogEnd[]): void {
+  #learn(ends: readonly LogEnd[]): void {
     for (const end of ends) {
       const partition = this.partitions[placeInTopic(this.lanes, end)];
       // A known end is newer, because appends to such a log went on during the read.
       if (partition?.isKnown === false) partition.learn(end);
       if (end.endOffset > end.segmentBaseOffset) this.hasData = true;
     }
-  }
-}
-
-/** One log that the broker serves. */
-export class Partition implements PartitionLog {
-  readonly id: number;
-  readonly address: LogAddress;
-  startOffset = 0;
-  endOffset = 0;
-  isKnown = false;
-  /** All records below are done, excused, or owed to nobody. It never goes back. */
-  watermark = 0;
-  readonly #store: LogStore;
-  readonly #tails: TailCache;
-  readonly #tail: Tail;
-  readonly #reader: Reader;
-  readonly #missing: TopicParts['missing'];
-  readonly #sum: SumOfLogs;
-  #isRemoved = false;
-  /**
-   * Most logs have at most one listener. With 100,000 logs a set for each would be a sixth of the
-   * heap.
-   */
-  #listener: AppendListener | null = null;
-  #moreListeners: Set<AppendListener> | null = null;
-
-  constructor(topic: TopicRow, row: PartitionRow, { store, tails, reader, missing }: TopicParts, sum: SumOfLogs) {
-    this.id = row.id;
-    this.address = { topicId: topic.id, topicName: topic.name, partition: row.partition, lane: 0 };
-    this.#store = store;
-    this.#tails = tails;
-    this.#tail = tails.tailOf(this.address);
-    this.#reader = reader;
-    this.#sum = sum;
-    this.#missing = missing;
-  }
-
-  cached(offset: number): EncodedBatch | null {
-    // The tail may still have records of a dropped segment.
-    if (offset < this.startOffset) return null;
-    return this.#tail.find(offset) ?? this.#reader.cached(this.address, offset);
-  }
-
-  async fetch(offset: number): Promise<EncodedBatch | null> {
-    if (offset >= this.endOffset) return null;
-    if (offset < this.startOffset) throw this.#below(offset);
-    try {
-      return this.#tail.find(offset) ?? (await this.#reader.fetch(this.address, offset, !this.#isRemoved));
-    } catch (error) {
-      if (!(error instanceof BelowLogStart)) throw error;
-      await this.#sum.refreshStarts();
-      if (offset < this.startOffset) throw error;
-      // A table is missing, and no drop has removed it. The reader asks again later.
-      const fault = new Fault('DATABASE_UNAVAILABLE', `the database has no records at ${this.#named(offset)}`);
-      this.#missing.failed(fault);
-      throw fault;
-    }
-  }
-
-  #below(offset: number): BelowLogStart {
-    return new BelowLogStart(`the records at ${this.#named(offset)} are gone`);
-  }
-
-  #named(offset: number): string {
-    return `offset ${offset} of partition ${this.address.partition} of topic "${this.address.topicName}"`;
-  }
-
-  async offsetAtTime(timeUs: number): Promise<number> {
-    const { topicId, partition, lane } = this.address;
-    const found = await this.#store.offsetAtTime(topicId, partition, lane, timeUs);
-    return found === null ? this.endOffset : Math.max(found, this.startOffset);
-  }
-
-  addListener(listener: AppendListener): void {
-    if (this.#listener === null) this.#listener = listener;
-    else (this.#moreListeners ??= new Set()).add(listener);
-  }
-
-  removeListener(listener: AppendListener): void {
-    if (this.#listener === listener) this.#listener = null;
-    else this.#moreListeners?.delete(listener);
-  }
-
-  raiseWatermark(offset: number): void {
-    if (offset <= this.watermark) return;
-    this.#sum.watermarks += offset - this.watermark;
-    this.watermark = offset;
-  }
-
-  /** Moves the end behind a committed batch. Its listeners are called later, by `announce`. */
-  committed(batch: Parameters<TailCache['add']>[1], count: number, bytes: number): void {
-    this.#end(batch.baseOffset + count);
-    // A log without readers, or of a deleted topic, must not evict batches that are read.
-    if (this.isKnown && this.#isHeard) this.#tails.add(this.#tail, batch, count, bytes);
-  }
-
-  /** Calls the listeners after the end has moved. */
-  announce(): void {
-    this.#listener?.appended();
-    if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.appended();
-  }
-
-  #end(endOffset: number): void {
-    this.#sum.ends += endOffset - this.endOffset;
-    this.endOffset = endOffset;
-  }
-
-  get #isHeard(): boolean {
-    return this.#listener !== null || (this.#moreListeners !== null && this.#moreListeners.size > 0);
-  }
-
-  forget(): void {
-    this.isKnown = false;
-    this.#tail.clear();
-  }
-
-  /** The topic was removed. Its rows can be read for a while. */
-  remove(): void {
-    this.#isRemoved = true;
-    this.forget();
-    this.#reader.forget(this.address);
-  }
-
-  learn(end: Omit<LogEnd, 'segmentBaseOffset'>): void {
-    const moved = end.endOffset !== this.endOffset;
-    this.#end(end.endOffset);
-    this.isKnown = true;
-    this.trim(end.startOffset);
-    if (moved) this.announce();
-  }
-
-  /**
-   * Moves the start behind dropped records. A lower start is out of date, because it was read
-   * before a drop that memory has seen.
-   */
-  trim(startOffset: number): void {
-    if (startOffset <= this.startOffset) return;
-    this.startOffset = startOffset;
-    this.#reader.forget(this.address);
-    this.#listener?.trimmed();
-    if (this.#moreListeners !== null) for (const listener of this.#moreListeners) listener.trimmed();
   }
 }

@@ -137,7 +137,7 @@ test('a topic without its partitions weighs more than is counted, or much less',
         ...newTopicFields,
       } as const;
       const missing = { failed: () => undefined };
-      const times = { nowMs: 0, keysCompleteSinceMs: -Infinity };
+      const times = { nowMs: 0, keysCompleteSinceMs: -Infinity, untilOpened: null };
       return new Topic(row, { store, codec, tails, reader, keys, missing }, times);
     }),
   );

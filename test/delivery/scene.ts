@@ -306,6 +306,7 @@ export class Scene {
         appendedRecords: (topicId) => this.#logsOf(topicId).reduce((sum, { endOffset }) => sum + endOffset, 0),
         partitionLogs: (topicId) => this.#logsOf(topicId),
         gapReason: () => 'RETENTION',
+        untilOpen: () => Promise.resolve(),
         liveSubscriptions: (topicId, change) => {
           this.live.set(topicId, (this.live.get(topicId) ?? 0) + change);
         },

@@ -153,7 +153,7 @@ describe('a publish with idempotency keys', () => {
     before.publish(records('x'), keyed);
     await before.clock.settle();
     const after = new Scene({ clock: before.clock, shared: before.store.shared });
-    await after.log.open([before.store.shared.topic(1).row]);
+    after.log.open([before.store.shared.topic(1).row]);
     const again = after.publish(records('x'), keyed);
     await after.clock.settle();
     expect(again.ended).toBe('0/0 again');

@@ -54,7 +54,7 @@ export function topicAtWork(
   const reader = new Reader({ store, codec, fetchBytesMax: 10_000, chunkBytes: 5_000, account });
   const keys = new KeyMemory(account.kind('keys'));
   const missing = { failed: () => undefined };
-  const times = { nowMs: clock.nowMs(), keysCompleteSinceMs: -Infinity };
+  const times = { nowMs: clock.nowMs(), keysCompleteSinceMs: -Infinity, untilOpened: null };
   return new Topic(row, { store, codec, tails, reader, keys, missing }, times);
 }
 
@@ -202,7 +202,8 @@ export class Scene {
   ): Promise<Scene> {
     const scene = new Scene(options);
     const row = scene.store.shared.addTopic('orders', options.partitions ?? 1, options.topic);
-    await scene.log.open([row]);
+    scene.log.open([row]);
+    await scene.log.untilOpen(row.id);
     return scene;
   }
 

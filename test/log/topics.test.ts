@@ -11,13 +11,14 @@ describe('opening the log', () => {
     const scene = new Scene();
     const rows = Array.from({ length: 90 }, (_, i) => scene.store.shared.addTopic(`t${i}`, 2));
     const gate = scene.hold('endsOf');
-    let opened = false;
-    void scene.log.open(rows).then(() => (opened = true));
+    scene.log.open(rows);
+    scene.log.start();
     await scene.clock.settle();
-    expect([gate.waiting, opened]).toEqual([2, false]);
+    const opened = (): number => [...scene.log.topicsAtWork()].filter(({ isOpen }) => isOpen).length;
+    expect([gate.waiting, opened()]).toEqual([2, 0]);
     gate.open();
     await scene.clock.settle();
-    expect([scene.store.count('endsOf'), opened]).toEqual([5, true]);
+    expect([scene.store.count('endsOf'), opened()]).toEqual([5, 90]);
     expect([...scene.log.topics()].map(({ name }) => name).toSorted()).toEqual(rows.map(({ name }) => name).toSorted());
   });
 
@@ -25,11 +26,15 @@ describe('opening the log', () => {
     const scene = new Scene();
     const row = scene.store.shared.addTopic('orders', 1);
     scene.store.before = unavailable;
-    await expect(scene.log.open([row])).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
-    expect(scene.log.partitionLogs(row.id)).toEqual([]);
+    scene.log.open([row]);
+    const early = [scene.publish(records('a')), scene.log.untilOpen(row.id)] as const;
+    await expect(early[1]).rejects.toMatchObject({ kind: 'DATABASE_UNAVAILABLE' });
+    await scene.clock.advance(500);
+    expect([early[0].ended, [...scene.log.numbers()]]).toEqual(['DATABASE_UNAVAILABLE', []]);
     scene.store.before = () => undefined;
-    await scene.log.open([row]);
-    expect(scene.log.partitionLogs(row.id)).toHaveLength(1);
+    await scene.clock.advance(250);
+    await scene.log.untilOpen(row.id);
+    expect(scene.partition()).toMatchObject({ isKnown: true, endOffset: 0 });
   });
 
   test('a new broker appends behind the last record of the old one', async () => {
@@ -37,7 +42,8 @@ describe('opening the log', () => {
     before.publish(records('a', 'b'));
     await before.clock.settle();
     const after = new Scene({ shared: before.store.shared });
-    await after.log.open([before.store.shared.topic(1).row]);
+    after.log.open([before.store.shared.topic(1).row]);
+    await after.log.untilOpen(1);
     expect(after.partition()).toMatchObject({ startOffset: 0, endOffset: 2 });
     const next = after.publish(records('c'), { expectedOffset: 2 });
     await after.clock.settle();

@@ -20,6 +20,7 @@ import type { PlannedDrop, RetentionStore, StoredFacts } from '../../src/lifecyc
 import { Retention } from '../../src/lifecycle/retention.ts';
 import { Watermarks } from '../../src/lifecycle/watermarks.ts';
 import { limits } from '../../src/limits/limits.ts';
+import { EndsLoader } from '../../src/log/ends-loader.ts';
 import { Log } from '../../src/log/log.ts';
 import { SegmentKeeper } from '../../src/log/segment-keeper.ts';
 import type { LogStore, TopicStore } from '../../src/log/store.ts';
@@ -112,9 +113,27 @@ export const jobs: Readonly<Record<string, MakeJob>> = {
     const topics = (): Topic[] => [topic as unknown as Topic];
     return new SegmentKeeper({ store, clock, log: silent, topics, whileQuiet: (_topic, work) => work() });
   },
+  EndsLoader: (clock, run) => {
+    let isWaiting = false;
+    const opened = (): void => {
+      isWaiting = false;
+    };
+    const endsOf = async () => {
+      await run();
+      return new Map();
+    };
+    const trouble = { failed: nothing, worked: nothing, drop: nothing };
+    const loader = new EndsLoader({ store: { endsOf }, clock, trouble });
+    const start = (): void => {
+      if (!isWaiting) loader.add({ row: { id: 1 }, opened });
+      isWaiting = true;
+      loader.start();
+    };
+    return { start, stop: () => loader.stop() };
+  },
   Log: (clock, run) => {
     const { store, log } = logOn(clock, 'segmentSize', run);
-    void log.open([store.shared.addTopic('orders', 1)]);
+    log.open([store.shared.addTopic('orders', 1)]);
     const start = (): void => {
       log.start();
       const topic = log.topicAtWork('orders');

@@ -113,6 +113,7 @@ export class FakedDelivery {
         lanes: () => 1,
         gapReason: () => 'RETENTION',
         partitionLogs: (topicId) => logs[topicId - 1] ?? [],
+        untilOpen: () => Promise.resolve(),
       },
       codec: { encode: unused, join: unused, cut: unused },
       clock: systemClock,

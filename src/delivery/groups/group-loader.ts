@@ -20,8 +20,12 @@ interface GroupLoaderDeps {
    * Called when the ack log is read, so that folds can write what the broker before has left there.
    */
   readonly onAckLogRead: (found: FoundInAckLog) => void;
-  /** Loads groups into memory. Resolves when their first steps are durable. @throws Fault */
-  readonly take: (groups: readonly NamedGroup[]) => Promise<void>;
+  /**
+   * Loads groups into memory. Resolves when their first steps are durable.
+   * @param isUrgent calls wait for them.
+   * @throws Fault
+   */
+  readonly take: (groups: readonly NamedGroup[], isUrgent: boolean) => Promise<void>;
   readonly warn: (fields: object, message: string) => void;
   /** Default: 100. */
   readonly loadedTogetherMax?: number;
@@ -103,8 +107,9 @@ export class GroupLoader {
       if (this.#stopped === null) this.#d.onAckLogRead(found);
     });
     while (this.#unloaded.size > 0 && this.#stopped === null) {
+      const isUrgent = this.#wanted.size > 0;
       const piece = this.#nextPiece();
-      await this.#untilDone(() => this.#d.take(piece));
+      await this.#untilDone(() => this.#d.take(piece, isUrgent));
       if (this.#stopped === null) for (const { name } of piece) this.#done(name);
     }
     if (this.#unloaded.size === 0) this.#all?.resolve();
@@ -137,6 +142,7 @@ export class GroupLoader {
         return;
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
+        if (this.#stopped !== null) return;
         // Another broker has taken over meanwhile.
         if (error.kind === 'FENCED') this.#end(error);
         else await this.#failed(error);

@@ -59,7 +59,7 @@ export class Groups {
         this.reservations.unloaded.foundInAckLog(found.sizes);
         onAckLogRead(found);
       },
-      take: (groups) => this.#take(groups),
+      take: (groups, isUrgent) => this.#take(groups, isUrgent),
       warn: (fields, message) => {
         context.log.warn(fields, message);
       },
@@ -93,10 +93,12 @@ export class Groups {
   }
 
   /** Loads groups into memory. Resolves when their first steps are durable. @throws Fault */
-  async #take(groups: readonly NamedGroup[]): Promise<void> {
+  async #take(groups: readonly NamedGroup[], isUrgent: boolean): Promise<void> {
     const missing = groups.filter(({ name }) => !this.inMemory.has(name));
     const loaded = await this.#store.loadGroups(missing.map(({ id }) => id));
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
+    const topicIds = loaded.flatMap(({ subscriptions }) => subscriptions.map((row) => row.topicId));
+    await this.subscriptions.untilOpen(topicIds, isUrgent);
     const cursors = new LoadedCursors();
     await this.#store.loadCursors(subscriptionIds, cursors.add);
     const resumed = loaded.map((group) => this.#resume(group, cursors));

@@ -39,6 +39,12 @@ export interface TopicLogs {
   partitionLogs(topicId: number): readonly PartitionLog[];
   /** Why the last drop took records of the topic from cursors that it passed. */
   gapReason(topicId: number): GapReason;
+  /**
+   * Resolves when the starts and ends of the topic's logs have been read once.
+   * @param isUrgent a call waits for them.
+   * @throws Fault
+   */
+  untilOpen(topicId: number, isUrgent: boolean): Promise<void>;
   /** Counts the ACTIVE and PAUSED subscriptions of a topic, beside those at the load. */
   liveSubscriptions?(topicId: number, change: 1 | 0 | -1): void;
 }
@@ -80,6 +86,15 @@ export class Subscriptions {
     return this.#topics.partitionLogs(topicId).length;
   }
 
+  /**
+   * Resolves when the ends of the logs of the topics are known.
+   * @param isUrgent a call waits for them.
+   * @throws Fault
+   */
+  async untilOpen(topicIds: Iterable<number>, isUrgent: boolean): Promise<void> {
+    await Promise.all(Array.from(new Set(topicIds), (topicId) => this.#topics.untilOpen(topicId, isUrgent)));
+  }
+
   /** @throws Rejection TOPIC_NOT_FOUND */
   topicId(name: string): number {
     const topic = this.#topics.topic(name);
@@ -116,8 +131,8 @@ export class Subscriptions {
   }
 
   /**
-   * Gives a loaded group a subscription that the database has. One to a topic that was deleted
-   * meanwhile is ignored.
+   * Gives a loaded group a subscription that the database has, to an open topic. One to a topic
+   * that was deleted meanwhile is ignored.
    */
   resume(group: ConsumerGroup, row: SubscriptionRow, loaded: LoadedCursors): void {
     const topicLogs = this.#topics.partitionLogs(row.topicId);
@@ -156,7 +171,11 @@ export class Subscriptions {
     const known = group.subscriptions.get(topicId);
     if (known !== undefined) return known;
     refuseUnlessMayGrow(this.#context.mayGrow);
-    return this.#making.run(`${group.id}/${topicId}`, () => this.#make(group, topicId, start, deadAfterMs));
+    return this.#making.run(`${group.id}/${topicId}`, async () => {
+      await this.untilOpen([topicId], true);
+      this.#refuseIfGone(topicId, topic);
+      return this.#make(group, topicId, start, deadAfterMs);
+    });
   }
 
   async #make(

@@ -3,17 +3,14 @@ import type { Account } from '../../../src/account/account.ts';
 import { weights } from '../../../src/account/weights.ts';
 import { firstPage } from '../../../src/broker/pages/paging.ts';
 import type { Services } from '../../../src/broker/services.ts';
-import { openBroker, type OpenBroker } from '../../../src/broker/opening.ts';
+import type { OpenBroker } from '../../../src/broker/opening.ts';
 import { Fault } from '../../../src/errors/fault.ts';
-import { WriteTrouble } from '../../../src/errors/write-trouble.ts';
-import { limits } from '../../../src/limits/limits.ts';
-import { createBatchCodec } from '../../../src/wire/batch-codec.ts';
 import { roomyAccount, smallAccount } from '../../account/accounts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { MemoryGroups, MemoryGroupStore } from '../../support/memory-group-store.ts';
-import { MemoryLogs, MemoryLogStore } from '../../support/memory-log-store.ts';
-import { MemoryTopicStore } from '../../support/memory-topic-store.ts';
-import { MemoryRetentionStore } from '../../support/retention/memory-retention-store.ts';
+import { MemoryGroups, type MemoryGroupStore } from '../../support/memory-group-store.ts';
+import { MemoryLogs } from '../../support/memory-log-store.ts';
+import type { MemoryTopicStore } from '../../support/memory-topic-store.ts';
+import { openInMemory, type SharedMemory } from './memory-broker.ts';
 
 const name = 'orders';
 const retention = {
@@ -26,7 +23,7 @@ const retention = {
 const claim = { group: 'billing', topic: name, start: { type: 'latest' } } as const;
 
 /** What the brokers of one database share. */
-let shared: { readonly logs: MemoryLogs; readonly groups: MemoryGroups };
+let shared: SharedMemory;
 let topics: MemoryTopicStore;
 let groups: MemoryGroupStore;
 let broker: Services;
@@ -41,27 +38,9 @@ beforeEach(async () => {
   await broker.subscription.createSubscription(claim);
 });
 
-/** A broker of stores in memory. */
 async function open(): Promise<Services> {
   clock = new FakeClock();
-  const { logs } = shared;
-  topics = new MemoryTopicStore(logs, shared.groups);
-  groups = new MemoryGroupStore(shared.groups);
-  const store = new MemoryLogStore(clock, { shared: logs, groups: shared.groups });
-  const cleanup = new MemoryRetentionStore({ logs, groups: shared.groups, demandOwner: () => undefined });
-  opened = await openBroker({
-    stores: { log: store, commits: store, topics, groups, retention: cleanup },
-    writes: new WriteTrouble(() => clock.wallMs()),
-    codec: createBatchCodec(),
-    clock,
-    awakeClock: clock,
-    random: { uuid: () => 'id', fraction: () => 0.5 },
-    account,
-    limits,
-    mayDeliver: () => true,
-    onFenced: () => undefined,
-    log: { info: () => undefined, warn: () => undefined },
-  });
+  ({ opened, topics, groups } = await openInMemory({ clock, account }, shared));
   return opened.services;
 }
 

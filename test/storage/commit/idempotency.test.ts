@@ -132,7 +132,7 @@ test('only one of several concurrent publishes with the same key is appended, ev
       owner: account.owner(),
       log: { info: () => undefined, warn: () => undefined },
     });
-    await log.open([topic]);
+    log.open([topic]);
     const warn = () => undefined;
     return new Publisher({
       store: storage.commits,

@@ -46,7 +46,7 @@ beforeEach(async () => {
     onFenced: expect.unreachable,
     warn: () => undefined,
   });
-  await log.open([topic]);
+  log.open([topic]);
   await publish('first');
 });
 

@@ -71,7 +71,7 @@ async function work(store: CommitStore): Promise<void> {
     },
     warn: () => undefined,
   });
-  await log.open([topic]);
+  log.open([topic]);
 }
 
 /**
