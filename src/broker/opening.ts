@@ -125,7 +125,10 @@ export async function openBroker(options: BrokerOptions): Promise<OpenBroker> {
       subscription: subscriptionService(delivery, log, clock),
       message: messageService(topics, log, options.codec),
     },
-    settle: (command) => delivery.settle(command),
+    async settle(command) {
+      await delivery.loaded(command.group);
+      return delivery.settle(command);
+    },
     counts: () => ({ ...log.stats(), ...publisher.stats(), ...delivery.views.counts(), ...retention.stats() }),
     times: { ...publisher.times, ack: delivery.ackTimes },
     detail: {
