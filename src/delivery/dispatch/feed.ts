@@ -111,9 +111,10 @@ export class Feed extends CountedCursor implements AppendListener {
 
   /** Jumps to the offset, at which the log begins. @returns the number of records that are lost. */
   jump(start: number): number {
-    const lost = this.cursor.lag(start);
+    const { completedRecords } = this.cursor;
     const freed = this.cursor.advance(start);
     assert(freed.status === 'OK', 'a cursor that jumps has no MOVING records');
+    const lost = this.cursor.completedRecords - completedRecords;
     this.begun();
     this.#forgetFailedRead();
     this.#seat?.member.regain(freed.records, freed.bytes);

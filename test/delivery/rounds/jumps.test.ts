@@ -54,6 +54,14 @@ describe('a cursor below the start of its log', () => {
     expect([lost(), gaps()]).toEqual([6, [{ first: 0, last: 6, reason: 'RETENTION' }]]);
   });
 
+  test('all records below the start count as lost that were not acked, whatever was acked behind it', async () => {
+    const stream = await scene.subscribe('billing', { maxInFlightRecords: 10 });
+    await scene.ack('billing', stream, { runs: [1, 1] });
+    await scene.ack('billing', stream, { runs: [4, 6] });
+    await trim(4);
+    expect(lost()).toBe(3);
+  });
+
   test('a gap behind records that the group has acked takes the place of the one before', async () => {
     await trim(2);
     const stream = await scene.subscribe('billing');
