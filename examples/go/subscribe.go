@@ -94,6 +94,9 @@ func (c *consumer) take(ctx context.Context, response *millrace.SubscribeRespons
 		fmt.Printf("leaving partitions:%s\n", numbers(event.Revoking.GetPartitions()))
 	case *millrace.SubscribeResponse_Idle:
 		fmt.Printf("idle: %s, lag %d\n", event.Idle.GetBlockedOn(), event.Idle.GetLag())
+	case *millrace.SubscribeResponse_Gap:
+		// The retention of the topic has dropped records that the group had not acked.
+		fmt.Printf("records %d to %d are gone\n", event.Gap.GetFirst(), event.Gap.GetLast())
 	case *millrace.SubscribeResponse_Draining:
 		fmt.Println("the broker is going away; subscribing again when it ends the stream")
 	}

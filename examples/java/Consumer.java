@@ -109,6 +109,10 @@ final class Consumer {
       case IDLE:
         System.out.printf("idle: %s, lag %d%n", event.getIdle().getBlockedOn(), event.getIdle().getLag());
         break;
+      case GAP:
+        // The retention of the topic has dropped records that the group had not acked.
+        System.out.printf("records %d to %d are gone%n", event.getGap().getFirst(), event.getGap().getLast());
+        break;
       case DRAINING:
         System.out.println("the broker is going away; subscribing again when it ends the stream");
         break;

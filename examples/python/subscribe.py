@@ -69,6 +69,9 @@ class Consumer:
         elif kind == "idle":
             reason = broker_pb2.BlockedOn.Name(event.idle.blocked_on)
             print(f"idle: {reason}, lag {event.idle.lag}", flush=True)
+        elif kind == "gap":
+            # The retention of the topic has dropped records that the group had not acked.
+            print(f"records {event.gap.first} to {event.gap.last} are gone", flush=True)
         elif kind == "draining":
             print("the broker is going away; subscribing again when it ends the stream", flush=True)
 

@@ -61,6 +61,9 @@ class Consumer
       puts "leaving partitions: #{event.revoking.partitions.map(&:partition).join(' ')}"
     when :idle
       puts "idle: #{event.idle.blocked_on}, lag #{event.idle.lag}"
+    when :gap
+      # The retention of the topic has dropped records that the group had not acked.
+      puts "records #{event.gap.first} to #{event.gap.last} are gone"
     when :draining
       puts 'the broker is going away; subscribing again when it ends the stream'
     end

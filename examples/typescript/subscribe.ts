@@ -83,6 +83,9 @@ async function take({ event, generation }: SubscribeResponse): Promise<void> {
       return console.log(`leaving partitions: ${event.value.partitions.map((p) => p.partition).join(' ')}`);
     case 'idle':
       return console.log(`idle: ${BlockedOn[event.value.blockedOn]}, lag ${event.value.lag}`);
+    case 'gap':
+      // The retention of the topic has dropped records that the group had not acked.
+      return console.log(`records ${event.value.first} to ${event.value.last} are gone`);
     case 'draining':
       return console.log('the broker is going away; subscribing again when it ends the stream');
     default:

@@ -23,6 +23,8 @@ export const weights = {
   cursor: 1_200,
   /** What a member has for a cursor that it holds: seat, feed, share of the assignment. */
   heldCursor: 400,
+  /** The gap of a cursor, with what a member notes of it. */
+  gap: 240,
   /** The note of a committed offset beside its text. */
   note: 96,
   /** One run of acked offsets. */

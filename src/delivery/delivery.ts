@@ -166,6 +166,7 @@ export class Delivery {
       leaseDeadlineAtMs: pulled.leaseUntilMs === null ? null : clock.wallMs() + (pulled.leaseUntilMs - clock.nowMs()),
       fields: pulled.fields,
       blockedOn: pulled.blockedOn,
+      gaps: pulled.gaps,
     };
   }
 

@@ -5,7 +5,7 @@ import type { Assignors } from '../coordinator/assignors/assignor.ts';
 import { builtInAssignors } from '../coordinator/assignors/built-in.ts';
 import type { TunableLimits } from '../limits/limits.ts';
 import type { BatchCodec } from '../log/batch.ts';
-import type { GapReason } from '../log/store.ts';
+import type { GapReason } from '../retention/gap.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import type { Account } from '../account/account.ts';
 import type { Owner } from '../account/owner.ts';

@@ -1,7 +1,8 @@
 import { Fault } from '../errors/fault.ts';
 import { present } from '../errors/present.ts';
-import type { GapReason, StoredStart } from '../log/store.ts';
+import type { StoredStart } from '../log/store.ts';
 import { decide, gapReasonOf, type RetentionDecision } from '../retention/decision.ts';
+import type { GapReason } from '../retention/gap.ts';
 import { Backoff } from '../time/backoff.ts';
 import type { Clock, Random } from '../time/clock.ts';
 import { Once } from '../time/once.ts';

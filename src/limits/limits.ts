@@ -134,6 +134,8 @@ export const limits = {
   pullBytesMax: 3_670_016,
   pullWaitMsMax: 60_000,
   pullLeaseMs: 30_000,
+  /** Gaps in one answer of Pull. The others come in the next ones. */
+  pullGapsMax: 100,
   /** Pulls of one member that are under way at the same time. */
   memberPullsMax: 10,
   readRecordsDefault: 100,

@@ -1,3 +1,4 @@
+import type { GapReason } from '../retention/gap.ts';
 import type { RetentionSettings } from '../retention/settings.ts';
 import type { StoredBatch } from './batch.ts';
 
@@ -37,8 +38,6 @@ export interface TopicRow {
   /** The number of segments, with the current one. */
   readonly segmentCount: number;
 }
-
-export type GapReason = 'RETENTION' | 'MAX_AGE' | 'MAX_BYTES';
 
 /** Where the records of one log begin that are still stored. */
 export interface StoredStart {

@@ -7,6 +7,8 @@ export class Consumption {
   deliveredRecords = 0;
   /** Acks since the start of this owner. A reset is none. */
   ackedRecords = 0;
+  /** Records that retention has taken since the start of this owner. */
+  gapRecords = 0;
 }
 
 /** A topic as one group consumes it, in numbers. */
@@ -21,6 +23,7 @@ export interface ConsumedTopic {
   readonly inFlightRecords: number;
   readonly deliveredRecords: number;
   readonly ackedRecords: number;
+  readonly gapRecords: number;
   /** The first un-acked record of each log that has one; at most `max` logs. */
   firstUnacked(max: number): UnackedRecord[];
 }

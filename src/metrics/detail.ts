@@ -22,6 +22,7 @@ export interface GroupDetail {
   readonly inFlightRecords: number;
   readonly deliveredRecords: number;
   readonly ackedRecords: number;
+  readonly gapRecords: number;
   /** Null if the database did not answer in time, or has not been asked. */
   readonly oldestUnackedMs: number | null;
 }
@@ -76,6 +77,12 @@ const ofGroups: readonly Series<GroupDetail>[] = [
     kind: 'counter',
     help: 'Records that the group has acked.',
     of: (row) => row.ackedRecords,
+  },
+  {
+    name: 'millrace_group_gap_records_total',
+    kind: 'counter',
+    help: 'Records that the group was owed when retention dropped them.',
+    of: (row) => row.gapRecords,
   },
   {
     name: 'millrace_group_in_flight_records',

@@ -1,3 +1,4 @@
+import type { GapReason } from './gap.ts';
 import { excusedMs, type RetentionSettings } from './settings.ts';
 
 /**
@@ -112,7 +113,7 @@ export function decide(facts: TopicFacts): RetentionDecision {
 }
 
 /** The reason of the gap in cursors that the drops pass: the last cap, if there was one. */
-export function gapReasonOf(drop: readonly SegmentToDrop[]): 'RETENTION' | 'MAX_AGE' | 'MAX_BYTES' {
+export function gapReasonOf(drop: readonly SegmentToDrop[]): GapReason {
   const cap = drop.findLast(({ reason }) => reason === 'MAX_AGE' || reason === 'MAX_BYTES')?.reason;
   return cap === 'MAX_AGE' || cap === 'MAX_BYTES' ? cap : 'RETENTION';
 }

@@ -130,7 +130,7 @@ export class FakeBroker implements Services {
         });
       });
     }
-    return { memberId, generation: 1, leaseDeadlineAtMs: null, fields: this.fields, blockedOn: 'CAUGHT_UP' };
+    return { memberId, generation: 1, leaseDeadlineAtMs: null, fields: this.fields, blockedOn: 'CAUGHT_UP', gaps: [] };
   }
 
   async ack(command: AckCommand): Promise<AckOutcome[]> {

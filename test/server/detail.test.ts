@@ -28,7 +28,14 @@ class DetailScene {
   add(group: string, topicId: number, lagRecords: number, behind = lagRecords > 0 ? 1 : 0): void {
     const firstUnacked = (max: number): RecordPlace[] =>
       Array.from({ length: Math.min(max, behind) }, (_, partition) => ({ partition, lane: 0, offset: 7 }));
-    const counts = { members: 2, state: 'ACTIVE', inFlightRecords: 3, deliveredRecords: 40, ackedRecords: 30 };
+    const counts = {
+      members: 2,
+      state: 'ACTIVE',
+      inFlightRecords: 3,
+      deliveredRecords: 40,
+      ackedRecords: 30,
+      gapRecords: 7,
+    };
     this.subscriptions.push({ group, topic: `topic-${topicId}`, topicId, lagRecords, ...counts, firstUnacked });
   }
 
@@ -68,6 +75,8 @@ test('each group and topic has its series, and each topic the sum of its groups'
     'millrace_group_delivered_records_total{group="shipping",topic="topic-1"} 40',
     'millrace_group_acked_records_total{group="billing",topic="topic-1"} 30',
     'millrace_group_acked_records_total{group="shipping",topic="topic-1"} 30',
+    'millrace_group_gap_records_total{group="billing",topic="topic-1"} 7',
+    'millrace_group_gap_records_total{group="shipping",topic="topic-1"} 7',
     'millrace_group_in_flight_records{group="billing",topic="topic-1"} 3',
     'millrace_group_in_flight_records{group="shipping",topic="topic-1"} 3',
     'millrace_group_members{group="billing",topic="topic-1"} 2',

@@ -20,11 +20,13 @@ import {
   type OwedRecords,
   type SavedChange,
   type StoredCursor,
+  type StoredGap,
   type StoredRebalance,
   type SubscriptionChange,
   type SubscriptionInput,
   type SubscriptionRow,
 } from '../../src/delivery/ports/store.ts';
+import { joinedGap } from '../../src/retention/gap.ts';
 import { Fault } from '../../src/errors/fault.ts';
 import { limits } from '../../src/limits/limits.ts';
 import { MemorySubscriptions } from './groups/memory-subscriptions.ts';
@@ -65,7 +67,7 @@ export class MemoryGroups {
   readonly claims = new Map<string, { readonly start: number; readonly end: number | null }>();
   readonly ackLog: AckRow[] = [];
   /** What cursors have jumped over, until a reset. */
-  readonly gaps = new Map<string, CursorJump['gap']>();
+  readonly gaps = new Map<string, StoredGap>();
   /** How many partitions the topics have that a topic store made or that have grown. */
   readonly partitions = new Map<number, number>();
   /** Whether there is such a topic. Tests without a topic store have any. */
@@ -277,6 +279,12 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
     for (const one of found) visit(one, named.has(cursorName(one.key)));
   }
 
+  loadGaps(subscriptionIds: readonly number[]): Promise<StoredGap[]> {
+    return this.#read('loadGaps', () =>
+      [...this.shared.gaps.values()].filter(({ key }) => subscriptionIds.includes(key.subscriptionId)),
+    );
+  }
+
   cursorsLoaded(subscriptionIds: readonly number[]): void {
     if (this.inherited === null) return;
     this.inherited = rowsWith(this.inherited, ({ subscriptionId }) => !subscriptionIds.includes(subscriptionId));
@@ -370,9 +378,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       for (const { key, resets, gap } of jumps) {
         const name = cursorName(key);
         if (cursors.get(name)?.cursor.resets !== resets) continue;
-        const before = gaps.get(name);
-        const touches = before !== undefined && before.last + 1 >= gap.first;
-        gaps.set(name, touches ? { ...gap, first: Math.min(before.first, gap.first) } : gap);
+        gaps.set(name, { key, gap: joinedGap(gaps.get(name)?.gap ?? null, gap) });
       }
     });
   }

@@ -24,6 +24,7 @@ class ForgetfulStore implements GroupStore {
   readAckLog = () => Promise.resolve({ cursors: 0, rounds: 0, sizes: [] });
   loadGroups = () => Promise.resolve([]);
   loadCursors = () => Promise.resolve();
+  loadGaps = () => Promise.resolve([]);
   cursorsLoaded = () => undefined;
   loadRebalances = () => Promise.resolve([]);
   createGroup = () => Promise.resolve(++this.#groups);

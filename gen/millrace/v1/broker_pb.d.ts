@@ -480,6 +480,14 @@ export declare type SubscribeResponse = Message<"millrace.v1.SubscribeResponse">
      */
     value: Draining;
     case: "draining";
+  } | {
+    /**
+     * Retention has dropped records that the group was owed.
+     *
+     * @generated from field: millrace.v1.Gap gap = 8;
+     */
+    value: Gap;
+    case: "gap";
   } | { case: undefined; value?: undefined };
 };
 
@@ -956,6 +964,17 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
    * @generated from field: millrace.v1.BlockedOn blocked_on = 5;
    */
   blockedOn: BlockedOn;
+
+  /**
+   * What retention has dropped before the group had acked it, in logs of the member. Records of the
+   * same log lie behind its gap. A pull that waits answers at once when there is a new gap. Each
+   * gap comes again in later answers until the group has acked all records up to one behind it.
+   * Limit: beside those of logs with records pull_gaps_max = 100 in one answer, new ones first; the
+   * others come in the next answers.
+   *
+   * @generated from field: repeated millrace.v1.Gap gaps = 6;
+   */
+  gaps: Gap[];
 };
 
 /**
@@ -963,6 +982,66 @@ export declare type PullResponse = Message<"millrace.v1.PullResponse"> & {
  * Use `create(PullResponseSchema)` to create a new message.
  */
 export declare const PullResponseSchema: GenMessage<PullResponse>;
+
+/**
+ * Gap is a range of offsets that retention has dropped and that the group had not acked as a whole.
+ * The group goes on behind it. Each stream whose member has the partition gets the gap before any
+ * record behind it, and again when it grows, until the group has acked all records up to one behind
+ * it. So a group gets each gap at least once, and several members may get it. Acks of records in
+ * the range that were in flight are answered with ACK_STATUS_ALREADY_ACKED.
+ *
+ * @generated from message millrace.v1.Gap
+ */
+export declare type Gap = Message<"millrace.v1.Gap"> & {
+  /**
+   * The topic.
+   *
+   * @generated from field: string topic = 1;
+   */
+  topic: string;
+
+  /**
+   * The partition. Always set.
+   *
+   * @generated from field: optional int32 partition = 2;
+   */
+  partition?: number | undefined;
+
+  /**
+   * The lane. Always set; this version has only lane 0.
+   *
+   * @generated from field: optional int32 lane = 3;
+   */
+  lane?: number | undefined;
+
+  /**
+   * The first offset of the range. Always set.
+   *
+   * @generated from field: optional int64 first = 4;
+   */
+  first?: bigint | undefined;
+
+  /**
+   * The last offset of the range. Always set. Records that the group had acked before are not lost,
+   * and those at the end of the range may still be stored.
+   *
+   * @generated from field: optional int64 last = 5;
+   */
+  last?: bigint | undefined;
+
+  /**
+   * Why. Of several drops in a row the last one's.
+   *
+   * @generated from field: millrace.v1.GapReason reason = 6;
+   */
+  reason: GapReason;
+};
+
+/**
+ * Describes the message millrace.v1.Gap.
+ * Use `create(GapSchema)` to create a new message.
+ */
+export declare const GapSchema: GenMessage<Gap>;
 
 /**
  * AckRequest reports the outcome of deliveries.
@@ -1458,6 +1537,46 @@ export enum BlockedOn {
  * Describes the enum millrace.v1.BlockedOn.
  */
 export declare const BlockedOnSchema: GenEnum<BlockedOn>;
+
+/**
+ * GapReason says why records that a group was owed are gone.
+ *
+ * @generated from enum millrace.v1.GapReason
+ */
+export enum GapReason {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: GAP_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The subscription was DEAD for longer than excused_keep_for.
+   *
+   * @generated from enum value: GAP_REASON_RETENTION = 1;
+   */
+  RETENTION = 1,
+
+  /**
+   * They were older than the topic's max_age.
+   *
+   * @generated from enum value: GAP_REASON_MAX_AGE = 2;
+   */
+  MAX_AGE = 2,
+
+  /**
+   * The topic had more than its max_bytes.
+   *
+   * @generated from enum value: GAP_REASON_MAX_BYTES = 3;
+   */
+  MAX_BYTES = 3,
+}
+
+/**
+ * Describes the enum millrace.v1.GapReason.
+ */
+export declare const GapReasonSchema: GenEnum<GapReason>;
 
 /**
  * AckAction is the outcome of a delivery.

@@ -130,6 +130,25 @@ export declare type Retention = Message<"millrace.v1.Retention"> & {
    * @generated from field: google.protobuf.Duration excused_keep_for = 3;
    */
   excusedKeepFor?: Duration | undefined;
+
+  /**
+   * A cap: a segment goes when its last record is older than this, also if groups are owed it, and
+   * under keep_forever. Groups that lose records get a Gap.
+   * Default: off. Limit: 60s to 3153600000s.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 4;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * A cap: while the topic stores more bytes than this, its oldest segment goes, also if groups are
+   * owed it, and under keep_forever. The current segment stays, so that a topic may have up to a
+   * segment more. Groups that lose records get a Gap.
+   * Default: off. Limit: segment_bytes_max = 268435456 or more.
+   *
+   * @generated from field: optional int64 max_bytes = 5;
+   */
+  maxBytes?: bigint | undefined;
 };
 
 /**
@@ -1054,6 +1073,20 @@ export enum DropReason {
    * @generated from enum value: DROP_REASON_ZERO_SUBSCRIPTIONS = 2;
    */
   ZERO_SUBSCRIPTIONS = 2,
+
+  /**
+   * It was older than max_age.
+   *
+   * @generated from enum value: DROP_REASON_MAX_AGE = 3;
+   */
+  MAX_AGE = 3,
+
+  /**
+   * The topic had more than max_bytes.
+   *
+   * @generated from enum value: DROP_REASON_MAX_BYTES = 4;
+   */
+  MAX_BYTES = 4,
 
   /**
    * The topic was deleted.

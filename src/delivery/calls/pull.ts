@@ -12,17 +12,21 @@ import type { Member, Reader } from '../dispatch/member.ts';
 import { refuseIfUnsure } from '../dispatch/not-owner.ts';
 import { memoryRetryMs } from '../dispatch/retry-line.ts';
 import { handOut, nextPiece, type Piece } from '../dispatch/piece.ts';
-import type { BlockedOn } from '../ports/session.ts';
+import type { BlockedOn, GapOfLog } from '../ports/session.ts';
 
 /** A pull waits so long for a read of the database, even if its own wait is shorter or zero. */
 const readWaitMs = 5_000;
 const ownershipRetryMs = 100;
+/** A gap in an answer, beside the name of its topic. */
+const gapBytesMax = 48;
 
 interface Pulled {
   readonly fields: readonly Buffer[];
   /** By the monotonic clock; null without records or with auto-ack. */
   readonly leaseUntilMs: number | null;
   readonly blockedOn: BlockedOn | null;
+  /** The gaps of logs of the member. Records of the same log lie behind its gap. */
+  readonly gaps: readonly GapOfLog[];
   /** With auto-ack: the logs whose cursors moved. */
   readonly acked: readonly Feed[];
 }
@@ -83,7 +87,12 @@ export class PullSession implements Reader {
     try {
       while (!this.#ended && !signal.aborted) {
         const pieces = this.#take();
-        if (pieces.length > 0) return this.#handOut(pieces);
+        if (pieces.length > 0) {
+          // With auto-ack the acks close the gaps.
+          const gaps = this.#gaps(pieces);
+          return { ...this.#handOut(pieces), gaps };
+        }
+        if (this.#member.gaps.hasNew) break;
         const untilMs = startedMs + (this.#member.ready.isReading ? Math.max(waitMs, readWaitMs) : waitMs);
         if (clock.nowMs() >= untilMs) break;
         await this.#wait(Math.min(untilMs, this.#lookAgainMs));
@@ -93,7 +102,7 @@ export class PullSession implements Reader {
       // The member may have left meanwhile. After a lost reply it always leaves, and no client
       // waits.
       if (!signal.aborted) this.#group.member(this.#member.id);
-      return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, acked: [] };
+      return { fields: [], leaseUntilMs: null, blockedOn: this.blockedOn, gaps: this.#gaps([]), acked: [] };
     } finally {
       signal.removeEventListener('abort', give);
       this.#member.pullGone(this, clock.nowMs());
@@ -129,7 +138,9 @@ export class PullSession implements Reader {
       const field = handOut(piece, this.#member.credit, this.#context, this.#leaseUntilMs(nowMs));
       // The names of the partitions count too: records one by one may need less than their names.
       const room = Math.max(piece.bytes, budget.bytesMax - budget.bytes);
-      budget.take(piece.records, Math.min(room, Math.max(piece.bytes, field.length)));
+      const { feed } = piece.seat;
+      const gapBytes = feed.gap === null ? 0 : feed.topic.length + gapBytesMax;
+      budget.take(piece.records, Math.min(room, Math.max(piece.bytes, field.length) + gapBytes));
       taken.push({ piece, field });
       this.#member.ready.served(piece.seat);
     }
@@ -170,7 +181,14 @@ export class PullSession implements Reader {
     return null;
   }
 
-  #handOut(taken: readonly { piece: Piece; field: Buffer }[]): Pulled {
+  /** Those of the logs whose records go out, and others by turns. */
+  #gaps(pieces: readonly { piece: Piece }[]): GapOfLog[] {
+    const feeds = pieces.map(({ piece }) => piece.seat.feed);
+    const named = new Set([...feeds, ...this.#member.gaps.next(limits.pullGapsMax)]);
+    return Array.from(named).flatMap((feed) => feed.tellGap() ?? []);
+  }
+
+  #handOut(taken: readonly { piece: Piece; field: Buffer }[]): Omit<Pulled, 'gaps'> {
     const fields = taken.map(({ field }) => field);
     const seats = new Set(taken.map(({ piece }) => piece.seat));
     if (!this.#command.autoAck) {

@@ -5,11 +5,12 @@ import type { Consumption } from '../../metrics/consumption.ts';
 import { batchBytes, endOffset, type EncodedBatch } from '../../log/batch.ts';
 import type { AppendListener, PartitionLog } from '../../log/partition-log.ts';
 import { BelowLogStart } from '../../log/store.ts';
+import type { LogGap } from '../../retention/gap.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Kept } from '../kept/kept.ts';
-import { CountedCursor } from './counted-cursor.ts';
+import { CountedCursor } from '../kept/counted-cursor.ts';
 import type { FeedMemory } from './feed-memory.ts';
-import type { BlockedOn, PartitionStatus, TopicPartition } from '../ports/session.ts';
+import type { BlockedOn, GapOfLog, PartitionStatus, TopicPartition } from '../ports/session.ts';
 import type { CursorKey } from '../ports/store.ts';
 
 /** The wait before a failed read of a batch is repeated. */
@@ -109,21 +110,32 @@ export class Feed extends CountedCursor implements AppendListener {
     if (this.isBelowStart && !this.isClosed) this.#parts.jumps.begin(this);
   }
 
-  /** Jumps to the offset, at which the log begins. @returns the number of records that are lost. */
-  jump(start: number): number {
+  /** Jumps over the gap, behind which the log begins. @returns how many records are lost. */
+  jump(gap: LogGap): number {
+    this.openGap(gap);
     const { completedRecords } = this.cursor;
-    const freed = this.cursor.advance(start);
+    const freed = this.cursor.advance(gap.last + 1);
     assert(freed.status === 'OK', 'a cursor that jumps has no MOVING records');
     const lost = this.cursor.completedRecords - completedRecords;
+    this.#subscription.consumption.gapRecords += lost;
     this.begun();
     this.#forgetFailedRead();
     this.#seat?.member.regain(freed.records, freed.bytes);
+    this.#seat?.member.gapCame(this);
     this.#seat?.wake();
     return lost;
   }
 
+  /** @returns the gap of the log, which the caller tells a member; null without one. */
+  tellGap(): GapOfLog | null {
+    const { gap } = this;
+    this.gapTold();
+    return gap === null ? null : { ...this.place, lane: this.key.lane, ...gap };
+  }
+
   /** Follows a reset of the cursor. */
   wasReset(): void {
+    this.forgetGap();
     this.begun();
     this.recountNote();
     // A drop may have passed the new place before memory had it.
@@ -244,6 +256,7 @@ interface SeatHolder {
   wake(): void;
   wakeFor(seat: Seat): void;
   letGo(seat: Seat): void;
+  gapCame(feed: Feed): void;
   regain(records: number, bytes: number): void;
   moving(records: number): (freed: Freed) => void;
 }

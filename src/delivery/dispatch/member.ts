@@ -6,6 +6,7 @@ import { limits } from '../../limits/limits.ts';
 import { type Feed, Seat } from './feed.ts';
 import { placesOf } from './places.ts';
 import { ReadyLogs } from './ready-logs.ts';
+import { MemberGaps } from './member-gaps.ts';
 import type { Untold } from './untold.ts';
 import type { Reply } from '../ports/reply.ts';
 import type { BlockedOn, StreamEnd, TopicPartition } from '../ports/session.ts';
@@ -44,6 +45,8 @@ export class Member {
   credit = new Credit(limits.maxInFlightRecordsMax, limits.maxInFlightBytesMax);
   /** Joined by a Pull without a member id, and silent since. It makes room for the next member. */
   anonymous = false;
+  /** The logs of the member that have an open gap. */
+  readonly gaps = new MemberGaps<Feed>();
   /** The answer that contains the member id; null if the client has the id already. */
   reply: Reply | null = null;
   /** Rises with every change of the held partitions. SyncGroup waits for it. */
@@ -232,6 +235,8 @@ export class Member {
     this.#stay(seat);
     seat.close();
     seat.feed.left();
+    this.gaps.went(seat.feed);
+    this.untold?.gapWent(seat.feed);
     this.#untoldOf(seat.feed)?.went(seat.feed);
     this.assignmentVersion++;
   }
@@ -246,6 +251,13 @@ export class Member {
     this.#seats.push(seat);
     this.ready.admit(seat);
     feed.taken(seat);
+    if (feed.gap !== null) this.gapCame(feed);
+  }
+
+  /** A log of the member has a gap, or its gap has grown. */
+  gapCame(feed: Feed): void {
+    this.gaps.came(feed);
+    this.untold?.gapCame(feed);
   }
 
   #stay(seat: Seat): void {

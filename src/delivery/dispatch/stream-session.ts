@@ -74,6 +74,7 @@ export class StreamSession implements Reader {
     this.#o = options;
     this.#untold = new Untold({
       held: () => wholePartitions(member.seats),
+      gaps: member.gaps.open(),
       asked: wholePartitions(member.askedBack),
       changes,
       bytesOf: ({ topic }) => topic.length + partitionBytes,
@@ -206,6 +207,8 @@ export class StreamSession implements Reader {
         const named = { type: 'assigned', generation, partitions: placesOf(partitions) } as const;
         return removed === null ? named : { ...named, removed: placesOf(removed) };
       }
+      case 'gap':
+        return gapEvent(generation, fact.log);
       case 'revoking':
         return { type: 'revoking', generation, ...revocation(fact.partitions) };
       case 'draining':
@@ -333,6 +336,12 @@ export class StreamSession implements Reader {
       partitions: member.seats.slice(0, idlePartitionsMax).map(({ feed }) => feed.status()),
     };
   }
+}
+
+/** @returns null if the gap has closed meanwhile. */
+function gapEvent(generation: number, feed: Feed): StreamEvent | null {
+  const gap = feed.tellGap();
+  return gap === null ? null : { type: 'gap', generation, ...gap };
 }
 
 /** Lane 0 stands for a partition. */

@@ -2,11 +2,14 @@
 export type Fact<P> =
   | { readonly type: 'joined' | 'draining' | 'idle' }
   | { readonly type: 'assigned'; readonly partitions: readonly P[]; readonly removed: readonly P[] | null }
+  | { readonly type: 'gap'; readonly log: P }
   | { readonly type: 'revoking'; readonly partitions: readonly P[] };
 
 interface UntoldOptions<P> {
   /** The partitions of the member. */
   readonly held: () => Iterable<P>;
+  /** The logs that have an open gap when the stream begins. */
+  readonly gaps: Iterable<P>;
   /** The partitions that are being revoked when the stream begins. */
   readonly asked: Iterable<P>;
   /** After the first assignment the client wants only changes. */
@@ -29,6 +32,8 @@ export class Untold<P> {
   readonly #removed = new Set<P>();
   /** Partitions whose revocation the client does not know. */
   readonly #asked: Set<P>;
+  /** Logs of the member whose gap the client does not know. Null without any, as nearly always. */
+  #gaps: Set<P> | null = null;
   #joined = true;
   #assigned = true;
   /** The next Assigned names everything. */
@@ -41,10 +46,12 @@ export class Untold<P> {
   constructor(options: UntoldOptions<P>) {
     this.#o = options;
     this.#asked = new Set(options.asked);
+    for (const log of options.gaps) this.gapCame(log);
   }
 
   get isEmpty(): boolean {
-    return !(this.#joined || this.#assigned || this.#asked.size > 0 || this.#draining || this.#idle);
+    const facts = this.#joined || this.#assigned || this.#draining || this.#idle;
+    return !(facts || (this.#gaps?.size ?? 0) > 0 || this.#asked.size > 0);
   }
 
   /** The member has got the partition. */
@@ -62,6 +69,16 @@ export class Untold<P> {
     this.#asked.delete(partition);
     if (this.#named.get(partition) !== 'NEW') this.#removed.add(partition);
     this.#named.delete(partition);
+  }
+
+  /** A log of the member has a gap, or its gap has grown. */
+  gapCame(log: P): void {
+    (this.#gaps ??= new Set()).add(log);
+  }
+
+  /** The log has left the member. */
+  gapWent(log: P): void {
+    this.#gaps?.delete(log);
   }
 
   /** The partition is being revoked. */
@@ -90,6 +107,10 @@ export class Untold<P> {
       return { type: 'joined' };
     }
     if (this.#assigned) return this.#whole ? this.#everything() : this.#changes();
+    for (const log of this.#gaps ?? []) {
+      this.gapWent(log);
+      return { type: 'gap', log };
+    }
     if (this.#asked.size > 0)
       return { type: 'revoking', partitions: this.#take(this.#asked, this.#o.revokingBytesMax) };
     return this.#last();

@@ -99,7 +99,7 @@ export class Groups {
     const subscriptionIds = loaded.flatMap(({ subscriptions }) => subscriptions.map(({ id }) => id));
     const topicIds = loaded.flatMap(({ subscriptions }) => subscriptions.map((row) => row.topicId));
     await this.subscriptions.untilOpen(topicIds, isUrgent);
-    const cursors = new LoadedCursors();
+    const cursors = new LoadedCursors(await this.#store.loadGaps(subscriptionIds));
     await this.#store.loadCursors(subscriptionIds, cursors.add);
     const resumed = loaded.map((group) => this.#resume(group, cursors));
     this.#store.cursorsLoaded(subscriptionIds);

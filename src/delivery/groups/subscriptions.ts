@@ -6,7 +6,8 @@ import { laneRequired, topicNotFound } from '../../errors/rejections/topics.ts';
 import { limits } from '../../limits/limits.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { placeInTopic } from '../../log/lanes.ts';
-import type { GapReason, StoredStart } from '../../log/store.ts';
+import type { StoredStart } from '../../log/store.ts';
+import type { GapReason } from '../../retention/gap.ts';
 import { inTurns } from '../../time/in-turns.ts';
 import { Once } from '../../time/once.ts';
 import type { Feed } from '../dispatch/feed.ts';
@@ -144,9 +145,9 @@ export class Subscriptions {
     const logs = topicLogs.map((log) => {
       return { log, cursor: cursors[placeInTopic(lanes, log.address)] ?? cursorOf(begunAt(log.startOffset)) };
     });
-    for (const feed of group.addSubscription(row, { name, lanes }, logs, false).logs) {
-      if (loaded.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
-    }
+    const subscription = group.addSubscription(row, { name, lanes }, logs, false);
+    for (const feed of subscription.logs) if (loaded.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
+    for (const { key, gap } of loaded.gapsOf(row.id)) subscription.gapLoaded(key, gap);
     this.#groups.subscriptionsChanged();
   }
 

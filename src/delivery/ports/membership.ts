@@ -1,6 +1,6 @@
 import type { AssignorName, MemberId } from '../../coordinator/group.ts';
 import type { Reply } from './reply.ts';
-import type { BlockedOn, TopicPartition } from './session.ts';
+import type { BlockedOn, GapOfLog, TopicPartition } from './session.ts';
 import type { StartPosition } from './subscriptions.ts';
 
 /** The commands and outcomes of Subscribe, Pull, JoinGroup, SyncGroup and Heartbeat. */
@@ -51,6 +51,7 @@ export interface PullOutcome {
   /** Encoded field 4 (see `EncodedBatch.bytes`), one for each batch. */
   readonly fields: readonly Buffer[];
   readonly blockedOn: BlockedOn | null;
+  readonly gaps: readonly GapOfLog[];
 }
 
 export interface HeartbeatCommand {

@@ -1,5 +1,6 @@
 import type { EncodedBatch } from '../../log/batch.ts';
 import type { MemberId } from '../../coordinator/group.ts';
+import type { LogGap } from '../../retention/gap.ts';
 import type { Rejection } from '../../errors/rejections/rejection.ts';
 
 /** The events of a stream, which the edges translate into SubscribeResponse, and its ends. */
@@ -37,6 +38,11 @@ export interface PartitionStatus extends TopicPartition {
   readonly oldestUnackedAgeMs: number | null;
 }
 
+/** What retention has taken from a group in one log. */
+export interface GapOfLog extends TopicPartition, LogGap {
+  readonly lane: number;
+}
+
 export type StreamEvent =
   | {
       readonly type: 'joined';
@@ -61,6 +67,7 @@ export type StreamEvent =
       /** By the wall clock, milliseconds since the epoch. */
       readonly deadlineAtMs: number;
     }
+  | ({ readonly type: 'gap'; readonly generation: number } & GapOfLog)
   | { readonly type: 'batch'; readonly generation: number; readonly field: Buffer }
   | {
       readonly type: 'idle';

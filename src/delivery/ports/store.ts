@@ -2,7 +2,7 @@ import type { GroupChange, GroupSnapshot, RebalanceRow } from '../../coordinator
 import type { AckTable } from '../../commit/ack-ring.ts';
 import type { CursorKey } from '../../consumption/offsets/cursor-key.ts';
 import type { CursorSnapshot } from '../../consumption/partitioned/cursor.ts';
-import type { GapReason } from '../../log/store.ts';
+import type { LogGap } from '../../retention/gap.ts';
 import type { LifeInput, StateReason, SubscriptionLife, SubscriptionState } from '../../subscription/life.ts';
 
 export { cursorName, type CursorKey } from '../../consumption/offsets/cursor-key.ts';
@@ -134,11 +134,10 @@ export interface CursorReset {
   readonly resets: number;
 }
 
-/** Records of a log that a group was owed when retention dropped them. Both ends are included. */
-interface LogGap {
-  readonly first: number;
-  readonly last: number;
-  readonly reason: GapReason;
+/** The gap of a cursor. */
+export interface StoredGap {
+  readonly key: CursorKey;
+  readonly gap: LogGap;
 }
 
 /** What a cursor is about to jump over. */
@@ -207,6 +206,8 @@ export interface GroupStore {
     subscriptionIds: readonly number[],
     visit: (stored: StoredCursor, inAckLog: boolean) => void,
   ): Promise<void>;
+  /** The gaps of the cursors of the subscriptions, in no order. Some may not be open any more. */
+  loadGaps(subscriptionIds: readonly number[]): Promise<StoredGap[]>;
   /**
    * Drops what `readAckLog` keeps for cursors of the subscriptions, which are in memory now. The
    * caller has all of them written by the next fold that were in the ack log.

@@ -1,7 +1,9 @@
+import { runFrom } from '../../consumption/offsets/runs.ts';
+import type { Cursor } from '../../consumption/partitioned/cursor.ts';
 import { Fault } from '../../errors/fault.ts';
 import { present } from '../../errors/present.ts';
 import { Rejection } from '../../errors/rejections/rejection.ts';
-import type { GapReason } from '../../log/store.ts';
+import type { GapReason } from '../../retention/gap.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
@@ -36,7 +38,8 @@ interface Landed {
  *  1. The gap is durable before the cursor jumps. A crash in between costs nothing, because the
  *     cursor that is loaded lies below the start again.
  *  2. The gap begins at the lowest record that is not acked, as memory knows it. A fold may be a
- *     minute behind.
+ *     minute behind. It ends before the next one that is not acked, so that the cursor stands right
+ *     behind it.
  *  3. No record of the cursor is MOVING when it jumps.
  *  4. Until the jump nothing of the log goes out. Acks go on, and may take the cursor past the
  *     start, which then loses nothing.
@@ -127,17 +130,20 @@ export class Jumps {
 
   #planned({ key, cursor, log }: Feed): CursorJump {
     const reason = this.#d.gapReason(log.address.topicId);
-    return { key, resets: cursor.resets, gap: { first: cursor.committedOffset, last: log.startOffset - 1, reason } };
+    const last = firstUnacked(cursor, log.startOffset) - 1;
+    return { key, resets: cursor.resets, gap: { first: cursor.committedOffset, last, reason } };
   }
 
   /**
    * A reset meanwhile has begun another incarnation, which has no gap. Acks meanwhile may have
-   * passed some of the records, which are not lost then. @returns null without a jump.
+   * passed some of the records, which are not lost then, or moved the end of the gap, which is
+   * stored again. @returns null without a jump.
    */
   #land(feed: Feed, { resets, gap }: CursorJump): Landed | null {
     const { cursor, isClosed } = feed;
     if (isClosed || cursor.resets !== resets || cursor.committedOffset > gap.last) return null;
-    const records = feed.jump(gap.last + 1);
+    if (firstUnacked(cursor, gap.last + 1) > gap.last + 1) return null;
+    const records = feed.jump(gap);
     this.#d.rounds.mark(feed);
     this.lostRecords += records;
     return { feed, records };
@@ -168,6 +174,13 @@ export class Jumps {
 /** The most groups that one warning names. */
 const namedMax = 20;
 const lostText = 'retention has dropped records that groups were owed; they go on at the start of the log';
+
+/** The lowest offset from `start` on that is not acked. */
+function firstUnacked(cursor: Cursor, start: number): number {
+  const { acked } = cursor.snapshot();
+  const [first = Infinity, last = start] = acked.slice(runFrom(acked, start));
+  return first <= start ? last + 1 : start;
+}
 
 function mustJump(feed: Feed): boolean {
   return !feed.isClosed && feed.isBelowStart;

@@ -4,9 +4,10 @@ import { limits } from '../../limits/limits.ts';
 import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Consumption } from '../../metrics/consumption.ts';
+import type { LogGap } from '../../retention/gap.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
-import type { CursorKey, LogStart, StoredCursor, SubscriptionRow } from '../ports/store.ts';
+import type { CursorKey, LogStart, StoredCursor, StoredGap, SubscriptionRow } from '../ports/store.ts';
 
 const cursorBounds: CursorBounds = {
   inFlightRecordsMax: limits.cursorInFlightRecordsMax,
@@ -28,6 +29,11 @@ export function cursorOf(snapshot: CursorSnapshot): Cursor {
 export class LoadedCursors {
   readonly #bySubscription = new Map<number, { readonly key: CursorKey; readonly cursor: Cursor }[]>();
   readonly #inAckLog = new Set<Cursor>();
+  readonly #gaps: Map<number, StoredGap[]>;
+
+  constructor(gaps: readonly StoredGap[]) {
+    this.#gaps = Map.groupBy(gaps, ({ key }) => key.subscriptionId);
+  }
 
   readonly add = ({ key, cursor: snapshot }: StoredCursor, inAckLog: boolean): void => {
     const cursor = cursorOf(snapshot);
@@ -44,6 +50,10 @@ export class LoadedCursors {
       if (key.lane < lanes) cursors[placeInTopic(lanes, key)] = cursor;
     }
     return cursors;
+  }
+
+  gapsOf(subscriptionId: number): readonly StoredGap[] {
+    return this.#gaps.get(subscriptionId) ?? [];
   }
 
   /** Whether the next fold has to write the cursor. */
@@ -126,6 +136,11 @@ export class ActiveSubscription {
   /** The log that an entry of a request names, if it exists. */
   find(name: LogName): Feed | 'LANE_REQUIRED' | undefined {
     return namedLog(this.#logs, this.lanes, name);
+  }
+
+  /** Takes over the gap that the database has of a log. */
+  gapLoaded({ partition, lane }: CursorKey, gap: LogGap): void {
+    this.lanesOf(partition)[lane]?.openGap(gap);
   }
 
   /** The logs of all lanes of a partition, which a member holds together. */

@@ -15,6 +15,7 @@ export function consumedOf(group: GroupModel, subscription: ActiveSubscription, 
     inFlightRecords: consumption.inFlightRecords,
     deliveredRecords: consumption.deliveredRecords,
     ackedRecords: consumption.ackedRecords,
+    gapRecords: consumption.gapRecords,
     firstUnacked(max) {
       const places = [];
       for (const { key, cursor, log } of logs) {

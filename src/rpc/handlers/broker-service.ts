@@ -27,7 +27,7 @@ import { given, msOr, numberOr } from '../validation/defaults.ts';
 import { ackCommand } from '../translation/ack-command.ts';
 import type { Call, HandlerContext, UnaryHandlers } from '../edge/call.ts';
 import { assignorName, enterCommand } from '../translation/commands.ts';
-import { blockedOn, timestamp, topicPartitions } from '../translation/responses.ts';
+import { blockedOn, gapInit, timestamp, topicPartitions } from '../translation/responses.ts';
 
 export function brokerService({
   services,
@@ -103,6 +103,7 @@ function pullResponse(pulled: PullOutcome) {
     generation: BigInt(pulled.generation),
     ...(pulled.leaseDeadlineAtMs !== null && { leaseDeadline: timestamp(pulled.leaseDeadlineAtMs) }),
     blockedOn: blockedOn(pulled.blockedOn),
+    gaps: pulled.gaps.map(gapInit),
   });
 }
 

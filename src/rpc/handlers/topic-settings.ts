@@ -54,8 +54,8 @@ function retentionOf({ retention, zeroSubscriptions }: Topic, defaultRetentionMs
   return {
     afterCompletionMs: afterCompletionMs(retention?.completion, defaultRetentionMs),
     excusedKeepMs: msOr(retention?.excusedKeepFor, limits.excusedKeepMsDefault),
-    maxAgeMs: null,
-    maxBytes: null,
+    maxAgeMs: msOr(retention?.maxAge, null),
+    maxBytes: retention?.maxBytes === undefined ? null : Number(retention.maxBytes),
     keepUnsubscribedMs: keepUnsubscribedMs(zeroSubscriptions?.policy),
   };
 }
@@ -95,13 +95,15 @@ export function topicMessage(topic: TopicDetails): Topic {
   });
 }
 
-function retentionMessage({ afterCompletionMs, excusedKeepMs }: RetentionSettings): Retention {
+function retentionMessage({ afterCompletionMs, excusedKeepMs, maxAgeMs, maxBytes }: RetentionSettings): Retention {
   return create(RetentionSchema, {
     completion:
       afterCompletionMs === null
         ? { case: 'keepForever', value: true }
         : { case: 'afterCompletion', value: durationFromMs(afterCompletionMs) },
     excusedKeepFor: durationFromMs(excusedKeepMs),
+    ...(maxAgeMs !== null && { maxAge: durationFromMs(maxAgeMs) }),
+    ...(maxBytes !== null && { maxBytes: BigInt(maxBytes) }),
   });
 }
 

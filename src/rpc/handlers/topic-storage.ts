@@ -15,15 +15,6 @@ import type { BlockingSession, KeptBy, StoredDrop, StoredSegment, TopicStorage }
 import { limits } from '../../limits/limits.ts';
 import { timestamp, timestampOrUnset } from '../translation/responses.ts';
 
-/** No topic has a cap yet. */
-const dropReasons: Readonly<Record<StoredDrop['reason'], DropReason>> = {
-  COMPLETED: DropReason.COMPLETED,
-  ZERO_SUBSCRIPTIONS: DropReason.ZERO_SUBSCRIPTIONS,
-  MAX_AGE: DropReason.UNSPECIFIED,
-  MAX_BYTES: DropReason.UNSPECIFIED,
-  TOPIC_DELETED: DropReason.TOPIC_DELETED,
-};
-
 /** What a topic stores, as an answer shows it. Zeros with a meaning are always set. */
 export function topicStorageResponse(shown: TopicStorage): GetTopicStorageResponse {
   return create(GetTopicStorageResponseSchema, {
@@ -70,7 +61,7 @@ function sessionInit({ pid, transactionAgeMs, applicationName, state }: Blocking
 function dropInit({ segment, reason, bytes, plannedAtMs, doneAtMs, ranges }: StoredDrop) {
   return {
     segment: BigInt(segment),
-    reason: dropReasons[reason],
+    reason: DropReason[reason],
     bytes: BigInt(bytes),
     time: timestamp(plannedAtMs),
     ...timestampOrUnset('doneTime', doneAtMs),

@@ -4,7 +4,7 @@ import { AssignedSchema, RevokingSchema, SubscribeResponseSchema } from '../../.
 import type { StreamEvent } from '../../delivery/ports/session.ts';
 import { FramedEvent } from '../../wire/batch-event.ts';
 import { encodeNested, encodePartitions } from '../../wire/partition-list.ts';
-import { blockedOn, partitionStatuses, timestamp } from './responses.ts';
+import { blockedOn, gapInit, partitionStatuses, timestamp } from './responses.ts';
 
 type ListEvent = Extract<StreamEvent, { readonly type: 'assigned' | 'revoking' }>;
 type RareEvent = Exclude<StreamEvent, ListEvent | { readonly type: 'batch' }>;
@@ -46,6 +46,8 @@ function eventInit(event: RareEvent): NonNullable<EventInit> {
   switch (event.type) {
     case 'joined':
       return { case: 'joined', value: joined(event) };
+    case 'gap':
+      return { case: 'gap', value: gapInit(event) };
     case 'idle':
       return { case: 'idle', value: idle(event) };
     case 'draining': {

@@ -1,9 +1,11 @@
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationFromMs, timestampFromMs, type Duration, type Timestamp } from '@bufbuild/protobuf/wkt';
 import {
   Assignor,
   BlockedOn,
+  GapReason,
   PartitionStatusSchema,
+  type GapSchema,
   type PartitionStatus,
 } from '../../../gen/millrace/v1/broker_pb.js';
 import { TopicPartitionSchema, type TopicPartition } from '../../../gen/millrace/v1/record_pb.js';
@@ -77,6 +79,18 @@ export function partitionStatuses(statuses: readonly delivery.PartitionStatus[])
       ...(status.oldestUnackedAgeMs !== null && { oldestUnackedAge: ageDuration(status.oldestUnackedAgeMs) }),
     }),
   );
+}
+
+/** Zeros with a meaning are always set. */
+export function gapInit({ topic, partition, lane, first, last, reason }: delivery.GapOfLog) {
+  return {
+    topic,
+    partition,
+    lane,
+    first: BigInt(first),
+    last: BigInt(last),
+    reason: GapReason[reason],
+  } satisfies MessageInitShape<typeof GapSchema>;
 }
 
 /** Never negative, although the database's clock may have been set back since. */

@@ -83,6 +83,15 @@ export const notNegative: Rule<bigint | undefined> = (value, field, report) => {
   else if (value > BigInt(Number.MAX_SAFE_INTEGER)) report(field, `must not be more than ${Number.MAX_SAFE_INTEGER}`);
 };
 
+/** An optional number that is not below `min`, and that the broker's numbers hold exactly. */
+export function atLeast(min: number): Rule<bigint | undefined> {
+  const max = Number.MAX_SAFE_INTEGER;
+  return (value, field, report) => {
+    if (value === undefined) return;
+    if (value < BigInt(min) || value > BigInt(max)) report(field, `must be from ${min} to ${max}, or unset`);
+  };
+}
+
 /** A number of either sign that the broker's numbers hold exactly. */
 export const exact: Rule<bigint> = (value, field, report) => {
   const max = Number.MAX_SAFE_INTEGER;

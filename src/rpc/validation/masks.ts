@@ -13,10 +13,12 @@ export interface MaskedOneof<M> {
 export const topicMask = {
   idempotency_window: ['idempotencyWindowMs'],
   description: ['description'],
-  retention: ['afterCompletionMs', 'excusedKeepMs'],
+  retention: ['afterCompletionMs', 'excusedKeepMs', 'maxAgeMs', 'maxBytes'],
   'retention.after_completion': ['afterCompletionMs'],
   'retention.keep_forever': ['afterCompletionMs'],
   'retention.excused_keep_for': ['excusedKeepMs'],
+  'retention.max_age': ['maxAgeMs'],
+  'retention.max_bytes': ['maxBytes'],
   zero_subscriptions: ['keepUnsubscribedMs'],
   'zero_subscriptions.keep_for': ['keepUnsubscribedMs'],
   'zero_subscriptions.refuse_publish': ['keepUnsubscribedMs'],

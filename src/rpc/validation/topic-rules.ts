@@ -56,6 +56,8 @@ function topicRule(ruled: RuledFields, partitionsMax: number) {
       afterCompletion: time,
       keepForever: field.onlyTrue,
       excusedKeepFor: time,
+      maxAge: time,
+      maxBytes: field.atLeast(limits.segmentBytesMax),
     }),
     zeroSubscriptions: message(ruled, ZeroSubscriptionsSchema, { keepFor: time, refusePublish: field.onlyTrue }),
   });

@@ -1,5 +1,6 @@
 import type { Client } from 'pg';
-import type { CursorJump } from '../../delivery/ports/store.ts';
+import type { CursorJump, StoredGap } from '../../delivery/ports/store.ts';
+import type { GapReason } from '../../retention/gap.ts';
 import { inOrder } from '../commit/cursors.ts';
 import { arrayLiteral } from '../pg/array-literal.ts';
 import { nowOf, type Now } from '../pg/now.ts';
@@ -34,4 +35,20 @@ export async function saveGaps(client: Client, jumps: readonly CursorJump[], now
       now(),
     ],
   );
+}
+
+export async function readGaps(client: Client, subscriptionIds: readonly number[]): Promise<StoredGap[]> {
+  const { rows } = await client.query<
+    [subscriptionId: number, partition: number, lane: number, first: number, last: number, reason: GapReason]
+  >({
+    rowMode: 'array',
+    name: 'load_gaps',
+    text: `SELECT subscription_id, partition, lane, first_offset::float8, last_offset::float8, reason
+             FROM millrace.cursor_gaps WHERE subscription_id = ANY ($1::integer[])`,
+    values: [arrayLiteral(subscriptionIds)],
+  });
+  return rows.map(([subscriptionId, partition, lane, first, last, reason]) => ({
+    key: { subscriptionId, partition, lane },
+    gap: { first, last, reason },
+  }));
 }

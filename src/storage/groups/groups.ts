@@ -15,6 +15,7 @@ import {
   type OwedRecords,
   type SavedChange,
   type StoredCursor,
+  type StoredGap,
   type StoredRebalance,
   type SubscriptionChange,
   type SubscriptionInput,
@@ -27,7 +28,7 @@ import { cursorUpdate, readCursors, readNamedCursors } from '../commit/cursors.t
 import { DeltaSums } from '../commit/delta-sums.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
 import { markDead } from './attendance.ts';
-import { saveGaps } from './gaps.ts';
+import { readGaps, saveGaps } from './gaps.ts';
 import { resetCursors } from './cursor-resets.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
@@ -126,6 +127,10 @@ export class GroupStorage implements GroupStore {
         visit(sums.appliedTo(stored), sums.has(stored));
       }),
     );
+  }
+
+  loadGaps(subscriptionIds: readonly number[]): Promise<StoredGap[]> {
+    return this.#d.reads.run((client) => readGaps(client, subscriptionIds));
   }
 
   cursorsLoaded(subscriptionIds: readonly number[]): void {

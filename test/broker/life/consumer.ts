@@ -2,6 +2,8 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { SubscribeResponseSchema } from '../../../gen/millrace/v1/broker_pb.js';
 import type { Services } from '../../../src/broker/services.ts';
 import type { MemberId } from '../../../src/coordinator/group.ts';
+import type { PullOutcome } from '../../../src/broker/commands.ts';
+import type { GapOfLog } from '../../../src/delivery/ports/session.ts';
 import { Reply } from '../../../src/delivery/ports/reply.ts';
 
 const caller = { principal: 'anonymous', host: 'test' } as const;
@@ -12,6 +14,8 @@ export class Consumer {
   readonly #group: string;
   readonly #topic: string;
   #memberId: MemberId | null = null;
+  /** Those that the last answer has named. */
+  gaps: readonly GapOfLog[] = [];
 
   constructor(services: () => Services, group: string, topic: string) {
     this.#services = services;
@@ -19,17 +23,25 @@ export class Consumer {
     this.#topic = topic;
   }
 
+  /** Reads without an ack. @returns the offsets of partition 0, and a function that acks them. */
+  async read(recordsMax: number): Promise<{ readonly offsets: number[]; readonly ack: () => Promise<string> }> {
+    for (;;) {
+      const pulled = await this.#pull(recordsMax);
+      const offsets = pulled.fields.flatMap(offsetsOf);
+      if (offsets.length === 0 && !isOver(pulled)) continue;
+      return { offsets, ack: () => this.#acked(pulled.generation, offsets.at(-1)!) };
+    }
+  }
+
   /** Reads and acks until there is nothing more for now. @returns the offsets of partition 0. */
   async readAll(recordsMax = Infinity): Promise<number[]> {
     const offsets: number[] = [];
     for (;;) {
       const pulled = await this.#pull(Math.min(1_000, recordsMax - offsets.length));
-      this.#memberId = pulled.memberId;
       const got = pulled.fields.flatMap(offsetsOf);
       offsets.push(...got);
       if (got.length > 0) await this.#ack(pulled.generation, got.at(-1)!);
-      const isOver = pulled.blockedOn === 'CAUGHT_UP' || pulled.blockedOn === 'PAUSED';
-      if (offsets.length >= recordsMax || (got.length === 0 && isOver)) return offsets;
+      if (offsets.length >= recordsMax || (got.length === 0 && isOver(pulled))) return offsets;
     }
   }
 
@@ -38,16 +50,24 @@ export class Consumer {
     this.#memberId = null;
   }
 
-  #pull(maxRecords: number) {
-    return this.#services().broker.pull(caller, {
+  async #pull(maxRecords: number) {
+    const pulled = await this.#services().broker.pull(caller, {
       ...{ group: this.#group, topics: [this.#topic], start: { type: 'latest' } as const },
       ...{ maxRecords, maxBytes: 4_000_000, waitMs: 100, memberId: this.#memberId, clientId: 'consumer' },
       ...{ instanceId: null, maxPollIntervalMs: 300_000, lanes: true, sessionTimeoutMs: 300_000 },
       ...{ autoAck: false, reply: new Reply() },
     });
+    this.#memberId = pulled.memberId;
+    this.gaps = pulled.gaps;
+    return pulled;
   }
 
   async #ack(generation: number, upToOffset: number): Promise<void> {
+    const status = await this.#acked(generation, upToOffset);
+    if (status !== 'OK') throw new Error(`the ack was answered ${status}`);
+  }
+
+  async #acked(generation: number, upToOffset: number): Promise<string> {
     const [answer] = await this.#services().broker.ack({
       group: this.#group,
       memberId: this.#memberId!,
@@ -59,11 +79,16 @@ export class Consumer {
         },
       ],
     });
-    if (answer?.status !== 'OK') throw new Error(`the ack was answered ${answer?.status}`);
+    return answer!.status;
   }
 }
 
-function offsetsOf(field: Buffer): number[] {
+/** Whether there is nothing more for now. */
+function isOver({ blockedOn }: PullOutcome): boolean {
+  return blockedOn === 'CAUGHT_UP' || blockedOn === 'PAUSED';
+}
+
+export function offsetsOf(field: Buffer): number[] {
   const { event } = fromBinary(SubscribeResponseSchema, field);
   if (event.case !== 'batch') throw new Error('this is not a batch');
   return event.value.records.map(({ offset }) => Number(offset));

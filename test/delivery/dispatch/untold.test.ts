@@ -11,6 +11,8 @@ const bytesEach = 10;
 class Pair {
   readonly held = new Set([0, 1]);
   readonly asked = new Set([1]);
+  /** Partitions whose gap is not told. */
+  readonly gaps = new Set([0]);
   readonly untold: Untold<number>;
   readonly facts: Fact<number>[] = [];
   /** What the client has; null before the first assignment. */
@@ -21,6 +23,7 @@ class Pair {
   constructor(changes: boolean, assignedBytesMax: number) {
     this.untold = new Untold({
       held: () => this.held,
+      gaps: this.gaps,
       asked: this.asked,
       changes,
       bytesOf: () => bytesEach,
@@ -49,9 +52,17 @@ class Pair {
   lose(partition: number): void {
     if (!this.held.delete(partition)) return;
     this.untold.went(partition);
+    this.untold.gapWent(partition);
+    this.gaps.delete(partition);
     this.asked.delete(partition);
     this.revoked.delete(partition);
     this.untold.assigned();
+  }
+
+  gap(partition: number): void {
+    if (!this.held.has(partition)) return;
+    this.gaps.add(partition);
+    this.untold.gapCame(partition);
   }
 
   /** Lets the client read one event. */
@@ -61,6 +72,7 @@ class Pair {
     this.facts.push(fact);
     if (fact.type === 'assigned') this.#assigned(fact);
     if (fact.type === 'revoking') this.#revoking(fact);
+    if (fact.type === 'gap') this.#gap(fact.log);
     return true;
   }
 
@@ -77,6 +89,11 @@ class Pair {
     for (const partition of named) this.has!.add(partition);
   }
 
+  #gap(log: number): void {
+    expect([...this.has!], 'a gap of a partition that the client does not have').toContain(log);
+    expect(this.gaps.delete(log), 'the gap is told twice').toBe(true);
+  }
+
   #revoking({ partitions: named }: Extract<Fact<number>, { type: 'revoking' }>): void {
     expect(named.length).toBeLessThanOrEqual(2);
     for (const partition of named) {
@@ -89,11 +106,11 @@ class Pair {
 }
 
 const step = fc.oneof(
-  ...(['hold', 'ask', 'lose'] as const).map((type) => fc.record({ type: fc.constant(type), at: fc.nat(5) })),
+  ...(['hold', 'ask', 'lose', 'gap'] as const).map((type) => fc.record({ type: fc.constant(type), at: fc.nat(5) })),
   fc.record({ type: fc.constantFrom('read' as const, 'idle' as const, 'readAll' as const), at: fc.constant(0) }),
 );
 
-test('a client that stops and reads at any time has the assignment of its member in the end, and every revocation', () => {
+test('a client that stops and reads at any time has the assignment of its member in the end, every revocation and every gap', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), fc.boolean(), fc.boolean(), (steps, changes, small) => {
       const pair = new Pair(changes, (small ? 2 : 100) * bytesEach);
@@ -106,6 +123,7 @@ test('a client that stops and reads at any time has the assignment of its member
       expect(pair.untold.isEmpty).toBe(true);
       expect([...pair.has!].sort()).toEqual([...pair.held].sort());
       expect([...pair.revoked].sort()).toEqual([...pair.asked].sort());
+      expect([...pair.gaps]).toEqual([]);
       expect(pair.facts.filter(({ type }) => type === 'joined')).toEqual(pair.facts.slice(0, 1));
     }),
     property(2_000),
@@ -158,7 +176,7 @@ test('a stream tells Joined first, and an idle reason last', () => {
   const { untold, asked } = new Pair(false, 1_000);
   untold.idle();
   untold.draining();
-  const types = Array.from({ length: 6 }, () => untold.next()?.type);
-  expect(types).toEqual(['joined', 'assigned', 'revoking', 'draining', 'idle', undefined]);
+  const types = Array.from({ length: 7 }, () => untold.next()?.type);
+  expect(types).toEqual(['joined', 'assigned', 'gap', 'revoking', 'draining', 'idle', undefined]);
   expect(asked).toEqual(new Set([1]));
 });

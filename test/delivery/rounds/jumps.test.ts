@@ -30,7 +30,7 @@ async function successor(): Promise<Scene> {
 
 const offsetsOf = ({ batches }: FakeStream): number[] => batches.flatMap(({ offsets }) => offsets);
 const key = { subscriptionId: 1, partition: 0, lane: 0 };
-const gaps = () => [...scene.store.shared.gaps.values()];
+const gaps = () => Array.from(scene.store.shared.gaps.values(), ({ gap }) => gap);
 const lost = (): number => scene.delivery.views.counts().gapRecords;
 const status = () => scene.describe('billing').partitions[0]!;
 

@@ -41,6 +41,8 @@ test('what a topic says of its retention wins over the default of the broker', (
   expect(created({ retention: afterCompletion }, null).afterCompletionMs).toBe(60_000);
   expect(created({ retention: { completion: { case: 'keepForever', value: true } } }).afterCompletionMs).toBeNull();
   expect(created({ retention: { excusedKeepFor: minute } })).toEqual({ ...defaults, excusedKeepMs: 60_000 });
+  expect(created({ retention: { maxAge: minute } })).toEqual({ ...defaults, maxAgeMs: 60_000 });
+  expect(created({ retention: { maxBytes: 1n << 40n } })).toEqual({ ...defaults, maxBytes: 2 ** 40 });
   const refuse = { policy: { case: 'refusePublish', value: true } } as const;
   expect(created({ zeroSubscriptions: refuse }).keepUnsubscribedMs).toBeNull();
   const keep = { policy: { case: 'keepFor', value: minute } } as const;
@@ -51,7 +53,12 @@ describe('an update', () => {
   const whole: TopicInit = {
     description: 'new',
     idempotencyWindow: minute,
-    retention: { completion: { case: 'keepForever', value: true }, excusedKeepFor: minute },
+    retention: {
+      completion: { case: 'keepForever', value: true },
+      excusedKeepFor: minute,
+      maxAge: minute,
+      maxBytes: 300_000_000n,
+    },
     zeroSubscriptions: { policy: { case: 'refusePublish', value: true } },
   };
 
@@ -60,6 +67,8 @@ describe('an update', () => {
     ['idempotency_window', { idempotencyWindowMs: 60_000 }],
     ['retention.keep_forever', { retention: { afterCompletionMs: null } }],
     ['retention.excused_keep_for', { retention: { excusedKeepMs: 60_000 } }],
+    ['retention.max_age', { retention: { maxAgeMs: 60_000 } }],
+    ['retention.max_bytes', { retention: { maxBytes: 300_000_000 } }],
     ['zero_subscriptions', { retention: { keepUnsubscribedMs: null } }],
     ['zero_subscriptions.refuse_publish', { retention: { keepUnsubscribedMs: null } }],
   ])('an update of %s changes nothing else, whatever else the topic says', (path, change) => {
@@ -67,7 +76,9 @@ describe('an update', () => {
   });
 
   test('an update of fields that the topic leaves unset sets their defaults', () => {
-    expect(changed({}, 'retention').retention).toEqual({ afterCompletionMs: week, excusedKeepMs: week });
+    const off = { maxAgeMs: null, maxBytes: null };
+    expect(changed({}, 'retention').retention).toEqual({ afterCompletionMs: week, excusedKeepMs: week, ...off });
+    expect(changed({}, 'retention.max_age', 'retention.max_bytes').retention).toEqual(off);
     expect(changed({}, 'zero_subscriptions.refuse_publish').retention).toEqual({ keepUnsubscribedMs: day });
     expect(changed({}, 'retention.keep_forever').retention).toEqual({ afterCompletionMs: week });
   });
@@ -90,6 +101,9 @@ test('an answer names all of the retention, also what the client has not asked f
     },
     zeroSubscriptions: { policy: { case: 'keepFor', value: { seconds: 86_400n } } },
   });
+  const capped = { ...topic, retention: { ...defaults, maxAgeMs: 60_000, maxBytes: 300_000_000 } };
+  expect(topicMessage(capped).retention).toMatchObject({ maxAge: minute, maxBytes: 300_000_000n });
+  expect(topicMessage(topic).retention?.maxBytes).toBeUndefined();
   const open = { ...topic, retention: { ...defaults, afterCompletionMs: null, keepUnsubscribedMs: null } };
   expect(topicMessage(open)).toMatchObject({
     retention: { completion: { case: 'keepForever', value: true } },

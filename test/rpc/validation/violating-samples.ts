@@ -353,6 +353,11 @@ const changeable = [
   ...timesOf((value) => kept({ completion: { case: 'afterCompletion', value } }), 'topic.retention.after_completion'),
   ...timesOf((value) => kept({ excusedKeepFor: value }), 'topic.retention.excused_keep_for'),
   ...timesOf((value) => unsubscribed({ case: 'keepFor', value }), 'topic.zero_subscriptions.keep_for'),
+  ...timesOf((value) => kept({ maxAge: value }), 'topic.retention.max_age'),
+  ['topic.retention.max_bytes', kept({ maxBytes: 268_435_455n })],
+  ['topic.retention.max_bytes', kept({ maxBytes: 0n })],
+  ['topic.retention.max_bytes', kept({ maxBytes: -1n })],
+  ['topic.retention.max_bytes', kept({ maxBytes: 2n ** 53n })],
   ['topic.retention.keep_forever', kept({ completion: { case: 'keepForever', value: false } })],
   ['topic.zero_subscriptions.refuse_publish', unsubscribed({ case: 'refusePublish', value: false })],
 ] as const;

@@ -306,6 +306,7 @@ export function groupStore(parts: StoreParts): GroupStore {
         visit(sabotage === 'A_RETURN_LOSES_ITS_PLACE' ? atEnd(one) : one, inAckLog && isFolded);
       }
     },
+    loadGaps: (subscriptionIds) => reads.call(() => tables.loadGaps(subscriptionIds)),
     cursorsLoaded: (subscriptionIds) => {
       tables.cursorsLoaded(subscriptionIds);
     },

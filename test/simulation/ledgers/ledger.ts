@@ -337,8 +337,15 @@ export class Ledger {
       this.world.note(`${nameOf(key)} loses @${gap.first} to @${gap.last}`);
       this.world.count('a cursor jumps over what a drop has taken');
       const start = this.#database.groups.logStart(this.#topicOf(key), key.partition, key.lane);
-      this.world.demand(gap.last < start, () => `${nameOf(key)} loses @${gap.last}, and its log begins at ${start}`);
-      for (let offset = gap.first; offset <= gap.last; offset++) {
+      // The gap goes on over records that the group has acked already.
+      for (let offset = start; offset <= gap.last; offset++) {
+        this.world.count('a gap ends behind acked records');
+        this.world.demand(
+          consumption.named.has(offset) || consumption.archived.has(offset),
+          () => `${nameOf(key)} loses @${offset}, which is not acked, and its log begins at ${start}`,
+        );
+      }
+      for (let offset = gap.first; offset <= Math.min(gap.last, start - 1); offset++) {
         if (isAcked(cursor, offset)) continue;
         for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(offset);
       }

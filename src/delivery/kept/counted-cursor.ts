@@ -1,8 +1,9 @@
 import { weights } from '../../account/weights.ts';
 import type { Cursor } from '../../consumption/partitioned/cursor.ts';
 import type { Consumption } from '../../metrics/consumption.ts';
-import { recounted, type Kept } from '../kept/kept.ts';
-import { noteBytes } from '../kept/sizes.ts';
+import { isOpen, joinedGap, type LogGap } from '../../retention/gap.ts';
+import { recounted, type Kept } from './kept.ts';
+import { noteBytes } from './sizes.ts';
 
 /**
  * The cursor of a log, what the account of memory counts for it beside the cursor itself, and what
@@ -18,6 +19,9 @@ export class CountedCursor {
   #holeBytes = 0;
   #attemptBytes = 0;
   #noteBytes = 0;
+  #gap: LogGap | null = null;
+  /** Whether a member has got the gap as it is. */
+  #gapTold = false;
   #isHeld = false;
   #isClosed = false;
 
@@ -45,6 +49,7 @@ export class CountedCursor {
   recount(): void {
     if (this.#isClosed) return;
     this.#sum();
+    this.#closeGap();
     const deliveryBytes = deliveryBytesOf(this.cursor);
     if (deliveryBytes !== this.#deliveryBytes) {
       this.#deliveryBytes = recounted(this.#account.deliveries, this.#deliveryBytes, deliveryBytes);
@@ -57,6 +62,42 @@ export class CountedCursor {
     if (attemptBytes !== this.#attemptBytes) {
       this.#attemptBytes = recounted(this.#account.attempts, this.#attemptBytes, attemptBytes);
     }
+  }
+
+  /**
+   * What retention has taken from the group, until a member has got the gap and the group has acked
+   * a record behind it.
+   */
+  get gap(): LogGap | null {
+    this.#closeGap();
+    return this.#gap;
+  }
+
+  /** Notes the gap that the database has, or what the cursor is about to jump over. */
+  openGap(gap: LogGap): void {
+    if (this.#isClosed || !isOpen(gap, this.cursor.committedOffset)) return;
+    const before = this.gap;
+    if (before === null) this.#account.cursors.force(weights.gap);
+    this.#gap = joinedGap(before, gap);
+    this.#gapTold = false;
+  }
+
+  /** A member gets the gap. */
+  protected gapTold(): void {
+    this.#gapTold = true;
+    this.#closeGap();
+  }
+
+  /** A reset begins a new incarnation, without a gap. */
+  protected forgetGap(): void {
+    if (this.#gap === null) return;
+    this.#gap = null;
+    this.#account.cursors.give(weights.gap);
+  }
+
+  #closeGap(): void {
+    if (this.#gap === null || !this.#gapTold) return;
+    if (!isOpen(this.#gap, this.cursor.committedOffset)) this.forgetGap();
   }
 
   /** Whether acks of so many runs ahead of the committed offset, or within attempts, have room. */
@@ -102,6 +143,7 @@ export class CountedCursor {
   /** Gives everything back, and counts nothing any more. */
   protected endCount(): void {
     const { cursors, deliveries, holes, attempts, notes } = this.#account;
+    this.forgetGap();
     this.#isClosed = true;
     deliveries.give(this.#deliveryBytes);
     if (this.#isHeld) cursors.give(weights.heldCursor);
