@@ -2,6 +2,7 @@ import { describe } from 'vitest';
 import { MemoryStoreSite } from './memory-site.ts';
 import { describeCommits } from './suites/commits.suite.ts';
 import { describeCursors } from './suites/cursors.suite.ts';
+import { describeGaps } from './suites/gaps.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
 import { describeLives } from './suites/life.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
@@ -22,4 +23,5 @@ describe('in memory', () => {
   describeSubscriptions(open);
   describeLives(open);
   describeCursors(open);
+  describeGaps(open);
 });

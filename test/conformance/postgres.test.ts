@@ -2,6 +2,7 @@ import { describe, vi } from 'vitest';
 import { PostgresLeaseSite, PostgresStoreSite } from './postgres-site.ts';
 import { describeCommits } from './suites/commits.suite.ts';
 import { describeCursors } from './suites/cursors.suite.ts';
+import { describeGaps } from './suites/gaps.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
 import { describeLease } from './suites/lease.suite.ts';
 import { describeLives } from './suites/life.suite.ts';
@@ -26,5 +27,6 @@ describe('on PostgreSQL', () => {
   describeSubscriptions(open);
   describeLives(open);
   describeCursors(open);
+  describeGaps(open);
   describeLease(() => PostgresLeaseSite.open());
 });

@@ -2,6 +2,7 @@ import { describe } from 'vitest';
 import { SimulationLeaseSite, SimulationStoreSite } from './simulation-site.ts';
 import { describeCommits } from './suites/commits.suite.ts';
 import { describeCursors } from './suites/cursors.suite.ts';
+import { describeGaps } from './suites/gaps.suite.ts';
 import { describeGroups } from './suites/groups.suite.ts';
 import { describeLease } from './suites/lease.suite.ts';
 import { describeLog } from './suites/log.suite.ts';
@@ -21,5 +22,6 @@ describe('in the simulation', () => {
   describeRetention(open);
   describeSubscriptions(open);
   describeCursors(open);
+  describeGaps(open);
   describeLease(() => new SimulationLeaseSite());
 });
