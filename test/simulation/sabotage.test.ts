@@ -46,6 +46,8 @@ const findings: Readonly<Record<NonNullable<Sabotage>, RegExp>> = {
   LIFTS_THE_WATERMARK: /the watermark of .* passes \d+, owed to \d+/,
   A_DEAD_ONE_HOLDS_BACK: /is dead, and segment \d+ of .* has to go/,
   JUMPS_WITHOUT_A_GAP: /is acked and was never sent|is acked by an ack that should not count/,
+  FORGETS_GAPS: /goes out to .* without the gap before it/,
+  HIDES_GAPS: /goes out to .* without the gap before it/,
   PAUSES_ON_PAPER: /records go out of .*, which is PAUSED/,
   FORGETS_SIGNS_OF_LIFE: /dies as left at \d+(\.\d+)?, and was heard at/,
   A_RETURN_LOSES_ITS_PLACE:

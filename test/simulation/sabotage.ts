@@ -64,6 +64,10 @@ export type Sabotage =
   | 'A_DEAD_ONE_HOLDS_BACK'
   /** Lets cursors jump without a trace of what they have lost. */
   | 'JUMPS_WITHOUT_A_GAP'
+  /** Reads no gap of the broker before. */
+  | 'FORGETS_GAPS'
+  /** Sends no gap to members. */
+  | 'HIDES_GAPS'
   /** Writes that a subscription is PAUSED, and delivers on. */
   | 'PAUSES_ON_PAPER'
   /** Counts the time without a member from the takeover, whatever it has heard since. */
@@ -175,6 +179,19 @@ function wrongCalls({ broker, group }: Services, sabotage: Sabotage, { groups }:
             stream = await broker.subscribe(caller, command, sink);
             return stream;
           },
+        },
+      };
+    case 'HIDES_GAPS':
+      return {
+        broker: {
+          subscribe: (caller, command, sink) => {
+            const send = sink.send.bind(sink);
+            sink.send = (event) => {
+              if (event.type !== 'gap') send(event);
+            };
+            return broker.subscribe(caller, command, sink);
+          },
+          pull: async (caller, command) => ({ ...(await broker.pull(caller, command)), gaps: [] }),
         },
       };
     case 'TAKES_OLD_PLANS':

@@ -264,8 +264,8 @@ export class Simulation {
     return {
       afterCompletionMs: world.chance(0.25) ? null : world.between(500, 10_000),
       excusedKeepMs: world.between(500, 20_000),
-      maxAgeMs: null,
-      maxBytes: null,
+      maxAgeMs: world.chance(0.2) ? world.between(1_000, 15_000) : null,
+      maxBytes: world.chance(0.1) ? world.whole(200, 4_000) : null,
       keepUnsubscribedMs: world.between(500, 20_000),
     };
   }

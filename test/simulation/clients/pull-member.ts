@@ -1,4 +1,5 @@
 import type { PullOutcome } from '../../../src/broker/commands.ts';
+import type { TopicPartition } from '../../../src/delivery/ports/session.ts';
 import { Rejection } from '../../../src/errors/rejections/rejection.ts';
 import type { SentBatch } from '../ledgers/ledger.ts';
 import { Member, retryMs, type MemberSite } from './member.ts';
@@ -73,7 +74,12 @@ export class PullMember extends Member {
       const recipient = { epoch, group, memberId: pulled.memberId };
       ledger.groups.generationTold(recipient, pulled.generation);
       const batches = pulled.fields.map(decode);
-      for (const batch of batches) ledger.sent(recipient, batch);
+      const named = ({ topic, partition }: TopicPartition): number | undefined =>
+        pulled.gaps.find((gap) => gap.topic === topic && gap.partition === partition)?.last;
+      for (const batch of batches) {
+        ledger.sent(recipient, batch);
+        ledger.gaps.sent(recipient, batch, named);
+      }
       return { ...pulled, batches };
     }, waitMs + 8_000);
   }

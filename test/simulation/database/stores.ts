@@ -306,7 +306,8 @@ export function groupStore(parts: StoreParts): GroupStore {
         visit(sabotage === 'A_RETURN_LOSES_ITS_PLACE' ? atEnd(one) : one, inAckLog && isFolded);
       }
     },
-    loadGaps: (subscriptionIds) => reads.call(() => tables.loadGaps(subscriptionIds)),
+    loadGaps: (subscriptionIds) =>
+      reads.call(() => (sabotage === 'FORGETS_GAPS' ? Promise.resolve([]) : tables.loadGaps(subscriptionIds))),
     cursorsLoaded: (subscriptionIds) => {
       tables.cursorsLoaded(subscriptionIds);
     },

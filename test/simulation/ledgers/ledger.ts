@@ -13,6 +13,7 @@ import { archivedRecord, archiveTopic } from '../clients/archive.ts';
 import { claimPrefix } from '../clients/claimant.ts';
 import { Consumption } from './consumption.ts';
 import type { Database } from '../database/database.ts';
+import { GapLedger } from './gaps.ts';
 import { GroupLedger, type Recipient } from './group-ledger.ts';
 import { LifeLedger } from './lives.ts';
 import { RetentionLedger } from './retention-ledger.ts';
@@ -78,6 +79,8 @@ export class Ledger {
   readonly retention: RetentionLedger;
   /** Checks the lives of subscriptions. */
   readonly lives: LifeLedger;
+  /** Checks that members get gaps. */
+  readonly gaps: GapLedger;
   readonly #database: Database;
   /** By group, topic and partition: that of the last subscription. */
   readonly #consumptions = new Map<string, Consumption>();
@@ -114,6 +117,9 @@ export class Ledger {
     this.groups = new GroupLedger(world, database);
     this.retention = new RetentionLedger(world, database);
     this.lives = new LifeLedger(world, database);
+    const subscriptionOf = (group: string, topic: string): number =>
+      this.#subscriptions.get(`${group}:${this.#topicId(topic)}`)!;
+    this.gaps = new GapLedger(world, database, subscriptionOf);
     database.observer = {
       writing: (epoch) => {
         world.demand(epoch === database.epoch, () => `a broker of epoch ${epoch} wrote in epoch ${database.epoch}`);
@@ -348,6 +354,7 @@ export class Ledger {
       for (let offset = gap.first; offset <= Math.min(gap.last, start - 1); offset++) {
         if (isAcked(cursor, offset)) continue;
         for (const set of [consumption.named, consumption.namedEver, consumption.excused]) set.add(offset);
+        consumption.refused.delete(offset);
       }
     }
   }

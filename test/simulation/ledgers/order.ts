@@ -1,5 +1,5 @@
 import type { MemberId } from '../../../src/coordinator/group.ts';
-import type { TopicPartition } from '../../../src/delivery/ports/session.ts';
+import type { GapOfLog, TopicPartition } from '../../../src/delivery/ports/session.ts';
 import type { Ledger, SentBatch } from './ledger.ts';
 
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`;
@@ -14,6 +14,8 @@ export class StreamOrder {
   readonly #group: string;
   /** The next expected offset of each partition. */
   readonly #next = new Map<string, number>();
+  /** The end of the last gap of each partition that the stream has named. */
+  readonly #gaps = new Map<string, number>();
 
   constructor(ledger: Ledger, group: string) {
     this.#ledger = ledger;
@@ -24,7 +26,12 @@ export class StreamOrder {
   assigned(partitions: readonly TopicPartition[]): void {
     const held = new Set(partitions.map(nameOf));
     for (const name of this.#next.keys()) if (!held.has(name)) this.#next.delete(name);
+    for (const name of this.#gaps.keys()) if (!held.has(name)) this.#gaps.delete(name);
     for (const name of held) if (!this.#next.has(name)) this.#next.set(name, 0);
+  }
+
+  gap(gap: GapOfLog): void {
+    this.#gaps.set(nameOf(gap), gap.last);
   }
 
   /** Checks a batch. `epoch` is that of the sending broker. */
@@ -36,6 +43,7 @@ export class StreamOrder {
       world.violated(`${this.#group}: ${name} comes by a stream that was not told to have it`);
       return;
     }
+    this.#ledger.gaps.sent({ epoch, group: this.#group, memberId }, batch, (place) => this.#gaps.get(nameOf(place)));
     for (const { offset } of batch.records) {
       if (offset < next) {
         const backTo = this.#ledger.takeGivenBack(this.#group, memberId, batch);

@@ -114,6 +114,19 @@ export class RetentionLedger {
       this.#world.count(`a segment goes: ${going.reason}`);
       const objection = this.#objection(topicId, going, retention);
       this.#world.demand(objection === null, () => `${what} goes (${going.reason}), and ${objection}`);
+      if (going.reason === 'MAX_AGE' || going.reason === 'MAX_BYTES') this.#excuse(topicId, going.ranges);
+    }
+  }
+
+  /** A cap drops what is owed, which nobody is owed from then on. */
+  #excuse(topicId: number, ranges: readonly DroppedRange[]): void {
+    const owners = this.#database.subscriptionsOf(topicId);
+    for (const { place } of this.#recordsIn(topicId, ranges)) {
+      const { partition, offset } = place;
+      for (const { id } of this.#owedTo(owners, place)) {
+        this.#world.count('a cap drops a record that is owed');
+        this.done({ subscriptionId: id, partition, lane: 0 }, offset);
+      }
     }
   }
 
