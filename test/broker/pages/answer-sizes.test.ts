@@ -77,6 +77,8 @@ const lists: Readonly<Record<string, Bound>> = {
   'AssignmentTask.members': 'page',
   'AssignmentTask.current': 'page',
 
+  /** Beside those of logs with records, which count as records. */
+  'PullResponse.gaps': { entries: limits.pullGapsMax },
   'PullResponse.batches': 'records',
   'ReadMessagesResponse.batches': 'records',
   'SubscribeResponse.batch': 'records',
@@ -152,6 +154,13 @@ test.each(answers)('the answer of %s, or each of its events, has room in a messa
     : bytesOf(output);
   expect(worst).toBeLessThanOrEqual(limits.messageBytesMax);
 });
+
+test.each(answers.filter(([name]) => name === 'Pull' || name === 'ReadMessages'))(
+  'the answer of %s keeps room for what it has beside records',
+  (_name, output) => {
+    expect(bytesOf(output)).toBeLessThanOrEqual(limits.recordsHeadBytesMax);
+  },
+);
 
 test('an answer that comes in pages has the token of the next one, or it would end in the middle', () => {
   const paged = answers.flatMap(([, output]) => {
