@@ -51,12 +51,17 @@ export async function fillGroups(
 }
 
 /**
- * Lets all partitions end at an offset, as if the records before it had been published and dropped.
+ * Lets all partitions end at an offset, as if an older segment had the records before it. Nobody
+ * may read them.
  */
 export async function fillEnds(databaseUrl: string, endOffset: number): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl, application_name: 'millrace-bench' });
   await client.connect();
   try {
+    await client.query(
+      `INSERT INTO millrace.segments (topic_id, segment, sealed_at, bytes)
+       SELECT id, segment - 1, now(), 0 FROM millrace.topics`,
+    );
     await client.query(
       `INSERT INTO millrace.segment_bases (topic_id, segment, partition, lane, base_offset, last_appended_at)
        SELECT p.topic_id, t.segment, p.partition, 0, $1, now()
