@@ -71,7 +71,10 @@ export class MeasuredCalls {
       });
       stream.once('close', () => {
         clearTimeout(quiet);
-        const reason = String(seen['millrace-reason'] ?? /"reason":"(\w+)"/.exec(text)?.[1] ?? '');
+        // An answer may have a field of that name too.
+        const isError = seen[':status'] !== 200 || text.includes('"error":{');
+        const inText = isError ? /"reason":"(\w+)"/.exec(text)?.[1] : undefined;
+        const reason = String(seen['millrace-reason'] ?? inText ?? '');
         const largestBytes = isBare ? bytes : largestOf(chunks);
         resolve({ ok: reason === '' && seen[':status'] === 200 && bytes > 0, bytes, largestBytes, reason });
       });
