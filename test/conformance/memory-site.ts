@@ -13,6 +13,7 @@ export class MemoryStoreSite implements StoreSite {
   readonly #clock = new FakeClock(1_700_000_000_000);
   readonly #logs = new MemoryLogs();
   readonly #groups = new MemoryGroups();
+  #renewedAtMs: number | null = null;
 
   constructor() {
     this.#groups.nowMs = () => this.#clock.wallMs();
@@ -23,6 +24,8 @@ export class MemoryStoreSite implements StoreSite {
   }
 
   own(): Promise<Stores> {
+    if (this.#renewedAtMs !== null) this.#groups.subscriptions.endedEpochs.set(this.#groups.epoch, this.#renewedAtMs);
+    this.#renewedAtMs = null;
     this.#logs.epoch += 1;
     this.#groups.epoch += 1;
     const log = new MemoryLogStore(this.#clock, { shared: this.#logs, groups: this.#groups, appendSlots });
@@ -34,6 +37,11 @@ export class MemoryStoreSite implements StoreSite {
     };
     const retention = new MemoryRetentionStore({ logs, groups: this.#groups, demandOwner });
     return Promise.resolve({ log, commits: log, topics, groups, retention });
+  }
+
+  renew(): Promise<void> {
+    this.#renewedAtMs = this.nowMs;
+    return Promise.resolve();
   }
 
   pass(ms: number): void {

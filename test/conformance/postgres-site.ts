@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import { vi } from 'vitest';
 import { parseDatabaseAddress } from '../../src/address/database-address.ts';
 import { migrate, refuseNewerSchema } from '../../src/storage/migrations/migrate.ts';
+import { endEpoch } from '../../src/storage/ownership/epochs.ts';
 import { LeaseStorage } from '../../src/storage/ownership/lease.ts';
 import { ServerChoice } from '../../src/storage/sessions/server-choice.ts';
 import { ackSlot } from '../../src/storage/sessions/writer.ts';
@@ -46,10 +47,20 @@ export class PostgresStoreSite implements StoreSite {
 
   async own(): Promise<Stores> {
     this.#epoch += 1;
+    await endEpoch(this.client);
+    await this.client.query(
+      `INSERT INTO millrace.broker_lease (broker, epoch, renewed_at) VALUES ('', $1, '-infinity')
+       ON CONFLICT (only_one) DO UPDATE SET epoch = excluded.epoch, renewed_at = excluded.renewed_at`,
+      [this.#epoch],
+    );
     const storage = await this.#site.own(`broker-${this.#epoch}`, this.#epoch);
     this.#owners.push(storage);
     while (this.#owners.length > ownersKept) await this.#owners.shift()?.close();
     return storage;
+  }
+
+  async renew(): Promise<void> {
+    await this.client.query('UPDATE millrace.broker_lease SET renewed_at = $1', [this.#time.iso()]);
   }
 
   pass(ms: number): void {

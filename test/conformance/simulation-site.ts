@@ -99,6 +99,10 @@ export class SimulationStoreSite implements StoreSite {
     };
   }
 
+  renew(): Promise<void> {
+    return Promise.reject(new Error('no suite asks the simulation for it'));
+  }
+
   pass(ms: number): void {
     this.#called.world.nowMs += ms;
   }

@@ -18,8 +18,10 @@ export interface Stores {
 
 /** A database, or its twin in memory, which brokers own one after the other. */
 export interface StoreSite {
-  /** Makes a new broker the owner. The next call fences its stores. */
+  /** Makes a new broker the owner, without a renewal yet. The next call fences its stores. */
   own(): Promise<Stores>;
+  /** The owner renews its lease. */
+  renew(): Promise<void>;
   /** The time of the database. */
   readonly nowMs: number;
   /** Moves the time of the database; a negative number moves it back. */

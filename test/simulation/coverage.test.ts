@@ -84,6 +84,7 @@ const wanted = [
   'a subscription is PAUSED because of PAUSED',
   'a subscription is ACTIVE because of RESUMED',
   'a subscription is DEAD because of UNATTENDED',
+  'an owner notes the first signs of life after a takeover',
   'a subscription is ACTIVE because of RETURNED',
   'a subscription is CANCELLED because of CANCELLED',
   'a call ends with SUBSCRIPTION_CANCELLED',

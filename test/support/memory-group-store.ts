@@ -74,6 +74,8 @@ export class MemoryGroups {
   hasTopic: (topicId: number) => boolean = () => true;
   /** Writes of a broker of another epoch are refused. */
   epoch = 1;
+  /** The epoch of the owner, which notes signs of life. */
+  ownerEpoch = (): number => this.epoch;
   /** The start of a log. Tests without segments have 0. */
   logStart: (topicId: number, partition: number, lane: number) => number = () => 0;
 
@@ -87,6 +89,11 @@ export class MemoryGroups {
   }
 
   isAttended = (groupId: number): boolean => (this.groups.find(({ id }) => id === groupId)?.members.size ?? 0) > 0;
+
+  /** The owner has heard members of these groups. */
+  heard(groupIds: readonly number[]): void {
+    for (const id of groupIds) this.subscriptions.heardEpochs.set(id, this.ownerEpoch());
+  }
 
   /** Writes the state of a cursor, unless the cursor was deleted or reset meanwhile. */
   fold(stored: StoredCursor): void {
@@ -332,6 +339,7 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       const before = new Map(this.shared.groups.map(({ id, members }) => [id, new Set(members.keys())]));
       for (const { groupId, change } of changes) this.#save(groupId, change);
       const { subscriptions } = this.shared;
+      this.shared.heard(changes.flatMap((one) => (one.heardAgoMs() === null ? [] : [one.groupId])));
       const ids = new Set(changes.map(({ groupId }) => groupId));
       const left = new Set<number>();
       for (const { id, members } of this.shared.groups) {
@@ -340,6 +348,12 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       const came = new Set(changes.flatMap(({ groupId, change }) => (change.putMembers.length > 0 ? [groupId] : [])));
       const changed = subscriptions.saved(changes, { left, came }, this.shared.isAttended);
       return isRepeat ? subscriptions.live().filter(({ groupId }) => ids.has(groupId)) : changed;
+    });
+  }
+
+  noteHeard(groupIds: readonly number[]): Promise<void> {
+    return this.#write('noteHeard', () => {
+      this.shared.heard(groupIds);
     });
   }
 

@@ -30,6 +30,7 @@ class ForgetfulStore implements GroupStore {
   createGroup = () => Promise.resolve(++this.#groups);
   endGroup = () => Promise.resolve(true);
   touchGroups = () => Promise.resolve();
+  noteHeard = () => Promise.resolve();
   resetCursors: GroupStore['resetCursors'] = (resets) => Promise.resolve(resets.map(({ offset }) => offset));
   changeSubscription: GroupStore['changeSubscription'] = () => Promise.resolve({ type: 'GONE' });
   saveGaps = () => Promise.resolve();

@@ -153,6 +153,7 @@ export class ConsumerGroup extends GroupModel {
     member.reply?.whenLost(() => void this.leave(member.id, 'LEFT'));
     try {
       await joining;
+      this.#context.writer.heard(this);
     } catch (error) {
       if (known === undefined && this.row(row.memberId) === undefined) this.forgetMember(row.memberId, nowMs);
       throw error;
@@ -162,9 +163,7 @@ export class ConsumerGroup extends GroupModel {
     return member;
   }
 
-  /**
-   * Whether a client that knows its member id uses the instance. A join given up must not end that.
-   */
+  /** Whether a client that knows its member id uses the instance. A lost join must not end that. */
   #isKnownInstance(instanceId: string | null): boolean {
     const row = instanceId === null ? undefined : this.rowOfInstance(instanceId);
     return row !== undefined && (this.members.get(row.memberId)?.isIntroduced ?? true);
@@ -222,9 +221,9 @@ export class ConsumerGroup extends GroupModel {
     return member;
   }
 
-  /** Takes a sign of life. It changes nothing durable, so it costs no write. */
+  /** Takes a sign of life. Only the first one of the group that this broker gets costs a write. */
   alive(memberId: MemberId, revoked: readonly PartitionRef[] = []): void {
-    this.members.get(memberId)?.heard(this.#context.clock.nowMs());
+    if (this.heard(memberId, this.#context.clock.nowMs())) this.#context.writer.heard(this);
     if (revoked.length === 0 && this.row(memberId)?.sessionTimeoutMs === null) return;
     this.#driver.tellAlive(memberId, revoked);
   }

@@ -220,7 +220,14 @@ export class GroupDriver {
       const rows = change.putAssignments.length + change.removedAssignments.length;
       if (!this.#slices.add(rows)) await this.#slices.next(rows);
       if (this.#stopped !== null) return;
-      await writer.save(this.#state.id, change, () => this.#state.heardAgoMs(clock.nowMs()));
+      let heard = false;
+      await writer.save(this.#state.id, change, () => {
+        const agoMs = this.#state.heardAgoMs(clock.nowMs());
+        heard ||= agoMs !== null;
+        return agoMs;
+      });
+      // The write has noted it too.
+      if (heard) this.#state.isHeardNoted = true;
       this.#slices.begin();
       ({ generation } = change);
     }

@@ -13,6 +13,13 @@ interface Waiting extends SavedChange {
   readonly done: PromiseWithResolvers<void>;
 }
 
+/** A group whose members this broker has heard. */
+interface HeardGroup {
+  readonly id: number;
+  /** Whether the database has it, or will have it unless the write fails. */
+  isHeardNoted: boolean;
+}
+
 /**
  * Writes the decisions of all coordinators. Changes that come during a write go together in the
  * next one, so that a storm of joins costs few transactions.
@@ -29,6 +36,8 @@ export class GroupWriter {
   readonly #onSubscriptions: (rows: readonly SubscriptionRow[]) => void;
   #waiting: Waiting[] = [];
   #writing = false;
+  readonly #heard = new Set<HeardGroup>();
+  #noting = false;
   /** The last write has failed, and may have committed. */
   #isRepeat = false;
   /** Aborted by the stop. Ends the pauses between tries. */
@@ -81,10 +90,36 @@ export class GroupWriter {
     }
   }
 
+  /**
+   * Makes the first sign of life of a group durable. Those of many groups go together. If the write
+   * fails the group notes its next one.
+   */
+  heard(group: HeardGroup): void {
+    if (group.isHeardNoted) return;
+    group.isHeardNoted = true;
+    this.#heard.add(group);
+    if (!this.#noting) void this.#noteAll();
+  }
+
   stop(): void {
     this.#ending.abort();
     for (const one of this.#waiting) one.done.reject(notOwner());
     this.#waiting = [];
+  }
+
+  async #noteAll(): Promise<void> {
+    this.#noting = true;
+    while (this.#heard.size > 0 && !this.#ending.signal.aborted) {
+      const groups = [...this.#heard];
+      this.#heard.clear();
+      try {
+        await this.settle((store) => store.noteHeard(groups.map(({ id }) => id)));
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        for (const group of groups) group.isHeardNoted = false;
+      }
+    }
+    this.#noting = false;
   }
 
   async #writeAll(): Promise<void> {

@@ -39,6 +39,8 @@ export class GroupModel {
   readonly #hold: Hold;
   readonly #keptMembers: KeptMembers;
   #generation: number;
+  /** Whether the database knows that this broker has heard members of the group. */
+  isHeardNoted = false;
   /** The last sign of life of the members that have gone. */
   #seenMs = -Infinity;
 
@@ -142,6 +144,13 @@ export class GroupModel {
     let seenMs = this.#seenMs;
     for (const member of this.members.values()) seenMs = Math.max(seenMs, member.seenMs(nowMs));
     return seenMs === -Infinity ? null : Math.max(0, nowMs - seenMs);
+  }
+
+  /** Takes a sign of life. @returns whether the group has the member. */
+  heard(memberId: MemberId, nowMs: number): boolean {
+    const member = this.members.get(memberId);
+    member?.heard(nowMs);
+    return member !== undefined;
   }
 
   /** Removes a member that is gone. */

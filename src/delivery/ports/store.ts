@@ -229,11 +229,17 @@ export interface GroupStore {
   touchGroups(groupIds: readonly number[]): Promise<void>;
   /**
    * Writes members, generations and assignments of any number of groups in one fenced transaction,
-   * since when each group is empty, and what that changes in the lives of its subscriptions.
+   * since when each group is empty, which of them this broker has heard, and what that changes in
+   * the lives of its subscriptions.
    * @param isRepeat the write before may have committed.
    * @returns the subscriptions whose life has changed; in a repeat all of the groups.
    */
   saveGroups(changes: readonly SavedChange[], isRepeat: boolean): Promise<SubscriptionRow[]>;
+  /**
+   * Writes in one fenced transaction that this broker has heard members of the groups. Should it
+   * hear nothing more, their subscriptions count as left at its last renewal.
+   */
+  noteHeard(groupIds: readonly number[]): Promise<void>;
   /** The last rebalances of a group, the newest first. */
   loadRebalances(groupId: number): Promise<StoredRebalance[]>;
   /**

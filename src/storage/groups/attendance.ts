@@ -30,8 +30,8 @@ export async function lockTopicsOfDead(client: Client, groupIds: readonly number
 
 /**
  * Follows a save of the groups' members. An attended subscription has no time without a member, and
- * none is DEAD. One that is not attended any more counts from the last sign of life: that of which
- * this broker heard, else the last renewal of the owner before.
+ * is not DEAD. Without one it counts from the last sign of life that this broker has got, else from
+ * the last renewal of the owner that got one last: by default the owner before.
  * @returns the subscriptions that have changed.
  */
 export async function saveAttendance(
@@ -47,8 +47,13 @@ export async function saveAttendance(
     text: `WITH saved AS MATERIALIZED (
         SELECT v.group_id, v.came, EXISTS (SELECT FROM millrace.group_members AS m WHERE m.group_id = v.group_id) AS attended,
                least(${present}, coalesce(${present} - v.heard_ago_ms * interval '1 millisecond',
-                                          (SELECT before_renewed_at FROM millrace.broker_lease), ${present})) AS heard_at
+                                          heard_in.renewed_at, ${present})) AS heard_at
           FROM unnest($1::integer[], $2::boolean[], $3::float8[]) AS v (group_id, came, heard_ago_ms)
+          LEFT JOIN millrace.consumer_groups AS g ON g.id = v.group_id
+          LEFT JOIN LATERAL (
+            SELECT e.renewed_at FROM millrace.broker_epochs AS e
+             WHERE e.epoch >= coalesce(g.heard_epoch, (SELECT max(epoch) FROM millrace.broker_epochs)) ORDER BY e.epoch LIMIT 1
+          ) AS heard_in ON true
       ), due AS MATERIALIZED (
         SELECT s.id, s.state = 'DEAD' AS was_dead, saved.attended, saved.came, saved.heard_at
           FROM saved JOIN millrace.subscriptions AS s USING (group_id)

@@ -77,9 +77,10 @@ export async function saveGroups(
   now: Now,
 ): Promise<SubscriptionRow[]> {
   const { generations, members, assignments } = lastOfEach(changes);
+  const heard = new Set(changes.flatMap((one) => (one.heardAgoMs() === null ? [] : [one.groupId])));
   const came = new Set(changes.flatMap(({ groupId, change }) => (change.putMembers.length > 0 ? [groupId] : [])));
   await lockTopicsOfDead(client, [...came]);
-  await saveGenerations(client, generations);
+  await saveGenerations(client, generations, heard);
   const left = await removeMembers(client, members);
   await removeAssignments(client, assignments);
   await putMembers(client, members);
@@ -143,19 +144,41 @@ function withoutEarlier<T>(outcomes: readonly T[], nameOf: (outcome: T) => strin
   return [...new Map(outcomes.map((outcome) => [nameOf(outcome), outcome])).values()];
 }
 
-async function saveGenerations(client: Client, generations: ReadonlyMap<number, number>): Promise<void> {
-  const ids = arrayLiteral([...generations.keys()]);
-  // The groups are locked in the order of ids, before any other row, so that two writers never
-  // deadlock.
+/** Notes that this broker has heard members of the groups. Writes nothing where that is known. */
+export async function noteHeard(client: Client, groupIds: readonly number[]): Promise<void> {
+  await lockGroups(client, groupIds);
+  await client.query(
+    `UPDATE millrace.consumer_groups AS g SET heard_epoch = l.epoch FROM millrace.broker_lease AS l
+      WHERE g.id = ANY ($1::integer[]) AND g.heard_epoch IS DISTINCT FROM l.epoch`,
+    [arrayLiteral(groupIds)],
+  );
+}
+
+/** Locks in the order of ids, before any other row, so that two writers never deadlock. */
+async function lockGroups(client: Client, groupIds: readonly number[]): Promise<void> {
   await client.query(
     'SELECT 1 FROM millrace.consumer_groups WHERE id = ANY ($1::integer[]) ORDER BY id FOR NO KEY UPDATE',
-    [ids],
+    [arrayLiteral(groupIds)],
   );
+}
+
+/** @param heard the groups of whose members this broker has heard. */
+async function saveGenerations(
+  client: Client,
+  generations: ReadonlyMap<number, number>,
+  heard: ReadonlySet<number>,
+): Promise<void> {
+  const ids = [...generations.keys()];
+  await lockGroups(client, ids);
   await client.query(
-    `UPDATE millrace.consumer_groups AS g SET generation = w.generation
-       FROM unnest($1::integer[], $2::bigint[]) AS w (id, generation)
-      WHERE g.id = w.id AND g.generation <> w.generation`,
-    [ids, arrayLiteral([...generations.values()])],
+    `UPDATE millrace.consumer_groups AS g
+        SET generation = w.generation, heard_epoch = coalesce(w.heard_epoch, g.heard_epoch)
+       FROM (SELECT v.id, v.generation, CASE WHEN v.heard THEN l.epoch END AS heard_epoch
+               FROM unnest($1::integer[], $2::bigint[], $3::boolean[]) AS v (id, generation, heard)
+               LEFT JOIN millrace.broker_lease AS l ON true) AS w
+      WHERE g.id = w.id
+        AND (g.generation <> w.generation OR g.heard_epoch IS DISTINCT FROM coalesce(w.heard_epoch, g.heard_epoch))`,
+    [arrayLiteral(ids), arrayLiteral([...generations.values()]), ids.map((id) => heard.has(id))],
   );
 }
 

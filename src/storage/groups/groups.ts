@@ -32,7 +32,7 @@ import { readGaps, saveGaps } from './gaps.ts';
 import { resetCursors } from './cursor-resets.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
-import { createGroup, endGroup, saveGroups, touchGroups } from './group-rows.ts';
+import { createGroup, endGroup, noteHeard, saveGroups, touchGroups } from './group-rows.ts';
 import { readRebalances } from './rebalances.ts';
 import { changeSubscription } from './subscription-changes.ts';
 import { activeSubscriptions, createSubscriptions, readSubscriptions } from './subscriptions.ts';
@@ -159,6 +159,10 @@ export class GroupStorage implements GroupStore {
       const groupIds = changes.map(({ groupId }) => groupId);
       return isRepeat ? readSubscriptions(client, { groupIds }, now) : changed;
     });
+  }
+
+  async noteHeard(groupIds: readonly number[]): Promise<void> {
+    if (groupIds.length > 0) await this.#d.groups.transaction((client) => noteHeard(client, groupIds));
   }
 
   loadRebalances(groupId: number): Promise<StoredRebalance[]> {

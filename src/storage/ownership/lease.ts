@@ -13,6 +13,7 @@ import { endPredecessor, takeFence } from '../sessions/fence.ts';
 import { DatabaseMoved, type ServerChoice } from '../sessions/server-choice.ts';
 import { identityOf, openSession } from '../sessions/session.ts';
 import { oneRow } from '../pg/one-row.ts';
+import { endEpoch, giveUp } from './epochs.ts';
 
 /** The owner's session has this advisory lock. The number must never change. */
 const lockKey = 7_164_300;
@@ -378,11 +379,9 @@ async function raiseEpoch(
     }
     // This waits for the predecessor's transactions in flight.
     await takeFence(client, broker, epoch + 1, slots);
-    // The last sign of life of the broker before, which a release has noted already.
-    const before = "CASE WHEN renewed_at = '-infinity' THEN before_renewed_at ELSE renewed_at END";
-    const renewed = `renewed_at = ${nowOf('$3')}, before_renewed_at = ${before}`;
+    await endEpoch(client);
     const values = [broker, epoch + 1, now()];
-    await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, ${renewed}`, values);
+    await client.query(`UPDATE millrace.broker_lease SET broker = $1, epoch = $2, renewed_at = ${nowOf('$3')}`, values);
     await signLease(client, broker);
     await client.query('COMMIT');
     return epoch + 1;
@@ -390,10 +389,4 @@ async function raiseEpoch(
     await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   }
-}
-
-async function giveUp(client: Client, broker: string, epoch: number, now: Now): Promise<void> {
-  const released = `renewed_at = '-infinity', before_renewed_at = ${nowOf('$3')}`;
-  const values = [broker, epoch, now()];
-  await client.query(`UPDATE millrace.broker_lease SET ${released} WHERE broker = $1 AND epoch = $2`, values);
 }

@@ -31,6 +31,7 @@ export const consumerGroups = millrace.table(
       .default(sql`clock_timestamp()`),
     emptySince: timestamp('empty_since', { withTimezone: true }).default(sql`clock_timestamp()`),
     namespaceId: integer('namespace_id').notNull().default(0),
+    heardEpoch: bigint('heard_epoch', { mode: 'number' }),
   },
   (table) => [unique().on(table.namespaceId, table.name)],
 );

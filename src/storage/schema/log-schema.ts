@@ -16,7 +16,11 @@ export const brokerLease = millrace.table('broker_lease', {
   renewedAt: timeUs('renewed_at').notNull(),
   pid: integer('pid'),
   backendStart: timeUs('backend_start'),
-  beforeRenewedAt: timeUs('before_renewed_at'),
+});
+
+export const brokerEpochs = millrace.table('broker_epochs', {
+  epoch: bigNumber('epoch').primaryKey(),
+  renewedAt: timeUs('renewed_at').notNull(),
 });
 
 export const brokerFence = millrace.table(

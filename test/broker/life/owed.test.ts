@@ -169,11 +169,9 @@ describe('dead or alive', () => {
     await consumer('billing').readAll();
     await scene.query('UPDATE millrace.group_members SET session_timeout_ms = 500');
     // The owner renewed its lease for the last time three minutes ago.
-    await scene.query(
-      `INSERT INTO millrace.broker_lease (broker, epoch, renewed_at, before_renewed_at)
-       VALUES ('before', 1, $1, $1)`,
-      [new Date(scene.nowMs - 3 * minute)],
-    );
+    await scene.query('INSERT INTO millrace.broker_epochs (epoch, renewed_at) VALUES (1, $1)', [
+      new Date(scene.nowMs - 3 * minute),
+    ]);
     await scene.takeOver();
     await scene.until('the removal of the member', async () => {
       return (await scene.services.group.listMembers('billing', { size: 10, token: '' })).items.length === 0;

@@ -288,6 +288,46 @@ export function describeLives(open: () => Promise<StoreSite> | StoreSite): void 
       for (const row of rows) expect(row.unattendedForMs).toBeLessThan(10_000);
     });
 
+    test('members that an owner never heard count from the last renewal of the owner that heard one last', async () => {
+      const lived = await attended();
+      await stores.groups.noteHeard([lived.group.id]);
+      site.pass(dayMs);
+      await site.renew();
+      const renewedAtMs = Math.floor(site.nowMs);
+      for (let times = 0; times < 3; times++) {
+        site.pass(20_000);
+        stores = await site.own();
+        await site.renew();
+      }
+      const nothing = { putMembers: [], putAssignments: [], removedAssignments: [], rebalances: [] };
+      const gone = { generation: 9, removedMembers: ['a' as MemberId], ...nothing };
+      const saved = { groupId: lived.group.id, change: gone, heardAgoMs: () => null };
+      const rows = await stores.groups.saveGroups([saved], false);
+      expect(rows.map(({ unattendedSinceMs }) => unattendedSinceMs)).toEqual([renewedAtMs, renewedAtMs]);
+    });
+
+    test.each(['a note', 'a save'])('%s of a sign of life makes later owners count from its owner', async (by) => {
+      const lived = await attended();
+      await site.renew();
+      site.pass(20_000);
+      stores = await site.own();
+      await site.renew();
+      site.pass(20_000);
+      stores = await site.own();
+      const nothing = { putAssignments: [], removedAssignments: [], rebalances: [], removedMembers: [] };
+      const change = { generation: 8, putMembers: [], ...nothing };
+      if (by === 'a note') await stores.groups.noteHeard([lived.group.id]);
+      else await stores.groups.saveGroups([{ groupId: lived.group.id, change, heardAgoMs: () => 5 }], false);
+      await site.renew();
+      const renewedAtMs = Math.floor(site.nowMs);
+      site.pass(20_000);
+      stores = await site.own();
+      const gone = { ...change, generation: 9, removedMembers: ['a' as MemberId] };
+      const saved = { groupId: lived.group.id, change: gone, heardAgoMs: () => null };
+      const rows = await stores.groups.saveGroups([saved], false);
+      expect(rows.map(({ unattendedSinceMs }) => unattendedSinceMs)).toEqual([renewedAtMs, renewedAtMs]);
+    });
+
     test('a subscription that is created in an empty group beside a repeated removal never had a member', async () => {
       const lived = await attended();
       const removal = {

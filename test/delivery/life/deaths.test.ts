@@ -20,8 +20,7 @@ beforeEach(async () => {
 /** Another owner, with the leases of both. */
 async function successor(before: Scene, seed = 'next'): Promise<Scene> {
   const { shared } = before.store;
-  shared.epoch++;
-  shared.subscriptions.beforeRenewedAtMs = before.clock.nowMs();
+  shared.subscriptions.endedEpochs.set(shared.epoch++, before.clock.nowMs());
   await before.delivery.stop();
   await before.attendance.stop();
   const store = new MemoryGroupStore(shared);
@@ -249,11 +248,64 @@ describe('after a takeover', () => {
 
   test('a member with a session that does not return is dead within 5 minutes of the takeover', async () => {
     await come(scene, 30_000);
-    await scene.clock.advance(30 * minuteMs);
+    await scene.clock.advance(20_000);
+    expect(stateOf()).toBe('ACTIVE');
     const next = await successor(scene);
     next.attendance.start();
     await next.clock.advance(5 * minuteMs);
     expect(stateOf(next)).toBe('DEAD');
+  });
+
+  test('members that no later owner has heard count from the last owner that heard one', async () => {
+    await come(scene, 30_000);
+    await scene.clock.advance(20_000);
+    const heardAtMs = scene.clock.nowMs();
+    let owner = scene;
+    for (let times = 0; times < 4; times++) {
+      owner = await successor(owner, `owner-${times}`);
+      owner.attendance.start();
+      await owner.clock.advance(25_000);
+      expect(stateOf(owner)).toBe('ACTIVE');
+    }
+    await owner.clock.advance(heardAtMs + deadAfterMs - 1_000 - owner.clock.nowMs());
+    expect(stateOf(owner)).toBe('ACTIVE');
+    await owner.clock.advance(lookMs + 1_000);
+    expect(stateOf(owner)).toBe('DEAD');
+  });
+
+  test('a heartbeat to one owner makes the next one count from that owner, and later heartbeats write nothing', async () => {
+    const { memberId } = await come(scene, 30_000);
+    const second = await successor(scene, 'second');
+    const beat = async () => {
+      second.delivery.membership.heartbeat({ ...{ group: 'billing', memberId, generation: null, revoked: [] } });
+      await second.clock.advance(3_000);
+    };
+    const { writes } = second.store;
+    for (let n = 0; n < 5; n++) await beat();
+    expect(second.store.writes - writes).toBe(1);
+    const heardAtMs = second.clock.nowMs();
+    const third = await successor(second, 'third');
+    third.attendance.start();
+    await third.clock.advance(60_000);
+    expect(third.subscription('billing', 'orders').subscription.unattendedSinceMs).toBe(heardAtMs);
+  });
+
+  test('a note of a heartbeat that fails is written with the next heartbeat', async () => {
+    const { memberId } = await come(scene, 30_000);
+    const second = await successor(scene, 'second');
+    let failed = 0;
+    second.store.before = (write) => {
+      if (write !== 'noteHeard' || failed > 0) return;
+      failed++;
+      throw new Fault('DATABASE_UNAVAILABLE', 'the database is away');
+    };
+    const { writes } = second.store;
+    for (let n = 0; n < 3; n++) {
+      second.delivery.membership.heartbeat({ ...{ group: 'billing', memberId, generation: null, revoked: [] } });
+      await second.clock.advance(3_000);
+    }
+    expect([failed, second.store.writes - writes]).toEqual([1, 1]);
+    expect(second.store.shared.subscriptions.heardEpochs.get(1)).toBe(second.store.shared.epoch);
   });
 
   test('a subscription that was unattended before dies in its time, whatever the number of takeovers', async () => {

@@ -79,6 +79,7 @@ export class Database {
     this.#world = world;
     this.log = new LogTables(world);
     this.groups.nowMs = () => world.nowMs;
+    this.groups.ownerEpoch = () => this.epoch;
     this.groups.hasTopic = (topicId) => this.log.topics.has(topicId);
     this.log.liveSubscriptions = (topicId) =>
       this.groups.subscriptions.live().filter((row) => row.topicId === topicId && row.state !== 'DEAD').length;
@@ -237,9 +238,11 @@ export class Database {
     // A session that ended during the takeover has rolled it back.
     if (session.open) {
       this.#fenceEpoch = epoch;
-      const renewedAtMs = this.#lease?.renewedAtMs ?? -Infinity;
-      // A release has written when the owner before last lived.
-      if (renewedAtMs !== -Infinity) this.groups.subscriptions.beforeRenewedAtMs = renewedAtMs;
+      const before = this.#lease;
+      // A release has written until when that owner lived.
+      if (before !== null && before.renewedAtMs !== -Infinity) {
+        this.groups.subscriptions.endedEpochs.set(before.epoch, before.renewedAtMs);
+      }
       this.#lease = { broker: session.broker, epoch, renewedAtMs: this.#world.nowMs, renewals: 0 };
       this.#renewedAtMs.set(epoch, this.#world.nowMs);
       this.observer.takenOver(epoch, session.broker);
@@ -265,7 +268,7 @@ export class Database {
   release(session: Session, epoch: number | null): void {
     if (this.#lease?.broker === session.broker && this.#lease.epoch === epoch) {
       this.#lease.renewedAtMs = -Infinity;
-      this.groups.subscriptions.beforeRenewedAtMs = this.#world.nowMs;
+      this.groups.subscriptions.endedEpochs.set(epoch, this.#world.nowMs);
       this.#lease.renewals += 1;
     }
     if (this.#lock === session) this.#lock = null;

@@ -355,6 +355,16 @@ export function groupStore(parts: StoreParts): GroupStore {
       saved.catch(() => undefined);
       return Promise.resolve([]);
     },
+    noteHeard: (groupIds) =>
+      write(
+        parts,
+        groups,
+        lockNames(groupIds, (groupId) => `group ${groupId}`),
+        async () => {
+          ledger.world.count('an owner notes the first signs of life after a takeover');
+          if (sabotage !== 'FORGETS_SIGNS_OF_LIFE') await tables.noteHeard(groupIds);
+        },
+      ),
     loadRebalances: (groupId) => reads.call(() => tables.loadRebalances(groupId)),
     createSubscriptions: (wanted) =>
       write(

@@ -15,6 +15,8 @@ interface Heard {
  */
 const hearingMs = 200;
 const driftMax = 0.02;
+/** The first sign of life that an owner hears is written within this time. */
+const notingMs = 15_000;
 
 /** Checks the lives of subscriptions: that none dies too early, and that a pause is one. */
 export class LifeLedger {
@@ -64,13 +66,22 @@ export class LifeLedger {
     );
     const heard = this.#heard.get(this.#groupOf(row));
     if (heard === undefined) return;
-    // A takeover counts from the last renewal of the owner before.
-    const slackMs = this.#leftIn.get(row.id) === heard.epoch ? hearingMs : leaseMs;
+    const isLeftInIt = this.#leftIn.get(row.id) === heard.epoch;
+    if (!isLeftInIt && this.#endedBeforeItsNote(row, heard)) return;
+    // Another owner counts from the last renewal of that one.
+    const slackMs = isLeftInIt ? hearingMs : leaseMs;
     const earliestMs = heard.atMs - slackMs - driftMax * Math.max(0, nowMs - heard.atMs);
     this.#world.demand(
       sinceMs >= earliestMs,
       () => `${name} dies as left at ${sinceMs}, and was heard at ${heard.atMs}`,
     );
+  }
+
+  /** Whether the owner ended so soon after the sign of life that it may not have written it. */
+  #endedBeforeItsNote({ groupId }: SubscriptionRow, { epoch, atMs }: Heard): boolean {
+    const noted = this.#database.groups.subscriptions.heardEpochs.get(groupId) ?? 0;
+    const renewedAtMs = this.#world.nowMs - this.#database.sinceRenewalMs(epoch);
+    return noted < epoch && renewedAtMs - atMs < notingMs;
   }
 
   /** Called when an owner has answered that the subscription is PAUSED. */

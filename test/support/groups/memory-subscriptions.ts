@@ -28,8 +28,10 @@ function lifeInputOf(input: SubscriptionInput, isAttended: () => boolean): LifeI
 export class MemorySubscriptions {
   /** The database's clock. */
   nowMs: () => number = () => 0;
-  /** When the owner before the present one renewed its lease last; null without one. */
-  beforeRenewedAtMs: number | null = null;
+  /** Until when each owner before the present one lived, by epoch, in their order. */
+  readonly endedEpochs = new Map<number, number>();
+  /** The epoch of the last owner that has heard a member, by group. */
+  readonly heardEpochs = new Map<number, number>();
   readonly audit: AuditedEnd[] = [];
   /** Called after claims on a topic have changed. */
   onClaimed: (topicId: number) => void = () => undefined;
@@ -145,7 +147,9 @@ export class MemorySubscriptions {
   #heardAtMs(changes: readonly SavedChange[], groupId: number): number {
     const agos = changes.flatMap((one) => (one.groupId === groupId ? (one.heardAgoMs() ?? []) : []));
     if (agos.length > 0) return Math.floor(this.nowMs() - Math.min(...agos));
-    return Math.floor(this.beforeRenewedAtMs ?? this.nowMs());
+    const ended = [...this.endedEpochs];
+    const heardIn = this.heardEpochs.get(groupId) ?? Math.max(...this.endedEpochs.keys());
+    return Math.floor(ended.find(([epoch]) => epoch >= heardIn)?.[1] ?? this.nowMs());
   }
 
   #step(row: SubscriptionRow, input: LifeInput): 'CHANGED' | 'SAME' | 'FORBIDDEN' {
