@@ -9,15 +9,14 @@ export interface LogGap {
 }
 
 /**
- * The gap of a cursor that jumps over `next`. A gap that touches the one before is joined with it.
- * Others take its place, because the group has acked what lies between.
+ * The gap of a cursor that jumps over `next`, while the gap before is open. What lies between may
+ * be acked, but no member may have got that gap.
  */
 export function joinedGap(before: LogGap | null, next: LogGap): LogGap {
-  const touches = before !== null && before.last + 1 >= next.first;
-  return touches ? { ...next, first: Math.min(before.first, next.first) } : next;
+  return before === null ? next : { ...next, first: Math.min(before.first, next.first) };
 }
 
-/** Whether the group has acked no record behind the gap, so that a member may not know of it. */
-export function isOpen(gap: LogGap, committedOffset: number): boolean {
-  return committedOffset <= gap.last + 1;
+/** Whether the group has acked a record behind the gap. */
+export function isPassed(gap: LogGap, committedOffset: number): boolean {
+  return committedOffset > gap.last + 1;
 }

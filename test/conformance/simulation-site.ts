@@ -22,7 +22,7 @@ const callMsMax = 60_000;
 function noLedger(world: World): Ledger {
   const nothing = (): undefined => undefined;
   const silent = new Proxy({}, { get: () => nothing });
-  const known: Record<string, unknown> = { world, groups: silent, retention: silent, lives: silent };
+  const known: Record<string, unknown> = { world, groups: silent, retention: silent, lives: silent, gaps: silent };
   return new Proxy(known, { get: (target, name) => target[String(name)] ?? nothing }) as unknown as Ledger;
 }
 

@@ -523,7 +523,7 @@ export class Scene {
 export const ownSubscription = { groupName: 'billing', isPaused: false, consumption: new Consumption() };
 
 /** For a log that keeps its beginning. */
-export const noJumps = { begin: () => undefined };
+export const noJumps = { begin: () => undefined, told: () => undefined };
 
 /** The reply of a call whose answer reaches its client. */
 export function handedOver(): Reply {

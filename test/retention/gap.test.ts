@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isOpen, joinedGap, type LogGap } from '../../src/retention/gap.ts';
+import { isPassed, joinedGap, type LogGap } from '../../src/retention/gap.ts';
 
 const gap = (first: number, last: number, reason: LogGap['reason'] = 'RETENTION'): LogGap => ({ first, last, reason });
 
@@ -8,11 +8,11 @@ test.each<[string, LogGap | null, LogGap, LogGap]>([
   ['one that begins right behind is joined, with its reason', gap(0, 2), gap(3, 5, 'MAX_AGE'), gap(0, 5, 'MAX_AGE')],
   ['one that begins within is joined', gap(0, 2), gap(1, 5), gap(0, 5)],
   ['one that begins before is joined', gap(2, 4), gap(0, 5), gap(0, 5)],
-  ['one behind acked records takes its place', gap(0, 2), gap(4, 5), gap(4, 5)],
+  ['one behind acked records is joined, because no member may have got the first', gap(0, 2), gap(4, 5), gap(0, 5)],
 ])('%s', (_what, before, next, joined) => {
   expect(joinedGap(before, next)).toEqual(joined);
 });
 
-test('a gap is open until a record behind it is acked', () => {
-  expect([5, 6, 7].map((committed) => isOpen(gap(3, 5), committed))).toEqual([true, true, false]);
+test('a gap is passed by an ack of a record behind it', () => {
+  expect([5, 6, 7].map((committed) => isPassed(gap(3, 5), committed))).toEqual([false, false, true]);
 });

@@ -26,6 +26,7 @@ const wanted = [
   'a segment goes: MAX_AGE',
   'a segment goes: MAX_BYTES',
   'a cap drops a record that is owed',
+  'a gap counts as told',
   'revoking is told',
   'changes are told',
   'draining is told',

@@ -311,7 +311,10 @@ class Stream implements EventSink, ClientStream {
         this.#ledger.groups.assignmentTold(recipient, assignment, event.generation, isBehind);
         this.#order.assigned(assignment);
       }
-      if (event.type === 'gap') this.#order.gap(event);
+      if (event.type === 'gap') {
+        this.#order.gap(event);
+        this.#ledger.gaps.named(recipient.group, event);
+      }
       if (event.type === 'idle') this.#ledger.inFlightTold(recipient, event);
       told = event;
       this.#world.count(`${event.type} is told`);

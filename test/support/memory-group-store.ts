@@ -25,6 +25,7 @@ import {
   type SubscriptionChange,
   type SubscriptionInput,
   type SubscriptionRow,
+  type ToldGap,
 } from '../../src/delivery/ports/store.ts';
 import { joinedGap } from '../../src/retention/gap.ts';
 import { Fault } from '../../src/errors/fault.ts';
@@ -392,7 +393,19 @@ export class MemoryGroupStore implements GroupStore, AckLogStore {
       for (const { key, resets, gap } of jumps) {
         const name = cursorName(key);
         if (cursors.get(name)?.cursor.resets !== resets) continue;
-        gaps.set(name, { key, gap: joinedGap(gaps.get(name)?.gap ?? null, gap) });
+        const before = gaps.get(name);
+        const isOpen = before !== undefined && (!before.isTold || before.gap.last + 1 >= gap.first);
+        gaps.set(name, { key, gap: joinedGap(isOpen ? before.gap : null, gap), isTold: false });
+      }
+    });
+  }
+
+  tellGaps(told: readonly ToldGap[]): Promise<void> {
+    return this.#write('tellGaps', () => {
+      const { gaps } = this.shared;
+      for (const { key, last } of told) {
+        const stored = gaps.get(cursorName(key));
+        if (stored?.gap.last === last) gaps.set(cursorName(key), { ...stored, isTold: true });
       }
     });
   }

@@ -34,6 +34,7 @@ class ForgetfulStore implements GroupStore {
   resetCursors: GroupStore['resetCursors'] = (resets) => Promise.resolve(resets.map(({ offset }) => offset));
   changeSubscription: GroupStore['changeSubscription'] = () => Promise.resolve({ type: 'GONE' });
   saveGaps = () => Promise.resolve();
+  tellGaps = () => Promise.resolve();
   markDead: GroupStore['markDead'] = () => Promise.resolve([]);
   appendAcks = () => Promise.resolve();
   fold = () => Promise.resolve('EMPTIED' as const);

@@ -22,7 +22,7 @@ export interface FeedParts {
   /** What clients make the broker keep. */
   readonly kept: Kept;
   /** Lets cursors jump that lie below the start of their log. */
-  readonly jumps: { begin(feed: Feed): void };
+  readonly jumps: { begin(feed: Feed): void; told(feed: Feed, gap: LogGap): void };
 }
 
 /** The subscription of a feed. */
@@ -131,6 +131,10 @@ export class Feed extends CountedCursor implements AppendListener {
     const { gap } = this;
     this.gapTold();
     return gap === null ? null : { ...this.place, lane: this.key.lane, ...gap };
+  }
+
+  protected override gapClosed(gap: LogGap): void {
+    this.#parts.jumps.told(this, gap);
   }
 
   /** Follows a reset of the cursor. */

@@ -147,7 +147,7 @@ export class Subscriptions {
     });
     const subscription = group.addSubscription(row, { name, lanes }, logs, false);
     for (const feed of subscription.logs) if (loaded.inAckLog(feed.cursor)) this.#context.rounds.loaded(feed);
-    for (const { key, gap } of loaded.gapsOf(row.id)) subscription.gapLoaded(key, gap);
+    for (const gap of loaded.gapsOf(row.id)) subscription.gapLoaded(gap);
     this.#groups.subscriptionsChanged();
   }
 

@@ -1,7 +1,7 @@
 import { weights } from '../../account/weights.ts';
 import type { Cursor } from '../../consumption/partitioned/cursor.ts';
 import type { Consumption } from '../../metrics/consumption.ts';
-import { isOpen, joinedGap, type LogGap } from '../../retention/gap.ts';
+import { isPassed, joinedGap, type LogGap } from '../../retention/gap.ts';
 import { recounted, type Kept } from './kept.ts';
 import { noteBytes } from './sizes.ts';
 
@@ -73,9 +73,9 @@ export class CountedCursor {
     return this.#gap;
   }
 
-  /** Notes the gap that the database has, or what the cursor is about to jump over. */
-  openGap(gap: LogGap): void {
-    if (this.#isClosed || !isOpen(gap, this.cursor.committedOffset)) return;
+  /** Notes what the cursor is about to jump over, or the gap that the database has: told or not. */
+  openGap(gap: LogGap, isTold = false): void {
+    if (this.#isClosed || (isTold && isPassed(gap, this.cursor.committedOffset))) return;
     const before = this.gap;
     if (before === null) this.#account.cursors.force(weights.gap);
     this.#gap = joinedGap(before, gap);
@@ -95,9 +95,16 @@ export class CountedCursor {
     this.#account.cursors.give(weights.gap);
   }
 
+  /** Called when the gap closes. */
+  protected gapClosed(_gap: LogGap): void {
+    // Only a log of a group keeps gaps in the database.
+  }
+
   #closeGap(): void {
-    if (this.#gap === null || !this.#gapTold) return;
-    if (!isOpen(this.#gap, this.cursor.committedOffset)) this.forgetGap();
+    const gap = this.#gap;
+    if (gap === null || !this.#gapTold || !isPassed(gap, this.cursor.committedOffset)) return;
+    this.forgetGap();
+    this.gapClosed(gap);
   }
 
   /** Whether acks of so many runs ahead of the committed offset, or within attempts, have room. */

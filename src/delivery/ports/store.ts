@@ -138,6 +138,15 @@ export interface CursorReset {
 export interface StoredGap {
   readonly key: CursorKey;
   readonly gap: LogGap;
+  /** A member has got it, and the group has acked a record behind it since. */
+  readonly isTold: boolean;
+}
+
+/** A gap that a member has got. */
+export interface ToldGap {
+  readonly key: CursorKey;
+  /** The end of the gap. One that has grown since has another. */
+  readonly last: number;
 }
 
 /** What a cursor is about to jump over. */
@@ -255,10 +264,16 @@ export interface GroupStore {
    */
   markDead(subscriptionIds: readonly number[]): Promise<SubscriptionRow[]>;
   /**
-   * Notes what cursors are about to jump over, in one fenced transaction. A gap that touches the
-   * one before is joined with it. A cursor that was reset meanwhile, or is gone, is left out.
+   * Notes what cursors are about to jump over, in one fenced transaction. A gap is joined with an
+   * untold one before, and with a told one that it touches. A cursor that was reset meanwhile, or
+   * is gone, is left out.
    */
   saveGaps(jumps: readonly CursorJump[]): Promise<void>;
+  /**
+   * Notes in one fenced transaction that members have got the gaps. Once the acks behind them are
+   * folded they may be removed. One that has grown or is gone is left out.
+   */
+  tellGaps(gaps: readonly ToldGap[]): Promise<void>;
   /**
    * Begins new incarnations of cursors in one fenced transaction. Afterwards no round or fold of an
    * earlier incarnation counts, even one written later. A repeat changes nothing.

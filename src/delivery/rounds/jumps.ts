@@ -3,11 +3,11 @@ import type { Cursor } from '../../consumption/partitioned/cursor.ts';
 import { Fault } from '../../errors/fault.ts';
 import { present } from '../../errors/present.ts';
 import { Rejection } from '../../errors/rejections/rejection.ts';
-import type { GapReason } from '../../retention/gap.ts';
+import type { GapReason, LogGap } from '../../retention/gap.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { Logger } from '../../time/logger.ts';
 import type { Feed } from '../dispatch/feed.ts';
-import type { CursorJump, GroupStore } from '../ports/store.ts';
+import { cursorName, type CursorJump, type GroupStore, type ToldGap } from '../ports/store.ts';
 import type { AckRounds } from './ack-rounds.ts';
 import type { Moves } from './moves.ts';
 
@@ -16,7 +16,7 @@ const togetherMax = 5_000;
 const retryMs = 250;
 
 interface JumpsDeps {
-  readonly store: Pick<GroupStore, 'saveGaps'>;
+  readonly store: Pick<GroupStore, 'saveGaps' | 'tellGaps'>;
   readonly moves: Moves;
   readonly rounds: AckRounds;
   readonly clock: Clock;
@@ -41,7 +41,9 @@ interface Landed {
  *     minute behind. It ends before the next one that is not acked, so that the cursor stands right
  *     behind it.
  *  3. No record of the cursor is MOVING when it jumps.
- *  4. Until the jump nothing of the log goes out. Acks go on, and may take the cursor past the
+ *  4. A gap closes when a member has got it and the group has acked a record behind it. The next
+ *     owner tells it too, unless that is durable by then.
+ *  5. Until the jump nothing of the log goes out. Acks go on, and may take the cursor past the
  *     start, which then loses nothing.
  */
 export class Jumps {
@@ -54,6 +56,9 @@ export class Jumps {
   readonly #jumping = new Set<Feed>();
   #waiting: (() => void)[] = [];
   readonly #cancels = new Set<() => void>();
+  /** Closed gaps that the database has as open, by the names of their cursors. */
+  readonly #told = new Map<string, ToldGap>();
+  #telling = false;
   #asked = false;
   #stopped = false;
 
@@ -71,6 +76,30 @@ export class Jumps {
       this.#asked = false;
       this.#startAll();
     });
+  }
+
+  /**
+   * A member has got the gap, and the group has acked a record behind it. If the write fails the
+   * next owner tells the gap once more.
+   */
+  told({ key }: Feed, { last }: LogGap): void {
+    this.#told.set(cursorName(key), { key, last });
+    if (!this.#telling) void this.#tell();
+  }
+
+  async #tell(): Promise<void> {
+    this.#telling = true;
+    while (this.#told.size > 0 && !this.#stopped) {
+      const told = [...this.#told.values()].slice(0, togetherMax);
+      for (const { key } of told) this.#told.delete(cursorName(key));
+      try {
+        await this.#d.store.tellGaps(told);
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        if (error.kind === 'FENCED' && !this.#stopped) this.#d.onFenced();
+      }
+    }
+    this.#telling = false;
   }
 
   /** Resolves when none of the cursors lies below the start of its log any more. */

@@ -4,7 +4,6 @@ import { limits } from '../../limits/limits.ts';
 import { lanesOf, namedLog, placeInTopic, type LogName } from '../../log/lanes.ts';
 import type { PartitionLog } from '../../log/partition-log.ts';
 import { Consumption } from '../../metrics/consumption.ts';
-import type { LogGap } from '../../retention/gap.ts';
 import { Feed, type FeedParts } from '../dispatch/feed.ts';
 import { subscriptionBytes } from '../kept/sizes.ts';
 import type { CursorKey, LogStart, StoredCursor, StoredGap, SubscriptionRow } from '../ports/store.ts';
@@ -139,8 +138,8 @@ export class ActiveSubscription {
   }
 
   /** Takes over the gap that the database has of a log. */
-  gapLoaded({ partition, lane }: CursorKey, gap: LogGap): void {
-    this.lanesOf(partition)[lane]?.openGap(gap);
+  gapLoaded({ key: { partition, lane }, gap, isTold }: StoredGap): void {
+    this.lanesOf(partition)[lane]?.openGap(gap, isTold);
   }
 
   /** The logs of all lanes of a partition, which a member holds together. */

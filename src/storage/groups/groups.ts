@@ -20,6 +20,7 @@ import {
   type SubscriptionChange,
   type SubscriptionInput,
   type SubscriptionRow,
+  type ToldGap,
 } from '../../delivery/ports/store.ts';
 import { ackTables, type AckTable } from '../../commit/ack-ring.ts';
 import { readRounds, truncateRounds } from '../commit/ack-log.ts';
@@ -28,7 +29,7 @@ import { cursorUpdate, readCursors, readNamedCursors } from '../commit/cursors.t
 import { DeltaSums } from '../commit/delta-sums.ts';
 import { snapshotBytes } from '../../consumption/offsets/snapshot.ts';
 import { markDead } from './attendance.ts';
-import { readGaps, saveGaps } from './gaps.ts';
+import { readGaps, saveGaps, tellGaps } from './gaps.ts';
 import { resetCursors } from './cursor-resets.ts';
 import { listGroups } from './group-list.ts';
 import { loadGroups } from './group-load.ts';
@@ -187,6 +188,10 @@ export class GroupStorage implements GroupStore {
   async saveGaps(jumps: readonly CursorJump[]): Promise<void> {
     // This uses the connection of the folds, as resets and deletions do.
     if (jumps.length > 0) await this.#d.folds.transaction((client) => saveGaps(client, jumps, this.#d.now));
+  }
+
+  async tellGaps(gaps: readonly ToldGap[]): Promise<void> {
+    if (gaps.length > 0) await this.#d.folds.transaction((client) => tellGaps(client, gaps));
   }
 
   async resetCursors(resets: readonly CursorReset[]): Promise<number[]> {

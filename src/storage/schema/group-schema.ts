@@ -154,6 +154,7 @@ export const cursorGaps = millrace.table(
     at: timestamp('at', { withTimezone: true })
       .notNull()
       .default(sql`clock_timestamp()`),
+    told: boolean('told').notNull().default(false),
   },
   (table) => [primaryKey({ columns: [table.subscriptionId, table.partition, table.lane] })],
 );

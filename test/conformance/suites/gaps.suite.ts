@@ -45,12 +45,33 @@ export function describeGaps(open: () => Promise<StoreSite> | StoreSite): void {
   }
 
   describe('the gaps of cursors', () => {
-    test('a gap that touches the one before is joined with it, and one behind acked records takes its place', async () => {
+    test('a gap is joined with an untold one before, and with a told one if they touch', async () => {
       await stores.groups.saveGaps([jump(1, gap(10, 19)), jump(0, gap(10, 14))]);
       // The answer of the first was lost.
       await stores.groups.saveGaps([jump(1, gap(10, 19))]);
       await stores.groups.saveGaps([jump(0, gap(15, 29, 'MAX_BYTES')), jump(1, gap(25, 29))]);
-      expect(await loaded()).toEqual([gap(10, 29, 'MAX_BYTES'), gap(25, 29), null]);
+      expect(await loaded()).toEqual([gap(10, 29, 'MAX_BYTES'), gap(10, 29), null]);
+      await stores.groups.tellGaps([0, 1].map((partition) => ({ key: keys[partition]!, last: 29 })));
+      await stores.groups.saveGaps([jump(0, gap(30, 34)), jump(1, gap(31, 34))]);
+      expect(await loaded()).toEqual([gap(10, 34), gap(31, 34), null]);
+    });
+
+    test('a gap is told once its present end is told, and not if it has grown, was reset or is gone', async () => {
+      const isTold = async () => (await stores.groups.loadGaps([keys[0]!.subscriptionId])).map((one) => one.isTold);
+      await stores.groups.saveGaps([jump(0, gap(10, 19))]);
+      await stores.groups.saveGaps([jump(0, gap(20, 24))]);
+      await stores.groups.tellGaps([
+        { key: keys[0]!, last: 19 },
+        { key: keys[1]!, last: 19 },
+      ]);
+      expect(await isTold()).toEqual([false]);
+      await stores.groups.tellGaps([{ key: keys[0]!, last: 24 }]);
+      expect(await isTold()).toEqual([true]);
+      stores = await site.own();
+      expect(await isTold()).toEqual([true]);
+      await stores.groups.saveGaps([jump(0, gap(25, 29))]);
+      expect(await isTold()).toEqual([false]);
+      await stores.groups.tellGaps([]);
     });
 
     test('a gap that is stored again from an earlier offset begins there', async () => {
@@ -69,7 +90,7 @@ export function describeGaps(open: () => Promise<StoreSite> | StoreSite): void {
       ]);
       const both = await stores.groups.loadGaps([keys[0]!.subscriptionId, others[0]!.subscriptionId]);
       expect(both).toHaveLength(2);
-      expect(both).toContainEqual({ key: keys[2], gap: gap(10, 14) });
+      expect(both).toContainEqual({ key: keys[2], gap: gap(10, 14), isTold: false });
       expect(await stores.groups.loadGaps([])).toEqual([]);
     });
 
@@ -88,14 +109,15 @@ export function describeGaps(open: () => Promise<StoreSite> | StoreSite): void {
       expect(await stores.groups.loadGaps([key.subscriptionId])).toEqual([]);
     });
 
-    test('those that are acked behind, and those of cancelled subscriptions, are removed in the end, and open ones are not', async () => {
+    test('told ones that are acked behind, and those of cancelled subscriptions, are removed, and open ones are not', async () => {
       const cancelled = await newCursors();
       await stores.groups.saveGaps([
-        ...[0, 1].map((partition) => jump(partition, gap(10, 19))),
+        ...[0, 1, 2].map((partition) => jump(partition, gap(10, 19))),
         { key: cancelled[0]!, resets: 0, gap: gap(10, 19) },
       ]);
+      await stores.groups.tellGaps([0, 1].map((partition) => ({ key: keys[partition]!, last: 19 })));
       await readAckLog(stores);
-      const folded = [21, 20].map((committedOffset, at) => {
+      const folded = [21, 20, 21].map((committedOffset, at) => {
         const cursor = { resets: 0, committedOffset, acked: [], attempts: [], metadata: null };
         return { key: keys[at]!, cursor };
       });
@@ -104,7 +126,7 @@ export function describeGaps(open: () => Promise<StoreSite> | StoreSite): void {
       await stores.groups.fold(ring.current, () => folded);
       await cancelIn(stores.groups, cancelled[0]!.subscriptionId);
       await stores.retention.tidy();
-      expect(await loaded()).toEqual([null, gap(10, 19), null]);
+      expect(await loaded()).toEqual([null, gap(10, 19), gap(10, 19)]);
       expect(await stores.groups.loadGaps([cancelled[0]!.subscriptionId])).toEqual([]);
     });
 
@@ -112,6 +134,7 @@ export function describeGaps(open: () => Promise<StoreSite> | StoreSite): void {
       const old = stores;
       stores = await site.own();
       await expect(old.groups.saveGaps([jump(0, gap(10, 19))])).rejects.toMatchObject({ kind: 'FENCED' });
+      await expect(old.groups.tellGaps([{ key: keys[0]!, last: 19 }])).rejects.toMatchObject({ kind: 'FENCED' });
       expect(await loaded()).toEqual([null, null, null]);
     });
   });

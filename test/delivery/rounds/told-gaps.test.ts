@@ -180,6 +180,20 @@ test('an ack of records right behind the gap, while it is being stored, moves it
   expect(scene.describe('billing').partitions[0]).toMatchObject({ committedOffset: 7 });
 });
 
+test('a gap is told by the next broker although the group has acked records in flight behind it', async () => {
+  const stream = await scene.subscribe('billing', { maxInFlightRecords: 10 });
+  stream.stall();
+  await trim(4);
+  await scene.ack('billing', stream, { upToOffset: 6 });
+  await scene.clock.advance(60_000);
+  await takeOver();
+  expect(told(await scene.subscribe('billing', { maxInFlightRecords: 1 }))).toEqual([{ first: 0, last: 3 }, 7]);
+  await scene.clock.settle();
+  // It closed as soon as a member had it.
+  await takeOver();
+  expect(told(await scene.subscribe('billing', { maxInFlightRecords: 1 }))).toEqual([7]);
+});
+
 test('a gap is told although the group acks records in flight behind it before its client reads on', async () => {
   const stream = await scene.subscribe('billing', { maxInFlightRecords: 10 });
   stream.stall();

@@ -76,6 +76,7 @@ export class PullMember extends Member {
       const batches = pulled.fields.map(decode);
       const named = ({ topic, partition }: TopicPartition): number | undefined =>
         pulled.gaps.find((gap) => gap.topic === topic && gap.partition === partition)?.last;
+      for (const gap of pulled.gaps) ledger.gaps.named(group, gap);
       for (const batch of batches) {
         ledger.sent(recipient, batch);
         ledger.gaps.sent(recipient, batch, named);

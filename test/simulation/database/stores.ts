@@ -321,6 +321,11 @@ export function groupStore(parts: StoreParts): GroupStore {
         await tables.saveGaps(jumps);
         ledger.gapsSaved(jumps);
       }),
+    tellGaps: (told) =>
+      write(parts, folds, ['cursors'], async () => {
+        ledger.gaps.told(told);
+        await tables.tellGaps(told);
+      }),
     resetCursors: (resets) =>
       write(parts, folds, ['cursors'], async () => {
         if (sabotage === 'LOSES_A_RESET') return resets.map(({ offset }) => offset);

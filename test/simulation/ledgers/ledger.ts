@@ -3,7 +3,13 @@ import { begunAt, mergeDelta, type CursorSnapshot } from '../../../src/consumpti
 import type { AckCommand, AckOutcome } from '../../../src/delivery/ports/acks.ts';
 import type { CommittedOffset, ResetOffset } from '../../../src/delivery/ports/offsets.ts';
 import type { StreamEvent, TopicPartition } from '../../../src/delivery/ports/session.ts';
-import type { CursorJump, CursorKey, CursorReset, SubscriptionRow } from '../../../src/delivery/ports/store.ts';
+import type {
+  CursorJump,
+  CursorKey,
+  CursorReset,
+  StoredGap,
+  SubscriptionRow,
+} from '../../../src/delivery/ports/store.ts';
 import type { AckRow } from '../../../src/commit/store.ts';
 import type { SettleCommand, SettleOutcome } from '../../../src/delivery/ports/settle.ts';
 import { Fault } from '../../../src/errors/fault.ts';
@@ -119,7 +125,14 @@ export class Ledger {
     this.lives = new LifeLedger(world, database);
     const subscriptionOf = (group: string, topic: string): number =>
       this.#subscriptions.get(`${group}:${this.#topicId(topic)}`)!;
-    this.gaps = new GapLedger(world, database, subscriptionOf);
+    const isLoss = ({ key, gap }: StoredGap): boolean => {
+      const consumption = this.#findConsumption(key);
+      if (consumption === undefined) return false;
+      const { excused, received, archived } = consumption;
+      const isLost = (offset: number): boolean => excused.has(offset) && !received.has(offset) && !archived.has(offset);
+      return Array.from({ length: gap.last + 1 - gap.first }, (_, at) => gap.first + at).some(isLost);
+    };
+    this.gaps = new GapLedger(world, database, { subscriptionOf, isLoss });
     database.observer = {
       writing: (epoch) => {
         world.demand(epoch === database.epoch, () => `a broker of epoch ${epoch} wrote in epoch ${database.epoch}`);
@@ -707,7 +720,7 @@ export class Ledger {
       const holder = row.assignments.get(`${topicId}/${partition}`)?.memberId;
       if (holder === undefined || !row.members.has(holder)) return `${name} is with nobody`;
     }
-    return null;
+    return this.gaps.missing();
   }
 
   #topicOf({ subscriptionId }: CursorKey): number {

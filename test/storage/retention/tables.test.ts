@@ -61,6 +61,14 @@ async function readerOf(table: string): Promise<Client> {
 const isWaiting =
   "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%DETACH%CONCURRENTLY' AND wait_event_type = 'Lock'";
 
+/** Ends the detach. The server may show it for a moment after its client has the answer. */
+async function endDetach(detached: Promise<void>): Promise<void> {
+  const { detachingPid } = await storage.retention.table(drop);
+  await storage.retention.cancelDetach(detachingPid!);
+  await detached;
+  while ((await storage.retention.table(drop)).detaching !== null);
+}
+
 describe('a reader of the parent', () => {
   test('a detach waits for a reader of the parent and names it, and the log rolls and takes appends meanwhile', async () => {
     const reader = await readerOf(parent());
@@ -85,9 +93,7 @@ describe('a reader of the parent', () => {
     const reader = await readerOf(parent());
     const detached = storage.retention.detach(drop);
     await site.until(isWaiting);
-    const { detachingPid } = await storage.retention.table(drop);
-    await storage.retention.cancelDetach(detachingPid!);
-    await detached;
+    await endDetach(detached);
     expect(await storage.retention.table(drop)).toMatchObject({ attached: 'PENDING', detaching: null });
     // The table is not taken while the reader may meet it, and nothing waits behind the reader.
     expect(await takeStep(storage.retention, drop)).toBe(false);
@@ -104,8 +110,7 @@ describe('a reader of the parent', () => {
     const reader = await readerOf(parent());
     const detached = storage.retention.detach(drop);
     await site.until(isWaiting);
-    await storage.retention.cancelDetach((await storage.retention.table(drop)).detachingPid!);
-    await detached;
+    await endDetach(detached);
     await storage.retention.detach(second);
     expect(await storage.retention.table(second)).toMatchObject({ attached: 'YES' });
     topic = await site.topic(storage, 1);

@@ -13,7 +13,7 @@ import type {
 } from '../../../src/lifecycle/store.ts';
 import type { StoredStart, TopicRow } from '../../../src/log/store.ts';
 import { gapReasonOf, type OwedClaim } from '../../../src/retention/decision.ts';
-import { isOpen } from '../../../src/retention/gap.ts';
+import { isPassed } from '../../../src/retention/gap.ts';
 import type { MemoryGroups } from '../memory-group-store.ts';
 import type { MemoryDrops } from './memory-drops.ts';
 import { logKey, type StoredSegments } from './stored-segments.ts';
@@ -147,10 +147,10 @@ export class MemoryRetentionStore implements RetentionStore {
   tidy(): Promise<void> {
     return this.#write('tidy', () => {
       const { cursors, gaps, subscriptions } = this.#o.groups;
-      for (const [name, { key, gap }] of gaps) {
+      for (const [name, { key, gap, isTold }] of gaps) {
         const committed = cursors.get(name)?.cursor.committedOffset ?? Infinity;
         const isOver = subscriptions.find(key.subscriptionId)?.state === 'CANCELLED';
-        if (isOver || !isOpen(gap, committed)) gaps.delete(name);
+        if (isOver || (isTold && isPassed(gap, committed))) gaps.delete(name);
       }
     });
   }
