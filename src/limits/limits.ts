@@ -232,7 +232,11 @@ export const limits = {
   freeEarlyResets: 20,
   /** New streams of all connections that are served in one turn of the event loop. */
   streamsAtOnceMax: 64,
-  /** Bytes of bodies that a connection brings in one turn of the event loop, and one read more. */
+  /**
+   * Bytes of bodies that come in one turn of the event loop, of all connections. Beyond that, one
+   * that has brought its own part is not read on in the turn.
+   */
+  allReadAtOnceBytes: 1_048_576,
   readAtOnceBytes: 262_144,
   /** Headers of one request, and their bytes as HTTP/2 counts them (32 for each header). */
   requestHeadersMax: 64,

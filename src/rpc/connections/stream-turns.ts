@@ -45,7 +45,9 @@ type Waiting = Map<NewStream, () => void>;
  *
  * The bodies come in turns too. Node reads a socket up to 32 times before it looks at the next one,
  * so that ten connections may bring 20 MB in one turn, and the small calls of others would wait for
- * all of it. A connection is read no further than a part of that, and goes on in the next turn.
+ * all of it. Once a turn has brought enough, a connection is read no further than its part, and goes
+ * on in the next turn. The bursts of a few publishers stay whole, since what comes in one turn shares
+ * a transaction.
  */
 export class StreamTurns {
   readonly #clock: Clock;
@@ -58,6 +60,7 @@ export class StreamTurns {
   readonly #read = new Map<Http2Session, number>();
   /** One for all streams, because each call has one. */
   readonly #onClose: (this: NewStream) => void;
+  #allRead = 0;
   #turn = 0;
   #left = limits.streamsAtOnceMax;
   #isArmed = false;
@@ -92,7 +95,8 @@ export class StreamTurns {
     this.#arm();
     const read = (this.#read.get(session) ?? 0) + bytes;
     this.#read.set(session, read);
-    if (read >= limits.readAtOnceBytes) this.#pause(session);
+    this.#allRead += bytes;
+    if (this.#allRead >= limits.allReadAtOnceBytes && read >= limits.readAtOnceBytes) this.#pause(session);
   }
 
   #arrived(stream: NewStream, begin: () => void): void {
@@ -161,6 +165,7 @@ export class StreamTurns {
       this.#isArmed = false;
       this.#left = limits.streamsAtOnceMax;
       this.#read.clear();
+      this.#allRead = 0;
       this.#beginWaiting();
       this.#readOn();
       this.#turn += 1;

@@ -135,7 +135,7 @@ test('a connection whose client does not take what is written to it is not read 
   expect(greedy.reads).toBe(false);
 });
 
-test('a connection that brings more than its part of a turn is read on in the next turn', async () => {
+test('a connection that brings more than its part of a full turn is read on in the next turn', async () => {
   const { clock, open } = scene();
   const [greedy, other] = [new FakeSession(), new FakeSession()];
   const [one, two] = [open(greedy), open(greedy)];
@@ -144,14 +144,30 @@ test('a connection that brings more than its part of a turn is read on in the ne
     countRead(stream as unknown as ServerHttp2Stream, bytes);
   };
   for (let turn = 0; turn < 3; turn += 1) {
-    bring(one, limits.readAtOnceBytes / 2);
+    bring(one, limits.allReadAtOnceBytes - limits.readAtOnceBytes);
     bring(small, limits.readAtOnceBytes - 1);
     expect([greedy.reads, other.reads]).toEqual([true, true]);
-    bring(two, limits.readAtOnceBytes / 2);
+    bring(two, 1);
     expect([greedy.reads, other.reads]).toEqual([false, true]);
     await clock.advance(0);
     expect([greedy.reads, other.reads]).toEqual([true, true]);
   }
+});
+
+test('a full turn stops no connection that has not had its part', async () => {
+  const { clock, open } = scene();
+  const sessions = many(5, () => new FakeSession());
+  const bring = (stream: FakeStream, bytes: number) => {
+    countRead(stream as unknown as ServerHttp2Stream, bytes);
+  };
+  const [first, ...others] = sessions.map(open);
+  for (const stream of others) bring(stream, limits.readAtOnceBytes - 1);
+  bring(first!, 3);
+  expect(sessions.map(({ reads }) => reads)).toEqual([true, true, true, true, true]);
+  bring(first!, limits.readAtOnceBytes);
+  expect(sessions.map(({ reads }) => reads)).toEqual([false, true, true, true, true]);
+  await clock.advance(0);
+  expect(sessions.map(({ reads }) => reads)).toEqual([true, true, true, true, true]);
 });
 
 test('streams that may not wait, because the account has no room, are served at once and refused', () => {
