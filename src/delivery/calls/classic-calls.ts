@@ -108,6 +108,7 @@ export class ClassicCalls {
   async leave(groupName: string, memberId: MemberId): Promise<void> {
     const group = this.#groups.get(groupName);
     group.member(memberId);
+    group.alive(memberId);
     await group.leave(memberId, 'LEFT');
   }
 }

@@ -8,6 +8,8 @@ import type { GroupStore, SavedChange, SubscriptionRow } from '../ports/store.ts
 
 /** The wait before a write with an unknown outcome is repeated. */
 const repeatMs = 250;
+/** The most groups whose signs of life go in one write. */
+const notedTogetherMax = 1_000;
 
 interface Waiting extends SavedChange {
   readonly done: PromiseWithResolvers<void>;
@@ -16,7 +18,7 @@ interface Waiting extends SavedChange {
 /** A group whose members this broker has heard. */
 interface HeardGroup {
   readonly id: number;
-  /** Whether the database has it, or will have it unless the write fails. */
+  /** Whether the database has it, or will have it. */
   isHeardNoted: boolean;
 }
 
@@ -31,6 +33,7 @@ interface HeardGroup {
 export class GroupWriter {
   readonly #store: GroupStore;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #backoff: Backoff;
   readonly #onFenced: () => void;
   readonly #onSubscriptions: (rows: readonly SubscriptionRow[]) => void;
@@ -53,6 +56,7 @@ export class GroupWriter {
   }) {
     this.#store = deps.store;
     this.#clock = deps.clock;
+    this.#random = deps.random;
     this.#backoff = new Backoff(deps.clock, deps.random);
     this.#onFenced = deps.onFenced;
     this.#onSubscriptions = deps.onSubscriptions;
@@ -90,10 +94,7 @@ export class GroupWriter {
     }
   }
 
-  /**
-   * Makes the first sign of life of a group durable. Those of many groups go together. If the write
-   * fails the group notes its next one.
-   */
+  /** Makes the first sign of life of a group durable. Those of many groups go together. */
   heard(group: HeardGroup): void {
     if (group.isHeardNoted) return;
     group.isHeardNoted = true;
@@ -109,14 +110,16 @@ export class GroupWriter {
 
   async #noteAll(): Promise<void> {
     this.#noting = true;
+    const backoff = new Backoff(this.#clock, this.#random);
     while (this.#heard.size > 0 && !this.#ending.signal.aborted) {
-      const groups = [...this.#heard];
-      this.#heard.clear();
+      const groups = [...this.#heard].slice(0, notedTogetherMax);
       try {
         await this.settle((store) => store.noteHeard(groups.map(({ id }) => id)));
+        backoff.reset();
+        for (const group of groups) this.#heard.delete(group);
       } catch (error) {
-        if (!(error instanceof Fault)) throw error;
-        for (const group of groups) group.isHeardNoted = false;
+        if (!(error instanceof Fault) && !this.#ending.signal.aborted) throw error;
+        await backoff.pause(this.#ending.signal);
       }
     }
     this.#noting = false;

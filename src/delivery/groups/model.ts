@@ -39,7 +39,7 @@ export class GroupModel {
   readonly #hold: Hold;
   readonly #keptMembers: KeptMembers;
   #generation: number;
-  /** Whether the database knows that this broker has heard members of the group. */
+  /** Whether the database knows, or will know, that this broker has heard members of the group. */
   isHeardNoted = false;
   /** The last sign of life of the members that have gone. */
   #seenMs = -Infinity;

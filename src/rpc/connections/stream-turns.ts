@@ -43,11 +43,11 @@ type Waiting = Map<NewStream, () => void>;
  * connections alternate, and those that are reset before cost nothing more. A connection that has
  * more streams than its turn is not read until they are begun.
  *
- * The bodies come in turns too. Node reads a socket up to 32 times before it looks at the next one,
- * so that ten connections may bring 20 MB in one turn, and the small calls of others would wait for
- * all of it. Once a turn has brought enough, a connection is read no further than its part, and goes
- * on in the next turn. The bursts of a few publishers stay whole, since what comes in one turn shares
- * a transaction.
+ * The bodies come in turns too. Node reads a socket up to 32 times before it looks at the next
+ * one, so that ten connections may bring 20 MB in one turn, and the small calls of others would
+ * wait for all of it. Once a turn has brought enough, a connection is read no further than its
+ * part, and goes on in the next turn. The bursts of a few publishers stay whole, since what
+ * comes in one turn shares a transaction.
  */
 export class StreamTurns {
   readonly #clock: Clock;

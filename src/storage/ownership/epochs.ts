@@ -12,7 +12,8 @@ const epochsKept = 1_000;
 export async function endEpoch(client: ClientBase): Promise<void> {
   await client.query(
     `INSERT INTO millrace.broker_epochs (epoch, renewed_at)
-     SELECT epoch, renewed_at FROM millrace.broker_lease WHERE renewed_at > '-infinity' ON CONFLICT DO NOTHING`,
+     SELECT epoch, renewed_at FROM millrace.broker_lease WHERE renewed_at > '-infinity'
+     ON CONFLICT (epoch) DO UPDATE SET renewed_at = excluded.renewed_at`,
   );
   await client.query(
     'DELETE FROM millrace.broker_epochs WHERE epoch <= (SELECT epoch FROM millrace.broker_lease) - $1::bigint',

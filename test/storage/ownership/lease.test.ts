@@ -134,6 +134,48 @@ describe('in a migrated database', () => {
     expect((await two.read()).lease).toMatchObject({ broker: 'one', epoch: 1 });
   });
 
+  /** The ended epochs, each with the milliseconds from the end of the first one to its own. */
+  async function ends(): Promise<(readonly [epoch: number, ms: number])[]> {
+    const { rows } = await admin.query<{ epoch: string; ms: number }>(
+      `SELECT epoch, extract(epoch FROM renewed_at - min(renewed_at) OVER ())::float8 * 1000 AS ms
+         FROM millrace.broker_epochs ORDER BY epoch`,
+    );
+    return rows.map(({ epoch, ms }) => [Number(epoch), ms] as const);
+  }
+
+  test('the end of each epoch is kept: the last renewal of its owner, or the release', async () => {
+    const one = await owner('one');
+    pass(10_000);
+    await one.renew(1);
+    pass(40_000);
+    const two = leaseOf('two');
+    expect(await two.takeOver((await two.read()).lease, 2_000)).toBe(2);
+    expect(await ends()).toEqual([[1, 0]]);
+    pass(110_000);
+    await two.release(2);
+    pass(310_000);
+    const three = leaseOf('three');
+    expect(await three.takeOver((await three.read()).lease, 2_000)).toBe(3);
+    const four = leaseOf('four');
+    expect(await four.takeOver((await four.read()).lease, 2_000)).toBe(4);
+    const kept = await ends();
+    expect(kept.map(([epoch]) => epoch)).toEqual([1, 2, 3]);
+    // Some seconds for a slow machine.
+    expect(Math.abs(kept[1]![1] - 100_000)).toBeLessThan(20_000);
+    expect(Math.abs(kept[2]![1] - 300_000)).toBeLessThan(20_000);
+  });
+
+  test('the ends of the last thousand epochs are kept', async () => {
+    await owner('one');
+    await admin.query(`
+      INSERT INTO millrace.broker_epochs SELECT n, clock_timestamp() FROM generate_series(1, 1499) AS n;
+      UPDATE millrace.broker_lease SET epoch = 1500`);
+    const two = leaseOf('two');
+    expect(await two.takeOver((await two.read()).lease, 2_000)).toBe(1_501);
+    const kept = (await ends()).map(([epoch]) => epoch);
+    expect([kept.length, kept[0], kept.at(-1)]).toEqual([1_000, 501, 1_500]);
+  });
+
   test('a renewal that waits for a takeover finds the lease gone', async () => {
     const one = await owner('one');
     const write = openWrite(writerOf('one', 1), 1);
