@@ -5,7 +5,9 @@ import { call, connect } from '../../../bench/client/service-client.ts';
 import { startBroker, type BrokerProcess } from '../../../bench/support/broker-process.ts';
 import { processUsage } from '../../../bench/support/measure/usage.ts';
 import { waitFor } from '../../../bench/support/timing.ts';
+import { processBytes } from '../../../src/account/budget.ts';
 import type { KindName } from '../../../src/account/kinds.ts';
+import { limits } from '../../../src/limits/limits.ts';
 import { AckStatus, BrokerService } from '../../../gen/millrace/v1/broker_pb.js';
 import { GroupService } from '../../../gen/millrace/v1/group_pb.js';
 import { TopicService } from '../../../gen/millrace/v1/topic_pb.js';
@@ -15,7 +17,10 @@ import type { failureOf } from '../../rpc/grpc-client.ts';
 import { heapProbeFlags, probesIn } from './heap-probe.ts';
 
 const mib = 1_048_576;
-const heapMib = 96;
+/** HEAP_MIB of the broker that is filled. A larger one takes longer to fill. */
+const heapMib = Number(process.env['FILL_HEAP_MIB'] ?? 96);
+/** What docs/memory.md allows the process. */
+const residentMibMax = Math.ceil(processBytes(heapMib * mib, limits) / mib);
 /** Longer than any fill takes. */
 export const sessionTimeout = { seconds: 1_800n };
 /** The most CPU time of a start, and how long a busy machine may take for it. */
@@ -140,6 +145,7 @@ export class FillSite {
    */
   async killAndStart(): Promise<string> {
     const before = await this.#heapBytes();
+    const filledMib = this.#residentMib();
     this.#broker.kill('SIGKILL');
     await this.#broker.exited;
     this.#client.close();
@@ -153,7 +159,15 @@ export class FillSite {
     const after = await this.#heapBytes();
     expect(after, 'bytes of the heap after the restart').toBeLessThan(before * loadedShareMax + loadedBytesMore);
     const heaps = `${inMib(before)} MiB before the kill, ${inMib(after)} after`;
-    return `${heaps}; served in ${(startMs / 1_000).toFixed(1)} s, CPU ${(cpuMs / 1_000).toFixed(1)} s`;
+    const resident = `at most ${filledMib} and ${this.#residentMib()} MiB resident`;
+    return `${heaps}; ${resident}; served in ${(startMs / 1_000).toFixed(1)} s, CPU ${(cpuMs / 1_000).toFixed(1)} s`;
+  }
+
+  /** The peak of the resident memory so far, which must be allowed. */
+  #residentMib(): number {
+    const peakMib = Math.round(processUsage(this.#broker.pid)?.memoryPeakMib ?? NaN);
+    expect(peakMib, 'MiB of the broker at its peak').toBeLessThanOrEqual(residentMibMax);
+    return peakMib;
   }
 
   async #heapBytes(): Promise<number> {
