@@ -34,6 +34,7 @@ import type { Page, PageRequest } from '../../src/broker/pages/paging.ts';
 import type { Services } from '../../src/broker/services.ts';
 import type {
   EventSink,
+  GapOfLog,
   MemberId,
   MemberStream,
   PartitionStatus,
@@ -71,6 +72,8 @@ export class FakeBroker implements Services {
   commit: (command: PublishCommand) => Promise<void> = () => Promise.resolve();
   /** What Pull and ReadMessages return. */
   fields: Buffer[] = [];
+  /** What Pull returns beside them. */
+  gaps: GapOfLog[] = [];
   /** What GetGroup and ListRebalances return. */
   partitions: PartitionStatus[] = [];
   rebalances: StoredRebalance[] = [];
@@ -130,7 +133,8 @@ export class FakeBroker implements Services {
         });
       });
     }
-    return { memberId, generation: 1, leaseDeadlineAtMs: null, fields: this.fields, blockedOn: 'CAUGHT_UP', gaps: [] };
+    const { fields, gaps } = this;
+    return { memberId, generation: 1, leaseDeadlineAtMs: null, fields, blockedOn: 'CAUGHT_UP', gaps };
   }
 
   async ack(command: AckCommand): Promise<AckOutcome[]> {
