@@ -140,6 +140,22 @@ describe('the way back from retention', () => {
     expect(rows).toEqual([{ state: 'ACTIVE' }]);
   });
 
+  test('the way back forgets caps and refused publishes, keeps every record, and the next upgrade keeps everything', async () => {
+    const storage = await own();
+    const topicId = await fill(storage);
+    await client.query('UPDATE millrace.topics SET max_bytes = 1048576, keep_unsubscribed_ms = NULL WHERE id = $1', [
+      topicId,
+    ]);
+    const [chosen] = await storage.topics.loadTopics();
+    expect(chosen!.retention).toMatchObject({ maxAgeMs: 1, maxBytes: 1_048_576, keepUnsubscribedMs: null });
+    await rollBack(client, before);
+    const next = await own();
+    const [topic] = await next.topics.loadTopics();
+    expect(topic!.retention).toEqual(keepsForever);
+    const texts = (await readAll(next, topic!, 0)).map(({ parts }) => parts[2]);
+    expect(texts).toEqual(['a', 'b', 'c']);
+  });
+
   test('the way back is refused once a segment of a topic that lives has gone, and changes nothing', async () => {
     const storage = await own();
     const topicId = await fill(storage);
